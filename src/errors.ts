@@ -1,0 +1,61 @@
+/**
+ * What went wrong, for programs. The message is for people: what, where, and what to do next.
+ */
+export type ErrorCode =
+  // The command line, a variable, the settings file.
+  | "USAGE"
+  // The link.
+  | "CONNECT_FAILED"
+  | "LINK_LOST"
+  | "TIMED_OUT"
+  | "TLS_FAILED"
+  // What the primary said.
+  | "NOT_A_PRIMARY"
+  | "AUTH_FAILED"
+  | "PRIMARY_BUSY"
+  | "PRIMARY_REFUSED"
+  | "PROTOCOL"
+  // The snapshot.
+  | "BAD_PAYLOAD"
+  | "BAD_CHECKSUM"
+  // The disk and the data directory.
+  | "DISK_FULL"
+  | "DISK_FAILED"
+  | "DIRECTORY_IN_USE"
+  | "DIRECTORY_DAMAGED"
+  | "DIRECTORY_TOO_NEW"
+  // This process.
+  | "PORT_IN_USE"
+  | "STOPPED";
+
+/** Whether another attempt can help: after the back-off, or not before a person did something. */
+export type Retry = "backoff" | "never";
+
+/**
+ * The one error that reaches people. Its message is one line and carries no secret; `cause` holds
+ * what was caught, for `--log-level debug`.
+ */
+export class ReplicaError extends Error {
+  readonly code: ErrorCode;
+  readonly retry: Retry;
+
+  constructor(code: ErrorCode, details: { message: string; retry?: Retry; cause?: unknown }) {
+    super(details.message, details.cause === undefined ? {} : { cause: details.cause });
+    this.name = "ReplicaError";
+    this.code = code;
+    this.retry = details.retry ?? "backoff";
+  }
+}
+
+/**
+ * Holds what only a mistake of ours could break. A peer, a file or a person must never be able to
+ * reach it: what they send wrong is a ReplicaError.
+ */
+export function invariant(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new Error(`invariant broken: ${message}`);
+}
+
+/** Ends an exhaustive switch: a case that was added and not handled no longer compiles. */
+export function unreachable(value: never): never {
+  throw new Error(`unreachable: ${JSON.stringify(value)}`);
+}

@@ -1,0 +1,40 @@
+import { ReplicaError } from "./errors.ts";
+
+/** Names one history of a data set: 40 characters, made by the primary ("Redis, replication.c"). */
+export type ReplicationId = string & { readonly replicationId: unique symbol };
+
+/** A byte position in a history; the first byte of the stream after a snapshot is its offset + 1. */
+export type Offset = number;
+
+/** A replication id and the last offset that is known in its history. */
+export interface Position {
+  readonly replid: ReplicationId;
+  readonly offset: Offset;
+}
+
+/**
+ * Checks a replication id as a peer or a file gave it.
+ * @throws ReplicaError PROTOCOL where it isn't 40 letters and digits.
+ */
+export function parseReplicationId(text: string): ReplicationId {
+  if (!/^[0-9A-Za-z]{40}$/.test(text)) {
+    throw new ReplicaError("PROTOCOL", {
+      message: `a replication id has 40 letters and digits, this one is ${JSON.stringify(text.slice(0, 60))}`,
+    });
+  }
+  return text as ReplicationId;
+}
+
+/**
+ * Checks a replication offset as a peer or a file gave it; bytes.
+ * @throws ReplicaError PROTOCOL where it isn't a whole number from 0 to 2^53 - 1.
+ */
+export function parseOffset(text: string): Offset {
+  const offset = Number(text);
+  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(offset)) {
+    throw new ReplicaError("PROTOCOL", {
+      message: `a replication offset is a whole number up to 2^53, this one is ${JSON.stringify(text.slice(0, 60))}`,
+    });
+  }
+  return offset;
+}
