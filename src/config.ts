@@ -1,0 +1,298 @@
+import { isIP } from "node:net";
+import { z } from "zod";
+import { parseBytes, parseDurationMs } from "./quantity.ts";
+
+/** Everything that has a limit, with its unit and its reason. */
+export const limits = {
+  // Redis itself reads such lines into 1 KiB (replication.c).
+  handshakeLineBytes: 64 * 1024,
+  // A settings file has some thirty short lines; more is the wrong file.
+  configFileBytes: 1024 * 1024,
+  // The longest password that an ACL file line could carry; more is the wrong file.
+  passwordFileBytes: 64 * 1024,
+  // INFO of a large Redis takes some 20 KiB; a peer that sends more isn't ours.
+  statusReplyBytes: 1024 * 1024,
+  // `replica status` asks a process that answers in a millisecond.
+  statusTimeoutMs: 5_000,
+  // What may wait for the disk in memory before the link is paused: some tens of socket chunks.
+  queuedBytes: 16 * 1024 * 1024,
+  // Tools, exporters and Sentinels are a handful; each costs some KiB.
+  clients: 1_000,
+  // As Redis's own (networking.c, PROTO_INLINE_MAX_SIZE); commands here have short arguments.
+  command: {
+    maxLineBytes: 64 * 1024,
+    maxArgs: 1024,
+    maxArgBytes: 64 * 1024,
+    maxCommandBytes: 256 * 1024,
+  },
+  // INFO takes some 2 KiB: a client that leaves so much unread has stopped reading.
+  clientUnsentBytes: 1024 * 1024,
+  // Exporters ask every 15 s to 60 s; a link that is silent longer is forgotten.
+  clientIdleSeconds: 240,
+} as const;
+
+/** What is said about a setting in help, in the README and in errors. */
+export interface AboutSetting {
+  /** A switch takes no value on the command line; a number may stand without quotes in the file. */
+  readonly kind: "text" | "number" | "switch";
+  /** The value's placeholder in help; empty for a switch. */
+  readonly value: string;
+  /** What values it takes, to end "it takes …". */
+  readonly takes: string;
+  /** What it does, in one line. */
+  readonly help: string;
+  /** What is printed as the default where there is no default value. */
+  readonly unset?: string;
+}
+
+const aboutSettings = z.registry<AboutSetting>();
+
+const controls = /\p{Cc}/u;
+const text = (maxCharacters: number) =>
+  z
+    .string()
+    .min(1)
+    .max(maxCharacters)
+    .refine((value) => !controls.test(value));
+const hostName = /^(?=.*[a-z])[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_.])?$/i;
+const path = () => text(4096);
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/)
+    .transform(Number)
+    .pipe(z.number().min(min).max(max));
+const bytes = (min: number, max: number) =>
+  z.string().transform(parseBytes).pipe(z.number().min(min).max(max));
+const durationMs = (min: number, max: number) =>
+  z.string().transform(parseDurationMs).pipe(z.number().min(min).max(max));
+const toggle = () =>
+  z.stringbool({ truthy: ["true", "1", "yes"], falsy: ["false", "0", "no"] }).prefault("false");
+
+const secondMs = 1000;
+const dayMs = 24 * 60 * 60 * secondMs;
+const file = { kind: "text", value: "FILE", takes: "the path of a file" } as const;
+const onOff = { kind: "switch", value: "", takes: "true, 1, yes, false, 0 or no" } as const;
+const port = { kind: "number", value: "PORT" } as const;
+const duration = { kind: "number", value: "TIME" } as const;
+
+/**
+ * Every setting: its name, default, bounds, unit and help. A value comes in as text from whatever
+ * source and leaves in the unit that `Settings` names.
+ */
+export const settingsSchema = z.strictObject({
+  dir: path().prefault("./replica-data").register(aboutSettings, {
+    kind: "text",
+    value: "DIR",
+    takes: "the path of a directory",
+    help: "the data directory",
+  }),
+  port: wholeNumber(0, 65535)
+    .prefault("6380")
+    .register(aboutSettings, {
+      ...port,
+      takes: "a whole number from 0 to 65535; 0 picks a free one",
+      help: "the port it serves, and announces to the primary; 0 picks a free one",
+    }),
+  bind: text(255)
+    .refine((value) => isIP(value) !== 0 || hostName.test(value))
+    .prefault("127.0.0.1")
+    .register(aboutSettings, {
+      kind: "text",
+      value: "ADDR",
+      takes: "one address, such as 127.0.0.1, ::1 or 0.0.0.0",
+      help: "the address it serves",
+    }),
+  "announce-ip": text(255)
+    .refine((value) => isIP(value) !== 0 || hostName.test(value))
+    .optional()
+    .register(aboutSettings, {
+      kind: "text",
+      value: "ADDR",
+      takes: "an address or a host name",
+      help: "the address that the primary shows for this replica (NAT, containers)",
+      unset: "what is bound",
+    }),
+  "announce-port": wholeNumber(1, 65535)
+    .optional()
+    .register(aboutSettings, {
+      ...port,
+      takes: "a whole number from 1 to 65535",
+      help: "the port that the primary shows for this replica (NAT, containers)",
+      unset: "what is bound",
+    }),
+  username: text(1024).optional().register(aboutSettings, {
+    kind: "text",
+    value: "NAME",
+    takes: "a user name",
+    help: "the user for the primary; the URL's comes first",
+    unset: "none",
+  }),
+  "password-file": path()
+    .optional()
+    .register(aboutSettings, {
+      ...file,
+      help: "the password for the primary; the URL's comes first, REPLICA_PASSWORD last",
+      unset: "none",
+    }),
+  "requirepass-file": path()
+    .optional()
+    .register(aboutSettings, {
+      ...file,
+      help: "the password that its own port asks for",
+      unset: "none",
+    }),
+  unprotected: toggle().register(aboutSettings, {
+    ...onOff,
+    help: "serve beyond loopback without a password",
+  }),
+  "tls-ca": path()
+    .optional()
+    .register(aboutSettings, {
+      ...file,
+      help: "the CA certificates (PEM) that vouch for the primary",
+      unset: "system CAs",
+    }),
+  "tls-cert": path()
+    .optional()
+    .register(aboutSettings, {
+      ...file,
+      help: "this client's certificate (PEM), with --tls-key",
+      unset: "none",
+    }),
+  "tls-key": path()
+    .optional()
+    .register(aboutSettings, {
+      ...file,
+      help: "the key of that certificate (PEM)",
+      unset: "none",
+    }),
+  "tls-server-name": text(255).optional().register(aboutSettings, {
+    kind: "text",
+    value: "NAME",
+    takes: "a host name",
+    help: "the name to ask for and to verify",
+    unset: "the URL's host",
+  }),
+  "tls-insecure": toggle().register(aboutSettings, {
+    ...onOff,
+    help: "don't verify the primary's certificate",
+  }),
+  "rdb-sync-bytes": bytes(4096, 1024 ** 4)
+    .prefault("8MiB")
+    .register(aboutSettings, {
+      kind: "number",
+      value: "SIZE",
+      takes: "a size from 4096 to 1TiB, such as 8MiB (binary), 8MB (decimal) or bytes alone",
+      help: "sync the arriving snapshot to disk each so many bytes",
+    }),
+  fsync: z.enum(["always", "everysec", "no"]).prefault("everysec").register(aboutSettings, {
+    kind: "text",
+    value: "WHEN",
+    takes: "always, everysec or no",
+    help: "when the log is synced to disk: always, everysec or no",
+  }),
+  ack: z.enum(["written", "durable"]).prefault("written").register(aboutSettings, {
+    kind: "text",
+    value: "WHAT",
+    takes: "written or durable",
+    help: "the offset told in REPLCONF ACK: written, or durable (then WAIT means: on disk)",
+  }),
+  timeout: durationMs(secondMs, dayMs)
+    .prefault("60s")
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 1s to 1d, such as 60s or 5m; a number alone counts seconds",
+      help: "silence after which the link is given up (repl-timeout)",
+    }),
+  "sync-timeout": durationMs(100, 3600 * secondMs)
+    .prefault("5s")
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 100ms to 1h, such as 5s; a number alone counts seconds",
+      help: "the time for the connect, and for each handshake reply",
+    }),
+  "retry-max": durationMs(10, 3600 * secondMs)
+    .prefault("5s")
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 10ms to 1h, such as 5s; a number alone counts seconds",
+      help: "the longest pause between two attempts to connect",
+    }),
+  "log-level": z.enum(["debug", "info", "warn", "error"]).prefault("info").register(aboutSettings, {
+    kind: "text",
+    value: "LEVEL",
+    takes: "debug, info, warn or error",
+    help: "debug, info, warn or error; errors come with a stack at debug",
+  }),
+  "log-format": z.enum(["text", "json"]).prefault("text").register(aboutSettings, {
+    kind: "text",
+    value: "FORMAT",
+    takes: "text or json",
+    help: "text, or json: one object a line; on standard error",
+  }),
+  "no-progress": toggle().register(aboutSettings, {
+    ...onOff,
+    help: "no progress line on a terminal",
+  }),
+});
+
+/** A setting's name, as in its flag and in the file. */
+export type SettingName = keyof z.infer<typeof settingsSchema>;
+
+/** Every setting's name, in the order of help. */
+export const settingNames: readonly SettingName[] = settingsSchema.keyof().options;
+
+/** The settings of one run, resolved; units last. */
+export interface Settings {
+  readonly dir: string;
+  readonly port: number;
+  readonly bind: string;
+  readonly announceIp: string | undefined;
+  readonly announcePort: number | undefined;
+  readonly username: string | undefined;
+  /** For the primary, from the file or REPLICA_PASSWORD; one in the URL comes before it. */
+  readonly password: string | undefined;
+  /** For the replica's own port. */
+  readonly requirepass: string | undefined;
+  readonly unprotected: boolean;
+  readonly tls: {
+    readonly caFile: string | undefined;
+    readonly certFile: string | undefined;
+    readonly keyFile: string | undefined;
+    readonly serverName: string | undefined;
+    readonly insecure: boolean;
+  };
+  readonly rdbSyncBytes: number;
+  readonly fsync: "always" | "everysec" | "no";
+  readonly ack: "written" | "durable";
+  readonly timeoutMs: number;
+  readonly syncTimeoutMs: number;
+  readonly retryMaxMs: number;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+  readonly logFormat: "text" | "json";
+  readonly progress: boolean;
+}
+
+/** What is said about a setting, and its default as a person would write it. */
+export function aboutSetting(
+  name: SettingName,
+): AboutSetting & { readonly default: string | undefined } {
+  const schema = settingsSchema.shape[name];
+  const about = aboutSettings.get(schema);
+  if (about === undefined) throw new Error(`the setting ${name} has no description`);
+  return {
+    ...about,
+    default: schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined,
+  };
+}
+
+/** The environment variable of a setting. */
+export function variableOf(name: string): string {
+  return `REPLICA_${name.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** Whether a setting has this name. */
+export function isSetting(name: string): name is SettingName {
+  return Object.hasOwn(settingsSchema.shape, name);
+}

@@ -1,0 +1,401 @@
+import { ReplicaError, unreachable } from "../errors.ts";
+import type { Offset, ReplicationId } from "../replication.ts";
+import { CommandReader } from "../resp/command-reader.ts";
+import type { Backlog } from "./backlog.ts";
+import { type Answer, Handshake, readOffset } from "./handshake.ts";
+import type { DemoSnapshot } from "./rdb.ts";
+
+/** How the bulk payload is framed: `$<length>`, or `$EOF:<mark>` and the mark again at its end. */
+export type PayloadForm = "length" | "eof";
+
+/** The part of a socket that a connection needs; `write` takes what it can and says how much. */
+export interface ConnectionSocket {
+  readonly remoteAddress: string;
+  write(bytes: Uint8Array): number;
+  end(): void;
+  terminate(): void;
+}
+
+/** What a connection asks of the primary that it belongs to. */
+export interface ConnectionHost {
+  readonly replid: ReplicationId;
+  readonly password: string | undefined;
+  readonly payloadForm: PayloadForm;
+  readonly backlog: Backlog;
+  /** Captures the data as they are now, and counts a full sync. */
+  beginFullSync(): { offset: Offset; snapshot: DemoSnapshot };
+  /** Counts a partial sync. */
+  countPartialSync(): void;
+  /** The text of INFO; `section` is in lower case. */
+  info(section: string | undefined): string;
+  /** The link is gone, from whichever side. */
+  forget(connection: Connection): void;
+}
+
+/** What a replica has confirmed; 0 before it said anything. */
+export interface ReplicaAck {
+  readonly ack: Offset;
+  readonly fack: Offset;
+  readonly listeningPort: number;
+}
+
+type Phase =
+  | { readonly at: "client" }
+  | {
+      readonly at: "preparing";
+      readonly offset: Offset;
+      readonly snapshot: DemoSnapshot;
+      readonly timer: NodeJS.Timeout;
+    }
+  | {
+      readonly at: "payload";
+      readonly offset: Offset;
+      readonly form: PayloadForm;
+      readonly chunks: Iterator<Uint8Array>;
+    }
+  | { readonly at: "awaiting-ack"; readonly offset: Offset }
+  | { readonly at: "streaming"; sentOffset: Offset }
+  | { readonly at: "closing" }
+  | { readonly at: "closed" };
+
+const LIMITS = {
+  // What a replica or redis-cli sends to a primary is short.
+  commands: {
+    maxLineBytes: 64 * 1024,
+    maxArgs: 1024,
+    maxArgBytes: 64 * 1024,
+    maxCommandBytes: 256 * 1024,
+  },
+  unsentReplyBytes: 1024 * 1024,
+  streamChunkBytes: 64 * 1024,
+  // What one link may send before the others get their turn.
+  turnBytes: 4 * 1024 * 1024,
+};
+
+// A real primary sends one a second while it forks; ours is ready at once and only shows them.
+const KEEPALIVES = 3;
+const KEEPALIVE_EVERY_MS = 10;
+
+const NOTHING = new Uint8Array(0);
+const NEWLINE = Uint8Array.of(10);
+const ENCODER = new TextEncoder();
+const DECODER = new TextDecoder();
+
+/** One link to the embedded primary: a client at first, a replica from its PSYNC or SYNC on. */
+export class Connection {
+  readonly #host: ConnectionHost;
+  readonly #socket: ConnectionSocket;
+  readonly #reader = new CommandReader(LIMITS.commands);
+  readonly #handshake: Handshake;
+  #phase: Phase = { at: "client" };
+  #unsent: Uint8Array = NOTHING;
+  #turnScheduled = false;
+  #acknowledges = true;
+  #ack: Offset = 0;
+  #fack: Offset = 0;
+  #aliveMs: number;
+  #ackMs: number;
+
+  constructor(host: ConnectionHost, socket: ConnectionSocket) {
+    this.#host = host;
+    this.#socket = socket;
+    this.#handshake = new Handshake(host);
+    this.#aliveMs = Date.now();
+    this.#ackMs = this.#aliveMs;
+  }
+
+  /** Whether it asked to be a replica, and still is one. */
+  get isReplica(): boolean {
+    return this.#replicaState !== undefined;
+  }
+
+  /** Whether stream commands made for replicas (PING, GETACK) have somebody to go to. */
+  get isOnline(): boolean {
+    return this.#replicaState === "online";
+  }
+
+  get ack(): ReplicaAck {
+    return { ack: this.#ack, fack: this.#fack, listeningPort: this.#handshake.listeningPort };
+  }
+
+  /** The line of `INFO replication` about this replica ("Redis 7.0, server.c"). */
+  infoLine(nowMs: number): string {
+    const address = this.#handshake.announcedAddress ?? this.#socket.remoteAddress;
+    const lagSeconds = this.isOnline ? Math.floor((nowMs - this.#ackMs) / 1000) : 0;
+    return (
+      `ip=${address},port=${this.#handshake.listeningPort},state=${this.#replicaState ?? "none"},` +
+      `offset=${this.#ack},lag=${lagSeconds}`
+    );
+  }
+
+  /** Bytes came from the peer. */
+  onData(bytes: Uint8Array): void {
+    // A bare newline shows that a replica lives, too.
+    this.#aliveMs = Date.now();
+    try {
+      this.#reader.push(bytes);
+      for (;;) {
+        if (this.#phase.at === "closing" || this.#phase.at === "closed") return;
+        const args = this.#reader.next();
+        if (args === undefined) break;
+        this.#onCommand(args.map((arg) => DECODER.decode(arg)));
+      }
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      this.#phase = { at: "closing" };
+      this.#reply(`-ERR ${error.message}\r\n`);
+    }
+    this.pump();
+  }
+
+  /** Sends what the socket takes now: replies, then the payload, then the stream. */
+  pump(): void {
+    let budgetBytes = LIMITS.turnBytes;
+    while (this.#flush()) {
+      if (this.#phase.at === "closing") {
+        this.#socket.end();
+        return;
+      }
+      const next = this.#nextOutput();
+      if (next === undefined) return;
+      this.#unsent = next;
+      budgetBytes -= next.length;
+      if (budgetBytes < 0) {
+        this.#scheduleTurn();
+        return;
+      }
+    }
+  }
+
+  /** Whether the stream has outrun this replica: what it needs next is no longer held. */
+  get isOutrun(): boolean {
+    switch (this.#phase.at) {
+      case "preparing":
+      case "payload":
+      case "awaiting-ack":
+        return !this.#handshake.rdbOnly && !this.#host.backlog.covers(this.#phase.offset);
+      case "streaming":
+        return !this.#host.backlog.covers(this.#phase.sentOffset);
+      default:
+        return false;
+    }
+  }
+
+  /** How long a replica that should acknowledge has given no sign of life; ms. */
+  silenceMs(nowMs: number): number {
+    return this.#acknowledges ? nowMs - this.#aliveMs : 0;
+  }
+
+  /** Resets the link, and with it all that the socket still holds. */
+  reset(): void {
+    if (this.#phase.at === "closed") return;
+    this.onClose();
+    this.#socket.terminate();
+  }
+
+  /** The link is gone. */
+  onClose(): void {
+    if (this.#phase.at === "closed") return;
+    if (this.#phase.at === "preparing") clearInterval(this.#phase.timer);
+    this.#phase = { at: "closed" };
+    this.#unsent = NOTHING;
+    this.#host.forget(this);
+  }
+
+  get #replicaState(): "wait_bgsave" | "send_bulk" | "online" | undefined {
+    switch (this.#phase.at) {
+      case "preparing":
+        return "wait_bgsave";
+      case "payload":
+        return "send_bulk";
+      case "awaiting-ack":
+      case "streaming":
+        return "online";
+      default:
+        return undefined;
+    }
+  }
+
+  #onCommand(args: readonly string[]): void {
+    if (!this.isReplica) {
+      this.#onAnswer(this.#handshake.answer(args));
+      return;
+    }
+    // From the sync on only REPLCONF has a meaning; a reply to anything would shift the stream.
+    const [name = "", ...rest] = args;
+    if (name.toUpperCase() === "REPLCONF") this.#onReplconf(rest);
+  }
+
+  #onAnswer(answer: Answer): void {
+    switch (answer.type) {
+      case "reply":
+        this.#reply(answer.text);
+        return;
+      case "silence":
+        return;
+      case "sync":
+      case "psync":
+        // A reply that is still on its way could be taken for the stream's ("Redis, syncCommand").
+        if (this.#unsent.length > 0) {
+          this.#reply("-ERR SYNC and PSYNC are invalid with pending output\r\n");
+        } else if (answer.type === "sync") {
+          this.#onSync();
+        } else {
+          this.#onPsync(answer.replid, answer.offset);
+        }
+        return;
+      default:
+        unreachable(answer);
+    }
+  }
+
+  // ACK, with FACK behind it. It never gets a reply.
+  #onReplconf(args: readonly string[]): void {
+    for (let at = 0; at + 1 < args.length; at += 2) {
+      const option = (args[at] ?? "").toLowerCase();
+      const value = args[at + 1] ?? "";
+      if (option === "ack") this.#onAck(value);
+      else if (option === "fack") this.#fack = Math.max(this.#fack, readOffset(value) ?? 0);
+    }
+  }
+
+  #onAck(value: string): void {
+    const offset = readOffset(value);
+    if (offset === undefined) return;
+    this.#ack = Math.max(this.#ack, offset);
+    this.#ackMs = Date.now();
+    // The replica found the mark's end and has loaded, or stored, the payload: now it may be fed.
+    if (this.#phase.at === "awaiting-ack") {
+      this.#phase = { at: "streaming", sentOffset: this.#phase.offset };
+    }
+  }
+
+  #onSync(): void {
+    // Replicas from before PSYNC acknowledge nothing, and are not given up for it.
+    this.#acknowledges = false;
+    this.#prepare(this.#host.beginFullSync());
+  }
+
+  #onPsync(replid: string, offset: Offset): void {
+    const { backlog } = this.#host;
+    const resumes =
+      replid === this.#host.replid &&
+      offset >= backlog.firstResumeOffset &&
+      offset <= backlog.endOffset + 1;
+    if (resumes) {
+      this.#host.countPartialSync();
+      this.#reply(this.#handshake.can("psync2") ? `+CONTINUE ${replid}\r\n` : "+CONTINUE\r\n");
+      this.#ackMs = Date.now();
+      this.#phase = { at: "streaming", sentOffset: offset - 1 };
+      return;
+    }
+    const sync = this.#host.beginFullSync();
+    this.#reply(`+FULLRESYNC ${this.#host.replid} ${sync.offset}\r\n`);
+    this.#prepare(sync);
+  }
+
+  #prepare(sync: { offset: Offset; snapshot: DemoSnapshot }): void {
+    let sent = 0;
+    const timer = setInterval(() => {
+      if (sent === KEEPALIVES) {
+        this.#startPayload();
+      } else {
+        sent += 1;
+        this.#queue(NEWLINE);
+      }
+      this.pump();
+    }, KEEPALIVE_EVERY_MS);
+    this.#phase = { at: "preparing", offset: sync.offset, snapshot: sync.snapshot, timer };
+  }
+
+  #startPayload(): void {
+    if (this.#phase.at !== "preparing") return;
+    const { timer, snapshot, offset } = this.#phase;
+    clearInterval(timer);
+    // Only a replica that knows the EOF form may get it.
+    const form = this.#handshake.can("eof") ? this.#host.payloadForm : "length";
+    this.#phase = { at: "payload", form, offset, chunks: framed(snapshot, form) };
+  }
+
+  #nextOutput(): Uint8Array | undefined {
+    if (this.#phase.at === "payload") {
+      const chunk = this.#phase.chunks.next();
+      if (chunk.done !== true) return chunk.value;
+      this.#endPayload(this.#phase.form, this.#phase.offset);
+    }
+    if (this.#phase.at !== "streaming") return undefined;
+    // Reset by the host a moment later; here it only must not read what is gone.
+    if (this.isOutrun) return undefined;
+    const bytes = this.#host.backlog.readAfter(this.#phase.sentOffset, LIMITS.streamChunkBytes);
+    if (bytes.length === 0) return undefined;
+    this.#phase.sentOffset += bytes.length;
+    return bytes;
+  }
+
+  #endPayload(form: PayloadForm, offset: Offset): void {
+    this.#ackMs = Date.now();
+    if (this.#handshake.rdbOnly) {
+      this.#phase = { at: "closing" };
+      this.#scheduleTurn();
+    } else if (form === "eof") {
+      this.#phase = { at: "awaiting-ack", offset };
+    } else {
+      this.#phase = { at: "streaming", sentOffset: offset };
+    }
+  }
+
+  #reply(text: string): void {
+    this.#queue(ENCODER.encode(text));
+  }
+
+  // Replies are few and short, so one array holds them. A peer that asks and never reads is closed.
+  #queue(bytes: Uint8Array): void {
+    if (this.#unsent.length + bytes.length > LIMITS.unsentReplyBytes) {
+      this.reset();
+      return;
+    }
+    const joined = new Uint8Array(this.#unsent.length + bytes.length);
+    joined.set(this.#unsent);
+    joined.set(bytes, this.#unsent.length);
+    this.#unsent = joined;
+  }
+
+  /** Whether all that was queued is with the kernel; if not, `drain` calls `pump` again. */
+  #flush(): boolean {
+    if (this.#phase.at === "closed") return false;
+    if (this.#unsent.length === 0) return true;
+    const accepted = this.#socket.write(this.#unsent);
+    // -1: the socket is gone and its close event follows.
+    if (accepted < 0) return false;
+    // While a payload moves the replica has nothing to say: what it takes is its sign of life.
+    if (accepted > 0 && this.#phase.at === "payload") this.#aliveMs = Date.now();
+    this.#unsent = this.#unsent.subarray(accepted);
+    return this.#unsent.length === 0;
+  }
+
+  #scheduleTurn(): void {
+    if (this.#turnScheduled) return;
+    this.#turnScheduled = true;
+    setImmediate(() => {
+      this.#turnScheduled = false;
+      this.pump();
+    });
+  }
+}
+
+function* framed(snapshot: DemoSnapshot, form: PayloadForm): Generator<Uint8Array> {
+  if (form === "length") {
+    yield ENCODER.encode(`$${snapshot.lengthBytes}\r\n`);
+    yield* snapshot.chunks();
+    return;
+  }
+  const mark = randomHex40();
+  yield ENCODER.encode(`$EOF:${mark}\r\n`);
+  yield* snapshot.chunks();
+  yield ENCODER.encode(mark);
+}
+
+/** 40 hexadecimal characters that nobody has had before: a replication id, an EOF mark. */
+export function randomHex40(): string {
+  return crypto.getRandomValues(new Uint8Array(20)).toHex();
+}

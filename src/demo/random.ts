@@ -1,0 +1,37 @@
+/** Made-up but repeatable numbers: the same seed gives the same row (mulberry32). Not for secrets. */
+export class Random {
+  #state: number;
+
+  constructor(seed: number) {
+    this.#state = seed | 0;
+  }
+
+  /** The next whole number, 0 to 2^32 - 1. */
+  next(): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return (mixed ^ (mixed >>> 14)) >>> 0;
+  }
+
+  /** The next whole number from 0 up to, and without, `limit`. */
+  below(limit: number): number {
+    return this.next() % limit;
+  }
+
+  /** `length` characters out of 64 harmless ones. */
+  text(length: number): string {
+    let text = "";
+    for (let at = 0; at < length; at += 1) text += ALPHABET[this.below(ALPHABET.length)];
+    return text;
+  }
+
+  /** Fills with the bytes of those same 64 characters. */
+  fillText(target: Uint8Array): void {
+    for (let at = 0; at < target.length; at += 1) {
+      target[at] = ALPHABET.charCodeAt(this.below(ALPHABET.length));
+    }
+  }
+}
+
+const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

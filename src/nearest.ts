@@ -1,0 +1,19 @@
+import { closest, distance } from "fastest-levenshtein";
+
+/**
+ * The known name that a person most likely meant, or undefined where none is close: a slip in up to
+ * a third of the letters, or a name that was cut short ("password" for "password-file").
+ */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  if (known.length === 0 || name.length < 2) return undefined;
+  const best = closest(name, [...known]);
+  if (distance(name, best) <= Math.max(name.length < 4 ? 1 : 2, Math.floor(name.length / 3)))
+    return best;
+  return known.find((other) => name.length >= 3 && other.startsWith(name));
+}
+
+/** The question that ends an error about an unknown name, or nothing where none is close. */
+export function didYouMean(name: string, known: readonly string[], prefix = ""): string {
+  const best = nearest(name, known);
+  return best === undefined ? "" : `: did you mean ${prefix}${best}?`;
+}

@@ -1,0 +1,53 @@
+import ms from "ms";
+
+const bytesPerUnit: Readonly<Record<string, number>> = {
+  "": 1,
+  b: 1,
+  kb: 1000,
+  mb: 1000 ** 2,
+  gb: 1000 ** 3,
+  tb: 1000 ** 4,
+  kib: 1024,
+  mib: 1024 ** 2,
+  gib: 1024 ** 3,
+  tib: 1024 ** 4,
+};
+
+/**
+ * Bytes of a size such as `8MiB` (binary), `1GB` (decimal) or `4096`; undefined where it is none.
+ * `8M` is none: Redis and the rest of the world disagree about what it means.
+ */
+export function parseBytes(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?) ?([a-z]*)$/i.exec(text.trim());
+  const unit = bytesPerUnit[(match?.[2] ?? "?").toLowerCase()];
+  if (match === null || unit === undefined) return undefined;
+  const bytes = Number(match[1]) * unit;
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+/**
+ * Milliseconds of a duration such as `500ms`, `60s`, `5m`, `1h`, `1d`; a number alone counts seconds,
+ * as in redis.conf. Undefined where it is none.
+ */
+export function parseDurationMs(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?) ?(ms|s|m|h|d)?$/i.exec(text.trim());
+  if (match === null) return undefined;
+  const milliseconds = ms(
+    `${Number(match[1])}${(match[2] ?? "s").toLowerCase()}` as ms.StringValue,
+  );
+  return Number.isFinite(milliseconds) ? Math.round(milliseconds) : undefined;
+}
+
+/** A size for people, in binary units: `512 B`, `8.0 MiB`, `1.5 TiB`. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1024) return `${Math.round(bytes)} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+  let value = bytes / 1024;
+  let unit = 0;
+  // 1023.95 would round up to "1024.0".
+  while (value >= 1023.95 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${value.toFixed(1)} ${units[unit]}`;
+}

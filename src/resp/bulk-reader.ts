@@ -1,0 +1,151 @@
+import { ReplicaError } from "../errors.ts";
+import { Needle } from "./needle.ts";
+
+const DOLLAR = 0x24;
+const EOF_PREFIX = "$EOF:";
+/** CONFIG_RUN_ID_SIZE in Redis's server.h. */
+const MARK_BYTES = 40;
+const EMPTY = new Uint8Array(0);
+
+/** How the end of a payload is told: by its length, or by a mark that follows it. */
+export type BulkForm = { kind: "length"; bytes: number } | { kind: "eof"; mark: Uint8Array };
+
+/**
+ * Parses the line before a snapshot, without its end: `$<length>`, or `$EOF:<40 bytes>` from a
+ * primary that doesn't know the length yet ("Redis, replication.c": readSyncBulkPayload).
+ * @throws ReplicaError PROTOCOL for anything else, and for a length past 2^53 - 1.
+ */
+export function parseBulkHeader(line: Uint8Array): BulkForm {
+  if (line[0] !== DOLLAR) {
+    throw malformed("a snapshot begins with $<length> or $EOF:<mark>", line);
+  }
+  // latin1: one character a byte, so that a mark of any bytes keeps its length.
+  const text = Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString("latin1");
+  if (text.startsWith(EOF_PREFIX)) {
+    if (line.length !== EOF_PREFIX.length + MARK_BYTES) {
+      throw malformed(`a snapshot's end mark has ${MARK_BYTES} bytes`, line);
+    }
+    return { kind: "eof", mark: line.slice(EOF_PREFIX.length) };
+  }
+  const digits = text.slice(1);
+  const bytes = Number(digits);
+  if (!/^\d+$/.test(digits) || !Number.isSafeInteger(bytes)) {
+    throw malformed("a snapshot's length is a whole number up to 2^53", line);
+  }
+  return { kind: "length", bytes };
+}
+
+function malformed(rule: string, line: Uint8Array): ReplicaError {
+  const quoted = Buffer.from(line.subarray(0, 100))
+    .toString("latin1")
+    .replace(/[^ -~]/g, "?");
+  return new ReplicaError("PROTOCOL", { message: `${rule}, but this came: '${quoted}'` });
+}
+
+/**
+ * Divides a snapshot from the stream that follows it, without copying either.
+ *
+ * A mark ends the payload where it first comes, and isn't part of it. As long as bytes could turn
+ * out to be the mark's beginning, at most 39, they aren't delivered.
+ */
+export class BulkReader {
+  readonly #form: BulkForm;
+  readonly #needle: Needle | undefined;
+  /** How many of the mark's first bytes the stream ends in: received, not delivered. */
+  #withheld = 0;
+  #payloadBytes = 0;
+  #complete: boolean;
+
+  constructor(form: BulkForm) {
+    this.#form = form;
+    this.#needle = form.kind === "eof" ? new Needle(form.mark) : undefined;
+    this.#complete = form.kind === "length" && form.bytes === 0;
+  }
+
+  /**
+   * Divides a chunk. Payload goes to `onPayload` in order, as views that are only to be read.
+   * @returns `undefined` while the payload goes on; once it is complete, a view of what follows it,
+   * perhaps empty. A chunk pushed after that comes back whole.
+   */
+  push(chunk: Uint8Array, onPayload: (bytes: Uint8Array) => void): Uint8Array | undefined {
+    if (this.#complete) return chunk;
+    return this.#form.kind === "length"
+      ? this.#pushCounted(chunk, this.#form.bytes, onPayload)
+      : this.#pushMarked(chunk, this.#needle!, onPayload);
+  }
+
+  /** Payload bytes delivered so far. */
+  get payloadBytes(): number {
+    return this.#payloadBytes;
+  }
+
+  /** Whether the payload has ended; at once, for a length of 0. */
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  get form(): BulkForm {
+    return this.#form;
+  }
+
+  #pushCounted(
+    chunk: Uint8Array,
+    totalBytes: number,
+    onPayload: (bytes: Uint8Array) => void,
+  ): Uint8Array | undefined {
+    const missingBytes = totalBytes - this.#payloadBytes;
+    if (chunk.length < missingBytes) {
+      this.#deliver(chunk, onPayload);
+      return undefined;
+    }
+    this.#complete = true;
+    this.#deliver(chunk.subarray(0, missingBytes), onPayload);
+    return chunk.subarray(missingBytes);
+  }
+
+  #pushMarked(
+    chunk: Uint8Array,
+    needle: Needle,
+    onPayload: (bytes: Uint8Array) => void,
+  ): Uint8Array | undefined {
+    const before = this.#withheld;
+    let withheld = before;
+    let at = 0;
+    // A mark that may have begun in an earlier chunk: byte by byte, at most 40 of them.
+    while (withheld > at && at < chunk.length) {
+      withheld = needle.step(withheld, chunk[at++]!);
+      if (withheld === MARK_BYTES) {
+        this.#deliver(needle.bytes.subarray(0, before + at - MARK_BYTES), onPayload);
+        return this.#end(chunk.subarray(at));
+      }
+    }
+    // Bytes withheld earlier equal the mark's, so the mark itself stands for them.
+    const released = Math.min(before, before + at - withheld);
+    this.#deliver(needle.bytes.subarray(0, released), onPayload);
+    if (withheld > at) {
+      this.#withheld = withheld;
+      return undefined;
+    }
+    const from = at - withheld;
+    const markAt = needle.indexIn(chunk, from);
+    if (markAt !== -1) {
+      this.#deliver(chunk.subarray(0, markAt), onPayload);
+      return this.#end(chunk.subarray(markAt + MARK_BYTES));
+    }
+    this.#withheld = needle.matchLengthAtEnd(chunk, from);
+    this.#deliver(chunk.subarray(0, chunk.length - this.#withheld), onPayload);
+    return undefined;
+  }
+
+  #deliver(bytes: Uint8Array, onPayload: (bytes: Uint8Array) => void): void {
+    if (bytes.length === 0) return;
+    this.#payloadBytes += bytes.length;
+    onPayload(bytes);
+  }
+
+  #end(rest: Uint8Array): Uint8Array {
+    this.#complete = true;
+    this.#withheld = 0;
+    return rest.length === 0 ? EMPTY : rest;
+  }
+}

@@ -1,0 +1,221 @@
+import { ReplicaError, unreachable } from "../errors.ts";
+import { splitInline } from "./inline.ts";
+
+const LF = 0x0a;
+const CR = 0x0d;
+const STAR = 0x2a;
+const DOLLAR = 0x24;
+const EMPTY = new Uint8Array(0);
+const FIRST_BUFFER_BYTES = 256;
+
+export interface CommandLimits {
+  /** The longest inline command, `*<count>` or `$<length>` line, its end not counted. */
+  readonly maxLineBytes: number;
+  /** The most arguments of one command, its name included. */
+  readonly maxArgs: number;
+  /** The longest single argument. */
+  readonly maxArgBytes: number;
+  /** The most that one command's arguments may have together. */
+  readonly maxCommandBytes: number;
+}
+
+/** Where in a command the reader stands. */
+type At =
+  | { at: "command" }
+  | { at: "argument-length"; missing: number }
+  | { at: "argument"; missing: number; bytes: number };
+
+/** Where the reader stands next, and the command that became whole, if one did. */
+interface Step {
+  readonly state: At;
+  readonly args?: Uint8Array[];
+}
+
+/**
+ * Reads the commands that a client sends to our own port: arrays of bulk strings, and inline
+ * commands, pipelined and split anywhere ("Redis, networking.c": processInputBuffer). Messages are
+ * worded as Redis's, ready to follow `-ERR `.
+ *
+ * Holds at most one unfinished command, and whatever was pushed and not yet taken. After a throw the
+ * reader is of no more use: as Redis does, reply with the error and close.
+ */
+export class CommandReader {
+  readonly #limits: CommandLimits;
+  #state: At = { at: "command" };
+  #args: Uint8Array[] = [];
+  #argBytes = 0;
+  /** Unread bytes are those from #start to #end. */
+  #buffer: Uint8Array = EMPTY;
+  #start = 0;
+  #end = 0;
+  /** Whether #buffer is ours to write to, and not a view of a chunk that was pushed. */
+  #owned = false;
+  /** No line end lies between #start and here: a line that comes byte by byte isn't searched anew. */
+  #searched = 0;
+
+  constructor(limits: CommandLimits) {
+    this.#limits = limits;
+  }
+
+  /** Appends a chunk; take commands with `next` until it returns `undefined` before pushing more. */
+  push(chunk: Uint8Array): void {
+    const unread = this.#end - this.#start;
+    if (unread === 0) {
+      this.#buffer = chunk;
+      this.#owned = false;
+      this.#start = 0;
+      this.#end = chunk.length;
+      this.#searched = 0;
+      return;
+    }
+    if (!this.#owned || this.#end + chunk.length > this.#buffer.length) {
+      this.#makeRoom(unread + chunk.length);
+    }
+    this.#buffer.set(chunk, this.#end);
+    this.#end += chunk.length;
+  }
+
+  /**
+   * Takes the next command: its name and arguments, at least one, as copies. `undefined`: it has not
+   * come whole. Empty commands (`*0`, `*-1`, an empty line) are passed over, as Redis does.
+   * @throws ReplicaError PROTOCOL for what isn't a command, or is past a limit.
+   */
+  next(): Uint8Array[] | undefined {
+    for (;;) {
+      const { state, args } = this.#step(this.#state) ?? {};
+      if (state === undefined) return undefined;
+      this.#state = state;
+      if (args !== undefined && args.length > 0) return args;
+    }
+  }
+
+  /** Bytes held now: unread ones, and the arguments of the command that isn't whole. */
+  get heldBytes(): number {
+    return this.#end - this.#start + this.#argBytes;
+  }
+
+  /** Takes one line or argument; `undefined` where it hasn't come whole. */
+  #step(state: At): Step | undefined {
+    switch (state.at) {
+      case "command":
+        return this.#onCommandLine();
+      case "argument-length":
+        return this.#onArgumentLength(state.missing);
+      case "argument":
+        return this.#onArgument(state.missing, state.bytes);
+      default:
+        return unreachable(state);
+    }
+  }
+
+  #onCommandLine(): Step | undefined {
+    const isArray = this.#buffer[this.#start] === STAR;
+    const line = this.#takeLine(isArray ? "too big mbulk count string" : "too big inline request");
+    if (line === undefined) return undefined;
+    if (line[0] !== STAR) return { state: { at: "command" }, args: this.#parseInline(line) };
+    const count = parseInteger(line);
+    if (count === undefined || count > this.#limits.maxArgs) {
+      throw malformed("invalid multibulk length");
+    }
+    return { state: count > 0 ? { at: "argument-length", missing: count } : { at: "command" } };
+  }
+
+  #onArgumentLength(missing: number): Step | undefined {
+    const line = this.#takeLine("too big bulk count string");
+    if (line === undefined) return undefined;
+    return { state: { at: "argument", missing, bytes: this.#parseArgumentLength(line) } };
+  }
+
+  #onArgument(missing: number, bytes: number): Step | undefined {
+    if (this.#end - this.#start < bytes + 2) return undefined;
+    this.#takeArgument(bytes);
+    if (missing > 1) return { state: { at: "argument-length", missing: missing - 1 } };
+    const args = this.#args;
+    this.#args = [];
+    this.#argBytes = 0;
+    return { state: { at: "command" }, args };
+  }
+
+  #parseInline(line: Uint8Array): Uint8Array[] {
+    const args = splitInline(line);
+    if (args === undefined) throw malformed("unbalanced quotes in request");
+    if (
+      args.length > this.#limits.maxArgs ||
+      args.some((arg) => arg.length > this.#limits.maxArgBytes) ||
+      line.length > this.#limits.maxCommandBytes
+    ) {
+      throw malformed("too big inline request");
+    }
+    return args;
+  }
+
+  #parseArgumentLength(line: Uint8Array): number {
+    if (line[0] !== DOLLAR) {
+      const got = String.fromCharCode(line[0] ?? CR).replace(/[^ -~]/, "?");
+      throw malformed(`expected '$', got '${got}'`);
+    }
+    const bytes = parseInteger(line);
+    if (
+      bytes === undefined ||
+      bytes < 0 ||
+      bytes > this.#limits.maxArgBytes ||
+      this.#argBytes + bytes > this.#limits.maxCommandBytes
+    ) {
+      throw malformed("invalid bulk length");
+    }
+    return bytes;
+  }
+
+  #takeArgument(bytes: number): void {
+    const end = this.#start + bytes;
+    // Redis skips these two unseen; one that sends something else is out of step, so say so.
+    if (this.#buffer[end] !== CR || this.#buffer[end + 1] !== LF) {
+      throw malformed("expected CRLF after a bulk string");
+    }
+    this.#args.push(Uint8Array.from(this.#buffer.subarray(this.#start, end)));
+    this.#argBytes += bytes;
+    this.#start = this.#searched = end + 2;
+  }
+
+  #takeLine(tooLong: string): Uint8Array | undefined {
+    const found = this.#buffer.subarray(0, this.#end).indexOf(LF, this.#searched);
+    const end = found === -1 ? this.#end : found;
+    const content = this.#buffer[end - 1] === CR && end > this.#start ? end - 1 : end;
+    if (content - this.#start > this.#limits.maxLineBytes) throw malformed(tooLong);
+    if (end === this.#end) {
+      this.#searched = end;
+      // An idle client shouldn't hold the chunk that its last command came in.
+      if (this.#start === end) this.push(EMPTY);
+      return undefined;
+    }
+    const line = this.#buffer.subarray(this.#start, content);
+    this.#start = this.#searched = end + 1;
+    return line;
+  }
+
+  #makeRoom(bytes: number): void {
+    const target =
+      this.#owned && 2 * bytes <= this.#buffer.length
+        ? this.#buffer
+        : new Uint8Array(Math.max(2 * bytes, FIRST_BUFFER_BYTES));
+    target.set(this.#buffer.subarray(this.#start, this.#end));
+    this.#searched -= this.#start;
+    this.#end -= this.#start;
+    this.#start = 0;
+    this.#buffer = target;
+    this.#owned = true;
+  }
+}
+
+/** The number after a line's first byte, by the strict rules of Redis's string2ll. */
+function parseInteger(line: Uint8Array): number | undefined {
+  const text = Buffer.from(line.buffer, line.byteOffset + 1, line.byteLength - 1).toString(
+    "latin1",
+  );
+  const value = Number(text);
+  return /^(?:0|-?[1-9]\d*)$/.test(text) && Number.isSafeInteger(value) ? value : undefined;
+}
+
+function malformed(what: string): ReplicaError {
+  return new ReplicaError("PROTOCOL", { message: `Protocol error: ${what}` });
+}

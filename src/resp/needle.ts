@@ -1,0 +1,47 @@
+/**
+ * A constant run of bytes that is looked for in a stream, whose chunks may split it anywhere.
+ *
+ * A *match length* says how many of the needle's first bytes the stream ends in just now. Because
+ * those bytes equal the needle's own beginning, nothing of an earlier chunk needs to be kept.
+ */
+export class Needle {
+  readonly bytes: Uint8Array;
+  /** For each prefix: the length of its longest proper prefix that it also ends in (Knuth, Morris, Pratt). */
+  readonly #borders: Uint16Array;
+
+  /** @param bytes what to look for, 1 to 65535 bytes; copied. */
+  constructor(bytes: Uint8Array) {
+    this.bytes = Uint8Array.from(bytes);
+    this.#borders = new Uint16Array(bytes.length + 1);
+    let border = 0;
+    for (let length = 1; length < bytes.length; length++) {
+      border = this.step(border, this.bytes[length]!);
+      this.#borders[length + 1] = border;
+    }
+  }
+
+  /**
+   * The match length after one more byte; `bytes.length` is the needle itself.
+   * @param matchLength before it, below `bytes.length`.
+   */
+  step(matchLength: number, byte: number): number {
+    let length = matchLength;
+    while (length > 0 && this.bytes[length] !== byte) length = this.#borders[length]!;
+    return this.bytes[length] === byte ? length + 1 : 0;
+  }
+
+  /** Where the needle first begins in `chunk` at or after `from`; -1 where it doesn't lie in it whole. */
+  indexIn(chunk: Uint8Array, from: number): number {
+    // Only Buffer searches for more than one byte natively; this makes a view, not a copy.
+    return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).indexOf(this.bytes, from);
+  }
+
+  /** The match length at the end of `chunk`, of a match that begins at or after `from`. */
+  matchLengthAtEnd(chunk: Uint8Array, from: number): number {
+    let matchLength = 0;
+    for (let at = Math.max(from, chunk.length - this.bytes.length + 1); at < chunk.length; at++) {
+      matchLength = this.step(matchLength, chunk[at]!);
+    }
+    return matchLength;
+  }
+}

@@ -1,0 +1,246 @@
+import { getLogger } from "@logtape/logtape";
+import * as fs from "node:fs";
+import { basename, dirname, resolve } from "node:path";
+import { limits, type Settings } from "../config.ts";
+import { ReplicaError } from "../errors.ts";
+import type { PrimaryTarget } from "../primary-url.ts";
+import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
+import type { BulkForm } from "../resp/bulk-reader.ts";
+import type { State } from "../session/state.ts";
+import { type Disk, diskError } from "../store/disk.ts";
+import { openTemporary, SnapshotWriter } from "../store/snapshot.ts";
+import type { Clock } from "./clock.ts";
+import { Driver, type Keeper } from "./driver.ts";
+
+const logger = getLogger(["replica"]);
+
+/** Takes a payload and nothing else: the one file of `backup`, or standard output. */
+interface Outlet extends Keeper {
+  readonly summary: RdbSummary | undefined;
+}
+
+const nothing = () => undefined;
+
+/** To a file: a temporary one beside it, then its name, which replaces an earlier backup. */
+function fileOutlet(
+  out: string,
+  disk: Disk,
+  clock: Clock,
+  settings: Settings,
+  driver: () => Driver,
+): Outlet {
+  const path = resolve(out);
+  const giveUp = new AbortController();
+  let writer: SnapshotWriter | undefined;
+  let summary: RdbSummary | undefined;
+  return {
+    get summary() {
+      return summary;
+    },
+    get congested() {
+      return writer?.congested ?? false;
+    },
+    openSnapshot: async (_grant, form) => {
+      const totalBytes = form.kind === "length" ? form.bytes : undefined;
+      const free = disk.freeBytes(dirname(path));
+      if (totalBytes !== undefined && totalBytes > free) {
+        throw new ReplicaError("DISK_FULL", {
+          message: `the snapshot has ${totalBytes} bytes, ${dirname(path)} has room for ${free}: make room`,
+        });
+      }
+      const file = await openTemporary(disk, dirname(path), clock, giveUp.signal);
+      writer = new SnapshotWriter(disk, file, {
+        totalBytes,
+        syncBytes: settings.rdbSyncBytes,
+        maxQueuedBytes: limits.queuedBytes,
+        onSynced: (bytes) => driver().step({ type: "snapshot-synced", bytes }),
+        onRoom: () => driver().keeperHasRoom(),
+        onFailed: (error) => driver().keeperFailed(error),
+      });
+      if (giveUp.signal.aborted) writer.abandon();
+      return file.path;
+    },
+    payload: (bytes) => writer?.write(bytes),
+    finishSnapshot: async () => {
+      summary = await writer!.finish(path);
+      return { replid: undefined, receivedOffset: 0 };
+    },
+    discardSnapshot: () => {
+      giveUp.abort();
+      writer?.abandon();
+    },
+    continued: nothing,
+    stream: nothing,
+    acknowledge: nothing,
+  };
+}
+
+/** To standard output: the bytes go as they come; the exit code says whether the checksum held. */
+function stdoutOutlet(driver: () => Driver): Outlet {
+  const checker = new RdbChecker();
+  let queue: Uint8Array[] = [];
+  let queuedBytes = 0;
+  let writing: Promise<void> | undefined;
+  let summary: RdbSummary | undefined;
+  let failed: ReplicaError | undefined;
+  const fail = (cause: unknown) => {
+    failed ??= diskError("writing to", "standard output", cause);
+    queue = [];
+    const error = failed;
+    queueMicrotask(() => driver().keeperFailed(error));
+  };
+  const drain = async () => {
+    for (let bytes = queue.shift(); bytes !== undefined && !failed; bytes = queue.shift()) {
+      let at = 0;
+      while (at < bytes.length) at += await writeSome(bytes.subarray(at));
+      queuedBytes -= bytes.length;
+      driver().keeperHasRoom();
+    }
+  };
+  return {
+    get summary() {
+      return summary;
+    },
+    get congested() {
+      return queuedBytes > limits.queuedBytes;
+    },
+    openSnapshot: async () => "standard output",
+    payload: (bytes) => {
+      if (failed) return;
+      try {
+        checker.push(bytes);
+      } catch (error) {
+        return fail(error);
+      }
+      queue.push(bytes);
+      queuedBytes += bytes.length;
+      writing ??= drain()
+        .catch(fail)
+        .finally(() => {
+          writing = undefined;
+        });
+    },
+    finishSnapshot: async () => {
+      while (writing !== undefined) await writing;
+      if (failed) throw failed;
+      const done = checker.finish();
+      await syncIfFile();
+      summary = done;
+      return { replid: undefined, receivedOffset: 0 };
+    },
+    discardSnapshot: () => {
+      queue = [];
+    },
+    continued: nothing,
+    stream: nothing,
+    acknowledge: nothing,
+  };
+}
+
+/** Writes to descriptor 1; a pipe that is full (EAGAIN, where somebody made it non-blocking) is waited for. */
+function writeSome(bytes: Uint8Array): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.write(1, bytes, (error, written) => {
+      if (error === null) resolve(written);
+      else if (error.code === "EAGAIN") setTimeout(() => resolve(0), 5);
+      else reject(error);
+    });
+  });
+}
+
+/** Standard output that is a file is made durable like any other. */
+function syncIfFile(): Promise<void> {
+  if (!fs.fstatSync(1).isFile()) return Promise.resolve();
+  return new Promise((resolve, reject) =>
+    fs.fdatasync(1, (error) =>
+      error ? reject(diskError("syncing", "standard output", error)) : resolve(),
+    ),
+  );
+}
+
+/** What a backup came to. */
+export interface BackupResult {
+  readonly rdb: RdbSummary;
+  readonly seconds: number;
+}
+
+/**
+ * Takes one snapshot to `out` (`-`: standard output).
+ * @param onMoved is told each state of the session, for the progress line.
+ * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of
+ * the name is as it was. STOPPED where `signal` was aborted.
+ */
+export async function backup(
+  target: PrimaryTarget,
+  out: string,
+  disk: Disk,
+  clock: Clock,
+  settings: Settings,
+  signal: AbortSignal,
+  onMoved: (state: State) => void,
+): Promise<BackupResult> {
+  if (out !== "-") refuseBadOut(out);
+  const beganMs = clock.monotonicMs();
+  return new Promise<BackupResult>((resolve, reject) => {
+    const outlet =
+      out === "-"
+        ? stdoutOutlet(() => driver)
+        : fileOutlet(out, disk, clock, settings, () => driver);
+    const stop = () => {
+      driver.leave();
+      reject(
+        new ReplicaError("STOPPED", {
+          retry: "never",
+          message: "the backup was stopped; nothing was kept",
+        }),
+      );
+    };
+    const driver: Driver = new Driver(
+      target,
+      {
+        purpose: "backup",
+        username: target.username ?? settings.username,
+        password: target.password ?? settings.password,
+        listeningPort: 0,
+        announceIp: undefined,
+        syncTimeoutMs: settings.syncTimeoutMs,
+        timeoutMs: settings.timeoutMs,
+        maxLineBytes: limits.handshakeLineBytes,
+        tls: settings.tls,
+      },
+      outlet,
+      clock,
+      {
+        note: (level, message) => logger[level](message),
+        failed: (error) => {
+          signal.removeEventListener("abort", stop);
+          driver.leave();
+          reject(error);
+        },
+        moved: (state) => {
+          onMoved(state);
+          if (state.at !== "none" || outlet.summary === undefined) return;
+          signal.removeEventListener("abort", stop);
+          driver.leave();
+          resolve({ rdb: outlet.summary, seconds: (clock.monotonicMs() - beganMs) / 1000 });
+        },
+      },
+    );
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) return stop();
+    driver.attempt(undefined);
+  });
+}
+
+function refuseBadOut(out: string): void {
+  const path = resolve(out);
+  const dir = dirname(path);
+  const bad = (why: string) =>
+    new ReplicaError("USAGE", { retry: "never", message: `${out} ${why}` });
+  if (fs.statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    throw bad(`is a folder: name a file in it, such as ${basename(path)}/dump.rdb`);
+  }
+  if (!fs.statSync(dir, { throwIfNoEntry: false })?.isDirectory()) {
+    throw bad(`can't be written: the folder ${dir} does not exist`);
+  }
+}

@@ -1,0 +1,266 @@
+import { invariant, ReplicaError } from "../errors.ts";
+import type { Offset, Position, ReplicationId } from "../replication.ts";
+import { replicationAux } from "../rdb/header.ts";
+import type { BulkForm } from "../resp/bulk-reader.ts";
+import { selectCommand } from "../resp/encode.ts";
+import type { Grant } from "../session/state.ts";
+import type { DataDirectory } from "../store/data-directory.ts";
+import type { Disk } from "../store/disk.ts";
+import type { Log } from "../store/log.ts";
+import { openTemporary, SnapshotWriter } from "../store/snapshot.ts";
+import type { Clock } from "./clock.ts";
+import type { Keeper } from "./driver.ts";
+
+export interface GenerationKeeperOptions {
+  readonly rdbSyncBytes: number;
+  readonly maxQueuedBytes: number;
+  readonly fsync: "always" | "everysec" | "no";
+  readonly ack: "written" | "durable";
+  /** The primary's name, for the database. */
+  readonly primaryName: string;
+}
+
+export interface GenerationKeeperEvents {
+  /** Sends REPLCONF ACK. */
+  acknowledge(written: Offset, durable: Offset): void;
+  synced(payloadBytes: number): void;
+  room(): void;
+  failed(error: ReplicaError): void;
+}
+
+/** A generation while its snapshot comes in. */
+interface Receiving {
+  readonly id: number;
+  readonly grant: Grant;
+  readonly writer: SnapshotWriter;
+  /** The log behind it, from the end of the payload on. */
+  log: Promise<Log> | undefined;
+}
+
+/** Keeps what a primary sends in a data directory: snapshots as generations, the stream in their logs. */
+export class GenerationKeeper implements Keeper {
+  readonly #directory: DataDirectory;
+  readonly #disk: Disk;
+  readonly #clock: Clock;
+  readonly #options: GenerationKeeperOptions;
+  readonly #events: GenerationKeeperEvents;
+  #log: Log | undefined;
+  #receiving: Receiving | undefined;
+  /** Stream bytes that came before the new generation's log was open. */
+  #early: Uint8Array[] = [];
+  #earlyBytes = 0;
+  #opening: AbortController | undefined;
+  /** What is being given up, so that a new attempt or the end waits for it. */
+  #givingUp: Promise<unknown> = Promise.resolve();
+  /** A GETACK that waits until this offset is reached. */
+  #owed: Offset | undefined;
+  #sealReason = "";
+
+  constructor(
+    directory: DataDirectory,
+    disk: Disk,
+    clock: Clock,
+    options: GenerationKeeperOptions,
+    events: GenerationKeeperEvents,
+  ) {
+    this.#directory = directory;
+    this.#disk = disk;
+    this.#clock = clock;
+    this.#options = options;
+    this.#events = events;
+  }
+
+  /** The log that is followed; its cursors are what ACK and INFO tell. */
+  get log(): Log | undefined {
+    return this.#log;
+  }
+
+  /**
+   * Where to resume: everything that was received is written first.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED where the log can't be opened.
+   */
+  async resume(): Promise<Position | undefined> {
+    await this.#givingUp;
+    await this.#log?.flushed();
+    this.#log ??= this.#directory.openLog(this.#logCallbacks());
+    return this.#log === undefined ? undefined : this.#directory.position(this.#log);
+  }
+
+  #logCallbacks() {
+    return {
+      fsync: this.#options.fsync,
+      maxQueuedBytes: this.#options.maxQueuedBytes,
+      onMoved: () => this.#onMoved(),
+      onFailed: (error: ReplicaError) => this.#onLogFailed(error),
+    };
+  }
+
+  /** After a failed write or sync only what a mark covers is trusted; the next attempt reopens it. */
+  #onLogFailed(error: ReplicaError): void {
+    const log = this.#log;
+    this.#log = undefined;
+    this.#owed = undefined;
+    if (log !== undefined) {
+      this.#directory.distrustLog();
+      this.#givingUp = Promise.all([this.#givingUp, log.abandon()]);
+    }
+    this.#events.failed(error);
+  }
+
+  #onMoved(): void {
+    this.#events.room();
+    if (this.#owed !== undefined && this.#acknowledgedOffset() >= this.#owed) this.#sendAck();
+  }
+
+  #acknowledgedOffset(): Offset {
+    if (this.#log === undefined) return 0;
+    return this.#options.ack === "durable" ? this.#log.durableOffset : this.#log.writtenOffset;
+  }
+
+  #sendAck(): void {
+    this.#owed = undefined;
+    // Without a history there is no offset that the primary would know.
+    if (this.#log === undefined || this.#directory.replid === undefined) return;
+    this.#events.acknowledge(this.#acknowledgedOffset(), this.#log.durableOffset);
+  }
+
+  acknowledge(offset: Offset): void {
+    if (this.#acknowledgedOffset() >= offset) return this.#sendAck();
+    this.#owed = offset;
+    if (this.#options.ack === "durable") void this.#log?.sync();
+  }
+
+  /** Once a second: the sync of `--fsync everysec`, and the ACK that follows it. */
+  tick(): void {
+    this.#log?.tick();
+  }
+
+  async openSnapshot(grant: Grant, form: BulkForm): Promise<string> {
+    invariant(this.#receiving === undefined, "one snapshot at a time");
+    const opening = new AbortController();
+    this.#opening = opening;
+    await this.#givingUp;
+    const totalBytes = form.kind === "length" ? form.bytes : undefined;
+    const free = this.#disk.freeBytes(this.#directory.path);
+    if (totalBytes !== undefined && totalBytes > free) {
+      throw new ReplicaError("DISK_FULL", {
+        message: `the snapshot has ${totalBytes} bytes, ${this.#directory.path} has room for ${free}: make room, it goes on by itself`,
+      });
+    }
+    const { id, dir } = this.#directory.begin(this.#options.primaryName);
+    try {
+      const file = await openTemporary(this.#disk, dir, this.#clock, opening.signal);
+      const writer = new SnapshotWriter(this.#disk, file, {
+        totalBytes,
+        syncBytes: this.#options.rdbSyncBytes,
+        maxQueuedBytes: this.#options.maxQueuedBytes,
+        onSynced: (bytes) => this.#events.synced(bytes),
+        onRoom: () => this.#events.room(),
+        onFailed: (error) => this.#events.failed(error),
+      });
+      if (opening.signal.aborted) {
+        writer.abandon();
+        throw new ReplicaError("STOPPED", { message: "the sync was given up" });
+      }
+      this.#receiving = { id, grant, writer, log: undefined };
+      return file.path;
+    } catch (error) {
+      this.#directory.discard(id);
+      throw error;
+    }
+  }
+
+  payload(bytes: Uint8Array): void {
+    this.#receiving?.writer.write(bytes);
+  }
+
+  get congested(): boolean {
+    const writer = this.#receiving?.writer.congested ?? false;
+    return (
+      writer || (this.#log?.congested ?? false) || this.#earlyBytes > this.#options.maxQueuedBytes
+    );
+  }
+
+  async finishSnapshot(): Promise<{ replid: ReplicationId | undefined; receivedOffset: Offset }> {
+    const receiving = this.#receiving;
+    if (receiving === undefined)
+      throw new ReplicaError("STOPPED", { message: "the sync was given up" });
+    const { id, writer, grant } = receiving;
+    const rdb = await writer.finish(this.#directory.basePath(id));
+    const aux = replicationAux(rdb.header);
+    // SYNC names no offset; the snapshot's own aux fields may.
+    const position = grant.by === "psync" ? grant.position : aux.position;
+    const baseOffset = position?.offset ?? 0;
+    const header = selectCommand(aux.streamDb);
+    receiving.log = this.#directory.createLog(id, baseOffset, header, this.#logCallbacks());
+    const log = await receiving.log;
+    if (this.#receiving !== receiving) {
+      throw new ReplicaError("STOPPED", { message: "the sync was given up" });
+    }
+    await this.#directory.promote(
+      id,
+      {
+        replid: position?.replid,
+        baseOffset,
+        streamDb: aux.streamDb,
+        rdbBytes: rdb.bytes,
+        rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
+        rdbChecked: rdb.checked,
+        logHeaderBytes: header.length,
+      },
+      this.#sealReason,
+    );
+    await this.#log?.close();
+    this.#receiving = undefined;
+    this.#log = log;
+    log.beginMarks();
+    for (const bytes of this.#early) log.append(bytes);
+    this.#early = [];
+    this.#earlyBytes = 0;
+    return { replid: position?.replid, receivedOffset: log.receivedOffset };
+  }
+
+  discardSnapshot(): void {
+    this.#opening?.abort();
+    this.#opening = undefined;
+    this.#early = [];
+    this.#earlyBytes = 0;
+    const receiving = this.#receiving;
+    if (receiving === undefined) return;
+    this.#receiving = undefined;
+    receiving.writer.abandon();
+    const closing = receiving.log?.then(
+      (log) => log.abandon(),
+      () => undefined,
+    );
+    this.#directory.discard(receiving.id);
+    this.#givingUp = Promise.all([this.#givingUp, closing]);
+  }
+
+  /** Why the generation before is sealed once a new one is whole. */
+  set sealReason(reason: string) {
+    this.#sealReason = reason;
+  }
+
+  continued(replid: ReplicationId | undefined): void {
+    if (replid !== undefined && this.#log !== undefined) {
+      this.#directory.continueAs(replid, this.#log.receivedOffset);
+    }
+  }
+
+  stream(bytes: Uint8Array): void {
+    if (this.#receiving === undefined) {
+      this.#log?.append(bytes);
+      return;
+    }
+    this.#early.push(bytes);
+    this.#earlyBytes += bytes.length;
+  }
+
+  /** The end: what was received is written, synced and marked. */
+  async close(): Promise<void> {
+    this.discardSnapshot();
+    await this.#givingUp;
+    await this.#log?.close();
+  }
+}

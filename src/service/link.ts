@@ -1,0 +1,189 @@
+import type { Socket } from "bun";
+import { ReplicaError } from "../errors.ts";
+import type { PrimaryTarget } from "../primary-url.ts";
+
+/** What a link tells. Nothing comes after `lost`, nor after `close()`. */
+export interface LinkEvents {
+  opened(): void;
+  bytes(bytes: Uint8Array): void;
+  lost(error: ReplicaError): void;
+}
+
+export interface TlsFiles {
+  readonly caFile: string | undefined;
+  readonly certFile: string | undefined;
+  readonly keyFile: string | undefined;
+  readonly serverName: string | undefined;
+  readonly insecure: boolean;
+}
+
+/** What may wait to be sent: a replica sends short lines only. */
+const MAX_UNSENT_BYTES = 1024 * 1024;
+
+/**
+ * One connection to a primary: TCP, TLS or a unix socket. Callbacks of a connection that was closed
+ * or lost are dropped here: each belongs to its own object, and the dead say nothing.
+ */
+export class Link {
+  readonly #target: PrimaryTarget;
+  readonly #events: LinkEvents;
+  readonly #insecure: boolean;
+  #socket: Socket | undefined;
+  #unsent: Uint8Array[] = [];
+  #unsentBytes = 0;
+  #ended = false;
+  #paused = false;
+
+  /** Begins to connect; the outcome comes as an event, never before this returns. */
+  constructor(target: PrimaryTarget, tls: TlsFiles, events: LinkEvents) {
+    this.#target = target;
+    this.#events = events;
+    this.#insecure = tls.insecure;
+    this.#connect(tls).catch((cause: unknown) =>
+      this.#lose("CONNECT_FAILED", reasonOf(cause), cause),
+    );
+  }
+
+  async #connect(tls: TlsFiles): Promise<void> {
+    const target = this.#target;
+    const socket = {
+      binaryType: "uint8array" as const,
+      open: (socket: Socket) => this.#onOpen(socket),
+      handshake: (socket: Socket, success: boolean, error: Error | null) =>
+        this.#onHandshake(socket, success, error),
+      data: (_socket: Socket, bytes: Uint8Array) => {
+        if (!this.#ended) this.#events.bytes(bytes);
+      },
+      drain: () => this.#flush(),
+      end: () => this.#lose("LINK_LOST", "the primary closed the link"),
+      close: (_socket: Socket, error?: Error) =>
+        this.#lose("LINK_LOST", error ? reasonOf(error) : "the primary closed the link", error),
+      error: (_socket: Socket, error: Error) => this.#lose("LINK_LOST", reasonOf(error), error),
+      connectError: (_socket: Socket, error: Error) =>
+        this.#lose("CONNECT_FAILED", reasonOf(error), error),
+    };
+    if (target.kind === "unix") {
+      await Bun.connect({ unix: target.path, socket });
+    } else if (target.kind === "tls") {
+      const file = (path: string | undefined) => (path === undefined ? undefined : Bun.file(path));
+      const given = { ca: file(tls.caFile), cert: file(tls.certFile), key: file(tls.keyFile) };
+      const options = Object.fromEntries(Object.entries(given).filter(([, value]) => value));
+      await Bun.connect({
+        hostname: target.host,
+        port: target.port,
+        tls: {
+          ...options,
+          serverName: tls.serverName ?? target.host,
+          rejectUnauthorized: !tls.insecure,
+        },
+        socket,
+      });
+    } else {
+      await Bun.connect({ hostname: target.host, port: target.port, socket });
+    }
+  }
+
+  #onOpen(socket: Socket): void {
+    if (this.#ended) {
+      socket.terminate();
+      return;
+    }
+    this.#socket = socket;
+    if (this.#paused) socket.pause();
+    socket.setNoDelay?.(true);
+    if (this.#target.kind !== "tls") this.#events.opened();
+  }
+
+  /** A TLS link is open once the certificate was verified, the host's name included. */
+  #onHandshake(socket: Socket, success: boolean, error: Error | null): void {
+    if (this.#ended || this.#target.kind !== "tls") return;
+    const problem = error ?? socket.getAuthorizationError?.() ?? null;
+    if (this.#insecure ? success || problem !== null : success && problem === null) {
+      this.#events.opened();
+      return;
+    }
+    const why = problem === null ? "the handshake failed" : reasonOf(problem);
+    this.#lose(
+      "TLS_FAILED",
+      `TLS: ${why}; check --tls-ca, --tls-server-name and the client certificate`,
+      problem,
+    );
+  }
+
+  /** Sends all of it, in order; what the kernel doesn't take now goes out when it drains. */
+  send(bytes: Uint8Array): void {
+    if (this.#ended) return;
+    this.#unsent.push(bytes);
+    this.#unsentBytes += bytes.length;
+    this.#flush();
+    if (this.#unsentBytes > MAX_UNSENT_BYTES) {
+      this.#lose("LINK_LOST", "the primary does not read what it is sent");
+    }
+  }
+
+  #flush(): void {
+    while (this.#socket !== undefined && !this.#ended) {
+      const bytes = this.#unsent[0];
+      if (bytes === undefined) return;
+      const sent = this.#socket.write(bytes);
+      if (sent < 0) return; // closed: the event follows
+      this.#unsentBytes -= sent;
+      if (sent < bytes.length) {
+        this.#unsent[0] = bytes.subarray(sent);
+        return;
+      }
+      this.#unsent.shift();
+    }
+  }
+
+  /** Stops data completely; the kernel's buffers, and then the primary, wait. */
+  pause(): void {
+    this.#paused = true;
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#socket?.resume();
+  }
+
+  close(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#socket?.terminate();
+  }
+
+  /** Closes after what was sent has gone out. */
+  closeGently(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#socket?.end();
+  }
+
+  #lose(
+    code: "CONNECT_FAILED" | "LINK_LOST" | "TLS_FAILED",
+    message: string,
+    cause?: unknown,
+  ): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#socket?.terminate();
+    this.#events.lost(new ReplicaError(code, { message, cause }));
+  }
+}
+
+function reasonOf(cause: unknown): string {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  const known: Record<string, string> = {
+    ECONNREFUSED: "connection refused: nothing listens there",
+    ECONNRESET: "the primary reset the connection",
+    ENOENT: "there is no such socket",
+    EACCES: "no permission to open the socket",
+    ETIMEDOUT: "the connection timed out",
+    EHOSTUNREACH: "the host can't be reached",
+    ENETUNREACH: "the network can't be reached",
+    ENOTFOUND: "the host's name is not known",
+  };
+  if (known[code] !== undefined) return known[code];
+  return cause instanceof Error ? cause.message || code : String(cause);
+}

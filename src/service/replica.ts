@@ -1,0 +1,233 @@
+import { getLogger } from "@logtape/logtape";
+import { limits, type Settings } from "../config.ts";
+import type { ReplicaError } from "../errors.ts";
+import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
+import { formatBytes } from "../quantity.ts";
+import { encodeCommand } from "../resp/encode.ts";
+import type { State } from "../session/state.ts";
+import type { DataDirectory } from "../store/data-directory.ts";
+import type { Disk } from "../store/disk.ts";
+import { backoffMs, type Clock } from "./clock.ts";
+import { Driver } from "./driver.ts";
+import { GenerationKeeper } from "./keeper.ts";
+
+const logger = getLogger(["replica"]);
+
+/** What a sync that was granted turned out to be. */
+export interface SyncCounts {
+  full: number;
+  partial: number;
+}
+
+/** Follows one primary, attempt after attempt, until it is stopped. */
+export class Replica {
+  readonly target: PrimaryTarget;
+  readonly directory: DataDirectory;
+  readonly syncs: SyncCounts = { full: 0, partial: 0 };
+  readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
+  readonly startedAtMs: number;
+  readonly #clock: Clock;
+  readonly #settings: Settings;
+  readonly #driver: Driver;
+  readonly #keeper: GenerationKeeper;
+  #lastError: ReplicaError | undefined;
+  #failures = 0;
+  #linkDownSinceMs: number;
+  #transferBeganMs = 0;
+  #ended: (() => void) | undefined;
+  #second: ReturnType<typeof setInterval> | undefined;
+
+  constructor(
+    target: PrimaryTarget,
+    directory: DataDirectory,
+    disk: Disk,
+    clock: Clock,
+    settings: Settings,
+    listeningPort: number,
+  ) {
+    this.target = target;
+    this.directory = directory;
+    this.#clock = clock;
+    this.#settings = settings;
+    this.startedAtMs = clock.now();
+    this.#linkDownSinceMs = clock.monotonicMs();
+    this.#keeper = new GenerationKeeper(
+      directory,
+      disk,
+      clock,
+      {
+        rdbSyncBytes: settings.rdbSyncBytes,
+        maxQueuedBytes: limits.queuedBytes,
+        fsync: settings.fsync,
+        ack: settings.ack,
+        primaryName: describeTarget(target),
+      },
+      {
+        acknowledge: (written, durable) => this.#acknowledge(written, durable),
+        synced: (bytes) => this.#driver.step({ type: "snapshot-synced", bytes }),
+        room: () => this.#driver.keeperHasRoom(),
+        failed: (error) => this.#driver.keeperFailed(error),
+      },
+    );
+    this.#driver = new Driver(
+      target,
+      {
+        purpose: "follow",
+        username: target.username ?? settings.username,
+        password: target.password ?? settings.password,
+        listeningPort: settings.announcePort ?? listeningPort,
+        announceIp: settings.announceIp,
+        syncTimeoutMs: settings.syncTimeoutMs,
+        timeoutMs: settings.timeoutMs,
+        maxLineBytes: limits.handshakeLineBytes,
+        tls: settings.tls,
+      },
+      this.#keeper,
+      clock,
+      {
+        failed: (error) => this.#onFailed(error),
+        note: (level, message) => logger[level](message),
+        moved: (state) => this.#onMoved(state),
+      },
+    );
+  }
+
+  get state(): State {
+    return this.#driver.session.state;
+  }
+
+  get lastError(): ReplicaError | undefined {
+    return this.#lastError;
+  }
+
+  /** The cursors of the log, as replication offsets; undefined until something is kept. */
+  get log() {
+    return this.#keeper.log;
+  }
+
+  /** Milliseconds since the primary was last heard. */
+  get silentMs(): number {
+    return this.#clock.monotonicMs() - this.#driver.session.lastIoMs;
+  }
+
+  /** Milliseconds since the link was last whole; 0 while it is. */
+  get linkDownMs(): number {
+    return this.state.at === "connected" ? 0 : this.#clock.monotonicMs() - this.#linkDownSinceMs;
+  }
+
+  /**
+   * Follows until `signal` is aborted; then the last bytes are written, synced, marked and
+   * acknowledged.
+   * @throws ReplicaError where going on can't help (`retry: "never"`).
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#second = setInterval(() => this.#keeper.tick(), 1000);
+    try {
+      while (!signal.aborted) {
+        const error = await this.#attempt(signal);
+        if (error === undefined) break;
+        if (error.retry === "never") throw error;
+        const waitMs = backoffMs(this.#failures, this.#settings.retryMaxMs, () =>
+          this.#clock.random(),
+        );
+        logger.warn(`${error.message}; next attempt in ${waitMs} ms`, {
+          code: error.code,
+          primary: describeTarget(this.target),
+        });
+        await this.#clock.sleep(waitMs, signal);
+      }
+    } finally {
+      await this.#stop();
+    }
+  }
+
+  /** One attempt; resolves with why it ended, or with nothing once `signal` is aborted. */
+  async #attempt(signal: AbortSignal): Promise<ReplicaError | undefined> {
+    const ended = new Promise<ReplicaError | undefined>((resolve) => {
+      signal.addEventListener("abort", () => resolve(undefined), { once: true });
+      this.#onAttemptEnded = resolve;
+    });
+    try {
+      const resume = await this.#keeper.resume();
+      if (signal.aborted) return undefined;
+      this.#resumedFrom = resume?.replid;
+      this.#driver.attempt(resume);
+    } catch (error) {
+      this.#onFailed(error as ReplicaError);
+    }
+    return ended;
+  }
+
+  #onAttemptEnded: (error: ReplicaError | undefined) => void = () => undefined;
+  #resumedFrom: string | undefined;
+
+  #onFailed(error: ReplicaError): void {
+    this.#failures++;
+    this.#lastError = error;
+    this.#onAttemptEnded(error);
+  }
+
+  #onMoved(state: State): void {
+    if (state.at !== "connected" && this.#wasConnected) {
+      this.#wasConnected = false;
+      this.#linkDownSinceMs = this.#clock.monotonicMs();
+    }
+    if (state.at === "receive-bulk-header" && state.waits === "line") this.#onFullSync(state);
+    if (state.at === "transfer") this.#transferBeganMs = this.#clock.monotonicMs();
+    if (state.at === "connected") this.#onConnected();
+  }
+
+  #wasConnected = false;
+  #full = false;
+
+  #onFullSync(state: Extract<State, { at: "receive-bulk-header" }>): void {
+    this.#full = true;
+    this.syncs.full++;
+    const what =
+      state.grant.by === "psync" ? `at offset ${state.grant.position.offset}` : "by SYNC";
+    const reason =
+      this.#resumedFrom === undefined
+        ? "nothing was kept to resume from"
+        : "the primary does not continue from our offset: its backlog is too short (repl-backlog-size), or its history is another";
+    this.#keeper.sealReason = `full resync ${what}: ${reason}`;
+    logger.info(`full resync ${what}: ${reason}`);
+    this.directory.event("full-resync", `${what}: ${reason}`);
+  }
+
+  #onConnected(): void {
+    this.#wasConnected = true;
+    this.#failures = 0;
+    const { log } = this;
+    if (this.#full) {
+      this.#full = false;
+      const bytes = this.directory.current?.rdbBytes ?? 0;
+      const seconds = (this.#clock.monotonicMs() - this.#transferBeganMs) / 1000;
+      logger.info(
+        `connected by full resync: ${formatBytes(bytes)} in ${seconds.toFixed(2)} s, ${formatBytes(bytes / Math.max(seconds, 0.001))}/s, at offset ${log?.receivedOffset}`,
+        { generation: this.directory.current?.id, bytes, seconds },
+      );
+      return;
+    }
+    this.syncs.partial++;
+    logger.info(`connected by partial resync at offset ${log?.receivedOffset}`);
+    this.directory.event("partial-resync", `at offset ${log?.receivedOffset}`);
+  }
+
+  #acknowledge(written: number, durable: number): void {
+    if (this.state.at !== "connected") return;
+    this.#driver.send(encodeCommand("REPLCONF", "ACK", written, "FACK", durable));
+  }
+
+  async #stop(): Promise<void> {
+    clearInterval(this.#second);
+    const connected = this.state.at === "connected";
+    if (connected && this.log !== undefined) {
+      await this.log.flushed();
+      await this.log.sync();
+      this.#acknowledge(this.log.writtenOffset, this.log.durableOffset);
+      this.#driver.hangUp();
+    }
+    this.#driver.leave();
+    await this.#keeper.close();
+  }
+}

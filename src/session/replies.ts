@@ -1,0 +1,100 @@
+import { ReplicaError } from "../errors.ts";
+import {
+  type Position,
+  parseOffset,
+  parseReplicationId,
+  type ReplicationId,
+} from "../replication.ts";
+
+const decoder = new TextDecoder("latin1");
+
+/** A line of a peer as text, for reading and for showing: cut short, nothing unprintable. */
+export function printable(line: Uint8Array, maxChars = 120): string {
+  const text = decoder.decode(line.subarray(0, maxChars)).replace(/[^\x20-\x7e]/g, "?");
+  return line.length > maxChars ? `${text}…` : text;
+}
+
+/** What the reply to PING tells. */
+export type Pong = "alive" | "log-in";
+
+/**
+ * Reads the reply to PING. Alive is `+…`; -NOAUTH, -NOPERM and, from old servers, "-ERR operation
+ * not permitted" all mean: alive, log in next (Redis 7.2, replication.c, syncWithMaster).
+ * @throws ReplicaError PRIMARY_REFUSED on any other error, NOT_A_PRIMARY on what is no reply.
+ */
+export function readPong(line: Uint8Array): Pong {
+  const text = decoder.decode(line);
+  if (text.startsWith("+")) return "alive";
+  if (/^-(NOAUTH|NOPERM)\b/.test(text) || /^-ERR operation not permitted/.test(text))
+    return "log-in";
+  if (text.startsWith("-")) {
+    throw new ReplicaError("PRIMARY_REFUSED", {
+      message: `the primary answers PING with ${printable(line)}`,
+    });
+  }
+  const tls = line[0] === 0x15 && line[1] === 0x03;
+  throw new ReplicaError("NOT_A_PRIMARY", {
+    message: tls
+      ? "the primary speaks TLS: use rediss://"
+      : `this is no Redis server: it answers PING with "${printable(line)}"`,
+  });
+}
+
+/**
+ * Reads the reply to AUTH.
+ * @throws ReplicaError AUTH_FAILED with what the primary said and what to set.
+ */
+export function readAuth(line: Uint8Array): void {
+  if (line[0] === 0x2b) return;
+  const said = printable(line);
+  const unwanted = /no password is set|without any password configured/i.test(said);
+  throw new ReplicaError("AUTH_FAILED", {
+    message: unwanted
+      ? `the primary wants no password (${said}): leave it out`
+      : `the primary refuses the login (${said}): check --username and --password-file`,
+  });
+}
+
+/** What the reply to PSYNC grants. */
+export type PsyncReply =
+  | { readonly kind: "full"; readonly position: Position }
+  | { readonly kind: "partial"; readonly replid: ReplicationId | undefined }
+  | { readonly kind: "unknown-command" };
+
+/**
+ * Reads the reply to PSYNC (a keepalive is not one). Only an unknown command leads to SYNC.
+ * @throws ReplicaError PRIMARY_BUSY for "not now", AUTH_FAILED where a right is missing,
+ * PRIMARY_REFUSED for any other error, PROTOCOL for what is malformed.
+ */
+export function readPsync(line: Uint8Array): PsyncReply {
+  const text = decoder.decode(line);
+  const words = text.split(" ");
+  if (words[0] === "+FULLRESYNC") {
+    // Some services append more words.
+    const position = {
+      replid: parseReplicationId(words[1] ?? ""),
+      offset: parseOffset(words[2] ?? ""),
+    };
+    return { kind: "full", position };
+  }
+  if (words[0] === "+CONTINUE") {
+    const id = words[1] ?? "";
+    return { kind: "partial", replid: id === "" ? undefined : parseReplicationId(id) };
+  }
+  const said = printable(line);
+  if (/^-ERR unknown command/i.test(text)) return { kind: "unknown-command" };
+  if (/^-(NOMASTERLINK|LOADING|MASTERDOWN|BUSY|TRYAGAIN)\b/.test(text)) {
+    throw new ReplicaError("PRIMARY_BUSY", {
+      message: `the primary can't serve a sync now: ${said}`,
+    });
+  }
+  if (/^-(NOPERM|NOAUTH)\b/.test(text)) {
+    throw new ReplicaError("AUTH_FAILED", {
+      message: `the primary allows no sync: ${said}; the user needs +psync +sync +replconf +ping, set --username and --password-file`,
+    });
+  }
+  if (text.startsWith("-")) {
+    throw new ReplicaError("PRIMARY_REFUSED", { message: `the primary refuses PSYNC: ${said}` });
+  }
+  throw new ReplicaError("PROTOCOL", { message: `the primary answers PSYNC with "${said}"` });
+}

@@ -1,0 +1,321 @@
+import * as fs from "node:fs";
+import { join, resolve } from "node:path";
+import { ReplicaError } from "../errors.ts";
+import type { Offset, Position, ReplicationId } from "../replication.ts";
+import { type Disk, diskError, writeWhole } from "./disk.ts";
+import { databaseError, type Generation, Generations, type KeptSnapshot } from "./generations.ts";
+import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
+import { lockDirectory } from "./lock.ts";
+import { Log, type LogOptions } from "./log.ts";
+
+/** The wall clock, in milliseconds since 1970. */
+export interface WallClock {
+  now(): number;
+}
+
+type LogCallbacks = Pick<LogOptions, "fsync" | "maxQueuedBytes" | "onMoved" | "onFailed">;
+
+/** The id of this boot; another one than last time means that what was not synced may be gone. */
+function bootId(): string {
+  try {
+    return fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  } catch {
+    // Where the system has none, every start counts as one after a power cut: the last mark holds.
+    return `unknown ${crypto.randomUUID()}`;
+  }
+}
+
+/** The data directory of the contract: its lock, its database, its generations, and their files. */
+export class DataDirectory {
+  readonly path: string;
+  readonly #disk: Disk;
+  readonly #clock: WallClock;
+  readonly #generations: Generations;
+  readonly #unlock: () => void;
+  #current: Generation | undefined;
+  /** After a power cut, or a failed sync, only what a mark covers is trusted. */
+  #trustOnlyMarks: boolean;
+
+  /**
+   * Opens or makes the directory, takes its lock, clears what was half made, and holds what is
+   * current against what was promised.
+   * @throws ReplicaError DIRECTORY_IN_USE, DIRECTORY_TOO_NEW, DIRECTORY_DAMAGED, DISK_FULL, DISK_FAILED.
+   */
+  constructor(dir: string, disk: Disk, clock: WallClock) {
+    this.path = resolve(dir);
+    this.#disk = disk;
+    this.#clock = clock;
+    try {
+      disk.makeDir(join(this.path, "generations"));
+    } catch (cause) {
+      throw diskError("making the data directory", this.path, cause);
+    }
+    this.#unlock = lockDirectory(this.path);
+    try {
+      this.#generations = new Generations(this.#database);
+    } catch (error) {
+      this.#unlock();
+      throw error;
+    }
+    try {
+      const boot = bootId();
+      this.#trustOnlyMarks = this.#generations.exchangeBootId(boot) !== boot;
+      for (const id of this.#generations.receiving()) this.discard(id);
+      this.#current = this.#generations.current();
+      if (this.#current !== undefined) {
+        this.#check(this.#current);
+        this.#link(this.#current.id);
+      }
+    } catch (error) {
+      this.close();
+      throw databaseError(this.#database, error);
+    }
+  }
+
+  get #database(): string {
+    return join(this.path, "replica.db");
+  }
+
+  /** The generation that is whole, durable and followed. */
+  get current(): Generation | undefined {
+    return this.#current;
+  }
+
+  generationDir(id: number): string {
+    return join(this.path, generationPath(id));
+  }
+
+  /** The history that the current generation's stream is in; undefined where nobody named one. */
+  get replid(): ReplicationId | undefined {
+    return this.#current === undefined
+      ? undefined
+      : this.#generations.replicationId(this.#current.id);
+  }
+
+  /** Gives back the lock; the last thing to be done. */
+  close(): void {
+    this.#generations.close();
+    this.#unlock();
+  }
+
+  /** Files that are shorter than what was promised are damage: reported, not followed. */
+  #check(generation: Generation): void {
+    const dir = this.generationDir(generation.id);
+    const damaged = (path: string, what: string) =>
+      new ReplicaError("DIRECTORY_DAMAGED", {
+        retry: "never",
+        message: `${path} ${what}: restore ${this.path} from a copy, or start with a new --dir`,
+      });
+    const sizeOf = (name: string): number => {
+      try {
+        return this.#disk.sizeOf(join(dir, name));
+      } catch (cause) {
+        if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") {
+          throw damaged(join(dir, name), "is missing");
+        }
+        throw diskError("looking at", join(dir, name), cause);
+      }
+    };
+    const base = sizeOf(BASE);
+    if (base !== generation.rdbBytes) {
+      throw damaged(join(dir, BASE), `has ${base} bytes, ${generation.rdbBytes} were kept`);
+    }
+    const promised = this.#positionIn(generation, this.#durable(generation));
+    const log = sizeOf(LOG);
+    if (log < promised) {
+      throw damaged(join(dir, LOG), `has ${log} bytes, ${promised} were durable`);
+    }
+  }
+
+  #durable(generation: Generation): Offset {
+    return this.#generations.lastMark(generation.id)?.durableOffset ?? generation.baseOffset;
+  }
+
+  #positionIn(generation: Generation, offset: Offset): number {
+    return offset - generation.baseOffset + generation.logHeaderBytes;
+  }
+
+  /**
+   * Opens the current generation's log at its end, or, where only marks are to be trusted, cuts it
+   * back to the last mark first. Undefined where nothing is kept yet.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED.
+   */
+  openLog(callbacks: LogCallbacks): Log | undefined {
+    const generation = this.#current;
+    if (generation === undefined) return undefined;
+    const path = join(this.generationDir(generation.id), LOG);
+    try {
+      const durableOffset = this.#durable(generation);
+      const promised = this.#positionIn(generation, durableOffset);
+      if (this.#trustOnlyMarks) this.#disk.truncate(path, promised);
+      const size = this.#disk.sizeOf(path);
+      const fd = this.#disk.openExisting(path);
+      this.#trustOnlyMarks = false;
+      return this.#log(fd, generation, path, callbacks, {
+        writtenOffset: generation.baseOffset + size - generation.logHeaderBytes,
+        durableOffset,
+        marks: true,
+      });
+    } catch (cause) {
+      throw diskError("opening the log", path, cause);
+    }
+  }
+
+  /** A write or a sync of the log failed: what no mark covers is never trusted again. */
+  distrustLog(): void {
+    this.#trustOnlyMarks = true;
+  }
+
+  #log(
+    fd: number,
+    generation: { id: number; baseOffset: Offset; logHeaderBytes: number },
+    path: string,
+    callbacks: LogCallbacks,
+    at: { writtenOffset: Offset; durableOffset: Offset; marks: boolean },
+  ): Log {
+    return new Log(this.#disk, fd, {
+      ...callbacks,
+      ...at,
+      path,
+      headerBytes: generation.logHeaderBytes,
+      baseOffset: generation.baseOffset,
+      commitMark: (writtenOffset, durableOffset) =>
+        this.#mark(generation.id, writtenOffset, durableOffset),
+    });
+  }
+
+  #mark(id: number, writtenOffset: Offset, durableOffset: Offset): void {
+    try {
+      this.#generations.mark(id, { atMs: this.#clock.now(), writtenOffset, durableOffset });
+    } catch (cause) {
+      throw databaseError(this.#database, cause);
+    }
+  }
+
+  /** Where a resume begins: the history, and the last byte that `log` holds. */
+  position(log: Log): Position | undefined {
+    const { replid } = this;
+    return replid === undefined ? undefined : { replid, offset: log.writtenOffset };
+  }
+
+  /** The primary continues under a new replication id, from the byte after `offset` on. */
+  continueAs(replid: ReplicationId, offset: Offset): void {
+    const generation = this.#current;
+    if (generation === undefined || replid === this.replid) return;
+    try {
+      this.#generations.addReplicationId(generation.id, replid, offset);
+    } catch (cause) {
+      throw databaseError(this.#database, cause);
+    }
+  }
+
+  /**
+   * Begins a generation: its row, then its folder.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED; nothing is left behind.
+   */
+  begin(primaryName: string): { id: number; dir: string } {
+    let id: number | undefined;
+    try {
+      const taken = fs
+        .readdirSync(join(this.path, "generations"))
+        .filter((name) => /^\d{10}$/.test(name))
+        .map(Number);
+      id = this.#generations.begin(primaryName, this.#clock.now(), 1 + Math.max(0, ...taken));
+      const dir = this.generationDir(id);
+      this.#disk.makeDir(dir);
+      return { id, dir };
+    } catch (cause) {
+      if (id !== undefined) this.discard(id);
+      throw diskError("beginning a generation in", this.path, databaseError(this.#database, cause));
+    }
+  }
+
+  /** Where the snapshot of a generation belongs. */
+  basePath(id: number): string {
+    return join(this.generationDir(id), BASE);
+  }
+
+  /** Creates the log of a generation that isn't current yet: the SELECT, then the stream. */
+  async createLog(
+    id: number,
+    baseOffset: Offset,
+    header: Uint8Array,
+    callbacks: LogCallbacks,
+  ): Promise<Log> {
+    const path = join(this.generationDir(id), LOG);
+    try {
+      const fd = this.#disk.create(path);
+      try {
+        await this.#disk.write(fd, [header], 0);
+      } catch (error) {
+        this.#disk.close(fd);
+        throw error;
+      }
+      return this.#log(fd, { id, baseOffset, logHeaderBytes: header.length }, path, callbacks, {
+        writtenOffset: baseOffset,
+        durableOffset: baseOffset,
+        marks: false,
+      });
+    } catch (cause) {
+      throw diskError("making the log", path, cause);
+    }
+  }
+
+  /**
+   * Makes a generation current whose base is verified, durable and named. In this order, so that a
+   * power cut at any moment leaves the one or the other whole: the log's header, the manifest, the
+   * folders, the row, the link.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED; the generation before it is then still current.
+   */
+  async promote(id: number, kept: KeptSnapshot, sealReason: string): Promise<void> {
+    const dir = this.generationDir(id);
+    try {
+      const fd = this.#disk.openExisting(join(dir, LOG));
+      try {
+        await this.#disk.syncData(fd);
+      } finally {
+        this.#disk.close(fd);
+      }
+      await writeWhole(this.#disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
+      await this.#disk.syncDir(join(this.path, "generations"));
+      await this.#disk.syncDir(this.path);
+      this.#current = this.#generations.promote(id, kept, sealReason, this.#clock.now());
+    } catch (cause) {
+      throw diskError("keeping", dir, databaseError(this.#database, cause));
+    }
+    this.#trustOnlyMarks = false;
+    this.#link(id);
+    await this.#disk.syncDir(this.path);
+  }
+
+  /** Points `current` at a generation, by rename: it always points at one. */
+  #link(id: number): void {
+    const link = join(this.path, CURRENT);
+    try {
+      this.#disk.remove(`${link}.tmp`);
+      this.#disk.linkTo(generationPath(id), `${link}.tmp`);
+      this.#disk.rename(`${link}.tmp`, link);
+    } catch (cause) {
+      throw diskError("pointing at the current generation:", link, cause);
+    }
+  }
+
+  /** Removes a generation that never became whole. */
+  discard(id: number): void {
+    try {
+      this.#disk.remove(this.generationDir(id));
+      this.#generations.forget(id);
+    } catch (cause) {
+      throw diskError("removing", this.generationDir(id), databaseError(this.#database, cause));
+    }
+  }
+
+  /** Notes what happened, for people who look later. */
+  event(kind: string, detail: string): void {
+    try {
+      this.#generations.event(kind, detail, this.#clock.now());
+    } catch (cause) {
+      throw databaseError(this.#database, cause);
+    }
+  }
+}

@@ -1,0 +1,242 @@
+import { Database } from "bun:sqlite";
+import { ReplicaError } from "../errors.ts";
+import type { Offset, ReplicationId } from "../replication.ts";
+import { diskError } from "./disk.ts";
+
+/** The version of `replica.db`; a newer one is refused, not guessed at. */
+const SCHEMA_VERSION = 1;
+
+const SCHEMA = `
+  CREATE TABLE generations (
+    id INTEGER PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('receiving', 'current', 'sealed')),
+    sealed_reason TEXT,
+    primary_name TEXT NOT NULL,
+    began_at_ms INTEGER NOT NULL,
+    current_at_ms INTEGER,
+    sealed_at_ms INTEGER,
+    base_offset INTEGER,
+    stream_db INTEGER,
+    rdb_bytes INTEGER,
+    rdb_crc64 TEXT,
+    rdb_checked INTEGER,
+    log_header_bytes INTEGER
+  ) STRICT;
+  CREATE TABLE replication_ids (
+    generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE,
+    from_offset INTEGER NOT NULL,
+    replid TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE marks (
+    id INTEGER PRIMARY KEY,
+    generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE,
+    at_ms INTEGER NOT NULL,
+    written_offset INTEGER NOT NULL,
+    durable_offset INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX marks_of ON marks (generation, id);
+  CREATE TABLE events (at_ms INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
+  CREATE TABLE boot (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL) STRICT;
+`;
+
+/** A generation that is whole: its snapshot is verified and durable. */
+export interface Generation {
+  readonly id: number;
+  readonly primaryName: string;
+  readonly baseOffset: Offset;
+  readonly rdbBytes: number;
+  /** The checksum in the snapshot's last 8 bytes, in hex; all zero where the primary made none. */
+  readonly rdbCrc64: string;
+  /** Length of the SELECT before the stream: file position = offset - baseOffset + this. */
+  readonly logHeaderBytes: number;
+}
+
+/** How far the log of a generation was written and durable when a mark was made; offsets. */
+export interface Mark {
+  readonly atMs: number;
+  readonly writtenOffset: Offset;
+  readonly durableOffset: Offset;
+}
+
+/** What a snapshot that was kept is known by. */
+export interface KeptSnapshot {
+  readonly replid: ReplicationId | undefined;
+  readonly baseOffset: Offset;
+  readonly streamDb: number;
+  readonly rdbBytes: number;
+  readonly rdbCrc64: string;
+  readonly rdbChecked: boolean;
+  readonly logHeaderBytes: number;
+}
+
+const GENERATION = `id, primary_name AS primaryName, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
+  rdb_crc64 AS rdbCrc64, log_header_bytes AS logHeaderBytes`;
+
+/** `replica.db`: which generations there are, and how much of each was ever promised. */
+export class Generations {
+  readonly #db: Database;
+
+  /**
+   * Opens or makes the database.
+   * @throws ReplicaError DIRECTORY_TOO_NEW, DIRECTORY_DAMAGED, DISK_FULL, DISK_FAILED.
+   */
+  constructor(path: string) {
+    try {
+      this.#db = new Database(path, { create: true, strict: true });
+      // A commit waits for the disk: what a mark says must survive a power cut.
+      this.#db.run("PRAGMA journal_mode = WAL");
+      this.#db.run("PRAGMA synchronous = FULL");
+      this.#db.run("PRAGMA foreign_keys = ON");
+      const { user_version: version } = this.#db
+        .query<{ user_version: number }, []>("PRAGMA user_version")
+        .get()!;
+      if (version > SCHEMA_VERSION) {
+        throw new ReplicaError("DIRECTORY_TOO_NEW", {
+          retry: "never",
+          message: `${path} was written by a newer replica (format ${version}, this one knows ${SCHEMA_VERSION}): run that one`,
+        });
+      }
+      if (version === 0) {
+        this.#db.transaction(() => {
+          this.#db.run(SCHEMA);
+          this.#db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+        })();
+      }
+    } catch (cause) {
+      throw databaseError(path, cause);
+    }
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  /** The boot that last wrote here, and from now on this one. */
+  exchangeBootId(bootId: string): string | undefined {
+    const before = this.#db.query<{ boot_id: string }, []>("SELECT boot_id FROM boot").get();
+    this.#db.run("INSERT OR REPLACE INTO boot VALUES (1, ?)", [bootId]);
+    return before?.boot_id;
+  }
+
+  /** Notes that a snapshot begins; `least` is the lowest id that is free on disk. */
+  begin(primaryName: string, atMs: number, least: number): number {
+    const row = this.#db
+      .query<{ id: number }, [number]>(
+        "SELECT max(?, 1 + coalesce(max(id), 0)) AS id FROM generations",
+      )
+      .get(least)!;
+    this.#db.run(
+      "INSERT INTO generations (id, state, primary_name, began_at_ms) VALUES (?, 'receiving', ?, ?)",
+      [row.id, primaryName, atMs],
+    );
+    return row.id;
+  }
+
+  /** Makes a generation the current one, and seals the one before, in one step. */
+  promote(id: number, kept: KeptSnapshot, sealReason: string, atMs: number): Generation {
+    this.#db.transaction(() => {
+      this.#db.run(
+        "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
+        [sealReason, atMs],
+      );
+      this.#db.run(
+        `UPDATE generations SET state = 'current', current_at_ms = ?, base_offset = ?, stream_db = ?,
+           rdb_bytes = ?, rdb_crc64 = ?, rdb_checked = ?, log_header_bytes = ? WHERE id = ?`,
+        [
+          atMs,
+          kept.baseOffset,
+          kept.streamDb,
+          kept.rdbBytes,
+          kept.rdbCrc64,
+          kept.rdbChecked ? 1 : 0,
+          kept.logHeaderBytes,
+          id,
+        ],
+      );
+      if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
+      this.mark(id, { atMs, writtenOffset: kept.baseOffset, durableOffset: kept.baseOffset });
+    })();
+    return this.current()!;
+  }
+
+  /** Forgets a generation that never became whole. */
+  forget(id: number): void {
+    this.#db.run("DELETE FROM generations WHERE id = ? AND state = 'receiving'", [id]);
+  }
+
+  /** Those that were begun and never became whole. */
+  receiving(): number[] {
+    return this.#db
+      .query<{ id: number }, []>("SELECT id FROM generations WHERE state = 'receiving'")
+      .all()
+      .map((row) => row.id);
+  }
+
+  current(): Generation | undefined {
+    return (
+      this.#db
+        .query<Generation, []>(`SELECT ${GENERATION} FROM generations WHERE state = 'current'`)
+        .get() ?? undefined
+    );
+  }
+
+  /** The history that a generation's stream is in now. */
+  replicationId(id: number): ReplicationId | undefined {
+    const row = this.#db
+      .query<{ replid: ReplicationId }, [number]>(
+        "SELECT replid FROM replication_ids WHERE generation = ? ORDER BY rowid DESC LIMIT 1",
+      )
+      .get(id);
+    return row?.replid;
+  }
+
+  /** From `fromOffset` on the stream is of history `replid`. */
+  addReplicationId(id: number, replid: ReplicationId, fromOffset: Offset): void {
+    this.#db.run("INSERT INTO replication_ids VALUES (?, ?, ?)", [id, fromOffset, replid]);
+  }
+
+  /** Commits a mark. Only after the data sync that it speaks of. */
+  mark(id: number, mark: Mark): void {
+    this.#db.run(
+      "INSERT INTO marks (generation, at_ms, written_offset, durable_offset) VALUES (?, ?, ?, ?)",
+      [id, mark.atMs, mark.writtenOffset, mark.durableOffset],
+    );
+  }
+
+  lastMark(id: number): Mark | undefined {
+    return (
+      this.#db
+        .query<Mark, [number]>(
+          `SELECT at_ms AS atMs, written_offset AS writtenOffset, durable_offset AS durableOffset
+           FROM marks WHERE generation = ? ORDER BY id DESC LIMIT 1`,
+        )
+        .get(id) ?? undefined
+    );
+  }
+
+  /** Notes what happened, for `status` and for people who look later. */
+  event(kind: string, detail: string, atMs: number): void {
+    this.#db.run("INSERT INTO events VALUES (?, ?, ?)", [atMs, kind, detail]);
+    this.#db.run("DELETE FROM events WHERE rowid <= (SELECT max(rowid) - 10000 FROM events)");
+  }
+}
+
+/** An error of SQLite as people should read it. */
+export function databaseError(path: string, cause: unknown): ReplicaError {
+  if (cause instanceof ReplicaError) return cause;
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  if (code === "SQLITE_NOTADB" || code === "SQLITE_CORRUPT") {
+    return new ReplicaError("DIRECTORY_DAMAGED", {
+      retry: "never",
+      message: `${path} is damaged (${code}): restore it from a copy, or start with a new --dir`,
+      cause,
+    });
+  }
+  if (code === "SQLITE_FULL") {
+    return new ReplicaError("DISK_FULL", {
+      message: `writing ${path}: the disk is full: make room`,
+      cause,
+    });
+  }
+  return diskError("writing", path, cause);
+}

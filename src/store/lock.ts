@@ -1,0 +1,59 @@
+import { dlopen, FFIType } from "bun:ffi";
+import * as fs from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { ReplicaError } from "../errors.ts";
+import { diskError } from "./disk.ts";
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** flock(2) is what a kill, and a second container on the same volume, can't get wrong; Bun has no call for it. */
+function flock(fd: number): boolean {
+  const names =
+    process.platform === "darwin"
+      ? ["libSystem.B.dylib"]
+      : ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`];
+  let failure: unknown;
+  for (const name of names) {
+    try {
+      const libc = dlopen(name, {
+        flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+      });
+      return libc.symbols.flock(fd, LOCK_EX | LOCK_NB) === 0;
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+/**
+ * Takes `replica.lock` for as long as this process lives, and writes the holder's name into it.
+ * @returns what gives it back.
+ * @throws ReplicaError DIRECTORY_IN_USE naming the holder; DISK_FAILED.
+ */
+export function lockDirectory(dir: string): () => void {
+  const path = join(dir, "replica.lock");
+  let fd: number;
+  try {
+    fd = fs.openSync(path, fs.constants.O_CREAT | fs.constants.O_RDWR, 0o644);
+  } catch (cause) {
+    throw diskError("opening", path, cause);
+  }
+  if (!flock(fd)) {
+    const holder = fs.readFileSync(path, "utf8").trim().slice(0, 200);
+    fs.closeSync(fd);
+    throw new ReplicaError("DIRECTORY_IN_USE", {
+      retry: "never",
+      message: `${dir} is in use by ${holder === "" ? "another process" : holder}: stop it, or choose another --dir`,
+    });
+  }
+  fs.ftruncateSync(fd, 0);
+  fs.writeSync(
+    fd,
+    `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`,
+    0,
+  );
+  return () => fs.closeSync(fd);
+}

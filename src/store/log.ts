@@ -1,0 +1,188 @@
+import type { ReplicaError } from "../errors.ts";
+import type { Offset } from "../replication.ts";
+import { type Disk, diskError } from "./disk.ts";
+
+export interface LogOptions {
+  readonly path: string;
+  /** Position in the file of the first byte after `baseOffset`. */
+  readonly headerBytes: number;
+  readonly baseOffset: Offset;
+  /** The last byte that the file holds, and the last that a mark covers. */
+  readonly writtenOffset: Offset;
+  readonly durableOffset: Offset;
+  readonly fsync: "always" | "everysec" | "no";
+  readonly maxQueuedBytes: number;
+  /** Commits a mark; only then the durable offset moves. */
+  readonly commitMark: (writtenOffset: Offset, durableOffset: Offset) => void;
+  /** Called when the written or the durable offset has moved. */
+  readonly onMoved: () => void;
+  /** Called once where a write, a sync or a mark failed; the log takes nothing more. */
+  readonly onFailed: (error: ReplicaError) => void;
+}
+
+/** So much goes to the disk in one call. */
+const BATCH_BYTES = 8 * 1024 * 1024;
+
+/**
+ * The append-only log of the stream, byte for byte. durable <= written <= received, always: received
+ * are the bytes that were handed over, written those that the kernel has, durable those that a
+ * committed mark covers.
+ */
+export class Log {
+  readonly #disk: Disk;
+  readonly #fd: number;
+  readonly #options: LogOptions;
+  #queue: Uint8Array[] = [];
+  #receivedOffset: Offset;
+  #writtenOffset: Offset;
+  #durableOffset: Offset;
+  #writing: Promise<void> | undefined;
+  #syncing: Promise<void> | undefined;
+  #marks: boolean;
+  #error: ReplicaError | undefined;
+  #closed = false;
+
+  /** `marks: false` for the log of a generation that isn't current yet: it is written, never promised. */
+  constructor(disk: Disk, fd: number, options: LogOptions & { marks: boolean }) {
+    this.#disk = disk;
+    this.#fd = fd;
+    this.#options = options;
+    this.#marks = options.marks;
+    this.#receivedOffset = options.writtenOffset;
+    this.#writtenOffset = options.writtenOffset;
+    this.#durableOffset = options.durableOffset;
+  }
+
+  get receivedOffset(): Offset {
+    return this.#receivedOffset;
+  }
+
+  get writtenOffset(): Offset {
+    return this.#writtenOffset;
+  }
+
+  get durableOffset(): Offset {
+    return this.#durableOffset;
+  }
+
+  /** Length of the file in bytes, the SELECT before the stream included. */
+  get fileBytes(): number {
+    return this.#position(this.#writtenOffset);
+  }
+
+  /** True while so much waits for the disk that the link should pause. */
+  get congested(): boolean {
+    return this.#receivedOffset - this.#writtenOffset > this.#options.maxQueuedBytes;
+  }
+
+  /** From now on marks may be committed: the generation is current. */
+  beginMarks(): void {
+    this.#marks = true;
+  }
+
+  /** Takes the next bytes of the stream. Failures come by `onFailed`, never from here. */
+  append(bytes: Uint8Array): void {
+    if (this.#error !== undefined || this.#closed || bytes.length === 0) return;
+    this.#queue.push(bytes);
+    this.#receivedOffset += bytes.length;
+    this.#writing ??= this.#write();
+  }
+
+  async #write(): Promise<void> {
+    try {
+      while (this.#queue.length > 0 && this.#error === undefined) {
+        const batch = this.#takeBatch();
+        const position = this.#position(this.#writtenOffset);
+        await this.#disk.write(this.#fd, batch.pieces, position);
+        this.#writtenOffset += batch.bytes;
+        if (this.#options.fsync === "always") void this.sync();
+        this.#options.onMoved();
+      }
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#writing = undefined;
+    }
+  }
+
+  #takeBatch(): { pieces: Uint8Array[]; bytes: number } {
+    let bytes = 0;
+    let count = 0;
+    while (count < this.#queue.length && bytes < BATCH_BYTES) bytes += this.#queue[count++]!.length;
+    return { pieces: this.#queue.splice(0, count), bytes };
+  }
+
+  #position(offset: Offset): number {
+    return offset - this.#options.baseOffset + this.#options.headerBytes;
+  }
+
+  /** Once a second: the data sync of `--fsync everysec`. */
+  tick(): void {
+    if (this.#options.fsync === "everysec") void this.sync();
+  }
+
+  /**
+   * Makes durable what is written. One sync is in flight at a time; what comes meanwhile is covered
+   * by the next, which follows at once where somebody asked for it. Failures come by `onFailed`.
+   */
+  async sync(): Promise<void> {
+    const wanted = this.#writtenOffset;
+    while (
+      this.#durableOffset < wanted &&
+      this.#marks &&
+      this.#error === undefined &&
+      !this.#closed
+    ) {
+      this.#syncing ??= this.#syncOnce();
+      await this.#syncing;
+    }
+  }
+
+  async #syncOnce(): Promise<void> {
+    const covered = this.#writtenOffset;
+    try {
+      await this.#disk.syncData(this.#fd);
+      this.#options.commitMark(this.#writtenOffset, covered);
+      this.#durableOffset = covered; // not writtenOffset: it has moved meanwhile
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#syncing = undefined;
+    }
+    this.#options.onMoved();
+  }
+
+  #fail(cause: unknown): void {
+    if (this.#error !== undefined) return;
+    this.#queue = [];
+    this.#error = diskError(
+      `writing the log at offset ${this.#writtenOffset + 1} in`,
+      this.#options.path,
+      cause,
+    );
+    if (!this.#closed) this.#options.onFailed(this.#error);
+  }
+
+  /** Resolves once everything that was received is written, or failed. */
+  async flushed(): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing;
+  }
+
+  /** Writes, syncs and marks what is left, then closes the file; what failed was said by `onFailed`. */
+  async close(): Promise<void> {
+    await this.flushed();
+    await this.sync();
+    this.#closed = true;
+    await this.#syncing;
+    this.#disk.close(this.#fd);
+  }
+
+  /** Gives up without another sync: what is not durable is not promised. */
+  async abandon(): Promise<void> {
+    this.#closed = true;
+    this.#queue = [];
+    await this.#writing;
+    await this.#syncing;
+    this.#disk.close(this.#fd);
+  }
+}

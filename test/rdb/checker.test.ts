@@ -1,0 +1,141 @@
+import { describe, expect, test } from "bun:test";
+import { ReplicaError } from "../../src/errors.ts";
+import { RdbChecker, type RdbSummary } from "../../src/rdb/checker.ts";
+import { crc64 } from "../../src/rdb/crc64.ts";
+
+/** Written by Redis 7.0.15: two keys in database 0, one in database 3. */
+const THREE_KEYS_7_0 = Uint8Array.fromBase64(
+  "UkVESVMwMDEw+glyZWRpcy12ZXIGNy4wLjE1+gpyZWRpcy1iaXRzwED6BWN0aW1lwmTpBGv6CHVzZWQtbWVtwpB2DwD6CGFvZi1iYXNlwAD+APsCAAABYsMOIwZoZWxsbyBo4BEFAWxvAAFhwAH+A/sBAAABY8AF/6j/mR9HaF4w",
+);
+const bytes = (text: string) => new Uint8Array(Buffer.from(text, "latin1"));
+
+function check(pieces: Uint8Array[], options = {}): RdbSummary {
+  const checker = new RdbChecker(options);
+  for (const piece of pieces) checker.push(piece);
+  return checker.finish();
+}
+
+function errorOf(act: () => unknown): ReplicaError {
+  try {
+    act();
+  } catch (caught) {
+    if (caught instanceof ReplicaError) return caught;
+    throw caught;
+  }
+  throw new Error("it was accepted");
+}
+
+/** An RDB with its checksum, or with another. */
+function rdb(body: string, stated = crc64(bytes(body))): Uint8Array {
+  const trailer = Buffer.alloc(8);
+  trailer.writeBigUInt64LE(stated);
+  return Buffer.concat([bytes(body), trailer]);
+}
+
+describe("RdbChecker", () => {
+  test("what a real server wrote, cut at every byte and every pair", () => {
+    const all = THREE_KEYS_7_0;
+    for (let a = 0; a <= all.length; a++) {
+      for (let b = a; b <= all.length; b++) {
+        const summary = check([all.subarray(0, a), all.subarray(a, b), all.subarray(b)]);
+        expect(summary).toMatchObject({ checked: true, bytes: 129, crc64: 0x305e68471f99ffa8n });
+      }
+    }
+  });
+
+  test("one byte at a time; the header is there as soon as it can be", () => {
+    const checker = new RdbChecker();
+    THREE_KEYS_7_0.forEach((byte, index) => {
+      checker.push(Uint8Array.of(byte));
+      expect(checker.header?.headerBytes).toBe(index >= 80 ? 80 : undefined);
+    });
+    expect(checker.finish()).toMatchObject({ checked: true, header: { version: 10 } });
+  });
+
+  test("keeps no view of a chunk", () => {
+    const checker = new RdbChecker();
+    for (let at = 0; at < THREE_KEYS_7_0.length; at += 33) {
+      const chunk = THREE_KEYS_7_0.slice(at, at + 33);
+      checker.push(chunk);
+      chunk.fill(0);
+    }
+    expect(checker.finish().checked).toBe(true);
+  });
+
+  test("every single flipped bit behind the header is found", () => {
+    for (let at = 80; at < THREE_KEYS_7_0.length; at++) {
+      const damaged = THREE_KEYS_7_0.slice();
+      damaged[at]! ^= 1 << (at & 7);
+      const code = errorOf(() => check([damaged])).code;
+      expect(code).toBe(at === 120 ? "BAD_PAYLOAD" : "BAD_CHECKSUM");
+    }
+  });
+
+  test("a wrong checksum is told with both values", () => {
+    const body = "REDIS0011\xff";
+    const { code, message } = errorOf(() => check([rdb(body, 0x12n)]));
+    expect(code).toBe("BAD_CHECKSUM");
+    expect(message).toContain("0000000000000012");
+    expect(message).toContain(crc64(bytes(body)).toString(16).padStart(16, "0"));
+  });
+
+  test("cut short anywhere it is refused", () => {
+    for (let length = 0; length < THREE_KEYS_7_0.length; length++) {
+      const { code } = errorOf(() => check([THREE_KEYS_7_0.subarray(0, length)]));
+      // A cut right behind a chance 0xff would be a BAD_CHECKSUM; this RDB has none.
+      expect(code).toBe("BAD_PAYLOAD");
+    }
+  });
+
+  test("its smallest form, with a checksum and without", () => {
+    expect(check([rdb("REDIS0005\xff")])).toMatchObject({ checked: true, bytes: 18 });
+    expect(check([rdb("VALKEY080\xff")])).toMatchObject({ checked: true, bytes: 18 });
+    expect(check([rdb("VALKEY004\xff")])).toMatchObject({ checked: true });
+    expect(check([bytes("REDIS0004\xff")])).toMatchObject({
+      checked: false,
+      bytes: 10,
+      crc64: crc64(bytes("REDIS0004\xff")),
+    });
+    expect(errorOf(() => check([bytes("REDIS0004\xfe\x00")])).code).toBe("BAD_PAYLOAD");
+    // Long enough for a trailer, but the header would be part of it.
+    expect(errorOf(() => check([bytes("REDIS0011\xfa\x01k\x01\xff\xff234567")])).code).toBe(
+      "BAD_PAYLOAD",
+    );
+  });
+
+  test("a primary with checksums off: passed, and said so", () => {
+    const body = "REDIS0011\xfe\x00\xff";
+    expect(check([rdb(body, 0n)])).toMatchObject({ checked: false, crc64: crc64(bytes(body)) });
+  });
+
+  test("checksum: false computes none, and gives the stated one", () => {
+    const wrong = rdb("REDIS0011\xff", 7n);
+    expect(check([wrong], { checksum: false })).toMatchObject({ checked: false, crc64: 7n });
+    expect(errorOf(() => check([wrong.subarray(1)], { checksum: false })).code).toBe("BAD_PAYLOAD");
+    expect(errorOf(() => check([wrong.subarray(0, 17)], { checksum: false })).code).toBe(
+      "BAD_PAYLOAD",
+    );
+  });
+
+  test("what isn't an RDB is refused by the first push, endless aux fields by a later one", () => {
+    expect(errorOf(() => new RdbChecker().push(bytes("-ERR no"))).code).toBe("BAD_PAYLOAD");
+    const checker = new RdbChecker();
+    checker.push(bytes("REDIS0011"));
+    const field = bytes("\xfa\x01k\x40\xc8".padEnd(205, "v"));
+    const { message } = errorOf(() => {
+      for (let i = 0; i < 1000; i++) checker.push(field);
+    });
+    expect(message).toContain("65536 bytes");
+  });
+
+  test("a long RDB, in chunks of every alignment", () => {
+    const all = rdb(`REDIS0011\xfe\x00${"\x01\x02\xff".repeat(300_000)}\xff`);
+    for (const chunkBytes of [65_536, 65_537, 10_007, 9, 8]) {
+      const pieces: Uint8Array[] = [];
+      for (let at = 0; at < all.length; at += chunkBytes) {
+        pieces.push(all.subarray(at, at + chunkBytes));
+      }
+      expect(check(pieces)).toMatchObject({ checked: true, bytes: all.length });
+    }
+  });
+});

@@ -1,0 +1,23 @@
+import { expect, test } from "bun:test";
+import { Needle } from "../../src/resp/needle.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+test("a match length falls back to the longest beginning that still fits", () => {
+  const needle = new Needle(bytes("aabaaa"));
+  const lengths: number[] = [];
+  let length = 0;
+  for (const byte of bytes("aabaabaaa")) lengths.push((length = needle.step(length, byte)));
+  expect(lengths).toEqual([1, 2, 3, 4, 5, 3, 4, 5, 6]);
+});
+
+test("it lies in a chunk whole, or the chunk ends in its beginning", () => {
+  const needle = new Needle(bytes("abc"));
+  const chunk = bytes("xxabcabcxab").subarray(1);
+  expect(needle.indexIn(chunk, 0)).toBe(1);
+  expect(needle.indexIn(chunk, 2)).toBe(4);
+  expect(needle.indexIn(chunk, 5)).toBe(-1);
+  expect(needle.matchLengthAtEnd(chunk, 0)).toBe(2);
+  expect(needle.matchLengthAtEnd(chunk, chunk.length - 1)).toBe(0);
+  expect(needle.matchLengthAtEnd(new Uint8Array(0), 0)).toBe(0);
+});
