@@ -117,7 +117,7 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Map
     if (name === undefined || (name === "port" && value.startsWith("tcp://"))) {
       // Kubernetes gives each container of a namespace REPLICA_PORT=tcp://… and REPLICA_SERVICE_HOST
       // once a service is called "replica".
-      if (/^REPLICA_(PORT|SERVICE_)/.test(variable)) {
+      if (/^REPLICA_(?:PORT(?:_\d+_.*)?|SERVICE_.*)$/.test(variable)) {
         throw usage(
           `the variable ${variable} is no setting of ours: Kubernetes sets it for a service called "replica"; ` +
             "set enableServiceLinks: false in the pod, or rename the service",

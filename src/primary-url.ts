@@ -13,6 +13,9 @@ export type PrimaryTarget = {
 /** The port of a URL that names none. */
 const defaultPort = 6379;
 
+/** Whom to follow when nobody is named. */
+export const DEFAULT_URL = `redis://127.0.0.1:${defaultPort}`;
+
 const form = "redis://[user[:password]@]host[:port], rediss://… or unix:///path.sock";
 
 /**

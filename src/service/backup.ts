@@ -1,4 +1,4 @@
-import { getLogger } from "@logtape/logtape";
+import { log } from "../logger.ts";
 import * as fs from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { limits, type Settings } from "../config.ts";
@@ -11,8 +11,6 @@ import { type Disk, diskError } from "../store/disk.ts";
 import { openTemporary, SnapshotWriter } from "../store/snapshot.ts";
 import type { Clock } from "./clock.ts";
 import { Driver, type Keeper } from "./driver.ts";
-
-const logger = getLogger(["replica"]);
 
 /** Takes a payload and nothing else: the one file of `backup`, or standard output. */
 interface Outlet extends Keeper {
@@ -211,7 +209,7 @@ export async function backup(
       outlet,
       clock,
       {
-        note: (level, message) => logger[level](message),
+        note: (level, message) => log[level](message),
         failed: (error) => {
           signal.removeEventListener("abort", stop);
           driver.leave();

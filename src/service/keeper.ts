@@ -54,6 +54,7 @@ export class GenerationKeeper implements Keeper {
   #givingUp: Promise<unknown> = Promise.resolve();
   /** A GETACK that waits until this offset is reached. */
   #owed: Offset | undefined;
+  #toldDurableOffset: Offset = 0;
   #sealReason = "";
 
   constructor(
@@ -109,7 +110,10 @@ export class GenerationKeeper implements Keeper {
 
   #onMoved(): void {
     this.#events.room();
-    if (this.#owed !== undefined && this.#acknowledgedOffset() >= this.#owed) this.#sendAck();
+    const owed = this.#owed !== undefined && this.#acknowledgedOffset() >= this.#owed;
+    // After each data sync, so that WAITAOF on the primary waits no longer than the disk.
+    const synced = (this.#log?.durableOffset ?? 0) > this.#toldDurableOffset;
+    if (owed || synced) this.#sendAck();
   }
 
   #acknowledgedOffset(): Offset {
@@ -121,6 +125,7 @@ export class GenerationKeeper implements Keeper {
     this.#owed = undefined;
     // Without a history there is no offset that the primary would know.
     if (this.#log === undefined || this.#directory.replid === undefined) return;
+    this.#toldDurableOffset = this.#log.durableOffset;
     this.#events.acknowledge(this.#acknowledgedOffset(), this.#log.durableOffset);
   }
 
@@ -213,6 +218,7 @@ export class GenerationKeeper implements Keeper {
     await this.#log?.close();
     this.#receiving = undefined;
     this.#log = log;
+    this.#toldDurableOffset = log.durableOffset;
     log.beginMarks();
     for (const bytes of this.#early) log.append(bytes);
     this.#early = [];

@@ -1,4 +1,4 @@
-import { getLogger } from "@logtape/logtape";
+import { log } from "../logger.ts";
 import { limits, type Settings } from "../config.ts";
 import type { ReplicaError } from "../errors.ts";
 import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
@@ -10,8 +10,6 @@ import type { Disk } from "../store/disk.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
 import { GenerationKeeper } from "./keeper.ts";
-
-const logger = getLogger(["replica"]);
 
 /** What a sync that was granted turned out to be. */
 export interface SyncCounts {
@@ -86,7 +84,7 @@ export class Replica {
       clock,
       {
         failed: (error) => this.#onFailed(error),
-        note: (level, message) => logger[level](message),
+        note: (level, message) => log[level](message),
         moved: (state) => this.#onMoved(state),
       },
     );
@@ -130,7 +128,7 @@ export class Replica {
         const waitMs = backoffMs(this.#failures, this.#settings.retryMaxMs, () =>
           this.#clock.random(),
         );
-        logger.warn(`${error.message}; next attempt in ${waitMs} ms`, {
+        log.warn(`${error.message}; next attempt in ${waitMs} ms`, {
           code: error.code,
           primary: describeTarget(this.target),
         });
@@ -190,27 +188,27 @@ export class Replica {
         ? "nothing was kept to resume from"
         : "the primary does not continue from our offset: its backlog is too short (repl-backlog-size), or its history is another";
     this.#keeper.sealReason = `full resync ${what}: ${reason}`;
-    logger.info(`full resync ${what}: ${reason}`);
+    log.info(`full resync ${what}: ${reason}`);
     this.directory.event("full-resync", `${what}: ${reason}`);
   }
 
   #onConnected(): void {
     this.#wasConnected = true;
     this.#failures = 0;
-    const { log } = this;
+    const stream = this.log;
     if (this.#full) {
       this.#full = false;
       const bytes = this.directory.current?.rdbBytes ?? 0;
       const seconds = (this.#clock.monotonicMs() - this.#transferBeganMs) / 1000;
-      logger.info(
-        `connected by full resync: ${formatBytes(bytes)} in ${seconds.toFixed(2)} s, ${formatBytes(bytes / Math.max(seconds, 0.001))}/s, at offset ${log?.receivedOffset}`,
+      log.info(
+        `connected by full resync: ${formatBytes(bytes)} in ${seconds.toFixed(2)} s, ${formatBytes(bytes / Math.max(seconds, 0.001))}/s, at offset ${stream?.receivedOffset}`,
         { generation: this.directory.current?.id, bytes, seconds },
       );
       return;
     }
     this.syncs.partial++;
-    logger.info(`connected by partial resync at offset ${log?.receivedOffset}`);
-    this.directory.event("partial-resync", `at offset ${log?.receivedOffset}`);
+    log.info(`connected by partial resync at offset ${stream?.receivedOffset}`);
+    this.directory.event("partial-resync", `at offset ${stream?.receivedOffset}`);
   }
 
   #acknowledge(written: number, durable: number): void {

@@ -1,0 +1,40 @@
+import { log } from "../logger.ts";
+import { DEFAULT_URL, describeTarget, parsePrimaryUrl } from "../primary-url.ts";
+import { formatBytes } from "../quantity.ts";
+import { backup as takeBackup } from "../service/backup.ts";
+import { realClock } from "../service/clock.ts";
+import type { State } from "../session/state.ts";
+import { realDisk } from "../store/disk.ts";
+import type { CommandContext } from "./command.ts";
+
+import { watchTransfer } from "./watch-transfer.ts";
+
+/** `replica backup [URL] OUT`: one snapshot, verified and durable, then leave. */
+export async function backup({ settings, args, signal, stderr }: CommandContext): Promise<number> {
+  const [url, out] = args.length === 2 ? [args[0]!, args[1]!] : [DEFAULT_URL, args[0]!];
+  const target = parsePrimaryUrl(url);
+  let state: State = { at: "connect" };
+  const stopWatching = watchTransfer(() => state, stderr, settings.progress);
+  try {
+    const { rdb, seconds } = await takeBackup(
+      target,
+      out,
+      realDisk,
+      realClock,
+      settings,
+      signal,
+      (now) => {
+        state = now;
+      },
+    );
+    log.info(
+      `${formatBytes(rdb.bytes)} from ${describeTarget(target)} to ${out === "-" ? "standard output" : out} in ${seconds.toFixed(2)} s, ${formatBytes(rdb.bytes / seconds)}/s; ${
+        rdb.checked ? "the checksum holds" : "the primary made no checksum"
+      }`,
+      { bytes: rdb.bytes, seconds },
+    );
+  } finally {
+    stopWatching();
+  }
+  return 0;
+}

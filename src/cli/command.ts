@@ -1,0 +1,44 @@
+import type { SettingName, Settings } from "../config.ts";
+import type { Output } from "./output.ts";
+
+/** What a command is given. */
+export interface CommandContext {
+  /** All settings; the files of those that the command doesn't take are not read. */
+  readonly settings: Settings;
+  /** The arguments after the command's name, as many as it allows; a URL still has its password. */
+  readonly args: readonly string[];
+  /** Whether --json was given; false where the command doesn't offer it. */
+  readonly json: boolean;
+  /** Aborts at the first SIGINT or SIGTERM; a second one ends the process with 1 at once. */
+  readonly signal: AbortSignal;
+  /** What a program reads. Its write throws OutputClosed when the reader has gone; main then ends with 0. */
+  readonly stdout: Output;
+  /** Logs, progress and errors. */
+  readonly stderr: Output;
+}
+
+/**
+ * A command's body. It resolves to the exit code: 0 done, 1 failed, 3 what was checked is damaged.
+ * It may throw instead: ReplicaError USAGE ends in 2, DIRECTORY_DAMAGED in 3, STOPPED once the signal
+ * has aborted in 0, everything else in 1.
+ */
+export type RunCommand = (context: CommandContext) => Promise<number>;
+
+/** A command as help and the command line know it; its body is loaded when it is asked for. */
+export interface Command {
+  readonly name: string;
+  /** One line, for the list of commands. */
+  readonly summary: string;
+  /** The arguments as help shows them: `[URL] OUT`. */
+  readonly usage: string;
+  /** Further paragraphs of its own help. */
+  readonly about: string;
+  /** How many arguments it needs, and how many it can take. */
+  readonly minArgs: number;
+  readonly maxArgs: number;
+  /** The settings that mean something to it; the flag of another is an error. */
+  readonly takes: readonly SettingName[];
+  /** Whether it prints a table that --json turns into JSON. */
+  readonly json: boolean;
+  load(): Promise<RunCommand>;
+}

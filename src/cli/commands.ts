@@ -1,0 +1,78 @@
+import { settingNames, type SettingName } from "../config.ts";
+import { DEFAULT_URL } from "../primary-url.ts";
+import type { Command } from "./command.ts";
+
+const logSettings: readonly SettingName[] = ["log-level", "log-format"];
+
+const primarySettings: readonly SettingName[] = [
+  "username",
+  "password-file",
+  "tls-ca",
+  "tls-cert",
+  "tls-key",
+  "tls-server-name",
+  "tls-insecure",
+  "timeout",
+  "sync-timeout",
+];
+
+const aboutUrl = `URL is redis://[user[:password]@]host[:port], rediss://… (TLS) or unix:///path.sock; an IPv6
+address stands in brackets. The default is ${DEFAULT_URL}. The password comes from the URL,
+else from --password-file, else from the variable REPLICA_PASSWORD. A password in the URL is taken out
+of this process's argument list at once, where the system allows it (Linux); what started it (a shell's
+history, bun run) still shows it: better use --password-file.`;
+
+/** Every command, in the order of help. */
+export const commands: readonly Command[] = [
+  {
+    name: "follow",
+    summary: "follow a primary until stopped; the command when none is named",
+    usage: "[URL]",
+    about: aboutUrl,
+    minArgs: 0,
+    maxArgs: 1,
+    takes: settingNames,
+    json: false,
+    load: async () => (await import("./follow.ts")).follow,
+  },
+  {
+    name: "backup",
+    summary: "one snapshot to the file OUT (-: standard output), then leave",
+    usage: "[URL] OUT",
+    about: aboutUrl,
+    minArgs: 1,
+    maxArgs: 2,
+    takes: [...primarySettings, "rdb-sync-bytes", ...logSettings, "no-progress"],
+    json: false,
+    load: async () => (await import("./backup.ts")).backup,
+  },
+  {
+    name: "status",
+    summary: "ask a running replica how it is",
+    usage: "[HOST:PORT]",
+    about: `Asks the replica at HOST:PORT, else at --bind and --port. Exits with 0 when it is connected to its
+primary, and with 1 when it isn't or doesn't answer.`,
+    minArgs: 0,
+    maxArgs: 1,
+    takes: ["port", "bind", "requirepass-file", ...logSettings],
+    json: true,
+    load: async () => (await import("./status.ts")).status,
+  },
+  {
+    name: "demo",
+    summary: "no Redis needed: follow an embedded primary for a few seconds",
+    usage: "",
+    about:
+      "Starts a primary with made-up data and live writes, and follows it with every part working.",
+    minArgs: 0,
+    maxArgs: 0,
+    takes: ["dir", ...logSettings, "no-progress"],
+    json: false,
+    load: async () => (await import("./demo.ts")).demo,
+  },
+];
+
+/** The command of that name. */
+export function findCommand(name: string): Command | undefined {
+  return commands.find((command) => command.name === name);
+}

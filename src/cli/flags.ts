@@ -1,0 +1,134 @@
+import { parseArgs } from "node:util";
+import { aboutSetting, isSetting, settingNames } from "../config.ts";
+import { ReplicaError } from "../errors.ts";
+import { didYouMean } from "../nearest.ts";
+import { redactUrl } from "../primary-url.ts";
+import type { Command } from "./command.ts";
+import { commands, findCommand } from "./commands.ts";
+
+/** What the command line asks for. */
+export type Invocation =
+  | { readonly ask: "version" }
+  | { readonly ask: "help"; readonly command: Command | undefined }
+  | {
+      readonly ask: "run";
+      readonly command: Command;
+      readonly args: readonly string[];
+      /** Settings as given, for `loadSettings`; `config` may be among them. */
+      readonly flags: ReadonlyMap<string, string>;
+      readonly json: boolean;
+    };
+
+/** Flags that are no settings. */
+const ownFlags = ["config", "json", "help", "version"];
+
+/**
+ * Reads the command line: `--flag value` and `--flag=value`, a switch alone or with `=true|false`, the
+ * last of a repeated flag, `--` before arguments that begin with a dash. Without a command's name it
+ * is `follow`.
+ * @param argv the arguments, without the program's name.
+ * @throws ReplicaError USAGE for what is unknown, missing or too much.
+ */
+export function parseCommandLine(argv: readonly string[]): Invocation {
+  const { flags, positionals } = readTokens(argv);
+  const [first, ...rest] = positionals;
+  const named = first === undefined ? undefined : findCommand(first);
+  const wantsHelp = isOn(flags, "help");
+  if (wantsHelp || first === "help") {
+    const topic = first === "help" ? rest[0] : first;
+    const command = topic === undefined ? undefined : (findCommand(topic) ?? commandOf(topic));
+    return { ask: "help", command };
+  }
+  if (isOn(flags, "version")) return { ask: "version" };
+
+  const command = named ?? commandOf(first);
+  const args = named === undefined ? positionals : rest;
+  checkArguments(command, args);
+  const json = isOn(flags, "json");
+  if (json && !command.json) throw usage(`${command.name} has no --json`);
+  for (const own of ["json", "help", "version"]) flags.delete(own);
+  for (const name of flags.keys()) {
+    if (isSetting(name) && !command.takes.includes(name)) {
+      throw usage(
+        `${command.name} takes no --${name}; replica ${command.name} --help lists what it takes`,
+      );
+    }
+  }
+  return { ask: "run", command, args, flags, json };
+}
+
+function usage(message: string): ReplicaError {
+  return new ReplicaError("USAGE", { message, retry: "never" });
+}
+
+function isSwitch(name: string): boolean {
+  return isSetting(name) ? aboutSetting(name).kind === "switch" : name !== "config";
+}
+
+function readTokens(argv: readonly string[]): {
+  flags: Map<string, string>;
+  positionals: string[];
+} {
+  const known = [...settingNames, ...ownFlags];
+  const { tokens } = parseArgs({
+    args: [...argv],
+    strict: false,
+    tokens: true,
+    allowPositionals: true,
+    options: {
+      ...Object.fromEntries(
+        known.map((name) => [name, { type: isSwitch(name) ? "boolean" : "string" }]),
+      ),
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  const flags = new Map<string, string>();
+  const positionals: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === "positional") positionals.push(token.value);
+    if (token.kind !== "option") continue;
+    const { name, rawName, value, inlineValue } = token;
+    if (rawName.startsWith("--") ? !known.includes(name) : rawName !== "-h") {
+      throw usage(`no flag is called ${rawName}${didYouMean(name, known, "--")}`);
+    }
+    if (isSwitch(name)) {
+      flags.set(name, value ?? "true");
+    } else if (value === undefined || (!inlineValue && value.startsWith("-"))) {
+      throw usage(`--${name} needs a value; one that begins with a dash is given as --${name}=…`);
+    } else {
+      flags.set(name, value);
+    }
+  }
+  return { flags, positionals };
+}
+
+function isOn(flags: ReadonlyMap<string, string>, name: string): boolean {
+  const value = flags.get(name);
+  if (value === undefined || value === "false") return false;
+  if (value !== "true") throw usage(`--${name} takes no value`);
+  return true;
+}
+
+/** The command that a first word means which is no command's name: a URL is to be followed. */
+function commandOf(word: string | undefined): Command {
+  const names = commands.map((command) => command.name);
+  // "localhost" could be either; what has a colon, a slash or a dot was meant as an address.
+  if (word === undefined || /[:/@.[]/.test(word))
+    return findCommand("follow") ?? unknown("follow", names);
+  return unknown(word, names);
+}
+
+function unknown(word: string, names: readonly string[]): never {
+  const close = didYouMean(word, names);
+  const list = `: the commands are ${names.join(", ")}; a primary is named as redis://HOST`;
+  throw usage(`no command is called ${word}${close === "" ? list : close}`);
+}
+
+function checkArguments(command: Command, args: readonly string[]): void {
+  const form = `replica ${command.name} ${command.usage}`.trimEnd();
+  if (args.length < command.minArgs) throw usage(`${command.name} lacks an argument: ${form}`);
+  const extra = args[command.maxArgs];
+  if (extra !== undefined) {
+    throw usage(`${command.name} has no use for the argument ${redactUrl(extra)}: ${form}`);
+  }
+}

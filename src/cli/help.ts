@@ -1,0 +1,87 @@
+import { aboutSetting, settingNames, variableOf, type SettingName } from "../config.ts";
+import { VERSION } from "../version.ts";
+import type { Command } from "./command.ts";
+import { commands } from "./commands.ts";
+
+/** The answer to --version. */
+export const version: string = `replica ${VERSION}`;
+
+const sources = `Each setting comes from its flag, else from its variable (REPLICA_ and the flag in capitals, such as
+${variableOf("log-level")}), else from the TOML file that --config FILE names (the same names), else it is the
+default. Sizes: 8MiB (binary), 8MB (decimal), bytes alone. Times: 500ms, 60s, 5m, 1h; seconds alone.`;
+
+/** What `replica --help` prints: commands and settings. */
+export function generalHelp(): string {
+  const rows = commands.map((command): Row => [synopsis(command), command.summary]);
+  return `${version}: a Redis/Valkey replica that lives on disk
+
+${columns([
+  ...rows,
+  ["replica COMMAND --help", "a command's arguments and settings"],
+  ["replica --version", "the version"],
+])}
+
+Settings:
+${columns([["--config FILE", "a settings file (TOML)"], ...settingNames.map(settingRow)])}
+
+${sources}
+
+Exit codes: 0 done, 1 it failed while running, 2 the command line or a setting is wrong, 3 what was
+checked is damaged.
+`;
+}
+
+/** What `replica COMMAND --help` prints. */
+export function commandHelp(command: Command): string {
+  const own: Row[] = [
+    ["--config FILE", "a settings file (TOML)"],
+    ...(command.json ? [["--json", "print JSON"] satisfies Row] : []),
+    ...command.takes.map(settingRow),
+  ];
+  return `${synopsis(command)}: ${command.summary}
+
+${command.about}
+
+Settings:
+${columns(own)}
+
+${sources}
+`;
+}
+
+/** Every setting as a Markdown table: what README.md holds between its `settings` markers. */
+export function settingsTable(): string {
+  const rows = settingNames.map((name) => {
+    const { value, help } = aboutSetting(name);
+    const flag = `--${name}${value === "" ? "" : ` ${value}`}`;
+    const { default: preset, unset } = shownDefault(name);
+    return `| \`${flag}\` | ${preset === undefined ? (unset ?? "") : `\`${preset}\``} | ${help.replaceAll("|", "\\|")} |`;
+  });
+  return ["| flag | default | meaning |", "| --- | --- | --- |", ...rows].join("\n");
+}
+
+type Row = readonly [string, string];
+
+function synopsis(command: Command): string {
+  const name = command.name === "follow" ? "[follow]" : command.name;
+  return `replica ${name} ${command.usage}`.trimEnd();
+}
+
+function shownDefault(name: SettingName): { default?: string; unset?: string } {
+  const about = aboutSetting(name);
+  if (about.kind === "switch") return { unset: "off" };
+  if (about.default === undefined) return { unset: about.unset ?? "none" };
+  return { default: about.default };
+}
+
+function settingRow(name: SettingName): Row {
+  const { kind, value, help } = aboutSetting(name);
+  const { default: preset, unset } = shownDefault(name);
+  const note = kind === "switch" ? "" : ` [${preset ?? unset}]`;
+  return [`--${name} ${value}`.trimEnd(), help + note];
+}
+
+function columns(rows: readonly Row[]): string {
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`).join("\n");
+}

@@ -1,0 +1,44 @@
+import { loadSettings } from "../load-settings.ts";
+import type { CommandContext } from "./command.ts";
+import { parseCommandLine } from "./flags.ts";
+import { commandHelp, generalHelp, version } from "./help.ts";
+import { configureLogging } from "./logging.ts";
+
+/** What a command line runs in. */
+export interface Surroundings extends Pick<CommandContext, "signal" | "stdout" | "stderr"> {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Called once the settings are known, before the command runs: whether errors come with a stack. */
+  readonly onDebug: (debug: boolean) => void;
+}
+
+/**
+ * Does what a command line asks for: help, the version, or a command with its settings and its logs.
+ * @param argv the arguments, without the program's name.
+ * @returns the exit code.
+ * @throws ReplicaError USAGE for a wrong command line or setting, and whatever the command throws.
+ */
+export async function runCommandLine(
+  argv: readonly string[],
+  surroundings: Surroundings,
+): Promise<number> {
+  const { env, signal, stdout, stderr, onDebug } = surroundings;
+  const invocation = parseCommandLine(argv);
+  switch (invocation.ask) {
+    case "version":
+      stdout.write(`${version}\n`);
+      return 0;
+    case "help":
+      stdout.write(
+        invocation.command === undefined ? generalHelp() : commandHelp(invocation.command),
+      );
+      return 0;
+    case "run": {
+      const { command, args, flags, json } = invocation;
+      const settings = loadSettings({ flags, env, takes: command.takes });
+      onDebug(settings.logLevel === "debug");
+      configureLogging({ level: settings.logLevel, format: settings.logFormat, output: stderr });
+      const run = await command.load();
+      return await run({ settings, args, json, signal, stdout, stderr });
+    }
+  }
+}

@@ -1,0 +1,75 @@
+#!/usr/bin/env bun
+import { hideUrlPassword, restoreUrlPassword } from "./cli/hide-password.ts";
+import { OutputClosed, standardError, standardOutput } from "./cli/output.ts";
+import { ReplicaError } from "./errors.ts";
+
+const stdout = standardOutput();
+const stderr = standardError();
+const stopping = new AbortController();
+
+/** Whether errors come with their stack: a guess until the settings are known. */
+let debug = false;
+
+async function main(): Promise<number> {
+  // Before anything else is loaded: until then, every user of this machine can read the password.
+  hideUrlPassword(process.argv.slice(2));
+  const argv = restoreUrlPassword(process.argv.slice(2), process.env);
+  debug =
+    process.env["REPLICA_LOG_LEVEL"] === "debug" ||
+    / --log-level[= ]debug( |$)/.test(` ${argv.join(" ")}`);
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  const { runCommandLine } = await import("./cli/run.ts");
+  return await runCommandLine(argv, {
+    env: process.env,
+    signal: stopping.signal,
+    stdout,
+    stderr,
+    onDebug: (isDebug) => (debug = isDebug),
+  });
+}
+
+/** The first signal asks to stop, the second one doesn't ask. */
+function stop(signal: NodeJS.Signals): void {
+  if (stopping.signal.aborted) exit(1);
+  stopping.abort(new ReplicaError("STOPPED", { message: `stopped by ${signal}`, retry: "never" }));
+}
+
+/** Says what went wrong, in one line, and gives the exit code. */
+function report(error: unknown): number {
+  // Whoever read our output has seen enough: `replica --help | head -1`.
+  if (error instanceof OutputClosed) return 0;
+  const code = error instanceof ReplicaError ? error.code : undefined;
+  if (code === "STOPPED" && stopping.signal.aborted) return 0;
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  const hint =
+    code === undefined && !debug
+      ? " (unexpected: --log-level debug shows where it comes from)"
+      : "";
+  stderr.endLiveLine();
+  stderr.write(`replica: ${message.replace(/\s*[\r\n]+\s*/g, " ")}${hint}\n`);
+  if (debug) stderr.write(`${stackOf(error)}\n`);
+  switch (code) {
+    case "USAGE":
+      return 2;
+    case "DIRECTORY_DAMAGED":
+      return 3;
+    default:
+      return 1;
+  }
+}
+
+function stackOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const stack = error.stack ?? error.message;
+  return error.cause === undefined ? stack : `${stack}\ncaused by: ${stackOf(error.cause)}`;
+}
+
+function exit(code: number): never {
+  stderr.endLiveLine();
+  process.exit(code);
+}
+
+process.on("uncaughtException", (error) => exit(report(error)));
+process.on("unhandledRejection", (reason) => exit(report(reason)));
+void main().then(exit, (error: unknown) => exit(report(error)));

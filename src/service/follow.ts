@@ -1,0 +1,58 @@
+import { log } from "../logger.ts";
+import type { Settings } from "../config.ts";
+import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
+import { DataDirectory } from "../store/data-directory.ts";
+import type { Disk } from "../store/disk.ts";
+import type { Clock } from "./clock.ts";
+import { Port } from "./port.ts";
+import { Replica } from "./replica.ts";
+
+/** A replica with its directory and its port, not running yet. */
+export interface Assembled {
+  readonly replica: Replica;
+  readonly port: Port;
+  /** Follows until the signal aborts, then gives everything back. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/**
+ * Opens the data directory and the port, and joins them to a replica.
+ * @throws ReplicaError as the directory or the port say; nothing stays open then.
+ */
+export function assemble(
+  target: PrimaryTarget,
+  disk: Disk,
+  clock: Clock,
+  settings: Settings,
+  version: string,
+): Assembled {
+  const directory = new DataDirectory(settings.dir, disk, clock);
+  let port: Port;
+  try {
+    port = new Port({ ...settings, version });
+  } catch (error) {
+    directory.close();
+    throw error;
+  }
+  const replica = new Replica(target, directory, disk, clock, settings, port.port);
+  port.serve(replica);
+  return {
+    replica,
+    port,
+    run: async (signal) => {
+      log.info(
+        `following ${describeTarget(target)} into ${directory.path}, serving ${settings.bind}:${port.port}`,
+        { pid: process.pid },
+      );
+      try {
+        await replica.run(signal);
+        log.info(
+          `stopped; durable up to offset ${replica.log?.durableOffset ?? "none: nothing was kept yet"}`,
+        );
+      } finally {
+        port.stop();
+        directory.close();
+      }
+    },
+  };
+}
