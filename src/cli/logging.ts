@@ -2,9 +2,6 @@ import { configureSync, type LogLevel, type LogRecord } from "@logtape/logtape";
 import type { Settings } from "../config.ts";
 import type { Output } from "./output.ts";
 
-/** The category of all our logs: `getLogger(["replica"])`, or one below it. */
-export const logCategory = "replica";
-
 /**
  * Sends all logs to `output`: as text, `2026-11-24T00:15:32.123Z info  message key=value`, or as one
  * JSON object a line with `time`, `level`, `message` and the properties. Replaces an earlier
@@ -23,7 +20,7 @@ export function configureLogging(options: {
     sinks: { output: (record) => options.output.write(format(record, withStack)) },
     loggers: [
       {
-        category: [logCategory],
+        category: ["replica"],
         lowestLevel: options.level === "warn" ? "warning" : options.level,
         sinks: ["output"],
       },
@@ -47,7 +44,8 @@ function levelName(level: LogLevel): string {
 }
 
 function textLine(record: LogRecord, withStack: boolean): string {
-  const template = String(record.rawMessage);
+  // Doubled braces stand for themselves.
+  const template = String(record.rawMessage).replaceAll("{{", "").replaceAll("}}", "");
   const pairs = Object.entries(record.properties)
     // What the message already says isn't said twice.
     .filter(([name, value]) => value !== undefined && !template.includes(`{${name}}`))

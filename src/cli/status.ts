@@ -118,6 +118,8 @@ function readAnswer(received: Buffer, afterAuth: boolean, at: string): string | 
     if (end === -1) return undefined;
     const line = received.toString("utf8", position, end);
     position = end + 2;
+    // A port without a password needs no AUTH, and says so as Redis does.
+    if (repliesLeft > 1 && /^-ERR .*without any password/.test(line)) continue;
     if (line.startsWith("-")) throw refusal(line, at);
     if (repliesLeft > 1) {
       if (line !== "+OK") throw notOurs(at);
@@ -165,7 +167,7 @@ export function parseInfo(text: string): Map<string, string> {
 export function infoToJson(info: ReadonlyMap<string, string>): Record<string, string | number> {
   const entries = [...info].map(([name, value]): [string, string | number] => {
     // Such names hold texts that consist of digits now and then; their type must not change with it.
-    const isText = /(?:crc64|replid2?|_id|version|host|error)$/.test(name);
+    const isText = /^run_id$|(?:crc64|replid2?|version|host|error)$/.test(name);
     const isNumber = !isText && /^-?\d+(?:\.\d+)?$/.test(value) && String(Number(value)) === value;
     return [name, isNumber ? Number(value) : value];
   });

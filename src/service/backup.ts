@@ -5,7 +5,6 @@ import { limits, type Settings } from "../config.ts";
 import { ReplicaError } from "../errors.ts";
 import type { PrimaryTarget } from "../primary-url.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
-import type { BulkForm } from "../resp/bulk-reader.ts";
 import type { State } from "../session/state.ts";
 import { type Disk, diskError } from "../store/disk.ts";
 import { openTemporary, SnapshotWriter } from "../store/snapshot.ts";

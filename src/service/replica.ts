@@ -32,7 +32,6 @@ export class Replica {
   #failures = 0;
   #linkDownSinceMs: number;
   #transferBeganMs = 0;
-  #ended: (() => void) | undefined;
   #second: ReturnType<typeof setInterval> | undefined;
 
   constructor(

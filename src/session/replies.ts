@@ -25,7 +25,7 @@ export type Pong = "alive" | "log-in";
 export function readPong(line: Uint8Array): Pong {
   const text = decoder.decode(line);
   if (text.startsWith("+")) return "alive";
-  if (/^-(NOAUTH|NOPERM)\b/.test(text) || /^-ERR operation not permitted/.test(text))
+  if (/^-(NOAUTH|NOPERM)\b/.test(text) || text.startsWith("-ERR operation not permitted"))
     return "log-in";
   if (text.startsWith("-")) {
     throw new ReplicaError("PRIMARY_REFUSED", {

@@ -409,6 +409,8 @@ export class Session {
       this.#do({ do: "failed", error: state.lost });
       return this.#move({ at: "connect" });
     }
+    // While we were finishing, a primary that waits for our first ACK had nothing to say.
+    this.#lastIoMs = this.#nowMs;
     this.#move({ at: "connected", replid: event.replid, receivedOffset: event.receivedOffset });
     // After a $EOF payload the primary sends no stream until it has our first ACK.
     this.#acknowledge(event.receivedOffset);

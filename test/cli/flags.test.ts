@@ -1,0 +1,118 @@
+import { describe, expect, test } from "bun:test";
+import { parseCommandLine } from "../../src/cli/flags.ts";
+import { ReplicaError } from "../../src/errors.ts";
+
+function run(...argv: string[]) {
+  const invocation = parseCommandLine(argv);
+  if (invocation.ask !== "run") throw new Error(`asks for ${invocation.ask}`);
+  const { command, args, flags, json } = invocation;
+  return { command: command.name, args, flags: Object.fromEntries(flags), json };
+}
+
+function complaint(...argv: string[]): string {
+  try {
+    parseCommandLine(argv);
+  } catch (error) {
+    if (!(error instanceof ReplicaError)) throw error;
+    expect(error.code).toBe("USAGE");
+    return error.message;
+  }
+  throw new Error("nothing was complained about");
+}
+
+const url = "redis://h:1";
+
+test.each<[string[], string, string[]]>([
+  [[], "follow", []],
+  [["follow"], "follow", []],
+  [["follow", url], "follow", [url]],
+  [[url], "follow", [url]],
+  [["h:1"], "follow", ["h:1"]],
+  [["::1"], "follow", ["::1"]],
+  [["backup", url, "-"], "backup", [url, "-"]],
+  [["backup", "out.rdb"], "backup", ["out.rdb"]],
+  [["backup", "--", "--odd.rdb"], "backup", ["--odd.rdb"]],
+  [["status"], "status", []],
+  [["demo"], "demo", []],
+])("%j is a command with its arguments", (argv, command, args) => {
+  expect(run(...argv)).toMatchObject({ command, args, flags: {}, json: false });
+});
+
+test("flags stand anywhere, with a blank or an equals sign, and the last one wins", () => {
+  expect(run("--port", "1", "follow", "--dir=/a=b", url, "--port=2").flags).toEqual({
+    port: "2",
+    dir: "/a=b",
+  });
+  expect(run("--config", "f.toml").flags).toEqual({ config: "f.toml" });
+});
+
+test("a switch takes no value but =true or =false", () => {
+  expect(run("--tls-insecure", url)).toMatchObject({
+    args: [url],
+    flags: { "tls-insecure": "true" },
+  });
+  expect(run("--no-progress=false").flags).toEqual({ "no-progress": "false" });
+});
+
+test("a value that begins with a dash needs the equals sign", () => {
+  expect(complaint("--port", "-1")).toContain("--port needs a value");
+  expect(complaint("--dir", "--port", "1")).toContain("--dir needs a value");
+  expect(complaint("--dir")).toContain("--dir needs a value");
+  expect(run("--dir=-odd").flags).toEqual({ dir: "-odd" });
+});
+
+test("--json where there is a table", () => {
+  expect(run("status", "--json").json).toBe(true);
+  expect(run("status", "--json=false").json).toBe(false);
+  expect(complaint("follow", "--json")).toBe("follow has no --json");
+  expect(complaint("status", "--json=x")).toBe("--json takes no value");
+});
+
+describe("help and version", () => {
+  test.each<[string[], string | undefined]>([
+    [["--help"], undefined],
+    [["-h"], undefined],
+    [["help"], undefined],
+    [["help", "backup"], "backup"],
+    [["backup", "--help"], "backup"],
+    [["--help", "status"], "status"],
+    [[url, "--help"], "follow"],
+  ])("%j", (argv, command) => {
+    const invocation = parseCommandLine(argv);
+    expect(invocation.ask === "help" && invocation.command?.name).toBe(command);
+    expect(invocation.ask).toBe("help");
+  });
+
+  test("--version", () => {
+    expect(parseCommandLine(["--version"]).ask).toBe("version");
+  });
+});
+
+describe("refuses", () => {
+  test.each<[string[], string]>([
+    [["--prot", "1"], "no flag is called --prot: did you mean --port?"],
+    [["--prot=1"], "no flag is called --prot: did you mean --port?"],
+    [["--jsno"], "did you mean --json?"],
+    [["-x"], "no flag is called -x"],
+    [["folow"], "no command is called folow: did you mean follow?"],
+    [["stat"], "did you mean status?"],
+    [["localhost"], "the commands are follow, backup, status, demo"],
+    [["help", "folow"], "did you mean follow?"],
+    [["folow", "--help"], "did you mean follow?"],
+    [["backup"], "backup lacks an argument: replica backup [URL] OUT"],
+    [["backup", url, "a", "b"], "backup has no use for the argument b"],
+    [["follow", url, url], "follow has no use for the argument redis://h:1"],
+    [["demo", "x"], "demo has no use for the argument x: replica demo"],
+    [["status", "--fsync", "no"], "status takes no --fsync"],
+  ])("%j", (argv, message) => {
+    expect(complaint(...argv)).toContain(message);
+  });
+
+  test("without printing a password", () => {
+    const secret = "redis://u:hunter2@h";
+    expect(complaint("follow", secret, secret)).not.toContain("hunter2");
+    expect(complaint("--pasword", "hunter2", secret)).not.toContain("hunter2");
+    expect(complaint("--password=hunter2")).not.toContain("hunter2");
+    expect(complaint("demo", secret)).not.toContain("hunter2");
+  });
+});

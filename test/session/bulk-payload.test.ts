@@ -1,0 +1,141 @@
+import { describe, expect, test } from "bun:test";
+import { ReplicaError } from "../../src/errors.ts";
+import { GETACK, MARK, REPLID, TO_BULK, Walk, WAYS } from "./walk.ts";
+
+const lost = new ReplicaError("LINK_LOST", { message: "the primary closed the link" });
+
+describe("bulk payload: $<length>", () => {
+  test("exactly that many bytes, no CRLF after them; what follows in the chunk is stream", () => {
+    const walk = Walk.said({}, ...TO_BULK);
+    walk.say("$5\r\nhelloSTREAM");
+    expect(walk.payload()).toBe("hello");
+    expect(walk.stream()).toBe("STREAM");
+    expect(walk.state).toMatchObject({ at: "connected", receivedOffset: 1006 });
+  });
+
+  test("a length of 0 is whole at once", () => {
+    const walk = Walk.said({}, ...TO_BULK);
+    walk.say("$0\r\nSTREAM");
+    expect(walk.payload()).toBe("");
+    expect(walk.names().filter((name) => name === "finish-snapshot")).toHaveLength(1);
+    expect(walk.stream()).toBe("STREAM");
+    expect(walk.state).toMatchObject({ receivedOffset: 1006 });
+  });
+
+  test("lengths go past 2^32", () => {
+    const walk = Walk.said({}, ...TO_BULK, `$${2 ** 40}`);
+    expect(walk.state).toMatchObject({ at: "transfer", totalBytes: 2 ** 40 });
+  });
+
+  test.each(["$-1", "$abc", "$", "$1.5", "$1e3", "$9007199254740992", "$ 5", "hello", "*1", ":5"])(
+    "'%s' is refused",
+    (line) => {
+      const walk = Walk.said({}, ...TO_BULK, line);
+      expect(walk.error().code).toBe("PROTOCOL");
+      expect(walk.names()).not.toContain("open-snapshot");
+    },
+  );
+});
+
+describe("bulk payload: $EOF:<40 bytes>", () => {
+  test("the payload goes until those 40 bytes come; they are not part of it", () => {
+    const walk = Walk.said({ baseOffset: 1000 }, ...TO_BULK, `$EOF:${MARK}`);
+    walk.say(`RDB${"M".repeat(38)}-body${MARK}STREAM`);
+    expect(walk.payload()).toBe(`RDB${"M".repeat(38)}-body`);
+    expect(walk.stream()).toBe("STREAM");
+  });
+
+  test.each([39, 41])("a mark of %d bytes is refused", (length) => {
+    expect(Walk.said({}, ...TO_BULK, `$EOF:${"m".repeat(length)}`).error().code).toBe("PROTOCOL");
+  });
+
+  test("we acknowledge at once when it is kept, then every second", () => {
+    const walk = Walk.said({}, ...TO_BULK, `$EOF:${MARK}`);
+    walk.say(`rdb${MARK}`);
+    expect(walk.acknowledged()).toEqual([1000]);
+    expect(walk.tick(999)).toEqual([]);
+    walk.tick(1);
+    walk.tick(1000);
+    expect(walk.acknowledged()).toEqual([1000, 0, 0]);
+  });
+});
+
+describe("bulk payload: while the snapshot is finished", () => {
+  test("stream goes on coming in, and nothing is acknowledged yet", () => {
+    const walk = WAYS["transfer, finishing"]!();
+    walk.say(`abc${GETACK}`);
+    expect(walk.stream()).toBe(`abc${GETACK}`);
+    expect(walk.acknowledged()).toEqual([]);
+    walk.snapshotKept();
+    const receivedOffset = 1003 + GETACK.length;
+    expect(walk.state).toEqual({ at: "connected", replid: REPLID, receivedOffset });
+    expect(walk.acknowledged()).toEqual([receivedOffset]);
+  });
+
+  test("the primary gets a keepalive every second, never one more", () => {
+    const walk = WAYS["transfer, finishing"]!();
+    const before = walk.sent().length;
+    for (let at = 0; at < 35; at++) walk.tick(100);
+    expect(walk.sent().slice(before)).toEqual(["\n", "\n", "\n"]);
+  });
+
+  test("a link that is lost keeps the snapshot; the next attempt resumes behind it", () => {
+    const walk = WAYS["transfer, finishing"]!();
+    expect(walk.step({ type: "lost", error: lost })).toEqual([{ do: "close-link" }]);
+    expect(walk.tick(5000)).toEqual([]);
+    expect(walk.state.at).toBe("transfer");
+    walk.snapshotKept();
+    expect(walk.names()).not.toContain("discard-snapshot");
+    expect(walk.error()).toBe(lost);
+    expect(walk.state).toEqual({ at: "connect" });
+  });
+
+  test("a link that is lost before discards it", () => {
+    const walk = WAYS["transfer"]!();
+    walk.step({ type: "lost", error: lost });
+    expect(walk.names().slice(-3)).toEqual(["close-link", "discard-snapshot", "failed"]);
+  });
+});
+
+describe("bulk payload: for backup, rdb-only is asked for", () => {
+  const backup = (...lines: string[]) => Walk.said({ purpose: "backup" }, ...lines);
+  const toBulk = ["+PONG", "+OK", "+OK", "-ERR version", `+FULLRESYNC ${REPLID} 1000`];
+
+  test("and no port is announced, nor anything resumed", () => {
+    const walk = Walk.said(
+      { purpose: "backup", announceIp: "::1", resume: { replid: REPLID, offset: 5 } },
+      ...toBulk.slice(0, 4),
+    );
+    expect(walk.sent()).toEqual([
+      "PING",
+      "REPLCONF capa eof capa psync2",
+      "REPLCONF rdb-only 1",
+      "REPLCONF version 255.255.255",
+      "PSYNC ? -1",
+    ]);
+  });
+
+  test("a primary that doesn't know rdb-only is asked all the same", () => {
+    const walk = backup("+PONG", "+OK", "-ERR Unrecognized REPLCONF option: rdb-only", "+OK");
+    expect(walk.notes()).toHaveLength(1);
+    expect(walk.state.at).toBe("receive-psync");
+  });
+
+  test("the payload is kept and the link closed; stream is dropped, nothing acknowledged", () => {
+    const walk = backup(...toBulk);
+    walk.say("$3\r\nrdbSTREAM");
+    expect(walk.state).toEqual({ at: "none" });
+    expect(walk.names().slice(-3)).toEqual(["payload", "finish-snapshot", "close-link"]);
+  });
+
+  test("that the primary closes after the payload is no failure", () => {
+    const walk = Walk.said({ purpose: "backup", storeAnswers: false }, ...toBulk, "$3");
+    walk.snapshotOpened();
+    walk.say("rdb");
+    walk.step({ type: "lost", error: lost });
+    expect(walk.tick(1000)).toEqual([]);
+    walk.snapshotKept();
+    expect(walk.state).toEqual({ at: "none" });
+    expect(walk.names()).not.toContain("failed");
+  });
+});

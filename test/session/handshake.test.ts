@@ -1,0 +1,185 @@
+import { describe, expect, test } from "bun:test";
+import { OTHER_REPLID, REPLID, TO_BULK, TO_PSYNC, Walk } from "./walk.ts";
+
+const resume = { replid: REPLID, offset: 41 };
+
+test("handshake: PSYNC is never pipelined behind other commands: one command waits at a time", () => {
+  const walk = Walk.opened({ password: "secret", announceIp: "::1" });
+  for (const line of ["+PONG", "+OK", "+OK", "+OK", "+OK", "+OK"]) {
+    const before = walk.sent().length;
+    expect(walk.tick(900).filter((effect) => effect.do === "send")).toEqual([]);
+    walk.say(`${line}\r\n`);
+    expect(walk.sent().length).toBe(before + 1);
+  }
+  expect(walk.sent().at(-1)).toBe("PSYNC ? -1");
+});
+
+describe("handshake: a bare newline is a keepalive", () => {
+  test.each(["\n", "\r\n"])("%j before the PSYNC reply", (keepalive) => {
+    const walk = Walk.said({}, ...TO_PSYNC);
+    walk.tick(4999);
+    expect(walk.say(keepalive)).toEqual([]);
+    walk.tick(4999);
+    expect(walk.state.at).toBe("receive-psync");
+    walk.say(`+FULLRESYNC ${REPLID} 1000\r\n`);
+    expect(walk.state.at).toBe("receive-bulk-header");
+  });
+
+  test.each(["\n", "\r\n"])("%j before the bulk header", (keepalive) => {
+    const walk = Walk.said({}, ...TO_BULK);
+    walk.tick(59_999);
+    expect(walk.say(keepalive)).toEqual([]);
+    walk.tick(59_999);
+    expect(walk.state.at).toBe("receive-bulk-header");
+    walk.say(`${keepalive}${keepalive}$3\r\nrdb`);
+    expect(walk.payload()).toBe("rdb");
+  });
+
+  test("nowhere else: it is no reply to REPLCONF", () => {
+    expect(Walk.said({}, "+PONG", "").error().code).toBe("PROTOCOL");
+  });
+});
+
+describe("handshake: +FULLRESYNC <id> <offset>", () => {
+  test("both are kept; words that some services append are ignored", () => {
+    const walk = Walk.said({}, ...TO_PSYNC, `+FULLRESYNC ${REPLID} 1000 extra words`);
+    expect(walk.state).toMatchObject({
+      at: "receive-bulk-header",
+      waits: "line",
+      grant: { by: "psync", position: { replid: REPLID, offset: 1000 } },
+    });
+  });
+
+  test("may answer a request to resume", () => {
+    const walk = Walk.said({ resume }, ...TO_BULK, "$3");
+    walk.say("rdb");
+    expect(walk.state).toMatchObject({ at: "connected", receivedOffset: 1000 });
+  });
+});
+
+describe("handshake: +CONTINUE", () => {
+  test("asks for the byte after the last one that is kept", () => {
+    expect(
+      Walk.said({ resume }, ...TO_PSYNC)
+        .sent()
+        .at(-1),
+    ).toBe(`PSYNC ${REPLID} 42`);
+  });
+
+  test("alone: under the same id", () => {
+    const walk = Walk.said({ resume }, ...TO_PSYNC, "+CONTINUE");
+    expect(walk.state).toEqual({ at: "connected", replid: REPLID, receivedOffset: 41 });
+    expect(walk.done("continue")).toEqual([{ do: "continue", replid: undefined }]);
+    expect(walk.acknowledged()).toEqual([41]);
+  });
+
+  test("with a new id", () => {
+    const walk = Walk.said({ resume }, ...TO_PSYNC, `+CONTINUE ${OTHER_REPLID}`);
+    expect(walk.state).toEqual({ at: "connected", replid: OTHER_REPLID, receivedOffset: 41 });
+    expect(walk.done("continue")).toEqual([{ do: "continue", replid: OTHER_REPLID }]);
+  });
+
+  test("stream bytes may be in the same packet, also such as look like lines", () => {
+    const walk = Walk.said({ resume }, ...TO_PSYNC);
+    walk.say("\n+CONTINUE\r\n\r\n+CONTINUE\r\n$1\r\nab");
+    expect(walk.stream()).toBe("\r\n+CONTINUE\r\n$1\r\nab");
+    expect(walk.state).toMatchObject({ at: "connected", receivedOffset: 41 + 20 });
+  });
+
+  test("the store hears of it before the first byte", () => {
+    const walk = Walk.said({ resume }, ...TO_PSYNC);
+    const done = walk.say("+CONTINUE\r\nab").map((effect) => effect.do);
+    expect(done).toEqual(["continue", "acknowledge", "stream"]);
+  });
+
+  test("that nobody asked for is malformed", () => {
+    expect(Walk.said({}, ...TO_PSYNC, "+CONTINUE").error().code).toBe("PROTOCOL");
+  });
+});
+
+describe("handshake: errors in place of the PSYNC reply", () => {
+  test.each(["-NOMASTERLINK Can't SYNC", "-LOADING dataset", "-MASTERDOWN Link"])(
+    "%s: not now, try again later",
+    (line) => {
+      const walk = Walk.said({ resume }, ...TO_PSYNC, line);
+      expect(walk.error()).toMatchObject({ code: "PRIMARY_BUSY", retry: "backoff" });
+      expect(walk.error().message).toContain(line);
+      expect(walk.sent()).not.toContain("SYNC");
+    },
+  );
+
+  test.each(["-NOPERM no permission", "-NOAUTH Authentication required."])(
+    "%s: tells the user what to grant",
+    (line) => {
+      const walk = Walk.said({}, ...TO_PSYNC, line);
+      expect(walk.error().code).toBe("AUTH_FAILED");
+      expect(walk.error().message).toContain("+psync");
+    },
+  );
+
+  test.each(["-ERR unknown command `PSYNC`, with args beginning with: ", "-ERR Unknown command"])(
+    "%s: only an unknown command leads to SYNC",
+    (line) => {
+      expect(
+        Walk.said({}, ...TO_PSYNC, line)
+          .sent()
+          .at(-1),
+      ).toBe("SYNC");
+    },
+  );
+
+  test("any other error doesn't", () => {
+    const walk = Walk.said({}, ...TO_PSYNC, "-ERR internal");
+    expect(walk.error().code).toBe("PRIMARY_REFUSED");
+    expect(walk.sent()).not.toContain("SYNC");
+  });
+});
+
+describe("handshake: -ERR in place of $", () => {
+  test.each([
+    ["+FULLRESYNC", TO_BULK],
+    ["SYNC", [...TO_PSYNC, "-ERR unknown command"]],
+  ])("after %s", (_, lines) => {
+    const walk = Walk.said({}, ...lines, "-ERR Unable to perform background save");
+    expect(walk.error().code).toBe("PRIMARY_REFUSED");
+    expect(walk.error().message).toContain("Unable to perform background save");
+    expect(walk.names()).not.toContain("open-snapshot");
+  });
+});
+
+test("handshake: SYNC says no offset: the position is what the store read from the snapshot", () => {
+  const walk = Walk.said({ baseOffset: 77 }, ...TO_PSYNC, "-ERR unknown command", "$3");
+  expect(walk.done("open-snapshot")[0]?.grant).toEqual({ by: "sync" });
+  walk.say("rdb");
+  expect(walk.state).toEqual({ at: "connected", replid: REPLID, receivedOffset: 77 });
+});
+
+test("handshake: a server that wants TLS is recognised by its alert", () => {
+  const walk = Walk.opened();
+  walk.say(new Uint8Array([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x0a]));
+  expect(walk.error().message).toContain("rediss://");
+});
+
+describe("handshake: hostile answers", () => {
+  const endless = "+" + "a".repeat(5000);
+  const steps = { PING: [], REPLCONF: ["+PONG"], PSYNC: TO_PSYNC, header: TO_BULK };
+  test.each(Object.entries(steps))("an endless line after %s is given up", (_, lines) => {
+    const walk = Walk.said({}, ...lines);
+    walk.say(endless);
+    expect(walk.error().code).toBe("PROTOCOL");
+    expect(walk.state).toEqual({ at: "connect" });
+  });
+
+  test("bytes before the link is open never trip an invariant", () => {
+    const walk = new Walk();
+    walk.step({ type: "follow" });
+    walk.attempt();
+    walk.say("+PONG\r\n");
+    expect(walk.error().code).toBe("PROTOCOL");
+  });
+
+  test("nothing that a peer says is shown with its control characters", () => {
+    const walk = Walk.said({}, "-ERR \x1b[2J\x07 red");
+    expect(walk.error().message).toMatch(/^[\x20-\x7e]+$/);
+  });
+});

@@ -1,0 +1,92 @@
+import { describe, expect, test } from "bun:test";
+import { ReplicaError } from "../../src/errors.ts";
+import { printable, readAuth, readPong, readPsync } from "../../src/session/replies.ts";
+import { bytes, REPLID } from "./walk.ts";
+
+function errorOf(act: () => unknown): ReplicaError {
+  try {
+    act();
+  } catch (caught) {
+    if (caught instanceof ReplicaError) return caught;
+    throw caught;
+  }
+  throw new Error("it was accepted");
+}
+
+describe("readPsync", () => {
+  const psync = (line: string) => readPsync(bytes(line));
+  const full = (id: string, offset: string) => psync(`+FULLRESYNC ${id} ${offset}`);
+
+  test.each(["0", "1", "9007199254740991"])("the offset %s", (offset) => {
+    const position = { replid: REPLID, offset: Number(offset) };
+    expect(full(REPLID, offset)).toEqual({ kind: "full", position });
+  });
+
+  test.each([
+    "",
+    "-1",
+    "1.0",
+    "0x10",
+    "1e3",
+    "abc",
+    "9007199254740992",
+    "99999999999999999999",
+    "١",
+  ])("the offset '%s' is malformed", (offset) => {
+    expect(errorOf(() => full(REPLID, offset)).code).toBe("PROTOCOL");
+  });
+
+  test.each([
+    "",
+    "short",
+    "a".repeat(39),
+    "a".repeat(41),
+    "a".repeat(39) + "/",
+    "../".repeat(13) + "x",
+  ])("the id '%s' is malformed", (id) => {
+    expect(errorOf(() => full(id, "1")).code).toBe("PROTOCOL");
+    if (id !== "") expect(errorOf(() => psync(`+CONTINUE ${id}`)).code).toBe("PROTOCOL");
+  });
+
+  test("+CONTINUE with a blank and no id is +CONTINUE alone", () => {
+    expect(psync("+CONTINUE ")).toEqual({ kind: "partial", replid: undefined });
+  });
+
+  test.each(["+FULLRESYNC", "+FULLRESYNCX", "+OK", "+", "$5", ":1", "PSYNC", "\0"])(
+    "'%s' is malformed",
+    (line) => {
+      expect(errorOf(() => psync(line)).code).toBe("PROTOCOL");
+    },
+  );
+});
+
+describe("readAuth", () => {
+  test("+OK", () => expect(readAuth(bytes("+OK"))).toBeUndefined());
+
+  test.each([
+    "-ERR Client sent AUTH, but no password is set",
+    "-ERR AUTH <password> called without any password configured for the default user.",
+  ])("%s: the password is to be left out", (line) => {
+    expect(errorOf(() => readAuth(bytes(line))).message).toContain("leave it out");
+  });
+
+  test.each(["-WRONGPASS invalid username-password pair", ":1", ""])(
+    "'%s' is a refusal that says what to check",
+    (line) => {
+      expect(errorOf(() => readAuth(bytes(line)))).toMatchObject({ code: "AUTH_FAILED" });
+      expect(errorOf(() => readAuth(bytes(line))).message).toContain("--password-file");
+    },
+  );
+});
+
+test("readPong: TLS is told from what is no server at all", () => {
+  expect(errorOf(() => readPong(new Uint8Array([0x15, 3, 3, 0, 2]))).message).toContain(
+    "rediss://",
+  );
+  expect(errorOf(() => readPong(bytes("SSH-2.0-OpenSSH"))).message).toContain("SSH-2.0-OpenSSH");
+});
+
+test("printable: cut short, and nothing unprintable", () => {
+  expect(printable(bytes("a\x00\x1b\xffz"))).toBe("a???z");
+  expect(printable(bytes("x".repeat(200)))).toBe(`${"x".repeat(120)}…`);
+});

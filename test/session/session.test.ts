@@ -1,0 +1,311 @@
+import { describe, expect, test } from "bun:test";
+import { ReplicaError } from "../../src/errors.ts";
+import { REPLID, TO_BULK, TO_PSYNC, Walk, WAYS } from "./walk.ts";
+
+const refused = new ReplicaError("CONNECT_FAILED", { message: "connection refused" });
+
+describe("walk 1: what fires after REPLICAOF NO ONE closes the socket and does nothing else", () => {
+  const late = {
+    opened: (walk: Walk) => walk.step({ type: "opened", nowMs: 1 }),
+    bytes: (walk: Walk) => walk.say("+PONG\r\n"),
+    lost: (walk: Walk) => walk.step({ type: "lost", error: refused }),
+  };
+  test.each(Object.entries(late))("%s", (_, fire) => {
+    const walk = WAYS["receive-pong"]!();
+    walk.step({ type: "leave" });
+    expect(fire(walk)).toEqual([{ do: "close-link" }]);
+    expect(walk.state).toEqual({ at: "none" });
+  });
+
+  test("an answer of the store does nothing at all", () => {
+    const walk = WAYS["transfer, finishing"]!();
+    walk.step({ type: "leave" });
+    expect(walk.snapshotOpened()).toEqual([]);
+    expect(walk.snapshotKept()).toEqual([]);
+    expect(walk.step({ type: "snapshot-synced", bytes: 3 })).toEqual([]);
+    expect(walk.step({ type: "snapshot-failed", error: refused })).toEqual([]);
+    expect(walk.attempt()).toEqual([]);
+    expect(walk.tick(1_000_000)).toEqual([]);
+    expect(walk.state).toEqual({ at: "none" });
+  });
+});
+
+describe("walk 2: a socket error is told with its reason, and the state is connect again", () => {
+  const ways = Object.entries(WAYS).filter(([name]) => !/none|^connect$|finishing/.test(name));
+  test.each(ways)("in %s", (_, way) => {
+    const walk = way();
+    const effects = walk.step({ type: "lost", error: refused });
+    expect(effects.at(-1)).toEqual({ do: "failed", error: refused });
+    expect(walk.state).toEqual({ at: "connect" });
+  });
+});
+
+test("walk 3: PING goes first, on its own, and nothing follows before its reply", () => {
+  const walk = Walk.opened({ password: "secret" });
+  walk.tick(1000);
+  expect(walk.sent()).toEqual(["PING"]);
+  expect(walk.state.at).toBe("receive-pong");
+});
+
+describe("walk 4: the PING's reply", () => {
+  test.each([
+    "+PONG",
+    "+anything",
+    "-NOAUTH Authentication required.",
+    "-NOPERM this user has no permissions to run the 'ping' command",
+    "-ERR operation not permitted",
+  ])("%s is alive", (line) => {
+    const walk = Walk.said({ password: "secret" }, line);
+    expect(walk.sent()).toEqual(["PING", "AUTH secret"]);
+    expect(walk.state.at).toBe("receive-auth");
+  });
+
+  test.each(["-ERR max number of clients reached", "-LOADING Redis is loading", "-NOAUTHX"])(
+    "%s is an error that names the reply",
+    (line) => {
+      const walk = Walk.said({}, line);
+      expect(walk.error().code).toBe("PRIMARY_REFUSED");
+      expect(walk.error().message).toContain(line);
+    },
+  );
+
+  test.each(["HTTP/1.1 400 Bad Request", ":1", "$4", ""])("'%s' is no reply", (line) => {
+    const walk = Walk.said({}, line);
+    expect(walk.error().code).toBe("NOT_A_PRIMARY");
+    expect(walk.error().message).toContain(`"${line}"`);
+  });
+
+  test("without a password, what asks for one says what to set", () => {
+    const walk = Walk.said({}, "-NOAUTH Authentication required.");
+    expect(walk.error().code).toBe("AUTH_FAILED");
+    expect(walk.error().message).toContain("--password-file");
+  });
+
+  test("without a password, a user that may not PING may still be allowed to PSYNC", () => {
+    expect(Walk.said({}, "-NOPERM no ping").state.at).toBe("receive-port");
+  });
+});
+
+describe("walk 5: AUTH only where a password is set", () => {
+  test("without one there is none", () => {
+    const walk = Walk.said({ username: "someone" }, "+PONG");
+    expect(walk.sent()).toEqual(["PING", "REPLCONF listening-port 6380"]);
+  });
+
+  test("with a user", () => {
+    const walk = Walk.said({ username: "someone", password: "secret" }, "+PONG");
+    expect(walk.sent()).toEqual(["PING", "AUTH someone secret"]);
+  });
+
+  test("its error ends the attempt, and doesn't show the password", () => {
+    const walk = Walk.said({ password: "secret" }, "+PONG", "-WRONGPASS invalid pair");
+    expect(walk.error().code).toBe("AUTH_FAILED");
+    expect(walk.error().message).not.toContain("secret");
+    expect(walk.state).toEqual({ at: "connect" });
+  });
+});
+
+describe("walk 6: REPLCONF", () => {
+  test("everything is announced, one at a time", () => {
+    const walk = Walk.opened({ announceIp: "10.0.0.9" });
+    const after = ["+PONG", "+OK", "+OK", "+OK", "+OK"].map((line) => {
+      walk.say(`${line}\r\n`);
+      return walk.sent().length;
+    });
+    expect(after).toEqual([2, 3, 4, 5, 6]);
+    expect(walk.sent().slice(1)).toEqual([
+      "REPLCONF listening-port 6380",
+      "REPLCONF ip-address 10.0.0.9",
+      "REPLCONF capa eof capa psync2",
+      "REPLCONF version 255.255.255",
+      "PSYNC ? -1",
+    ]);
+  });
+
+  test("an error reply is noted as non-critical and passed over", () => {
+    const walk = Walk.said({ announceIp: "::1" }, "+PONG", "-ERR a", "-NOPERM b", "-ERR c");
+    expect(walk.notes()).toEqual([
+      "info: (non-critical) the primary refuses REPLCONF listening-port: -ERR a",
+      "info: (non-critical) the primary refuses REPLCONF ip-address: -NOPERM b",
+      "info: (non-critical) the primary refuses REPLCONF capa: -ERR c",
+    ]);
+    expect(walk.state.at).toBe("receive-version");
+  });
+
+  test("that the version is refused is no news", () => {
+    const walk = Walk.said({}, ...TO_PSYNC);
+    expect(walk.notes()).toEqual([]);
+    expect(walk.state.at).toBe("receive-psync");
+  });
+
+  test("what is neither + nor - is malformed", () => {
+    expect(Walk.said({}, "+PONG", ":1").error().code).toBe("PROTOCOL");
+  });
+});
+
+test("walk 7: PSYNC, with fall-back to SYNC for a primary that does not know it", () => {
+  const walk = Walk.said({}, ...TO_PSYNC, "-ERR unknown command 'PSYNC'");
+  expect(walk.sent().slice(-2)).toEqual(["PSYNC ? -1", "SYNC"]);
+  expect(walk.state).toEqual({ at: "receive-bulk-header", waits: "line", grant: { by: "sync" } });
+  expect(walk.notes()).toEqual(["warn: the primary does not know PSYNC: falling back to SYNC"]);
+});
+
+test("walk 8: no payload before the temporary file is open; that it can't be opened ends the attempt", () => {
+  const walk = Walk.said({ storeAnswers: false }, ...TO_BULK);
+  walk.say("$6\r\nabc");
+  walk.say("d");
+  expect(walk.payload()).toBe("");
+  const error = new ReplicaError("DISK_FAILED", { message: "opening the temporary file" });
+  const effects = walk.step({ type: "snapshot-failed", error });
+  expect(effects.map((effect) => effect.do)).toEqual(["close-link", "discard-snapshot", "failed"]);
+  expect(walk.error()).toBe(error);
+});
+
+describe("walk 9: the state transfer holds what the payload needs, and no other state does", () => {
+  test("with a length", () => {
+    const walk = Walk.said({}, ...TO_BULK, "$10");
+    walk.nowMs = 7;
+    walk.say("abcd");
+    walk.step({ type: "snapshot-synced", bytes: 3 });
+    expect(walk.state).toMatchObject({
+      at: "transfer",
+      grant: { by: "psync", position: { replid: REPLID, offset: 1000 } },
+      totalBytes: 10,
+      readBytes: 4,
+      syncedBytes: 3,
+      lastByteAtMs: 7,
+      file: "temp-1.2.rdb",
+      finishing: false,
+    });
+  });
+
+  test("with $EOF the size is unknown until the end", () => {
+    const walk = Walk.said({ storeAnswers: false }, ...TO_BULK, `$EOF:${"m".repeat(40)}`);
+    walk.snapshotOpened();
+    expect(walk.state).toMatchObject({ totalBytes: undefined, readBytes: 0 });
+    walk.say(`abc${"m".repeat(40)}`);
+    expect(walk.state).toMatchObject({ totalBytes: 3, readBytes: 3, finishing: true });
+  });
+
+  test("a sync that is told late changes nothing", () => {
+    const walk = WAYS["connected"]!();
+    const before = { ...walk.state };
+    walk.step({ type: "snapshot-synced", bytes: 3 });
+    expect(walk.state).toEqual(before);
+  });
+});
+
+describe("walk 10: a failure closes the socket, unlinks the file, and returns to connect", () => {
+  const error = new ReplicaError("DISK_FULL", { message: "full" });
+  test.each(Object.entries(WAYS))("snapshot-failed in %s", (name, way) => {
+    const walk = way();
+    const { at } = walk.state;
+    const effects = walk.step({ type: "snapshot-failed", error }).map((effect) => effect.do);
+    if (at === "none" || at === "connect") {
+      expect(effects).toEqual([]);
+      expect(walk.state.at).toBe(at);
+      return;
+    }
+    const holdsFile = name.includes("file") || name.startsWith("transfer");
+    expect(effects).toEqual([
+      "close-link",
+      ...(holdsFile ? ["discard-snapshot" as const] : []),
+      "failed",
+    ]);
+    expect(walk.state).toEqual({ at: "connect" });
+  });
+
+  test("what was under way when the attempt ended is dropped", () => {
+    const walk = WAYS["transfer"]!();
+    walk.step({ type: "lost", error });
+    expect(walk.say("more")).toEqual([]);
+    expect(walk.snapshotOpened()).toEqual([]);
+    expect(walk.step({ type: "lost", error })).toEqual([]);
+    expect(walk.tick(1_000_000)).toEqual([]);
+  });
+
+  test("the next attempt begins anew: half a line and half a payload are forgotten", () => {
+    const walk = Walk.said({}, ...TO_BULK, "$10");
+    walk.say("abc");
+    walk.step({ type: "lost", error });
+    walk.attempt();
+    walk.step({ type: "opened", nowMs: walk.nowMs });
+    walk.say("+PO");
+    walk.step({ type: "lost", error });
+    walk.attempt();
+    walk.step({ type: "opened", nowMs: walk.nowMs });
+    walk.say("+PONG\r\n");
+    expect(walk.state.at).toBe("receive-port");
+  });
+});
+
+describe("walk 11: every reply has a time limit, every silence too", () => {
+  test.each(Object.entries(WAYS))("in %s", (name, way) => {
+    const walk = way();
+    const { at } = walk.state;
+    const none = /^none|^connect$|file|finishing/.test(name);
+    const long = /bulk-header|transfer|connected/.test(name);
+    const limitMs = long ? 60_000 : 5000;
+    walk.tick(limitMs - 1);
+    expect(walk.state.at).toBe(at);
+    walk.tick(1);
+    if (none) {
+      expect(walk.state.at).toBe(at);
+      return;
+    }
+    expect(walk.state).toEqual({ at: "connect" });
+    expect(walk.error().code).toBe("TIMED_OUT");
+    expect(walk.error().message).toContain(long ? "--timeout" : "--sync-timeout");
+  });
+
+  test("what comes in starts the time anew", () => {
+    const walk = WAYS["transfer"]!();
+    for (let at = 0; at < 10; at++) {
+      walk.tick(59_999);
+      walk.say("x");
+    }
+    expect(walk.state.at).toBe("transfer");
+  });
+
+  test("while the link is paused for our own disk, the silence is ours", () => {
+    const walk = WAYS["connected"]!();
+    walk.tick(600_000, true);
+    walk.tick(59_999);
+    expect(walk.state.at).toBe("connected");
+    walk.tick(1);
+    expect(walk.state.at).toBe("connect");
+  });
+
+  test("while we were finishing, a primary that waits for our first ACK was rightly silent", () => {
+    const walk = WAYS["transfer, finishing"]!();
+    walk.tick(600_000);
+    walk.snapshotKept();
+    walk.tick(59_999);
+    expect(walk.state.at).toBe("connected");
+    walk.tick(1);
+    expect(walk.state.at).toBe("connect");
+  });
+});
+
+describe("REPLICAOF NO ONE", () => {
+  test.each(Object.entries(WAYS))("from %s", (name, way) => {
+    const walk = way();
+    const { at } = walk.state;
+    const effects = walk.step({ type: "leave" }).map((effect) => effect.do);
+    const open = at !== "none" && at !== "connect";
+    const holdsFile = name.includes("file") || name.startsWith("transfer");
+    expect(effects).toEqual([
+      ...(open ? ["close-link" as const] : []),
+      ...(holdsFile ? ["discard-snapshot" as const] : []),
+    ]);
+    expect(walk.state).toEqual({ at: "none" });
+  });
+
+  test("a primary can be followed again", () => {
+    const walk = WAYS["transfer"]!();
+    walk.step({ type: "leave" });
+    walk.step({ type: "follow" });
+    expect(walk.attempt()).toEqual([{ do: "open-link" }]);
+    expect(walk.state.at).toBe("connecting");
+  });
+});

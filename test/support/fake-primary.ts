@@ -1,0 +1,253 @@
+import { FakePeer } from "./fake-peer.ts";
+import { tlsOptions, type CertificateFiles } from "./tls.ts";
+import { within } from "./wait.ts";
+
+const EXPECT_TIMEOUT_MS = 5_000;
+
+/** One thing to do on a connection, where a whole function would be too much. */
+export type Step =
+  /** The other side must send exactly this text, or text that matches, next. */
+  | { readonly expect: string | RegExp }
+  /** The other side must send a command whose first words are these, in any case. */
+  | { readonly command: readonly string[] }
+  | { readonly send: string | Uint8Array }
+  | { readonly sendInChunks: string | Uint8Array; readonly size: number }
+  | { readonly handshake: HandshakeAnswer }
+  | { readonly waitMs: number }
+  | { readonly untilClosed: true }
+  | { readonly close: true }
+  | { readonly reset: true };
+
+/** What happens on one connection: steps in order, or a function. It stays open at the end. */
+export type Script = readonly Step[] | ((peer: FakePeer) => Promise<void> | void);
+
+export interface FakePrimaryOptions {
+  /** A unix socket instead of a TCP port. */
+  readonly socketPath?: string;
+  /** Loopback's IPv4 address unless told: "::1". */
+  readonly host?: string;
+  /** A free one unless told. */
+  readonly port?: number;
+  readonly tls?: { readonly certificate: CertificateFiles; readonly clients?: "no" | "yes" };
+  /** Milliseconds for each expectation; 5 s unless told. */
+  readonly timeoutMs?: number;
+}
+
+export interface HandshakeAnswer {
+  readonly replid: string;
+  readonly offset: number;
+  /** Instead of `+FULLRESYNC replid offset`; without CRLF. */
+  readonly psyncReply?: string;
+  /** Wanted in AUTH; anything else gets -WRONGPASS. */
+  readonly password?: string;
+  /** Answers by command name ("PING", "REPLCONF capa"), in place of the usual; without CRLF. */
+  readonly replies?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Answers as a primary does until PSYNC (or SYNC) comes, and that with `+FULLRESYNC`.
+ * @returns every command that came, the last one included.
+ */
+export async function standardHandshake(
+  peer: FakePeer,
+  answer: HandshakeAnswer,
+): Promise<string[][]> {
+  const commands: string[][] = [];
+  for (;;) {
+    const words = await peer.readCommand();
+    commands.push(words);
+    const name = (words[0] ?? "").toUpperCase();
+    const option = words[1] ?? "";
+    const told = answer.replies?.[`${name} ${option}`] ?? answer.replies?.[name];
+    if (name === "PSYNC") {
+      const reply = answer.psyncReply ?? `+FULLRESYNC ${answer.replid} ${answer.offset}`;
+      await peer.send(`${told ?? reply}\r\n`);
+      return commands;
+    }
+    if (name === "SYNC") return commands;
+    await peer.send(`${told ?? usualReply(name, words, answer.password)}\r\n`);
+  }
+}
+
+function usualReply(name: string, words: readonly string[], password: string | undefined): string {
+  switch (name) {
+    case "PING":
+      return "+PONG";
+    case "REPLCONF":
+      return "+OK";
+    case "AUTH":
+      if (password !== undefined && words.at(-1) !== password) {
+        return "-WRONGPASS invalid username-password pair or user is disabled.";
+      }
+      return "+OK";
+    default:
+      return `-ERR unknown command '${words[0] ?? ""}'`;
+  }
+}
+
+/** `$<length>` and the bytes, as a primary sends a snapshot it has on disk. */
+export function bulkPayload(rdb: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from(`$${rdb.length}\r\n`), rdb]);
+}
+
+/** `$EOF:<mark>`, the bytes and the mark, as a primary sends one while it makes it. */
+export function eofPayload(rdb: Uint8Array, mark = "0123456789abcdef0123456789abcdef01234567") {
+  return Buffer.concat([Buffer.from(`$EOF:${mark}\r\n`), rdb, Buffer.from(mark)]);
+}
+
+async function play(script: Script, peer: FakePeer): Promise<void> {
+  if (typeof script === "function") {
+    await script(peer);
+    return;
+  }
+  for (const step of script) await playStep(step, peer);
+}
+
+async function playStep(step: Step, peer: FakePeer): Promise<void> {
+  if ("expect" in step) await peer.expect(step.expect);
+  else if ("command" in step) await peer.expectCommand(...step.command);
+  else if ("send" in step) await peer.send(step.send);
+  else if ("sendInChunks" in step) await peer.sendInChunks(step.sendInChunks, step.size);
+  else if ("handshake" in step) await standardHandshake(peer, step.handshake);
+  else if ("waitMs" in step) await Bun.sleep(step.waitMs);
+  else if ("untilClosed" in step) await peer.untilClosed();
+  else if ("close" in step) await peer.close();
+  else await peer.reset();
+}
+
+/** A listener whose every answer is told by a script: a primary that misbehaves at will. */
+export class FakePrimary implements AsyncDisposable {
+  readonly host: string;
+  /** The port, 0 on a unix socket. */
+  readonly port: number;
+  /** As the program's command line takes it: `redis://`, `rediss://`, `unix://`. */
+  readonly url: string;
+  /** Every connection so far, in order. */
+  readonly peers: FakePeer[] = [];
+  readonly #scripts: Promise<void>[] = [];
+  readonly #failures: Error[] = [];
+  readonly #stopListening: () => void;
+
+  /** See `fakePrimary`. */
+  constructor(scriptFor: (index: number) => Script | undefined, options: FakePrimaryOptions) {
+    const begin = (socket: Bun.Socket<FakePeer>): void => {
+      const peer = new FakePeer(socket, this.peers.length, options.timeoutMs ?? EXPECT_TIMEOUT_MS);
+      socket.data = peer;
+      this.peers.push(peer);
+      if (options.socketPath === undefined) socket.setNoDelay(true);
+      const script = scriptFor(peer.index);
+      if (script === undefined) {
+        this.#failures.push(new Error(`connection ${peer.index + 1} came, no script is left`));
+        socket.terminate();
+        return;
+      }
+      this.#scripts.push(this.#run(script, peer));
+    };
+    const wantsCertificate = options.tls?.clients === "yes";
+    const handler: Bun.SocketHandler<FakePeer> = {
+      open: (socket) => {
+        if (options.tls === undefined) begin(socket);
+      },
+      handshake: (socket, _success, authorizationError) => {
+        // Who shows no good certificate never becomes a connection.
+        if (wantsCertificate && authorizationError !== null) socket.terminate();
+        else begin(socket);
+      },
+      data: (socket, chunk) => {
+        socket.data.onData(chunk);
+      },
+      drain: (socket) => {
+        (socket.data as FakePeer | undefined)?.onDrain();
+      },
+      close: (socket) => {
+        // A TLS connection that was refused never opened.
+        (socket.data as FakePeer | undefined)?.onClose();
+      },
+      error: () => undefined,
+    };
+    const tls =
+      options.tls === undefined
+        ? {}
+        : {
+            tls: {
+              ...tlsOptions(options.tls.certificate),
+              requestCert: wantsCertificate,
+              rejectUnauthorized: wantsCertificate,
+            },
+          };
+    this.host = options.host ?? "127.0.0.1";
+    if (options.socketPath !== undefined) {
+      const listener = Bun.listen<FakePeer>({ unix: options.socketPath, socket: handler, ...tls });
+      this.port = 0;
+      this.url = `unix://${options.socketPath}`;
+      this.#stopListening = () => {
+        listener.stop();
+      };
+    } else {
+      const { host: hostname } = this;
+      const port = options.port ?? 0;
+      const listener = Bun.listen<FakePeer>({ hostname, port, socket: handler, ...tls });
+      this.port = listener.port;
+      const shownHost = hostname.includes(":") ? `[${hostname}]` : hostname;
+      this.url = `${options.tls === undefined ? "redis" : "rediss"}://${shownHost}:${this.port}`;
+      this.#stopListening = () => {
+        listener.stop();
+      };
+    }
+  }
+
+  /** What the scripts so far have complained of. */
+  get failures(): readonly Error[] {
+    return this.#failures;
+  }
+
+  /**
+   * Waits until the scripts of all connections so far have ended.
+   * @throws Error the first complaint of a script.
+   */
+  async finished(timeoutMs = 30_000): Promise<void> {
+    await within(timeoutMs, "the scripts to end", Promise.all(this.#scripts));
+    const [failure] = this.#failures;
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Takes no further connection; those that are there go on. */
+  stopListening(): void {
+    this.#stopListening();
+  }
+
+  /** Ends everything. */
+  async stop(): Promise<void> {
+    this.#stopListening();
+    for (const peer of this.peers) if (!peer.isClosed) await peer.reset();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #run(script: Script, peer: FakePeer): Promise<void> {
+    try {
+      await play(script, peer);
+    } catch (error) {
+      const failure = error instanceof Error ? error : new Error(String(error));
+      failure.message = `connection ${peer.index + 1}: ${failure.message}`;
+      this.#failures.push(failure);
+      if (!peer.isClosed) await peer.reset();
+    }
+  }
+}
+
+/**
+ * Listens on a free loopback port (or as told) and plays a script on every connection, or one
+ * script after the other on the first, second, … connection; one past the last is refused.
+ * A connection stays open when its script has ended. Complaints are kept for `finished()`.
+ */
+export function fakePrimary(
+  script: Script | { readonly connections: readonly Script[] },
+  options: FakePrimaryOptions = {},
+): FakePrimary {
+  const scriptFor = (index: number): Script | undefined =>
+    typeof script === "object" && "connections" in script ? script.connections[index] : script;
+  return new FakePrimary(scriptFor, options);
+}

@@ -1,0 +1,204 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { endWithProcess, endingWithParent } from "./children.ts";
+import { until } from "./wait.ts";
+
+const projectDir = join(import.meta.dir, "../..");
+const STOP_TIMEOUT_MS = 10_000;
+
+export interface ReplicaOptions {
+  /** Added to this process's environment, from which every REPLICA_… is taken out. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** The working folder; the project's own unless told. */
+  readonly cwd?: string;
+  /** `bun src/main.ts`, or what `bun run build` made. */
+  readonly binary?: "source" | "compiled";
+}
+
+/** How the program ended: by itself with a code, or by a signal. */
+export interface Ending {
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+}
+
+/** One running `replica`. */
+export class ReplicaProcess implements AsyncDisposable {
+  readonly #child: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  readonly #collected: Promise<unknown>;
+  #stdout = "";
+  #stderr = "";
+  #rssPeakBytes = 0;
+
+  constructor(args: readonly string[], options: ReplicaOptions) {
+    const program =
+      options.binary === "compiled"
+        ? [join(projectDir, "dist/replica")]
+        : [process.execPath, join(projectDir, "src/main.ts")];
+    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
+    this.#child = Bun.spawn(endingWithParent([...program, ...args]), {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      cwd: options.cwd ?? projectDir,
+      env: { ...Object.fromEntries(inherited), NO_COLOR: "1", ...options.env },
+    });
+    endWithProcess(this.#child);
+    this.#collected = Promise.all([
+      collect(this.#child.stdout, (text) => (this.#stdout += text)),
+      collect(this.#child.stderr, (text) => (this.#stderr += text)),
+    ]);
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** What it has written to standard output so far. */
+  get stdout(): string {
+    return this.#stdout;
+  }
+
+  /** What it has written to standard error so far. */
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  /**
+   * Waits for a line on standard error or output that matches; those already written count.
+   * @throws Error with all output where the time is over or the program has ended.
+   */
+  async waitForLine(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
+    const matcher = new RegExp(pattern.source, pattern.flags.replaceAll(/[gy]/g, ""));
+    const find = (): RegExpExecArray | undefined => {
+      for (const text of [this.#stderr, this.#stdout]) {
+        const lines = text.split("\n");
+        // The last one is still being written.
+        if (this.isRunning) lines.pop();
+        for (const line of lines) {
+          const match = matcher.exec(line);
+          if (match !== null) return match;
+        }
+      }
+      return undefined;
+    };
+    try {
+      const found = await until(
+        async () => {
+          const match = find();
+          if (match !== undefined || this.isRunning) return match;
+          await this.#collected;
+          return find() ?? "ended";
+        },
+        { timeoutMs, what: `a line like ${String(pattern)}` },
+      );
+      if (found === "ended")
+        throw new Error(
+          `replica ended (${this.#describeEnding()}) without a line like ${String(pattern)}`,
+        );
+      return found;
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new Error(`${why}\n${this.output()}`, { cause: error });
+    }
+  }
+
+  /** Both outputs, for a message. */
+  output(): string {
+    return `stderr:\n${this.#stderr.slice(-8000)}\nstdout:\n${this.#stdout.slice(-8000)}`;
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.rssPeakBytes();
+    this.#child.kill(name);
+  }
+
+  /** Waits until it ends by itself. @throws Error with its output, when the time is over. */
+  async ended(timeoutMs = 30_000): Promise<Ending> {
+    await until(() => !this.isRunning, { timeoutMs, what: "replica to end" }).catch(
+      (error: unknown) => {
+        throw new Error(`${String(error)}\n${this.output()}`, { cause: error });
+      },
+    );
+    await this.#child.exited;
+    await this.#collected;
+    const { exitCode, signalCode } = this.#child;
+    return { exitCode, signal: signalCode === null ? null : String(signalCode) };
+  }
+
+  /** SIGTERM, and how it ended; SIGKILL after 10 s. */
+  async stop(): Promise<Ending> {
+    if (this.isRunning) {
+      this.#child.kill("SIGCONT");
+      this.signal("SIGTERM");
+    }
+    try {
+      return await this.ended(STOP_TIMEOUT_MS);
+    } catch {
+      return await this.kill9();
+    }
+  }
+
+  /** Ends it at once, as a crash would. */
+  async kill9(): Promise<Ending> {
+    if (this.isRunning) this.signal("SIGKILL");
+    return await this.ended();
+  }
+
+  /** The most memory it has held so far (VmHWM); after its end, as last looked at. Bytes. */
+  rssPeakBytes(): number {
+    return (this.#rssPeakBytes = this.#statusKiB("VmHWM") ?? this.#rssPeakBytes);
+  }
+
+  /** The memory it holds now (VmRSS); 0 after its end. Bytes. */
+  rssBytes(): number {
+    return this.#statusKiB("VmRSS") ?? 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  #statusKiB(field: string): number | undefined {
+    try {
+      const status = readFileSync(`/proc/${this.pid}/status`, "utf8");
+      const kiB = new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1];
+      return kiB === undefined ? undefined : Number(kiB) * 1024;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #describeEnding(): string {
+    return `exit code ${this.#child.exitCode}, signal ${this.#child.signalCode}`;
+  }
+}
+
+async function collect(
+  stream: ReadableStream<Uint8Array>,
+  add: (text: string) => void,
+): Promise<void> {
+  const decoder = new TextDecoder();
+  for await (const chunk of stream) add(decoder.decode(chunk, { stream: true }));
+}
+
+/** Starts `replica` with these arguments; it ends with `await using`, and with this process. */
+export function startReplica(
+  args: readonly string[],
+  options: ReplicaOptions = {},
+): ReplicaProcess {
+  return new ReplicaProcess(args, options);
+}
+
+/** Runs `replica` to its end; gives how it ended and what it wrote. */
+export async function runReplica(
+  args: readonly string[],
+  options: ReplicaOptions & { readonly timeoutMs?: number } = {},
+): Promise<Ending & { stdout: string; stderr: string }> {
+  await using replica = startReplica(args, options);
+  const ending = await replica.ended(options.timeoutMs);
+  return { ...ending, stdout: replica.stdout, stderr: replica.stderr };
+}

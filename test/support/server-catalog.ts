@@ -1,0 +1,144 @@
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+/** The real servers that the suite runs against, by product and version line. */
+export const SERVER_KINDS = ["redis-7.0", "redis-8.0", "valkey-8.1", "valkey-9"] as const;
+export type ServerKind = (typeof SERVER_KINDS)[number];
+
+export type ServerTool =
+  "redis-server" | "redis-cli" | "redis-benchmark" | "redis-check-rdb" | "redis-check-aof";
+
+export interface ServerRecipe {
+  readonly kind: ServerKind;
+  /** The Debian suite whose packages are taken, and what the version has to start with. */
+  readonly suite: string;
+  readonly packages: readonly string[];
+  readonly versionPrefix: string;
+  readonly product: "redis" | "valkey";
+  /** Without it the suite can't run at all. */
+  readonly required: boolean;
+}
+
+const redisPackages = ["redis-server", "redis-tools"];
+const valkeyPackages = ["valkey-server", "valkey-tools"];
+
+export const RECIPES: readonly ServerRecipe[] = [
+  {
+    kind: "redis-7.0",
+    suite: "bookworm",
+    packages: redisPackages,
+    versionPrefix: "7.0.",
+    product: "redis",
+    required: true,
+  },
+  {
+    kind: "redis-8.0",
+    suite: "trixie",
+    packages: redisPackages,
+    versionPrefix: "8.0.",
+    product: "redis",
+    required: false,
+  },
+  {
+    kind: "valkey-8.1",
+    suite: "trixie",
+    packages: valkeyPackages,
+    versionPrefix: "8.1.",
+    product: "valkey",
+    required: false,
+  },
+  {
+    kind: "valkey-9",
+    suite: "sid",
+    packages: valkeyPackages,
+    versionPrefix: "9.",
+    product: "valkey",
+    required: false,
+  },
+];
+
+/** The line that mends a missing server. */
+export const HOW_TO_GET_SERVERS = "run `bun run pretest` to fetch the servers";
+
+/** Raised when what a cache folder holds changes, so that an older cache is fetched again. */
+const CACHE_FORMAT = 1;
+
+/** What the stamp of a complete server folder says. */
+export interface ServerStamp {
+  readonly kind: ServerKind;
+  readonly version: string;
+  /** Package file names, for the record. */
+  readonly packages: readonly string[];
+  /** Relative to the folder: the dynamic loader, and the folders with libraries. */
+  readonly loader: string;
+  readonly libraryPaths: readonly string[];
+}
+
+/** The folder with the servers: `$REPLICA_TEST_SERVERS`, else one in the user's cache. */
+export function serverCacheDir(): string {
+  const configured = process.env["REPLICA_TEST_SERVERS"];
+  if (configured !== undefined && configured !== "") return configured;
+  const cacheHome = process.env["XDG_CACHE_HOME"];
+  return join(
+    cacheHome === undefined || cacheHome === "" ? join(homedir(), ".cache") : cacheHome,
+    "bun-replica",
+    "servers",
+  );
+}
+
+/** The folder of one server; it exists only when it is complete. */
+export function serverDir(kind: ServerKind): string {
+  return join(serverCacheDir(), `${kind}-v${CACHE_FORMAT}`);
+}
+
+export function unavailableFile(kind: ServerKind): string {
+  return join(serverCacheDir(), `${kind}-v${CACHE_FORMAT}.unavailable`);
+}
+
+/** The stamp of a complete server, or `undefined` where it isn't there. */
+export function readStamp(kind: ServerKind): ServerStamp | undefined {
+  const path = join(serverDir(kind), "stamp.json");
+  if (!existsSync(path)) return undefined;
+  return JSON.parse(readFileSync(path, "utf8")) as ServerStamp;
+}
+
+/** Why a server could not be fetched, or `undefined` where nobody tried or it is there. */
+export function unavailableReason(kind: ServerKind): string | undefined {
+  const path = unavailableFile(kind);
+  return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
+}
+
+/**
+ * The words to run a tool with: the loader of the server's own C library, so that it runs on a
+ * machine with an older one. `dir` is a folder with the same content as `serverDir(stamp.kind)`.
+ */
+export function toolCommand(dir: string, stamp: ServerStamp, tool: ServerTool): string[] {
+  const recipe = RECIPES.find((candidate) => candidate.kind === stamp.kind);
+  if (recipe === undefined) throw new Error(`no such server: ${stamp.kind}`);
+  const program = tool.replace(/^redis/, recipe.product);
+  return [
+    join(dir, stamp.loader),
+    "--library-path",
+    stamp.libraryPaths.map((path) => join(dir, path)).join(":"),
+    join(dir, "usr/bin", program),
+  ];
+}
+
+/** Finds the loader and the library folders in an unpacked tree; paths relative to it. */
+export function findLoader(dir: string): { loader: string; libraryPaths: string[] } {
+  const libraryPaths: string[] = [];
+  let loader: string | undefined;
+  for (const top of ["usr/lib", "lib"]) {
+    if (!existsSync(join(dir, top))) continue;
+    for (const name of readdirSync(join(dir, top)).toSorted()) {
+      if (!/-linux-gnu/.test(name)) continue;
+      const path = join(top, name);
+      libraryPaths.push(path);
+      const found = readdirSync(join(dir, path)).find((file) => /^ld-linux.*\.so\.\d+$/.test(file));
+      if (found !== undefined) loader = join(path, found);
+    }
+  }
+  if (loader === undefined) throw new Error("the packages hold no dynamic loader (ld-linux)");
+  return { loader, libraryPaths };
+}

@@ -1,0 +1,423 @@
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+} from "node:fs";
+import { basename, join } from "node:path";
+import { endWithProcess, endingWithParent } from "./children.ts";
+import { freePort } from "./ports.ts";
+import { type RespAddress, RespClient } from "./resp-client.ts";
+import { type Reply, ReplyError } from "./resp.ts";
+import {
+  HOW_TO_GET_SERVERS,
+  SERVER_KINDS,
+  type ServerKind,
+  type ServerTool,
+  readStamp,
+  serverDir,
+  toolCommand,
+  unavailableReason,
+} from "./server-catalog.ts";
+import { type TempDir, tempDir } from "./temp.ts";
+import { certificates } from "./tls.ts";
+import { until } from "./wait.ts";
+
+export { SERVER_KINDS, type ServerKind, type ServerTool } from "./server-catalog.ts";
+
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 10_000;
+const PORT_ATTEMPTS = 5;
+
+export interface ServerOptions {
+  /** More of the command line, after ours, so that it wins: `["--save", "60 1"]`. */
+  readonly args?: readonly string[];
+  /** A free one unless told. */
+  readonly port?: number;
+  readonly password?: string;
+  /** A TLS port too, with the test certificate; a client certificate is wanted or not. */
+  readonly tls?: { readonly clients: "no" | "optional" | "yes" };
+  /** A unix socket too. */
+  readonly unixSocket?: boolean;
+  /** Milliseconds until it must answer, loading included; 60 s unless told. */
+  readonly startTimeoutMs?: number;
+}
+
+/** Whether a server has been fetched. */
+export function installed(kind: ServerKind): boolean {
+  return readStamp(kind) !== undefined;
+}
+
+/** The servers that have been fetched, oldest first: to run one test over each. */
+export function availableServers(): ServerKind[] {
+  return SERVER_KINDS.filter((kind) => installed(kind));
+}
+
+/** The exact version of a fetched server: "7.0.15". @throws Error where it wasn't fetched. */
+export function serverVersion(kind: ServerKind): string {
+  return stampOf(kind).version;
+}
+
+/**
+ * The words to run one of a server's programs with, to which its arguments are added. Redis's names
+ * stand for Valkey's too.
+ * @throws Error where the server wasn't fetched, with the line that mends it.
+ */
+export function tool(kind: ServerKind, name: ServerTool): string[] {
+  return toolCommand(serverDir(kind), stampOf(kind), name);
+}
+
+function stampOf(kind: ServerKind) {
+  const stamp = readStamp(kind);
+  if (stamp !== undefined) return stamp;
+  const reason = unavailableReason(kind);
+  throw new Error(
+    `${kind} is not here${reason === undefined ? "" : ` (${reason})`}: ${HOW_TO_GET_SERVERS}`,
+  );
+}
+
+/**
+ * Starts a real server on a free loopback port, in a folder of its own, without persistence and
+ * without the wait before a diskless sync; it answers PING when this returns. It ends with
+ * `await using`, with `stop()`, and in any case with this process.
+ * @throws Error with the server's log where it doesn't start.
+ */
+export async function startServer(
+  kind: ServerKind,
+  options: ServerOptions = {},
+): Promise<RealServer> {
+  const dir = tempDir(kind);
+  try {
+    return await RealServer.start(kind, dir, options);
+  } catch (error) {
+    dir.remove();
+    throw error;
+  }
+}
+
+/**
+ * Starts a stock server on a copy of an append-only directory (manifest, base and incr files), as
+ * an operator would; it has loaded everything when this returns.
+ * @throws Error with the server's log where it refuses the files.
+ */
+export async function bootCopy(
+  kind: ServerKind,
+  generationDir: string,
+  options: ServerOptions = {},
+): Promise<RealServer> {
+  const dir = tempDir(`${kind}-copy`);
+  try {
+    const name = "generation";
+    mkdirSync(dir.file(name));
+    for (const file of readdirSync(generationDir)) {
+      if (!file.startsWith("appendonly.aof")) continue;
+      const target = dir.file(name, file);
+      copyFileSync(join(generationDir, file), target, constants.COPYFILE_FICLONE);
+      chmodSync(target, 0o644);
+    }
+    const args = ["--appendonly", "yes", "--appenddirname", name];
+    args.push("--auto-aof-rewrite-percentage", "0", ...(options.args ?? []));
+    return await RealServer.start(kind, dir, { ...options, args });
+  } catch (error) {
+    dir.remove();
+    throw error;
+  }
+}
+
+/**
+ * Starts a stock server in a copy of a whole server folder, such as one that holds
+ * `appendonlydir/`, `appendonly.aof` or `dump.rdb`; what it should load is told by `args`.
+ */
+export async function bootCopyOfDir(
+  kind: ServerKind,
+  serverFolder: string,
+  options: ServerOptions = {},
+): Promise<RealServer> {
+  const dir = tempDir(`${kind}-copy`);
+  try {
+    for (const name of readdirSync(serverFolder)) {
+      const clone = { recursive: true, mode: constants.COPYFILE_FICLONE };
+      cpSync(join(serverFolder, name), dir.file(basename(name)), clone);
+    }
+    return await RealServer.start(kind, dir, options);
+  } catch (error) {
+    dir.remove();
+    throw error;
+  }
+}
+
+interface Running {
+  readonly child: Bun.Subprocess;
+  client: RespClient | undefined;
+}
+
+/** A real server process. */
+export class RealServer implements AsyncDisposable {
+  readonly kind: ServerKind;
+  readonly host = "127.0.0.1";
+  readonly port: number;
+  readonly tlsPort: number | undefined;
+  readonly socketPath: string | undefined;
+  readonly password: string | undefined;
+  readonly #dir: TempDir;
+  readonly #args: readonly string[];
+  readonly #startTimeoutMs: number;
+  readonly #tlsClients: "no" | "optional" | "yes" | undefined;
+  #running: Running | undefined;
+
+  private constructor(kind: ServerKind, dir: TempDir, port: number, options: ServerOptions) {
+    this.kind = kind;
+    this.#dir = dir;
+    this.port = port;
+    this.tlsPort = options.tls === undefined ? undefined : freePort();
+    this.socketPath = options.unixSocket === true ? dir.file("redis.sock") : undefined;
+    this.password = options.password;
+    this.#args = options.args ?? [];
+    this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
+    this.#tlsClients = options.tls?.clients;
+  }
+
+  /** See `startServer`; the server owns `dir` from here on. */
+  static async start(kind: ServerKind, dir: TempDir, options: ServerOptions): Promise<RealServer> {
+    for (let left = PORT_ATTEMPTS - 1; ; left--) {
+      const server = new RealServer(kind, dir, options.port ?? freePort(), options);
+      try {
+        await server.#launch([]);
+        return server;
+      } catch (error) {
+        // Between our asking for a free port and the server's taking it, another may have.
+        const taken = server.log().includes("Address already in use");
+        if (!taken || options.port !== undefined || left === 0) throw error;
+      }
+    }
+  }
+
+  get pid(): number {
+    return this.#alive().child.pid;
+  }
+
+  /** The server's working folder: `dump.rdb`, `appendonlydir`. */
+  get dir(): string {
+    return this.#dir.path;
+  }
+
+  get isRunning(): boolean {
+    return this.#running !== undefined && this.#running.child.exitCode === null;
+  }
+
+  /** `redis://` or, with `"tls"` and `"unix"`, the other ways in; the password included. */
+  url(way: "tcp" | "tls" | "unix" = "tcp"): string {
+    const login = this.password === undefined ? "" : `:${encodeURIComponent(this.password)}@`;
+    if (way === "tcp") return `redis://${login}${this.host}:${this.port}`;
+    if (way === "unix" && this.socketPath !== undefined) return `unix://${this.socketPath}`;
+    if (way === "tls" && this.tlsPort !== undefined) {
+      return `rediss://${login}${this.host}:${this.tlsPort}`;
+    }
+    throw new Error(`this server was started without ${way}`);
+  }
+
+  /** Everything the server has logged, over all its starts. */
+  log(): string {
+    const path = this.#dir.file("server.log");
+    return existsSync(path) ? readFileSync(path, "utf8") : "";
+  }
+
+  /** Where a client of one's own connects, logged in: `RespClient.connect(server.address)`. */
+  get address(): RespAddress {
+    const login = this.password === undefined ? {} : { password: this.password };
+    return { host: this.host, port: this.port, ...login };
+  }
+
+  /** A new connection, logged in. */
+  async connect(): Promise<RespClient> {
+    return await RespClient.connect(this.address);
+  }
+
+  /** Sends a command on the server's own connection. @throws ReplyError */
+  async send(command: string, ...args: (string | number | Uint8Array)[]): Promise<Reply> {
+    const client = await this.#client();
+    return await client.send(command, ...args);
+  }
+
+  /** Sends commands at once on the server's own connection. @throws ReplyError for the first. */
+  async sendAll(
+    commands: readonly (readonly (string | number | Uint8Array)[])[],
+  ): Promise<Reply[]> {
+    const client = await this.#client();
+    const replies = await client.exchange(commands);
+    const error = replies.find((reply) => reply instanceof ReplyError);
+    if (error instanceof ReplyError) throw error;
+    return replies;
+  }
+
+  /** Runs redis-cli on the server; gives its output. @throws Error where it fails. */
+  async cli(...args: string[]): Promise<string> {
+    const argv = [...tool(this.kind, "redis-cli"), "-h", this.host, "-p", String(this.port)];
+    const child = Bun.spawn(endingWithParent([...argv, ...args]), {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      env: { ...process.env, ...(this.password ? { REDISCLI_AUTH: this.password } : {}) },
+    });
+    const [stdout, stderr, code] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+      child.exited,
+    ]);
+    if (code !== 0) throw new Error(`redis-cli ${args.join(" ")}: ${(stderr || stdout).trim()}`);
+    return stdout.trimEnd();
+  }
+
+  /** INFO's fields by name. */
+  async info(section = "default"): Promise<Record<string, string>> {
+    const text = await this.send("INFO", section);
+    const fields: Record<string, string> = {};
+    for (const line of String(text).split("\r\n")) {
+      const colon = line.indexOf(":");
+      if (colon > 0 && !line.startsWith("#")) fields[line.slice(0, colon)] = line.slice(colon + 1);
+    }
+    return fields;
+  }
+
+  /** The replication offset of the last byte that the server has put into its stream. */
+  async offset(): Promise<number> {
+    return Number((await this.info("replication"))["master_repl_offset"]);
+  }
+
+  /** DEBUG DIGEST: one value for all keys, values and expiries of all databases. */
+  async digest(): Promise<string> {
+    return String(await this.send("DEBUG", "DIGEST"));
+  }
+
+  /** Keys per database: `{ 0: 1200, 9: 3 }`. */
+  async keysPerDatabase(): Promise<Record<number, number>> {
+    const keys: Record<number, number> = {};
+    for (const [name, value] of Object.entries(await this.info("keyspace"))) {
+      const database = /^db(\d+)$/.exec(name)?.[1];
+      const count = /keys=(\d+)/.exec(value)?.[1];
+      if (database !== undefined && count !== undefined) keys[Number(database)] = Number(count);
+    }
+    return keys;
+  }
+
+  /** Asks it to end (SIGTERM) and waits for that; SIGKILL after 10 s. */
+  async stop(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) return;
+    this.#running = undefined;
+    running.client?.close();
+    // A stopped process would not see the request.
+    running.child.kill("SIGCONT");
+    running.child.kill("SIGTERM");
+    const timer = setTimeout(() => {
+      running.child.kill("SIGKILL");
+    }, STOP_TIMEOUT_MS);
+    await running.child.exited;
+    clearTimeout(timer);
+  }
+
+  /** Ends it at once, as a crash would. */
+  async kill9(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) return;
+    this.#running = undefined;
+    running.child.kill("SIGKILL");
+    await running.child.exited;
+    running.client?.close();
+  }
+
+  /** Stops it from doing anything, as a machine that hangs would; `thaw` undoes it. */
+  freeze(): void {
+    this.#alive().child.kill("SIGSTOP");
+  }
+
+  thaw(): void {
+    this.#alive().child.kill("SIGCONT");
+  }
+
+  /** Stops it where it runs, and starts it on the same port and folder. */
+  async restart(options: { readonly args?: readonly string[] } = {}): Promise<void> {
+    await this.stop();
+    await this.#launch(options.args ?? []);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    this.#dir.remove();
+  }
+
+  #alive(): Running {
+    if (this.#running === undefined) throw new Error(`the ${this.kind} server isn't running`);
+    return this.#running;
+  }
+
+  async #client(): Promise<RespClient> {
+    const running = this.#alive();
+    if (running.client === undefined || running.client.isClosed) {
+      running.client = await this.connect();
+    }
+    return running.client;
+  }
+
+  #commandLine(moreArgs: readonly string[]): string[] {
+    const argv = tool(this.kind, "redis-server");
+    argv.push("--port", String(this.port), "--bind", this.host, "--dir", this.dir);
+    argv.push("--save", "", "--appendonly", "no", "--enable-debug-command", "yes");
+    argv.push("--repl-diskless-sync-delay", "0", "--daemonize", "no", "--logfile", "");
+    if (this.password !== undefined) {
+      argv.push("--requirepass", this.password, "--masterauth", this.password);
+    }
+    if (this.socketPath !== undefined) {
+      argv.push("--unixsocket", this.socketPath, "--unixsocketperm", "700");
+    }
+    if (this.tlsPort !== undefined) {
+      argv.push("--tls-port", String(this.tlsPort), "--tls-ca-cert-file", certificates.ca);
+      argv.push("--tls-cert-file", certificates.server.cert);
+      argv.push("--tls-key-file", certificates.server.key);
+      argv.push("--tls-auth-clients", this.#tlsClients ?? "no");
+    }
+    return [...argv, ...this.#args, ...moreArgs];
+  }
+
+  async #launch(moreArgs: readonly string[]): Promise<void> {
+    const logStart = this.log().length;
+    const log = openSync(this.#dir.file("server.log"), "a");
+    const child = Bun.spawn(endingWithParent(this.#commandLine(moreArgs)), {
+      stdin: "ignore",
+      stdout: log,
+      stderr: log,
+      cwd: this.dir,
+    });
+    closeSync(log);
+    endWithProcess(child);
+    const running: Running = { child, client: undefined };
+    this.#running = running;
+    let ended = false;
+    try {
+      await until(
+        async () => {
+          if (child.exitCode !== null || child.signalCode !== null) {
+            ended = true;
+            return true;
+          }
+          const client = await this.#client();
+          return (await client.send("PING")) === "PONG";
+        },
+        { timeoutMs: this.#startTimeoutMs, what: `${this.kind} to answer PING` },
+      );
+      if (ended) throw new Error(`${this.kind} ended at its start`);
+    } catch (error) {
+      await this.kill9();
+      const why = error instanceof Error ? error.message : String(error);
+      throw new Error(`${why}; its log:\n${this.log().slice(logStart).slice(-8000)}`, {
+        cause: error,
+      });
+    }
+  }
+}

@@ -1,0 +1,362 @@
+/**
+ * Fetches the real servers that the tests run against into a cache folder. Nothing is installed
+ * and no root is needed: the packages are Debian's own, checked with the machine's Debian keyring,
+ * unpacked beside the libraries that they were built for.
+ *
+ *     bun test/support/setup-servers.ts [--retry]
+ *
+ * `--retry` asks again for what was not available the last time.
+ */
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { userInfo } from "node:os";
+import { join } from "node:path";
+import {
+  RECIPES,
+  type ServerKind,
+  type ServerRecipe,
+  type ServerStamp,
+  findLoader,
+  readStamp,
+  serverCacheDir,
+  serverDir,
+  toolCommand,
+  unavailableFile,
+  unavailableReason,
+} from "./server-catalog.ts";
+
+const ATTEMPTS = 3;
+const COMMAND_TIMEOUT_MS = 180_000;
+const SILENCE_TIMEOUT_S = 20;
+/** How long "not available" is believed, so that each test run doesn't ask again. */
+const UNAVAILABLE_FOR_MS = 12 * 60 * 60 * 1000;
+const STALE_WORK_MS = 60 * 60 * 1000;
+
+/** Something that another attempt can't mend: a package that isn't in the suite. */
+class NotOffered extends Error {}
+
+function progress(line: string): void {
+  process.stderr.write(`servers: ${line}\n`);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Runs a command and gives its standard output; its first error line is the error's message. */
+async function run(argv: string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+  const program = argv[0] ?? "";
+  if (Bun.which(program) === null && !program.includes("/")) {
+    throw new NotOffered(`${program} is not on this machine (Debian or a descendant is needed)`);
+  }
+  const child = Bun.spawn(argv, {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: COMMAND_TIMEOUT_MS,
+    killSignal: "SIGKILL",
+    env: { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive", ...options.env },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+  });
+  const [stdout, stderr, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  if (code !== 0) {
+    const lines = stderr.split("\n").filter((line) => line.trim() !== "");
+    const reason =
+      lines.find((line) => line.startsWith("E:")) ?? lines.at(-1) ?? `exit code ${code}`;
+    throw new Error(`${program}: ${reason.replace(/^E: /, "").trim()}`);
+  }
+  return stdout;
+}
+
+/** Repository addresses from the machine's own apt configuration, the likeliest first. */
+async function mirrorCandidates(workDir: string): Promise<string[]> {
+  const configured = process.env["REPLICA_TEST_MIRROR"];
+  if (configured !== undefined && configured !== "") return [configured];
+  const lists = join(workDir, "no-lists");
+  mkdirSync(join(lists, "partial"), { recursive: true });
+  const printed = await run([
+    "apt-get",
+    "-o",
+    `Dir::State::lists=${lists}`,
+    "update",
+    "--print-uris",
+  ]);
+  const candidates = new Set<string>();
+  for (const [, base, suite] of printed.matchAll(/^'(.+?)\/dists\/([^/']+)\/InRelease'/gm)) {
+    if (base === undefined || suite === undefined) continue;
+    if (/^(bullseye|bookworm|trixie|forky|duke|sid|(old)*stable|testing|unstable)$/.test(suite)) {
+      candidates.add(base);
+    }
+  }
+  if (candidates.size === 0) {
+    throw new NotOffered(
+      "this machine's apt configuration names no Debian repository: set REPLICA_TEST_MIRROR to one",
+    );
+  }
+  // Other publishers name their suites like Debian's; Debian's own paths mostly end so.
+  return [...candidates].toSorted(
+    (a, b) => Number(b.endsWith("/debian")) - Number(a.endsWith("/debian")),
+  );
+}
+
+/** One Debian suite with apt state of its own, apart from the machine's. */
+class Suite {
+  readonly #dir: string;
+  readonly #name: string;
+  #options: string[] = [];
+
+  constructor(workDir: string, name: string) {
+    this.#dir = join(workDir, name);
+    this.#name = name;
+  }
+
+  /** Fetches the suite's package list from the first mirror that has it, signature checked. */
+  async update(mirrors: readonly string[]): Promise<void> {
+    for (const path of ["lists/partial", "cache/archives/partial", "debs"]) {
+      mkdirSync(join(this.#dir, path), { recursive: true });
+    }
+    writeFileSync(join(this.#dir, "status"), "");
+    const settings: Record<string, string> = {
+      "Dir::State": this.#dir,
+      "Dir::State::lists": join(this.#dir, "lists"),
+      "Dir::State::status": join(this.#dir, "status"),
+      "Dir::Cache": join(this.#dir, "cache"),
+      "Dir::Cache::archives": join(this.#dir, "cache/archives"),
+      "Dir::Etc::SourceList": join(this.#dir, "sources.list"),
+      "Dir::Etc::SourceParts": "/dev/null",
+      "Dir::Etc::Preferences": "/dev/null",
+      "Dir::Etc::PreferencesParts": "/dev/null",
+      "APT::Sandbox::User": userInfo().username,
+      "APT::Update::Error-Mode": "any",
+      "APT::Install-Recommends": "false",
+      "Acquire::Languages": "none",
+      "Acquire::Retries": "2",
+      "Acquire::http::Timeout": String(SILENCE_TIMEOUT_S),
+      "Acquire::https::Timeout": String(SILENCE_TIMEOUT_S),
+    };
+    this.#options = ["-q", ...Object.entries(settings).flatMap(([k, v]) => ["-o", `${k}=${v}`])];
+
+    const keyring = ["gpg", "pgp"]
+      .map((suffix) => `/usr/share/keyrings/debian-archive-keyring.${suffix}`)
+      .find((path) => existsSync(path));
+    const signedBy = keyring === undefined ? "" : `signed-by=${keyring} `;
+    let failure: unknown;
+    for (const mirror of mirrors) {
+      writeFileSync(
+        join(this.#dir, "sources.list"),
+        `deb [${signedBy}target=Packages] ${mirror} ${this.#name} main\n`,
+      );
+      try {
+        await run(["apt-get", ...this.#options, "update"]);
+        return;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  /** The version that the suite offers, without epoch: "7.0.15-1~deb12u7". */
+  async version(packageName: string): Promise<string> {
+    const policy = await run(["apt-cache", ...this.#options, "policy", packageName]);
+    const candidate = /Candidate: (?:\d+:)?(\S+)/.exec(policy)?.[1];
+    if (candidate === undefined || candidate === "(none)") {
+      throw new NotOffered(`${this.#name} has no package ${packageName}`);
+    }
+    return candidate;
+  }
+
+  /** The packages with all the libraries that they and those libraries name. */
+  async withLibraries(packages: readonly string[]): Promise<string[]> {
+    const others = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
+    const printed = await run([
+      "apt-cache",
+      ...this.#options,
+      "depends",
+      "--recurse",
+      ...others.map((relation) => `--no-${relation}`),
+      ...packages,
+    ]);
+    const dependencies = new Map<string, string[]>();
+    let current: string[] = [];
+    for (const line of printed.split("\n")) {
+      const dependency = /^ [ |](?:Pre)?Depends: (\S+)/.exec(line)?.[1];
+      if (dependency !== undefined) {
+        current.push(dependency);
+      } else if (/^\S/.test(line)) {
+        current = [];
+        dependencies.set(line.trim(), current);
+      }
+    }
+    const wanted = new Set<string>(packages);
+    for (const name of wanted) {
+      for (const dependency of dependencies.get(name) ?? []) {
+        // A Set's iteration also visits what is added on the way.
+        if (/^z?lib/.test(dependency) && dependencies.has(dependency)) wanted.add(dependency);
+      }
+    }
+    return [...wanted];
+  }
+
+  /** Downloads the packages; gives the paths of their files. */
+  async download(packages: readonly string[], folder: string): Promise<string[]> {
+    const debs = join(this.#dir, "debs", folder);
+    mkdirSync(debs, { recursive: true });
+    await run(["apt-get", ...this.#options, "download", ...packages], { cwd: debs });
+    return readdirSync(debs)
+      .filter((name) => name.endsWith(".deb"))
+      .map((name) => join(debs, name));
+  }
+}
+
+/** Makes one server's folder: unpacked and tried out apart, then renamed into place whole. */
+async function install(recipe: ServerRecipe, suite: Suite, workDir: string): Promise<string> {
+  const packageName = recipe.packages[0] ?? "";
+  const version = await suite.version(packageName);
+  if (!version.startsWith(recipe.versionPrefix)) {
+    throw new NotOffered(
+      `${recipe.suite} has moved to ${packageName} ${version}, not ${recipe.versionPrefix}x`,
+    );
+  }
+  const debs = await suite.download(await suite.withLibraries(recipe.packages), recipe.kind);
+  const unpacked = join(workDir, `unpacked-${recipe.kind}`);
+  for (const deb of debs) await run(["dpkg", "-x", deb, unpacked]);
+  for (const path of ["usr/share", "etc", "var"]) {
+    rmSync(join(unpacked, path), { recursive: true, force: true });
+  }
+
+  const stamp: ServerStamp = {
+    kind: recipe.kind,
+    version: version.replace(/[-+].*$/, ""),
+    packages: debs.map((deb) => deb.slice(deb.lastIndexOf("/") + 1)).toSorted(),
+    ...findLoader(unpacked),
+  };
+  for (const tool of ["redis-server", "redis-cli", "redis-benchmark"] as const) {
+    await run([...toolCommand(unpacked, stamp, tool), "--version"]);
+  }
+  writeFileSync(join(unpacked, "stamp.json"), `${JSON.stringify(stamp, undefined, 2)}\n`);
+  try {
+    renameSync(unpacked, serverDir(recipe.kind));
+  } catch (error) {
+    // Another run was first: its folder is as good as ours.
+    if (readStamp(recipe.kind) === undefined) throw error;
+  }
+  rmSync(unavailableFile(recipe.kind), { force: true });
+  return stamp.version;
+}
+
+async function retried<T>(what: string, attempt: () => Promise<T>): Promise<T> {
+  for (let left = ATTEMPTS - 1; ; left--) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (left === 0 || error instanceof NotOffered) throw error;
+      progress(`${what}: ${messageOf(error)}; trying again`);
+      await Bun.sleep(1000);
+    }
+  }
+}
+
+/** Fetches all recipes of one suite; what fails is noted, the rest goes on. */
+async function fetchSuite(
+  suiteName: string,
+  recipes: readonly ServerRecipe[],
+  mirrors: readonly string[],
+  workDir: string,
+): Promise<void> {
+  const suite = new Suite(workDir, suiteName);
+  let listFailure: unknown;
+  try {
+    progress(`reading Debian's package list of ${suiteName}`);
+    await retried(suiteName, () => suite.update(mirrors));
+  } catch (error) {
+    listFailure = error;
+  }
+  for (const recipe of recipes) {
+    try {
+      if (listFailure !== undefined) throw listFailure;
+      const version = await retried(recipe.kind, () => install(recipe, suite, workDir));
+      progress(`${recipe.kind} is ready (${version})`);
+    } catch (error) {
+      const reason = messageOf(error).replaceAll("\n", " ");
+      noteUnavailable(recipe.kind, reason, workDir);
+      if (!recipe.required) {
+        progress(`${recipe.kind} is not available, its tests are left out: ${reason}`);
+      }
+    }
+  }
+}
+
+function noteUnavailable(kind: ServerKind, reason: string, workDir: string): void {
+  const temp = join(workDir, `${kind}.reason`);
+  writeFileSync(temp, `${reason}\n`);
+  renameSync(temp, unavailableFile(kind));
+}
+
+function missingRecipes(retry: boolean): ServerRecipe[] {
+  return RECIPES.filter((recipe) => {
+    if (readStamp(recipe.kind) !== undefined) return false;
+    if (retry || recipe.required || unavailableReason(recipe.kind) === undefined) return true;
+    return Date.now() - statSync(unavailableFile(recipe.kind)).mtimeMs > UNAVAILABLE_FOR_MS;
+  });
+}
+
+function removeStaleWork(cacheDir: string): void {
+  for (const name of readdirSync(cacheDir)) {
+    const path = join(cacheDir, name);
+    if (!name.startsWith(".work-")) continue;
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat !== undefined && Date.now() - stat.mtimeMs > STALE_WORK_MS) {
+      rmSync(path, { recursive: true, force: true });
+    }
+  }
+}
+
+async function main(): Promise<number> {
+  const cacheDir = serverCacheDir();
+  const missing = missingRecipes(process.argv.includes("--retry"));
+  if (missing.length > 0) {
+    progress(`fetching ${missing.map((recipe) => recipe.kind).join(", ")} into ${cacheDir}`);
+    mkdirSync(cacheDir, { recursive: true });
+    removeStaleWork(cacheDir);
+    const workDir = join(cacheDir, `.work-${process.pid}-${Bun.randomUUIDv7().slice(-8)}`);
+    mkdirSync(workDir);
+    try {
+      const mirrors = await mirrorCandidates(workDir);
+      const suites = Map.groupBy(missing, (recipe) => recipe.suite);
+      await Promise.all(
+        [...suites].map(([name, recipes]) => fetchSuite(name, recipes, mirrors, workDir)),
+      );
+    } catch (error) {
+      for (const recipe of missing) {
+        noteUnavailable(recipe.kind, messageOf(error), workDir);
+        if (!recipe.required) progress(`${recipe.kind} is not available: ${messageOf(error)}`);
+      }
+    } finally {
+      rmSync(workDir, { recursive: true, force: true });
+    }
+  }
+  for (const recipe of RECIPES) {
+    if (!recipe.required || readStamp(recipe.kind) !== undefined) continue;
+    const reason = unavailableReason(recipe.kind) ?? "unknown reason";
+    progress(`${recipe.kind} could not be fetched, and the tests need it: ${reason}`);
+    return 1;
+  }
+  return 0;
+}
+
+process.exitCode = await main().catch((error: unknown) => {
+  progress(messageOf(error));
+  return 1;
+});

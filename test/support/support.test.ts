@@ -1,0 +1,314 @@
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fakePrimary, standardHandshake } from "./fake-primary.ts";
+import { fillAllTypes } from "./fill.ts";
+import { freePort } from "./ports.ts";
+import { runReplica, startReplica } from "./replica-process.ts";
+import { ReplyReader, ReplyError, encodeCommand } from "./resp.ts";
+import { RespClient } from "./resp-client.ts";
+import { availableServers, bootCopy, startServer, tool } from "./servers.ts";
+import { tempDir } from "./temp.ts";
+import { certificates } from "./tls.ts";
+import { until } from "./wait.ts";
+
+const replid = "8b3c1e5f0a9d4c7b2e6f8a1d3c5b7e9f0a2c4e6d";
+
+describe("waiting", () => {
+  test("until gives what the condition gives", async () => {
+    let looks = 0;
+    expect(await until(() => (++looks === 3 ? "there" : undefined), { what: "it" })).toBe("there");
+  });
+
+  test("until says what it waited for and what went wrong last", async () => {
+    const never = until(
+      () => {
+        throw new Error("still closed");
+      },
+      { timeoutMs: 20, what: "the door" },
+    );
+    await expect(never).rejects.toThrow("waited 20 ms for the door, in vain; last: still closed");
+  });
+});
+
+test("a temporary folder goes with its block", () => {
+  let path = "";
+  {
+    using dir = tempDir();
+    path = dir.path;
+    writeFileSync(dir.file("a"), "1");
+    expect(existsSync(join(path, "a"))).toBe(true);
+  }
+  expect(existsSync(path)).toBe(false);
+});
+
+test("a free port can be listened on", () => {
+  const port = freePort();
+  const listener = Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => undefined } });
+  expect(listener.port).toBe(port);
+  listener.stop(true);
+});
+
+describe("RESP", () => {
+  const wire =
+    "+OK\r\n-ERR no\r\n:42\r\n$3\r\na\r\n\r\n*2\r\n$-1\r\n*0\r\n%1\r\n+k\r\n,1.5\r\n>1\r\n+p\r\n";
+
+  test.each([1, 2, 3, 7, wire.length])("reads replies in pieces of %d bytes", (size) => {
+    const reader = new ReplyReader();
+    const values: unknown[] = [];
+    for (let at = 0; at < wire.length; at += size) {
+      reader.push(Buffer.from(wire.slice(at, at + size)));
+      for (let next = reader.next(); next !== undefined; next = reader.next()) {
+        values.push(next.push ? { push: next.value } : next.value);
+      }
+    }
+    const map = new Map([["k", 1.5]]);
+    const error = new ReplyError("ERR no");
+    expect(values).toEqual(["OK", error, 42, "a\r\n", [null, []], map, { push: ["p"] }]);
+  });
+
+  test("writes a command as bulk strings, in bytes", () => {
+    expect(encodeCommand(["SET", "ü", 1]).toString()).toBe(
+      "*3\r\n$3\r\nSET\r\n$2\r\nü\r\n$1\r\n1\r\n",
+    );
+  });
+});
+
+describe("the fake primary", () => {
+  test("plays steps and keeps what was said", async () => {
+    await using primary = fakePrimary([
+      { command: ["PING"] },
+      { send: "+PONG\r\n" },
+      { expect: /\*\d\r\n\$4\r\nECHO\r\n\$2\r\nhi\r\n/ },
+      { sendInChunks: "$2\r\nhi\r\n", size: 1 },
+      { close: true },
+    ]);
+    const client = await RespClient.connect({ port: primary.port });
+    expect(await client.send("ping")).toBe("PONG");
+    expect(await client.send("ECHO", "hi")).toBe("hi");
+    await client.closed;
+    await primary.finished();
+    expect(primary.peers[0]?.sent.toString()).toBe("+PONG\r\n$2\r\nhi\r\n");
+    expect(primary.peers[0]?.received.toString()).toContain("ECHO");
+  });
+
+  test("answers a handshake and gives the commands of it", async () => {
+    let commands: string[][] = [];
+    await using primary = fakePrimary(async (peer) => {
+      commands = await standardHandshake(peer, { replid, offset: 7, password: "pw" });
+      expect(await peer.readAck(9)).toEqual({ ack: 9, fack: 8 });
+    });
+    await using client = await RespClient.connect({ port: primary.port });
+    expect(await client.send("PING")).toBe("PONG");
+    await expect(client.send("AUTH", "wrong")).rejects.toThrow("WRONGPASS");
+    expect(await client.send("AUTH", "pw")).toBe("OK");
+    expect(await client.send("REPLCONF", "capa", "eof")).toBe("OK");
+    expect(await client.send("PSYNC", "?", "-1")).toBe(`FULLRESYNC ${replid} 7`);
+    await client.write(encodeCommand(["REPLCONF", "ACK", 3]));
+    await client.write("\n");
+    await client.write(encodeCommand(["REPLCONF", "ACK", 9, "FACK", 8]));
+    await primary.finished();
+    expect(commands.map((words) => words[0])).toEqual([
+      "PING",
+      "AUTH",
+      "AUTH",
+      "REPLCONF",
+      "PSYNC",
+    ]);
+  });
+
+  test("complains when something else comes, with what came", async () => {
+    await using primary = fakePrimary([{ expect: "PING\r\n" }]);
+    const client = await RespClient.connect({ port: primary.port });
+    await client.write("QUIT\r\n");
+    await client.closed;
+    await expect(primary.finished()).rejects.toThrow(
+      String.raw`connection 1: expected "PING\r\n", came "QUIT\r\n"`,
+    );
+  });
+
+  test("complains when nothing comes, and when the other side leaves", async () => {
+    await using silent = fakePrimary([{ expect: "PING" }], { timeoutMs: 20 });
+    await using left = fakePrimary([{ expect: "PING" }]);
+    const client = await RespClient.connect({ port: silent.port });
+    (await RespClient.connect({ port: left.port })).close();
+    await client.closed;
+    await expect(silent.finished()).rejects.toThrow('expected "PING" within 20 ms, came nothing');
+    await until(() => left.failures.length > 0, { what: "a complaint" });
+    await expect(left.finished()).rejects.toThrow("came nothing and the end");
+  });
+
+  test("plays another script on each connection, and refuses one too many", async () => {
+    await using primary = fakePrimary({
+      connections: [[{ send: "+first\r\n" }, { reset: true }], [{ send: "+second\r\n" }]],
+    });
+    for (const word of ["first", "second"]) {
+      const client = await RespClient.connect({ port: primary.port });
+      await until(() => client.pushes[0] === word, { what: word });
+      if (word === "second") client.close();
+      await client.closed;
+    }
+    await (
+      await RespClient.connect({ port: primary.port })
+    ).closed;
+    await expect(primary.finished()).rejects.toThrow("connection 3 came, no script is left");
+  });
+
+  test("hands out more than a socket takes at once", async () => {
+    const payload = Buffer.alloc(32 * 1024 * 1024, "x");
+    await using primary = fakePrimary([{ send: `$${payload.length}\r\n` }, { send: payload }]);
+    await using client = await RespClient.connect({ port: primary.port });
+    await primary.finished();
+    expect(primary.peers[0]?.sentBytes).toBe(payload.length + 11);
+    expect(client.isClosed).toBe(false);
+  });
+
+  test("listens on a unix socket", async () => {
+    using dir = tempDir();
+    await using primary = fakePrimary([{ send: "+hello\r\n" }], { socketPath: dir.file("s.sock") });
+    await using client = await RespClient.connect({ socketPath: dir.file("s.sock") });
+    await until(() => client.pushes[0] === "hello", { what: "hello" });
+    expect(primary.url).toBe(`unix://${dir.file("s.sock")}`);
+  });
+
+  test("speaks TLS, and can want a client certificate", async () => {
+    const certificate = certificates.server;
+    await using open = fakePrimary([{ send: "+hello\r\n" }], { tls: { certificate } });
+    await using strict = fakePrimary([{ send: "+hello\r\n" }], {
+      tls: { certificate, clients: "yes" },
+    });
+    for (const [port, tls] of [
+      [open.port, {}],
+      [strict.port, { client: certificates.client }],
+    ] as const) {
+      await using client = await RespClient.connect({ host: "localhost", port, tls });
+      await until(() => client.pushes[0] === "hello", { what: "hello" });
+    }
+    const stranger = await RespClient.connect({ port: strict.port, tls: {} }).catch(
+      () => undefined,
+    );
+    await stranger?.closed;
+    expect(stranger?.pushes ?? []).toEqual([]);
+    expect(strict.peers).toHaveLength(1);
+  });
+});
+
+describe.each(availableServers())("%s", (kind) => {
+  test("starts, answers on every way in, restarts and ends", async () => {
+    const server = await startServer(kind, {
+      password: "se cret",
+      tls: { clients: "yes" },
+      unixSocket: true,
+    });
+    const { pid, port, dir } = server;
+    expect(await server.send("PING")).toBe("PONG");
+    expect(await server.cli("ECHO", "hi")).toBe("hi");
+    const password = "se cret";
+    await using unix = await RespClient.connect({ socketPath: server.socketPath ?? "", password });
+    expect(await unix.send("PING")).toBe("PONG");
+    const tls = { client: certificates.client };
+    await using secure = await RespClient.connect({ port: server.tlsPort ?? 0, tls, password });
+    expect(await secure.send("PING")).toBe("PONG");
+    await server.restart();
+    expect(server.pid).not.toBe(pid);
+    expect(server.port).toBe(port);
+    expect((await server.info("server"))["tcp_port"]).toBe(String(port));
+    await server[Symbol.asyncDispose]();
+    expect(() => process.kill(pid, 0)).toThrow();
+    expect(existsSync(dir)).toBe(false);
+  });
+
+  test("is filled alike by the same seed, and a copy of its files starts alike", async () => {
+    await using server = await startServer(kind, { args: ["--appendonly", "yes"] });
+    await using twin = await startServer(kind);
+    const counts = await fillAllTypes(server, { keys: 3000, seed: 5 });
+    await fillAllTypes(twin, { keys: 3000, seed: 5 });
+    expect(await server.keysPerDatabase()).toEqual(Object.fromEntries(counts));
+    expect(await twin.digest()).toBe(await server.digest());
+    await using copy = await bootCopy(kind, join(server.dir, "appendonlydir"));
+    expect(await copy.digest()).toBe(await server.digest());
+    await copy.kill9();
+    await copy.restart();
+    expect(await copy.digest()).toBe(await server.digest());
+  });
+
+  test("says in its log why it doesn't start", async () => {
+    await expect(startServer(kind, { args: ["--nonsense", "1"] })).rejects.toThrow("nonsense");
+    using dir = tempDir();
+    mkdirSync(dir.file("gen"));
+    writeFileSync(dir.file("gen", "appendonly.aof.manifest"), "file gone.aof seq 1 type i\n");
+    await expect(bootCopy(kind, dir.file("gen"))).rejects.toThrow("gone.aof");
+  });
+
+  test("brings its tools", async () => {
+    for (const name of ["redis-cli", "redis-benchmark"] as const) {
+      const child = Bun.spawn([...tool(kind, name), "--version"], { stderr: "ignore" });
+      expect(await new Response(child.stdout).text()).toContain(name.replace("redis", ""));
+    }
+    for (const name of ["redis-check-rdb", "redis-check-aof"] as const) {
+      const child = Bun.spawn(tool(kind, name), { stdout: "pipe", stderr: "pipe" });
+      const texts = [new Response(child.stdout).text(), new Response(child.stderr).text()];
+      expect((await Promise.all(texts)).join("")).toContain("Usage");
+    }
+  });
+});
+
+test("a server that was not fetched says how to get it", () => {
+  const configured = process.env["REPLICA_TEST_SERVERS"];
+  using dir = tempDir();
+  process.env["REPLICA_TEST_SERVERS"] = dir.path;
+  try {
+    expect(() => tool("redis-7.0", "redis-cli")).toThrow(
+      "redis-7.0 is not here: run `bun run pretest` to fetch the servers",
+    );
+  } finally {
+    if (configured === undefined) delete process.env["REPLICA_TEST_SERVERS"];
+    else process.env["REPLICA_TEST_SERVERS"] = configured;
+  }
+});
+
+describe("setup-servers", () => {
+  const setup = join(import.meta.dir, "setup-servers.ts");
+
+  test("says in one line what is wrong where it can't fetch what it must", async () => {
+    using cache = tempDir();
+    const child = Bun.spawn([process.execPath, setup], {
+      env: { PATH: cache.path, REPLICA_TEST_SERVERS: cache.file("servers") },
+      stderr: "pipe",
+    });
+    const lines = (await new Response(child.stderr).text()).trim().split("\n");
+    expect(lines.at(-1)).toBe(
+      "servers: redis-7.0 could not be fetched, and the tests need it: " +
+        "apt-get is not on this machine (Debian or a descendant is needed)",
+    );
+    expect(await child.exited).toBe(1);
+  });
+});
+
+describe("the replica process", () => {
+  test("runs to its end, with what it wrote and its exit code", async () => {
+    const version = await runReplica(["--version"]);
+    expect(version).toMatchObject({ exitCode: 0, signal: null, stderr: "" });
+    expect(version.stdout).toMatch(/\d+\.\d+\.\d+/);
+    expect((await runReplica(["--no-such-flag"])).exitCode).toBe(2);
+  });
+
+  test("waits for a line, and shows all output where it never comes", async () => {
+    await using help = startReplica(["--help"]);
+    expect((await help.waitForLine(/(replica) /))[1]).toBe("replica");
+    await using version = startReplica(["--version"]);
+    await expect(version.waitForLine(/never said/)).rejects.toThrow(
+      /replica ended \(exit code 0, signal null\)[^]*stdout:\n.*\d+\.\d+/,
+    );
+  });
+
+  test("knows its memory, and ends on a signal", async () => {
+    using dir = tempDir();
+    const args = ["redis://127.0.0.1:1", "--dir", dir.file("data"), "--port", "0"];
+    await using replica = startReplica(args);
+    await until(() => replica.rssBytes() > 20e6, { what: "the program to have loaded" });
+    expect(replica.rssPeakBytes()).toBeGreaterThanOrEqual(20e6);
+    expect(await replica.kill9()).toEqual({ exitCode: null, signal: "SIGKILL" });
+    expect(replica.rssPeakBytes()).toBeGreaterThanOrEqual(20e6);
+  });
+});

@@ -1,0 +1,56 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export interface TempDir extends Disposable {
+  readonly path: string;
+  /** A path inside the folder. */
+  file(...names: string[]): string;
+  remove(): void;
+}
+
+const PREFIX = "bun-replica-test-";
+const folders = new Set<string>();
+let begun = false;
+
+/** A new folder that goes away with `using`; what is left of a run that died, the next one removes. */
+export function tempDir(purpose = "files"): TempDir {
+  if (!begun) begin();
+  const path = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-${purpose}-`));
+  folders.add(path);
+  const remove = (): void => {
+    removeFolder(path);
+    folders.delete(path);
+  };
+  return {
+    path,
+    file: (...names) => join(path, ...names),
+    remove,
+    [Symbol.dispose]: remove,
+  };
+}
+
+function begin(): void {
+  begun = true;
+  process.on("exit", () => {
+    for (const path of folders) removeFolder(path);
+  });
+  // The test runner and SIGKILL leave no time for that.
+  for (const name of readdirSync(tmpdir())) {
+    const pid = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 10) : NaN;
+    if (pid > 0 && !isAlive(pid)) removeFolder(join(tmpdir(), name));
+  }
+}
+
+function removeFolder(path: string): void {
+  rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}
