@@ -1,3 +1,4 @@
+import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { DEFAULT_URL, describeTarget, parsePrimaryUrl } from "../primary-url.ts";
 import { formatBytes } from "../quantity.ts";
@@ -13,6 +14,11 @@ import { watchTransfer } from "./watch-transfer.ts";
 export async function backup({ settings, args, signal, stderr }: CommandContext): Promise<number> {
   const [url, out] = args.length === 2 ? [args[0]!, args[1]!] : [DEFAULT_URL, args[0]!];
   const target = parsePrimaryUrl(url);
+  if (out.includes("://")) {
+    throw new ReplicaError("USAGE", {
+      message: `${describeTarget(parsePrimaryUrl(out))} is no file: replica backup [URL] OUT wants OUT last`,
+    });
+  }
   let state: State = { at: "connect" };
   const stopWatching = watchTransfer(() => state, stderr, settings.progress);
   try {
@@ -33,6 +39,11 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
       }`,
       { bytes: rdb.bytes, seconds },
     );
+  } catch (error) {
+    if (!(error instanceof ReplicaError && error.code === "STOPPED")) throw error;
+    // Not 0: a script that goes on to use the file must not believe that there is one.
+    log.warn(error.message);
+    return 1;
   } finally {
     stopWatching();
   }

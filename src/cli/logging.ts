@@ -80,6 +80,7 @@ function textValue(value: unknown, withStack: boolean): string {
 function toText(value: unknown): string {
   if (typeof value === "string") return value;
   if (value instanceof Error) return value.message;
+  if (typeof value === "bigint") return value.toString();
   return toJson(value, false);
 }
 

@@ -38,6 +38,8 @@ export class Progress {
       // A log line above takes this line's place; and the rate changes though no byte came.
       forceRedraw: true,
       linewrap: true,
+      // Share, figures and time left fit beside it on a terminal of 80 columns.
+      barsize: 16,
     });
     this.#bar.start(totalBytes ?? 0, 0);
   }

@@ -103,7 +103,11 @@ export class Driver {
       // An effect may end the attempt (a keeper that fails at once); the rest is then of the dead.
       if (this.#epoch !== epoch && effect.do !== "failed" && effect.do !== "discard-snapshot")
         continue;
-      this.#perform(effect);
+      try {
+        this.#perform(effect);
+      } catch (error) {
+        this.keeperFailed(asReplicaError(error));
+      }
     }
     if (this.session.state.at !== before.at) this.#events.moved(this.session.state);
     this.#pauseOrResume();

@@ -1,4 +1,5 @@
 import { invariant, ReplicaError } from "../errors.ts";
+import { log } from "../logger.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
 import { replicationAux } from "../rdb/header.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
@@ -98,12 +99,12 @@ export class GenerationKeeper implements Keeper {
 
   /** After a failed write or sync only what a mark covers is trusted; the next attempt reopens it. */
   #onLogFailed(error: ReplicaError): void {
-    const log = this.#log;
+    const failed = this.#log;
     this.#log = undefined;
     this.#owed = undefined;
-    if (log !== undefined) {
+    if (failed !== undefined) {
       this.#directory.distrustLog();
-      this.#givingUp = Promise.all([this.#givingUp, log.abandon()]);
+      this.#givingUp = Promise.all([this.#givingUp, failed.abandon()]);
     }
     this.#events.failed(error);
   }
@@ -198,7 +199,7 @@ export class GenerationKeeper implements Keeper {
     const baseOffset = position?.offset ?? 0;
     const header = selectCommand(aux.streamDb);
     receiving.log = this.#directory.createLog(id, baseOffset, header, this.#logCallbacks());
-    const log = await receiving.log;
+    const opened = await receiving.log;
     if (this.#receiving !== receiving) {
       throw new ReplicaError("STOPPED", { message: "the sync was given up" });
     }
@@ -217,13 +218,13 @@ export class GenerationKeeper implements Keeper {
     );
     await this.#log?.close();
     this.#receiving = undefined;
-    this.#log = log;
-    this.#toldDurableOffset = log.durableOffset;
-    log.beginMarks();
-    for (const bytes of this.#early) log.append(bytes);
+    this.#log = opened;
+    this.#toldDurableOffset = opened.durableOffset;
+    opened.beginMarks();
+    for (const bytes of this.#early) opened.append(bytes);
     this.#early = [];
     this.#earlyBytes = 0;
-    return { replid: position?.replid, receivedOffset: log.receivedOffset };
+    return { replid: position?.replid, receivedOffset: opened.receivedOffset };
   }
 
   discardSnapshot(): void {
@@ -236,11 +237,16 @@ export class GenerationKeeper implements Keeper {
     this.#receiving = undefined;
     receiving.writer.abandon();
     const closing = receiving.log?.then(
-      (log) => log.abandon(),
+      (opened) => opened.abandon(),
       () => undefined,
     );
-    this.#directory.discard(receiving.id);
     this.#givingUp = Promise.all([this.#givingUp, closing]);
+    try {
+      this.#directory.discard(receiving.id);
+    } catch (error) {
+      // The next start clears it; the reason of the failed sync is what matters now.
+      log.warn(error instanceof Error ? error.message : String(error));
+    }
   }
 
   /** Why the generation before is sealed once a new one is whole. */

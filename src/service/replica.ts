@@ -188,7 +188,7 @@ export class Replica {
         : "the primary does not continue from our offset: its backlog is too short (repl-backlog-size), or its history is another";
     this.#keeper.sealReason = `full resync ${what}: ${reason}`;
     log.info(`full resync ${what}: ${reason}`);
-    this.directory.event("full-resync", `${what}: ${reason}`);
+    this.#event("full-resync", `${what}: ${reason}`);
   }
 
   #onConnected(): void {
@@ -207,7 +207,16 @@ export class Replica {
     }
     this.syncs.partial++;
     log.info(`connected by partial resync at offset ${stream?.receivedOffset}`);
-    this.directory.event("partial-resync", `at offset ${stream?.receivedOffset}`);
+    this.#event("partial-resync", `at offset ${stream?.receivedOffset}`);
+  }
+
+  /** Notes what happened, for people who look later; the stream doesn't end where that fails. */
+  #event(kind: string, detail: string): void {
+    try {
+      this.directory.event(kind, detail);
+    } catch (error) {
+      log.warn(error instanceof Error ? error.message : String(error));
+    }
   }
 
   #acknowledge(written: number, durable: number): void {

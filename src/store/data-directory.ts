@@ -32,6 +32,7 @@ export class DataDirectory {
   readonly #clock: WallClock;
   readonly #generations: Generations;
   readonly #unlock: () => void;
+  readonly #boot = bootId();
   #current: Generation | undefined;
   /** After a power cut, or a failed sync, only what a mark covers is trusted. */
   #trustOnlyMarks: boolean;
@@ -58,8 +59,7 @@ export class DataDirectory {
       throw error;
     }
     try {
-      const boot = bootId();
-      this.#trustOnlyMarks = this.#generations.exchangeBootId(boot) !== boot;
+      this.#trustOnlyMarks = this.#generations.bootId() !== this.#boot;
       for (const id of this.#generations.receiving()) this.discard(id);
       this.#current = this.#generations.current();
       if (this.#current !== undefined) {
@@ -149,6 +149,8 @@ export class DataDirectory {
       const promised = this.#positionIn(generation, durableOffset);
       if (this.#trustOnlyMarks) this.#disk.truncate(path, promised);
       const size = this.#disk.sizeOf(path);
+      // Not before the cut: a start that ends before it must find the same distrust.
+      if (this.#trustOnlyMarks) this.#generations.setBootId(this.#boot);
       const fd = this.#disk.openExisting(path);
       this.#trustOnlyMarks = false;
       return this.#log(fd, generation, path, callbacks, {
@@ -264,7 +266,8 @@ export class DataDirectory {
   /**
    * Makes a generation current whose base is verified, durable and named. In this order, so that a
    * power cut at any moment leaves the one or the other whole: the log's header, the manifest, the
-   * folders, the row, the link.
+   * folders, the link, the row. The row decides, so nothing that can fail comes after it; a start
+   * points the link where the row says.
    * @throws ReplicaError DISK_FULL, DISK_FAILED; the generation before it is then still current.
    */
   async promote(id: number, kept: KeptSnapshot, sealReason: string): Promise<void> {
@@ -278,14 +281,25 @@ export class DataDirectory {
       }
       await writeWhole(this.#disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
       await this.#disk.syncDir(join(this.path, "generations"));
+      this.#link(id);
       await this.#disk.syncDir(this.path);
-      this.#current = this.#generations.promote(id, kept, sealReason, this.#clock.now());
+      const now = this.#clock.now();
+      this.#current = this.#generations.promote(id, kept, sealReason, now, this.#boot);
+      this.#trustOnlyMarks = false;
     } catch (cause) {
-      throw diskError("keeping", dir, databaseError(this.#database, cause));
+      this.#linkBack();
+      throw diskError("keeping", dir, cause);
     }
-    this.#trustOnlyMarks = false;
-    this.#link(id);
-    await this.#disk.syncDir(this.path);
+  }
+
+  /** After a failure: at what is still current. Where even that fails, the next start does it. */
+  #linkBack(): void {
+    try {
+      if (this.#current === undefined) this.#disk.remove(join(this.path, CURRENT));
+      else this.#link(this.#current.id);
+    } catch {
+      // The failure before this one is what people hear of.
+    }
   }
 
   /** Points `current` at a generation, by rename: it always points at one. */
@@ -300,8 +314,9 @@ export class DataDirectory {
     }
   }
 
-  /** Removes a generation that never became whole. */
+  /** Removes a generation that never became whole; one that did is never touched. */
   discard(id: number): void {
+    if (id === this.#current?.id) return;
     try {
       this.#disk.remove(this.generationDir(id));
       this.#generations.forget(id);

@@ -111,11 +111,13 @@ export class Generations {
     this.#db.close();
   }
 
-  /** The boot that last wrote here, and from now on this one. */
-  exchangeBootId(bootId: string): string | undefined {
-    const before = this.#db.query<{ boot_id: string }, []>("SELECT boot_id FROM boot").get();
+  /** The boot in which the files were last known to be as they should. */
+  bootId(): string | undefined {
+    return this.#db.query<{ boot_id: string }, []>("SELECT boot_id FROM boot").get()?.boot_id;
+  }
+
+  setBootId(bootId: string): void {
     this.#db.run("INSERT OR REPLACE INTO boot VALUES (1, ?)", [bootId]);
-    return before?.boot_id;
   }
 
   /** Notes that a snapshot begins; `least` is the lowest id that is free on disk. */
@@ -132,8 +134,14 @@ export class Generations {
     return row.id;
   }
 
-  /** Makes a generation the current one, and seals the one before, in one step. */
-  promote(id: number, kept: KeptSnapshot, sealReason: string, atMs: number): Generation {
+  /** Makes a generation the current one, known good in this boot, and seals the one before, in one step. */
+  promote(
+    id: number,
+    kept: KeptSnapshot,
+    sealReason: string,
+    atMs: number,
+    bootId: string,
+  ): Generation {
     this.#db.transaction(() => {
       this.#db.run(
         "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
@@ -155,6 +163,7 @@ export class Generations {
       );
       if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
       this.mark(id, { atMs, writtenOffset: kept.baseOffset, durableOffset: kept.baseOffset });
+      this.setBootId(bootId);
     })();
     return this.current()!;
   }

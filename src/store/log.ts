@@ -41,6 +41,7 @@ export class Log {
   #marks: boolean;
   #error: ReplicaError | undefined;
   #closed = false;
+  #fileClosed = false;
 
   /** `marks: false` for the log of a generation that isn't current yet: it is written, never promised. */
   constructor(disk: Disk, fd: number, options: LogOptions & { marks: boolean }) {
@@ -174,7 +175,7 @@ export class Log {
     await this.sync();
     this.#closed = true;
     await this.#syncing;
-    this.#disk.close(this.#fd);
+    this.#closeFile();
   }
 
   /** Gives up without another sync: what is not durable is not promised. */
@@ -183,6 +184,17 @@ export class Log {
     this.#queue = [];
     await this.#writing;
     await this.#syncing;
-    this.#disk.close(this.#fd);
+    this.#closeFile();
+  }
+
+  /** Once: a failure that `close` meets may `abandon` too, and the number may be another's by then. */
+  #closeFile(): void {
+    if (this.#fileClosed) return;
+    this.#fileClosed = true;
+    try {
+      this.#disk.close(this.#fd);
+    } catch {
+      // What is durable was synced before, and nothing else is promised.
+    }
   }
 }

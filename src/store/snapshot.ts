@@ -115,6 +115,7 @@ export class SnapshotWriter {
           () => {
             this.#writing = undefined;
             this.#wrote(bytes);
+            if (this.#closed) return; // given up: the descriptor is about to be closed
             this.#drain();
             this.#options.onRoom();
           },
@@ -178,17 +179,24 @@ export class SnapshotWriter {
     if (this.#error !== undefined) throw this.#error;
     const summary = this.#checker.finish();
     try {
-      await this.#sync();
+      // Known to `abandon`, which must not close the descriptor under it.
+      this.#syncing = this.#sync();
+      await this.#syncing;
       await this.#sink.end();
+      // Abandoned meanwhile: its temporary file is gone, and nothing may take the final name.
+      if (this.#closed) throw new ReplicaError("STOPPED", { message: "the sync was given up" });
       const size = this.#disk.sizeOf(this.path);
       if (size !== summary.bytes) {
         throw new Error(`the file holds ${size} bytes, ${summary.bytes} were received`);
       }
-      // Abandoned meanwhile: its temporary file is gone, and nothing may take the final name.
-      if (this.#closed) throw new ReplicaError("STOPPED", { message: "the sync was given up" });
       this.#closed = true;
-      this.#disk.close(this.#fd);
-      this.#disk.rename(this.path, finalPath);
+      try {
+        this.#disk.close(this.#fd);
+        this.#disk.rename(this.path, finalPath);
+      } catch (error) {
+        this.#removeTemporary();
+        throw error;
+      }
       await this.#disk.syncDir(dirname(finalPath));
     } catch (error) {
       throw diskError(`finishing ${basename(finalPath)} in`, dirname(finalPath), error);
@@ -201,9 +209,27 @@ export class SnapshotWriter {
     if (this.#closed) return;
     this.#closed = true;
     this.#queue = [];
-    this.#disk.remove(this.path);
-    const close = () => this.#disk.close(this.#fd);
+    this.#removeTemporary();
     // The descriptor may be in a call of another thread: its number must not be reused under it.
-    void Promise.allSettled([this.#writing, this.#syncing, this.#sink.end()]).then(close);
+    void Promise.allSettled([
+      this.#writing,
+      this.#syncing,
+      Promise.try(() => this.#sink.end()),
+    ]).then(() => {
+      try {
+        this.#disk.close(this.#fd);
+      } catch {
+        // Of a file that is given up, what close(2) says is of no interest.
+      }
+    });
+  }
+
+  /** The reason why it goes is what people hear of; where even this fails, the next start clears it. */
+  #removeTemporary(): void {
+    try {
+      this.#disk.remove(this.path);
+    } catch {
+      // Said above.
+    }
   }
 }

@@ -15,8 +15,8 @@ export class Screen {
     });
   }
 
-  /** What was written, without control sequences. */
+  /** What was written, without control sequences; going back to the first column is \r. */
   get plain(): string {
-    return this.text.replaceAll(/\x1b\[[0-9;?]*[a-zA-Z]/g, "");
+    return Bun.stripANSI(this.text.replaceAll("\x1b[1G", "\r"));
   }
 }

@@ -13,9 +13,9 @@ afterEach(() => {
 });
 
 /** A port that answers what it was sent with `reply`. */
-function serve(reply: (sent: string, socket: Socket) => void): number {
+function serve(reply: (sent: string, socket: Socket<undefined>) => void): number {
   let sent = "";
-  listener = Bun.listen({
+  listener = Bun.listen<undefined>({
     hostname: "127.0.0.1",
     port: 0,
     socket: {

@@ -1,0 +1,266 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const project = join(import.meta.dir, "../..");
+const fromSource = [process.execPath, join(project, "src/main.ts")];
+const waitLimitMs = 10_000;
+
+let dir = "";
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), "replica-main-"));
+});
+afterAll(() => rmSync(dir, { recursive: true }));
+
+const children: Bun.Subprocess[] = [];
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+});
+
+/** This machine's variables, without those that would count as settings. */
+function environment(more: Record<string, string> = {}): Record<string, string | undefined> {
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
+  return { ...Object.fromEntries(own), ...more };
+}
+
+async function run(
+  argv: readonly string[],
+  env: Record<string, string> = {},
+  program = fromSource,
+) {
+  const child = Bun.spawn([...program, ...argv], {
+    env: environment(env),
+    cwd: dir,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  children.push(child);
+  const [stdout, stderr, code] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  return { stdout, stderr, code };
+}
+
+/** A replica that follows nobody yet, once it says so. */
+async function following(
+  argv: readonly string[],
+  program = fromSource,
+  env: Record<string, string> = {},
+) {
+  const child = Bun.spawn([...program, ...argv, "--port", "0"], {
+    env: environment(env),
+    cwd: mkdtempSync(join(dir, "run-")),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  children.push(child);
+  const seen = { text: "" };
+  const reading = (async () => {
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stderr) seen.text += decoder.decode(chunk, { stream: true });
+  })();
+  await until(() => seen.text.includes("following "));
+  return { child, seen, reading };
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  const limitMs = performance.now() + waitLimitMs;
+  while (!holds()) {
+    if (performance.now() > limitMs) throw new Error("waited too long");
+    await Bun.sleep(5);
+  }
+}
+
+describe("exit codes", () => {
+  test("0: help and version, on standard output", async () => {
+    const help = await run(["--help"]);
+    expect(help).toMatchObject({ code: 0, stderr: "" });
+    expect(help.stdout).toContain("--rdb-sync-bytes");
+    const version = JSON.parse(readFileSync(join(project, "package.json"), "utf8")).version;
+    expect(await run(["--version"])).toEqual({
+      code: 0,
+      stdout: `replica ${version}\n`,
+      stderr: "",
+    });
+  });
+
+  test("2: a wrong flag, variable, file, value, URL or command, in one line", async () => {
+    const config = join(dir, "bad.toml");
+    writeFileSync(config, "prot = 1");
+    const wrong: [string[], Record<string, string>, string][] = [
+      [["--prot", "1"], {}, "did you mean --port?"],
+      [[], { REPLICA_PROT: "1" }, "did you mean REPLICA_PORT?"],
+      [["--config", config], {}, "did you mean port?"],
+      [["--port", "x"], {}, "the flag --port is"],
+      [["follow", "localhost"], {}, "redis://localhost:6379?"],
+      [["folow"], {}, "did you mean follow?"],
+      [["--bind", "0.0.0.0"], {}, "--requirepass-file"],
+    ];
+    const outcomes = await Promise.all(wrong.map(([argv, env]) => run(argv, env)));
+    for (const [index, { code, stdout, stderr }] of outcomes.entries()) {
+      expect(code).toBe(2);
+      expect(stdout).toBe("");
+      expect(stderr).toMatch(/^replica: [^\n]+\n$/);
+      expect(stderr).toContain(wrong[index]?.[2] ?? "");
+    }
+  });
+
+  test("1: it failed while running", async () => {
+    const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    const port = listener.port;
+    listener.stop(true);
+    expect(await run(["status", `127.0.0.1:${port}`])).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: `replica: nothing answers at 127.0.0.1:${port}: is replica running there?\n`,
+    });
+  });
+
+  test.each(["SIGINT", "SIGTERM"] as const)("0: stopped by %s", async (signal) => {
+    const { child } = await following(["redis://127.0.0.1:1"]);
+    child.kill(signal);
+    expect(await child.exited).toBe(0);
+  });
+});
+
+describe("a command that misbehaves", () => {
+  const stubborn = [
+    process.execPath,
+    "--preload",
+    join(import.meta.dir, "stubborn-follow.ts"),
+    join(project, "src/main.ts"),
+  ];
+
+  test("does not outlast a second signal", async () => {
+    const { child, seen } = await following([], stubborn, { TEST_FOLLOW: "ignoresStop" });
+    child.kill("SIGTERM");
+    await until(() => seen.text.includes("asked"));
+    expect(child.exitCode).toBeNull();
+    child.kill("SIGINT");
+    expect(await child.exited).toBe(1);
+  });
+
+  test.each([
+    ["throws", "first line second line"],
+    ["rejectsUnseen", "nobody awaits this"],
+    ["throwsLater", "from a timer"],
+  ])("%s: one line, and 1", async (body, message) => {
+    const { code, stderr } = await run([], { TEST_FOLLOW: body }, stubborn);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^replica: [^\n]+\n$/);
+    expect(stderr).toStartWith(`replica: ${message} (unexpected: --log-level debug shows`);
+  });
+});
+
+test("a stack comes with --log-level debug alone, wherever the level is set", async () => {
+  const config = join(dir, "debug.toml");
+  writeFileSync(config, 'log-level = "debug"');
+  const outcomes = await Promise.all([
+    run(["status", "127.0.0.1:1"]),
+    run(["status", "127.0.0.1:1", "--log-level", "debug"]),
+    run(["status", "127.0.0.1:1", "--log-level=debug"]),
+    run(["status", "127.0.0.1:1"], { REPLICA_LOG_LEVEL: "debug" }),
+    run(["status", "127.0.0.1:1", "--config", config]),
+    run(["--prot", "1", "--log-level", "debug"]),
+  ]);
+  const hasStack = outcomes.map(({ stderr }) => /\n +at /.test(stderr));
+  expect(hasStack).toEqual([false, true, true, true, true, true]);
+});
+
+test("a reader that has gone is no error", async () => {
+  const child = Bun.spawn(
+    ["sh", "-c", `{ sleep 0.2; "$0" "$@"; echo "code $?" >&2; } | true`, ...fromSource, "--help"],
+    { env: environment(), stdout: "ignore", stderr: "pipe" },
+  );
+  children.push(child);
+  expect(await child.stderr.text()).toBe("code 0\n");
+});
+
+test("a password in a malformed URL isn't printed", async () => {
+  for (const url of ["redis://u:hunter2@h:99999", "redis://u:hun/hunter2@h", "u:hunter2@h:1"]) {
+    const { code, stderr } = await run([url, "--log-level", "debug"]);
+    expect(code).toBe(2);
+    expect(stderr).not.toContain("hunter2");
+  }
+});
+
+/** A primary that wants a password, and keeps the line it was given it in. */
+function guardedPrimary(): { url: (login: string) => string; heard: () => string; stop(): void } {
+  let heard = "";
+  const listener = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      data(socket, chunk) {
+        heard += chunk.toString();
+        socket.write("-NOAUTH Authentication required.\r\n");
+      },
+    },
+  });
+  return {
+    url: (login) => `redis://${login}127.0.0.1:${listener.port}`,
+    heard: () => heard,
+    stop: () => listener.stop(true),
+  };
+}
+
+describe("a password in the URL", () => {
+  const linuxOnly = process.platform !== "linux";
+
+  const commandLine = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, "utf8");
+
+  test.skipIf(linuxOnly)("leaves the process list and the logs, and is used", async () => {
+    const primary = guardedPrimary();
+    const { child, seen, reading } = await following([primary.url("u:hunter2%40@")]);
+    expect(commandLine(child.pid)).toContain("redis://u@127.0.0.1:");
+    expect(commandLine(child.pid)).not.toContain("hunter2");
+    await until(() => primary.heard().includes("AUTH"));
+    expect(primary.heard()).toContain("AUTH\r\n$1\r\nu\r\n$8\r\nhunter2@\r\n");
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(0);
+    await reading;
+    expect(seen.text).not.toContain("hunter2");
+    primary.stop();
+  });
+
+  test("comes before a password file", async () => {
+    const file = join(dir, "password");
+    writeFileSync(file, "from-file\n");
+    const primary = guardedPrimary();
+    await following([primary.url(":from-url@"), "--password-file", file]);
+    await until(() => primary.heard().includes("AUTH"));
+    expect(primary.heard()).toContain("from-url");
+    primary.stop();
+    const other = guardedPrimary();
+    await following([other.url(""), "--password-file", file]);
+    await until(() => other.heard().includes("AUTH"));
+    expect(other.heard()).toContain("from-file");
+    other.stop();
+  });
+
+  test.skipIf(linuxOnly)(
+    "leaves the process list of the compiled program too",
+    async () => {
+      const compiled = join(dir, "replica");
+      const build = Bun.spawn(
+        [process.execPath, "build", "--compile", "--bytecode", "--minify", "src/main.ts"].concat(
+          "--outfile",
+          compiled,
+        ),
+        { cwd: project, stdout: "ignore", stderr: "pipe" },
+      );
+      expect({ code: await build.exited, errors: await build.stderr.text() }).toMatchObject({
+        code: 0,
+      });
+      const { child, seen } = await following(["redis://:hunter2@127.0.0.1:1"], [compiled]);
+      expect(commandLine(child.pid)).toStartWith(`${compiled}\0redis://@127.0.0.1:1\0`);
+      child.kill("SIGTERM");
+      expect(await child.exited).toBe(0);
+      expect(seen.text).not.toContain("hunter2");
+    },
+    60_000,
+  );
+});
