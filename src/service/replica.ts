@@ -169,7 +169,7 @@ export class Replica {
       this.#wasConnected = false;
       this.#linkDownSinceMs = this.#clock.monotonicMs();
     }
-    if (state.at === "receive-bulk-header" && state.waits === "line") this.#onFullSync(state);
+    if (state.at === "receive-bulk-header") this.#onFullSync(state);
     if (state.at === "transfer") this.#transferBeganMs = this.#clock.monotonicMs();
     if (state.at === "connected") this.#onConnected();
   }

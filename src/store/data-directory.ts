@@ -1,3 +1,4 @@
+import { SQLiteError } from "bun:sqlite";
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 import { ReplicaError } from "../errors.ts";
@@ -74,6 +75,12 @@ export class DataDirectory {
 
   get #database(): string {
     return join(this.path, "replica.db");
+  }
+
+  /** What SQLite says is about the database; anything else is about `path`. */
+  #error(doing: string, path: string, cause: unknown): ReplicaError {
+    if (cause instanceof SQLiteError) return databaseError(this.#database, cause);
+    return diskError(doing, path, cause);
   }
 
   /** The generation that is whole, durable and followed. */
@@ -159,7 +166,7 @@ export class DataDirectory {
         marks: true,
       });
     } catch (cause) {
-      throw diskError("opening the log", path, cause);
+      throw this.#error("opening the log", path, cause);
     }
   }
 
@@ -228,7 +235,7 @@ export class DataDirectory {
       return { id, dir };
     } catch (cause) {
       if (id !== undefined) this.discard(id);
-      throw diskError("beginning a generation in", this.path, databaseError(this.#database, cause));
+      throw this.#error("beginning a generation in", this.path, cause);
     }
   }
 
@@ -288,7 +295,7 @@ export class DataDirectory {
       this.#trustOnlyMarks = false;
     } catch (cause) {
       this.#linkBack();
-      throw diskError("keeping", dir, cause);
+      throw this.#error("keeping", dir, cause);
     }
   }
 
@@ -321,7 +328,7 @@ export class DataDirectory {
       this.#disk.remove(this.generationDir(id));
       this.#generations.forget(id);
     } catch (cause) {
-      throw diskError("removing", this.generationDir(id), databaseError(this.#database, cause));
+      throw this.#error("removing", this.generationDir(id), cause);
     }
   }
 

@@ -21,7 +21,7 @@ function lastLine(totalBytes: number | undefined, steps: readonly number[]): str
 test("with a known length: bytes, share, rate and time left", () => {
   const line = lastLine(100 * mebibyte, [10 * mebibyte, 25 * mebibyte]);
   expect(line).toContain(" 25%  25.0 MiB of 100.0 MiB  12.5 MiB/s  0:06 left");
-  expect(line).toContain("snapshot [==========---");
+  expect(line).toContain("snapshot [====---");
 });
 
 test("without one ($EOF): bytes and rate", () => {

@@ -1,0 +1,114 @@
+import { beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { endingWithParent } from "../support/children.ts";
+import { runReplica, startReplica } from "../support/replica-process.ts";
+import { bootCopy, startServer } from "../support/servers.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+const project = join(import.meta.dir, "../..");
+const mebibyte = 1024 * 1024;
+
+beforeAll(async () => {
+  const build = Bun.spawn([process.execPath, "run", "build"], { cwd: project, stderr: "pipe" });
+  if ((await build.exited) !== 0) throw new Error(await new Response(build.stderr).text());
+});
+
+describe("demo", () => {
+  for (const binary of ["source", "compiled"] as const) {
+    test(`${binary}: every part works, and a stock server starts from what it leaves`, async () => {
+      using dir = tempDir("demo");
+      const { exitCode, stdout, stderr } = await runReplica(["demo"], {
+        binary,
+        cwd: dir.path,
+        env: { TMPDIR: dir.path },
+      });
+      expect(stderr).not.toContain("replica: ");
+      expect(exitCode).toBe(0);
+      for (const step of [
+        /^1\. .*made-up keys/m,
+        /^2\. Full resync \(\$EOF form\).*verified, synced to disk/m,
+        /^3\. Live stream/m,
+        /^4\. .*partial resync/m,
+        /^5\. Backup.*the checksum holds/m,
+        /^6\. .*durable here/m,
+      ]) {
+        expect(stdout).toMatch(step);
+      }
+      const made = readdirSync(dir.path).filter((name) => name.startsWith("replica-demo-"));
+      expect(made).toHaveLength(1);
+      await using copy = await bootCopy("redis-7.0", dir.file(made[0]!, "current"));
+      const keys = await copy.keysPerDatabase();
+      expect(keys[0]).toBeGreaterThan(200_000);
+      expect(keys[1]).toBeGreaterThan(70_000);
+    }, 60_000);
+  }
+
+  test("leaves a folder that holds something alone", async () => {
+    using dir = tempDir("demo-full");
+    await Bun.write(dir.file("a file"), "of somebody");
+    const { exitCode, stderr } = await runReplica(["demo", "--dir", dir.path]);
+    expect(stderr).toMatch(/^replica: .* is not empty: the demo wants a new or an empty --dir\n$/);
+    expect(exitCode).toBe(2);
+    expect(readdirSync(dir.path)).toEqual(["a file"]);
+  });
+});
+
+describe("the compiled program", () => {
+  test("follows a real primary, tells its status, resumes", async () => {
+    await using server = await startServer("redis-7.0");
+    await server.cli("set", "a", "1");
+    using dir = tempDir("compiled");
+    const args = ["follow", server.url(), "--dir", dir.file("data"), "--port", "0"];
+    for (const how of ["full", "partial"]) {
+      await using replica = startReplica(args, { binary: "compiled", cwd: dir.path });
+      const serving = await replica.waitForLine(/serving (127\.0\.0\.1:\d+)/);
+      await replica.waitForLine(new RegExp(`connected by ${how} resync`));
+      const status = await runReplica(["status", serving[1]!, "--json"], { binary: "compiled" });
+      expect(status.exitCode).toBe(0);
+      const told = JSON.parse(status.stdout) as Record<string, unknown>;
+      expect(told).toMatchObject({
+        role: "slave",
+        state: "connected",
+        master_link_status: "up",
+        master_port: server.port,
+        generation: 1,
+        full_syncs: how === "full" ? 1 : 0,
+        partial_syncs: how === "full" ? 0 : 1,
+      });
+      expect((await replica.stop()).exitCode).toBe(0);
+    }
+    expect(existsSync(dir.file("replica-data"))).toBe(false);
+  }, 30_000);
+});
+
+describe("memory", () => {
+  for (const form of ["length", "eof"]) {
+    test(`stays under 160 MiB while a snapshot of 2 GiB arrives, form ${form}`, async () => {
+      const script = join(project, "test/support/embedded-primary.ts");
+      const primary = Bun.spawn(
+        endingWithParent([process.execPath, script, "2000000", "1024", form]),
+        { stdout: "pipe" },
+      );
+      try {
+        const reader = primary.stdout.getReader();
+        const url = new TextDecoder().decode((await reader.read()).value).trim();
+        using dir = tempDir("memory");
+        await using replica = startReplica(
+          ["follow", url, "--dir", dir.file("data"), "--port", "0"],
+          {
+            binary: "compiled",
+          },
+        );
+        await replica.waitForLine(/connected by full resync: 2\.0 GiB/, 120_000);
+        await until(() => replica.rssPeakBytes() > 0, { timeoutMs: 1000, what: "a reading" });
+        expect(replica.rssPeakBytes()).toBeLessThan(160 * mebibyte);
+        expect((await replica.stop()).exitCode).toBe(0);
+      } finally {
+        primary.kill();
+        await primary.exited;
+      }
+    }, 150_000);
+  }
+});
