@@ -234,10 +234,24 @@ function refuseBadOut(out: string): void {
   const dir = dirname(path);
   const bad = (why: string) =>
     new ReplicaError("USAGE", { retry: "never", message: `${out} ${why}` });
-  if (fs.statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+  if (!lookAt(dir)?.isDirectory()) {
+    throw bad(`can't be written: the folder ${dir} does not exist`);
+  }
+  const found = lookAt(path);
+  if (found?.isDirectory()) {
     throw bad(`is a folder: name a file in it, such as ${basename(path)}/dump.rdb`);
   }
-  if (!fs.statSync(dir, { throwIfNoEntry: false })?.isDirectory()) {
-    throw bad(`can't be written: the folder ${dir} does not exist`);
+  // The snapshot takes the name of what is there: /dev/null would be gone.
+  if (found !== undefined && !found.isFile()) {
+    throw bad("is no file: give - for standard output");
+  }
+}
+
+/** What lies there; undefined where nothing does, or a part of the path is no folder. */
+function lookAt(path: string): fs.Stats | undefined {
+  try {
+    return fs.statSync(path);
+  } catch {
+    return undefined;
   }
 }

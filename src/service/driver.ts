@@ -48,6 +48,8 @@ export class Driver {
   #target: PrimaryTarget;
   #link: Link | undefined;
   #epoch = 0;
+  /** Attempts so far; what a snapshot's end says belongs to one, though its link may be gone. */
+  #attempts = 0;
   #opening = false;
   #paused = false;
   #ticker: ReturnType<typeof setInterval> | undefined;
@@ -168,6 +170,7 @@ export class Driver {
 
   #openLink(): void {
     const epoch = ++this.#epoch;
+    this.#attempts++;
     this.#paused = false;
     const mine = (event: () => Event) => {
       if (epoch === this.#epoch) this.step(event());
@@ -199,13 +202,15 @@ export class Driver {
 
   #finishSnapshot(): void {
     // Not bound to the link's epoch: a payload that is whole is kept even if the link breaks now.
+    const attempt = this.#attempts;
+    const isOver = () => attempt !== this.#attempts || this.session.state.at !== "transfer";
     this.#keeper.finishSnapshot().then(
       (where) => {
-        if (this.session.state.at !== "transfer") return;
+        if (isOver()) return;
         this.step({ type: "snapshot-kept", nowMs: this.#clock.monotonicMs(), ...where });
       },
       (error: unknown) => {
-        if (this.session.state.at !== "transfer") return;
+        if (isOver()) return;
         this.step({ type: "snapshot-failed", error: asReplicaError(error) });
       },
     );

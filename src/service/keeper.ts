@@ -36,6 +36,8 @@ interface Receiving {
   readonly writer: SnapshotWriter;
   /** The log behind it, from the end of the payload on. */
   log: Promise<Log> | undefined;
+  /** Its snapshot is verified, durable and named: it becomes current, whatever the link does. */
+  whole: boolean;
 }
 
 /** Keeps what a primary sends in a data directory: snapshots as generations, the stream in their logs. */
@@ -93,19 +95,18 @@ export class GenerationKeeper implements Keeper {
       fsync: this.#options.fsync,
       maxQueuedBytes: this.#options.maxQueuedBytes,
       onMoved: () => this.#onMoved(),
-      onFailed: (error: ReplicaError) => this.#onLogFailed(error),
+      onFailed: (error: ReplicaError, failed: Log) => this.#onLogFailed(error, failed),
     };
   }
 
   /** After a failed write or sync only what a mark covers is trusted; the next attempt reopens it. */
-  #onLogFailed(error: ReplicaError): void {
-    const failed = this.#log;
+  #onLogFailed(error: ReplicaError, failed: Log): void {
+    if (failed !== this.#log)
+      return log.warn(`of a log that is no longer followed: ${error.message}`);
     this.#log = undefined;
     this.#owed = undefined;
-    if (failed !== undefined) {
-      this.#directory.distrustLog();
-      this.#givingUp = Promise.all([this.#givingUp, failed.abandon()]);
-    }
+    this.#directory.distrustLog();
+    this.#givingUp = Promise.all([this.#givingUp, failed.abandon()]);
     this.#events.failed(error);
   }
 
@@ -168,7 +169,7 @@ export class GenerationKeeper implements Keeper {
         writer.abandon();
         throw new ReplicaError("STOPPED", { message: "the sync was given up" });
       }
-      this.#receiving = { id, grant, writer, log: undefined };
+      this.#receiving = { id, grant, writer, log: undefined, whole: false };
       return file.path;
     } catch (error) {
       this.#directory.discard(id);
@@ -203,7 +204,9 @@ export class GenerationKeeper implements Keeper {
     if (this.#receiving !== receiving) {
       throw new ReplicaError("STOPPED", { message: "the sync was given up" });
     }
-    await this.#directory.promote(
+    // From here on it is whole and durable: what ends the attempt no longer ends it.
+    receiving.whole = true;
+    const promoting = this.#directory.promote(
       id,
       {
         replid: position?.replid,
@@ -216,7 +219,21 @@ export class GenerationKeeper implements Keeper {
       },
       this.#sealReason,
     );
-    await this.#log?.close();
+    const settled = promoting.then(
+      () => this.#follow(opened),
+      () => {
+        receiving.whole = false;
+      },
+    );
+    this.#givingUp = Promise.all([this.#givingUp, settled]);
+    await promoting;
+    await settled;
+    return { replid: position?.replid, receivedOffset: opened.receivedOffset };
+  }
+
+  /** The log of a generation that has become current takes the place of the one before. */
+  async #follow(opened: Log): Promise<void> {
+    const before = this.#log;
     this.#receiving = undefined;
     this.#log = opened;
     this.#toldDurableOffset = opened.durableOffset;
@@ -224,16 +241,16 @@ export class GenerationKeeper implements Keeper {
     for (const bytes of this.#early) opened.append(bytes);
     this.#early = [];
     this.#earlyBytes = 0;
-    return { replid: position?.replid, receivedOffset: opened.receivedOffset };
+    await before?.close();
   }
 
   discardSnapshot(): void {
     this.#opening?.abort();
     this.#opening = undefined;
+    const receiving = this.#receiving;
+    if (receiving === undefined || receiving.whole) return;
     this.#early = [];
     this.#earlyBytes = 0;
-    const receiving = this.#receiving;
-    if (receiving === undefined) return;
     this.#receiving = undefined;
     receiving.writer.abandon();
     const closing = receiving.log?.then(

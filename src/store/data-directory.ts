@@ -173,6 +173,12 @@ export class DataDirectory {
   /** A write or a sync of the log failed: what no mark covers is never trusted again. */
   distrustLog(): void {
     this.#trustOnlyMarks = true;
+    try {
+      // A kill before the log is cut must not make the next start trust it.
+      this.#generations.setBootId("distrusted");
+    } catch {
+      // The disk that failed the log may fail this too; that failure is the one people hear of.
+    }
   }
 
   #log(

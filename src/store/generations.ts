@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { ReplicaError } from "../errors.ts";
+import { invariant, ReplicaError } from "../errors.ts";
 import type { Offset, ReplicationId } from "../replication.ts";
 import { diskError } from "./disk.ts";
 
@@ -147,7 +147,7 @@ export class Generations {
         "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
         [sealReason, atMs],
       );
-      this.#db.run(
+      const { changes } = this.#db.run(
         `UPDATE generations SET state = 'current', current_at_ms = ?, base_offset = ?, stream_db = ?,
            rdb_bytes = ?, rdb_crc64 = ?, rdb_checked = ?, log_header_bytes = ? WHERE id = ?`,
         [
@@ -161,6 +161,7 @@ export class Generations {
           id,
         ],
       );
+      invariant(changes === 1, `generation ${id} was given up before it became current`);
       if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
       this.mark(id, { atMs, writtenOffset: kept.baseOffset, durableOffset: kept.baseOffset });
       this.setBootId(bootId);

@@ -49,11 +49,16 @@ export function lockDirectory(dir: string): () => void {
       message: `${dir} is in use by ${holder === "" ? "another process" : holder}: stop it, or choose another --dir`,
     });
   }
-  fs.ftruncateSync(fd, 0);
-  fs.writeSync(
-    fd,
-    `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`,
-    0,
-  );
+  try {
+    fs.ftruncateSync(fd, 0);
+    fs.writeSync(
+      fd,
+      `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`,
+      0,
+    );
+  } catch (cause) {
+    fs.closeSync(fd);
+    throw diskError("writing", path, cause);
+  }
   return () => fs.closeSync(fd);
 }

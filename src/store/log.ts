@@ -17,7 +17,7 @@ export interface LogOptions {
   /** Called when the written or the durable offset has moved. */
   readonly onMoved: () => void;
   /** Called once where a write, a sync or a mark failed; the log takes nothing more. */
-  readonly onFailed: (error: ReplicaError) => void;
+  readonly onFailed: (error: ReplicaError, log: Log) => void;
 }
 
 /** So much goes to the disk in one call. */
@@ -161,7 +161,7 @@ export class Log {
       this.#options.path,
       cause,
     );
-    if (!this.#closed) this.#options.onFailed(this.#error);
+    if (!this.#closed) this.#options.onFailed(this.#error, this);
   }
 
   /** Resolves once everything that was received is written, or failed. */

@@ -199,19 +199,17 @@ describe("walk 10: a failure closes the socket, unlinks the file, and returns to
   const error = new ReplicaError("DISK_FULL", { message: "full" });
   test.each(Object.entries(WAYS))("snapshot-failed in %s", (name, way) => {
     const walk = way();
-    const { at } = walk.state;
-    const effects = walk.step({ type: "snapshot-failed", error }).map((effect) => effect.do);
+    const at: string = walk.state.at;
+    const effects: string[] = walk
+      .step({ type: "snapshot-failed", error })
+      .map((effect) => effect.do);
     if (at === "none" || at === "connect") {
       expect(effects).toEqual([]);
-      expect(walk.state.at).toBe(at);
+      expect<string>(walk.state.at).toBe(at);
       return;
     }
     const holdsFile = name.includes("file") || name.startsWith("transfer");
-    expect(effects).toEqual([
-      "close-link",
-      ...(holdsFile ? ["discard-snapshot" as const] : []),
-      "failed",
-    ]);
+    expect(effects).toEqual(["close-link", ...(holdsFile ? ["discard-snapshot"] : []), "failed"]);
     expect(walk.state).toEqual({ at: "connect" });
   });
 
@@ -291,12 +289,12 @@ describe("REPLICAOF NO ONE", () => {
   test.each(Object.entries(WAYS))("from %s", (name, way) => {
     const walk = way();
     const { at } = walk.state;
-    const effects = walk.step({ type: "leave" }).map((effect) => effect.do);
+    const effects: string[] = walk.step({ type: "leave" }).map((effect) => effect.do);
     const open = at !== "none" && at !== "connect";
     const holdsFile = name.includes("file") || name.startsWith("transfer");
     expect(effects).toEqual([
-      ...(open ? ["close-link" as const] : []),
-      ...(holdsFile ? ["discard-snapshot" as const] : []),
+      ...(open ? ["close-link"] : []),
+      ...(holdsFile ? ["discard-snapshot"] : []),
     ]);
     expect(walk.state).toEqual({ at: "none" });
   });

@@ -1,0 +1,388 @@
+import { describe, expect, test } from "bun:test";
+import { Database } from "bun:sqlite";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { ReplicaError } from "../../src/errors.ts";
+import { DataDirectory } from "../../src/store/data-directory.ts";
+import { endWithProcess } from "../support/children.ts";
+import { FaultyDisk } from "../support/faulty-disk.ts";
+import { tempDir } from "../support/temp.ts";
+import { BASE_OFFSET, callbacks, clock, HEADER, keep, lay, RDB, REPLID } from "./kept.ts";
+
+function open(path: string, disk = new FaultyDisk()): DataDirectory & Disposable {
+  const directory = new DataDirectory(path, disk, clock);
+  let isOpen = true;
+  const close = directory.close.bind(directory);
+  directory.close = () => {
+    if (isOpen) close();
+    isOpen = false;
+  };
+  return Object.assign(directory, { [Symbol.dispose]: () => directory.close() });
+}
+
+function errorOf(act: () => unknown): ReplicaError {
+  try {
+    act();
+  } catch (caught) {
+    if (caught instanceof ReplicaError) return caught;
+    throw caught;
+  }
+  throw new Error("it was accepted");
+}
+
+/** What stands in the folder's database. */
+function query<T>(path: string, sql: string): T[] {
+  using db = new Database(join(path, "replica.db"), { readonly: true });
+  return db.query<T, []>(sql).all();
+}
+
+function change(path: string, sql: string): void {
+  using db = new Database(join(path, "replica.db"));
+  db.run(sql);
+}
+
+/** A folder with one generation whose log holds `stream`, of which `marked` bytes have a mark. */
+async function written(path: string, stream: string, marked: number): Promise<void> {
+  const disk = new FaultyDisk();
+  using directory = open(path, disk);
+  const log = await keep(directory, disk);
+  log.append(Buffer.from(stream.slice(0, marked)));
+  await log.flushed();
+  await log.sync();
+  log.append(Buffer.from(stream.slice(marked)));
+  await log.flushed();
+  await log.abandon();
+}
+
+const GENERATION = "generations/0000000001";
+const LOG = `${GENERATION}/appendonly.aof.1.incr.aof`;
+const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
+
+describe("the layout is the contract's", () => {
+  test("a new folder", () => {
+    using dir = tempDir();
+    using directory = open(dir.file("data"));
+    expect(directory.current).toBeUndefined();
+    expect(directory.openLog(callbacks())).toBeUndefined();
+    const names = fs.readdirSync(directory.path).filter((name) => !name.startsWith("replica.db"));
+    expect(names.toSorted()).toEqual(["generations", "replica.lock"]);
+  });
+
+  test("a generation", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const log = await keep(directory, disk);
+    log.append(Buffer.from("stream"));
+    await log.close();
+    expect(fs.readlinkSync(dir.file("current"))).toBe(GENERATION);
+    expect(fs.readdirSync(dir.file(GENERATION)).toSorted()).toEqual([
+      "appendonly.aof.1.base.rdb",
+      "appendonly.aof.1.incr.aof",
+      "appendonly.aof.manifest",
+    ]);
+    expect(fs.readFileSync(dir.file("current", "appendonly.aof.manifest"), "utf8")).toBe(
+      "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n",
+    );
+    expect(RDB).toEqual(new Uint8Array(fs.readFileSync(dir.file(BASE))));
+    expect(fs.readFileSync(dir.file(LOG), "latin1")).toBe(
+      "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\nstream",
+    );
+    expect(directory.current).toMatchObject({ id: 1, baseOffset: BASE_OFFSET });
+    expect(directory.replid).toBe(REPLID);
+    expect(fs.readdirSync(dir.path)).not.toContain("current.tmp");
+  });
+
+  test("a second one seals the first, with its reason, and takes the link", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    for (let n = 0; n < 2; n++) await (await keep(directory, disk)).close();
+    expect(fs.readlinkSync(dir.file("current"))).toBe("generations/0000000002");
+    expect(fs.existsSync(dir.file(BASE))).toBe(true);
+    expect(query<object>(dir.path, "SELECT id, state, sealed_reason FROM generations")).toEqual([
+      { id: 1, state: "sealed", sealed_reason: "full resync" },
+      { id: 2, state: "current", sealed_reason: null },
+    ]);
+  });
+
+  test("a new replication id holds from the offset where the primary continues", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const log = await keep(directory, disk);
+    directory.continueAs(REPLID, 1005);
+    const other = "f".repeat(40) as typeof REPLID;
+    directory.continueAs(other, 1010);
+    expect(directory.position(log)).toEqual({ replid: other, offset: BASE_OFFSET });
+    const ids = query<object>(dir.path, "SELECT from_offset, replid FROM replication_ids");
+    expect(ids).toEqual([
+      { from_offset: 1000, replid: REPLID },
+      { from_offset: 1010, replid: other },
+    ]);
+    await log.close();
+  });
+});
+
+describe("a restart", () => {
+  test("after a kill it goes on from the end of the log", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    using directory = open(dir.path);
+    const log = directory.openLog(callbacks())!;
+    expect([log.writtenOffset, log.durableOffset]).toEqual([BASE_OFFSET + 16, BASE_OFFSET + 6]);
+    log.append(Buffer.from("!"));
+    await log.close();
+    expect(fs.readFileSync(dir.file(LOG), "latin1")).toEndWith("3\r\nmarked, unmarked!");
+    expect(query<object>(dir.path, "SELECT durable_offset FROM marks ORDER BY id")).toEqual([
+      { durable_offset: 1000 },
+      { durable_offset: 1006 },
+      { durable_offset: 1017 },
+    ]);
+  });
+
+  test("after a power cut (the boot id changed) from the last mark", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    change(dir.path, "UPDATE boot SET boot_id = 'another'");
+    using directory = open(dir.path);
+    const log = directory.openLog(callbacks())!;
+    expect([log.writtenOffset, log.durableOffset]).toEqual([BASE_OFFSET + 6, BASE_OFFSET + 6]);
+    await log.close();
+    expect(fs.readFileSync(dir.file(LOG), "latin1")).toEndWith("3\r\nmarked");
+  });
+
+  test("after a power cut, even if the first start ends before the cut", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    change(dir.path, "UPDATE boot SET boot_id = 'another'");
+    open(dir.path).close();
+    using directory = open(dir.path);
+    expect(directory.openLog(callbacks())!.writtenOffset).toBe(BASE_OFFSET + 6);
+  });
+
+  test("after a failed sync, within one process: from the last mark", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    using directory = open(dir.path);
+    directory.distrustLog();
+    const log = directory.openLog(callbacks())!;
+    expect(log.writtenOffset).toBe(BASE_OFFSET + 6);
+    await log.close();
+  });
+
+  test("half-made generations are cleared, folders of unknown names are not touched", async () => {
+    using dir = tempDir();
+    await written(dir.path, "", 0);
+    {
+      using directory = open(dir.path);
+      const { dir: half } = directory.begin("p");
+      fs.writeFileSync(join(half, "temp-1.2.rdb"), "half");
+    }
+    for (const name of ["mine", "0000000009", "2", "0000000002.bak"]) {
+      fs.mkdirSync(dir.file("generations", name));
+    }
+    using directory = open(dir.path);
+    expect(fs.readdirSync(dir.file("generations")).toSorted()).toEqual([
+      "0000000001",
+      "0000000002.bak",
+      "0000000009",
+      "2",
+      "mine",
+    ]);
+    expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: 1 }]);
+    // An id whose folder is somebody else's is never taken.
+    expect(directory.begin("p").id).toBe(10);
+  });
+
+  test("the link is pointed at what the database says", async () => {
+    using dir = tempDir();
+    await written(dir.path, "", 0);
+    fs.rmSync(dir.file("current"));
+    fs.symlinkSync("elsewhere", dir.file("current"));
+    using _ = open(dir.path);
+    expect(fs.readlinkSync(dir.file("current"))).toBe(GENERATION);
+  });
+});
+
+describe("what is refused", () => {
+  test("a newer format, with both versions", () => {
+    using dir = tempDir();
+    open(dir.path).close();
+    change(dir.path, "PRAGMA user_version = 2");
+    const error = errorOf(() => open(dir.path));
+    expect(error).toMatchObject({ code: "DIRECTORY_TOO_NEW", retry: "never" });
+    expect(error.message).toMatch(/format 2.*knows 1/);
+  });
+
+  const damages: Record<string, (file: (name: string) => string) => void> = {
+    "a base that is too short": (file) => fs.truncateSync(file(BASE), RDB.length - 1),
+    "a base that is too long": (file) => fs.appendFileSync(file(BASE), "x"),
+    "a base that is missing": (file) => fs.rmSync(file(BASE)),
+    "a log that is shorter than its mark": (file) => fs.truncateSync(file(LOG), HEADER.length + 5),
+    "a log that is missing": (file) => fs.rmSync(file(LOG)),
+  };
+  test.each(Object.entries(damages))("%s", async (_, damage) => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    damage((name) => dir.file(name));
+    const error = errorOf(() => open(dir.path));
+    expect(error).toMatchObject({ code: "DIRECTORY_DAMAGED", retry: "never" });
+    expect(error.message).toContain(GENERATION);
+    // Refused is not held: the lock is free again.
+    expect(errorOf(() => open(dir.path)).code).toBe("DIRECTORY_DAMAGED");
+  });
+
+  test("a log that ends exactly at its mark is whole", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    fs.truncateSync(dir.file(LOG), HEADER.length + 6);
+    using directory = open(dir.path);
+    expect(directory.openLog(callbacks())!.writtenOffset).toBe(BASE_OFFSET + 6);
+  });
+
+  test("a database that is none", () => {
+    using dir = tempDir();
+    fs.writeFileSync(dir.file("replica.db"), "this is no database, and long enough ".repeat(100));
+    expect(errorOf(() => open(dir.path)).code).toBe("DIRECTORY_DAMAGED");
+  });
+});
+
+describe("replica.lock", () => {
+  const hold = (path: string) => {
+    const child = Bun.spawn([process.execPath, join(import.meta.dir, "holder.ts"), path], {
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    endWithProcess(child);
+    return child;
+  };
+  const firstWords = async (child: ReturnType<typeof hold>) => {
+    const { value } = await child.stdout.getReader().read();
+    return new TextDecoder().decode(value);
+  };
+
+  test("a second process is told who holds it", async () => {
+    using dir = tempDir();
+    using _ = open(dir.path);
+    const said = await firstWords(hold(dir.path));
+    expect(said).toContain(`in use by process ${process.pid} on `);
+  });
+
+  test("is free once its holder is killed", async () => {
+    using dir = tempDir();
+    const child = hold(dir.path);
+    expect(await firstWords(child)).toBe("held\n");
+    const error = errorOf(() => open(dir.path));
+    expect(error).toMatchObject({ code: "DIRECTORY_IN_USE", retry: "never" });
+    expect(error.message).toContain(`process ${child.pid} on `);
+    child.kill("SIGKILL");
+    await child.exited;
+    open(dir.path).close();
+  });
+
+  test("is given back by close", () => {
+    using dir = tempDir();
+    open(dir.path).close();
+    open(dir.path).close();
+  });
+});
+
+describe("promote", () => {
+  /** Promotes a second generation while disk call `n` fails; whether it was reached. */
+  async function failingAt(path: string, n: number): Promise<boolean> {
+    const disk = new FaultyDisk();
+    using directory = open(path, disk);
+    const first = await keep(directory, disk);
+    first.append(Buffer.from("stream"));
+    await first.flushed();
+    await first.sync();
+    const { id, log, promote } = await lay(directory, disk);
+    const before = disk.calls.length;
+    disk.fail({ call: n, code: "ENOSPC" });
+    let error: unknown;
+    try {
+      await promote();
+    } catch (caught) {
+      error = caught;
+    }
+    const reached = disk.calls.length - before >= n;
+    expect(error !== undefined).toBe(reached);
+    disk.heal();
+    if (reached) {
+      expect(error).toMatchObject({ code: "DISK_FULL" });
+      expect((error as ReplicaError).message).not.toContain("replica.db");
+      expect(directory.current?.id).toBe(1);
+      directory.discard(id);
+    }
+    await log.abandon();
+    await first.close();
+    expect(disk.openFds.size).toBe(0);
+    directory.close();
+    using again = open(path);
+    expect(again.current?.id).toBe(reached ? 1 : 2);
+    expect(fs.readlinkSync(join(path, "current"))).toBe(`generations/000000000${reached ? 1 : 2}`);
+    const old = again.generationDir(1);
+    expect(RDB).toEqual(new Uint8Array(fs.readFileSync(join(old, "appendonly.aof.1.base.rdb"))));
+    expect(fs.readFileSync(join(old, "appendonly.aof.1.incr.aof"), "latin1")).toEndWith("stream");
+    return reached;
+  }
+
+  test("whichever disk call fails, the old generation stays current and whole", async () => {
+    let n = 1;
+    for (; ; n++) {
+      using dir = tempDir();
+      if (!(await failingAt(dir.path, n))) break;
+    }
+    expect(n).toBeGreaterThan(12);
+  });
+
+  test("whichever disk call fails, the link never points at what is not there", async () => {
+    for (let n = 1; ; n++) {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      using directory = open(dir.path, disk);
+      await (await keep(directory, disk)).close();
+      const { id, log, promote } = await lay(directory, disk);
+      const before = disk.calls.length;
+      disk.fail({ call: n, code: "EIO" });
+      const failed = await promote().then(
+        () => false,
+        () => true,
+      );
+      disk.heal();
+      await log.abandon();
+      if (failed) directory.discard(id);
+      expect(fs.existsSync(dir.file("current", "appendonly.aof.manifest"))).toBe(true);
+      if (disk.calls.length - before < n) break;
+    }
+  });
+
+  test("a current generation is never discarded", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    await (await keep(directory, disk)).close();
+    directory.discard(1);
+    expect(fs.existsSync(dir.file(BASE))).toBe(true);
+  });
+
+  test("everything is durable before the row says so", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const { log, promote } = await lay(directory, disk);
+    const held = disk.hold("syncDir");
+    const over = promote();
+    await Bun.sleep(20);
+    expect(query<object>(dir.path, "SELECT state FROM generations")).toEqual([
+      { state: "receiving" },
+    ]);
+    held.release();
+    await over;
+    await log.close();
+    expect(disk.calls.filter((call) => call.operation === "syncDir").at(-1)?.subject).toBe(
+      dir.path,
+    );
+  });
+});

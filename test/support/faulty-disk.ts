@@ -1,0 +1,170 @@
+import { type Disk, realDisk, type Sink } from "../../src/store/disk.ts";
+
+/** What may fail or be delayed: each call of the disk, and of the sinks that it gives. */
+export type DiskOperation = Exclude<keyof Disk, "sink"> | "sink.write" | "sink.flush" | "sink.end";
+
+export interface DiskCall {
+  readonly operation: DiskOperation;
+  /** What the call was about: a path, or a descriptor. */
+  readonly subject: string | number;
+}
+
+export interface DiskFault {
+  /** Which call fails, counted from 1 over those that match; every one where it is left out. */
+  readonly call?: number;
+  /** Of this operation only. */
+  readonly operation?: DiskOperation;
+  /** Such as ENOSPC. */
+  readonly code: string;
+}
+
+/**
+ * A real disk whose calls can be failed and held up, and which writes down what it was asked for. A
+ * call that fails does nothing.
+ */
+export class FaultyDisk implements Disk {
+  readonly calls: DiskCall[] = [];
+  readonly openFds = new Set<number>();
+  readonly #disk: Disk;
+  readonly #faults: { fault: DiskFault; seen: number }[] = [];
+  readonly #holds = new Map<DiskOperation, PromiseWithResolvers<void>>();
+
+  constructor(...faults: DiskFault[]) {
+    this.#disk = realDisk;
+    for (const fault of faults) this.fail(fault);
+  }
+
+  /** From now on fails what matches. */
+  fail(fault: DiskFault): void {
+    this.#faults.push({ fault, seen: 0 });
+  }
+
+  /** From now on nothing fails. */
+  heal(): void {
+    this.#faults.length = 0;
+  }
+
+  /** Holds up an asynchronous operation, after it was asked for and before it is done. */
+  hold(operation: DiskOperation): { release(): void } {
+    const held = Promise.withResolvers<void>();
+    this.#holds.set(operation, held);
+    return {
+      release: () => {
+        this.#holds.delete(operation);
+        held.resolve();
+      },
+    };
+  }
+
+  /** How often an operation was asked for. */
+  count(operation: DiskOperation): number {
+    return this.calls.filter((call) => call.operation === operation).length;
+  }
+
+  #called(operation: DiskOperation, subject: string | number): void {
+    this.calls.push({ operation, subject });
+    let failing: DiskFault | undefined;
+    for (const entry of this.#faults) {
+      const { fault } = entry;
+      if (fault.operation !== undefined && fault.operation !== operation) continue;
+      entry.seen++;
+      if (fault.call === undefined || fault.call === entry.seen) failing ??= fault;
+    }
+    if (failing === undefined) return;
+    const { code } = failing;
+    throw Object.assign(new Error(`${code}: made by the test, ${operation}`), { code });
+  }
+
+  async #later<T>(
+    operation: DiskOperation,
+    subject: string | number,
+    act: () => T | Promise<T>,
+  ): Promise<T> {
+    this.#called(operation, subject);
+    await this.#holds.get(operation)?.promise;
+    return act();
+  }
+
+  #open(operation: "create" | "openExisting", path: string): number {
+    this.#called(operation, path);
+    const fd = this.#disk[operation](path);
+    this.openFds.add(fd);
+    return fd;
+  }
+
+  create(path: string): number {
+    return this.#open("create", path);
+  }
+
+  openExisting(path: string): number {
+    return this.#open("openExisting", path);
+  }
+
+  /** As on Linux, the descriptor is gone even where close(2) says an error. */
+  close(fd: number): void {
+    const isOpen = this.openFds.delete(fd);
+    if (isOpen) this.#disk.close(fd);
+    this.#called("close", fd);
+    if (!isOpen) throw new Error(`descriptor ${fd} is closed twice`);
+  }
+
+  /** A sink whose `write` gives a promise, as Bun's does while the disk is behind. */
+  sink(fd: number): Sink {
+    const sink = this.#disk.sink(fd);
+    return {
+      write: (bytes) => this.#later("sink.write", fd, () => sink.write(bytes)),
+      flush: () => this.#later("sink.flush", fd, () => sink.flush()),
+      end: () => this.#later("sink.end", fd, () => sink.end()),
+    };
+  }
+
+  write(fd: number, buffers: Uint8Array[], position: number): Promise<void> {
+    return this.#later("write", fd, () => this.#disk.write(fd, buffers, position));
+  }
+
+  syncData(fd: number): Promise<void> {
+    return this.#later("syncData", fd, () => {
+      if (!this.openFds.has(fd)) throw new Error(`descriptor ${fd} is synced after its close`);
+      return this.#disk.syncData(fd);
+    });
+  }
+
+  syncDir(path: string): Promise<void> {
+    return this.#later("syncDir", path, () => this.#disk.syncDir(path));
+  }
+
+  sizeOf(path: string): number {
+    this.#called("sizeOf", path);
+    return this.#disk.sizeOf(path);
+  }
+
+  truncate(path: string, bytes: number): void {
+    this.#called("truncate", path);
+    this.#disk.truncate(path, bytes);
+  }
+
+  rename(from: string, to: string): void {
+    this.#called("rename", to);
+    this.#disk.rename(from, to);
+  }
+
+  remove(path: string): void {
+    this.#called("remove", path);
+    this.#disk.remove(path);
+  }
+
+  makeDir(path: string): void {
+    this.#called("makeDir", path);
+    this.#disk.makeDir(path);
+  }
+
+  linkTo(target: string, path: string): void {
+    this.#called("linkTo", path);
+    this.#disk.linkTo(target, path);
+  }
+
+  freeBytes(path: string): number {
+    this.#called("freeBytes", path);
+    return this.#disk.freeBytes(path);
+  }
+}
