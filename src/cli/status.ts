@@ -144,7 +144,9 @@ function refusal(line: string, at: string): ReplicaError {
       message: `${at} takes another password than the one in --requirepass-file`,
     });
   }
-  return new ReplicaError("PROTOCOL", { message: `${at} answered: ${line.slice(1, 200)}` });
+  return new ReplicaError("PROTOCOL", {
+    message: `${at} answered: ${line.slice(1, 200).replace(/,? with args beginning with.*$/i, "")}`,
+  });
 }
 
 function notOurs(at: string): ReplicaError {

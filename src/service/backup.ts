@@ -26,7 +26,8 @@ function fileOutlet(
   settings: Settings,
   driver: () => Driver,
 ): Outlet {
-  const path = resolve(out);
+  // A link to an earlier backup stays a link: its target is what is replaced.
+  const path = lookAt(out) === undefined ? resolve(out) : fs.realpathSync(out);
   const giveUp = new AbortController();
   let writer: SnapshotWriter | undefined;
   let summary: RdbSummary | undefined;

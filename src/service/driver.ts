@@ -88,6 +88,11 @@ export class Driver {
     this.#link?.send(bytes);
   }
 
+  /** Takes no more bytes; what comes from now on was never received. */
+  stopReading(): void {
+    this.#link?.stopReading();
+  }
+
   /** Closes the link after what was sent last has gone out. */
   hangUp(): void {
     this.#link?.closeGently();

@@ -124,7 +124,8 @@ export class GenerationKeeper implements Keeper {
   }
 
   #sendAck(): void {
-    this.#owed = undefined;
+    if (this.#owed !== undefined && this.#acknowledgedOffset() >= this.#owed)
+      this.#owed = undefined;
     // Without a history there is no offset that the primary would know.
     if (this.#log === undefined || this.#directory.replid === undefined) return;
     this.#toldDurableOffset = this.#log.durableOffset;
@@ -284,6 +285,14 @@ export class GenerationKeeper implements Keeper {
     }
     this.#early.push(bytes);
     this.#earlyBytes += bytes.length;
+  }
+
+  /** Writes, syncs, marks and acknowledges all that was received. */
+  async settle(): Promise<void> {
+    const settling = this.#log;
+    await settling?.flushed();
+    await settling?.sync();
+    if (settling === this.#log) this.#sendAck();
   }
 
   /** The end: what was received is written, synced and marked. */

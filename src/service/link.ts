@@ -20,6 +20,9 @@ export interface TlsFiles {
 /** What may wait to be sent: a replica sends short lines only. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 
+const TLS_HINT =
+  "check --tls-ca, --tls-server-name and the client certificate (--tls-cert, --tls-key)";
+
 /**
  * One connection to a primary: TCP, TLS or a unix socket. Callbacks of a connection that was closed
  * or lost are dropped here: each belongs to its own object, and the dead say nothing.
@@ -32,6 +35,9 @@ export class Link {
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
   #ended = false;
+  #deaf = false;
+  /** Whether the primary ever said anything. */
+  #heard = false;
   #paused = false;
 
   /** Begins to connect; the outcome comes as an event, never before this returns. */
@@ -39,9 +45,7 @@ export class Link {
     this.#target = target;
     this.#events = events;
     this.#insecure = tls.insecure;
-    this.#connect(tls).catch((cause: unknown) =>
-      this.#lose("CONNECT_FAILED", reasonOf(cause), cause),
-    );
+    this.#connect(tls).catch((cause: unknown) => this.#break("CONNECT_FAILED", cause));
   }
 
   async #connect(tls: TlsFiles): Promise<void> {
@@ -52,15 +56,15 @@ export class Link {
       handshake: (socket: Socket, success: boolean, error: Error | null) =>
         this.#onHandshake(socket, success, error),
       data: (_socket: Socket, bytes: Uint8Array) => {
-        if (!this.#ended) this.#events.bytes(bytes);
+        if (this.#ended || this.#deaf) return;
+        this.#heard = true;
+        this.#events.bytes(bytes);
       },
       drain: () => this.#flush(),
-      end: () => this.#lose("LINK_LOST", "the primary closed the link"),
-      close: (_socket: Socket, error?: Error) =>
-        this.#lose("LINK_LOST", error ? reasonOf(error) : "the primary closed the link", error),
-      error: (_socket: Socket, error: Error) => this.#lose("LINK_LOST", reasonOf(error), error),
-      connectError: (_socket: Socket, error: Error) =>
-        this.#lose("CONNECT_FAILED", reasonOf(error), error),
+      end: () => this.#break("LINK_LOST", undefined),
+      close: (_socket: Socket, error?: Error) => this.#break("LINK_LOST", error),
+      error: (_socket: Socket, error: Error) => this.#break("LINK_LOST", error),
+      connectError: (_socket: Socket, error: Error) => this.#break("CONNECT_FAILED", error),
     };
     if (target.kind === "unix") {
       await Bun.connect({ unix: target.path, socket });
@@ -103,11 +107,7 @@ export class Link {
       return;
     }
     const why = problem === null ? "the handshake failed" : reasonOf(problem);
-    this.#lose(
-      "TLS_FAILED",
-      `TLS: ${why}; check --tls-ca, --tls-server-name and the client certificate`,
-      problem,
-    );
+    this.#lose("TLS_FAILED", `TLS: ${why}; ${TLS_HINT}`, problem);
   }
 
   /** Sends all of it, in order; what the kernel doesn't take now goes out when it drains. */
@@ -147,6 +147,12 @@ export class Link {
     this.#socket?.resume();
   }
 
+  /** No bytes are told of any more; sending goes on. */
+  stopReading(): void {
+    this.#deaf = true;
+    this.pause();
+  }
+
   close(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -160,6 +166,17 @@ export class Link {
     this.#socket?.end();
   }
 
+  /** The system, or the TLS library, says that it is over. */
+  #break(code: "CONNECT_FAILED" | "LINK_LOST", cause: unknown): void {
+    const tls = tlsReasonOf(cause);
+    if (tls !== undefined) return this.#lose("TLS_FAILED", `TLS: ${tls}; ${TLS_HINT}`, cause);
+    const why = cause === undefined ? "the primary closed the link" : reasonOf(cause);
+    // What a server that wants TLS does with a plain PING.
+    const mute = code === "LINK_LOST" && this.#target.kind === "tcp" && !this.#heard;
+    const hint = mute ? " before it said a word: if it wants TLS, use rediss://" : "";
+    this.#lose(code, why + hint, cause);
+  }
+
   #lose(
     code: "CONNECT_FAILED" | "LINK_LOST" | "TLS_FAILED",
     message: string,
@@ -170,6 +187,15 @@ export class Link {
     this.#socket?.terminate();
     this.#events.lost(new ReplicaError(code, { message, cause }));
   }
+}
+
+/** What the TLS library complains of; undefined for any other error. */
+function tlsReasonOf(cause: unknown): string | undefined {
+  if (!(cause instanceof Error)) return undefined;
+  // "error:1000045c:SSL routines:OPENSSL_internal:TLSV1_ALERT_CERTIFICATE_REQUIRED"
+  const alert = /SSL routines:.*?([A-Z0-9_]+)$/.exec(cause.message)?.[1];
+  if (alert !== undefined) return alert.toLowerCase().replaceAll("_", " ");
+  return "code" in cause && cause.code === "ERR_BORINGSSL" ? cause.message : undefined;
 }
 
 function reasonOf(cause: unknown): string {

@@ -55,6 +55,7 @@ export class Port {
           close: (socket) => {
             this.#clients.delete(socket);
           },
+          timeout: (socket) => socket.terminate(),
           error: (socket) => socket.terminate(),
         },
       });

@@ -11,6 +11,9 @@ import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
 import { GenerationKeeper } from "./keeper.ts";
 
+/** The contract gives a stop 2 s. */
+const STOP_LIMIT_MS = 1_800;
+
 /** What a sync that was granted turned out to be. */
 export interface SyncCounts {
   full: number;
@@ -119,6 +122,7 @@ export class Replica {
    */
   async run(signal: AbortSignal): Promise<void> {
     this.#second = setInterval(() => this.#keeper.tick(), 1000);
+    signal.addEventListener("abort", () => this.#onAttemptEnded(undefined), { once: true });
     try {
       while (!signal.aborted) {
         const error = await this.#attempt(signal);
@@ -141,7 +145,6 @@ export class Replica {
   /** One attempt; resolves with why it ended, or with nothing once `signal` is aborted. */
   async #attempt(signal: AbortSignal): Promise<ReplicaError | undefined> {
     const ended = new Promise<ReplicaError | undefined>((resolve) => {
-      signal.addEventListener("abort", () => resolve(undefined), { once: true });
       this.#onAttemptEnded = resolve;
     });
     try {
@@ -224,16 +227,32 @@ export class Replica {
     this.#driver.send(encodeCommand("REPLCONF", "ACK", written, "FACK", durable));
   }
 
+  /** Writes, syncs, marks and acknowledges what has come in, within the time that a stop may take. */
   async #stop(): Promise<void> {
     clearInterval(this.#second);
-    const connected = this.state.at === "connected";
-    if (connected && this.log !== undefined) {
-      await this.log.flushed();
-      await this.log.sync();
-      this.#acknowledge(this.log.writtenOffset, this.log.durableOffset);
-      this.#driver.hangUp();
+    const before = this.#lastError;
+    const inTime = new AbortController();
+    const finished = this.#finish().finally(() => inTime.abort());
+    await Promise.race([finished, this.#clock.sleep(STOP_LIMIT_MS, inTime.signal)]);
+    if (!inTime.signal.aborted) {
+      log.warn(
+        `the disk did not finish within ${STOP_LIMIT_MS} ms: what no mark covers will be asked for again`,
+      );
     }
-    this.#driver.leave();
-    await this.#keeper.close();
+    if (this.#lastError !== undefined && this.#lastError !== before) throw this.#lastError;
+  }
+
+  async #finish(): Promise<void> {
+    try {
+      if (this.state.at === "connected") {
+        // A primary that streams as fast as it can must not keep us from ending.
+        this.#driver.stopReading();
+        await this.#keeper.settle();
+        this.#driver.hangUp();
+      }
+    } finally {
+      this.#driver.leave();
+      await this.#keeper.close();
+    }
   }
 }

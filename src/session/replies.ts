@@ -46,7 +46,8 @@ export function readPong(line: Uint8Array): Pong {
  */
 export function readAuth(line: Uint8Array): void {
   if (line[0] === 0x2b) return;
-  const said = printable(line);
+  // A server that doesn't know AUTH says back what it was sent: the password.
+  const said = printable(line).replace(/,? with args beginning with.*$/i, "");
   const unwanted = /no password is set|without any password configured/i.test(said);
   throw new ReplicaError("AUTH_FAILED", {
     message: unwanted

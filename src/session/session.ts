@@ -419,6 +419,9 @@ export class Session {
   #onStream(bytes: Uint8Array): void {
     if (bytes.length === 0 || this.#options.purpose === "backup") return;
     const { state } = this;
+    if (state.at === "connected" && !Number.isSafeInteger(state.receivedOffset + bytes.length)) {
+      throw new ReplicaError("PROTOCOL", { message: "the stream's offset passes 2^53" });
+    }
     this.#do({ do: "stream", bytes });
     const asked = this.#getack.find(bytes);
     if (state.at !== "connected") return;
@@ -480,7 +483,7 @@ export class Session {
       message:
         at === "connecting"
           ? `no connection within ${limitMs} ms (${setting})`
-          : `the primary was silent for ${limitMs} ms in state ${at} (${setting})`,
+          : `the primary was silent for ${limitMs} ms in state ${at} (${setting}${at === "receive-psync" ? "; one that forks slowly needs more" : ""})`,
     });
   }
 }

@@ -35,6 +35,7 @@ export class DataDirectory {
   readonly #unlock: () => void;
   readonly #boot = bootId();
   #current: Generation | undefined;
+  #replid: ReplicationId | undefined;
   /** After a power cut, or a failed sync, only what a mark covers is trusted. */
   #trustOnlyMarks: boolean;
 
@@ -65,6 +66,7 @@ export class DataDirectory {
       this.#current = this.#generations.current();
       if (this.#current !== undefined) {
         this.#check(this.#current);
+        this.#replid = this.#generations.replicationId(this.#current.id);
         this.#link(this.#current.id);
       }
     } catch (error) {
@@ -94,9 +96,7 @@ export class DataDirectory {
 
   /** The history that the current generation's stream is in; undefined where nobody named one. */
   get replid(): ReplicationId | undefined {
-    return this.#current === undefined
-      ? undefined
-      : this.#generations.replicationId(this.#current.id);
+    return this.#replid;
   }
 
   /** Gives back the lock; the last thing to be done. */
@@ -219,6 +219,7 @@ export class DataDirectory {
     if (generation === undefined || replid === this.replid) return;
     try {
       this.#generations.addReplicationId(generation.id, replid, offset);
+      this.#replid = replid;
     } catch (cause) {
       throw databaseError(this.#database, cause);
     }
@@ -298,6 +299,7 @@ export class DataDirectory {
       await this.#disk.syncDir(this.path);
       const now = this.#clock.now();
       this.#current = this.#generations.promote(id, kept, sealReason, now, this.#boot);
+      this.#replid = kept.replid;
       this.#trustOnlyMarks = false;
     } catch (cause) {
       this.#linkBack();

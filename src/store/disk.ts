@@ -120,13 +120,13 @@ export function diskError(doing: string, path: string, cause: unknown): ReplicaE
   if (cause instanceof ReplicaError) return cause;
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   const hints: Record<string, string> = {
-    ENOSPC: "the disk is full: make room, it goes on by itself",
-    EDQUOT: "the quota is used up: raise it or make room, it goes on by itself",
-    EROFS: "the file system is read-only: choose another --dir or remount it",
-    EACCES: "no permission: choose another --dir or change its owner",
-    EPERM: "no permission: choose another --dir or change its owner",
+    ENOSPC: "the disk is full: make room",
+    EDQUOT: "the quota is used up: raise it or make room",
+    EROFS: "the file system is read-only: choose another folder, or remount it",
+    EACCES: "no permission: choose another folder, or change its owner",
+    EPERM: "no permission: choose another folder, or change its owner",
     EIO: "the device reports an error: check the disk",
-    ENOTDIR: "a part of the path is no folder: choose another --dir",
+    ENOTDIR: "a part of the path is no folder: choose another folder",
   };
   const why = hints[code] ?? (cause instanceof Error ? cause.message : String(cause));
   return new ReplicaError(code === "ENOSPC" || code === "EDQUOT" ? "DISK_FULL" : "DISK_FAILED", {

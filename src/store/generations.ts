@@ -87,6 +87,8 @@ export class Generations {
       this.#db.run("PRAGMA journal_mode = WAL");
       this.#db.run("PRAGMA synchronous = FULL");
       this.#db.run("PRAGMA foreign_keys = ON");
+      // Somebody may look into the database with a tool of their own; a moment's lock is no failure.
+      this.#db.run("PRAGMA busy_timeout = 1000");
       const { user_version: version } = this.#db
         .query<{ user_version: number }, []>("PRAGMA user_version")
         .get()!;
@@ -142,7 +144,7 @@ export class Generations {
     atMs: number,
     bootId: string,
   ): Generation {
-    this.#db.transaction(() => {
+    return this.#db.transaction(() => {
       this.#db.run(
         "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
         [sealReason, atMs],
@@ -165,8 +167,8 @@ export class Generations {
       if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
       this.mark(id, { atMs, writtenOffset: kept.baseOffset, durableOffset: kept.baseOffset });
       this.setBootId(bootId);
+      return this.current()!;
     })();
-    return this.current()!;
   }
 
   /** Forgets a generation that never became whole. */

@@ -1,0 +1,282 @@
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type FakePeer } from "../support/fake-peer.ts";
+import { bulkPayload, eofPayload, fakePrimary } from "../support/fake-primary.ts";
+import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import {
+  behave,
+  currentBase,
+  filesIn,
+  followArgs,
+  grantFullSync,
+  MARK,
+  onlyLine,
+  smallRdb,
+} from "./bad-input-rig.ts";
+
+setDefaultTimeout(60_000);
+
+const MIB = 1024 * 1024;
+const first = smallRdb("first", 5000);
+const second = smallRdb("second", 5000);
+const tooLarge = smallRdb("too large", 12 * MIB);
+
+function run(...argv: string[]): boolean {
+  return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).success;
+}
+
+/** A file system of so many bytes, gone with `using`; undefined where this user may not mount. */
+function smallDisk(path: string, bytes: number): Disposable | undefined {
+  mkdirSync(path);
+  if (!run("mount", "-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", path)) return undefined;
+  return { [Symbol.dispose]: () => void run("umount", "--lazy", path) };
+}
+
+/** From now on, no file of the process grows past so many bytes: EFBIG, as a quota of one's own. */
+function limitFileBytes(replica: ReplicaProcess, bytes: number | "unlimited"): void {
+  if (!run("prlimit", "--pid", String(replica.pid), `--fsize=${bytes}:unlimited`)) {
+    throw new Error("prlimit is needed (Debian's package util-linux)");
+  }
+}
+
+describe("a folder that can't be written", () => {
+  // Permission bits don't bind root: what is no folder, and what the kernel makes, does.
+  const places: [string, (file: string) => string, RegExp][] = [
+    ["below a file", (file) => join(file, "data"), /a part of the path is no folder.*ENOTDIR/],
+    ["in /proc", () => "/proc/replica-data", /\/proc\/replica-data: .*ENOENT/],
+  ];
+  test.concurrent.each(places)("%s: follow ends with 1 before it connects", async (_, at, says) => {
+    using temp = tempDir();
+    writeFileSync(temp.file("file"), "here before");
+    await using primary = fakePrimary({ connections: [] });
+    const dir = at(temp.file("file"));
+    const ended = await runReplica(followArgs(primary.url, dir));
+    expect(ended).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(onlyLine(ended)).toMatch(says);
+    expect(onlyLine(ended)).toContain(dir);
+    expect(primary.peers).toHaveLength(0);
+    expect(readFileSync(temp.file("file"), "utf8")).toBe("here before");
+  });
+
+  test.concurrent("backup: a place that is none is refused before it connects", async () => {
+    using temp = tempDir();
+    writeFileSync(temp.file("file"), "here before");
+    symlinkSync("/dev/null", temp.file("link"));
+    await using primary = fakePrimary({ connections: [] });
+    for (const [out, says] of [
+      [temp.file("file", "dump.rdb"), /the folder .*file does not exist/],
+      [temp.file("none", "dump.rdb"), /the folder .*none does not exist/],
+      [temp.path, /is a folder: name a file in it/],
+      // The snapshot would replace the device.
+      [temp.file("link"), /is no file.*give - for standard output/],
+    ] as const) {
+      const ended = await runReplica(["backup", primary.url, out]);
+      expect(ended).toMatchObject({ exitCode: 2, stdout: "" });
+      expect(onlyLine(ended)).toMatch(says);
+    }
+    expect(primary.peers).toHaveLength(0);
+    expect(readdirSync(temp.path).toSorted()).toEqual(["file", "link"]);
+  });
+
+  test.concurrent("backup: after five tries a second apart it ends with 1", async () => {
+    await using primary = fakePrimary(async (peer) => {
+      await grantFullSync(peer);
+      await peer.send(eofPayload(first, MARK));
+      await peer.untilClosed(20_000);
+    });
+    const beganMs = performance.now();
+    const ended = await runReplica(["backup", primary.url, "/proc/dump.rdb"]);
+    expect(ended.exitCode).toBe(1);
+    expect(onlyLine(ended)).toMatch(
+      /opening the temporary file \/proc\/temp-\d+\.\d+\.rdb.*ENOENT/,
+    );
+    expect(performance.now() - beganMs).toBeGreaterThan(3900);
+  });
+});
+
+describe("a disk that is full", () => {
+  /** The first sync fits, the second doesn't, the third does. */
+  const script =
+    (payload: Uint8Array, thirdMay: Promise<void>) =>
+    async (peer: FakePeer): Promise<void> => {
+      if (peer.index === 0) {
+        await behave(peer, first);
+        await peer.close();
+        return;
+      }
+      if (peer.index > 1) await thirdMay;
+      if (peer.isClosed) return;
+      if (peer.index > 1) return await behave(peer, second);
+      await grantFullSync(peer);
+      // The other side leaves amid this.
+      await peer.send(payload).catch(() => undefined);
+      await peer.untilClosed();
+    };
+
+  const payloads: [string, Buffer, RegExp][] = [
+    [
+      "its length known",
+      bulkPayload(tooLarge),
+      /has room for \d+: make room, it goes on by itself/,
+    ],
+    [
+      "its length unknown",
+      eofPayload(tooLarge, MARK),
+      /writing byte \d+ of .*temp-\d+\.\d+\.rdb: (the disk is full: make room.*ENOSPC|.*EFBIG)/,
+    ],
+  ];
+
+  test.concurrent.each(payloads)("a snapshot, %s: follow goes on", async (name, payload, says) => {
+    using temp = tempDir();
+    using disk = smallDisk(temp.file("disk"), 6 * MIB);
+    const dir = temp.file("disk", "data");
+    const thirdMay = Promise.withResolvers<void>();
+    await using primary = fakePrimary(script(payload, thirdMay.promise));
+    await using replica = startReplica(followArgs(primary.url, dir));
+    await replica.waitForLine(/connected by full resync/);
+    if (disk === undefined) limitFileBytes(replica, 6 * MIB);
+    await until(() => primary.peers.length > 1, { what: "the second attempt" });
+    const kept = filesIn(dir);
+    await until(() => primary.peers.length > 2, { what: "the third attempt" });
+    if (disk !== undefined || name === "its length unknown") await replica.waitForLine(says);
+    expect(filesIn(dir)).toMatchObject({
+      current: "-> generations/0000000001",
+      "generations/0000000001/appendonly.aof.1.base.rdb":
+        kept["generations/0000000001/appendonly.aof.1.base.rdb"],
+    });
+    expect(readdirSync(join(dir, "generations"))).toEqual(["0000000001"]);
+    expect(Object.keys(filesIn(dir)).filter((name) => /temp-/.test(name))).toEqual([]);
+    thirdMay.resolve();
+    await until(() => currentBase(dir).equals(second), { what: "the snapshot that fits" });
+    expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
+  });
+
+  test.concurrent.each(payloads)("a snapshot, %s: backup ends with 1", async (_, payload, says) => {
+    using temp = tempDir();
+    using disk = smallDisk(temp.file("disk"), 6 * MIB);
+    const out = temp.file("disk", "dump.rdb");
+    writeFileSync(out, "an earlier backup");
+    const mayGoOn = Promise.withResolvers<void>();
+    await using primary = fakePrimary(async (peer) => {
+      await mayGoOn.promise;
+      await grantFullSync(peer);
+      await peer.send(payload).catch(() => undefined);
+      await peer.untilClosed();
+    });
+    await using replica = startReplica(["backup", primary.url, out]);
+    await until(() => primary.peers.length > 0, { what: "the attempt" });
+    if (disk === undefined) limitFileBytes(replica, 6 * MIB);
+    mayGoOn.resolve();
+    const ending = await replica.ended();
+    expect(ending).toEqual({ exitCode: 1, signal: null });
+    const line = onlyLine({ ...ending, stderr: replica.stderr });
+    expect(line).toMatch(
+      disk === undefined
+        ? /EFBIG/
+        : says.source.includes("room for")
+          ? /has room for \d+: make room/
+          : says,
+    );
+    expect(readFileSync(out, "utf8")).toBe("an earlier backup");
+    expect(readdirSync(temp.file("disk"))).toEqual(["dump.rdb"]);
+  });
+
+  test.concurrent("a file may grow no further: follow goes on once it may", async () => {
+    using temp = tempDir();
+    const dir = temp.file("data");
+    const thirdMay = Promise.withResolvers<void>();
+    await using primary = fakePrimary(script(bulkPayload(tooLarge), thirdMay.promise));
+    await using replica = startReplica(followArgs(primary.url, dir));
+    await replica.waitForLine(/connected by full resync/);
+    limitFileBytes(replica, 6 * MIB);
+    await replica.waitForLine(/warn .*writing byte \d+ of .*EFBIG/);
+    await until(() => primary.peers.length > 2, { what: "the third attempt" });
+    expect(filesIn(dir)["current"]).toBe("-> generations/0000000001");
+    expect(currentBase(dir)).toEqual(first);
+    expect(readdirSync(join(dir, "generations"))).toEqual(["0000000001"]);
+    limitFileBytes(replica, "unlimited");
+    thirdMay.resolve();
+    await until(() => currentBase(dir).equals(second), { what: "the snapshot that fits" });
+  });
+
+  test.concurrent("standard output that takes nothing: backup ends with 1", async () => {
+    await using primary = fakePrimary(async (peer) => await behave(peer, first));
+    const command = `"$@" backup ${primary.url} - > /dev/full`;
+    const main = join(import.meta.dir, "../../src/main.ts");
+    const child = Bun.spawn(["sh", "-c", command, "sh", process.execPath, main], {
+      stderr: "pipe",
+    });
+    const stderr = await new Response(child.stderr).text();
+    expect(await child.exited).toBe(1);
+    expect(onlyLine({ exitCode: 1, signal: null, stderr })).toMatch(
+      /writing to standard output: the disk is full/,
+    );
+  });
+
+  test.concurrent("the stream: follow says so, keeps what it has, and goes on", async () => {
+    using temp = tempDir();
+    const dir = temp.file("data");
+    let room = false;
+    await using primary = fakePrimary(async (peer) => {
+      if (peer.index === 0) await behave(peer, first);
+      else {
+        await until(() => room || peer.isClosed, { what: "room" });
+        if (!peer.isClosed) {
+          await grantFullSync(peer, { psyncReply: "+CONTINUE" });
+          await peer.send("PING\r\n");
+          await peer.untilClosed(20_000);
+        }
+        return;
+      }
+      await peer.send("PING\r\n".repeat(100));
+      await peer.readAck(700);
+      await peer.send("PING\r\n".repeat(200_000)).catch(() => undefined);
+      await peer.untilClosed();
+    });
+    await using replica = startReplica(followArgs(primary.url, dir));
+    await replica.waitForLine(/connected by full resync/);
+    limitFileBytes(replica, 512 * 1024);
+    await replica.waitForLine(/warn .*appendonly\.aof\.1\.incr\.aof.*EFBIG/);
+    expect(currentBase(dir)).toEqual(first);
+    limitFileBytes(replica, "unlimited");
+    room = true;
+    await replica.waitForLine(/connected by partial resync at offset \d+/);
+    const log = readFileSync(join(dir, "current/appendonly.aof.1.incr.aof"), "latin1");
+    expect(log.length).toBeGreaterThan(600);
+    expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
+  });
+});
+
+describe("a second process on the same folder", () => {
+  test.concurrent("ends with 1 and names the first, which goes on", async () => {
+    using temp = tempDir();
+    const dir = temp.file("data");
+    await using primary = fakePrimary(async (peer) => {
+      await behave(peer, first);
+      await peer.readAck(106);
+    });
+    await using holder = startReplica(followArgs(primary.url, dir));
+    await holder.waitForLine(/connected by full resync/);
+    const kept = filesIn(dir);
+    const ended = await runReplica(followArgs(primary.url, dir));
+    expect(ended).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(onlyLine(ended)).toMatch(
+      new RegExp(`data is in use by process ${holder.pid} on .*: stop it, or choose another --dir`),
+    );
+    expect(filesIn(dir)).toEqual(kept);
+    expect(primary.peers).toHaveLength(1);
+    await primary.peers[0]?.send("PING\r\n");
+    await primary.finished();
+    expect(await holder.stop()).toEqual({ exitCode: 0, signal: null });
+
+    // The lock went with its holder, however it ended.
+    await using again = startReplica(followArgs(primary.url, dir));
+    await again.waitForLine(/serving/);
+    await again.kill9();
+    await using third = startReplica(followArgs(primary.url, dir));
+    await third.waitForLine(/serving/);
+  });
+});

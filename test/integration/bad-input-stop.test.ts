@@ -1,0 +1,196 @@
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type FakePeer } from "../support/fake-peer.ts";
+import { bulkPayload, eofPayload, fakePrimary } from "../support/fake-primary.ts";
+import { startReplica } from "../support/replica-process.ts";
+import { tempDir } from "../support/temp.ts";
+import { until, within } from "../support/wait.ts";
+import {
+  behave,
+  filesIn,
+  followArgs,
+  grantFullSync,
+  lines,
+  MARK,
+  smallRdb,
+} from "./bad-input-rig.ts";
+
+setDefaultTimeout(60_000);
+
+const MIB = 1024 * 1024;
+const first = smallRdb("first");
+const large = smallRdb("large", 24 * MIB);
+const main = join(import.meta.dir, "../../src/main.ts");
+
+/** Where a stop comes; what comes after it stays away. */
+const moments: [string, (peer: FakePeer) => Promise<void>][] = [
+  ["before PONG", async (peer) => void (await peer.readCommand())],
+  ["before $<length>", async (peer) => void (await grantFullSync(peer))],
+  [
+    "amid a payload, its length known",
+    async (peer) => {
+      await grantFullSync(peer);
+      await peer.send(bulkPayload(large).subarray(0, 20 * MIB));
+    },
+  ],
+  [
+    "amid a payload, its length unknown",
+    async (peer) => {
+      await grantFullSync(peer);
+      await peer.send(eofPayload(large, MARK).subarray(0, 20 * MIB));
+    },
+  ],
+  [
+    "while the payload comes",
+    async (peer) => {
+      await grantFullSync(peer);
+      const payload = bulkPayload(large);
+      await peer.send(payload.subarray(0, 4 * MIB));
+      void peer.sendInChunks(payload.subarray(4 * MIB), 64 * 1024).catch(() => undefined);
+    },
+  ],
+];
+
+describe("a stop", () => {
+  const each = moments.flatMap(([when, play]) =>
+    (["SIGTERM", "SIGINT"] as const).map((signal) => ({ when, signal, play })),
+  );
+
+  test.concurrent.each(each)(
+    "$when, by $signal: follow leaves with 0",
+    async ({ signal, play }) => {
+      using temp = tempDir();
+      const dir = temp.file("data");
+      const reached = Promise.withResolvers<void>();
+      await using primary = fakePrimary(async (peer) => {
+        if (peer.index === 0) {
+          await behave(peer, first);
+          await peer.close();
+          return;
+        }
+        await play(peer);
+        reached.resolve();
+      });
+      await using replica = startReplica(followArgs(primary.url, dir));
+      await replica.waitForLine(/connected by full resync/);
+      await until(() => primary.peers[0]?.isClosed, { what: "the first link to end" });
+      const kept = filesIn(dir);
+      await reached.promise;
+      const beganMs = performance.now();
+      replica.signal(signal);
+      expect(await replica.ended()).toEqual({ exitCode: 0, signal: null });
+      expect(performance.now() - beganMs).toBeLessThan(2000);
+      expect(filesIn(dir)).toMatchObject({ current: kept["current"] ?? "" });
+      expect(Object.keys(filesIn(dir)).filter((name) => !(name in kept))).toEqual([]);
+      expect(filesIn(dir)).toEqual(kept);
+    },
+  );
+
+  // Not 0: a script that goes on to use the file must not believe that there is one.
+  test.concurrent.each(each)(
+    "$when, by $signal: backup leaves with 1",
+    async ({ signal, play }) => {
+      using temp = tempDir();
+      writeFileSync(temp.file("dump.rdb"), "an earlier backup");
+      const reached = Promise.withResolvers<void>();
+      await using primary = fakePrimary(async (peer) => {
+        await play(peer);
+        reached.resolve();
+      });
+      await using replica = startReplica(["backup", primary.url, temp.file("dump.rdb")]);
+      await reached.promise;
+      const beganMs = performance.now();
+      replica.signal(signal);
+      expect(await replica.ended()).toEqual({ exitCode: 1, signal: null });
+      expect(performance.now() - beganMs).toBeLessThan(2000);
+      expect(lines(replica.stderr).at(-1)).toMatch(/the backup was stopped; nothing was kept/);
+      expect(readdirSync(temp.path)).toEqual(["dump.rdb"]);
+      expect(readFileSync(temp.file("dump.rdb"), "utf8")).toBe("an earlier backup");
+    },
+  );
+
+  test.concurrent("between two attempts: follow leaves with 0", async () => {
+    using temp = tempDir();
+    const args = ["redis://127.0.0.1:1", "--dir", temp.file("data"), "--port", "0"];
+    await using replica = startReplica([...args, "--retry-max", "1h"]);
+    await replica.waitForLine(/next attempt in \d{4,} ms/);
+    const beganMs = performance.now();
+    replica.signal("SIGTERM");
+    expect(await replica.ended()).toEqual({ exitCode: 0, signal: null });
+    expect(performance.now() - beganMs).toBeLessThan(2000);
+  });
+});
+
+test.concurrent("a kill amid the payload leaves nothing once follow is back", async () => {
+  using temp = tempDir();
+  const dir = temp.file("data");
+  await using primary = fakePrimary(async (peer) => {
+    await grantFullSync(peer);
+    await peer.send(bulkPayload(large).subarray(0, 20 * MIB));
+  });
+  await using replica = startReplica(followArgs(primary.url, dir));
+  await until(() => (primary.peers[0]?.sentBytes ?? 0) > 19 * MIB, { what: "the payload" });
+  await replica.kill9();
+  expect(Object.keys(filesIn(dir)).filter((name) => /temp-/.test(name))).toHaveLength(1);
+  await using again = startReplica(followArgs("redis://127.0.0.1:1", dir));
+  await again.waitForLine(/serving/);
+  expect(filesIn(dir)).toEqual({ "generations/": "" });
+});
+
+describe("a backup into a pipe", () => {
+  /** Runs `replica backup … - | reader` in a shell; the statuses of both, and what was written. */
+  async function pipeInto(url: string, reader: string) {
+    const script = `"$0" "$@" backup ${url} - | ${reader}; echo "\n\${PIPESTATUS[*]}"`;
+    const child = Bun.spawn(["bash", "-c", script, process.execPath, main], { stderr: "pipe" });
+    const [stdout, stderr] = await within(
+      20_000,
+      "the pipe to end",
+      Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]),
+    );
+    return { statuses: lines(stdout).at(-1), stdout, stderr };
+  }
+
+  const serve = (rdb: Uint8Array) => async (peer: FakePeer) => {
+    await grantFullSync(peer);
+    await peer.send(bulkPayload(rdb)).catch(() => undefined);
+    await peer.untilClosed(20_000);
+  };
+
+  test.concurrent("whose reader leaves early ends with 1", async () => {
+    await using primary = fakePrimary(serve(large));
+    for (const [reader, taken] of [
+      ["head -c 5", "REDIS"],
+      ["true", ""],
+    ] as const) {
+      const ended = await pipeInto(primary.url, reader);
+      expect(ended.statuses).toBe("1 0");
+      expect(ended.stdout).toStartWith(taken);
+      expect(lines(ended.stderr).length).toBeLessThan(2);
+      expect(ended.stderr).toMatch(/writing to standard output: .*(nobody reads|EPIPE)/);
+    }
+  });
+
+  test.concurrent("whose reader is slow ends with 0", async () => {
+    await using primary = fakePrimary(serve(large));
+    const ended = await pipeInto(primary.url, "{ sleep 0.5; cksum; }");
+    const direct = Bun.spawn(["cksum"], { stdin: large });
+    expect(ended.statuses).toBe("0 0");
+    expect(ended.stdout).toStartWith(await new Response(direct.stdout).text());
+  });
+
+  test.concurrent("that nobody reads can be stopped", async () => {
+    await using primary = fakePrimary(serve(large));
+    const script = `exec "$0" "$@" backup ${primary.url} - > >(exec sleep 20)`;
+    const child = Bun.spawn(["bash", "-c", script, process.execPath, main], {
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    await until(() => (primary.peers[0]?.sentBytes ?? 0) > 0, { what: "the payload" });
+    await Bun.sleep(200);
+    const beganMs = performance.now();
+    child.kill("SIGTERM");
+    expect(await within(5000, "the end", child.exited)).toBe(1);
+    expect(performance.now() - beganMs).toBeLessThan(2000);
+  });
+});

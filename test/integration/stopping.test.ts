@@ -1,0 +1,62 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { type FakePeer } from "../support/fake-peer.ts";
+import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import { startReplica } from "../support/replica-process.ts";
+import { tempDir } from "../support/temp.ts";
+import { encodeCommand } from "../support/resp.ts";
+import { smallRdb } from "./bad-input-rig.ts";
+
+const replid = "a".repeat(40);
+const block = Buffer.concat(
+  Array.from({ length: 4096 }, () => encodeCommand(["SET", "key", "x".repeat(40)])),
+);
+
+/** A full sync at offset 1000, then the same commands as fast as they are taken, until the link ends. */
+async function stream(peer: FakePeer): Promise<void> {
+  await standardHandshake(peer, { replid, offset: 1000 });
+  await peer.send(bulkPayload(smallRdb("a value")));
+  while (!peer.isClosed) await peer.send(block).catch(() => undefined);
+}
+
+/** Every REPLCONF ACK that came, in order. */
+function acks(received: Buffer): { ack: number; fack: number }[] {
+  const pattern = /ACK\r\n\$\d+\r\n(\d+)\r\n\$4\r\nFACK\r\n\$\d+\r\n(\d+)\r\n/g;
+  return [...received.toString("latin1").matchAll(pattern)].map(([, ack, fack]) => ({
+    ack: Number(ack),
+    fack: Number(fack),
+  }));
+}
+
+for (const mode of ["written", "durable"] as const) {
+  test(`stopped while a primary streams as fast as it can, with --ack ${mode}: exit 0 in 2 s, nothing claimed that isn't so`, async () => {
+    await using primary = fakePrimary(stream);
+    using dir = tempDir("stopping");
+    const data = dir.file("data");
+    await using replica = startReplica([
+      ...["follow", primary.url, "--dir", data, "--port", "0", "--ack", mode],
+    ]);
+    await replica.waitForLine(/connected by full resync/);
+    const began = performance.now();
+    replica.signal("SIGTERM");
+    const ending = await replica.ended(10_000);
+    expect(ending).toEqual({ exitCode: 0, signal: null });
+    // The one promise of the contract that is a time.
+    expect(performance.now() - began).toBeLessThan(2_000);
+    const told = acks(primary.peers[0]!.received);
+    expect(told.length).toBeGreaterThan(0);
+    const log = readFileSync(`${data}/current/appendonly.aof.1.incr.aof`);
+    const header = encodeCommand(["SELECT", 0]).length;
+    const last = told.at(-1)!;
+    expect(last.fack).toBe(1000 + log.length - header);
+    for (const { ack, fack } of told) {
+      expect(fack).toBeLessThanOrEqual(ack);
+      if (mode === "durable") expect(ack).toBe(fack);
+    }
+    const body = log.subarray(header);
+    for (let at = 0; at < body.length; at += block.length) {
+      const part = body.subarray(at, at + block.length);
+      if (!part.equals(block.subarray(0, part.length))) throw new Error(`the log differs at ${at}`);
+    }
+  }, 30_000);
+}
