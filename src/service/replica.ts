@@ -1,10 +1,11 @@
 import { log } from "../logger.ts";
 import { limits, type Settings } from "../config.ts";
-import type { ReplicaError } from "../errors.ts";
+import { ReplicaError } from "../errors.ts";
 import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
 import { formatBytes } from "../quantity.ts";
+import type { Position } from "../replication.ts";
 import { encodeCommand } from "../resp/encode.ts";
-import type { State } from "../session/state.ts";
+import type { Grant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
 import { backoffMs, type Clock } from "./clock.ts";
@@ -35,6 +36,11 @@ export class Replica {
   #failures = 0;
   #linkDownSinceMs: number;
   #transferBeganMs = 0;
+  #wasConnected = false;
+  /** What the attempt under way asked to continue from, and whether it got a full resync instead. */
+  #asked: Position | undefined;
+  #full = false;
+  #onAttemptEnded: (error: ReplicaError | undefined) => void = () => undefined;
   #second: ReturnType<typeof setInterval> | undefined;
 
   constructor(
@@ -150,16 +156,15 @@ export class Replica {
     try {
       const resume = await this.#keeper.resume();
       if (signal.aborted) return undefined;
-      this.#resumedFrom = resume?.replid;
+      this.#asked = resume;
+      this.#full = false;
       this.#driver.attempt(resume);
     } catch (error) {
-      this.#onFailed(error as ReplicaError);
+      if (!(error instanceof ReplicaError)) throw error;
+      this.#onFailed(error);
     }
     return ended;
   }
-
-  #onAttemptEnded: (error: ReplicaError | undefined) => void = () => undefined;
-  #resumedFrom: string | undefined;
 
   #onFailed(error: ReplicaError): void {
     this.#failures++;
@@ -177,18 +182,12 @@ export class Replica {
     if (state.at === "connected") this.#onConnected();
   }
 
-  #wasConnected = false;
-  #full = false;
-
   #onFullSync(state: Extract<State, { at: "receive-bulk-header" }>): void {
     this.#full = true;
     this.syncs.full++;
     const what =
       state.grant.by === "psync" ? `at offset ${state.grant.position.offset}` : "by SYNC";
-    const reason =
-      this.#resumedFrom === undefined
-        ? "nothing was kept to resume from"
-        : "the primary does not continue from our offset: its backlog is too short (repl-backlog-size), or its history is another";
+    const reason = whyFull(this.#asked, state.grant);
     this.#keeper.sealReason = `full resync ${what}: ${reason}`;
     log.info(`full resync ${what}: ${reason}`);
     this.#event("full-resync", `${what}: ${reason}`);
@@ -255,4 +254,19 @@ export class Replica {
       await this.#keeper.close();
     }
   }
+}
+
+/** Why the primary insists on a full resync, and what would have spared it. */
+function whyFull(asked: Position | undefined, grant: Grant): string {
+  if (asked === undefined) return "nothing was kept to resume from";
+  if (grant.by === "sync") return "the primary knows no partial resync";
+  const { replid, offset } = grant.position;
+  if (replid !== asked.replid) {
+    return `the primary's history is another (${replid}) than the one kept up to offset ${asked.offset} (${asked.replid}): it was restarted or replaced, or is behind us`;
+  }
+  const gapBytes = offset - asked.offset;
+  if (gapBytes < 0) {
+    return `the primary is at offset ${offset}, behind the ${asked.offset} that is kept here`;
+  }
+  return `the primary's backlog no longer holds offset ${asked.offset + 1}: this gap needed ${gapBytes} bytes, set repl-backlog-size to at least ${formatBytes(2 ** Math.ceil(Math.log2(gapBytes + 1)))}`;
 }

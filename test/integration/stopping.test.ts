@@ -34,7 +34,14 @@ for (const mode of ["written", "durable"] as const) {
     using dir = tempDir("stopping");
     const data = dir.file("data");
     await using replica = startReplica([
-      ...["follow", primary.url, "--dir", data, "--port", "0", "--ack", mode],
+      "follow",
+      primary.url,
+      "--dir",
+      data,
+      "--port",
+      "0",
+      "--ack",
+      mode,
     ]);
     await replica.waitForLine(/connected by full resync/);
     const began = performance.now();
