@@ -52,6 +52,8 @@ export class Driver {
   #attempts = 0;
   #opening = false;
   #paused = false;
+  #pausedAtMs = 0;
+  #pausedMs = 0;
   #ticker: ReturnType<typeof setInterval> | undefined;
 
   constructor(
@@ -125,6 +127,12 @@ export class Driver {
     this.step({ type: "snapshot-failed", error });
   }
 
+  /** For how long the link of this attempt was paused, in milliseconds. */
+  get pausedMs(): number {
+    const now = this.#paused ? this.#clock.monotonicMs() - this.#pausedAtMs : 0;
+    return this.#pausedMs + now;
+  }
+
   /** The keeper wrote what had waited. */
   keeperHasRoom(): void {
     this.#pauseOrResume();
@@ -134,6 +142,8 @@ export class Driver {
     const pause = this.#opening || this.#keeper.congested;
     if (pause === this.#paused) return;
     this.#paused = pause;
+    if (pause) this.#pausedAtMs = this.#clock.monotonicMs();
+    else this.#pausedMs += this.#clock.monotonicMs() - this.#pausedAtMs;
     if (pause) this.#link?.pause();
     else this.#link?.resume();
   }
@@ -177,6 +187,7 @@ export class Driver {
     const epoch = ++this.#epoch;
     this.#attempts++;
     this.#paused = false;
+    this.#pausedMs = 0;
     const mine = (event: () => Event) => {
       if (epoch === this.#epoch) this.step(event());
     };

@@ -8,12 +8,16 @@ import { encodeCommand } from "../resp/encode.ts";
 import type { Grant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
+import { Breaks, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
 import { GenerationKeeper } from "./keeper.ts";
 
 /** The contract gives a stop 2 s. */
 const STOP_LIMIT_MS = 1_800;
+
+/** A link that has held so long was a good one: what breaks it begins a new count. */
+const STEADY_MS = 10_000;
 
 /** What a sync that was granted turned out to be. */
 export interface SyncCounts {
@@ -37,6 +41,12 @@ export class Replica {
   #linkDownSinceMs: number;
   #transferBeganMs = 0;
   #wasConnected = false;
+  #connectedAtMs: number | undefined;
+  /** The payload under way, until the link is whole or broken. */
+  #transfer: Extract<State, { at: "transfer" }> | undefined;
+  /** Why the last attempt's payload likely broke; empty where it got no payload. */
+  #cause = "";
+  readonly #breaks = new Breaks();
   /** What the attempt under way asked to continue from, and whether it got a full resync instead. */
   #asked: Position | undefined;
   #full = false;
@@ -134,10 +144,9 @@ export class Replica {
         const error = await this.#attempt(signal);
         if (error === undefined) break;
         if (error.retry === "never") throw error;
-        const waitMs = backoffMs(this.#failures, this.#settings.retryMaxMs, () =>
-          this.#clock.random(),
-        );
-        log.warn(`${error.message}; next attempt in ${waitMs} ms`, {
+        const ceilingMs = this.#settings.retryMaxMs * this.#breaks.factor;
+        const waitMs = backoffMs(this.#failures, ceilingMs, () => this.#clock.random());
+        log.warn(`${error.message}${this.#cause}; next attempt in ${waitMs} ms`, {
           code: error.code,
           primary: describeTarget(this.target),
         });
@@ -167,8 +176,26 @@ export class Replica {
   }
 
   #onFailed(error: ReplicaError): void {
+    if (
+      this.#connectedAtMs !== undefined &&
+      this.#clock.monotonicMs() - this.#connectedAtMs > STEADY_MS
+    ) {
+      this.#failures = 0;
+      this.#breaks.clear();
+    }
+    this.#connectedAtMs = undefined;
     this.#failures++;
     this.#lastError = error;
+    this.#cause = "";
+    const transfer = this.#transfer;
+    if (transfer !== undefined) {
+      this.#transfer = undefined;
+      this.#breaks.add("transfer");
+      const seconds = (this.#clock.monotonicMs() - this.#transferBeganMs) / 1000;
+      const pausedSeconds = this.#driver.pausedMs / 1000;
+      this.#cause = ` ${likelyCause(error, { ...transfer, seconds, pausedSeconds })}`;
+      if (this.#breaks.count > 1) this.#cause += `; the ${this.#breaks.count}. time in a row`;
+    }
     this.#onAttemptEnded(error);
   }
 
@@ -178,7 +205,10 @@ export class Replica {
       this.#linkDownSinceMs = this.#clock.monotonicMs();
     }
     if (state.at === "receive-bulk-header") this.#onFullSync(state);
-    if (state.at === "transfer") this.#transferBeganMs = this.#clock.monotonicMs();
+    if (state.at === "transfer") {
+      this.#transfer = state;
+      this.#transferBeganMs = this.#clock.monotonicMs();
+    }
     if (state.at === "connected") this.#onConnected();
   }
 
@@ -195,7 +225,8 @@ export class Replica {
 
   #onConnected(): void {
     this.#wasConnected = true;
-    this.#failures = 0;
+    this.#connectedAtMs = this.#clock.monotonicMs();
+    this.#transfer = undefined;
     const stream = this.log;
     if (this.#full) {
       this.#full = false;
