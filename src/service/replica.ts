@@ -185,6 +185,8 @@ export class Replica {
     }
     this.#connectedAtMs = undefined;
     this.#failures++;
+    // A primary that is away is told of once, not at each attempt.
+    if (error.message !== this.#lastError?.message) this.#event("break", error.message);
     this.#lastError = error;
     this.#cause = "";
     const transfer = this.#transfer;

@@ -2,6 +2,7 @@ import { SQLiteError } from "bun:sqlite";
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 import { ReplicaError } from "../errors.ts";
+import { log } from "../logger.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
 import { type Disk, diskError, writeWhole } from "./disk.ts";
 import { databaseError, type Generation, Generations, type KeptSnapshot } from "./generations.ts";
@@ -128,9 +129,9 @@ export class DataDirectory {
       throw damaged(join(dir, BASE), `has ${base} bytes, ${generation.rdbBytes} were kept`);
     }
     const promised = this.#positionIn(generation, this.#durable(generation));
-    const log = sizeOf(LOG);
-    if (log < promised) {
-      throw damaged(join(dir, LOG), `has ${log} bytes, ${promised} were durable`);
+    const logBytes = sizeOf(LOG);
+    if (logBytes < promised) {
+      throw damaged(join(dir, LOG), `has ${logBytes} bytes, ${promised} were durable`);
     }
   }
 
@@ -154,7 +155,7 @@ export class DataDirectory {
     try {
       const durableOffset = this.#durable(generation);
       const promised = this.#positionIn(generation, durableOffset);
-      if (this.#trustOnlyMarks) this.#disk.truncate(path, promised);
+      if (this.#trustOnlyMarks) this.#cutBack(path, promised, durableOffset);
       const size = this.#disk.sizeOf(path);
       // Not before the cut: a start that ends before it must find the same distrust.
       if (this.#trustOnlyMarks) this.#generations.setBootId(this.#boot);
@@ -168,6 +169,15 @@ export class DataDirectory {
     } catch (cause) {
       throw this.#error("opening the log", path, cause);
     }
+  }
+
+  #cutBack(path: string, promised: number, durableOffset: Offset): void {
+    const pastBytes = this.#disk.sizeOf(path) - promised;
+    this.#disk.truncate(path, promised);
+    if (pastBytes === 0) return;
+    const what = `the log is cut back to its last mark, offset ${durableOffset}: the ${pastBytes} bytes past it were never promised`;
+    log.warn(what);
+    this.event("cut-back", what);
   }
 
   /** A write or a sync of the log failed: what no mark covers is never trusted again. */

@@ -6,6 +6,9 @@ import { diskError } from "./disk.ts";
 /** The version of `replica.db`; a newer one is refused, not guessed at. */
 const SCHEMA_VERSION = 1;
 
+/** With `--fsync always` there are hundreds of marks a second; so many milliseconds share one row. */
+const MARK_EVERY_MS = 500;
+
 const SCHEMA = `
   CREATE TABLE generations (
     id INTEGER PRIMARY KEY,
@@ -75,6 +78,8 @@ const GENERATION = `id, primary_name AS primaryName, base_offset AS baseOffset, 
 /** `replica.db`: which generations there are, and how much of each was ever promised. */
 export class Generations {
   readonly #db: Database;
+  /** The mark that was inserted last, not the first one of a generation: that one stays. */
+  #lastMark: { generation: number; row: number | bigint; beganAtMs: number } | undefined;
 
   /**
    * Opens or makes the database.
@@ -165,7 +170,11 @@ export class Generations {
       );
       invariant(changes === 1, `generation ${id} was given up before it became current`);
       if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
-      this.mark(id, { atMs, writtenOffset: kept.baseOffset, durableOffset: kept.baseOffset });
+      this.#insertMark(id, {
+        atMs,
+        writtenOffset: kept.baseOffset,
+        durableOffset: kept.baseOffset,
+      });
       this.setBootId(bootId);
       return this.current()!;
     })();
@@ -207,12 +216,30 @@ export class Generations {
     this.#db.run("INSERT INTO replication_ids VALUES (?, ?, ?)", [id, fromOffset, replid]);
   }
 
-  /** Commits a mark. Only after the data sync that it speaks of. */
+  /**
+   * Commits a mark. Only after the data sync that it speaks of. Marks that follow each other more
+   * quickly than restores by time need take the place of the last one.
+   */
   mark(id: number, mark: Mark): void {
-    this.#db.run(
+    const last = this.#lastMark;
+    const sinceMs = last?.generation === id ? mark.atMs - last.beganAtMs : -1;
+    if (last !== undefined && sinceMs >= 0 && sinceMs < MARK_EVERY_MS) {
+      this.#db.run(
+        "UPDATE marks SET at_ms = ?, written_offset = ?, durable_offset = ? WHERE id = ?",
+        [mark.atMs, mark.writtenOffset, mark.durableOffset, last.row],
+      );
+      return;
+    }
+    const row = this.#insertMark(id, mark);
+    this.#lastMark = { generation: id, row, beganAtMs: mark.atMs };
+  }
+
+  #insertMark(id: number, mark: Mark): number | bigint {
+    const { lastInsertRowid } = this.#db.run(
       "INSERT INTO marks (generation, at_ms, written_offset, durable_offset) VALUES (?, ?, ?, ?)",
       [id, mark.atMs, mark.writtenOffset, mark.durableOffset],
     );
+    return lastInsertRowid;
   }
 
   lastMark(id: number): Mark | undefined {
