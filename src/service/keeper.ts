@@ -116,6 +116,7 @@ export class GenerationKeeper implements Keeper {
     // After each data sync, so that WAITAOF on the primary waits no longer than the disk.
     const synced = (this.#log?.durableOffset ?? 0) > this.#toldDurableOffset;
     if (owed || synced) this.#sendAck();
+    this.#syncWhatIsOwed();
   }
 
   #acknowledgedOffset(): Offset {
@@ -135,7 +136,14 @@ export class GenerationKeeper implements Keeper {
   acknowledge(offset: Offset): void {
     if (this.#acknowledgedOffset() >= offset) return this.#sendAck();
     this.#owed = offset;
-    if (this.#options.ack === "durable") void this.#log?.sync();
+    this.#syncWhatIsOwed();
+  }
+
+  /** With `--ack durable` a GETACK waits for a data sync: begun as soon as its bytes are written. */
+  #syncWhatIsOwed(): void {
+    const stream = this.#log;
+    if (this.#options.ack !== "durable" || stream === undefined || this.#owed === undefined) return;
+    if (stream.writtenOffset >= this.#owed) void stream.sync();
   }
 
   /** Once a second: the sync of `--fsync everysec`, and the ACK that follows it. */
