@@ -1,0 +1,270 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { RdbChecker } from "../../src/rdb/checker.ts";
+import { Random, fillAllTypes } from "../support/fill.ts";
+import { type ReplicaProcess, startReplica } from "../support/replica-process.ts";
+import { bootCopy, type RealServer, startServer } from "../support/servers.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import { SeededLoad } from "./seeded-load.ts";
+
+/** More kills: `CRASH_KILLS=1000 bun test test/faults/crash.test.ts`; the same again: `CRASH_SEED`. */
+const KILLS = Number(process.env["CRASH_KILLS"] ?? 50);
+const SEED = Number(process.env["CRASH_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+const BASE = "appendonly.aof.1.base.rdb";
+
+/** What a kill is aimed at; what it hits is looked up afterwards. */
+type Aim = "anywhere" | "handshake" | "payload" | "finishing" | "stream";
+/** Where the kill found the replica. */
+type Phase = "start" | "handshake" | "bulk header" | "payload" | "finishing" | "stream";
+
+interface Round {
+  readonly aim: Aim;
+  /** The folder is removed first, so that there is nothing to resume from. */
+  readonly fromNothing: boolean;
+  readonly diskless: boolean;
+}
+
+/** What the primary has counted. */
+interface Counted {
+  readonly full: number;
+  readonly partial: number;
+  readonly refused: number;
+  readonly connections: number;
+}
+
+async function counted(server: RealServer): Promise<Counted> {
+  const stats = await server.info("stats");
+  return {
+    full: Number(stats["sync_full"]),
+    partial: Number(stats["sync_partial_ok"]),
+    refused: Number(stats["sync_partial_err"]),
+    connections: Number(stats["total_connections_received"]),
+  };
+}
+
+/** Whether a generation is whole, as the next start will find it. */
+function keepsSomethingWhole(dir: string): boolean {
+  const path = join(dir, "replica.db");
+  if (!existsSync(path)) return false;
+  const db = new Database(path, { readonly: true });
+  try {
+    return db.query("SELECT 1 FROM generations WHERE state = 'current'").get() !== null;
+  } catch (error) {
+    // Killed before it had its tables.
+    if (error instanceof Error && error.message.includes("no such table")) return false;
+    throw error;
+  } finally {
+    db.close();
+  }
+}
+
+function filesOfGenerations(dir: string): string[] {
+  const generations = join(dir, "generations");
+  try {
+    return readdirSync(generations, { recursive: true, encoding: "utf8" }).map((name) =>
+      join(generations, name),
+    );
+  } catch {
+    // It comes and goes while we look.
+    return [];
+  }
+}
+
+function temporaryIn(dir: string): string | undefined {
+  return filesOfGenerations(dir).find((path) => /\/temp-\d+\.\d+\.rdb$/.test(path));
+}
+
+function isWholeRdb(path: string): boolean {
+  const checker = new RdbChecker();
+  try {
+    checker.push(readFileSync(path));
+    checker.finish();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Where the kill came: from what the primary counted and what lies in the folder. */
+function phaseOf(replica: ReplicaProcess, dir: string, before: Counted, after: Counted): Phase {
+  if (/connected by (full|partial) resync/.test(replica.stderr)) return "stream";
+  if (after.partial > before.partial) return "stream";
+  if (after.full > before.full) {
+    // Promoted in the database, and not said yet.
+    if (keepsSomethingWhole(dir)) return "finishing";
+    const temporary = temporaryIn(dir);
+    if (temporary !== undefined) return isWholeRdb(temporary) ? "finishing" : "payload";
+    return filesOfGenerations(dir).some((path) => path.endsWith(BASE))
+      ? "finishing"
+      : "bulk header";
+  }
+  return after.connections > before.connections ? "handshake" : "start";
+}
+
+/** Looks as often as it can, for moments that last no longer than a few milliseconds. */
+async function soon(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const startedMs = performance.now();
+  while (!(await condition())) {
+    if (performance.now() - startedMs > 20_000) throw new Error(`waited for ${what}, in vain`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** Waits for the moment that a kill is aimed at, and on from there for a random time. */
+async function waitFor(
+  aim: Aim,
+  replica: ReplicaProcess,
+  server: RealServer,
+  dir: string,
+  before: Counted,
+  random: Random,
+): Promise<void> {
+  let delayMs = 0;
+  switch (aim) {
+    case "anywhere":
+      delayMs = random.below(700);
+      break;
+    case "handshake":
+      await soon(
+        "a connection",
+        async () => (await counted(server)).connections > before.connections,
+      );
+      delayMs = random.below(3);
+      break;
+    case "payload":
+      await soon("a temporary file", () => temporaryIn(dir) !== undefined);
+      delayMs = random.below(60);
+      break;
+    case "finishing":
+      await soon("a whole snapshot", () =>
+        filesOfGenerations(dir).some((path) => path.endsWith(BASE)),
+      );
+      delayMs = Math.max(0, random.below(5) - 2);
+      break;
+    case "stream":
+      await replica.waitForLine(/connected by/, 20_000);
+      delayMs = random.below(400);
+      break;
+  }
+  if (delayMs > 0) await Bun.sleep(delayMs);
+}
+
+/**
+ * Full syncs and resumes mixed, then, for the last two fifths, resumes alone: the log that is
+ * compared at the end has gone through all of those.
+ */
+function plan(kills: number, random: Random): Round[] {
+  const aimsFromNothing: readonly Aim[] = [
+    "payload",
+    "finishing",
+    "handshake",
+    "stream",
+    "payload",
+    "finishing",
+  ];
+  const aimsOfResume: readonly Aim[] = ["stream", "handshake", "stream", "anywhere"];
+  return Array.from({ length: kills }, (_, i) => {
+    const third = Math.floor(i / 3);
+    const fromNothing = i < kills * 0.6 && i % 3 !== 2;
+    const aims = fromNothing ? aimsFromNothing : aimsOfResume;
+    // The first ones in turn, so that even a short run aims at all of them.
+    const turn = fromNothing ? i - third : third;
+    const aim = aims[i < 18 ? turn % aims.length : random.below(aims.length)]!;
+    return { aim, fromNothing, diskless: random.below(2) === 0 };
+  });
+}
+
+test(
+  `killed ${KILLS} times at random moments under load, it never asks for more than it needs (CRASH_SEED=${SEED})`,
+  async () => {
+    console.log(`CRASH_SEED=${SEED} CRASH_KILLS=${KILLS}`);
+    const random = new Random(SEED);
+    await using server = await startServer("redis-7.0", {
+      args: ["--repl-backlog-size", "256mb", "--rdbcompression", "no"],
+    });
+    await fillAllTypes(server, { keys: 2_000, databases: [0, 3, 9], seed: SEED });
+    // Bytes enough that a payload takes its time.
+    await server.send("DEBUG", "POPULATE", 150, "large", 200_000);
+    using folder = tempDir("crash");
+    const dir = folder.file("data");
+    const args = ["follow", server.url(), "--dir", dir, "--port", "0", "--retry-max", "100ms"];
+    await using load = await SeededLoad.start(server, SEED);
+
+    /** Nobody but us is connected: the primary has counted all that the killed one asked. */
+    const alone = async (): Promise<void> => {
+      await until(
+        async () => {
+          const { connected_clients, connected_slaves } = await server.info("all");
+          return connected_clients === "2" && connected_slaves === "0";
+        },
+        { timeoutMs: 20_000, what: "the primary to have forgotten the killed replica" },
+      );
+    };
+
+    const hits = new Map<Phase, number>();
+    const first = await counted(server);
+    let granted = 0;
+    let resumed = 0;
+    for (const [i, { aim, fromNothing, diskless }] of plan(KILLS, random).entries()) {
+      if (fromNothing) rmSync(dir, { recursive: true, force: true });
+      await server.sendAll([
+        ["CONFIG", "SET", "repl-diskless-sync", diskless ? "yes" : "no"],
+        ["CONFIG", "SET", "rdb-key-save-delay", diskless ? 1 : 0],
+      ]);
+      const before = await counted(server);
+      const kept = keepsSomethingWhole(dir);
+      // What aims at a full sync would wait in vain where there is none; and the other way round.
+      const possible = kept && (aim === "payload" || aim === "finishing") ? "stream" : aim;
+      await using replica = startReplica(args);
+      await waitFor(possible, replica, server, dir, before, random);
+      const shown = () => `kill ${i + 1} at ${possible}, kept: ${kept}\n${replica.output()}`;
+      expect(replica.isRunning, shown()).toBe(true);
+      expect(await replica.kill9()).toEqual({ exitCode: null, signal: "SIGKILL" });
+      await alone();
+      const after = await counted(server);
+      const phase = phaseOf(replica, dir, before, after);
+      hits.set(phase, (hits.get(phase) ?? 0) + 1);
+
+      const full = after.full - before.full;
+      const partial = after.partial - before.partial;
+      expect(after.refused, shown()).toBe(0);
+      if (kept) expect(full, shown()).toBe(0);
+      else expect(partial, shown()).toBe(0);
+      // One ask, one answer: nothing went wrong on the way that a second attempt has mended.
+      expect(full + partial, shown()).toBe(phase === "handshake" || phase === "start" ? 0 : 1);
+      if (kept) expect(keepsSomethingWhole(dir), shown()).toBe(true);
+      if (phase === "stream") expect(keepsSomethingWhole(dir), shown()).toBe(true);
+      granted += full;
+      resumed += partial;
+    }
+    console.log(
+      `${[...hits].map(([phase, count]) => `${phase}: ${count}`).join(", ")}; ${granted} full syncs, ${resumed} partial, ${load.commands} commands`,
+    );
+    for (const phase of ["handshake", "payload", "finishing", "stream"] as const) {
+      expect(hits.get(phase) ?? 0, `kills in ${phase}`).toBeGreaterThan(0);
+    }
+
+    const last = await counted(server);
+    expect(last.full - first.full).toBe(granted);
+    expect(last.partial - first.partial).toBe(resumed);
+    await using replica = startReplica(args);
+    await replica.waitForLine(/connected by partial resync/, 20_000);
+    await load.stop();
+    const end = await server.offset();
+    await until(
+      async () => {
+        const { slave0 } = await server.info("replication");
+        return Number(/offset=(\d+)/.exec(slave0 ?? "")?.[1]) >= end;
+      },
+      { timeoutMs: 20_000, what: `the primary to see offset ${end} acknowledged` },
+    );
+    expect((await counted(server)).partial).toBe(last.partial + 1);
+    expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
+    await using copy = await bootCopy("redis-7.0", join(dir, "current"));
+    expect(await copy.digest()).toBe(await server.digest());
+  },
+  30_000 + KILLS * 4_000,
+);
