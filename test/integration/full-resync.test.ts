@@ -90,8 +90,14 @@ test("payloads that break again and again: the likely cause, the count, and long
   });
   using dir = tempDir("storm");
   await using replica = startReplica([
-    ...["follow", primary.url, "--dir", dir.file("data"), "--port", "0"],
-    ...["--retry-max", "150ms"],
+    "follow",
+    primary.url,
+    "--dir",
+    dir.file("data"),
+    "--port",
+    "0",
+    "--retry-max",
+    "150ms",
   ]);
   await replica.waitForLine(/connected by full resync/, 20_000);
   const breaks = replica.stderr.split("\n").filter((line) => line.includes("next attempt"));
