@@ -130,7 +130,8 @@ test.concurrent("a kill amid the payload leaves nothing once follow is back", as
     await peer.send(bulkPayload(large).subarray(0, 20 * MIB));
   });
   await using replica = startReplica(followArgs(primary.url, dir));
-  await until(() => (primary.peers[0]?.sentBytes ?? 0) > 19 * MIB, { what: "the payload" });
+  const isOpen = () => Object.keys(filesIn(dir)).some((name) => /temp-/.test(name));
+  await until(isOpen, { what: "the temporary file" });
   await replica.kill9();
   expect(Object.keys(filesIn(dir)).filter((name) => /temp-/.test(name))).toHaveLength(1);
   await using again = startReplica(followArgs("redis://127.0.0.1:1", dir));
