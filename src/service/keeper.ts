@@ -86,6 +86,8 @@ export class GenerationKeeper implements Keeper {
   async resume(): Promise<Position | undefined> {
     await this.#givingUp;
     await this.#log?.flushed();
+    // It may have failed meanwhile: its last sync may still commit a mark, so nothing is cut before.
+    await this.#givingUp;
     this.#log ??= this.#directory.openLog(this.#logCallbacks());
     return this.#log === undefined ? undefined : this.#directory.position(this.#log);
   }
