@@ -165,7 +165,7 @@ export class GenerationKeeper implements Keeper {
         message: `the snapshot has ${totalBytes} bytes, ${this.#directory.path} has room for ${free}: make room, it goes on by itself`,
       });
     }
-    const { id, dir } = this.#directory.begin(this.#options.primaryName);
+    const { id, dir } = await this.#directory.begin(this.#options.primaryName);
     try {
       const file = await openTemporary(this.#disk, dir, this.#clock, opening.signal);
       const writer = new SnapshotWriter(this.#disk, file, {

@@ -1,6 +1,6 @@
 import { SQLiteError } from "bun:sqlite";
 import * as fs from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
@@ -27,6 +27,22 @@ function bootId(): string {
   }
 }
 
+/**
+ * The folders in which the names stand that lead to `path`, nearest first, as far as its own file
+ * system reaches: what lies above was there when it was mounted.
+ */
+function foldersAbove(path: string): string[] {
+  const above: string[] = [];
+  const real = fs.realpathSync(path);
+  const { dev } = fs.statSync(real);
+  for (let at = real; dirname(at) !== at;) {
+    at = dirname(at);
+    if (fs.statSync(at).dev !== dev) break;
+    above.push(at);
+  }
+  return above;
+}
+
 /** The data directory of the contract: its lock, its database, its generations, and their files. */
 export class DataDirectory {
   readonly path: string;
@@ -39,6 +55,9 @@ export class DataDirectory {
   #replid: ReplicationId | undefined;
   /** After a power cut, or a failed sync, only what a mark covers is trusted. */
   #trustOnlyMarks: boolean;
+  /** Generations whose folders are removed, and whose rows stay until that is durable. */
+  #removed: number[] = [];
+  #nameIsDurable = false;
 
   /**
    * Opens or makes the directory, takes its lock, clears what was half made, and holds what is
@@ -50,7 +69,7 @@ export class DataDirectory {
     this.#disk = disk;
     this.#clock = clock;
     try {
-      disk.makeDir(join(this.path, "generations"));
+      disk.makeDir(this.#generationsDir);
     } catch (cause) {
       throw diskError("making the data directory", this.path, cause);
     }
@@ -74,6 +93,10 @@ export class DataDirectory {
       this.close();
       throw databaseError(this.#database, error);
     }
+  }
+
+  get #generationsDir(): string {
+    return join(this.path, "generations");
   }
 
   get #database(): string {
@@ -239,11 +262,12 @@ export class DataDirectory {
    * Begins a generation: its row, then its folder.
    * @throws ReplicaError DISK_FULL, DISK_FAILED; nothing is left behind.
    */
-  begin(primaryName: string): { id: number; dir: string } {
+  async begin(primaryName: string): Promise<{ id: number; dir: string }> {
     let id: number | undefined;
     try {
+      if (this.#removed.length > 0) await this.#syncGenerations();
       const taken = fs
-        .readdirSync(join(this.path, "generations"))
+        .readdirSync(this.#generationsDir)
         .filter((name) => /^\d{10}$/.test(name))
         .map(Number);
       id = this.#generations.begin(primaryName, this.#clock.now(), 1 + Math.max(0, ...taken));
@@ -304,9 +328,10 @@ export class DataDirectory {
         this.#disk.close(fd);
       }
       await writeWhole(this.#disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
-      await this.#disk.syncDir(join(this.path, "generations"));
+      await this.#syncGenerations();
       this.#link(id);
       await this.#disk.syncDir(this.path);
+      await this.#syncName();
       const now = this.#clock.now();
       this.#current = this.#generations.promote(id, kept, sealReason, now, this.#boot);
       this.#replid = kept.replid;
@@ -315,6 +340,20 @@ export class DataDirectory {
       this.#linkBack();
       throw this.#error("keeping", dir, cause);
     }
+  }
+
+  /** The name of the folder itself, and of those above that were made for it, survives a power cut. */
+  async #syncName(): Promise<void> {
+    if (this.#nameIsDurable) return;
+    for (const folder of foldersAbove(this.path)) {
+      try {
+        await this.#disk.syncDir(folder);
+      } catch (cause) {
+        // A folder that we may not even read is none that we made a name in.
+        if (!(cause instanceof Error && "code" in cause && cause.code === "EACCES")) throw cause;
+      }
+    }
+    this.#nameIsDurable = true;
   }
 
   /** After a failure: at what is still current. Where even that fails, the next start does it. */
@@ -339,14 +378,30 @@ export class DataDirectory {
     }
   }
 
-  /** Removes a generation that never became whole; one that did is never touched. */
+  /**
+   * Removes a generation that never became whole; one that did is never touched. Its row goes with
+   * the next one's beginning, or with the next start's.
+   */
   discard(id: number): void {
     if (id === this.#current?.id) return;
     try {
       this.#disk.remove(this.generationDir(id));
-      this.#generations.forget(id);
+      this.#removed.push(id);
     } catch (cause) {
       throw this.#error("removing", this.generationDir(id), cause);
+    }
+  }
+
+  /** Only once it is durable that a folder is gone its row goes: without one, nobody would clear it. */
+  async #syncGenerations(): Promise<void> {
+    const removed = this.#removed;
+    this.#removed = [];
+    try {
+      await this.#disk.syncDir(this.#generationsDir);
+      for (const id of removed) this.#generations.forget(id);
+    } catch (cause) {
+      this.#removed.push(...removed);
+      throw cause;
     }
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ReplicaError } from "../../src/errors.ts";
 import { DataDirectory } from "../../src/store/data-directory.ts";
 import { endWithProcess } from "../support/children.ts";
@@ -18,6 +18,13 @@ function open(path: string, disk = new FaultyDisk()): DataDirectory & Disposable
     isOpen = false;
   };
   return Object.assign(directory, { [Symbol.dispose]: () => directory.close() });
+}
+
+/** How many folders lie above `path` on its file system. */
+function depthOf(path: string): number {
+  const parent = dirname(path);
+  if (parent === path || fs.statSync(parent).dev !== fs.statSync(path).dev) return 0;
+  return 1 + depthOf(parent);
 }
 
 function errorOf(act: () => unknown): ReplicaError {
@@ -176,7 +183,7 @@ describe("a restart", () => {
     await written(dir.path, "", 0);
     {
       using directory = open(dir.path);
-      const { dir: half } = directory.begin("p");
+      const { dir: half } = await directory.begin("p");
       fs.writeFileSync(join(half, "temp-1.2.rdb"), "half");
     }
     for (const name of ["mine", "0000000009", "2", "0000000002.bak"]) {
@@ -190,9 +197,9 @@ describe("a restart", () => {
       "2",
       "mine",
     ]);
-    expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: 1 }]);
     // An id whose folder is somebody else's is never taken.
-    expect(directory.begin("p").id).toBe(10);
+    expect((await directory.begin("p")).id).toBe(10);
+    expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: 1 }, { id: 10 }]);
   });
 
   test("the link is pointed at what the database says", async () => {
@@ -381,8 +388,46 @@ describe("promote", () => {
     held.release();
     await over;
     await log.close();
-    expect(disk.calls.filter((call) => call.operation === "syncDir").at(-1)?.subject).toBe(
-      dir.path,
-    );
+    const synced = disk.calls.filter((call) => call.operation === "syncDir");
+    const [own, ...above] = synced
+      .map((call) => String(call.subject))
+      .slice(-1 - depthOf(dir.path));
+    expect(own).toBe(dir.path);
+    // Its name stands in the folder above, and so on, up to where the file system begins.
+    expect(above[0]).toBe(dirname(dir.path));
+    for (const [n, path] of above.entries()) expect(path).toBe(dirname(above[n - 1] ?? dir.path));
+  });
+
+  test("a folder's row stays until it is durable that the folder is gone", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const { id } = await directory.begin("p");
+    directory.discard(id);
+    disk.fail({ operation: "syncDir", code: "EIO" });
+    await expect(directory.begin("p")).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id }]);
+    disk.heal();
+    const next = await directory.begin("p");
+    expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: next.id }]);
+  });
+
+  test("a folder above that may not be read is passed over, one that can't be synced is not", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.file("data"), disk);
+    const { log, promote } = await lay(directory, disk);
+    const { syncDir } = disk;
+    let code = "EIO";
+    disk.syncDir = async (path) => {
+      if (path === dir.path) throw Object.assign(new Error(code), { code });
+      return syncDir.call(disk, path);
+    };
+    await expect(promote()).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(directory.current).toBeUndefined();
+    code = "EACCES";
+    await promote();
+    expect(directory.current?.id).toBe(1);
+    await log.close();
   });
 });

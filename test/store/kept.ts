@@ -27,7 +27,7 @@ export function callbacks(failed: ReplicaError[] = []) {
 
 /** Lays the base and the log of a new generation, all but promoted. */
 export async function lay(directory: DataDirectory, disk: FaultyDisk) {
-  const { id, dir } = directory.begin("127.0.0.1:6379");
+  const { id, dir } = await directory.begin("127.0.0.1:6379");
   const path = `${dir}/temp-1.2.rdb`;
   const writer = new SnapshotWriter(
     disk,

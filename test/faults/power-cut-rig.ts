@@ -1,0 +1,270 @@
+import { expect } from "bun:test";
+import { join } from "node:path";
+import { Random } from "../../src/demo/random.ts";
+import { ReplicaError } from "../../src/errors.ts";
+import { type Offset, parseReplicationId, type ReplicationId } from "../../src/replication.ts";
+import { selectCommand } from "../../src/resp/encode.ts";
+import { GenerationKeeper } from "../../src/service/keeper.ts";
+import { DataDirectory } from "../../src/store/data-directory.ts";
+import { pieces, rdbOf } from "../store/rdb.ts";
+import type { PowerCut } from "../support/power-cut.ts";
+import { PowerCutDisk } from "../support/power-cut-disk.ts";
+
+export const HEADER = selectCommand(0);
+export const FIRST_ID = parseReplicationId("a".repeat(40));
+export const SECOND_ID = parseReplicationId("b".repeat(40));
+
+/** What the primary says at `offset`: never a zero, which is what a lost page reads as. */
+function streamByte(offset: Offset): number {
+  return 1 + ((Math.imul(offset, 0x9e3779b1) >>> 9) % 255);
+}
+
+/** The stream from the byte after `from` up to and with the byte at `to`. */
+export function stream(from: Offset, to: Offset): Buffer {
+  return Buffer.from(Array.from({ length: to - from }, (_, n) => streamByte(from + 1 + n)));
+}
+
+export interface Snapshot {
+  readonly baseOffset: Offset;
+  readonly rdb: Uint8Array;
+}
+
+const FIRST: Snapshot = { baseOffset: 1_000, rdb: rdbOf(1_500) };
+export const SECOND: Snapshot = { baseOffset: 9_000, rdb: rdbOf(2_100) };
+
+/** What was told to the primary, and what became current, up to some moment. */
+export interface Promised {
+  readonly generation: number | undefined;
+  readonly snapshot: Snapshot | undefined;
+  /** The highest FACK by generation. */
+  readonly facks: ReadonlyMap<number, Offset>;
+  readonly snapshots: ReadonlyMap<number, Snapshot>;
+}
+
+export interface Moment {
+  readonly cut: PowerCut;
+  readonly promised: Promised;
+}
+
+export interface Mode {
+  readonly fsync: "always" | "everysec" | "no";
+  readonly ack: "written" | "durable";
+}
+
+/** A primary with two snapshots and one stream, and the replica's side of the link to it. */
+export class Rig {
+  readonly disk: PowerCutDisk;
+  readonly directory: DataDirectory;
+  readonly keeper: GenerationKeeper;
+  readonly #facks = new Map<number, Offset>();
+  readonly #snapshots = new Map<number, Snapshot>();
+  #failure: ReplicaError | undefined;
+  /** How often an attempt failed. */
+  failures = 0;
+
+  constructor(path: string, disk: PowerCutDisk, mode: Mode, before?: Promised) {
+    this.disk = disk;
+    let nowMs = 1_700_000_000_000;
+    const clock = {
+      // Now and then more than the time that marks share a row for.
+      now: () => (nowMs += 170),
+      monotonicMs: () => nowMs,
+      sleep: () => Promise.resolve(),
+      random: () => 0.5,
+    };
+    this.directory = new DataDirectory(path, disk, clock);
+    for (const [id, snapshot] of before?.snapshots ?? []) this.#snapshots.set(id, snapshot);
+    for (const [id, fack] of before?.facks ?? []) this.#facks.set(id, fack);
+    this.keeper = new GenerationKeeper(
+      this.directory,
+      disk,
+      clock,
+      {
+        rdbSyncBytes: 400,
+        maxQueuedBytes: 1024 * 1024,
+        primaryName: "127.0.0.1:6379",
+        ...mode,
+      },
+      {
+        acknowledge: (written, durable) => this.#acknowledged(written, durable),
+        synced: () => undefined,
+        room: () => undefined,
+        failed: (error) => (this.#failure ??= error),
+      },
+    );
+  }
+
+  get promised(): Promised {
+    const generation = this.directory.current?.id;
+    return {
+      generation,
+      snapshot: generation === undefined ? undefined : this.#snapshots.get(generation),
+      facks: new Map(this.#facks),
+      snapshots: new Map(this.#snapshots),
+    };
+  }
+
+  /** Called with what was just acknowledged, when it is on its way. */
+  onAcknowledged: (label: string) => void = () => undefined;
+
+  #acknowledged(written: Offset, durable: Offset): void {
+    const id = this.directory.current!.id;
+    expect(durable).toBeLessThanOrEqual(this.keeper.log!.writtenOffset);
+    this.#facks.set(id, Math.max(durable, this.#facks.get(id) ?? 0));
+    this.onAcknowledged(`at ACK ${written} FACK ${durable} of generation ${id}`);
+  }
+
+  #throwFailure(): void {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Does `act` until it succeeds, resuming in between as the service does. */
+  async #untilDone(act: () => Promise<void>): Promise<void> {
+    for (let left = 5; ; left--) {
+      try {
+        this.#throwFailure();
+        await act();
+        this.#throwFailure();
+        return;
+      } catch (error) {
+        if (!(error instanceof ReplicaError) || left === 0) throw error;
+        this.failures++;
+        this.keeper.discardSnapshot();
+        await this.keeper.resume();
+      }
+    }
+  }
+
+  /** What the log holds, and with it where the primary is asked to go on from. */
+  async resume(): Promise<{ replid: ReplicationId; offset: Offset } | undefined> {
+    return this.keeper.resume();
+  }
+
+  async fullResync(snapshot: Snapshot, replid: ReplicationId): Promise<void> {
+    await this.#untilDone(async () => {
+      const { baseOffset: offset, rdb } = snapshot;
+      await this.#payload(snapshot, replid, rdb);
+      const finishing = this.keeper.finishSnapshot();
+      let over = false;
+      finishing.catch(() => (over = true));
+      // The stream begins behind the payload, whether or not that is kept by now.
+      let told = offset;
+      const early = async () => {
+        for (const to of [offset + 7, offset + 40, offset + 41]) {
+          await this.disk.turns(30);
+          if (over || this.#failure !== undefined) return;
+          this.keeper.stream(stream(told, to));
+          told = to;
+        }
+      };
+      await Promise.allSettled([finishing, early()]);
+      await finishing;
+    });
+  }
+
+  /** A payload that breaks off on its way. */
+  async brokenResync(snapshot: Snapshot): Promise<void> {
+    await this.#untilDone(async () => {
+      await this.#payload(snapshot, FIRST_ID, snapshot.rdb.subarray(0, 900));
+      this.keeper.discardSnapshot();
+      await this.keeper.resume();
+    });
+  }
+
+  async #payload(snapshot: Snapshot, replid: ReplicationId, rdb: Uint8Array): Promise<void> {
+    const { baseOffset: offset } = snapshot;
+    const form = { kind: "length", bytes: snapshot.rdb.length } as const;
+    this.keeper.sealReason = "full resync";
+    const file = await this.keeper.openSnapshot(
+      { by: "psync", position: { replid, offset } },
+      form,
+    );
+    this.#snapshots.set(Number(/\/(\d{10})\//.exec(file)![1]), snapshot);
+    for (const piece of pieces(rdb, 170)) {
+      this.keeper.payload(piece);
+      await this.disk.turns(20);
+      this.#throwFailure();
+    }
+  }
+
+  /** Streams from where the replica is up to `to`, with ticks and GETACKs on the way. */
+  async streamTo(to: Offset, random: Random): Promise<void> {
+    await this.#untilDone(async () => {
+      const { log } = this.keeper;
+      if (log === undefined) throw new Error("there is no log to stream to");
+      for (let at = log.receivedOffset; at < to;) {
+        const next = Math.min(to, at + 1 + random.below(300));
+        this.keeper.stream(stream(at, next));
+        at = next;
+        await this.disk.turns(30);
+        if (random.below(3) === 0) this.keeper.tick();
+        if (random.below(3) === 0) this.keeper.acknowledge(at);
+        await this.disk.turns(30);
+        this.#throwFailure();
+      }
+    });
+  }
+
+  /** The link breaks; the primary goes on, under another id. */
+  async linkBreak(replid: ReplicationId): Promise<void> {
+    await this.#untilDone(async () => {
+      const position = await this.resume();
+      this.#throwFailure();
+      expect(position?.offset).toBe(this.keeper.log!.receivedOffset);
+      this.keeper.continued(replid);
+    });
+  }
+
+  async settle(): Promise<void> {
+    await this.#untilDone(() => this.keeper.settle());
+  }
+
+  async close(): Promise<void> {
+    await this.keeper.close();
+    this.directory.close();
+  }
+}
+
+/** The whole life of a folder; the moments of all its calls. */
+export async function live(
+  root: string,
+  mode: Mode,
+  seed: number,
+  failingSync?: number,
+  below = "",
+) {
+  const path = join(root, below);
+  const disk = new PowerCutDisk(root, path, seed);
+  disk.failingSync = failingSync;
+  const random = new Random(seed);
+  const moments: Moment[] = [];
+  let rig: Rig | undefined;
+  const nothing: Promised = {
+    generation: undefined,
+    snapshot: undefined,
+    facks: new Map(),
+    snapshots: new Map(),
+  };
+  const watch = (label: string) => {
+    moments.push({ cut: disk.cut(label), promised: rig?.promised ?? nothing });
+  };
+  disk.onMoment(watch);
+  rig = new Rig(path, disk, mode);
+  rig.onAcknowledged = watch;
+  expect(await rig.resume()).toBeUndefined();
+  await rig.fullResync(FIRST, FIRST_ID);
+  await rig.streamTo(2_500, random);
+  await rig.linkBreak(SECOND_ID);
+  await rig.streamTo(3_200, random);
+  await rig.brokenResync(SECOND);
+  await rig.streamTo(3_600, random);
+  await rig.fullResync(SECOND, SECOND_ID);
+  await rig.streamTo(10_500, random);
+  await rig.settle();
+  await rig.streamTo(10_900, random);
+  await rig.close();
+  watch("after all");
+  return { moments, rig, disk };
+}

@@ -1,0 +1,332 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { Random } from "../../src/demo/random.ts";
+import type { ReplicaError } from "../../src/errors.ts";
+import { crc64 } from "../../src/rdb/crc64.ts";
+import type { Offset } from "../../src/replication.ts";
+import { GenerationKeeper } from "../../src/service/keeper.ts";
+import { DataDirectory } from "../../src/store/data-directory.ts";
+import { BASE, LOG, MANIFEST, manifestText } from "../../src/store/layout.ts";
+import { keep } from "../store/kept.ts";
+import { FaultyDisk } from "../support/faulty-disk.ts";
+import type { Survivors } from "../support/power-cut.ts";
+import { PowerCutDisk } from "../support/power-cut-disk.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import {
+  FIRST_ID,
+  HEADER,
+  live,
+  type Mode,
+  type Moment,
+  type Promised,
+  Rig,
+  SECOND,
+  SECOND_ID,
+  type Snapshot,
+  stream,
+} from "./power-cut-rig.ts";
+
+/** One number decides the order of the calls and what survives; a failing cut names its own. */
+const SEED = Number(process.env["POWER_CUT_SEED"] ?? 1);
+
+function query<T>(path: string, sql: string): T[] {
+  using db = new Database(join(path, "replica.db"));
+  return db.query<T, []>(sql).all();
+}
+
+/** The next start is one of another boot. */
+function bootAgain(path: string): void {
+  if (!fs.existsSync(join(path, "replica.db"))) return;
+  using db = new Database(join(path, "replica.db"));
+  db.run("PRAGMA synchronous = OFF");
+  db.run("UPDATE boot SET boot_id = 'another'");
+}
+
+function generationDir(path: string, id: number): string {
+  return join(path, "generations", String(id).padStart(10, "0"));
+}
+
+/** That a generation is whole, and its log the stream's beginning for at least `least`. */
+function checkGeneration(path: string, id: number, snapshot: Snapshot, least: Offset): void {
+  const dir = generationDir(path, id);
+  expect(fs.readFileSync(join(dir, MANIFEST), "latin1")).toBe(manifestText());
+  expect(fs.readFileSync(join(dir, BASE)).equals(snapshot.rdb)).toBe(true);
+  const log = fs.readFileSync(join(dir, LOG));
+  const promisedBytes = HEADER.length + least - snapshot.baseOffset;
+  expect(log.length).toBeGreaterThanOrEqual(promisedBytes);
+  const expected = Buffer.concat([HEADER, stream(snapshot.baseOffset, least)]);
+  expect(log.subarray(0, promisedBytes).equals(expected)).toBe(true);
+}
+
+interface Recovered {
+  readonly rig: Rig;
+  readonly disk: PowerCutDisk;
+}
+
+/** Starts again on what a cut has left, and holds it against what was promised. */
+async function recover(
+  path: string,
+  promised: Promised,
+  seed: number,
+  onMoment?: (disk: PowerCutDisk, label: string) => void,
+): Promise<Recovered> {
+  const disk = new PowerCutDisk(path, path, seed);
+  if (onMoment !== undefined) disk.onMoment((label) => onMoment(disk, label));
+  // Damage that it reports, it throws.
+  const rig = new Rig(path, disk, { fsync: "everysec", ack: "written" }, promised);
+  const { current, replid } = rig.directory;
+  expect(current?.id).toBe(promised.generation);
+  const position = await rig.resume();
+  // What is half made has a row, so that somebody clears it.
+  const rows = query<{ id: number }>(path, "SELECT id FROM generations").map(({ id }) => id);
+  const folders = fs.readdirSync(join(path, "generations")).map(Number);
+  expect(folders.filter((id) => !rows.includes(id))).toEqual([]);
+  for (const { id } of query<{ id: number }>(
+    path,
+    "SELECT id FROM generations WHERE state = 'sealed'",
+  )) {
+    const least = promised.facks.get(id) ?? 0;
+    const snapshot = promised.snapshots.get(id)!;
+    checkGeneration(path, id, snapshot, Math.max(snapshot.baseOffset, least));
+  }
+  if (current === undefined) {
+    expect(position).toBeUndefined();
+    return { rig, disk };
+  }
+  const { snapshot } = promised;
+  if (snapshot === undefined) throw new Error(`generation ${current.id} is of nothing`);
+  expect(position).toEqual({ replid: replid!, offset: rig.keeper.log!.writtenOffset });
+  expect([FIRST_ID, SECOND_ID]).toContain(replid!);
+  expect(rig.keeper.log!.durableOffset).toBe(position!.offset);
+  expect(position!.offset).toBeGreaterThanOrEqual(promised.facks.get(current.id) ?? 0);
+  const bytes = position!.offset - snapshot.baseOffset + HEADER.length;
+  expect(fs.statSync(join(generationDir(path, current.id), LOG)).size).toBe(bytes);
+  checkGeneration(path, current.id, snapshot, position!.offset);
+  expect(current.rdbBytes).toBe(snapshot.rdb.length);
+  expect(BigInt(`0x${current.rdbCrc64}`)).toBe(crc64(snapshot.rdb.subarray(0, -8)));
+  expect(fs.readlinkSync(join(path, "current"))).toBe(
+    `generations/${String(current.id).padStart(10, "0")}`,
+  );
+  return { rig, disk };
+}
+
+/** The stream goes on from where the log ends, and the file shows no seam. */
+async function goOn(path: string, { rig }: Recovered, random: Random): Promise<void> {
+  const { current } = rig.directory;
+  if (current === undefined) {
+    await rig.fullResync(SECOND, SECOND_ID);
+  } else {
+    await rig.streamTo(rig.keeper.log!.writtenOffset + 400, random);
+  }
+  await rig.settle();
+  const { durableOffset } = rig.keeper.log!;
+  const { generation, snapshot } = rig.promised;
+  await rig.close();
+  checkGeneration(path, generation!, snapshot!, durableOffset);
+}
+
+const WORST: Survivors = { bytes: "none", names: "none" };
+const OUTCOMES: readonly Survivors[] = [
+  WORST,
+  { bytes: "none", names: "all" },
+  { bytes: "all", names: "none" },
+  { bytes: "torn", names: "some" },
+  { bytes: "torn", names: "all" },
+];
+
+/** A failure says which cut, and with what luck. */
+async function named<T>(label: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Error(`POWER_CUT_SEED=${SEED}, ${label}: ${message}`, { cause: error });
+  }
+}
+
+/** Cuts the power at `moment`, and again at some moments of the start after it. */
+async function cutAt(moment: Moment, survivors: Survivors, seed: number, again: boolean) {
+  using dir = tempDir("power-cut");
+  const random = new Random(seed);
+  const path = dir.file("data");
+  const { cut, promised } = moment;
+  const second: Moment[] = [];
+  await named(`${cut.label}; ${JSON.stringify(survivors)}`, async () => {
+    cut.restore(path, survivors, random);
+    bootAgain(path);
+    let rig: Rig | undefined;
+    const watch = (disk: PowerCutDisk, label: string) => {
+      second.push({
+        cut: disk.cut(`${cut.label}, then ${label}`),
+        promised: rig?.promised ?? promised,
+      });
+    };
+    const recovered = await recover(path, promised, seed, again ? watch : undefined);
+    ({ rig } = recovered);
+    if (again) rig.onAcknowledged = (label) => watch(recovered.disk, label);
+    if (again) await goOn(path, recovered, random);
+    else await rig.close();
+  });
+  return second;
+}
+
+const MODES: readonly Mode[] = [
+  { fsync: "everysec", ack: "written" },
+  { fsync: "always", ack: "durable" },
+];
+
+test.each(MODES)(
+  "after a cut at any moment, with --fsync $fsync, nothing is lost that was promised",
+  async (mode) => {
+    using dir = tempDir("power-cut");
+    const { moments, rig } = await live(dir.path, mode, SEED);
+    expect(rig.failures).toBe(0);
+    expect(moments.length).toBeGreaterThan(200);
+    for (const [n, moment] of moments.entries()) {
+      for (const [outcome, survivors] of OUTCOMES.entries()) {
+        // The worst at each moment, and the others in turn.
+        if (outcome > 0 && (outcome + n) % 2 === 0) continue;
+        await cutAt(moment, survivors, SEED + 10 * n + outcome, false);
+      }
+    }
+  },
+  60_000,
+);
+
+test("a folder that was made for it survives with all that was promised", async () => {
+  using dir = tempDir("power-cut");
+  const { moments } = await live(dir.path, MODES[0]!, SEED, undefined, "made/by/us");
+  for (const [n, { cut, promised }] of moments.entries()) {
+    using after = tempDir("power-cut");
+    const root = after.file("root");
+    await named(`${cut.label}`, async () => {
+      cut.restore(root, WORST, new Random(n));
+      const path = join(root, "made/by/us");
+      // What comes next looks for the folder, or makes it.
+      fs.mkdirSync(path, { recursive: true });
+      bootAgain(path);
+      const { rig } = await recover(path, promised, n);
+      await rig.close();
+    });
+  }
+});
+
+test("a cut in the start after a cut, or in what follows it, loses nothing either", async () => {
+  using dir = tempDir("power-cut");
+  const { moments } = await live(dir.path, MODES[0]!, SEED + 1);
+  const random = new Random(SEED);
+  let cuts = 0;
+  for (let n = random.below(11); n < moments.length; n += 1 + random.below(14)) {
+    const first = OUTCOMES[random.below(OUTCOMES.length)]!;
+    const second = await cutAt(moments[n]!, first, SEED + n, true);
+    for (let m = random.below(4); m < second.length; m += 1 + random.below(8)) {
+      await cutAt(second[m]!, OUTCOMES[random.below(OUTCOMES.length)]!, SEED + m, false);
+      cuts++;
+    }
+  }
+  expect(cuts).toBeGreaterThan(300);
+}, 60_000);
+
+test.each(MODES)(
+  "whichever sync fails, with --fsync $fsync: back to the mark, and right from there",
+  async (mode) => {
+    const random = new Random(SEED);
+    let failures = 0;
+    for (let failingSync = 1; ; failingSync++) {
+      using dir = tempDir("power-cut");
+      const path = dir.file("data");
+      fs.mkdirSync(path);
+      const { moments, rig, disk } = await named(`sync ${failingSync} fails`, () =>
+        live(path, mode, SEED + failingSync, failingSync),
+      );
+      if (disk.syncs < failingSync) {
+        expect(rig.failures).toBe(0);
+        break;
+      }
+      failures += rig.failures;
+      const last = moments.at(-1)!;
+      await named(`sync ${failingSync} failed, then a start of the same boot`, () =>
+        startAgain(path, last.promised),
+      );
+      for (let n = random.below(25); n < moments.length; n += 1 + random.below(50)) {
+        await named(`sync ${failingSync} failed`, () =>
+          cutAt(moments[n]!, OUTCOMES[random.below(OUTCOMES.length)]!, SEED + n, false),
+        );
+      }
+    }
+    expect(failures).toBeGreaterThan(20);
+  },
+  60_000,
+);
+
+/** After a plain end: the log is a prefix, no shorter than what was promised, marked or not. */
+async function startAgain(path: string, promised: Promised): Promise<void> {
+  const disk = new PowerCutDisk(path, path, SEED);
+  const rig = new Rig(path, disk, MODES[0]!, promised);
+  const { current } = rig.directory;
+  expect(current?.id).toBe(promised.generation);
+  const position = await rig.resume();
+  const fack = promised.facks.get(current!.id) ?? 0;
+  expect(position!.offset).toBeGreaterThanOrEqual(fack);
+  checkGeneration(path, current!.id, promised.snapshot!, position!.offset);
+  const size = fs.statSync(join(generationDir(path, current!.id), LOG)).size;
+  expect(size).toBe(position!.offset - promised.snapshot!.baseOffset + HEADER.length);
+  await goOn(path, { rig, disk }, new Random(SEED));
+}
+
+test("a log that fails while a resume waits for it is cut back only after its last sync", async () => {
+  using dir = tempDir("power-cut");
+  const disk = new FaultyDisk();
+  {
+    const before = new DataDirectory(dir.path, disk, { now: () => 1_700_000_000_000 });
+    await (await keep(before, disk)).close();
+    before.close();
+  }
+  const clock = {
+    now: () => 1_700_000_000_000,
+    monotonicMs: () => 0,
+    sleep: () => Promise.resolve(),
+    random: () => 0,
+  };
+  const directory = new DataDirectory(dir.path, disk, clock);
+  const failures: ReplicaError[] = [];
+  const options = { rdbSyncBytes: 400, maxQueuedBytes: 1024 * 1024, primaryName: "p" };
+  const keeper = new GenerationKeeper(
+    directory,
+    disk,
+    clock,
+    { ...options, ...MODES[0]! },
+    {
+      acknowledge: () => undefined,
+      synced: () => undefined,
+      room: () => undefined,
+      failed: (error) => failures.push(error),
+    },
+  );
+  const { offset } = (await keeper.resume())!;
+  keeper.stream(stream(offset, offset + 100));
+  await keeper.log!.flushed();
+  const sync = disk.hold("syncData");
+  keeper.tick();
+  const write = disk.hold("write");
+  keeper.stream(stream(offset + 100, offset + 150));
+  keeper.stream(stream(offset + 150, offset + 200));
+  // The link breaks while a sync and a write are under way; the write after them fails.
+  const resuming = keeper.resume();
+  disk.fail({ operation: "write", code: "ENOSPC" });
+  write.release();
+  await until(() => failures.length > 0, { what: "the failure of the write" });
+  await Bun.sleep(5);
+  disk.heal();
+  sync.release();
+  const position = (await resuming)!;
+  // The sync made its bytes durable, and its mark says so: they are not to be cut off.
+  expect(position.offset).toBe(offset + 100);
+  await keeper.close();
+  directory.close();
+  const again = new DataDirectory(dir.path, disk, clock);
+  again.close();
+});

@@ -1,0 +1,328 @@
+import * as fs from "node:fs";
+import { join, relative } from "node:path";
+import { Random } from "../../src/demo/random.ts";
+import { type Disk, realDisk, type Sink } from "../../src/store/disk.ts";
+import {
+  apply,
+  EMPTY,
+  type FileNode,
+  folder,
+  type FolderNode,
+  type NameChange,
+  type Node,
+  overwritten,
+  PowerCut,
+} from "./power-cut.ts";
+
+/**
+ * A disk with a page cache. The folder at `root` is what the kernel shows; beside it stands what a
+ * power cut would leave, which is no more than POSIX promises: the bytes of a file that fdatasync(2)
+ * covered, the names in a folder that fsync(2) of that folder covered. Nothing here takes real time,
+ * yet calls overlap, in an order that the seed decides.
+ */
+export class PowerCutDisk implements Disk {
+  readonly #root: string;
+  readonly #tree: FolderNode;
+  readonly #databaseDir: string;
+  readonly #random: Random;
+  readonly #files = new Map<number, FileNode>();
+  #database = new Map<string, Buffer>();
+  /** How many syncs were asked for, of files and folders. */
+  syncs = 0;
+  /** Which sync fails, counted from 1; what it should have made durable is lost. */
+  failingSync: number | undefined;
+  #calls = 0;
+  #watch: (label: string) => void = () => undefined;
+
+  /**
+   * `root` is there, and all in it is durable by now. `databaseDir`, in it, is where SQLite keeps
+   * its files: they go around this disk.
+   */
+  constructor(root: string, databaseDir: string, seed: number) {
+    this.#root = root;
+    this.#databaseDir = databaseDir;
+    this.#random = new Random(seed);
+    this.#tree = this.#adopt(root);
+  }
+
+  #adopt(path: string): FolderNode {
+    const node = folder();
+    for (const entry of fs.readdirSync(path, { withFileTypes: true })) {
+      if (/^replica\.(db|lock)/.test(entry.name)) continue;
+      const child = join(path, entry.name);
+      node.entries.set(entry.name, this.#adoptOne(child, entry));
+    }
+    node.durable = new Map(node.entries);
+    return node;
+  }
+
+  #adoptOne(path: string, entry: fs.Dirent): Node {
+    if (entry.isDirectory()) return this.#adopt(path);
+    if (entry.isSymbolicLink()) return { kind: "link", target: fs.readlinkSync(path) };
+    const content = fs.readFileSync(path);
+    return { kind: "file", content, durable: content };
+  }
+
+  /** Calls `watch` before and after each call of the disk, and in the midst of each write. */
+  onMoment(watch: (label: string) => void): void {
+    this.#watch = watch;
+  }
+
+  /** The power cut, were it now. */
+  cut(label: string): PowerCut {
+    const database = new Map<string, Buffer>();
+    for (const name of ["replica.db", "replica.db-wal"]) {
+      const path = join(this.#databaseDir, name);
+      if (!fs.existsSync(path)) continue;
+      const bytes = fs.readFileSync(path);
+      const before = this.#database.get(name);
+      database.set(join(relative(this.#root, this.#databaseDir), name), bytes);
+      // One copy in memory for as long as nothing is committed.
+      if (before?.equals(bytes))
+        database.set(join(relative(this.#root, this.#databaseDir), name), before);
+      else this.#database.set(name, bytes);
+    }
+    return new PowerCut(label, this.#tree, database);
+  }
+
+  #begin(operation: string): string {
+    const label = `call ${++this.#calls}, ${operation}`;
+    this.#watch(`before ${label}`);
+    return label;
+  }
+
+  #now<T>(operation: string, act: () => T): T {
+    const label = this.#begin(operation);
+    const result = act();
+    this.#watch(`after ${label}`);
+    return result;
+  }
+
+  /** Lets others go on meanwhile. */
+  async turns(most: number): Promise<void> {
+    for (let left = this.#random.below(most + 1); left > 0; left--) await undefined;
+  }
+
+  /** The folder that holds `path`, and its name in it. */
+  #parent(path: string): { folder: FolderNode; name: string } {
+    const names = relative(this.#root, path).split("/");
+    const name = names.pop()!;
+    let at = this.#tree;
+    for (const step of names) {
+      const next = at.entries.get(step);
+      if (next?.kind !== "folder") throw new Error(`${path}: the model knows no folder ${step}`);
+      at = next;
+    }
+    return { folder: at, name };
+  }
+
+  #node(path: string): Node | undefined {
+    if (path === this.#root) return this.#tree;
+    const { folder: parent, name } = this.#parent(path);
+    return parent.entries.get(name);
+  }
+
+  #file(path: string): FileNode {
+    const node = this.#node(path);
+    if (node?.kind !== "file") throw new Error(`${path}: the model knows no such file`);
+    return node;
+  }
+
+  #opened(fd: number): FileNode {
+    const node = this.#files.get(fd);
+    if (node === undefined) throw new Error(`descriptor ${fd} is not open`);
+    return node;
+  }
+
+  #change(parent: FolderNode, change: NameChange): void {
+    apply(parent.entries, change);
+    parent.changes.push(change);
+  }
+
+  create(path: string): number {
+    return this.#now("create", () => {
+      const fd = realDisk.create(path);
+      const { folder: parent, name } = this.#parent(path);
+      const node: FileNode = { kind: "file", content: EMPTY, durable: EMPTY };
+      this.#change(parent, { drop: undefined, set: { name, node } });
+      this.#files.set(fd, node);
+      return fd;
+    });
+  }
+
+  openExisting(path: string): number {
+    return this.#now("openExisting", () => {
+      const fd = realDisk.openExisting(path);
+      this.#files.set(fd, this.#file(path));
+      return fd;
+    });
+  }
+
+  close(fd: number): void {
+    this.#now("close", () => {
+      if (!this.#files.delete(fd)) throw new Error(`descriptor ${fd} is closed twice`);
+      realDisk.close(fd);
+    });
+  }
+
+  /** Gathers until it is flushed; a power cut, or a close, loses what was gathered. */
+  sink(fd: number): Sink {
+    let gathered = EMPTY;
+    let position = 0;
+    const flush = async () => {
+      const bytes = gathered;
+      gathered = EMPTY;
+      const from = position;
+      position += bytes.length;
+      if (bytes.length > 0) await this.#write("sink.flush", fd, bytes, from);
+      return bytes.length;
+    };
+    return {
+      write: async (bytes) => {
+        await this.turns(4);
+        gathered = Buffer.concat([gathered, bytes]);
+        return bytes.length;
+      },
+      flush,
+      end: flush,
+    };
+  }
+
+  async write(fd: number, buffers: Uint8Array[], position: number): Promise<void> {
+    await this.#write("write", fd, Buffer.concat(buffers), position);
+  }
+
+  async #write(operation: string, fd: number, bytes: Buffer, position: number): Promise<void> {
+    const label = this.#begin(operation);
+    const middle = this.#random.below(bytes.length + 1);
+    for (const [from, to] of [
+      [0, middle],
+      [middle, bytes.length],
+    ] as const) {
+      await this.turns(6);
+      const piece = bytes.subarray(from, to);
+      const node = this.#opened(fd);
+      fs.writeSync(fd, piece, 0, piece.length, position + from);
+      node.content = overwritten(node.content, piece, position + from);
+      this.#watch(`in ${label}, ${to} of ${bytes.length} bytes`);
+    }
+  }
+
+  async #sync(what: string, act: () => () => void, lose: () => void): Promise<void> {
+    const failing = ++this.syncs === this.failingSync;
+    const label = this.#begin(`${what}, sync ${this.syncs}`);
+    const made = act();
+    await this.turns(40);
+    if (failing) {
+      lose();
+      this.#watch(`after ${label}, which failed`);
+      throw Object.assign(new Error("EIO: made by the test, sync"), { code: "EIO" });
+    }
+    made();
+    this.#watch(`after ${label}`);
+  }
+
+  /** Covers what was written when it began. Where it fails, those pages are gone, and read as zeros. */
+  async syncData(fd: number): Promise<void> {
+    const node = this.#opened(fd);
+    const cover = () => {
+      const covered = node.content;
+      return () => {
+        this.#opened(fd);
+        node.durable = covered;
+      };
+    };
+    await this.#sync("syncData", cover, () => {
+      const size = node.content.length;
+      node.content = Buffer.alloc(size);
+      node.durable.copy(node.content);
+      fs.writeSync(fd, node.content, 0, size, 0);
+    });
+  }
+
+  async syncDir(path: string): Promise<void> {
+    // Above the root nothing is ever lost.
+    if (relative(this.#root, path).startsWith("..")) return;
+    const node = this.#node(path);
+    if (node?.kind !== "folder") throw new Error(`${path} is no folder that the model knows`);
+    const cover = () => {
+      const covered = new Map(node.entries);
+      const { length } = node.changes;
+      return () => {
+        node.durable = covered;
+        node.changes.splice(0, length);
+      };
+    };
+    await this.#sync("syncDir", cover, () => undefined);
+  }
+
+  sizeOf(path: string): number {
+    return realDisk.sizeOf(path);
+  }
+
+  freeBytes(path: string): number {
+    return realDisk.freeBytes(path);
+  }
+
+  truncate(path: string, bytes: number): void {
+    this.#now("truncate", () => {
+      realDisk.truncate(path, bytes);
+      const node = this.#file(path);
+      const cut = Buffer.alloc(bytes);
+      node.content.copy(cut);
+      node.content = cut;
+    });
+  }
+
+  rename(from: string, to: string): void {
+    this.#now("rename", () => {
+      realDisk.rename(from, to);
+      const { folder: parent, name } = this.#parent(to);
+      const before = this.#parent(from);
+      if (before.folder !== parent)
+        throw new Error("a rename from folder to folder is not modelled");
+      const node = parent.entries.get(before.name)!;
+      this.#change(parent, { drop: before.name, set: { name, node } });
+    });
+  }
+
+  remove(path: string): void {
+    this.#now("remove", () => {
+      realDisk.remove(path);
+      this.#forget(path);
+    });
+  }
+
+  #forget(path: string): void {
+    const { folder: parent, name } = this.#parent(path);
+    const node = parent.entries.get(name);
+    if (node === undefined) return;
+    if (node.kind === "folder")
+      for (const child of node.entries.keys()) this.#forget(join(path, child));
+    this.#change(parent, { drop: name, set: undefined });
+  }
+
+  makeDir(path: string): void {
+    this.#now("makeDir", () => {
+      realDisk.makeDir(path);
+      let parent = this.#tree;
+      for (const name of relative(this.#root, path).split("/")) {
+        let next = parent.entries.get(name);
+        if (next === undefined) {
+          next = folder();
+          this.#change(parent, { drop: undefined, set: { name, node: next } });
+        }
+        if (next.kind !== "folder") throw new Error(`${path}: ${name} is no folder`);
+        parent = next;
+      }
+    });
+  }
+
+  linkTo(target: string, path: string): void {
+    this.#now("linkTo", () => {
+      realDisk.linkTo(target, path);
+      const { folder: parent, name } = this.#parent(path);
+      this.#change(parent, { drop: undefined, set: { name, node: { kind: "link", target } } });
+    });
+  }
+}
