@@ -1,6 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { Random } from "../../src/demo/random.ts";
 import { Crc64, crc64 } from "../../src/rdb/crc64.ts";
+import {
+  FOLD_BYTES,
+  HISTORY_BYTES,
+  LANE_BYTES,
+  SPARSE_MULTIPLE,
+} from "../../src/rdb/crc64-fold.ts";
 
 const SEED = 20260105;
 
@@ -16,6 +23,15 @@ function reference(bytes: Uint8Array): bigint {
     }
   }
   return reflect(crc, 64);
+}
+
+const TABLE = Array.from({ length: 256 }, (_, byte) => reference(Uint8Array.of(byte)));
+
+/** The same, a byte at a time: fast enough for long inputs. */
+function byteByByte(bytes: Uint8Array): bigint {
+  let crc = 0n;
+  for (const byte of bytes) crc = TABLE[Number(crc & 0xffn) ^ byte]! ^ (crc >> 8n);
+  return crc;
 }
 
 describe("crc64", () => {
@@ -49,19 +65,54 @@ describe("crc64", () => {
         const own = new DataView(new ArrayBuffer(8));
         own.setBigUint64(0, crc.value, true);
         crc.update(new Uint8Array(own.buffer));
-        expect(crc.isZero).toBe(true);
         expect(crc.value).toBe(0n);
       }),
       { seed: SEED },
     );
   });
 
-  test("reset starts anew", () => {
-    const crc = new Crc64();
-    crc.update(Uint8Array.of(1, 2, 3));
-    expect(crc.isZero).toBe(false);
-    crc.reset();
-    crc.update(Buffer.from("123456789"));
-    expect(crc.value).toBe(0xe9c6d914c4b8d9can);
+  test("the sparse multiple is one", () => {
+    let sum = 0n;
+    for (const exponent of SPARSE_MULTIPLE) {
+      let power = 1n;
+      for (let n = 0; n < exponent; n++) {
+        const doubled = BigInt.asUintN(64, power << 1n);
+        power = power >> 63n === 1n ? doubled ^ 0xad93d23594c935a9n : doubled;
+      }
+      sum ^= power;
+    }
+    expect(sum).toBe(0n);
+  });
+
+  test("lengths around those that are folded, in one piece and in many: as byte by byte", () => {
+    const random = new Random(SEED);
+    const bytes = Uint8Array.from({ length: HISTORY_BYTES + 2 * FOLD_BYTES + 40 }, () =>
+      random.below(256),
+    );
+    const edges = [
+      LANE_BYTES,
+      HISTORY_BYTES,
+      FOLD_BYTES,
+      HISTORY_BYTES + FOLD_BYTES,
+      2 * FOLD_BYTES,
+    ];
+    for (const edge of edges) {
+      for (let length = edge - 17; length <= edge + 17; length++) {
+        if (length < 0) continue;
+        const whole = bytes.subarray(random.below(9)).subarray(0, length);
+        const expected = byteByByte(whole);
+        expect(crc64(whole)).toBe(expected);
+        const [crc, other] = [new Crc64(), new Crc64()];
+        for (let at = 0; at < length;) {
+          const next = at + 1 + random.below(random.below(2) === 0 ? 30 : 60_000);
+          crc.update(whole.subarray(at, next));
+          // Another one that is under way in between.
+          other.update(whole.subarray(0, random.below(100)));
+          at = next;
+        }
+        expect(crc.value).toBe(expected);
+        expect(crc.value).toBe(expected);
+      }
+    }
   });
 });
