@@ -127,7 +127,7 @@ export async function benchStream(totalBytes: number): Promise<void> {
     });
     const stop = new AbortController();
     const target = parsePrimaryUrl(primary.url);
-    const { replica, run } = assemble(target, realDisk, realClock, settings, "bench");
+    const { replica, run, close } = assemble(target, realDisk, realClock, settings, "bench");
     const running = run(stop.signal);
     const beganMs = performance.now();
     const cpu = process.cpuUsage();
@@ -137,6 +137,7 @@ export async function benchStream(totalBytes: number): Promise<void> {
     const bytes = primary.sentBytes();
     stop.abort();
     await running;
+    close();
     primary.stop();
     const acks = primary.ackMs.toSorted((a, b) => a - b);
     const floorSeconds = bareWrite(join(dir, "floor"), totalBytes);

@@ -10,6 +10,7 @@ import { watchTransfer } from "./watch-transfer.ts";
 /** `replica [follow] [URL]`: follows a primary until stopped. */
 export async function follow({ settings, args, signal, stderr }: CommandContext): Promise<number> {
   const target = parsePrimaryUrl(args[0] ?? DEFAULT_URL);
+  // Not closed: the system does so within the time that a stop may take, whatever the disk does.
   const { replica, run } = assemble(target, realDisk, realClock, settings, VERSION);
   const stopWatching = watchTransfer(() => replica.state, stderr, settings.progress);
   try {

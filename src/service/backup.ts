@@ -6,7 +6,7 @@ import { ReplicaError } from "../errors.ts";
 import type { PrimaryTarget } from "../primary-url.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
-import { type Disk, diskError } from "../store/disk.ts";
+import { type Disk, diskError, refuseTooLarge } from "../store/disk.ts";
 import { openTemporary, SnapshotWriter } from "../store/snapshot.ts";
 import type { Clock } from "./clock.ts";
 import { Driver, type Keeper } from "./driver.ts";
@@ -40,12 +40,7 @@ function fileOutlet(
     },
     openSnapshot: async (_grant, form) => {
       const totalBytes = form.kind === "length" ? form.bytes : undefined;
-      const free = disk.freeBytes(dirname(path));
-      if (totalBytes !== undefined && totalBytes > free) {
-        throw new ReplicaError("DISK_FULL", {
-          message: `the snapshot has ${totalBytes} bytes, ${dirname(path)} has room for ${free}: make room`,
-        });
-      }
+      refuseTooLarge(disk, dirname(path), totalBytes);
       const file = await openTemporary(disk, dirname(path), clock, giveUp.signal);
       writer = new SnapshotWriter(disk, file, {
         totalBytes,

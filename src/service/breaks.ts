@@ -1,10 +1,16 @@
-import type { ReplicaError } from "../errors.ts";
+import { type ReplicaError, unreachable } from "../errors.ts";
 import { formatBytes } from "../quantity.ts";
+import type { State } from "../session/state.ts";
 
-/** What was seen of a bulk payload until its link broke. */
-export interface TransferFigures {
-  readonly readBytes: number;
-  readonly totalBytes: number | undefined;
+/** Where a sync may break that has cost the primary a fork by then, or may have. */
+export type CostlyPhase = "receive-psync" | "receive-bulk-header" | "transfer" | "connected";
+
+/** What was seen of a sync until its link broke. */
+export interface SyncFigures {
+  /** Of the bulk payload, where the link broke in its midst. */
+  readonly transfer:
+    { readonly readBytes: number; readonly totalBytes: number | undefined } | undefined;
+  /** Time in the last state. */
   readonly seconds: number;
   /** Seconds in which the link was paused, because what had come in still waited for the disk. */
   readonly pausedSeconds: number;
@@ -43,17 +49,62 @@ export class Breaks {
   }
 }
 
-/** The likely cause of a break in the midst of a bulk payload, with what was seen and what to set. */
-export function likelyCause(error: ReplicaError, seen: TransferFigures): string {
-  const rate = seen.readBytes / Math.max(seen.seconds, 0.001);
-  const of = seen.totalBytes === undefined ? "" : ` of ${formatBytes(seen.totalBytes)}`;
-  const figures = `after ${formatBytes(seen.readBytes)}${of} in ${seen.seconds.toFixed(1)} s, ${formatBytes(rate)}/s`;
-  if (error.code === "TIMED_OUT") {
-    return `${figures}; the likely cause is a primary or a network that stalls: see the primary's log, or raise --timeout`;
+/**
+ * In which phase a link broke, if that cost the primary a fork; else undefined.
+ * @param isFull whether the attempt got a full resync.
+ */
+export function costlyPhase(
+  error: ReplicaError,
+  state: State,
+  isFull: boolean,
+): CostlyPhase | undefined {
+  switch (state.at) {
+    case "receive-psync":
+      // An answer, such as "not now", is no fork; one that doesn't come may be one.
+      return error.code === "TIMED_OUT" || error.code === "LINK_LOST" ? state.at : undefined;
+    case "receive-bulk-header":
+    case "transfer":
+      return state.at;
+    case "connected":
+      return isFull ? state.at : undefined;
+    default:
+      return undefined;
   }
-  if (error.code !== "LINK_LOST") return figures;
-  if (seen.pausedSeconds > seen.seconds * SLOW_DISK_SHARE) {
-    return `${figures}; the likely cause is the disk here: for ${seen.pausedSeconds.toFixed(1)} s the link waited for it, while the stream piled up in the primary; use a faster disk, or raise client-output-buffer-limit replica there`;
+}
+
+/** The likely cause of a break in the midst of a sync, with what was seen and what to set. */
+export function likelyCause(phase: CostlyPhase, error: ReplicaError, seen: SyncFigures): string {
+  const figures = figuresOf(seen);
+  const stalls = "a primary or a network that stalls: see the primary's log, or raise --timeout";
+  const buffer =
+    "the primary's output buffer limit (client-output-buffer-limit replica) or its repl-timeout: see its log, and raise the one that it names";
+  if (error.code !== "TIMED_OUT" && error.code !== "LINK_LOST") return figures;
+  const because = (cause: string) => `${figures}; the likely cause is ${cause}`;
+  switch (phase) {
+    case "receive-psync":
+      return error.code === "TIMED_OUT"
+        ? because("a primary that forks slowly: raise --sync-timeout")
+        : because("on the primary, which closed the link instead of answering: see its log");
+    case "receive-bulk-header":
+      return error.code === "TIMED_OUT"
+        ? because(stalls)
+        : because("on the primary, whose snapshot failed before it was sent: see its log");
+    case "transfer":
+    case "connected":
+      if (error.code === "TIMED_OUT") return because(stalls);
+      if (seen.pausedSeconds <= seen.seconds * SLOW_DISK_SHARE) return because(buffer);
+      return because(
+        `the disk here: for ${seen.pausedSeconds.toFixed(1)} s the link waited for it, while the stream piled up in the primary; use a faster disk, or raise client-output-buffer-limit replica there`,
+      );
+    default:
+      return unreachable(phase);
   }
-  return `${figures}; the likely cause is the primary's output buffer limit (client-output-buffer-limit replica) or its repl-timeout: see its log, and raise the one that it names`;
+}
+
+function figuresOf({ transfer, seconds }: SyncFigures): string {
+  if (transfer === undefined) return `after ${seconds.toFixed(1)} s`;
+  const { readBytes, totalBytes } = transfer;
+  const rate = readBytes / Math.max(seconds, 0.001);
+  const of = totalBytes === undefined ? "" : ` of ${formatBytes(totalBytes)}`;
+  return `after ${formatBytes(readBytes)}${of} in ${seconds.toFixed(1)} s, ${formatBytes(rate)}/s`;
 }

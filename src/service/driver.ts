@@ -34,6 +34,8 @@ export interface DriverEvents {
 
 /** How often the clock is shown to the session. */
 const TICK_MS = 100;
+/** A tick that comes so late says that this process stood still. */
+const STALL_MS = 1000;
 
 /**
  * Joins a session, a link and a keeper: what the session decides, the link and the keeper do. What
@@ -55,6 +57,8 @@ export class Driver {
   #pausedAtMs = 0;
   #pausedMs = 0;
   #ticker: ReturnType<typeof setInterval> | undefined;
+  #tickedAtMs = 0;
+  #finishing: Promise<void> = Promise.resolve();
 
   constructor(
     target: PrimaryTarget,
@@ -73,6 +77,7 @@ export class Driver {
 
   /** Begins an attempt, resuming behind `resume` where that is known. */
   attempt(resume: Position | undefined): void {
+    this.#tickedAtMs = this.#clock.monotonicMs();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
     this.step({ type: "follow" });
     this.step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume });
@@ -101,7 +106,16 @@ export class Driver {
   }
 
   #tick(): void {
-    this.step({ type: "tick", nowMs: this.#clock.monotonicMs(), paused: this.#paused });
+    const nowMs = this.#clock.monotonicMs();
+    // Where we were stopped or held up ourselves, what the primary sent still waits in the socket.
+    const stalled = nowMs - this.#tickedAtMs > STALL_MS;
+    this.#tickedAtMs = nowMs;
+    this.step({ type: "tick", nowMs, paused: this.#paused || stalled });
+  }
+
+  /** Resolves once no snapshot is being finished, and the session knows how that went. */
+  get finishing(): Promise<void> {
+    return this.#finishing;
   }
 
   /** Takes an event and does what follows from it. */
@@ -220,7 +234,7 @@ export class Driver {
     // Not bound to the link's epoch: a payload that is whole is kept even if the link breaks now.
     const attempt = this.#attempts;
     const isOver = () => attempt !== this.#attempts || this.session.state.at !== "transfer";
-    this.#keeper.finishSnapshot().then(
+    this.#finishing = this.#keeper.finishSnapshot().then(
       (where) => {
         if (isOver()) return;
         this.step({ type: "snapshot-kept", nowMs: this.#clock.monotonicMs(), ...where });

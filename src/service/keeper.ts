@@ -7,7 +7,7 @@ import { selectCommand } from "../resp/encode.ts";
 import type { Grant } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
-import type { Log } from "../store/log.ts";
+import { type Log, PIECE_BYTES } from "../store/log.ts";
 import { openTemporary, SnapshotWriter } from "../store/snapshot.ts";
 import type { Clock } from "./clock.ts";
 import type { Keeper } from "./driver.ts";
@@ -58,6 +58,7 @@ export class GenerationKeeper implements Keeper {
   /** A GETACK that waits until this offset is reached. */
   #owed: Offset | undefined;
   #toldDurableOffset: Offset = 0;
+  #isClosing = false;
   #sealReason = "";
 
   constructor(
@@ -88,7 +89,9 @@ export class GenerationKeeper implements Keeper {
     await this.#log?.flushed();
     // It may have failed meanwhile: its last sync may still commit a mark, so nothing is cut before.
     await this.#givingUp;
-    this.#log ??= this.#directory.openLog(this.#logCallbacks());
+    if (this.#isClosing) return undefined;
+    this.#log ??= await this.#directory.openLog(this.#logCallbacks());
+    if (this.#isClosing) await this.#log?.abandon();
     return this.#log === undefined ? undefined : this.#directory.position(this.#log);
   }
 
@@ -108,7 +111,8 @@ export class GenerationKeeper implements Keeper {
     this.#log = undefined;
     this.#owed = undefined;
     this.#directory.distrustLog();
-    this.#givingUp = Promise.all([this.#givingUp, failed.abandon()]);
+    const cut = failed.abandon().then(() => this.#directory.cutDistrusted());
+    this.#givingUp = Promise.all([this.#givingUp, cut]);
     this.#events.failed(error);
   }
 
@@ -159,12 +163,7 @@ export class GenerationKeeper implements Keeper {
     this.#opening = opening;
     await this.#givingUp;
     const totalBytes = form.kind === "length" ? form.bytes : undefined;
-    const free = this.#disk.freeBytes(this.#directory.path);
-    if (totalBytes !== undefined && totalBytes > free) {
-      throw new ReplicaError("DISK_FULL", {
-        message: `the snapshot has ${totalBytes} bytes, ${this.#directory.path} has room for ${free}: make room, it goes on by itself`,
-      });
-    }
+    this.#directory.refuseTooLarge(totalBytes);
     const { id, dir } = await this.#directory.begin(this.#options.primaryName);
     try {
       const file = await openTemporary(this.#disk, dir, this.#clock, opening.signal);
@@ -194,51 +193,57 @@ export class GenerationKeeper implements Keeper {
 
   get congested(): boolean {
     const writer = this.#receiving?.writer.congested ?? false;
-    return (
-      writer || (this.#log?.congested ?? false) || this.#earlyBytes > this.#options.maxQueuedBytes
-    );
+    const earlyBytes = this.#earlyBytes + this.#early.length * PIECE_BYTES;
+    return writer || (this.#log?.congested ?? false) || earlyBytes > this.#options.maxQueuedBytes;
   }
 
-  async finishSnapshot(): Promise<{ replid: ReplicationId | undefined; receivedOffset: Offset }> {
-    const receiving = this.#receiving;
-    if (receiving === undefined)
+  finishSnapshot(): Promise<{ replid: ReplicationId | undefined; receivedOffset: Offset }> {
+    const finishing = this.#finish(this.#receiving);
+    // A new attempt, and the end, wait for what is under way, given up or not.
+    const over = finishing.catch(() => undefined);
+    this.#givingUp = Promise.all([this.#givingUp, over]);
+    return finishing;
+  }
+
+  async #finish(
+    receiving: Receiving | undefined,
+  ): Promise<{ replid: ReplicationId | undefined; receivedOffset: Offset }> {
+    const refuseIfGivenUp = () => {
+      if (receiving !== undefined && this.#receiving === receiving) return;
       throw new ReplicaError("STOPPED", { message: "the sync was given up" });
-    const { id, writer, grant } = receiving;
+    };
+    refuseIfGivenUp();
+    const { id, writer, grant } = receiving!;
     const rdb = await writer.finish(this.#directory.basePath(id));
+    refuseIfGivenUp();
     const aux = replicationAux(rdb.header);
     // SYNC names no offset; the snapshot's own aux fields may.
     const position = grant.by === "psync" ? grant.position : aux.position;
     const baseOffset = position?.offset ?? 0;
     const header = selectCommand(aux.streamDb);
-    receiving.log = this.#directory.createLog(id, baseOffset, header, this.#logCallbacks());
-    const opened = await receiving.log;
-    if (this.#receiving !== receiving) {
-      throw new ReplicaError("STOPPED", { message: "the sync was given up" });
-    }
+    const creating = this.#directory.createLog(id, baseOffset, header, this.#logCallbacks());
+    receiving!.log = creating;
+    const opened = await creating;
+    refuseIfGivenUp();
+    const kept = {
+      replid: position?.replid,
+      baseOffset,
+      streamDb: aux.streamDb,
+      rdbBytes: rdb.bytes,
+      rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
+      rdbChecked: rdb.checked,
+      logHeaderBytes: header.length,
+    };
     // From here on it is whole and durable: what ends the attempt no longer ends it.
-    receiving.whole = true;
-    const promoting = this.#directory.promote(
-      id,
-      {
-        replid: position?.replid,
-        baseOffset,
-        streamDb: aux.streamDb,
-        rdbBytes: rdb.bytes,
-        rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
-        rdbChecked: rdb.checked,
-        logHeaderBytes: header.length,
-      },
-      this.#sealReason,
-    );
-    const settled = promoting.then(
-      () => this.#follow(opened),
-      () => {
-        receiving.whole = false;
-      },
-    );
-    this.#givingUp = Promise.all([this.#givingUp, settled]);
-    await promoting;
-    await settled;
+    receiving!.whole = true;
+    try {
+      await this.#directory.promote(id, kept, this.#sealReason);
+    } catch (error) {
+      // The attempt may be over by now, so nobody else would.
+      this.#giveUp(receiving!);
+      throw error;
+    }
+    await this.#follow(opened);
     return { replid: position?.replid, receivedOffset: opened.receivedOffset };
   }
 
@@ -259,7 +264,10 @@ export class GenerationKeeper implements Keeper {
     this.#opening?.abort();
     this.#opening = undefined;
     const receiving = this.#receiving;
-    if (receiving === undefined || receiving.whole) return;
+    if (receiving !== undefined && !receiving.whole) this.#giveUp(receiving);
+  }
+
+  #giveUp(receiving: Receiving): void {
     this.#early = [];
     this.#earlyBytes = 0;
     this.#receiving = undefined;
@@ -307,6 +315,7 @@ export class GenerationKeeper implements Keeper {
 
   /** The end: what was received is written, synced and marked. */
   async close(): Promise<void> {
+    this.#isClosing = true;
     this.discardSnapshot();
     await this.#givingUp;
     await this.#log?.close();

@@ -8,7 +8,7 @@ import { encodeCommand } from "../resp/encode.ts";
 import type { Grant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
-import { Breaks, likelyCause } from "./breaks.ts";
+import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
 import { GenerationKeeper } from "./keeper.ts";
@@ -42,10 +42,13 @@ export class Replica {
   #transferBeganMs = 0;
   #wasConnected = false;
   #connectedAtMs: number | undefined;
-  /** The payload under way, until the link is whole or broken. */
-  #transfer: Extract<State, { at: "transfer" }> | undefined;
-  /** Why the last attempt's payload likely broke; empty where it got no payload. */
+  /** The last state of this attempt's link, since when, and for how long it had been paused by then. */
+  #reached:
+    { readonly state: State; readonly sinceMs: number; readonly pausedMs: number } | undefined;
+  /** Why the last attempt's sync likely broke; empty where it cost the primary nothing. */
   #cause = "";
+  /** The last failure of the disk. */
+  #diskError: ReplicaError | undefined;
   readonly #breaks = new Breaks();
   /** What the attempt under way asked to continue from, and whether it got a full resync instead. */
   #asked: Position | undefined;
@@ -82,7 +85,7 @@ export class Replica {
         acknowledge: (written, durable) => this.#acknowledge(written, durable),
         synced: (bytes) => this.#driver.step({ type: "snapshot-synced", bytes }),
         room: () => this.#driver.keeperHasRoom(),
-        failed: (error) => this.#driver.keeperFailed(error),
+        failed: (error) => this.#onKeeperFailed(error),
       },
     );
     this.#driver = new Driver(
@@ -116,6 +119,11 @@ export class Replica {
     return this.#lastError;
   }
 
+  /** Why the last attempt ended, with its likely cause; empty before the first one did. */
+  get lastCause(): string {
+    return `${this.#lastError?.message ?? ""}${this.#cause}`;
+  }
+
   /** The cursors of the log, as replication offsets; undefined until something is kept. */
   get log() {
     return this.#keeper.log;
@@ -146,7 +154,7 @@ export class Replica {
         if (error.retry === "never") throw error;
         const ceilingMs = this.#settings.retryMaxMs * this.#breaks.factor;
         const waitMs = backoffMs(this.#failures, ceilingMs, () => this.#clock.random());
-        log.warn(`${error.message}${this.#cause}; next attempt in ${waitMs} ms`, {
+        log.warn(`${this.lastCause}; next attempt in ${waitMs} ms`, {
           code: error.code,
           primary: describeTarget(this.target),
         });
@@ -163,8 +171,12 @@ export class Replica {
       this.#onAttemptEnded = resolve;
     });
     try {
-      const resume = await this.#keeper.resume();
+      const resuming = this.#keeper.resume();
+      // A disk that hangs must not keep us from ending.
+      const resume = await Promise.race([resuming, ended]);
+      resuming.catch(() => undefined);
       if (signal.aborted) return undefined;
+      if (resume instanceof ReplicaError) return resume;
       this.#asked = resume;
       this.#full = false;
       this.#driver.attempt(resume);
@@ -181,36 +193,57 @@ export class Replica {
       this.#clock.monotonicMs() - this.#connectedAtMs > STEADY_MS
     ) {
       this.#failures = 0;
-      this.#breaks.clear();
+      this.#reached = undefined;
     }
     this.#connectedAtMs = undefined;
     this.#failures++;
     // A primary that is away is told of once, not at each attempt.
     if (error.message !== this.#lastError?.message) this.#event("break", error.message);
     this.#lastError = error;
-    this.#cause = "";
-    const transfer = this.#transfer;
-    if (transfer !== undefined) {
-      this.#transfer = undefined;
-      this.#breaks.add("transfer");
-      const seconds = (this.#clock.monotonicMs() - this.#transferBeganMs) / 1000;
-      const pausedSeconds = this.#driver.pausedMs / 1000;
-      this.#cause = ` ${likelyCause(error, { ...transfer, seconds, pausedSeconds })}`;
-      if (this.#breaks.count > 1) this.#cause += `; the ${this.#breaks.count}. time in a row`;
-    }
+    this.#cause = this.#blame(error);
+    this.#reached = undefined;
     this.#onAttemptEnded(error);
   }
 
+  /** Counts a break of a sync that cost the primary a fork, and gives its likely cause. */
+  #blame(error: ReplicaError): string {
+    const reached = this.#reached;
+    const phase = reached === undefined ? undefined : costlyPhase(error, reached.state, this.#full);
+    if (reached === undefined || phase === undefined) {
+      // It cost nothing, and what comes next is another matter.
+      this.#breaks.clear();
+      return "";
+    }
+    this.#breaks.add(phase);
+    const seconds = (this.#clock.monotonicMs() - reached.sinceMs) / 1000;
+    const pausedSeconds = (this.#driver.pausedMs - reached.pausedMs) / 1000;
+    const transfer = reached.state.at === "transfer" ? reached.state : undefined;
+    const cause = likelyCause(phase, error, { transfer, seconds, pausedSeconds });
+    const times = this.#breaks.count > 1 ? `; the ${this.#breaks.count}. time in a row` : "";
+    return ` ${cause}${times}`;
+  }
+
+  /** The log or the snapshot failed. Where no link is there to break, it is told of here. */
+  #onKeeperFailed(error: ReplicaError): void {
+    this.#diskError = error;
+    const { at } = this.state;
+    if (at !== "none" && at !== "connect") return this.#driver.keeperFailed(error);
+    this.#lastError = error;
+    log.warn(error.message, { code: error.code });
+    this.#event("break", error.message);
+  }
+
   #onMoved(state: State): void {
+    if (state.at !== "none" && state.at !== "connect" && state.at !== "connecting") {
+      const { pausedMs } = this.#driver;
+      this.#reached = { state, sinceMs: this.#clock.monotonicMs(), pausedMs };
+    }
     if (state.at !== "connected" && this.#wasConnected) {
       this.#wasConnected = false;
       this.#linkDownSinceMs = this.#clock.monotonicMs();
     }
     if (state.at === "receive-bulk-header") this.#onFullSync(state);
-    if (state.at === "transfer") {
-      this.#transfer = state;
-      this.#transferBeganMs = this.#clock.monotonicMs();
-    }
+    if (state.at === "transfer") this.#transferBeganMs = this.#clock.monotonicMs();
     if (state.at === "connected") this.#onConnected();
   }
 
@@ -228,10 +261,8 @@ export class Replica {
   #onConnected(): void {
     this.#wasConnected = true;
     this.#connectedAtMs = this.#clock.monotonicMs();
-    this.#transfer = undefined;
     const stream = this.log;
     if (this.#full) {
-      this.#full = false;
       const bytes = this.directory.current?.rdbBytes ?? 0;
       const seconds = (this.#clock.monotonicMs() - this.#transferBeganMs) / 1000;
       log.info(
@@ -262,7 +293,7 @@ export class Replica {
   /** Writes, syncs, marks and acknowledges what has come in, within the time that a stop may take. */
   async #stop(): Promise<void> {
     clearInterval(this.#second);
-    const before = this.#lastError;
+    const before = this.#diskError;
     const inTime = new AbortController();
     const finished = this.#finish().finally(() => inTime.abort());
     await Promise.race([finished, this.#clock.sleep(STOP_LIMIT_MS, inTime.signal)]);
@@ -271,11 +302,14 @@ export class Replica {
         `the disk did not finish within ${STOP_LIMIT_MS} ms: what no mark covers will be asked for again`,
       );
     }
-    if (this.#lastError !== undefined && this.#lastError !== before) throw this.#lastError;
+    // That the primary left too is no failure of ours.
+    if (this.#diskError !== undefined && this.#diskError !== before) throw this.#diskError;
   }
 
   async #finish(): Promise<void> {
     try {
+      // A payload that is whole would have to be sent again.
+      if (this.state.at === "transfer" && this.state.finishing) await this.#driver.finishing;
       if (this.state.at === "connected") {
         // A primary that streams as fast as it can must not keep us from ending.
         this.#driver.stopReading();
@@ -294,12 +328,17 @@ function whyFull(asked: Position | undefined, grant: Grant): string {
   if (asked === undefined) return "nothing was kept to resume from";
   if (grant.by === "sync") return "the primary knows no partial resync";
   const { replid, offset } = grant.position;
-  if (replid !== asked.replid) {
-    return `the primary's history is another (${replid}) than the one kept up to offset ${asked.offset} (${asked.replid}): it was restarted or replaced, or is behind us`;
-  }
   const gapBytes = offset - asked.offset;
+  const size = `repl-backlog-size to at least ${formatBytes(2 ** Math.ceil(Math.log2(gapBytes + 1)))}`;
+  if (replid !== asked.replid) {
+    const other = `the primary's history is another (${replid}) than the one kept up to offset ${asked.offset} (${asked.replid}): it was restarted or replaced, or dropped its backlog after repl-backlog-ttl without a replica`;
+    return gapBytes > 0
+      ? `${other}, or was promoted with too small a backlog (this gap would have needed ${gapBytes} bytes, ${size})`
+      : `${other}, or is behind us`;
+  }
   if (gapBytes < 0) {
     return `the primary is at offset ${offset}, behind the ${asked.offset} that is kept here`;
   }
-  return `the primary's backlog no longer holds offset ${asked.offset + 1}: this gap needed ${gapBytes} bytes, set repl-backlog-size to at least ${formatBytes(2 ** Math.ceil(Math.log2(gapBytes + 1)))}`;
+  if (gapBytes === 0) return `the primary has no backlog, though nothing was missed`;
+  return `the primary's backlog no longer holds offset ${asked.offset + 1}: this gap needed ${gapBytes} bytes, set ${size}`;
 }

@@ -181,9 +181,11 @@ export class Session {
     if (this.#state.at === "none") return this.#do({ do: "close-link" });
     // What was still under way when the attempt ended.
     if (this.#state.at === "connect") return;
-    this.#lastIoMs = this.#nowMs;
-    if (this.#state.at === "transfer") return this.#onPayload(this.#state, bytes);
-    if (this.#state.at === "connected") return this.#onStream(bytes);
+    if (this.#state.at === "transfer" || this.#state.at === "connected") {
+      this.#lastIoMs = this.#nowMs;
+      if (this.#state.at === "transfer") return this.#onPayload(this.#state, bytes);
+      return this.#onStream(bytes);
+    }
     if (this.#state.at === "receive-bulk-header" && this.#state.waits === "file") {
       this.#held.push(bytes);
       return;
@@ -196,6 +198,8 @@ export class Session {
     for (;;) {
       const line = this.#lines.next();
       if (line === undefined) return; // the rest comes with the next chunk
+      // A whole line, a keepalive too; a reply that comes byte by byte has its limit.
+      this.#lastIoMs = this.#nowMs;
       this.#onLine(line);
       const { state } = this;
       if (state.at === "connected") return this.#onStream(this.#lines.rest());

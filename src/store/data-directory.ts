@@ -4,7 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
-import { type Disk, diskError, writeWhole } from "./disk.ts";
+import { type Disk, diskError, refuseTooLarge, writeWhole } from "./disk.ts";
 import { databaseError, type Generation, Generations, type KeptSnapshot } from "./generations.ts";
 import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
 import { lockDirectory } from "./lock.ts";
@@ -58,6 +58,8 @@ export class DataDirectory {
   /** Generations whose folders are removed, and whose rows stay until that is durable. */
   #removed: number[] = [];
   #nameIsDurable = false;
+  /** The last id that was given out by this process. */
+  #lastId = 0;
 
   /**
    * Opens or makes the directory, takes its lock, clears what was half made, and holds what is
@@ -75,7 +77,7 @@ export class DataDirectory {
     }
     this.#unlock = lockDirectory(this.path);
     try {
-      this.#generations = new Generations(this.#database);
+      this.#generations = new Generations(this.#database, disk, this.#folders().length === 0);
     } catch (error) {
       this.#unlock();
       throw error;
@@ -88,6 +90,9 @@ export class DataDirectory {
         this.#check(this.#current);
         this.#replid = this.#generations.replicationId(this.#current.id);
         this.#link(this.#current.id);
+      } else {
+        // Of a first generation that a kill kept from becoming current.
+        disk.remove(join(this.path, CURRENT));
       }
     } catch (error) {
       this.close();
@@ -112,6 +117,14 @@ export class DataDirectory {
   /** The generation that is whole, durable and followed. */
   get current(): Generation | undefined {
     return this.#current;
+  }
+
+  /** The ids whose folders are there, whole or not. */
+  #folders(): number[] {
+    return fs
+      .readdirSync(this.#generationsDir)
+      .filter((name) => /^\d{10}$/.test(name))
+      .map(Number);
   }
 
   generationDir(id: number): string {
@@ -147,6 +160,9 @@ export class DataDirectory {
         throw diskError("looking at", join(dir, name), cause);
       }
     };
+    if (sizeOf(MANIFEST) !== manifestText().length) {
+      throw damaged(join(dir, MANIFEST), "is not the one that was written");
+    }
     const base = sizeOf(BASE);
     if (base !== generation.rdbBytes) {
       throw damaged(join(dir, BASE), `has ${base} bytes, ${generation.rdbBytes} were kept`);
@@ -171,11 +187,13 @@ export class DataDirectory {
    * back to the last mark first. Undefined where nothing is kept yet.
    * @throws ReplicaError DISK_FULL, DISK_FAILED.
    */
-  openLog(callbacks: LogCallbacks): Log | undefined {
+  async openLog(callbacks: LogCallbacks): Promise<Log | undefined> {
     const generation = this.#current;
     if (generation === undefined) return undefined;
     const path = join(this.generationDir(generation.id), LOG);
     try {
+      // The last mark may be one whose own sync a kill, or the disk, prevented: it counts from now on.
+      await this.#generations.sync();
       const durableOffset = this.#durable(generation);
       const promised = this.#positionIn(generation, durableOffset);
       if (this.#trustOnlyMarks) this.#cutBack(path, promised, durableOffset);
@@ -210,7 +228,23 @@ export class DataDirectory {
       // A kill before the log is cut must not make the next start trust it.
       this.#generations.setBootId("distrusted");
     } catch {
-      // The disk that failed the log may fail this too; that failure is the one people hear of.
+      // The disk that failed the log may fail this too: the cut that follows says the same.
+    }
+  }
+
+  /**
+   * Cuts off what no mark covers; to be called once the log that failed is given up. Where it fails,
+   * `openLog` does it.
+   */
+  cutDistrusted(): void {
+    const generation = this.#current;
+    if (generation === undefined || !this.#trustOnlyMarks) return;
+    const path = join(this.generationDir(generation.id), LOG);
+    try {
+      const durableOffset = this.#durable(generation);
+      this.#cutBack(path, this.#positionIn(generation, durableOffset), durableOffset);
+    } catch (cause) {
+      log.warn(this.#error("cutting back", path, cause).message);
     }
   }
 
@@ -232,12 +266,18 @@ export class DataDirectory {
     });
   }
 
-  #mark(id: number, writtenOffset: Offset, durableOffset: Offset): void {
+  async #mark(id: number, writtenOffset: Offset, durableOffset: Offset): Promise<void> {
     try {
       this.#generations.mark(id, { atMs: this.#clock.now(), writtenOffset, durableOffset });
+      await this.#generations.sync();
     } catch (cause) {
       throw databaseError(this.#database, cause);
     }
+  }
+
+  /** @throws ReplicaError DISK_FULL for a snapshot that the disk has no room for; DISK_FAILED. */
+  refuseTooLarge(totalBytes: number | undefined): void {
+    refuseTooLarge(this.#disk, this.path, totalBytes);
   }
 
   /** Where a resume begins: the history, and the last byte that `log` holds. */
@@ -266,11 +306,11 @@ export class DataDirectory {
     let id: number | undefined;
     try {
       if (this.#removed.length > 0) await this.#syncGenerations();
-      const taken = fs
-        .readdirSync(this.#generationsDir)
-        .filter((name) => /^\d{10}$/.test(name))
-        .map(Number);
-      id = this.#generations.begin(primaryName, this.#clock.now(), 1 + Math.max(0, ...taken));
+      // Never one that was given out before: what was given up may still be ending.
+      const least = 1 + Math.max(this.#lastId, ...this.#folders());
+      id = this.#generations.begin(primaryName, this.#clock.now(), least);
+      this.#lastId = id;
+      await this.#generations.sync();
       const dir = this.generationDir(id);
       this.#disk.makeDir(dir);
       return { id, dir };

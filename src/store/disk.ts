@@ -115,6 +115,25 @@ export async function writeWhole(disk: Disk, path: string, bytes: Uint8Array): P
   await disk.syncDir(dirname(path));
 }
 
+/**
+ * Holds a snapshot's size against the room that there is.
+ * @param totalBytes undefined where nobody knows it yet: then the disk tells when it is full.
+ * @throws ReplicaError DISK_FULL, DISK_FAILED.
+ */
+export function refuseTooLarge(disk: Disk, dir: string, totalBytes: number | undefined): void {
+  if (totalBytes === undefined) return;
+  let free: number;
+  try {
+    free = disk.freeBytes(dir);
+  } catch (cause) {
+    throw diskError("looking for room in", dir, cause);
+  }
+  if (totalBytes <= free) return;
+  throw new ReplicaError("DISK_FULL", {
+    message: `the snapshot has ${totalBytes} bytes, ${dir} has room for ${free}: make room`,
+  });
+}
+
 /** An error of the disk as people should read it: what was done, where, and what to do next. */
 export function diskError(doing: string, path: string, cause: unknown): ReplicaError {
   if (cause instanceof ReplicaError) return cause;

@@ -1,10 +1,14 @@
 import { Database } from "bun:sqlite";
+import { dirname } from "node:path";
 import { invariant, ReplicaError } from "../errors.ts";
 import type { Offset, ReplicationId } from "../replication.ts";
-import { diskError } from "./disk.ts";
+import { type Disk, diskError } from "./disk.ts";
 
 /** The version of `replica.db`; a newer one is refused, not guessed at. */
 const SCHEMA_VERSION = 1;
+
+/** So large grows the write-ahead log, in pages, until SQLite moves it into the database. */
+const CHECKPOINT_PAGES = 4000;
 
 /** With `--fsync always` there are hundreds of marks a second; so many milliseconds share one row. */
 const MARK_EVERY_MS = 500;
@@ -75,34 +79,57 @@ export interface KeptSnapshot {
 const GENERATION = `id, primary_name AS primaryName, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
   rdb_crc64 AS rdbCrc64, log_header_bytes AS logHeaderBytes`;
 
-/** `replica.db`: which generations there are, and how much of each was ever promised. */
+/**
+ * `replica.db`: which generations there are, and how much of each was ever promised.
+ *
+ * What is committed survives a kill. A power cut it survives after `sync`, which waits for the disk on
+ * the thread pool: SQLite itself would do so on the event loop. Commits are one log, so a sync covers
+ * all of them up to then, and a cut leaves the first so many.
+ */
 export class Generations {
+  readonly #path: string;
+  readonly #disk: Disk;
   readonly #db: Database;
+  /** SQLite's write-ahead log, open for our own syncs. */
+  #walFd: number | undefined;
+  #syncing: Promise<void> | undefined;
+  /** A sync of it failed: its pages may be gone from the disk, whatever later syncs say. */
+  #distrusted = false;
   /** The mark that was inserted last, not the first one of a generation: that one stays. */
   #lastMark: { generation: number; row: number | bigint; beganAtMs: number } | undefined;
 
   /**
    * Opens or makes the database.
+   * @param isNew whether nothing is kept in the folder yet: only then a database is made.
    * @throws ReplicaError DIRECTORY_TOO_NEW, DIRECTORY_DAMAGED, DISK_FULL, DISK_FAILED.
    */
-  constructor(path: string) {
+  constructor(path: string, disk: Disk, isNew: boolean) {
+    this.#path = path;
+    this.#disk = disk;
+    let db: Database | undefined;
     try {
-      this.#db = new Database(path, { create: true, strict: true });
-      // A commit waits for the disk: what a mark says must survive a power cut.
-      this.#db.run("PRAGMA journal_mode = WAL");
-      this.#db.run("PRAGMA synchronous = FULL");
-      this.#db.run("PRAGMA foreign_keys = ON");
-      // Somebody may look into the database with a tool of their own; a moment's lock is no failure.
-      this.#db.run("PRAGMA busy_timeout = 1000");
-      const { user_version: version } = this.#db
-        .query<{ user_version: number }, []>("PRAGMA user_version")
-        .get()!;
+      db = new Database(path, { create: true, strict: true });
+      this.#db = db;
+      // Before anything is changed: what is of another version is left as it is.
+      const version = this.#version();
       if (version > SCHEMA_VERSION) {
         throw new ReplicaError("DIRECTORY_TOO_NEW", {
           retry: "never",
           message: `${path} was written by a newer replica (format ${version}, this one knows ${SCHEMA_VERSION}): run that one`,
         });
       }
+      if (version < 0 || (version === 0 && !isNew)) {
+        throw new ReplicaError("DIRECTORY_DAMAGED", {
+          retry: "never",
+          message: `${path} is missing or empty, though generations are kept beside it: restore it from a copy, or start with a new --dir`,
+        });
+      }
+      this.#db.run("PRAGMA journal_mode = WAL");
+      this.#db.run("PRAGMA synchronous = NORMAL");
+      this.#db.run(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+      this.#db.run("PRAGMA foreign_keys = ON");
+      // Somebody may look into the database with a tool of their own; a moment's lock is no failure.
+      this.#db.run("PRAGMA busy_timeout = 1000");
       if (version === 0) {
         this.#db.transaction(() => {
           this.#db.run(SCHEMA);
@@ -110,11 +137,65 @@ export class Generations {
         })();
       }
     } catch (cause) {
+      db?.close();
       throw databaseError(path, cause);
     }
   }
 
+  #version(): number {
+    return this.#db.query<{ user_version: number }, []>("PRAGMA user_version").get()!.user_version;
+  }
+
+  /**
+   * Makes durable what is committed.
+   * @throws Error of the disk, or of SQLite; nothing that was committed since the last sync that
+   * succeeded is to be relied on then.
+   */
+  async sync(): Promise<void> {
+    // One at a time: of two at once the kernel tells one of a failure.
+    while (this.#syncing !== undefined) await this.#syncing.catch(() => undefined);
+    this.#syncing = this.#syncOnce();
+    try {
+      await this.#syncing;
+    } finally {
+      this.#syncing = undefined;
+    }
+  }
+
+  async #syncOnce(): Promise<void> {
+    if (this.#distrusted) {
+      // Everything is written anew, into the database itself, and the log begins anew.
+      this.#durably(() => this.#db.run("PRAGMA wal_checkpoint(TRUNCATE)"));
+      this.#distrusted = false;
+    }
+    try {
+      const isFirst = this.#walFd === undefined;
+      this.#walFd ??= this.#disk.openExisting(`${this.#path}-wal`);
+      await this.#disk.syncData(this.#walFd);
+      if (isFirst) await this.#disk.syncDir(dirname(this.#path));
+    } catch (error) {
+      this.#distrusted = true;
+      throw error;
+    }
+  }
+
+  /** For what must be decided before this returns: SQLite's own syncs, though on the event loop. */
+  #durably<T>(act: () => T): T {
+    this.#db.run("PRAGMA synchronous = FULL");
+    try {
+      return act();
+    } finally {
+      this.#db.run("PRAGMA synchronous = NORMAL");
+    }
+  }
+
   close(): void {
+    const fd = this.#walFd;
+    this.#walFd = undefined;
+    // Not under another thread that is just syncing it.
+    const after = this.#syncing?.catch(() => undefined);
+    if (fd !== undefined && after === undefined) this.#disk.close(fd);
+    else if (fd !== undefined) void after?.then(() => this.#disk.close(fd));
     this.#db.close();
   }
 
@@ -141,7 +222,10 @@ export class Generations {
     return row.id;
   }
 
-  /** Makes a generation the current one, known good in this boot, and seals the one before, in one step. */
+  /**
+   * Makes a generation the current one, known good in this boot, and seals the one before, in one
+   * step; durable when this returns, undone where it throws.
+   */
   promote(
     id: number,
     kept: KeptSnapshot,
@@ -149,7 +233,7 @@ export class Generations {
     atMs: number,
     bootId: string,
   ): Generation {
-    return this.#db.transaction(() => {
+    const promotion = this.#db.transaction(() => {
       this.#db.run(
         "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
         [sealReason, atMs],
@@ -177,7 +261,8 @@ export class Generations {
       });
       this.setBootId(bootId);
       return this.current()!;
-    })();
+    });
+    return this.#durably(promotion);
   }
 
   /** Forgets a generation that never became whole. */
@@ -217,7 +302,7 @@ export class Generations {
   }
 
   /**
-   * Commits a mark. Only after the data sync that it speaks of. Marks that follow each other more
+   * Commits a mark; it counts after the next `sync`. Only after the data sync that it speaks of. Marks that follow each other more
    * quickly than restores by time need take the place of the last one.
    */
   mark(id: number, mark: Mark): void {
@@ -264,10 +349,11 @@ export class Generations {
 export function databaseError(path: string, cause: unknown): ReplicaError {
   if (cause instanceof ReplicaError) return cause;
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-  if (code === "SQLITE_NOTADB" || code === "SQLITE_CORRUPT") {
+  // SQLITE_ERROR: a table or a column is missing.
+  if (code === "SQLITE_NOTADB" || code === "SQLITE_CORRUPT" || code === "SQLITE_ERROR") {
     return new ReplicaError("DIRECTORY_DAMAGED", {
       retry: "never",
-      message: `${path} is damaged (${code}): restore it from a copy, or start with a new --dir`,
+      message: `${path} is damaged (${code}: ${cause instanceof Error ? cause.message : ""}): restore it from a copy, or start with a new --dir`,
       cause,
     });
   }

@@ -12,8 +12,8 @@ export interface LogOptions {
   readonly durableOffset: Offset;
   readonly fsync: "always" | "everysec" | "no";
   readonly maxQueuedBytes: number;
-  /** Commits a mark; only then the durable offset moves. */
-  readonly commitMark: (writtenOffset: Offset, durableOffset: Offset) => void;
+  /** Commits a mark, durably; only then the durable offset moves. */
+  readonly commitMark: (writtenOffset: Offset, durableOffset: Offset) => Promise<void>;
   /** Called when the written or the durable offset has moved. */
   readonly onMoved: () => void;
   /** Called once where a write, a sync or a mark failed; the log takes nothing more. */
@@ -22,6 +22,9 @@ export interface LogOptions {
 
 /** So much goes to the disk in one call. */
 const BATCH_BYTES = 8 * 1024 * 1024;
+
+/** What a piece costs while it waits, however short it is: a peer that sends bytes singly is held by it. */
+export const PIECE_BYTES = 256;
 
 /**
  * The append-only log of the stream, byte for byte. durable <= written <= received, always: received
@@ -39,6 +42,10 @@ export class Log {
   #writing: Promise<void> | undefined;
   #syncing: Promise<void> | undefined;
   #marks: boolean;
+  #markedOffset: Offset;
+  #marking = false;
+  /** A sync failed: what it should have covered is lost, whatever a later one says. */
+  #syncFailed = false;
   #error: ReplicaError | undefined;
   #closed = false;
   #fileClosed = false;
@@ -52,6 +59,7 @@ export class Log {
     this.#receivedOffset = options.writtenOffset;
     this.#writtenOffset = options.writtenOffset;
     this.#durableOffset = options.durableOffset;
+    this.#markedOffset = options.writtenOffset;
   }
 
   get receivedOffset(): Offset {
@@ -73,7 +81,8 @@ export class Log {
 
   /** True while so much waits for the disk that the link should pause. */
   get congested(): boolean {
-    return this.#receivedOffset - this.#writtenOffset > this.#options.maxQueuedBytes;
+    const waitingBytes = this.#receivedOffset - this.#writtenOffset;
+    return waitingBytes + this.#queue.length * PIECE_BYTES > this.#options.maxQueuedBytes;
   }
 
   /** From now on marks may be committed: the generation is current. */
@@ -117,9 +126,27 @@ export class Log {
     return offset - this.#options.baseOffset + this.#options.headerBytes;
   }
 
-  /** Once a second: the data sync of `--fsync everysec`. */
+  /**
+   * Once a second: the data sync of `--fsync everysec`; with `no` a mark that only says when so much
+   * was written.
+   */
   tick(): void {
     if (this.#options.fsync === "everysec") void this.sync();
+    if (this.#options.fsync === "no") void this.#markWritten();
+  }
+
+  async #markWritten(): Promise<void> {
+    if (!this.#marks || this.#marking || this.#error !== undefined || this.#closed) return;
+    if (this.#markedOffset === this.#writtenOffset) return;
+    this.#marking = true;
+    try {
+      this.#markedOffset = this.#writtenOffset;
+      await this.#options.commitMark(this.#writtenOffset, this.#durableOffset);
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#marking = false;
+    }
   }
 
   /**
@@ -143,9 +170,10 @@ export class Log {
     const covered = this.#writtenOffset;
     try {
       await this.#disk.syncData(this.#fd);
-      this.#options.commitMark(this.#writtenOffset, covered);
+      await this.#options.commitMark(this.#writtenOffset, covered);
       this.#durableOffset = covered; // not writtenOffset: it has moved meanwhile
     } catch (error) {
+      this.#syncFailed = true;
       this.#fail(error);
     } finally {
       this.#syncing = undefined;
@@ -178,12 +206,20 @@ export class Log {
     this.#closeFile();
   }
 
-  /** Gives up without another sync: what is not durable is not promised. */
+  /**
+   * Gives up. Where a write failed, what was written before it is still good: it is synced and marked.
+   * After a failed sync nothing more is promised.
+   */
   async abandon(): Promise<void> {
     this.#closed = true;
     this.#queue = [];
     await this.#writing;
     await this.#syncing;
+    const isGood = this.#error !== undefined && !this.#syncFailed && this.#marks;
+    if (isGood && !this.#fileClosed && this.#durableOffset < this.#writtenOffset) {
+      this.#syncing = this.#syncOnce();
+      await this.#syncing;
+    }
     this.#closeFile();
   }
 

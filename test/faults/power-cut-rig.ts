@@ -59,6 +59,7 @@ export class Rig {
   readonly #facks = new Map<number, Offset>();
   readonly #snapshots = new Map<number, Snapshot>();
   #failure: ReplicaError | undefined;
+  #seenGeneration: number | undefined;
   /** How often an attempt failed. */
   failures = 0;
 
@@ -96,6 +97,9 @@ export class Rig {
 
   get promised(): Promised {
     const generation = this.directory.current?.id;
+    // What becomes current is durable by then.
+    if (generation !== this.#seenGeneration) this.disk.databaseIsDurable();
+    this.#seenGeneration = generation;
     return {
       generation,
       snapshot: generation === undefined ? undefined : this.#snapshots.get(generation),
@@ -248,7 +252,8 @@ export async function live(
     snapshots: new Map(),
   };
   const watch = (label: string) => {
-    moments.push({ cut: disk.cut(label), promised: rig?.promised ?? nothing });
+    const promised = rig?.promised ?? nothing;
+    moments.push({ cut: disk.cut(label), promised });
   };
   disk.onMoment(watch);
   rig = new Rig(path, disk, mode);

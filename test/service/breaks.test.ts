@@ -4,9 +4,9 @@ import { Breaks, likelyCause } from "../../src/service/breaks.ts";
 
 const lost = new ReplicaError("LINK_LOST", { message: "the primary closed the link" });
 const mebibyte = 1024 * 1024;
+const transfer = { readBytes: 100 * mebibyte, totalBytes: 400 * mebibyte };
 const seen = {
-  readBytes: 100 * mebibyte,
-  totalBytes: 400 * mebibyte,
+  transfer,
   seconds: 10,
   pausedSeconds: 0,
 };
@@ -26,23 +26,29 @@ test("the ceiling is raised from the third break in the same phase on, up to twe
 });
 
 test("a link that breaks while the disk keeps up: the primary's limits, with the figures", () => {
-  const cause = likelyCause(lost, seen);
+  const cause = likelyCause("transfer", lost, seen);
   expect(cause).toContain("after 100.0 MiB of 400.0 MiB in 10.0 s, 10.0 MiB/s");
   expect(cause).toContain("client-output-buffer-limit replica");
   expect(cause).toContain("repl-timeout");
 });
 
 test("a link that waited for the disk: the disk, and for how long", () => {
-  const cause = likelyCause(lost, { ...seen, totalBytes: undefined, pausedSeconds: 4 });
+  const cause = likelyCause("transfer", lost, {
+    ...seen,
+    transfer: { ...transfer, totalBytes: undefined },
+    pausedSeconds: 4,
+  });
   expect(cause).toMatch(/after 100\.0 MiB in 10\.0 s.*the disk here: for 4\.0 s the link waited/);
 });
 
 test("silence: a primary or a network that stalls", () => {
   const silent = new ReplicaError("TIMED_OUT", { message: "silent" });
-  expect(likelyCause(silent, seen)).toContain("--timeout");
+  expect(likelyCause("transfer", silent, seen)).toContain("--timeout");
 });
 
 test("what failed for a reason of its own gets the figures alone", () => {
   const full = new ReplicaError("DISK_FULL", { message: "full" });
-  expect(likelyCause(full, seen)).toBe("after 100.0 MiB of 400.0 MiB in 10.0 s, 10.0 MiB/s");
+  expect(likelyCause("transfer", full, seen)).toBe(
+    "after 100.0 MiB of 400.0 MiB in 10.0 s, 10.0 MiB/s",
+  );
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Socket } from "bun";
 import { ReplicaError } from "../../src/errors.ts";
 import { parseReplicationId } from "../../src/replication.ts";
-import { realClock } from "../../src/service/clock.ts";
+import { type Clock, realClock } from "../../src/service/clock.ts";
 import { Driver, type Keeper } from "../../src/service/driver.ts";
 import { until } from "../support/wait.ts";
 
@@ -67,7 +67,7 @@ class FakeKeeper implements Keeper {
   }
 }
 
-function drive(port: number) {
+function drive(port: number, clock: Clock = realClock) {
   const keeper = new FakeKeeper();
   const failed: ReplicaError[] = [];
   const driver = new Driver(
@@ -90,7 +90,7 @@ function drive(port: number) {
       },
     },
     keeper,
-    realClock,
+    clock,
     { failed: (error) => failed.push(error), note: () => undefined, moved: () => undefined },
   );
   const reach = (at: string) =>
@@ -150,7 +150,6 @@ describe("Driver", () => {
     expect(replica.failed).toEqual([]);
   });
 
-  // Fails as of now: what `finishSnapshot` answers is not bound to its attempt.
   test.each(["resolves", "rejects"])(
     "a snapshot of an attempt that is over %s: nothing happens to the next one's",
     async (how) => {
@@ -211,5 +210,24 @@ describe("Driver", () => {
     replica.keeper.congested = false;
     replica.driver.keeperHasRoom();
     await until(() => replica.keeper.told.includes("stream stream"), { what: "the stream" });
+  });
+
+  test("while this process stood still, the silence was ours", async () => {
+    let stoodStillMs = 0;
+    let looks = 0;
+    const monotonicMs = () => {
+      looks++;
+      return realClock.monotonicMs() + stoodStillMs;
+    };
+    using peer = fakePeer();
+    using replica = drive(peer.port, { ...realClock, monotonicMs });
+    replica.driver.attempt({ replid: REPLID, offset: 10 });
+    (await peer.socket(0)).write(`${HANDSHAKE}+CONTINUE\r\n`);
+    await replica.reach("connected");
+    stoodStillMs = 3_600_000;
+    looks = 0;
+    await until(() => looks > 3, { what: "some ticks" });
+    expect(replica.driver.session.state.at).toBe("connected");
+    expect(replica.failed).toEqual([]);
   });
 });

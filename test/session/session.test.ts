@@ -265,6 +265,22 @@ describe("walk 11: every reply has a time limit, every silence too", () => {
     expect(walk.state.at).toBe("transfer");
   });
 
+  test("a reply that comes byte by byte has the same limit, and a keepalive is one line", () => {
+    const dribbled = WAYS["receive-pong"]!();
+    for (let at = 0; at < 10; at++) {
+      dribbled.tick(499);
+      dribbled.say("+");
+    }
+    dribbled.tick(10);
+    expect(dribbled.error().code).toBe("TIMED_OUT");
+    const kept = WAYS["receive-psync"]!();
+    for (let at = 0; at < 10; at++) {
+      kept.tick(4_999);
+      kept.say("\n");
+    }
+    expect(kept.state.at).toBe("receive-psync");
+  });
+
   test("while the link is paused for our own disk, the silence is ours", () => {
     const walk = WAYS["connected"]!();
     walk.tick(600_000, true);

@@ -64,13 +64,14 @@ async function written(path: string, stream: string, marked: number): Promise<vo
 const GENERATION = "generations/0000000001";
 const LOG = `${GENERATION}/appendonly.aof.1.incr.aof`;
 const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
+const MANIFEST = `${GENERATION}/appendonly.aof.manifest`;
 
 describe("the layout is the contract's", () => {
-  test("a new folder", () => {
+  test("a new folder", async () => {
     using dir = tempDir();
     using directory = open(dir.file("data"));
     expect(directory.current).toBeUndefined();
-    expect(directory.openLog(callbacks())).toBeUndefined();
+    expect(await directory.openLog(callbacks())).toBeUndefined();
     const names = fs.readdirSync(directory.path).filter((name) => !name.startsWith("replica.db"));
     expect(names.toSorted()).toEqual(["generations", "replica.lock"]);
   });
@@ -136,7 +137,7 @@ describe("a restart", () => {
     using dir = tempDir();
     await written(dir.path, "marked, unmarked", 6);
     using directory = open(dir.path);
-    const log = directory.openLog(callbacks())!;
+    const log = (await directory.openLog(callbacks()))!;
     expect([log.writtenOffset, log.durableOffset]).toEqual([BASE_OFFSET + 16, BASE_OFFSET + 6]);
     log.append(Buffer.from("!"));
     await log.close();
@@ -153,7 +154,7 @@ describe("a restart", () => {
     await written(dir.path, "marked, unmarked", 6);
     change(dir.path, "UPDATE boot SET boot_id = 'another'");
     using directory = open(dir.path);
-    const log = directory.openLog(callbacks())!;
+    const log = (await directory.openLog(callbacks()))!;
     expect([log.writtenOffset, log.durableOffset]).toEqual([BASE_OFFSET + 6, BASE_OFFSET + 6]);
     await log.close();
     expect(fs.readFileSync(dir.file(LOG), "latin1")).toEndWith("3\r\nmarked");
@@ -165,7 +166,7 @@ describe("a restart", () => {
     change(dir.path, "UPDATE boot SET boot_id = 'another'");
     open(dir.path).close();
     using directory = open(dir.path);
-    expect(directory.openLog(callbacks())!.writtenOffset).toBe(BASE_OFFSET + 6);
+    expect((await directory.openLog(callbacks()))!.writtenOffset).toBe(BASE_OFFSET + 6);
   });
 
   test("after a failed sync, within one process: from the last mark", async () => {
@@ -173,7 +174,7 @@ describe("a restart", () => {
     await written(dir.path, "marked, unmarked", 6);
     using directory = open(dir.path);
     directory.distrustLog();
-    const log = directory.openLog(callbacks())!;
+    const log = (await directory.openLog(callbacks()))!;
     expect(log.writtenOffset).toBe(BASE_OFFSET + 6);
     await log.close();
   });
@@ -202,6 +203,18 @@ describe("a restart", () => {
     expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: 1 }, { id: 10 }]);
   });
 
+  test("a link to a first generation that never became current is gone with it", async () => {
+    using dir = tempDir();
+    {
+      using directory = open(dir.path);
+      const { id } = await directory.begin("p");
+      fs.symlinkSync(`generations/000000000${id}`, dir.file("current"));
+    }
+    using directory = open(dir.path);
+    expect(directory.current).toBeUndefined();
+    expect(fs.readdirSync(dir.path)).not.toContain("current");
+  });
+
   test("the link is pointed at what the database says", async () => {
     using dir = tempDir();
     await written(dir.path, "", 0);
@@ -217,7 +230,10 @@ describe("what is refused", () => {
     using dir = tempDir();
     open(dir.path).close();
     change(dir.path, "PRAGMA user_version = 2");
+    change(dir.path, "PRAGMA journal_mode = DELETE");
+    const before = fs.readFileSync(dir.file("replica.db"));
     const error = errorOf(() => open(dir.path));
+    expect(fs.readFileSync(dir.file("replica.db")).equals(before)).toBe(true);
     expect(error).toMatchObject({ code: "DIRECTORY_TOO_NEW", retry: "never" });
     expect(error.message).toMatch(/format 2.*knows 1/);
   });
@@ -228,6 +244,8 @@ describe("what is refused", () => {
     "a base that is missing": (file) => fs.rmSync(file(BASE)),
     "a log that is shorter than its mark": (file) => fs.truncateSync(file(LOG), HEADER.length + 5),
     "a log that is missing": (file) => fs.rmSync(file(LOG)),
+    "a manifest that is missing": (file) => fs.rmSync(file(MANIFEST)),
+    "a manifest that was cut": (file) => fs.truncateSync(file(MANIFEST), 10),
   };
   test.each(Object.entries(damages))("%s", async (_, damage) => {
     using dir = tempDir();
@@ -240,12 +258,28 @@ describe("what is refused", () => {
     expect(errorOf(() => open(dir.path)).code).toBe("DIRECTORY_DAMAGED");
   });
 
+  const databases: Record<string, (path: string) => void> = {
+    "is missing": (path) => fs.rmSync(join(path, "replica.db")),
+    "is empty": (path) => fs.truncateSync(join(path, "replica.db"), 0),
+    "has no version": (path) => change(path, "PRAGMA user_version = -1"),
+    "lacks a table": (path) => change(path, "DROP TABLE boot"),
+  };
+  test.each(Object.entries(databases))("a database that %s", async (_, damage) => {
+    using dir = tempDir();
+    await written(dir.path, "marked", 6);
+    damage(dir.path);
+    const error = errorOf(() => open(dir.path));
+    expect(error).toMatchObject({ code: "DIRECTORY_DAMAGED", retry: "never" });
+    expect(error.message).toContain("replica.db");
+    expect(fs.existsSync(dir.file(LOG))).toBe(true);
+  });
+
   test("a log that ends exactly at its mark is whole", async () => {
     using dir = tempDir();
     await written(dir.path, "marked, unmarked", 6);
     fs.truncateSync(dir.file(LOG), HEADER.length + 6);
     using directory = open(dir.path);
-    expect(directory.openLog(callbacks())!.writtenOffset).toBe(BASE_OFFSET + 6);
+    expect((await directory.openLog(callbacks()))!.writtenOffset).toBe(BASE_OFFSET + 6);
   });
 
   test("a database that is none", () => {
@@ -324,8 +358,8 @@ describe("promote", () => {
     }
     await log.abandon();
     await first.close();
-    expect(disk.openFds.size).toBe(0);
     directory.close();
+    expect(disk.openFds.size).toBe(0);
     using again = open(path);
     expect(again.current?.id).toBe(reached ? 1 : 2);
     expect(fs.readlinkSync(join(path, "current"))).toBe(`generations/000000000${reached ? 1 : 2}`);

@@ -32,9 +32,9 @@ function openLog(
     durableOffset: BASE,
     fsync: "everysec",
     maxQueuedBytes: 100,
-    commitMark: (written, durable) => {
+    commitMark: async (written, durable) => {
       // The mark comes only after the sync that it speaks of, and before the cursor moves.
-      expect(log.durableOffset).toBeLessThan(durable);
+      expect(log.durableOffset).toBeLessThanOrEqual(durable);
       told.marks.push({ written, durable, syncs: disk.count("syncData") });
     },
     onMoved: () => {
@@ -144,6 +144,55 @@ describe("Log", () => {
       expect(log.durableOffset).toBe(BASE + 3);
     },
   );
+
+  test("--fsync no: a mark a second says how much was written, and claims nothing", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told } = openLog(dir, disk, { fsync: "no" });
+    log.tick();
+    log.append(chunk("abc"));
+    await log.flushed();
+    log.tick();
+    log.tick();
+    await Bun.sleep(1);
+    log.tick();
+    expect(told.marks).toEqual([{ written: BASE + 3, durable: BASE, syncs: 0 }]);
+    expect(log.durableOffset).toBe(BASE);
+    await log.close();
+  });
+
+  test("pieces count for more than their bytes: single bytes are held back too", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk, { maxQueuedBytes: 1_000 });
+    const held = disk.hold("write");
+    log.append(chunk("a"));
+    expect(log.congested).toBe(false);
+    for (let n = 0; n < 10; n++) log.append(chunk("b"));
+    expect(log.congested).toBe(true);
+    held.release();
+    await log.flushed();
+    expect(log.congested).toBe(false);
+    await log.close();
+  });
+
+  test("after a failed write, what was written before it is synced and marked; after a failed sync nothing is", async () => {
+    for (const operation of ["write", "syncData"] as const) {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      const { log, told } = openLog(dir, disk);
+      log.append(chunk("abc"));
+      await log.flushed();
+      disk.fail({ operation, code: "ENOSPC" });
+      if (operation === "write") log.append(chunk("def"));
+      await log.flushed();
+      await log.sync();
+      disk.heal();
+      await log.abandon();
+      expect(told.failed).toHaveLength(1);
+      expect(log.durableOffset).toBe(operation === "write" ? BASE + 3 : BASE);
+    }
+  });
 
   test("before its generation is current it is written, never marked", async () => {
     using dir = tempDir();

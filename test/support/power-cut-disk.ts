@@ -14,6 +14,66 @@ import {
   PowerCut,
 } from "./power-cut.ts";
 
+const DATABASE = "replica.db";
+const WAL = `${DATABASE}-wal`;
+/** Where the salts of SQLite's log stand: others than before mean that it began anew. */
+const [SALTS_AT, SALTS_END] = [16, 24];
+
+function read(path: string): Buffer | undefined {
+  return fs.existsSync(path) ? fs.readFileSync(path) : undefined;
+}
+
+/** SQLite's write-ahead log: written around this disk, synced through it. */
+class WriteAheadLog {
+  readonly node: FileNode;
+  readonly #path: string;
+  /** What a failed sync has left clean in the page cache, never to be written. */
+  #lost: Buffer = EMPTY;
+
+  constructor(path: string) {
+    this.#path = path;
+    const content = read(path) ?? EMPTY;
+    this.node = { kind: "file", content, durable: content };
+  }
+
+  /** What the file holds now. */
+  look(): void {
+    const content = read(this.#path) ?? EMPTY;
+    // One copy in memory for as long as nothing is committed.
+    if (content.equals(this.node.content)) return;
+    const isShorter = content.length < this.node.content.length;
+    this.node.content = content;
+    // All of it went into the database before, by syncs of SQLite's own; old frames say the same.
+    if (isShorter) this.synced();
+  }
+
+  cover(): () => void {
+    this.look();
+    const { content, durable } = this.node;
+    const covered = Buffer.from(content);
+    const salts = (bytes: Buffer) => bytes.subarray(SALTS_AT, SALTS_END);
+    if (!salts(content).equals(salts(this.#lost))) this.#lost = EMPTY;
+    for (let at = durable.length; at < Math.min(covered.length, this.#lost.length); at++) {
+      if (covered[at] === this.#lost[at]) covered[at] = 0;
+    }
+    return () => {
+      this.node.durable = covered;
+    };
+  }
+
+  lose(): void {
+    this.look();
+    this.#lost = this.node.content;
+  }
+
+  /** SQLite has synced it by itself. */
+  synced(): void {
+    this.node.content = read(this.#path) ?? EMPTY;
+    this.node.durable = this.node.content;
+    this.#lost = EMPTY;
+  }
+}
+
 /**
  * A disk with a page cache. The folder at `root` is what the kernel shows; beside it stands what a
  * power cut would leave, which is no more than POSIX promises: the bytes of a file that fdatasync(2)
@@ -26,7 +86,7 @@ export class PowerCutDisk implements Disk {
   readonly #databaseDir: string;
   readonly #random: Random;
   readonly #files = new Map<number, FileNode>();
-  #database = new Map<string, Buffer>();
+  readonly #wal: WriteAheadLog;
   /** How many syncs were asked for, of files and folders. */
   syncs = 0;
   /** Which sync fails, counted from 1; what it should have made durable is lost. */
@@ -43,6 +103,7 @@ export class PowerCutDisk implements Disk {
     this.#databaseDir = databaseDir;
     this.#random = new Random(seed);
     this.#tree = this.#adopt(root);
+    this.#wal = new WriteAheadLog(join(databaseDir, WAL));
   }
 
   #adopt(path: string): FolderNode {
@@ -70,19 +131,21 @@ export class PowerCutDisk implements Disk {
 
   /** The power cut, were it now. */
   cut(label: string): PowerCut {
-    const database = new Map<string, Buffer>();
-    for (const name of ["replica.db", "replica.db-wal"]) {
-      const path = join(this.#databaseDir, name);
-      if (!fs.existsSync(path)) continue;
-      const bytes = fs.readFileSync(path);
-      const before = this.#database.get(name);
-      database.set(join(relative(this.#root, this.#databaseDir), name), bytes);
-      // One copy in memory for as long as nothing is committed.
-      if (before?.equals(bytes))
-        database.set(join(relative(this.#root, this.#databaseDir), name), before);
-      else this.#database.set(name, bytes);
+    const below = relative(this.#root, this.#databaseDir);
+    const database = new Map<string, FileNode>();
+    const main = read(join(this.#databaseDir, DATABASE));
+    // SQLite writes and syncs it by itself.
+    if (main !== undefined) {
+      database.set(join(below, DATABASE), { kind: "file", content: main, durable: main });
     }
+    this.#wal.look();
+    if (main !== undefined) database.set(join(below, WAL), { ...this.#wal.node });
     return new PowerCut(label, this.#tree, database);
+  }
+
+  /** To be said after a transaction that SQLite itself makes durable. */
+  databaseIsDurable(): void {
+    this.#wal.synced();
   }
 
   #begin(operation: string): string {
@@ -153,7 +216,7 @@ export class PowerCutDisk implements Disk {
   openExisting(path: string): number {
     return this.#now("openExisting", () => {
       const fd = realDisk.openExisting(path);
-      this.#files.set(fd, this.#file(path));
+      this.#files.set(fd, path.endsWith(WAL) ? this.#wal.node : this.#file(path));
       return fd;
     });
   }
@@ -225,6 +288,10 @@ export class PowerCutDisk implements Disk {
   /** Covers what was written when it began. Where it fails, those pages are gone, and read as zeros. */
   async syncData(fd: number): Promise<void> {
     const node = this.#opened(fd);
+    if (node === this.#wal.node) {
+      const cover = () => this.#wal.cover();
+      return this.#sync("syncData of the database", cover, () => this.#wal.lose());
+    }
     const cover = () => {
       const covered = node.content;
       return () => {

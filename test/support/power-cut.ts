@@ -61,10 +61,10 @@ export class PowerCut {
   /** How many calls of the disk were begun, and what came last. */
   readonly label: string;
   readonly #root: FolderNode;
-  /** The files of SQLite as they are: with `synchronous = FULL` a commit is on the device. */
-  readonly #database: ReadonlyMap<string, Buffer>;
+  /** The files of SQLite, by their paths below the root. */
+  readonly #database: ReadonlyMap<string, FileNode>;
 
-  constructor(label: string, root: FolderNode, database: ReadonlyMap<string, Buffer>) {
+  constructor(label: string, root: FolderNode, database: ReadonlyMap<string, FileNode>) {
     this.label = label;
     this.#root = frozen(root, new Map());
     this.#database = database;
@@ -73,10 +73,12 @@ export class PowerCut {
   /** Lays into `path`, which must not be there yet, what somebody finds after the cut. */
   restore(path: string, survivors: Survivors, random: Random): void {
     lay(this.#root, path, survivors, random);
-    for (const [name, bytes] of this.#database) {
+    for (const [name, node] of this.#database) {
       const file = join(path, name);
       // A data directory whose own name is lost is lost with all that is in it.
-      if (fs.existsSync(dirname(file))) fs.writeFileSync(file, bytes);
+      if (fs.existsSync(dirname(file))) {
+        fs.writeFileSync(file, bytesLeft(node, survivors, random));
+      }
     }
   }
 }

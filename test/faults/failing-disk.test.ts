@@ -1,0 +1,364 @@
+import { Database } from "bun:sqlite";
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { ReplicaError } from "../../src/errors.ts";
+import { loadSettings } from "../../src/load-settings.ts";
+import { parsePrimaryUrl } from "../../src/primary-url.ts";
+import { realClock } from "../../src/service/clock.ts";
+import { assemble } from "../../src/service/follow.ts";
+import { currentLog, REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import type { FakePeer } from "../support/fake-peer.ts";
+import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import { FaultyDisk } from "../support/faulty-disk.ts";
+import { encodeCommand } from "../support/resp.ts";
+import { type TempDir, tempDir } from "../support/temp.ts";
+import { until, within } from "../support/wait.ts";
+
+const SET = encodeCommand(["SET", "key", "value"]);
+/** A stop may take 2 s; the test gives a slow machine some more. */
+const STOP_MS = 3_000;
+
+/** A disk that answers for single files when the test says so. */
+class HeldDisk extends FaultyDisk {
+  /** Syncs that wait for the test: of a descriptor, or of a folder's path. */
+  readonly held = new Map<number | string, PromiseWithResolvers<void>>();
+
+  holdSync(subject: number | string): PromiseWithResolvers<void> {
+    const answer = Promise.withResolvers<void>();
+    this.held.set(subject, answer);
+    return answer;
+  }
+
+  override syncData(fd: number): Promise<void> {
+    return this.held.get(fd)?.promise ?? super.syncData(fd);
+  }
+
+  override syncDir(path: string): Promise<void> {
+    return this.held.get(path)?.promise ?? super.syncDir(path);
+  }
+}
+
+function ioError(): Error {
+  return Object.assign(new Error("EIO: made by the test"), { code: "EIO" });
+}
+
+/** The replica in this process, over a disk of the test's. */
+function follow(url: string, disk: FaultyDisk, dir: TempDir, more: Record<string, string> = {}) {
+  const flags = { dir: dir.file("data"), port: "0", "retry-max": "100ms", ...more };
+  const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
+  const assembled = assemble(parsePrimaryUrl(url), disk, realClock, settings, "0");
+  const { replica, run } = assembled;
+  const stopping = new AbortController();
+  const ended = run(stopping.signal).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  return {
+    replica,
+    path: dir.file("data"),
+    /** Stops it; gives what its end threw. */
+    stop: async (): Promise<unknown> => {
+      stopping.abort();
+      return await within(STOP_MS, "the replica to end", ended);
+    },
+    connected: () => until(() => replica.state.at === "connected", { what: "a connected link" }),
+    [Symbol.asyncDispose]: async () => {
+      stopping.abort();
+      await ended;
+      assembled.close();
+    },
+  };
+}
+
+async function grantFull(peer: FakePeer, offset = 100): Promise<void> {
+  await standardHandshake(peer, { replid: REPLID, offset });
+  await peer.send(bulkPayload(smallRdb("a value")));
+}
+
+async function goOn(peer: FakePeer): Promise<void> {
+  await standardHandshake(peer, { replid: REPLID, offset: 0, psyncReply: "+CONTINUE" });
+}
+
+/** The descriptor of the log that is followed. */
+function logFd(disk: FaultyDisk): number {
+  const { calls } = disk;
+  const made = calls.findLastIndex(
+    (call) => call.operation === "create" && String(call.subject).endsWith(".incr.aof"),
+  );
+  return Number(calls.slice(made).find((call) => call.operation === "write")!.subject);
+}
+
+function events(path: string): { kind: string; detail: string }[] {
+  using db = new Database(join(path, "replica.db"), { readonly: true });
+  return db.query<{ kind: string; detail: string }, []>("SELECT kind, detail FROM events").all();
+}
+
+/** The old log's sync hangs, and the primary insists on a full resync; its folder's sync hangs too. */
+async function promoteUnderWay(disk: HeldDisk, dir: TempDir, third: (peer: FakePeer) => void) {
+  const primary = fakePrimary(async (peer) => {
+    if (peer.index === 0) await grantFull(peer);
+    else if (peer.index === 1) await grantFull(peer, 5_000);
+    else third(peer);
+  });
+  const following = follow(primary.url, disk, dir);
+  await following.connected();
+  const oldLog = disk.holdSync(logFd(disk));
+  const [first] = primary.peers;
+  await first!.send(SET);
+  await until(() => (following.replica.log?.writtenOffset ?? 0) > 100, { what: "the write" });
+  await Bun.sleep(1_000); // the sync that comes each second is under way then
+  const folder = disk.holdSync(join(following.path, "generations"));
+  const began = disk.count("rename");
+  await first!.reset();
+  // The snapshot's own rename, and the manifest's; then comes the sync of the folder.
+  await until(() => disk.count("rename") >= began + 2, { what: "the second snapshot" });
+  await Bun.sleep(20);
+  return { primary, following, oldLog, folder };
+}
+
+describe("a disk that fails the old log and the new generation at once", () => {
+  test("the primary continues: the stream is written again", async () => {
+    using dir = tempDir("both");
+    const disk = new HeldDisk();
+    const rig = await promoteUnderWay(disk, dir, (peer) => {
+      void goOn(peer).then(() => peer.send(SET));
+    });
+    await using _primary = rig.primary;
+    await using following = rig.following;
+    disk.held.clear();
+    rig.oldLog.reject(ioError());
+    await Bun.sleep(5);
+    rig.folder.reject(ioError());
+    await following.connected();
+    await until(() => currentLog(following.path).endsWith(SET.toString()), {
+      what: "the stream in the log",
+    });
+    expect(following.replica.directory.current?.id).toBe(1);
+  }, 30_000);
+
+  test("the primary insists once more: the next snapshot is taken", async () => {
+    using dir = tempDir("both");
+    const disk = new HeldDisk();
+    const rig = await promoteUnderWay(disk, dir, (peer) => void grantFull(peer, 9_000));
+    await using _primary = rig.primary;
+    await using following = rig.following;
+    disk.held.clear();
+    rig.oldLog.reject(ioError());
+    await Bun.sleep(5);
+    rig.folder.reject(ioError());
+    await until(() => following.replica.directory.current?.baseOffset === 9_000, {
+      what: "the third snapshot",
+    });
+    // The second one's id was given up with it.
+    expect(following.replica.directory.current?.id).toBe(3);
+  }, 30_000);
+});
+
+test.each(["write", "syncData"] as const)(
+  "a stop doesn't wait for a disk that hangs in a %s, connected or not",
+  async (operation) => {
+    for (const broken of [false, true]) {
+      using dir = tempDir("hangs");
+      const disk = new FaultyDisk();
+      await using primary = fakePrimary((peer) =>
+        peer.index === 0 ? grantFull(peer) : goOn(peer),
+      );
+      await using following = follow(primary.url, disk, dir);
+      await following.connected();
+      const before = disk.count(operation);
+      const held = disk.hold(operation);
+      try {
+        await primary.peers[0]!.send(SET);
+        await until(() => disk.count(operation) > before, { what: "a call that hangs" });
+        if (broken) {
+          await primary.peers[0]!.reset();
+          await until(() => following.replica.state.at !== "connected", { what: "the break" });
+        }
+        expect(await following.stop()).toBeUndefined();
+      } finally {
+        held.release();
+      }
+    }
+  },
+  30_000,
+);
+
+test("a stop lets a snapshot that is whole become current", async () => {
+  using dir = tempDir("finishing");
+  const disk = new HeldDisk();
+  await using primary = fakePrimary((peer) => grantFull(peer));
+  await using following = follow(primary.url, disk, dir);
+  const folder = disk.holdSync(join(following.path, "generations", "0000000001"));
+  await until(() => disk.count("rename") > 0, { what: "the snapshot's rename" });
+  const stopped = following.stop();
+  folder.resolve();
+  disk.held.clear();
+  expect(await stopped).toBeUndefined();
+  expect(following.replica.directory.current?.id).toBe(1);
+});
+
+test.each(["reset", "close"] as const)(
+  "a stop while the primary leaves too (%s) is no failure",
+  async (how) => {
+    using dir = tempDir("both-leave");
+    const disk = new FaultyDisk();
+    await using primary = fakePrimary((peer) => grantFull(peer));
+    await using following = follow(primary.url, disk, dir);
+    await following.connected();
+    const held = disk.hold("syncData");
+    await primary.peers[0]!.send(SET);
+    await until(() => (following.replica.log?.writtenOffset ?? 0) > 100, { what: "the write" });
+    const stopped = following.stop();
+    await primary.peers[0]![how]();
+    await Bun.sleep(50);
+    held.release();
+    expect(await stopped).toBeUndefined();
+  },
+);
+
+test("a last sync that fails makes the stop fail, though no link is there to break", async () => {
+  using dir = tempDir("last-sync");
+  const disk = new FaultyDisk();
+  await using primary = fakePrimary((peer) => grantFull(peer));
+  await using following = follow(primary.url, disk, dir, { fsync: "no", "retry-max": "5s" });
+  await following.connected();
+  await primary.peers[0]!.send(SET);
+  await until(() => (following.replica.log?.writtenOffset ?? 0) > 100, { what: "the write" });
+  primary.stopListening();
+  await primary.peers[0]!.reset();
+  await until(() => following.replica.state.at === "connect", { what: "the back-off" });
+  disk.fail({ operation: "syncData", code: "EIO" });
+  const error = await following.stop();
+  expect(error).toBeInstanceOf(ReplicaError);
+  expect(error).toMatchObject({ code: "DISK_FAILED" });
+  expect(events(following.path).some(({ detail }) => detail.includes("EIO"))).toBe(true);
+});
+
+test("a write that fails while no link is there is told of, and what was written before it is kept", async () => {
+  using dir = tempDir("late-write");
+  const disk = new FaultyDisk();
+  await using primary = fakePrimary((peer) => (peer.index === 0 ? grantFull(peer) : goOn(peer)));
+  await using following = follow(primary.url, disk, dir, { fsync: "no" });
+  await following.connected();
+  const held = disk.hold("write");
+  const before = disk.count("write");
+  await primary.peers[0]!.send(SET);
+  await until(() => disk.count("write") > before, { what: "the write that is held" });
+  await primary.peers[0]!.send(SET);
+  await Bun.sleep(20);
+  await primary.peers[0]!.reset();
+  await until(() => following.replica.state.at !== "connected", { what: "the break" });
+  disk.fail({ operation: "write", code: "ENOSPC" });
+  held.release();
+  await until(() => disk.count("write") > before + 1, { what: "the write that fails" });
+  disk.heal();
+  await following.connected();
+  const told = events(following.path).map(({ detail }) => detail);
+  expect(told.find((detail) => detail.includes("ENOSPC"))).toBeDefined();
+  // The first command was written, and made durable when the second one's write failed.
+  const [, second] = primary.peers;
+  expect(second!.received.toString("latin1")).toContain(String(100 + SET.length + 1));
+  expect(following.replica.syncs).toEqual({ full: 1, partial: 1 });
+});
+
+test("a folder whose room can't be told is a failed snapshot, and the next attempt comes", async () => {
+  using dir = tempDir("statfs");
+  const disk = new FaultyDisk({ operation: "freeBytes", call: 1, code: "EIO" });
+  await using primary = fakePrimary((peer) => grantFull(peer));
+  await using following = follow(primary.url, disk, dir);
+  await following.connected();
+  expect(events(following.path)[1]?.detail).toContain("looking for room in");
+});
+
+test("what was given up while it was being finished leaves nothing in the next one's folder", async () => {
+  using dir = tempDir("late-finish");
+  const disk = new HeldDisk();
+  await using primary = fakePrimary((peer) => grantFull(peer, 100 + 5_000 * peer.index));
+  await using following = follow(primary.url, disk, dir);
+  await following.connected();
+  const oldLog = disk.holdSync(logFd(disk));
+  await primary.peers[0]!.send(SET);
+  await until(() => (following.replica.log?.writtenOffset ?? 0) > 100, { what: "the write" });
+  await Bun.sleep(1_000); // the sync that comes each second is under way then
+  const folder = disk.holdSync(join(following.path, "generations", "0000000002"));
+  const renames = disk.count("rename");
+  await primary.peers[0]!.reset();
+  await until(() => disk.count("rename") > renames, { what: "the second snapshot's rename" });
+  disk.held.clear();
+  oldLog.reject(ioError());
+  await until(() => following.replica.state.at === "connect", { what: "the attempt's end" });
+  folder.resolve();
+  await following.connected();
+  expect(following.replica.directory.current?.id).toBe(3);
+  expect(following.replica.syncs.full).toBe(3);
+}, 30_000);
+
+const STORMS: Record<string, { play: (peer: FakePeer) => Promise<void>; says: RegExp }> = {
+  "no answer to PSYNC": {
+    play: (peer) => standardHandshake(peer, { replid: REPLID, offset: 0, psyncReply: "" }).then(),
+    says: /receive-psync.*the likely cause is a primary that forks slowly: raise --sync-timeout/,
+  },
+  "a break before the payload": {
+    play: async (peer) => {
+      await standardHandshake(peer, { replid: REPLID, offset: 0 });
+      await peer.close();
+    },
+    says: /the likely cause is on the primary, whose snapshot failed before it was sent/,
+  },
+  "a snapshot that finds no room": {
+    play: async (peer) => {
+      await standardHandshake(peer, { replid: REPLID, offset: 0 });
+      await peer.send("$9000000000000000\r\n");
+    },
+    says: /has room for \d+: make room/,
+  },
+  "a break right after a full sync": {
+    play: async (peer) => {
+      await grantFull(peer, 100 + 5_000 * peer.index);
+      await peer.readAck(1);
+      await peer.close();
+    },
+    says: /the likely cause is the primary's output buffer limit/,
+  },
+};
+
+test.each(Object.entries(STORMS))(
+  "again and again %s: longer pauses",
+  async (_name, storm) => {
+    using dir = tempDir("storm");
+    await using primary = fakePrimary(storm.play);
+    const lines: string[] = [];
+    const clock = {
+      ...realClock,
+      random: () => 1,
+      sleep: async (ms: number, signal: AbortSignal) => {
+        lines.push(`${ms}`);
+        await realClock.sleep(Math.min(ms, 20), signal);
+      },
+    };
+    const flags = {
+      dir: dir.file("data"),
+      port: "0",
+      "retry-max": "100ms",
+      "sync-timeout": "300ms",
+    };
+    const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
+    const { replica, run, close } = assemble(
+      parsePrimaryUrl(primary.url),
+      new FaultyDisk(),
+      clock,
+      settings,
+      "0",
+    );
+    const stop = new AbortController();
+    const running = run(stop.signal);
+    await until(() => lines.length >= 6, { what: "six attempts", timeoutMs: 20_000 });
+    expect(lines.slice(0, 6).map(Number)).toEqual([100, 100, 200, 400, 800, 1200]);
+    expect(replica.lastCause).toMatch(storm.says);
+    expect(replica.lastCause).toMatch(/the [56]\. time in a row/);
+    stop.abort();
+    await running;
+    close();
+  },
+  30_000,
+);
