@@ -178,6 +178,12 @@ export const settingsSchema = z.strictObject({
     ...onOff,
     help: "don't verify the primary's certificate",
   }),
+  io: z.enum(["auto", "buffered", "direct"]).prefault("auto").register(aboutSettings, {
+    kind: "text",
+    value: "HOW",
+    takes: "auto, buffered or direct",
+    help: "snapshots go through the page cache (buffered), past it (direct), or the faster way",
+  }),
   "rdb-sync-bytes": bytes(4096, 1024 ** 4)
     .prefault("8MiB")
     .register(aboutSettings, {
@@ -263,6 +269,7 @@ export interface Settings {
     readonly serverName: string | undefined;
     readonly insecure: boolean;
   };
+  readonly io: "auto" | "buffered" | "direct";
   readonly rdbSyncBytes: number;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: "written" | "durable";

@@ -74,6 +74,7 @@ export function loadSettings(sources: SettingSources): Settings {
       serverName: values["tls-server-name"],
       insecure: values["tls-insecure"],
     },
+    io: values.io,
     rdbSyncBytes: values["rdb-sync-bytes"],
     fsync: values.fsync,
     ack: values.ack,

@@ -42,7 +42,7 @@ export const commands: readonly Command[] = [
     about: aboutUrl,
     minArgs: 1,
     maxArgs: 2,
-    takes: [...primarySettings, "rdb-sync-bytes", ...logSettings, "no-progress"],
+    takes: [...primarySettings, "io", "rdb-sync-bytes", ...logSettings, "no-progress"],
     json: false,
     load: async () => (await import("./backup.ts")).backup,
   },

@@ -7,7 +7,8 @@ import type { PrimaryTarget } from "../primary-url.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
 import { type Disk, diskError, refuseTooLarge } from "../store/disk.ts";
-import { openTemporary, SnapshotWriter } from "../store/snapshot.ts";
+import { PayloadFiles } from "../store/payload-file.ts";
+import { SnapshotWriter } from "../store/snapshot.ts";
 import type { Clock } from "./clock.ts";
 import { Driver, type Keeper } from "./driver.ts";
 
@@ -41,9 +42,9 @@ function fileOutlet(
     openSnapshot: async (_grant, form) => {
       const totalBytes = form.kind === "length" ? form.bytes : undefined;
       refuseTooLarge(disk, dirname(path), totalBytes);
-      const file = await openTemporary(disk, dirname(path), clock, giveUp.signal);
+      const files = new PayloadFiles(disk, clock, settings.io);
+      const file = await files.open(dirname(path), giveUp.signal);
       writer = new SnapshotWriter(disk, file, {
-        totalBytes,
         syncBytes: settings.rdbSyncBytes,
         maxQueuedBytes: limits.queuedBytes,
         onSynced: (bytes) => driver().step({ type: "snapshot-synced", bytes }),

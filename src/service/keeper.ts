@@ -6,13 +6,16 @@ import type { BulkForm } from "../resp/bulk-reader.ts";
 import { selectCommand } from "../resp/encode.ts";
 import type { Grant } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
-import type { Disk } from "../store/disk.ts";
-import { type Log, PIECE_BYTES } from "../store/log.ts";
-import { openTemporary, SnapshotWriter } from "../store/snapshot.ts";
+import { type Disk, PIECE_BYTES } from "../store/disk.ts";
+import type { Log } from "../store/log.ts";
+import { PayloadFiles } from "../store/payload-file.ts";
+import type { Io } from "../store/payload-writer.ts";
+import { SnapshotWriter } from "../store/snapshot.ts";
 import type { Clock } from "./clock.ts";
 import type { Keeper } from "./driver.ts";
 
 export interface GenerationKeeperOptions {
+  readonly io: Io | "auto";
   readonly rdbSyncBytes: number;
   readonly maxQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
@@ -44,7 +47,7 @@ interface Receiving {
 export class GenerationKeeper implements Keeper {
   readonly #directory: DataDirectory;
   readonly #disk: Disk;
-  readonly #clock: Clock;
+  readonly #files: PayloadFiles;
   readonly #options: GenerationKeeperOptions;
   readonly #events: GenerationKeeperEvents;
   #log: Log | undefined;
@@ -70,7 +73,7 @@ export class GenerationKeeper implements Keeper {
   ) {
     this.#directory = directory;
     this.#disk = disk;
-    this.#clock = clock;
+    this.#files = new PayloadFiles(disk, clock, options.io);
     this.#options = options;
     this.#events = events;
   }
@@ -166,9 +169,8 @@ export class GenerationKeeper implements Keeper {
     this.#directory.refuseTooLarge(totalBytes);
     const { id, dir } = await this.#directory.begin(this.#options.primaryName);
     try {
-      const file = await openTemporary(this.#disk, dir, this.#clock, opening.signal);
+      const file = await this.#files.open(dir, opening.signal);
       const writer = new SnapshotWriter(this.#disk, file, {
-        totalBytes,
         syncBytes: this.#options.rdbSyncBytes,
         maxQueuedBytes: this.#options.maxQueuedBytes,
         onSynced: (bytes) => this.#events.synced(bytes),

@@ -75,6 +75,7 @@ export class Replica {
       disk,
       clock,
       {
+        io: settings.io,
         rdbSyncBytes: settings.rdbSyncBytes,
         maxQueuedBytes: limits.queuedBytes,
         fsync: settings.fsync,

@@ -17,6 +17,8 @@ export interface Sink {
 export interface Disk {
   /** Opens for writing; `create` fails where the file exists (O_EXCL), 0644. */
   create(path: string): number;
+  /** The same past the page cache (O_DIRECT); a file system that can't says EINVAL. */
+  createDirect(path: string): number;
   openExisting(path: string): number;
   close(fd: number): void;
   sink(fd: number): Sink;
@@ -34,6 +36,9 @@ export interface Disk {
   freeBytes(path: string): number;
 }
 
+/** What a piece costs while it waits, however short it is: a peer that sends bytes singly is held by it. */
+export const PIECE_BYTES = 256;
+
 /** One write of a Bun.file writer at or above this goes straight to the kernel; below, they are gathered. */
 const SINK_BYTES = 256 * 1024;
 /** Linux takes at most this many pieces in one writev(2). */
@@ -43,6 +48,12 @@ const MAX_PIECES = 1024;
 export const realDisk: Disk = {
   create: (path) =>
     fs.openSync(path, fs.constants.O_CREAT | fs.constants.O_WRONLY | fs.constants.O_EXCL, 0o644),
+  createDirect: (path) => {
+    const { O_CREAT, O_WRONLY, O_EXCL, O_DIRECT } = fs.constants;
+    // Where the system has no such flag, no file system can.
+    if (O_DIRECT === undefined) throw Object.assign(new Error("EINVAL"), { code: "EINVAL" });
+    return fs.openSync(path, O_CREAT | O_WRONLY | O_EXCL | O_DIRECT, 0o644);
+  },
   openExisting: (path) => fs.openSync(path, fs.constants.O_WRONLY),
   close: (fd) => fs.closeSync(fd),
   sink: (fd) => Bun.file(fd).writer({ highWaterMark: SINK_BYTES }),

@@ -1,6 +1,6 @@
 import type { ReplicaError } from "../errors.ts";
 import type { Offset } from "../replication.ts";
-import { type Disk, diskError } from "./disk.ts";
+import { type Disk, diskError, PIECE_BYTES } from "./disk.ts";
 
 export interface LogOptions {
   readonly path: string;
@@ -22,9 +22,6 @@ export interface LogOptions {
 
 /** So much goes to the disk in one call. */
 const BATCH_BYTES = 8 * 1024 * 1024;
-
-/** What a piece costs while it waits, however short it is: a peer that sends bytes singly is held by it. */
-export const PIECE_BYTES = 256;
 
 /**
  * The append-only log of the stream, byte for byte. durable <= written <= received, always: received

@@ -113,18 +113,21 @@ async function promoteUnderWay(disk: HeldDisk, dir: TempDir, third: (peer: FakeP
   // The snapshot's own rename, and the manifest's; then comes the sync of the folder.
   await until(() => disk.count("rename") >= began + 2, { what: "the second snapshot" });
   await Bun.sleep(20);
-  return { primary, following, oldLog, folder };
+  const end = async () => {
+    await following[Symbol.asyncDispose]();
+    await primary.stop();
+  };
+  return { following, oldLog, folder, [Symbol.asyncDispose]: end };
 }
 
 describe("a disk that fails the old log and the new generation at once", () => {
   test("the primary continues: the stream is written again", async () => {
     using dir = tempDir("both");
     const disk = new HeldDisk();
-    const rig = await promoteUnderWay(disk, dir, (peer) => {
+    await using rig = await promoteUnderWay(disk, dir, (peer) => {
       void goOn(peer).then(() => peer.send(SET));
     });
-    await using _primary = rig.primary;
-    await using following = rig.following;
+    const { following } = rig;
     disk.held.clear();
     rig.oldLog.reject(ioError());
     await Bun.sleep(5);
@@ -139,9 +142,8 @@ describe("a disk that fails the old log and the new generation at once", () => {
   test("the primary insists once more: the next snapshot is taken", async () => {
     using dir = tempDir("both");
     const disk = new HeldDisk();
-    const rig = await promoteUnderWay(disk, dir, (peer) => void grantFull(peer, 9_000));
-    await using _primary = rig.primary;
-    await using following = rig.following;
+    await using rig = await promoteUnderWay(disk, dir, (peer) => void grantFull(peer, 9_000));
+    const { following } = rig;
     disk.held.clear();
     rig.oldLog.reject(ioError());
     await Bun.sleep(5);
@@ -295,7 +297,9 @@ test("what was given up while it was being finished leaves nothing in the next o
 
 const STORMS: Record<string, { play: (peer: FakePeer) => Promise<void>; says: RegExp }> = {
   "no answer to PSYNC": {
-    play: (peer) => standardHandshake(peer, { replid: REPLID, offset: 0, psyncReply: "" }).then(),
+    play: async (peer) => {
+      await standardHandshake(peer, { replid: REPLID, offset: 0, psyncReply: "" });
+    },
     says: /receive-psync.*the likely cause is a primary that forks slowly: raise --sync-timeout/,
   },
   "a break before the payload": {

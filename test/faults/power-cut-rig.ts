@@ -81,6 +81,7 @@ export class Rig {
       disk,
       clock,
       {
+        io: "auto",
         rdbSyncBytes: 400,
         maxQueuedBytes: 1024 * 1024,
         primaryName: "127.0.0.1:6379",

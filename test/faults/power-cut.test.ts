@@ -295,7 +295,12 @@ test("a log that fails while a resume waits for it is cut back only after its la
   };
   const directory = new DataDirectory(dir.path, disk, clock);
   const failures: ReplicaError[] = [];
-  const options = { rdbSyncBytes: 400, maxQueuedBytes: 1024 * 1024, primaryName: "p" };
+  const options = {
+    io: "auto",
+    rdbSyncBytes: 400,
+    maxQueuedBytes: 1024 * 1024,
+    primaryName: "p",
+  } as const;
   const keeper = new GenerationKeeper(
     directory,
     disk,

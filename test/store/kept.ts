@@ -31,9 +31,8 @@ export async function lay(directory: DataDirectory, disk: FaultyDisk) {
   const path = `${dir}/temp-1.2.rdb`;
   const writer = new SnapshotWriter(
     disk,
-    { path, fd: disk.create(path) },
+    { path, fd: disk.create(path), io: "buffered" },
     {
-      totalBytes: RDB.length,
       syncBytes: 1024 * 1024,
       maxQueuedBytes: 1024 * 1024,
       onSynced: () => undefined,

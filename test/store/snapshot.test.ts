@@ -2,7 +2,9 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { ReplicaError } from "../../src/errors.ts";
 import { realDisk } from "../../src/store/disk.ts";
-import { openTemporary, SnapshotWriter } from "../../src/store/snapshot.ts";
+import { openTemporary } from "../../src/store/payload-file.ts";
+import type { Io } from "../../src/store/payload-writer.ts";
+import { SnapshotWriter } from "../../src/store/snapshot.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -80,11 +82,16 @@ describe("walk 8: the temporary file", () => {
 });
 
 /** A snapshot on its way to disk, and what it told. */
-async function begin(disk: FaultyDisk, dir: string, syncBytes = 1000, maxQueuedBytes = 2000) {
-  const file = await openTemporary(disk, dir, fakeClock(), never);
+async function begin(
+  disk: FaultyDisk,
+  dir: string,
+  syncBytes = 1000,
+  maxQueuedBytes = 2000,
+  io: Io = "buffered",
+) {
+  const file = await openTemporary(disk, dir, fakeClock(), never, io);
   const told = { synced: [] as number[], room: 0, failed: [] as ReplicaError[] };
   const writer = new SnapshotWriter(disk, file, {
-    totalBytes: undefined,
     syncBytes,
     maxQueuedBytes,
     onSynced: (bytes) => told.synced.push(bytes),
@@ -130,8 +137,8 @@ describe("SnapshotWriter", () => {
       "sink.flush",
       "syncData",
       "sink.end",
-      "sizeOf",
       "close",
+      "sizeOf",
       "rename",
       "syncDir",
     ]);
@@ -173,9 +180,9 @@ describe("SnapshotWriter", () => {
     await closed(disk);
   });
 
-  async function failing(dir: string, n: number): Promise<boolean> {
+  async function failing(dir: string, n: number, io: Io): Promise<boolean> {
     const disk = new FaultyDisk();
-    const { writer, told, file } = await begin(disk, dir);
+    const { writer, told, file } = await begin(disk, dir, 1000, 2000, io);
     disk.fail({ call: n, code: n % 2 === 0 ? "EIO" : "ENOSPC" });
     const before = disk.calls.length;
     for (const piece of pieces(RDB, 500)) {
@@ -203,13 +210,39 @@ describe("SnapshotWriter", () => {
     return reached;
   }
 
-  test("whichever call fails: one clear error, no temporary file, no descriptor", async () => {
-    let n = 1;
-    for (; ; n++) {
-      using dir = tempDir();
-      if (!(await failing(dir.path, n))) break;
+  test.each([
+    ["buffered", 15],
+    ["direct", 6],
+  ] as const)(
+    "whichever call fails, %s: one clear error, no temporary file, no descriptor",
+    async (io, least) => {
+      let n = 1;
+      for (; ; n++) {
+        using dir = tempDir();
+        if (!(await failing(dir.path, n, io))) break;
+      }
+      expect(n).toBeGreaterThan(least);
+    },
+  );
+
+  test("past the page cache: a sound RDB of many blocks is kept byte for byte, synced on its way", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const rdb = rdbOf(19 * 1024 * 1024 + 5);
+    const { writer, told } = await begin(disk, dir.path, 8 * 1024 * 1024, 0, "direct");
+    for (const piece of pieces(rdb, 300_000)) {
+      writer.write(piece);
+      await until(() => !writer.congested, { what: "room" });
     }
-    expect(n).toBeGreaterThan(15);
+    const summary = await writer.finish(dir.file("base.rdb"));
+    expect(summary).toMatchObject({ bytes: rdb.length, checked: true });
+    expect(fs.readFileSync(dir.file("base.rdb")).equals(rdb)).toBe(true);
+    expect(fs.readdirSync(dir.path)).toEqual(["base.rdb"]);
+    expect(told.failed).toEqual([]);
+    expect(told.synced.at(-1)).toBe(rdb.length);
+    expect(told.synced.length).toBeGreaterThan(1);
+    expect(told.synced).toEqual(told.synced.toSorted((a, b) => a - b));
+    expect(disk.openFds.size).toBe(0);
   });
 
   test.each(["remove", "close", "sink.end"] as const)(

@@ -85,7 +85,7 @@ export class FaultyDisk implements Disk {
     return act();
   }
 
-  #open(operation: "create" | "openExisting", path: string): number {
+  #open(operation: "create" | "createDirect" | "openExisting", path: string): number {
     this.#called(operation, path);
     const fd = this.#disk[operation](path);
     this.openFds.add(fd);
@@ -94,6 +94,10 @@ export class FaultyDisk implements Disk {
 
   create(path: string): number {
     return this.#open("create", path);
+  }
+
+  createDirect(path: string): number {
+    return this.#open("createDirect", path);
   }
 
   openExisting(path: string): number {
