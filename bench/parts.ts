@@ -1,4 +1,7 @@
-import { bench, do_not_optimize as keep, run, summary } from "mitata";
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { do_not_optimize as keep, measure } from "mitata";
 import { RdbChecker } from "../src/rdb/checker.ts";
 import { Crc64 } from "../src/rdb/crc64.ts";
 import { BulkReader } from "../src/resp/bulk-reader.ts";
@@ -6,6 +9,9 @@ import { CommandReader } from "../src/resp/command-reader.ts";
 import { encodeCommand } from "../src/resp/encode.ts";
 import { GetackFinder } from "../src/resp/getack-finder.ts";
 import { LineReader } from "../src/resp/line-reader.ts";
+import { realDisk } from "../src/store/disk.ts";
+import { createPayloadFile, openWriter } from "../src/store/payload-file.ts";
+import { median } from "./measure.ts";
 
 /** What Bun hands over at most in one `data` event. */
 const CHUNK_BYTES = 512 * 1024;
@@ -13,104 +19,219 @@ const MIB = 1024 * 1024;
 /** Larger than a core's own caches, so that memory counts, as it does on the way to the disk. */
 const PAYLOAD_BYTES = 64 * MIB;
 
-/** The parts that every byte passes, each with its floor beside it: the least that could be done. */
-export async function benchParts(): Promise<void> {
-  const payload = randomBytes(PAYLOAD_BYTES);
-  const chunks = chunksOf(payload);
-  const stream = chunksOf(repeat(setCommand(), PAYLOAD_BYTES));
+/** A part of the path, and the least that could be done in its place. */
+interface Part {
+  readonly name: string;
+  readonly bytes: number;
+  readonly floor: { readonly name: string; readonly act: () => void };
+  readonly act: () => void;
+}
+
+const drop = (bytes: Uint8Array) => void keep(bytes);
+
+function bulkParts(): Part[] {
+  const chunks = chunksOf(randomBytes(PAYLOAD_BYTES));
   const mark = randomBytes(40);
   const target = new Uint8Array(CHUNK_BYTES);
-  const sink = (bytes: Uint8Array) => void keep(bytes);
+  const read = (reader: BulkReader) => {
+    for (const chunk of chunks) reader.push(chunk, drop);
+  };
+  const copy = () => {
+    for (const chunk of chunks) target.set(chunk);
+  };
+  const search = () => {
+    for (const chunk of chunks) keep(chunk.indexOf(mark));
+  };
+  return [
+    {
+      name: "BulkReader, $length",
+      bytes: PAYLOAD_BYTES,
+      floor: { name: "a copy", act: copy },
+      act: () => read(new BulkReader({ kind: "length", bytes: PAYLOAD_BYTES })),
+    },
+    {
+      name: "BulkReader, $EOF",
+      bytes: PAYLOAD_BYTES,
+      floor: { name: "indexOf", act: search },
+      act: () => read(new BulkReader({ kind: "eof", mark })),
+    },
+  ];
+}
 
-  summary(() => {
-    bench("bulk, 64 MiB: copying every chunk", () => {
-      for (const chunk of chunks) target.set(chunk);
-    });
-    bench("bulk, 64 MiB: bare Buffer.indexOf", () => {
-      for (const chunk of chunks) keep(chunk.indexOf(mark));
-    });
-    bench("bulk, 64 MiB: BulkReader, by length", () => {
-      const reader = new BulkReader({ kind: "length", bytes: PAYLOAD_BYTES });
-      for (const chunk of chunks) reader.push(chunk, sink);
-    });
-    bench("bulk, 64 MiB: BulkReader, by end mark", () => {
-      const reader = new BulkReader({ kind: "eof", mark });
-      for (const chunk of chunks) reader.push(chunk, sink);
-    });
-  });
+function checksumParts(): Part[] {
+  const payload = randomBytes(PAYLOAD_BYTES);
+  const chunks = chunksOf(payload);
+  const rdb = chunksOf(Buffer.concat([Buffer.from("REDIS0011\xfe", "latin1"), payload]));
+  const readWords = () => {
+    let words = 0;
+    for (const chunk of chunks) {
+      const view = new Int32Array(chunk.buffer, chunk.byteOffset, chunk.length >>> 2);
+      for (let at = 0; at < view.length; at++) words ^= view[at]!;
+    }
+    keep(words);
+  };
+  const floor = { name: "reading every word", act: readWords };
+  return [
+    {
+      name: "Crc64",
+      bytes: PAYLOAD_BYTES,
+      floor,
+      act: () => {
+        const crc = new Crc64();
+        for (const chunk of chunks) crc.update(chunk);
+        keep(crc.value);
+      },
+    },
+    {
+      name: "RdbChecker",
+      bytes: PAYLOAD_BYTES,
+      floor,
+      act: () => {
+        const checker = new RdbChecker();
+        for (const chunk of rdb) checker.push(chunk);
+        keep(checker.header);
+      },
+    },
+  ];
+}
 
-  summary(() => {
-    const rdb = chunksOf(Buffer.concat([Buffer.from("REDIS0011\xfe", "latin1"), payload]));
-    bench("checksum, 64 MiB: reading every word", () => {
-      let words = 0;
-      for (const chunk of chunks) {
-        const view = new Int32Array(chunk.buffer, chunk.byteOffset, chunk.length >>> 2);
-        for (let at = 0; at < view.length; at++) words ^= view[at]!;
+function streamParts(): Part[] {
+  const stream = chunksOf(repeat(setCommand(), PAYLOAD_BYTES));
+  const getack = encodeCommand("REPLCONF", "GETACK", "*");
+  const lines = repeat(Buffer.from("+FULLRESYNC 0123456789abcdef 123456789\r\n"), MIB);
+  const commands = repeat(setCommand(), MIB);
+  const eachLine = (bytes: Buffer) => {
+    for (let at = bytes.indexOf(10); at !== -1; at = bytes.indexOf(10, at + 1)) keep(at);
+  };
+  const ack =
+    "*5\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$9\r\n123456789\r\n$4\r\nFACK\r\n$9\r\n123456789\r\n";
+  return [
+    {
+      name: "GetackFinder, the stream",
+      bytes: PAYLOAD_BYTES,
+      floor: {
+        name: "indexOf",
+        act: () => {
+          for (const chunk of stream) keep(chunk.indexOf(getack));
+        },
+      },
+      act: () => {
+        const finder = new GetackFinder();
+        for (const chunk of stream) keep(finder.find(chunk));
+      },
+    },
+    {
+      name: "LineReader",
+      bytes: lines.length,
+      floor: { name: "indexOf of line ends", act: () => eachLine(lines) },
+      act: () => {
+        const reader = new LineReader({ maxLineBytes: 1024 });
+        reader.push(lines);
+        for (let line = reader.next(); line !== undefined; line = reader.next()) keep(line);
+      },
+    },
+    {
+      name: "CommandReader, SETs of 64 bytes",
+      bytes: commands.length,
+      floor: { name: "indexOf of line ends", act: () => eachLine(commands) },
+      act: () => {
+        const reader = new CommandReader({
+          maxLineBytes: 64 * 1024,
+          maxArgs: 1024,
+          maxArgBytes: MIB,
+          maxCommandBytes: MIB,
+        });
+        reader.push(commands);
+        for (let args = reader.next(); args !== undefined; args = reader.next()) keep(args);
+      },
+    },
+    {
+      name: "encodeCommand, an ACK",
+      bytes: ack.length,
+      floor: { name: "Buffer.from", act: () => void keep(Buffer.from(ack)) },
+      act: () => void keep(encodeCommand("REPLCONF", "ACK", 123456789, "FACK", 123456789)),
+    },
+  ];
+}
+
+/** The parts that every byte passes, each with its floor beside it: the least that could be done. */
+export async function benchParts(quick: boolean): Promise<void> {
+  const options = quick ? { min_cpu_time: 50e6 } : {};
+  console.log("\n| part | MB/s | floor | MB/s | share of it |\n|---|--:|---|--:|--:|");
+  for (const part of [...bulkParts(), ...checksumParts(), ...streamParts()]) {
+    const rate = async (act: () => void) => {
+      const { p50 } = await measure(act, options);
+      return (part.bytes / p50) * 1000;
+    };
+    const floor = await rate(part.floor.act);
+    row(part.name, await rate(part.act), part.floor.name, floor);
+  }
+  await benchWriters(quick);
+}
+
+function row(name: string, rate: number, floorName: string, floor: number): void {
+  const share = rate > 10 * floor ? "> 1000 %" : `${((100 * rate) / floor).toFixed(0)} %`;
+  console.log(`| ${name} | ${rate.toFixed(0)} | ${floorName} | ${floor.toFixed(0)} | ${share} |`);
+}
+
+/** Each writer until durable, and the bare write that it makes, in turns: what a disk does, mitata can't repeat. */
+async function benchWriters(quick: boolean): Promise<void> {
+  const bytes = quick ? 128 * MIB : 1024 * MIB;
+  const rounds = quick ? 1 : 5;
+  const chunk = randomBytes(CHUNK_BYTES);
+  const dir = fs.mkdtempSync(join(tmpdir(), "replica-bench-"));
+  const path = join(dir, "file");
+  const timed = async (act: () => Promise<void> | void) => {
+    Bun.spawnSync(["sync"]);
+    const beganMs = performance.now();
+    await act();
+    const ms = performance.now() - beganMs;
+    fs.rmSync(path);
+    return bytes / ms / 1000;
+  };
+  try {
+    for (const io of ["buffered", "direct"] as const) {
+      const rates: number[] = [];
+      const floors: number[] = [];
+      for (let round = 0; round < rounds; round++) {
+        floors.push(await timed(() => bareWrite(path, chunk, bytes)));
+        rates.push(await timed(() => throughWriter(path, io, chunk, bytes)));
       }
-      keep(words);
-    });
-    bench("checksum, 64 MiB: Crc64", () => {
-      const crc = new Crc64();
-      for (const chunk of chunks) crc.update(chunk);
-      keep(crc.value);
-    });
-    bench("checksum, 64 MiB: RdbChecker", () => {
-      const checker = new RdbChecker();
-      for (const chunk of rdb) checker.push(chunk);
-      keep(checker.header);
-    });
-  });
+      row(`writer, ${io}, until durable`, median(rates), "write and fdatasync", median(floors));
+    }
+  } finally {
+    fs.rmSync(dir, { recursive: true });
+  }
+}
 
-  summary(() => {
-    const getack = encodeCommand("REPLCONF", "GETACK", "*");
-    bench("stream, 64 MiB: bare Buffer.indexOf", () => {
-      for (const chunk of stream) keep(chunk.indexOf(getack));
-    });
-    bench("stream, 64 MiB: GetackFinder", () => {
-      const finder = new GetackFinder();
-      for (const chunk of stream) keep(finder.find(chunk));
-    });
+async function throughWriter(
+  path: string,
+  io: "buffered" | "direct",
+  chunk: Uint8Array,
+  bytes: number,
+): Promise<void> {
+  let room = Promise.withResolvers<void>();
+  const writer = openWriter(realDisk, createPayloadFile(realDisk, path, io), 16 * MIB, {
+    written: () => room.resolve(),
+    failed: (cause) => room.reject(cause),
   });
+  // A part of a buffer, which nobody frees.
+  const piece = chunk.subarray(1);
+  for (let at = 0; at < bytes; at += piece.length) {
+    writer.write(piece);
+    while (writer.congested) {
+      await room.promise;
+      room = Promise.withResolvers();
+    }
+  }
+  await writer.finish();
+}
 
-  summary(() => {
-    const lines = repeat(Buffer.from("+FULLRESYNC 0123456789abcdef 123456789\r\n"), MIB);
-    bench("lines, 1 MiB: bare indexOf", () => {
-      for (let at = lines.indexOf(10); at !== -1; at = lines.indexOf(10, at + 1)) keep(at);
-    });
-    bench("lines, 1 MiB: LineReader", () => {
-      const reader = new LineReader({ maxLineBytes: 1024 });
-      reader.push(lines);
-      for (let line = reader.next(); line !== undefined; line = reader.next()) keep(line);
-    });
-  });
-
-  summary(() => {
-    const ack =
-      "*5\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$9\r\n123456789\r\n$4\r\nFACK\r\n$9\r\n123456789\r\n";
-    bench("encode an ACK: bare Buffer.from", () => keep(Buffer.from(ack)));
-    bench("encode an ACK: encodeCommand", () =>
-      keep(encodeCommand("REPLCONF", "ACK", 123456789, "FACK", 123456789)),
-    );
-  });
-
-  summary(() => {
-    const commands = repeat(setCommand(), MIB);
-    bench("commands, 1 MiB of SETs: bare indexOf of line ends", () => {
-      for (let at = commands.indexOf(10); at !== -1; at = commands.indexOf(10, at + 1)) keep(at);
-    });
-    bench("commands, 1 MiB of SETs: CommandReader", () => {
-      const reader = new CommandReader({
-        maxLineBytes: 64 * 1024,
-        maxArgs: 1024,
-        maxArgBytes: MIB,
-        maxCommandBytes: MIB,
-      });
-      reader.push(commands);
-      for (let args = reader.next(); args !== undefined; args = reader.next()) keep(args);
-    });
-  });
-
-  await run();
+function bareWrite(path: string, chunk: Uint8Array, bytes: number): void {
+  const fd = fs.openSync(path, "wx");
+  for (let at = 0; at < bytes; at += chunk.length) fs.writeSync(fd, chunk);
+  fs.fdatasyncSync(fd);
+  fs.closeSync(fd);
 }
 
 function setCommand(): Uint8Array {

@@ -1,158 +1,158 @@
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Socket } from "bun";
+import { freePort } from "../test/support/ports.ts";
+import { tool } from "../test/support/servers.ts";
 import { loadSettings } from "../src/load-settings.ts";
 import { parsePrimaryUrl } from "../src/primary-url.ts";
-import { crc64 } from "../src/rdb/crc64.ts";
-import { CommandReader } from "../src/resp/command-reader.ts";
-import { encodeCommand } from "../src/resp/encode.ts";
 import { realClock } from "../src/service/clock.ts";
 import { assemble } from "../src/service/follow.ts";
 import { realDisk } from "../src/store/disk.ts";
+import { blast, MEGABYTE, SET_BYTES, setBlock } from "./blaster.ts";
+import { Measured } from "./measure.ts";
+import { refuseWithoutProgram } from "./receivers.ts";
 
-const REPLID = "b".repeat(40);
-const MEGABYTE = 1_000_000;
-const GETACK = encodeCommand("REPLCONF", "GETACK", "*");
-const GETACK_EVERY_MS = 100;
+const PROGRAM = join(import.meta.dir, "../dist/replica");
+const FIXED_RATE = 20 * MEGABYTE;
 
-/** An RDB without a key. */
-function emptyRdb(): Uint8Array {
-  const body = Buffer.from("REDIS0010\xff", "latin1");
-  const checksum = Buffer.alloc(8);
-  checksum.writeBigUInt64LE(crc64(body));
-  return Buffer.concat([body, checksum]);
+/** What one follower did with the stream. */
+export interface StreamRow {
+  readonly name: string;
+  /** Bytes a second that the primary sent at most; undefined for as fast as it is taken. */
+  readonly rate: number | undefined;
+  readonly megabytesPerSecond: number;
+  readonly commandsPerSecond: number;
+  /** From a GETACK's last byte until the ACK that covers it. */
+  readonly lagMedianMs: number;
+  readonly lagMostMs: number;
+  readonly cpuSecondsPerGB: number;
+  readonly peakRssMiB: number;
 }
 
-/** 64-byte SETs, some 4 MB of them. */
-function setBlock(): Uint8Array {
-  const one = encodeCommand("SET", "key:000001", "v".repeat(20));
-  return Buffer.concat(Array.from({ length: Math.floor((4 * MEGABYTE) / one.length) }, () => one));
-}
-
-interface Blast {
-  readonly url: string;
-  readonly sentBytes: () => number;
-  /** Milliseconds from each GETACK's last byte until an ACK that covers it. */
-  readonly ackMs: number[];
-  readonly acked: () => { ack: number; fack: number };
-  stop(): void;
-}
-
-/** A primary in this process that sends its replica `totalBytes` of stream as fast as it is taken. */
-function blast(totalBytes: number): Blast {
-  const block = setBlock();
-  const ackMs: number[] = [];
-  const waiting: { offset: number; atMs: number }[] = [];
-  const last = { ack: 0, fack: 0 };
-  let sent = 0;
-  let lastGetackMs = 0;
-  let piece: Uint8Array = block;
-  let online = false;
-  const pump = (socket: Socket) => {
-    while (online && (sent < totalBytes || piece.length < block.length)) {
-      const taken = socket.write(piece);
-      if (taken < 0) return;
-      sent += taken;
-      if (taken < piece.length) {
-        piece = piece.subarray(taken);
-        return;
-      }
-      piece = block;
-      const nowMs = performance.now();
-      if (nowMs - lastGetackMs < GETACK_EVERY_MS) continue;
-      lastGetackMs = nowMs;
-      waiting.push({ offset: sent + GETACK.length, atMs: nowMs });
-      piece = Buffer.concat([GETACK, block]);
-    }
-  };
-  const answer = (socket: Socket, words: string[]) => {
-    if (words[0] === "PSYNC") {
-      const rdb = emptyRdb();
-      socket.write(`+FULLRESYNC ${REPLID} 0\r\n$${rdb.length}\r\n`);
-      socket.write(rdb);
-    } else if (words[1] === "ACK") {
-      last.ack = Number(words[2]);
-      last.fack = Number(words[4] ?? 0);
-      const nowMs = performance.now();
-      while (waiting[0] !== undefined && waiting[0].offset <= last.ack) {
-        ackMs.push(nowMs - waiting.shift()!.atMs);
-      }
-      if (!online) {
-        online = true;
-        pump(socket);
-      }
-    } else {
-      socket.write(words[0] === "PING" ? "+PONG\r\n" : "+OK\r\n");
-    }
-  };
-  const limits = { maxLineBytes: 65536, maxArgs: 64, maxArgBytes: 65536, maxCommandBytes: 262144 };
-  const reader = new CommandReader(limits);
-  const listener = Bun.listen({
-    hostname: "127.0.0.1",
-    port: 0,
-    socket: {
-      binaryType: "uint8array",
-      data: (socket, bytes) => {
-        reader.push(bytes);
-        for (let words = reader.next(); words !== undefined; words = reader.next()) {
-          answer(
-            socket,
-            words.map((word) => Buffer.from(word).toString()),
-          );
-        }
-      },
-      drain: pump,
-    },
-  });
-  return {
-    url: `redis://127.0.0.1:${listener.port}`,
-    sentBytes: () => sent,
-    ackMs,
-    acked: () => last,
-    stop: () => listener.stop(true),
-  };
-}
-
-/** The stream at full speed from a primary in this process, until it is durable; and its floor, a bare write. */
-export async function benchStream(totalBytes: number): Promise<void> {
+/** The stream: at full speed in one process until durable; then beside a real replica, fast and at a fixed rate. */
+export async function benchStream(quick: boolean): Promise<StreamRow[]> {
+  refuseWithoutProgram();
   const dir = fs.mkdtempSync(join(tmpdir(), "replica-bench-"));
   try {
-    const primary = blast(totalBytes);
-    const settings = loadSettings({
-      flags: new Map([
-        ["dir", join(dir, "data")],
-        ["port", "0"],
-      ]),
-    });
-    const stop = new AbortController();
-    const target = parsePrimaryUrl(primary.url);
-    const { replica, run, close } = assemble(target, realDisk, realClock, settings, "bench");
-    const running = run(stop.signal);
-    const beganMs = performance.now();
-    const cpu = process.cpuUsage();
-    while ((replica.log?.durableOffset ?? 0) < totalBytes) await Bun.sleep(5);
-    const seconds = (performance.now() - beganMs) / 1000;
-    const { user, system } = process.cpuUsage(cpu);
-    const bytes = primary.sentBytes();
-    stop.abort();
-    await running;
-    close();
-    primary.stop();
-    const acks = primary.ackMs.toSorted((a, b) => a - b);
-    const floorSeconds = bareWrite(join(dir, "floor"), totalBytes);
-    const rate = (perSeconds: number) => `${(bytes / perSeconds / MEGABYTE).toFixed(0)} MB/s`;
-    console.log(`stream: ${(bytes / MEGABYTE).toFixed(0)} MB of 64-byte SETs, --fsync everysec`);
+    await inOneProcess(dir, quick ? 500 * MEGABYTE : 2_000 * MEGABYTE);
+    const rows: StreamRow[] = [];
+    for (const rate of [undefined, FIXED_RATE]) {
+      const bytes = (rate ?? 100 * MEGABYTE) * (quick ? 2 : 10);
+      for (const follower of followers) rows.push(await besides(follower, dir, bytes, rate));
+    }
     console.log(
-      `  until durable        ${seconds.toFixed(2)} s, ${rate(seconds)}, sender and replica in one process, ${((user + system) / 1e6).toFixed(2)} CPU s`,
+      "\n| the stream, 64-byte SETs | sent | MB/s | commands/s | GETACK median | most | CPU s a GB | peak RSS |\n|---|---|--:|--:|--:|--:|--:|--:|",
     );
-    console.log(`  floor: write + sync  ${floorSeconds.toFixed(2)} s, ${rate(floorSeconds)}`);
-    console.log(
-      `  GETACK answered in   ${acks[acks.length >> 1]?.toFixed(1)} ms median, ${acks.at(-1)?.toFixed(1)} ms at most, of ${acks.length}`,
-    );
+    for (const row of rows) {
+      const sent = row.rate === undefined ? "as taken" : `${row.rate / MEGABYTE} MB/s`;
+      console.log(
+        `| ${row.name} | ${sent} | ${row.megabytesPerSecond.toFixed(0)} | ${row.commandsPerSecond.toFixed(0)} | ${row.lagMedianMs.toFixed(1)} ms | ${row.lagMostMs.toFixed(1)} ms | ${row.cpuSecondsPerGB.toFixed(2)} | ${row.peakRssMiB.toFixed(0)} MiB |`,
+      );
+    }
+    return rows;
   } finally {
     fs.rmSync(dir, { recursive: true });
   }
+}
+
+interface Follower {
+  readonly name: string;
+  argv(primaryPort: number, dir: string): string[];
+}
+
+const followers: readonly Follower[] = [
+  {
+    name: "replica, --fsync everysec",
+    argv: (port, dir) => {
+      const url = `redis://127.0.0.1:${port}`;
+      return [PROGRAM, "follow", url, "--dir", join(dir, "data"), "--port", "0", "--no-progress"];
+    },
+  },
+  {
+    name: "redis-server 7.0 replica, appendonly yes",
+    argv: (port, dir) => {
+      const own = ["--port", String(freePort()), "--dir", dir, "--save", ""];
+      const aof = ["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"];
+      const from = ["--replicaof", "127.0.0.1", String(port)];
+      return [...tool("redis-7.0", "redis-server"), ...own, ...aof, ...from];
+    },
+  },
+];
+
+async function besides(
+  follower: Follower,
+  dir: string,
+  bytes: number,
+  rate: number | undefined,
+): Promise<StreamRow> {
+  const own = join(dir, "besides");
+  fs.mkdirSync(own);
+  const flags = rate === undefined ? [] : ["--rate", String(rate)];
+  const program = join(import.meta.dir, "blaster.ts");
+  const primary = new Measured([process.execPath, program, "--bytes", String(bytes), ...flags]);
+  let running: Measured | undefined;
+  try {
+    const [, port] = await primary.says(/^(\d+)$/m);
+    running = new Measured(follower.argv(Number(port), own), own);
+    const [line] = await primary.says(/^\{.*\}$/m);
+    const seen: { seconds: number; bytes: number; medianMs: number; mostMs: number } =
+      JSON.parse(line);
+    const { cpuSeconds, peakRssBytes } = running.figures();
+    return {
+      name: follower.name,
+      rate,
+      megabytesPerSecond: seen.bytes / seen.seconds / MEGABYTE,
+      commandsPerSecond: seen.bytes / SET_BYTES / seen.seconds,
+      lagMedianMs: seen.medianMs,
+      lagMostMs: seen.mostMs,
+      cpuSecondsPerGB: (cpuSeconds / seen.bytes) * 1e9,
+      peakRssMiB: peakRssBytes / 2 ** 20,
+    };
+  } finally {
+    await running?.kill("SIGKILL");
+    await primary.kill("SIGKILL");
+    fs.rmSync(own, { recursive: true });
+  }
+}
+
+/** Primary and replica in this process, until the stream is durable; and its floor, a bare write. */
+async function inOneProcess(dir: string, totalBytes: number): Promise<void> {
+  const primary = blast(totalBytes);
+  const settings = loadSettings({
+    flags: new Map([
+      ["dir", join(dir, "data")],
+      ["port", "0"],
+    ]),
+    env: {},
+  });
+  const stop = new AbortController();
+  const target = parsePrimaryUrl(`redis://127.0.0.1:${primary.port}`);
+  const { replica, run, close } = assemble(target, realDisk, realClock, settings, "bench");
+  const running = run(stop.signal);
+  const beganMs = performance.now();
+  const cpu = process.cpuUsage();
+  while ((replica.log?.writtenOffset ?? 0) < totalBytes) await Bun.sleep(1);
+  const writtenSeconds = (performance.now() - beganMs) / 1000;
+  while ((replica.log?.durableOffset ?? 0) < totalBytes) await Bun.sleep(1);
+  const seconds = (performance.now() - beganMs) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
+  const bytes = primary.sentBytes();
+  stop.abort();
+  await running;
+  close();
+  primary.stop();
+  const acks = primary.ackMs.toSorted((a, b) => a - b);
+  const floorSeconds = bareWrite(join(dir, "floor"), totalBytes);
+  const rate = (perSeconds: number) => `${(bytes / perSeconds / MEGABYTE).toFixed(0)} MB/s`;
+  console.log(`\nstream: ${(bytes / MEGABYTE).toFixed(0)} MB of 64-byte SETs, --fsync everysec`);
+  console.log(`  until written        ${writtenSeconds.toFixed(2)} s, ${rate(writtenSeconds)}`);
+  console.log(
+    `  until durable        ${seconds.toFixed(2)} s, ${rate(seconds)}, sender and replica in one process, ${((user + system) / 1e6).toFixed(2)} CPU s`,
+  );
+  console.log(`  floor: write + sync  ${floorSeconds.toFixed(2)} s, ${rate(floorSeconds)}`);
+  console.log(
+    `  GETACK answered in   ${acks[acks.length >> 1]?.toFixed(1)} ms median, ${acks.at(-1)?.toFixed(1)} ms at most, of ${acks.length}`,
+  );
 }
 
 function bareWrite(path: string, totalBytes: number): number {

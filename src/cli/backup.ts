@@ -25,9 +25,7 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
     const { rdb, seconds } = await takeBackup(
       target,
       out,
-      realDisk,
-      realClock,
-      settings,
+      { disk: realDisk, clock: realClock, settings },
       signal,
       (now) => {
         state = now;

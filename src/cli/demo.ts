@@ -84,9 +84,7 @@ export async function demo({ settings, signal, stdout, stderr }: CommandContext)
     const { rdb, seconds } = await backup(
       target,
       out,
-      realDisk,
-      realClock,
-      demoSettings,
+      { disk: realDisk, clock: realClock, settings: demoSettings },
       signal,
       () => undefined,
     );

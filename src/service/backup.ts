@@ -22,9 +22,7 @@ const nothing = () => undefined;
 /** To a file: a temporary one beside it, then its name, which replaces an earlier backup. */
 function fileOutlet(
   out: string,
-  disk: Disk,
-  clock: Clock,
-  settings: Settings,
+  { disk, clock, settings, checksum }: BackupSurroundings,
   driver: () => Driver,
 ): Outlet {
   // A link to an earlier backup stays a link: its target is what is replaced.
@@ -45,6 +43,7 @@ function fileOutlet(
       const files = new PayloadFiles(disk, clock, settings.io);
       const file = await files.open(dirname(path), giveUp.signal);
       writer = new SnapshotWriter(disk, file, {
+        ...(checksum === undefined ? {} : { checksum }),
         syncBytes: settings.rdbSyncBytes,
         maxQueuedBytes: limits.queuedBytes,
         onSynced: (bytes) => driver().step({ type: "snapshot-synced", bytes }),
@@ -152,6 +151,15 @@ function syncIfFile(): Promise<void> {
   );
 }
 
+/** What a backup runs in. */
+export interface BackupSurroundings {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly settings: Settings;
+  /** Whether the checksum is computed and compared; only a benchmark leaves it out, of a file. */
+  readonly checksum?: boolean;
+}
+
 /** What a backup came to. */
 export interface BackupResult {
   readonly rdb: RdbSummary;
@@ -167,19 +175,16 @@ export interface BackupResult {
 export async function backup(
   target: PrimaryTarget,
   out: string,
-  disk: Disk,
-  clock: Clock,
-  settings: Settings,
+  surroundings: BackupSurroundings,
   signal: AbortSignal,
   onMoved: (state: State) => void,
 ): Promise<BackupResult> {
+  const { clock, settings } = surroundings;
   if (out !== "-") refuseBadOut(out);
   const beganMs = clock.monotonicMs();
   return new Promise<BackupResult>((resolve, reject) => {
     const outlet =
-      out === "-"
-        ? stdoutOutlet(() => driver)
-        : fileOutlet(out, disk, clock, settings, () => driver);
+      out === "-" ? stdoutOutlet(() => driver) : fileOutlet(out, surroundings, () => driver);
     const stop = () => {
       driver.leave();
       reject(

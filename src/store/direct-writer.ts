@@ -1,5 +1,5 @@
 import { ptr } from "bun:ffi";
-import type { Disk } from "./disk.ts";
+import { type Disk, giveBack } from "./disk.ts";
 import type { PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
 /** Address, length and offset of what goes past the page cache are multiples of this. */
@@ -13,19 +13,6 @@ const BLOCKS = 4;
 interface Flight {
   readonly bytes: number;
   done: boolean;
-}
-
-/** Buffers below this are not worth it. */
-const WORTH_BYTES = 16 * 1024;
-
-/**
- * Frees a chunk of the socket that has been copied. The collector would do it too, but lets half a
- * hundred megabytes of them come together first.
- */
-function giveBack(bytes: Uint8Array): void {
-  const { buffer } = bytes;
-  const isWhole = bytes.length === buffer.byteLength && bytes.length >= WORTH_BYTES;
-  if (isWhole && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 function alignedBlock(): Uint8Array {

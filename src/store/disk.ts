@@ -39,6 +39,20 @@ export interface Disk {
 /** What a piece costs while it waits, however short it is: a peer that sends bytes singly is held by it. */
 export const PIECE_BYTES = 256;
 
+/** Buffers below this are not worth giving back. */
+const WORTH_BYTES = 16 * 1024;
+
+/**
+ * Frees a chunk of the socket that was written or copied, where it fills its buffer: nobody else has
+ * a part of it then. The collector would do it too, but lets a hundred megabytes of them come together
+ * first.
+ */
+export function giveBack(bytes: Uint8Array): void {
+  const { buffer } = bytes;
+  const isWhole = bytes.length === buffer.byteLength && bytes.length >= WORTH_BYTES;
+  if (isWhole && buffer instanceof ArrayBuffer) buffer.transfer(0);
+}
+
 /** One write of a Bun.file writer at or above this goes straight to the kernel; below, they are gathered. */
 const SINK_BYTES = 256 * 1024;
 /** Linux takes at most this many pieces in one writev(2). */

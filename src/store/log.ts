@@ -1,6 +1,6 @@
 import type { ReplicaError } from "../errors.ts";
 import type { Offset } from "../replication.ts";
-import { type Disk, diskError, PIECE_BYTES } from "./disk.ts";
+import { type Disk, diskError, giveBack, PIECE_BYTES } from "./disk.ts";
 
 export interface LogOptions {
   readonly path: string;
@@ -87,7 +87,10 @@ export class Log {
     this.#marks = true;
   }
 
-  /** Takes the next bytes of the stream. Failures come by `onFailed`, never from here. */
+  /**
+   * Takes the next bytes of the stream over: a buffer that they fill may be freed once they are
+   * written. Failures come by `onFailed`, never from here.
+   */
   append(bytes: Uint8Array): void {
     if (this.#error !== undefined || this.#closed || bytes.length === 0) return;
     this.#queue.push(bytes);
@@ -102,6 +105,7 @@ export class Log {
         const position = this.#position(this.#writtenOffset);
         await this.#disk.write(this.#fd, batch.pieces, position);
         this.#writtenOffset += batch.bytes;
+        for (const piece of batch.pieces) giveBack(piece);
         if (this.#options.fsync === "always") void this.sync();
         this.#options.onMoved();
       }

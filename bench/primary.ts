@@ -1,0 +1,89 @@
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startServer } from "../test/support/servers.ts";
+import { until } from "../test/support/wait.ts";
+import { type Figures, median } from "./measure.ts";
+import { dropped, type Receiver, redisCli, replicaBackup, replicaFollow } from "./receivers.ts";
+
+const VALUE_BYTES = 64 * 1024;
+const FILL_LIMIT_MS = 600_000;
+
+export interface PrimaryRow {
+  readonly name: string;
+  readonly diskless: boolean;
+  readonly seconds: number;
+  /** Seconds beside those of the receiver that drops the bytes: the median of the rounds' ratios. */
+  readonly timesDropped: number;
+  readonly runs: readonly Figures[];
+}
+
+/** A real primary's snapshot: it is as fast as the primary sends, or it isn't. */
+export async function benchPrimary(options: {
+  readonly bytes: number;
+  readonly rounds: number;
+  readonly quick: boolean;
+}): Promise<PrimaryRow[]> {
+  const rows: PrimaryRow[] = [];
+  for (const diskless of [true, false]) {
+    const args = ["--repl-diskless-sync", diskless ? "yes" : "no", "--repl-diskless-sync-delay"];
+    args.push("0", "--rdbcompression", "no", "--enable-debug-command", "local");
+    await using server = await startServer("redis-7.0", { args, startTimeoutMs: FILL_LIMIT_MS });
+    await server.send(
+      "DEBUG",
+      "POPULATE",
+      Math.ceil(options.bytes / VALUE_BYTES),
+      "key",
+      VALUE_BYTES,
+    );
+    const receivers: Receiver[] = [dropped, replicaBackup("compiled", "auto")];
+    if (!options.quick) receivers.push(replicaFollow("compiled", "auto"), redisCli);
+    const runs = new Map<Receiver, Figures[]>(receivers.map((receiver) => [receiver, []]));
+    for (let round = 0; round < options.rounds; round++) {
+      for (let n = 0; n < receivers.length; n++) {
+        const receiver = receivers[(n + round) % receivers.length]!;
+        await until(
+          async () => (await server.info("persistence"))["rdb_bgsave_in_progress"] === "0",
+          {
+            what: "the primary to be idle",
+            timeoutMs: FILL_LIMIT_MS,
+          },
+        );
+        runs.get(receiver)!.push(await runOne(receiver, server.port));
+      }
+    }
+    const floor = runs.get(dropped)!;
+    for (const receiver of receivers) {
+      const own = runs.get(receiver)!;
+      const ratios = own.map((run, round) => run.seconds / floor[round]!.seconds);
+      rows.push({
+        name: receiver.name,
+        diskless,
+        seconds: median(own.map((run) => run.seconds)),
+        timesDropped: median(ratios),
+        runs: own,
+      });
+    }
+  }
+  console.log(
+    `\nprimary: ${(options.bytes / 2 ** 30).toFixed(2)} GiB from redis-server 7.0, medians of ${options.rounds} rounds; × is the time beside bytes dropped in the same rounds\n`,
+  );
+  console.log("| receiver | sync | seconds | × |\n|---|---|--:|--:|");
+  for (const row of rows) {
+    const sync = row.diskless ? "diskless" : "disk-based";
+    console.log(
+      `| ${row.name} | ${sync} | ${row.seconds.toFixed(2)} | ${row.timesDropped.toFixed(3)} |`,
+    );
+  }
+  return rows;
+}
+
+async function runOne(receiver: Receiver, port: number): Promise<Figures> {
+  const dir = fs.mkdtempSync(join(tmpdir(), "replica-bench-"));
+  try {
+    Bun.spawnSync(["sync"]);
+    return await receiver.run({ port, dir, source: undefined });
+  } finally {
+    fs.rmSync(dir, { recursive: true });
+  }
+}

@@ -1,0 +1,174 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { SERVER_KINDS, type ServerKind } from "../test/support/server-catalog.ts";
+import { freePort } from "../test/support/ports.ts";
+import { installed, tool } from "../test/support/servers.ts";
+import { until } from "../test/support/wait.ts";
+import { type Figures, Measured } from "./measure.ts";
+
+const PROJECT = join(import.meta.dir, "..");
+const PROGRAM = join(PROJECT, "dist/replica");
+const SOURCE = [process.execPath, join(PROJECT, "src/main.ts")];
+/** A server's transfer and load may take minutes. */
+const SERVER_LIMIT_MS = 600_000;
+
+/** Where a receiver gets its bytes, and where it puts them. */
+export interface Run {
+  /** The primary's port on loopback. */
+  readonly port: number;
+  /** An empty folder; removed after the run. */
+  readonly dir: string;
+  /** The same bytes in a file, in the page cache. */
+  readonly source: string | undefined;
+}
+
+/** Takes a snapshot whole, as a process of its own. */
+export interface Receiver {
+  readonly name: string;
+  /** What sort of thing it is, for the chart. */
+  readonly kind: "replica" | "peer" | "floor";
+  run(run: Run): Promise<Figures>;
+}
+
+function url(port: number): string {
+  return `redis://127.0.0.1:${port}`;
+}
+
+/** `replica backup`, until it has ended. */
+export function replicaBackup(binary: "compiled" | "bun run", io: string): Receiver {
+  return {
+    name: `replica backup --io ${io}, ${binary}`,
+    kind: "replica",
+    run: ({ port, dir }) =>
+      new Measured([
+        ...(binary === "compiled" ? [PROGRAM] : SOURCE),
+        "backup",
+        url(port),
+        join(dir, "out.rdb"),
+        "--io",
+        io,
+        "--no-progress",
+      ]).ends(),
+  };
+}
+
+/** `replica follow`, until it says that it is connected. */
+export function replicaFollow(binary: "compiled" | "bun run", io: string): Receiver {
+  return {
+    name: `replica follow --io ${io}, ${binary}`,
+    kind: "replica",
+    run: async ({ port, dir }) => {
+      const program = binary === "compiled" ? [PROGRAM] : SOURCE;
+      const flags = ["--dir", join(dir, "data"), "--port", "0", "--io", io, "--no-progress"];
+      const follower = new Measured([...program, "follow", url(port), ...flags]);
+      await follower.says(/connected by full resync/);
+      const figures = follower.figures();
+      await follower.kill("SIGTERM");
+      return figures;
+    },
+  };
+}
+
+/** The transfer without its checksum: what that costs. */
+export function unchecked(io: string): Receiver {
+  return {
+    name: `replica backup --io ${io}, without the checksum`,
+    kind: "floor",
+    run: ({ port, dir }) =>
+      new Measured([
+        process.execPath,
+        join(import.meta.dir, "receivers/unchecked.ts"),
+        url(port),
+        join(dir, "out.rdb"),
+        io,
+      ]).ends(),
+  };
+}
+
+export const redisCli: Receiver = {
+  name: "redis-cli --rdb (verifies nothing)",
+  kind: "peer",
+  run: ({ port, dir }) =>
+    new Measured([
+      ...tool("redis-7.0", "redis-cli"),
+      "-p",
+      String(port),
+      "--rdb",
+      join(dir, "out.rdb"),
+    ]).ends(),
+};
+
+/** A real server as replica: until its file is durable and has its name; then it loads it. */
+export function realReplica(kind: ServerKind): Receiver {
+  return {
+    name: `${kind} replica, until its file is durable`,
+    kind: "peer",
+    run: async ({ port, dir }) => {
+      const config = ["--save", "", "--dir", dir, "--port", String(freePort())];
+      const server = new Measured(
+        [...tool(kind, "redis-server"), ...config, "--replicaof", "127.0.0.1", String(port)],
+        dir,
+      );
+      const wait = { timeoutMs: SERVER_LIMIT_MS, everyMs: 1 };
+      try {
+        await until(() => fs.existsSync(join(dir, "dump.rdb")), { ...wait, what: "its file" });
+        const durable = server.figures();
+        await server.says(/Finished with success/);
+        const loadSeconds = server.seconds - durable.seconds;
+        return { ...durable, more: { loadSeconds } };
+      } finally {
+        await server.kill("SIGKILL");
+      }
+    },
+  };
+}
+
+/** The servers that are here, one of each product. */
+export function realReplicas(): Receiver[] {
+  const kinds = SERVER_KINDS.filter((kind) => installed(kind));
+  const newest = kinds.findLast((kind) => kind.startsWith("valkey"));
+  return kinds.filter((kind) => kind === "redis-7.0" || kind === newest).map(realReplica);
+}
+
+export const dropped: Receiver = {
+  name: "Bun, bytes dropped",
+  kind: "floor",
+  run: ({ port }) =>
+    new Measured([
+      process.execPath,
+      join(import.meta.dir, "receivers/drop.ts"),
+      String(port),
+    ]).ends(),
+};
+
+export const rawDisk: Receiver = {
+  name: "the disk alone: dd bs=1M oflag=direct",
+  kind: "floor",
+  run: ({ dir, source }) => {
+    const [from, to] = [`if=${source}`, `of=${join(dir, "out.rdb")}`];
+    // conv=fdatasync: until durable, as everybody here.
+    return new Measured(["dd", from, to, "bs=1M", "oflag=direct", "conv=fdatasync"]).ends();
+  },
+};
+
+/** The C receivers; none where no compiler is. @param dir where the program goes. */
+export function cFloors(dir: string): Receiver[] {
+  const compiler = Bun.which("cc");
+  if (compiler === null) return [];
+  const program = join(dir, "floor");
+  const source = join(import.meta.dir, "receivers/floor.c");
+  const compiled = Bun.spawnSync([compiler, "-O2", "-o", program, source]);
+  if (compiled.exitCode !== 0) throw new Error(`cc: ${compiled.stderr.toString()}`);
+  const floor = (name: string, how: string): Receiver => ({
+    name,
+    kind: "floor",
+    run: ({ port, dir }) => new Measured([program, String(port), join(dir, "out.rdb"), how]).ends(),
+  });
+  return [floor("C, read and write", "read"), floor("C, splice", "splice")];
+}
+
+/** @throws Error where the compiled program isn't there. */
+export function refuseWithoutProgram(): void {
+  if (!fs.existsSync(PROGRAM))
+    throw new Error(`there is no ${PROGRAM}: run \`bun run build\` first`);
+}

@@ -1,0 +1,13 @@
+import { loadSettings } from "../../src/load-settings.ts";
+import { parsePrimaryUrl } from "../../src/primary-url.ts";
+import { backup } from "../../src/service/backup.ts";
+import { realClock } from "../../src/service/clock.ts";
+import { realDisk } from "../../src/store/disk.ts";
+
+/** `unchecked URL OUT IO`: `replica backup` without the checksum, to see what that costs. */
+const [url = "", out = "", io = "auto"] = process.argv.slice(2);
+const settings = loadSettings({ flags: new Map([["io", io]]), env: {} });
+const never = new AbortController().signal;
+const surroundings = { disk: realDisk, clock: realClock, settings, checksum: false };
+await backup(parsePrimaryUrl(url), out, surroundings, never, () => undefined);
+process.exit(0);
