@@ -15,9 +15,9 @@ export const DISTANCES: readonly number[] = LOWER.map((exponent) => DEGREE - exp
 /** What must be kept of the lanes before. */
 export const HISTORY_BYTES = DEGREE * LANE_BYTES;
 
-const PAGES = 2;
+const PAGES = 4;
 const PAGE_BYTES = 65_536;
-/** What can be folded in one call, behind the history. */
+/** What there is room for behind the history, before the last lanes have to be moved to the front. */
 export const FOLD_BYTES = PAGES * PAGE_BYTES - HISTORY_BYTES;
 
 /*
@@ -30,7 +30,7 @@ export const FOLD_BYTES = PAGES * PAGE_BYTES - HISTORY_BYTES;
  * JavaScript has no vectors, WebAssembly has; it has one loop to do, so it is written out here:
  *
  *   (memory (export "memory") 2)
- *   (func (export "fold") (param $end i32) (local $at i32)
+ *   (func (export "fold") (param $at i32) (param $end i32)
  *     (loop
  *       (v128.store offset=HISTORY (local.get $at)
  *         (v128.xor … (v128.load offset=HISTORY (local.get $at))
@@ -48,8 +48,8 @@ const LOOP = [0x03, 0x40];
 const BR_IF_0 = [0x0d, 0x00];
 const END = 0x0b;
 const V128_XOR = [0xfd, 0x51];
-const END_OF_DATA = 0;
-const AT = 1;
+const AT = 0;
+const END_OF_DATA = 1;
 
 /** A number as WebAssembly writes it (LEB128). */
 function number(value: number): number[] {
@@ -72,7 +72,7 @@ function access(code: 0 | 11, offset: number): number[] {
 
 const AT_LOCAL = [LOCAL_GET, AT];
 const HEADER = [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
-const ONE_LOCAL = [1, 1, I32];
+const NO_LOCALS = [0];
 
 function foldModule(): Uint8Array<ArrayBuffer> {
   const load = (offset: number) => [...AT_LOCAL, ...access(0, offset)];
@@ -83,8 +83,8 @@ function foldModule(): Uint8Array<ArrayBuffer> {
   const sum = [...AT_LOCAL, ...load(HISTORY_BYTES), ...added, ...access(11, HISTORY_BYTES)];
   const next = [...AT_LOCAL, I32_CONST, LANE_BYTES, I32_ADD, LOCAL_TEE, AT];
   const again = [LOCAL_GET, END_OF_DATA, I32_LT_U, ...BR_IF_0];
-  const body = [...ONE_LOCAL, ...LOOP, ...sum, ...next, ...again, END, END];
-  const types = section(1, [1, 0x60, 1, I32, 0]);
+  const body = [...NO_LOCALS, ...LOOP, ...sum, ...next, ...again, END, END];
+  const types = section(1, [1, 0x60, 2, I32, I32, 0]);
   const functions = section(3, [1, 0]);
   const memories = section(5, [1, 0, PAGES]);
   const names = section(7, [2, ...name("fold"), 0, 0, ...name("memory"), 2, 0]);
@@ -94,8 +94,11 @@ function foldModule(): Uint8Array<ArrayBuffer> {
 
 const { exports } = new WebAssembly.Instance(new WebAssembly.Module(foldModule()));
 
-/** The history, and behind it the data to fold; shared by all that fold, call by call. */
+/** The lanes before the data, and behind them the data; shared by all that fold, in turns. */
 export const foldMemory = new Uint8Array((exports["memory"] as WebAssembly.Memory).buffer);
 
-/** Folds the first `bytes` of the data in place; a multiple of LANE_BYTES, more than 0. */
-export const fold = exports["fold"] as (bytes: number) => void;
+/**
+ * Folds the data from `at` up to `end` in place: positions behind the history, `at` below `end`, whole
+ * lanes.
+ */
+export const fold = exports["fold"] as (at: number, end: number) => void;

@@ -22,6 +22,9 @@ for (let byte = 0; byte < 256; byte++) {
   HIGH[byte] = Number(BigInt.asIntN(32, crc >> 32n));
 }
 
+/** Whose lanes the fold's memory holds. */
+const memory: { owner: Crc64 | undefined } = { owner: undefined };
+
 /**
  * CRC-64/Jones, the checksum at an RDB's end: polynomial 0xad93d23594c935a9, reflected in and out,
  * initial value 0, no final xor ("Redis, crc64.c").
@@ -29,43 +32,56 @@ for (let byte = 0; byte < 256; byte++) {
  * Long runs of bytes are folded into a short one of the same remainder; that one goes byte by byte.
  */
 export class Crc64 {
-  /** The last lanes, folded; what lies before them no longer counts. */
-  readonly #history = new Uint8Array(HISTORY_BYTES);
-  /** The bytes behind them that are less than a lane. */
-  readonly #rest = new Uint8Array(LANE_BYTES);
+  /** Where in the fold's memory the lanes begin that still count; the rest lies behind them. */
+  #at = 0;
+  /** Bytes behind the last whole lane. */
   #restBytes = 0;
+  /** Those lanes, and the rest, while another one has the memory. */
+  #kept: Uint8Array = new Uint8Array(HISTORY_BYTES);
 
   /** Takes the next bytes, at any alignment, in order. */
   update(bytes: Uint8Array): void {
-    if (this.#restBytes + bytes.length < LANE_BYTES) {
-      this.#rest.set(bytes, this.#restBytes);
-      this.#restBytes += bytes.length;
-      return;
-    }
-    foldMemory.set(this.#history);
+    this.#takeMemory();
     for (let at = 0; at < bytes.length;) {
-      const piece = bytes.subarray(at, at + FOLD_BYTES - this.#restBytes);
-      foldMemory.set(this.#rest.subarray(0, this.#restBytes), HISTORY_BYTES);
-      foldMemory.set(piece, HISTORY_BYTES + this.#restBytes);
-      this.#fold(this.#restBytes + piece.length);
+      if (FOLD_BYTES - this.#at < 2 * LANE_BYTES) this.#moveToFront();
+      const piece = bytes.subarray(at, at + FOLD_BYTES - this.#at - this.#restBytes);
+      foldMemory.set(piece, HISTORY_BYTES + this.#at + this.#restBytes);
       at += piece.length;
+      const end = this.#at + this.#restBytes + piece.length;
+      this.#restBytes = end % LANE_BYTES;
+      const folded = end - this.#restBytes;
+      if (folded > this.#at) fold(this.#at, folded);
+      this.#at = folded;
     }
-    this.#history.set(foldMemory.subarray(0, HISTORY_BYTES));
   }
 
-  #fold(bytes: number): void {
-    this.#restBytes = bytes % LANE_BYTES;
-    const folded = bytes - this.#restBytes;
-    const end = HISTORY_BYTES + folded;
-    if (folded > 0) fold(folded);
-    this.#rest.set(foldMemory.subarray(end, end + this.#restBytes));
-    foldMemory.copyWithin(0, folded, end);
+  /** Bytes up to a whole lane are folded, so the lanes that count end where the rest begins. */
+  #moveToFront(): void {
+    foldMemory.copyWithin(0, this.#at, this.#at + HISTORY_BYTES + this.#restBytes);
+    this.#at = 0;
+  }
+
+  /** One has it at a time, and mostly keeps it: of RDBs that arrive there is one. */
+  #takeMemory(): void {
+    const { owner } = memory;
+    if (owner === this) return;
+    if (owner !== undefined) owner.#kept = owner.#state();
+    memory.owner = this;
+    foldMemory.set(this.#kept);
+    this.#at = 0;
+  }
+
+  /** The lanes that count, and the rest. */
+  #state(): Uint8Array {
+    if (memory.owner !== this) return this.#kept;
+    return foldMemory.slice(this.#at, this.#at + HISTORY_BYTES + this.#restBytes);
   }
 
   /** The checksum of everything so far, 0 to 2^64 - 1. */
   get value(): bigint {
     // The history's lanes were added to each other, and to lanes behind it; the former is undone.
-    const words = new Int32Array(this.#history.slice().buffer);
+    const state = this.#state();
+    const words = new Int32Array(state.slice(0, HISTORY_BYTES).buffer);
     for (let at = words.length - 1; at >= 0; at--) {
       for (const lanes of DISTANCES) {
         const from = at - (lanes * LANE_BYTES) / words.BYTES_PER_ELEMENT;
@@ -74,7 +90,7 @@ export class Crc64 {
     }
     let low = 0;
     let high = 0;
-    for (const bytes of [new Uint8Array(words.buffer), this.#rest.subarray(0, this.#restBytes)]) {
+    for (const bytes of [new Uint8Array(words.buffer), state.subarray(HISTORY_BYTES)]) {
       for (let at = 0; at < bytes.length; at++) {
         const index = (low ^ bytes[at]!) & 0xff;
         low = ((low >>> 8) | (high << 24)) ^ LOW[index]!;
