@@ -1,4 +1,5 @@
 import { Database } from "bun:sqlite";
+import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { invariant, ReplicaError } from "../errors.ts";
 import type { Offset, ReplicationId } from "../replication.ts";
@@ -108,6 +109,7 @@ export class Generations {
     this.#disk = disk;
     let db: Database | undefined;
     try {
+      if (!isNew && !fs.existsSync(path)) throw missing(path);
       db = new Database(path, { create: true, strict: true });
       this.#db = db;
       // Before anything is changed: what is of another version is left as it is.
@@ -118,12 +120,7 @@ export class Generations {
           message: `${path} was written by a newer replica (format ${version}, this one knows ${SCHEMA_VERSION}): run that one`,
         });
       }
-      if (version < 0 || (version === 0 && !isNew)) {
-        throw new ReplicaError("DIRECTORY_DAMAGED", {
-          retry: "never",
-          message: `${path} is missing or empty, though generations are kept beside it: restore it from a copy, or start with a new --dir`,
-        });
-      }
+      if (version < 0 || (version === 0 && !isNew)) throw missing(path);
       this.#db.run("PRAGMA journal_mode = WAL");
       this.#db.run("PRAGMA synchronous = NORMAL");
       this.#db.run(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
@@ -343,6 +340,13 @@ export class Generations {
     this.#db.run("INSERT INTO events VALUES (?, ?, ?)", [atMs, kind, detail]);
     this.#db.run("DELETE FROM events WHERE rowid <= (SELECT max(rowid) - 10000 FROM events)");
   }
+}
+
+function missing(path: string): ReplicaError {
+  return new ReplicaError("DIRECTORY_DAMAGED", {
+    retry: "never",
+    message: `${path} is missing or empty, though generations are kept beside it: restore it from a copy, or start with a new --dir`,
+  });
 }
 
 /** An error of SQLite as people should read it. */
