@@ -27,6 +27,10 @@ export const limits = {
   },
   // INFO takes some 2 KiB: a client that leaves so much unread has stopped reading.
   clientUnsentBytes: 1024 * 1024,
+  // A Sentinel has one, a debugging person a handful.
+  clientSubscriptions: 1_000,
+  // A client that knows the password gives it at once.
+  loginSeconds: 10,
   // Exporters ask every 15 s to 60 s; a link that is silent longer is forgotten.
   clientIdleSeconds: 240,
 } as const;

@@ -83,6 +83,11 @@ export class Driver {
     this.step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume });
   }
 
+  /** The next attempt is with this primary. To be said after `leave`. */
+  retarget(target: PrimaryTarget): void {
+    this.#target = target;
+  }
+
   /** Leaves the primary, in whatever state the link is, and stops the clock. */
   leave(): void {
     clearInterval(this.#ticker);

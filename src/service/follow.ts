@@ -1,6 +1,6 @@
 import { log } from "../logger.ts";
 import type { Settings } from "../config.ts";
-import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
+import { describeTarget, parsePrimaryUrl, type PrimaryTarget } from "../primary-url.ts";
 import { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
 import type { Clock } from "./clock.ts";
@@ -22,7 +22,7 @@ export interface Assembled {
  * @throws ReplicaError as the directory or the port say; nothing stays open then.
  */
 export function assemble(
-  target: PrimaryTarget,
+  given: PrimaryTarget,
   disk: Disk,
   clock: Clock,
   settings: Settings,
@@ -31,23 +31,35 @@ export function assemble(
   const directory = new DataDirectory(settings.dir, disk, clock);
   let port: Port;
   try {
-    port = new Port({ ...settings, version });
+    port = new Port(settings, version);
   } catch (error) {
     directory.close();
     throw error;
   }
+  const chosen = directory.chosenPrimary(describeTarget(given));
+  const target =
+    typeof chosen === "string" ? { ...parsePrimaryUrl(chosen), ...loginOf(given) } : given;
   const replica = new Replica(target, directory, disk, clock, settings, port.port);
-  port.serve(replica);
+  if (chosen === null) replica.leave();
+  const stopping = new AbortController();
+  port.serve(replica, {
+    rewrite: () =>
+      directory.choosePrimary(
+        describeTarget(given),
+        replica.isFollowing ? describeTarget(replica.target) : null,
+      ),
+    shutdown: () => stopping.abort(),
+  });
   return {
     replica,
     port,
     run: async (signal) => {
       log.info(
-        `following ${describeTarget(target)} into ${directory.path}, serving ${settings.bind}:${port.port}`,
+        `following ${replica.isFollowing ? describeTarget(replica.target) : "no one"} into ${directory.path}, serving ${settings.bind}:${port.port}`,
         { pid: process.pid },
       );
       try {
-        await replica.run(signal);
+        await replica.run(AbortSignal.any([signal, stopping.signal]));
         log.info(
           `stopped; durable up to offset ${replica.log?.durableOffset ?? "none: nothing was kept yet"}`,
         );
@@ -57,4 +69,9 @@ export function assemble(
     },
     close: () => directory.close(),
   };
+}
+
+/** The password is stored nowhere: it comes with the primary that was named at start. */
+function loginOf({ username, password }: PrimaryTarget) {
+  return { username, password };
 }

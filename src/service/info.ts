@@ -1,81 +1,182 @@
+import * as os from "node:os";
 import type { Replica } from "./replica.ts";
 
+/** What INFO tells of beside the replica itself. */
+export interface InfoSurroundings {
+  readonly version: string;
+  readonly port: number;
+  readonly nowMs: number;
+  readonly connectedClients: number;
+  readonly maxClients: number;
+  readonly commands: number;
+  readonly connections: number;
+}
+
+type Field = readonly [name: string, value: string | number];
+
+/**
+ * The Redis whose fields and replies these are: tools choose by it what to ask. `replica_version` is our
+ * own.
+ */
+export const SPOKEN_VERSION = "7.2.0";
+
+const NO_ID = "0".repeat(40);
+
 /** What INFO tells, section by section, in Redis 7.2's field names (server.c, genRedisInfoString). */
-export function infoSections(
-  replica: Replica,
-  about: { version: string; port: number; nowMs: number },
-): Map<string, [string, string | number][]> {
+export function infoSections(replica: Replica, about: InfoSurroundings): Map<string, Field[]> {
+  return new Map([
+    ["Server", server(replica, about)],
+    [
+      "Clients",
+      [
+        ["connected_clients", about.connectedClients],
+        ["maxclients", about.maxClients],
+        ["blocked_clients", 0],
+      ],
+    ],
+    ["Memory", memory()],
+    ["Persistence", persistence(replica)],
+    [
+      "Stats",
+      [
+        ["total_connections_received", about.connections],
+        ["total_commands_processed", about.commands],
+      ],
+    ],
+    ["Replication", replication(replica)],
+    ["CPU", cpu()],
+    ["Keyspace", []],
+    ["Replica", own(replica)],
+  ]);
+}
+
+function server(replica: Replica, { version, port, nowMs }: InfoSurroundings): Field[] {
+  const uptimeSeconds = Math.max(0, Math.floor((nowMs - replica.startedAtMs) / 1000));
+  return [
+    ["redis_version", SPOKEN_VERSION],
+    ["redis_mode", "standalone"],
+    ["os", `${os.type()} ${os.release()} ${os.machine()}`],
+    ["arch_bits", 64],
+    ["replica_version", version],
+    ["process_id", process.pid],
+    ["run_id", replica.runId],
+    ["tcp_port", port],
+    ["server_time_usec", nowMs * 1000],
+    ["uptime_in_seconds", uptimeSeconds],
+    ["uptime_in_days", Math.floor(uptimeSeconds / 86_400)],
+  ];
+}
+
+function memory(): Field[] {
+  const { rss, heapUsed } = process.memoryUsage();
+  return [
+    ["used_memory", heapUsed],
+    ["used_memory_rss", rss],
+    ["total_system_memory", os.totalmem()],
+    ["maxmemory", 0],
+    ["maxmemory_policy", "noeviction"],
+  ];
+}
+
+function persistence(replica: Replica): Field[] {
+  const generation = replica.directory.current;
+  const savedAtMs = generation?.currentAtMs;
+  return [
+    ["loading", 0],
+    ["async_loading", 0],
+    ["rdb_bgsave_in_progress", 0],
+    ["rdb_last_save_time", savedAtMs === undefined ? 0 : Math.floor(savedAtMs / 1000)],
+    ["aof_enabled", 1],
+    ["aof_rewrite_in_progress", 0],
+    ["aof_last_write_status", replica.lastError?.code.startsWith("DISK") === true ? "err" : "ok"],
+    ["aof_base_size", generation?.rdbBytes ?? 0],
+    ["aof_current_size", (generation?.rdbBytes ?? 0) + (replica.log?.fileBytes ?? 0)],
+  ];
+}
+
+function replication(replica: Replica): Field[] {
   const { state, log, directory, target } = replica;
-  const generation = directory.current;
   const received = state.at === "connected" ? state.receivedOffset : (log?.receivedOffset ?? 0);
   const written = log?.writtenOffset ?? 0;
-  const inTransfer = state.at === "transfer" || state.at === "receive-bulk-header";
   const up = state.at === "connected";
+  const syncing = state.at === "transfer" || state.at === "receive-bulk-header";
   const [host, port] = target.kind === "unix" ? [target.path, 0] : [target.host, target.port];
-
-  const replication: [string, string | number][] = [
+  const fields: Field[] = [
     ["role", "slave"],
     ["master_host", host],
     ["master_port", port],
     ["master_link_status", up ? "up" : "down"],
     ["master_last_io_seconds_ago", up ? Math.floor(replica.silentMs / 1000) : -1],
-    ["master_sync_in_progress", inTransfer ? 1 : 0],
+    ["master_sync_in_progress", syncing ? 1 : 0],
     ["slave_read_repl_offset", received],
     ["slave_repl_offset", written],
   ];
-  if (state.at === "transfer") {
-    const total = state.totalBytes ?? 0;
-    replication.push(
-      ["master_sync_total_bytes", total],
-      ["master_sync_read_bytes", state.readBytes],
-      ["master_sync_left_bytes", total === 0 ? 0 : total - state.readBytes],
+  if (syncing) {
+    const [total, read] = state.at === "transfer" ? [state.totalBytes, state.readBytes] : [0, 0];
+    const known = total ?? 0;
+    fields.push(
+      ["master_sync_total_bytes", known],
+      ["master_sync_read_bytes", read],
+      ["master_sync_left_bytes", known - read],
+      ["master_sync_perc", known === 0 ? "0.00" : ((100 * read) / known).toFixed(2)],
       ["master_sync_last_io_seconds_ago", Math.floor(replica.silentMs / 1000)],
     );
   }
-  if (!up) {
-    replication.push(["master_link_down_since_seconds", Math.floor(replica.linkDownMs / 1000)]);
-  }
-  replication.push(
+  if (!up) fields.push(["master_link_down_since_seconds", replica.linkDownSeconds ?? -1]);
+  const ids = directory.replicationIds;
+  const generation = directory.current;
+  const second = ids.at(-2);
+  fields.push(
     ["slave_priority", 0],
     ["slave_read_only", 1],
     ["replica_announced", 1],
     ["connected_slaves", 0],
-    ["master_replid", directory.replid ?? "0".repeat(40)],
+    ["master_failover_state", "no-failover"],
+    ["master_replid", ids.at(-1)?.replid ?? NO_ID],
+    ["master_replid2", second?.replid ?? NO_ID],
     ["master_repl_offset", written],
+    // As Redis counts it: from this offset on the second id no longer holds.
+    ["second_repl_offset", second === undefined ? -1 : (ids.at(-1)?.fromOffset ?? 0) + 1],
+    ["repl_backlog_active", log === undefined ? 0 : 1],
+    ["repl_backlog_size", log?.fileBytes ?? 0],
+    ["repl_backlog_first_byte_offset", generation === undefined ? 0 : generation.baseOffset + 1],
+    ["repl_backlog_histlen", generation === undefined ? 0 : written - generation.baseOffset],
   );
-  const own: [string, string | number][] = [
+  return fields;
+}
+
+function cpu(): Field[] {
+  const { user, system } = process.cpuUsage();
+  return [
+    ["used_cpu_sys", (system / 1e6).toFixed(6)],
+    ["used_cpu_user", (user / 1e6).toFixed(6)],
+  ];
+}
+
+function own(replica: Replica): Field[] {
+  const { state, log, directory, syncs, lastError } = replica;
+  const generation = directory.current;
+  return [
     ["state", state.at],
-    ["received_offset", received],
-    ["written_offset", written],
+    [
+      "received_offset",
+      state.at === "connected" ? state.receivedOffset : (log?.receivedOffset ?? 0),
+    ],
+    ["written_offset", log?.writtenOffset ?? 0],
     ["durable_offset", log?.durableOffset ?? 0],
     ["generation", generation?.id ?? 0],
     ["log_bytes", log?.fileBytes ?? 0],
     ["rdb_bytes", generation?.rdbBytes ?? 0],
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
-    ["full_syncs", replica.syncs.full],
-    ["partial_syncs", replica.syncs.partial],
-    ["last_error", replica.lastError?.message.replace(/[\r\n]+/g, " ") ?? ""],
+    ["full_syncs", syncs.full],
+    ["partial_syncs", syncs.partial],
+    ["last_error", lastError?.message.replace(/[\r\n]+/g, " ") ?? ""],
   ];
-  return new Map([
-    [
-      "Server",
-      [
-        ["redis_mode", "standalone"],
-        ["replica_version", about.version],
-        ["process_id", process.pid],
-        ["run_id", replica.runId],
-        ["tcp_port", about.port],
-        ["uptime_in_seconds", Math.floor((about.nowMs - replica.startedAtMs) / 1000)],
-      ],
-    ],
-    ["Replication", replication],
-    ["Replica", own],
-  ]);
 }
 
 /** INFO as Redis prints it; `only` names sections, in any case; none, `all`, `default` and `everything` mean all. */
 export function infoText(
-  sections: Map<string, [string, string | number][]>,
+  sections: ReadonlyMap<string, readonly Field[]>,
   only: readonly string[],
 ): string {
   const wanted = new Set(only.map((name) => name.toLowerCase()));

@@ -20,8 +20,8 @@ export interface GenerationKeeperOptions {
   readonly maxQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: "written" | "durable";
-  /** The primary's name, for the database. */
-  readonly primaryName: string;
+  /** The primary's name as it is now, for the database. */
+  readonly primaryName: () => string;
 }
 
 export interface GenerationKeeperEvents {
@@ -167,7 +167,7 @@ export class GenerationKeeper implements Keeper {
     await this.#givingUp;
     const totalBytes = form.kind === "length" ? form.bytes : undefined;
     this.#directory.refuseTooLarge(totalBytes);
-    const { id, dir } = await this.#directory.begin(this.#options.primaryName);
+    const { id, dir } = await this.#directory.begin(this.#options.primaryName());
     try {
       const file = await this.#files.open(dir, opening.signal);
       const writer = new SnapshotWriter(this.#disk, file, {

@@ -16,6 +16,9 @@ import { GenerationKeeper } from "./keeper.ts";
 /** The contract gives a stop 2 s. */
 const STOP_LIMIT_MS = 1_800;
 
+/** How long it waits at a time for a primary to be named; that ends the wait at once. */
+const IDLE_MS = 3_600_000;
+
 /** A link that has held so long was a good one: what breaks it begins a new count. */
 const STEADY_MS = 10_000;
 
@@ -27,7 +30,6 @@ export interface SyncCounts {
 
 /** Follows one primary, attempt after attempt, until it is stopped. */
 export class Replica {
-  readonly target: PrimaryTarget;
   readonly directory: DataDirectory;
   readonly syncs: SyncCounts = { full: 0, partial: 0 };
   readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
@@ -38,7 +40,13 @@ export class Replica {
   readonly #keeper: GenerationKeeper;
   #lastError: ReplicaError | undefined;
   #failures = 0;
-  #linkDownSinceMs: number;
+  /** Since when the link is down; undefined while it is up, and before it ever was. */
+  #linkDownSinceMs: number | undefined;
+  #target: PrimaryTarget;
+  /** False after REPLICAOF NO ONE. */
+  #isFollowing = true;
+  /** Ends a pause, of the back-off or without a primary. */
+  #wake = new AbortController();
   #transferBeganMs = 0;
   #wasConnected = false;
   #connectedAtMs: number | undefined;
@@ -64,12 +72,11 @@ export class Replica {
     settings: Settings,
     listeningPort: number,
   ) {
-    this.target = target;
+    this.#target = target;
     this.directory = directory;
     this.#clock = clock;
     this.#settings = settings;
     this.startedAtMs = clock.now();
-    this.#linkDownSinceMs = clock.monotonicMs();
     this.#keeper = new GenerationKeeper(
       directory,
       disk,
@@ -80,7 +87,7 @@ export class Replica {
         maxQueuedBytes: limits.queuedBytes,
         fsync: settings.fsync,
         ack: settings.ack,
-        primaryName: describeTarget(target),
+        primaryName: () => describeTarget(this.#target),
       },
       {
         acknowledge: (written, durable) => this.#acknowledge(written, durable),
@@ -112,6 +119,46 @@ export class Replica {
     );
   }
 
+  /** The primary that is followed, or was last. */
+  get target(): PrimaryTarget {
+    return this.#target;
+  }
+
+  /** False after REPLICAOF NO ONE. */
+  get isFollowing(): boolean {
+    return this.#isFollowing;
+  }
+
+  /** REPLICAOF: follows another primary from now on, by partial resync where that one grants it. */
+  follow(target: PrimaryTarget): void {
+    log.info(`told to follow ${describeTarget(target)}`);
+    this.#event("replicaof", describeTarget(target));
+    this.#driver.leave();
+    this.#driver.retarget(target);
+    this.#target = target;
+    this.#isFollowing = true;
+    this.#failures = 0;
+    this.#breaks.clear();
+    this.#interrupt();
+  }
+
+  /** REPLICAOF NO ONE: leaves the primary, in whatever state the link is. */
+  leave(): void {
+    if (!this.#isFollowing) return;
+    log.info(`told to leave ${describeTarget(this.#target)}`);
+    this.#event("replicaof", "no one");
+    this.#isFollowing = false;
+    this.#driver.leave();
+    this.#interrupt();
+  }
+
+  /** What is under way ends without being a failure; the loop looks anew at what it is to do. */
+  #interrupt(): void {
+    this.#onAttemptEnded(undefined);
+    this.#wake.abort();
+    this.#wake = new AbortController();
+  }
+
   get state(): State {
     return this.#driver.session.state;
   }
@@ -135,9 +182,12 @@ export class Replica {
     return this.#clock.monotonicMs() - this.#driver.session.lastIoMs;
   }
 
-  /** Milliseconds since the link was last whole; 0 while it is. */
-  get linkDownMs(): number {
-    return this.state.at === "connected" ? 0 : this.#clock.monotonicMs() - this.#linkDownSinceMs;
+  /** Seconds since the link was last whole; undefined while it is, and before it ever was. */
+  get linkDownSeconds(): number | undefined {
+    const sinceMs = this.#linkDownSinceMs;
+    return sinceMs === undefined
+      ? undefined
+      : Math.floor((this.#clock.monotonicMs() - sinceMs) / 1000);
   }
 
   /**
@@ -150,8 +200,12 @@ export class Replica {
     signal.addEventListener("abort", () => this.#onAttemptEnded(undefined), { once: true });
     try {
       while (!signal.aborted) {
+        if (!this.#isFollowing) {
+          await this.#clock.sleep(IDLE_MS, AbortSignal.any([signal, this.#wake.signal]));
+          continue;
+        }
         const error = await this.#attempt(signal);
-        if (error === undefined) break;
+        if (error === undefined) continue; // stopped, or told to follow another, or none
         if (error.retry === "never") throw error;
         const ceilingMs = this.#settings.retryMaxMs * this.#breaks.factor;
         const waitMs = backoffMs(this.#failures, ceilingMs, () => this.#clock.random());
@@ -159,7 +213,7 @@ export class Replica {
           code: error.code,
           primary: describeTarget(this.target),
         });
-        await this.#clock.sleep(waitMs, signal);
+        await this.#clock.sleep(waitMs, AbortSignal.any([signal, this.#wake.signal]));
       }
     } finally {
       await this.#stop();
@@ -168,6 +222,7 @@ export class Replica {
 
   /** One attempt; resolves with why it ended, or with nothing once `signal` is aborted. */
   async #attempt(signal: AbortSignal): Promise<ReplicaError | undefined> {
+    const interrupted = this.#wake.signal;
     const ended = new Promise<ReplicaError | undefined>((resolve) => {
       this.#onAttemptEnded = resolve;
     });
@@ -178,6 +233,8 @@ export class Replica {
       resuming.catch(() => undefined);
       if (signal.aborted) return undefined;
       if (resume instanceof ReplicaError) return resume;
+      // Told meanwhile to follow another, or none.
+      if (interrupted.aborted) return undefined;
       this.#asked = resume;
       this.#full = false;
       this.#driver.attempt(resume);
@@ -262,6 +319,7 @@ export class Replica {
   #onConnected(): void {
     this.#wasConnected = true;
     this.#connectedAtMs = this.#clock.monotonicMs();
+    this.#linkDownSinceMs = undefined;
     const stream = this.log;
     if (this.#full) {
       const bytes = this.directory.current?.rdbBytes ?? 0;

@@ -5,7 +5,13 @@ import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
 import { type Disk, diskError, refuseTooLarge, writeWhole } from "./disk.ts";
-import { databaseError, type Generation, Generations, type KeptSnapshot } from "./generations.ts";
+import {
+  databaseError,
+  type Generation,
+  Generations,
+  type KeptSnapshot,
+  type ReplicationIdFrom,
+} from "./generations.ts";
 import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
 import { lockDirectory } from "./lock.ts";
 import { Log, type LogOptions } from "./log.ts";
@@ -52,7 +58,7 @@ export class DataDirectory {
   readonly #unlock: () => void;
   readonly #boot = bootId();
   #current: Generation | undefined;
-  #replid: ReplicationId | undefined;
+  #replicationIds: readonly ReplicationIdFrom[] = [];
   /** After a power cut, or a failed sync, only what a mark covers is trusted. */
   #trustOnlyMarks: boolean;
   /** Generations whose folders are removed, and whose rows stay until that is durable. */
@@ -88,7 +94,7 @@ export class DataDirectory {
       this.#current = this.#generations.current();
       if (this.#current !== undefined) {
         this.#check(this.#current);
-        this.#replid = this.#generations.replicationId(this.#current.id);
+        this.#replicationIds = this.#generations.replicationIds(this.#current.id);
         this.#link(this.#current.id);
       } else {
         // Of a first generation that a kill kept from becoming current.
@@ -133,7 +139,30 @@ export class DataDirectory {
 
   /** The history that the current generation's stream is in; undefined where nobody named one. */
   get replid(): ReplicationId | undefined {
-    return this.#replid;
+    return this.#replicationIds.at(-1)?.replid;
+  }
+
+  /** The histories that the current generation's stream has been in, the one it is in now last. */
+  get replicationIds(): readonly ReplicationIdFrom[] {
+    return this.#replicationIds;
+  }
+
+  /** Whom to follow instead of `given`, as REPLICAOF and CONFIG REWRITE left it; null: nobody. */
+  chosenPrimary(given: string): string | null | undefined {
+    try {
+      return this.#generations.chosenPrimary(given);
+    } catch (cause) {
+      throw databaseError(this.#database, cause);
+    }
+  }
+
+  /** From the next start on, where `given` is named, it is `followed`; durable when this returns. */
+  choosePrimary(given: string, followed: string | null): void {
+    try {
+      this.#generations.choosePrimary(given, followed);
+    } catch (cause) {
+      throw databaseError(this.#database, cause);
+    }
   }
 
   /** Gives back the lock; the last thing to be done. */
@@ -292,7 +321,7 @@ export class DataDirectory {
     if (generation === undefined || replid === this.replid) return;
     try {
       this.#generations.addReplicationId(generation.id, replid, offset);
-      this.#replid = replid;
+      this.#replicationIds = [...this.#replicationIds, { replid, fromOffset: offset }];
     } catch (cause) {
       throw databaseError(this.#database, cause);
     }
@@ -374,7 +403,7 @@ export class DataDirectory {
       await this.#syncName();
       const now = this.#clock.now();
       this.#current = this.#generations.promote(id, kept, sealReason, now, this.#boot);
-      this.#replid = kept.replid;
+      this.#replicationIds = this.#generations.replicationIds(id);
       this.#trustOnlyMarks = false;
     } catch (cause) {
       this.#linkBack();

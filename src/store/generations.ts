@@ -6,7 +6,7 @@ import type { Offset, ReplicationId } from "../replication.ts";
 import { type Disk, diskError } from "./disk.ts";
 
 /** The version of `replica.db`; a newer one is refused, not guessed at. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 /** So large grows the write-ahead log, in pages, until SQLite moves it into the database. */
 const CHECKPOINT_PAGES = 4000;
@@ -47,10 +47,27 @@ const SCHEMA = `
   CREATE TABLE boot (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL) STRICT;
 `;
 
+/** What each version added to the one before it. */
+const MIGRATIONS: Readonly<Record<number, string>> = {
+  1: SCHEMA,
+  2: `CREATE TABLE chosen_primary (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    given TEXT NOT NULL,
+    followed TEXT
+  ) STRICT;`,
+};
+
+/** A replication id, and the offset from which on the stream is of that history. */
+export interface ReplicationIdFrom {
+  readonly replid: ReplicationId;
+  readonly fromOffset: Offset;
+}
+
 /** A generation that is whole: its snapshot is verified and durable. */
 export interface Generation {
   readonly id: number;
   readonly primaryName: string;
+  readonly currentAtMs: number;
   readonly baseOffset: Offset;
   readonly rdbBytes: number;
   /** The checksum in the snapshot's last 8 bytes, in hex; all zero where the primary made none. */
@@ -77,7 +94,7 @@ export interface KeptSnapshot {
   readonly logHeaderBytes: number;
 }
 
-const GENERATION = `id, primary_name AS primaryName, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
+const GENERATION = `id, primary_name AS primaryName, current_at_ms AS currentAtMs, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
   rdb_crc64 AS rdbCrc64, log_header_bytes AS logHeaderBytes`;
 
 /**
@@ -127,16 +144,20 @@ export class Generations {
       this.#db.run("PRAGMA foreign_keys = ON");
       // Somebody may look into the database with a tool of their own; a moment's lock is no failure.
       this.#db.run("PRAGMA busy_timeout = 1000");
-      if (version === 0) {
-        this.#db.transaction(() => {
-          this.#db.run(SCHEMA);
-          this.#db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
-        })();
-      }
+      if (version < SCHEMA_VERSION) this.#migrate(version);
     } catch (cause) {
       db?.close();
       throw databaseError(path, cause);
     }
+  }
+
+  #migrate(from: number): void {
+    this.#db.transaction(() => {
+      for (let version = from + 1; version <= SCHEMA_VERSION; version++) {
+        this.#db.run(MIGRATIONS[version]!);
+      }
+      this.#db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+    })();
   }
 
   #version(): number {
@@ -283,14 +304,31 @@ export class Generations {
     );
   }
 
-  /** The history that a generation's stream is in now. */
-  replicationId(id: number): ReplicationId | undefined {
-    const row = this.#db
-      .query<{ replid: ReplicationId }, [number]>(
-        "SELECT replid FROM replication_ids WHERE generation = ? ORDER BY rowid DESC LIMIT 1",
+  /** The histories that a generation's stream has been in; the last one is it now. */
+  replicationIds(id: number): ReplicationIdFrom[] {
+    return this.#db
+      .query<ReplicationIdFrom, [number]>(
+        `SELECT replid, from_offset AS fromOffset FROM replication_ids
+         WHERE generation = ? ORDER BY rowid`,
       )
-      .get(id);
-    return row?.replid;
+      .all(id);
+  }
+
+  /** Whom to follow where `given` is named at start, as CONFIG REWRITE left it; null: nobody. */
+  chosenPrimary(given: string): string | null | undefined {
+    const row = this.#db
+      .query<{ followed: string | null }, [string]>(
+        "SELECT followed FROM chosen_primary WHERE given = ?",
+      )
+      .get(given);
+    return row === null ? undefined : row.followed;
+  }
+
+  /** Durable when this returns. */
+  choosePrimary(given: string, followed: string | null): void {
+    this.#durably(() =>
+      this.#db.run("INSERT OR REPLACE INTO chosen_primary VALUES (1, ?, ?)", [given, followed]),
+    );
   }
 
   /** From `fromOffset` on the stream is of history `replid`. */

@@ -10,13 +10,12 @@ import { currentLog, REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import type { FakePeer } from "../support/fake-peer.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
+import { follow } from "../support/following.ts";
 import { encodeCommand } from "../support/resp.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
-import { until, within } from "../support/wait.ts";
+import { until } from "../support/wait.ts";
 
 const SET = encodeCommand(["SET", "key", "value"]);
-/** A stop may take 2 s; the test gives a slow machine some more. */
-const STOP_MS = 3_000;
 
 /** A disk that answers for single files when the test says so. */
 class HeldDisk extends FaultyDisk {
@@ -40,34 +39,6 @@ class HeldDisk extends FaultyDisk {
 
 function ioError(): Error {
   return Object.assign(new Error("EIO: made by the test"), { code: "EIO" });
-}
-
-/** The replica in this process, over a disk of the test's. */
-function follow(url: string, disk: FaultyDisk, dir: TempDir, more: Record<string, string> = {}) {
-  const flags = { dir: dir.file("data"), port: "0", "retry-max": "100ms", ...more };
-  const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
-  const assembled = assemble(parsePrimaryUrl(url), disk, realClock, settings, "0");
-  const { replica, run } = assembled;
-  const stopping = new AbortController();
-  const ended = run(stopping.signal).then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  return {
-    replica,
-    path: dir.file("data"),
-    /** Stops it; gives what its end threw. */
-    stop: async (): Promise<unknown> => {
-      stopping.abort();
-      return await within(STOP_MS, "the replica to end", ended);
-    },
-    connected: () => until(() => replica.state.at === "connected", { what: "a connected link" }),
-    [Symbol.asyncDispose]: async () => {
-      stopping.abort();
-      await ended;
-      assembled.close();
-    },
-  };
 }
 
 async function grantFull(peer: FakePeer, offset = 100): Promise<void> {

@@ -229,13 +229,25 @@ describe("what is refused", () => {
   test("a newer format, with both versions", () => {
     using dir = tempDir();
     open(dir.path).close();
-    change(dir.path, "PRAGMA user_version = 2");
+    change(dir.path, "PRAGMA user_version = 3");
     change(dir.path, "PRAGMA journal_mode = DELETE");
     const before = fs.readFileSync(dir.file("replica.db"));
     const error = errorOf(() => open(dir.path));
     expect(fs.readFileSync(dir.file("replica.db")).equals(before)).toBe(true);
     expect(error).toMatchObject({ code: "DIRECTORY_TOO_NEW", retry: "never" });
-    expect(error.message).toMatch(/format 2.*knows 1/);
+    expect(error.message).toMatch(/format 3.*knows 2/);
+  });
+
+  test("an older format is brought up to date, and keeps what it holds", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked", 6);
+    change(dir.path, "DROP TABLE chosen_primary");
+    change(dir.path, "PRAGMA user_version = 1");
+    using directory = open(dir.path);
+    expect(directory.current?.baseOffset).toBe(BASE_OFFSET);
+    expect(directory.chosenPrimary("a")).toBeUndefined();
+    directory.choosePrimary("a", "b");
+    expect([directory.chosenPrimary("a"), directory.chosenPrimary("c")]).toEqual(["b", undefined]);
   });
 
   const damages: Record<string, (file: (name: string) => string) => void> = {

@@ -1,0 +1,567 @@
+import { timingSafeEqual } from "node:crypto";
+import { array, bulk, error, integer, map, push, simple, verbatim } from "../resp/reply.ts";
+import { type Call, type PortContext, setName, wrongArgs } from "./call.ts";
+import type { Client } from "./client.ts";
+import { clientCommand } from "./client-commands.ts";
+import { configCommand } from "./config-commands.ts";
+import { infoSections, infoText, SPOKEN_VERSION } from "./info.ts";
+import { limits } from "../config.ts";
+import { parsePrimaryUrl } from "../primary-url.ts";
+import { ReplicaError } from "../errors.ts";
+
+interface Command {
+  /** How many words it has, its name included; negative: at least so many. As COMMAND tells it. */
+  readonly arity: number;
+  readonly flags: readonly string[];
+  /** One line for COMMAND DOCS. */
+  readonly summary: string;
+  /** Allowed before login, while a transaction is queued, or in RESP2 with subscriptions. */
+  readonly early?: boolean;
+  readonly unqueued?: boolean;
+  readonly whileSubscribed?: boolean;
+  /** Its reply; undefined where it has sent what there is to say. */
+  run(call: Call): Uint8Array | undefined;
+}
+
+const NO_KEYS = "ERR this replica keeps its data on disk and answers no key commands";
+const OK = simple("OK");
+/** As many as a Redis has unless told otherwise; none holds a key here. */
+const DATABASES = 16;
+
+/** Answers one command; undefined where nothing, or all, was sent. */
+export function answer(
+  context: PortContext,
+  client: Client,
+  words: Uint8Array[],
+): Uint8Array | undefined {
+  const [name = "", ...args] = words.map((word) => Buffer.from(word).toString("latin1"));
+  const verb = name.toLowerCase();
+  const command = COMMANDS.get(verb);
+  context.counts.commands++;
+  client.lastAtMs = context.now();
+  client.lastCommand = command === undefined ? "?" : verb;
+  const reply = refusal(client, verb, command, words.length);
+  if (reply !== undefined || command === undefined) {
+    if (client.transaction !== undefined) client.transaction.refused = true;
+    return reply ?? error(NO_KEYS);
+  }
+  if (client.transaction !== undefined && command.unqueued !== true) {
+    if (client.transaction.commands.length >= MAX_QUEUED) {
+      client.transaction.refused = true;
+      return error("ERR too many commands in a transaction");
+    }
+    client.transaction.commands.push(words);
+    return simple("QUEUED");
+  }
+  return command.run({ client, context, args, bytes: words.slice(1) });
+}
+
+/** The most commands of one transaction. */
+const MAX_QUEUED = 1000;
+
+function refusal(
+  client: Client,
+  verb: string,
+  command: Command | undefined,
+  words: number,
+): Uint8Array | undefined {
+  if (!client.loggedIn && command?.early !== true) return error("NOAUTH Authentication required.");
+  if (command === undefined) return error(NO_KEYS);
+  if (command.arity >= 0 ? words !== command.arity : words < -command.arity) return wrongArgs(verb);
+  if (client.proto === 2 && client.subscriptions > 0 && command.whileSubscribed !== true) {
+    return error(
+      `ERR Can't execute '${verb}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context`,
+    );
+  }
+  return undefined;
+}
+
+function ping({ client, args, bytes }: Call): Uint8Array {
+  if (args.length > 1) return wrongArgs("ping");
+  if (client.proto === 2 && client.subscriptions > 0) {
+    return push([bulk("pong"), bulk(bytes[0] ?? "")], 2);
+  }
+  return bytes[0] === undefined ? simple("PONG") : bulk(bytes[0]);
+}
+
+function auth({ client, context, args }: Call): Uint8Array {
+  const [user, password] = args.length === 1 ? ["default", args[0]!] : [args[0], args[1]];
+  if (args.length > 2) return error("ERR syntax error");
+  if (context.settings.requirepass === undefined) {
+    return error(
+      "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+    );
+  }
+  const host = client.address.slice(0, client.address.lastIndexOf(":"));
+  if (!context.logins.allows(host, context.now())) {
+    return error("ERR too many wrong passwords from your address: wait 10 s");
+  }
+  // What came is latin1 for its bytes; the password is text.
+  if (
+    user !== "default" ||
+    !same(password!, Buffer.from(context.settings.requirepass).toString("latin1"))
+  ) {
+    context.logins.failed(host, context.now());
+    return error("WRONGPASS invalid username-password pair or user is disabled.");
+  }
+  client.loggedIn = true;
+  return OK;
+}
+
+/** Compares without telling by its time how much was right. */
+function same(given: string, right: string): boolean {
+  const digest = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest();
+  return timingSafeEqual(digest(given), digest(right));
+}
+
+function hello(call: Call): Uint8Array {
+  const { client } = call;
+  const words = [...call.args];
+  const asked = words.shift();
+  if (asked !== undefined && asked !== "2" && asked !== "3") {
+    return error("NOPROTO unsupported protocol version");
+  }
+  let name: string | undefined;
+  for (let word = words.shift(); word !== undefined; word = words.shift()) {
+    const option = word.toUpperCase();
+    if (option === "AUTH" && words.length >= 2) {
+      const reply = auth({ ...call, args: words.splice(0, 2) });
+      if (reply[0] === 0x2d) return reply;
+    } else if (option === "SETNAME" && words.length >= 1) {
+      name = words.shift();
+    } else {
+      return error(`ERR Syntax error in HELLO option '${word.slice(0, 60)}'`);
+    }
+  }
+  if (!client.loggedIn) {
+    return error(
+      "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+    );
+  }
+  if (name !== undefined) {
+    const refused = setName(client, name);
+    if (refused !== undefined) return refused;
+  }
+  if (asked !== undefined) client.proto = asked === "3" ? 3 : 2;
+  const fields: [string, Uint8Array][] = [
+    ["server", bulk("redis")],
+    ["version", bulk(SPOKEN_VERSION)],
+    ["proto", integer(client.proto)],
+    ["id", integer(client.id)],
+    ["mode", bulk("standalone")],
+    ["role", bulk("replica")],
+    ["modules", array([])],
+  ];
+  return map(
+    fields.map(([key, value]) => [bulk(key), value]),
+    client.proto,
+  );
+}
+
+function reset({ client, context }: Call): Uint8Array {
+  context.pubsub.forget(client);
+  client.reset();
+  return simple("RESET");
+}
+
+function select({ client, args }: Call): Uint8Array {
+  const database = Number(args[0]);
+  if (!/^-?\d{1,10}$/.test(args[0]!)) return error("ERR value is not an integer or out of range");
+  if (database < 0 || database >= DATABASES) return error("ERR DB index is out of range");
+  client.database = database;
+  return OK;
+}
+
+function info({ client, context, args }: Call): Uint8Array {
+  const { replica, version, port, clients, counts } = context;
+  const about = {
+    version,
+    port,
+    nowMs: context.now(),
+    connectedClients: clients.size,
+    maxClients: limits.clients,
+    ...counts,
+  };
+  const sections = infoSections(replica, about);
+  return verbatim(infoText(sections, args), client.proto);
+}
+
+function role({ context }: Call): Uint8Array {
+  const { state, target, log } = context.replica;
+  const [host, port] = target.kind === "unix" ? [target.path, 0] : [target.host, target.port];
+  // ROLE knows five words for a replica's link ("Redis, replication.c, roleCommand").
+  const link =
+    state.at === "none" ||
+    state.at === "connect" ||
+    state.at === "connecting" ||
+    state.at === "connected"
+      ? state.at
+      : state.at === "transfer"
+        ? "sync"
+        : "handshake";
+  const offset = state.at === "connected" ? (log?.writtenOffset ?? 0) : -1;
+  return array([bulk("slave"), bulk(host), integer(port), bulk(link), integer(offset)]);
+}
+
+/** REPLICAOF host port, and NO ONE. TLS and the login stay as they are, as with a Redis replica. */
+function replicaOf({ context, args }: Call): Uint8Array {
+  const { replica } = context;
+  const [host = "", port = ""] = args;
+  if (host.toLowerCase() === "no" && port.toLowerCase() === "one") {
+    replica.leave();
+    return OK;
+  }
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
+  const now = replica.target;
+  const scheme = now.kind === "tls" ? "rediss" : "redis";
+  try {
+    const target = parsePrimaryUrl(
+      `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`,
+    );
+    if (target.kind === "unix") return error("ERR syntax error");
+    const isSame = now.kind !== "unix" && now.host === target.host && now.port === target.port;
+    if (isSame && replica.isFollowing) return simple("OK Already connected to specified master");
+    replica.follow({ ...target, username: now.username, password: now.password });
+    return OK;
+  } catch (refused) {
+    if (!(refused instanceof ReplicaError)) throw refused;
+    return error(`ERR ${refused.message}`);
+  }
+}
+
+function multi({ client }: Call): Uint8Array {
+  if (client.transaction !== undefined) return error("ERR MULTI calls can not be nested");
+  client.transaction = { commands: [], refused: false };
+  return OK;
+}
+
+function discard({ client }: Call): Uint8Array {
+  if (client.transaction === undefined) return error("ERR DISCARD without MULTI");
+  client.transaction = undefined;
+  return OK;
+}
+
+function exec({ client, context }: Call): Uint8Array {
+  const { transaction } = client;
+  if (transaction === undefined) return error("ERR EXEC without MULTI");
+  client.transaction = undefined;
+  if (transaction.refused) {
+    return error("EXECABORT Transaction discarded because of previous errors.");
+  }
+  // What a command of it sends by itself (SUBSCRIBE) comes before; its place in the list is empty.
+  return array(transaction.commands.map((words) => answer(context, client, words) ?? array([])));
+}
+
+function publish({ context, args, bytes }: Call): Uint8Array {
+  return integer(context.pubsub.publish(args[0]!, bytes[1]!));
+}
+
+function subscribe(kind: "channels" | "patterns") {
+  return ({ client, context, args }: Call) =>
+    context.pubsub.subscribe(client, kind, args)
+      ? undefined
+      : error("ERR too many subscriptions of one client");
+}
+
+function unsubscribe(kind: "channels" | "patterns") {
+  return ({ client, context, args }: Call) => {
+    context.pubsub.unsubscribe(client, kind, args);
+    return undefined;
+  };
+}
+
+function time({ context }: Call): Uint8Array {
+  const nowMs = context.now();
+  const micros = (nowMs % 1000) * 1000;
+  return array([bulk(String(Math.floor(nowMs / 1000))), bulk(String(micros))]);
+}
+
+function shutdown({ client, context, args }: Call): Uint8Array | undefined {
+  const known = new Set(["NOW", "FORCE", "SAVE", "NOSAVE"]);
+  if (args.some((arg) => !known.has(arg.toUpperCase()))) return error("ERR syntax error");
+  client.leaving = true;
+  context.shutdown();
+  return undefined;
+}
+
+function commandCommand({ client, args }: Call): Uint8Array {
+  const [what, ...names] = args.map((arg) => arg.toLowerCase());
+  const describe = (name: string, { arity, flags }: Command) =>
+    array([
+      bulk(name),
+      integer(arity),
+      array(flags.map(simple)),
+      integer(0),
+      integer(0),
+      integer(0),
+    ]);
+  switch (what) {
+    case undefined:
+      return array([...COMMANDS].map(([name, command]) => describe(name, command)));
+    case "count":
+      return integer(COMMANDS.size);
+    case "list":
+      return array([...COMMANDS.keys()].map((name) => bulk(name)));
+    case "info": {
+      const wanted = names.length > 0 ? names : [...COMMANDS.keys()];
+      return array(
+        wanted.map((name) => {
+          const command = COMMANDS.get(name);
+          return command === undefined ? Buffer.from("*-1\r\n") : describe(name, command);
+        }),
+      );
+    }
+    case "docs": {
+      const wanted = names.length > 0 ? names : [...COMMANDS.keys()];
+      const known = wanted.flatMap((name) => {
+        const command = COMMANDS.get(name);
+        return command === undefined ? [] : ([[name, command]] as const);
+      });
+      return map(
+        known.map(([name, { summary }]) => [
+          bulk(name),
+          map([[bulk("summary"), bulk(summary)]], client.proto),
+        ]),
+        client.proto,
+      );
+    }
+    default:
+      return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try COMMAND HELP.`);
+  }
+}
+
+/** Every command of the port; COMMAND tells of these and of no other. */
+const COMMANDS = new Map<string, Command>([
+  [
+    "ping",
+    {
+      arity: -1,
+      flags: ["fast"],
+      whileSubscribed: true,
+      summary: "Returns PONG, or the message.",
+      run: ping,
+    },
+  ],
+  [
+    "echo",
+    {
+      arity: 2,
+      flags: ["fast"],
+      summary: "Returns the message.",
+      run: ({ bytes }) => bulk(bytes[0]!),
+    },
+  ],
+  [
+    "auth",
+    {
+      arity: -2,
+      flags: ["noscript", "fast", "no_auth"],
+      early: true,
+      unqueued: true,
+      summary: "Logs in.",
+      run: auth,
+    },
+  ],
+  [
+    "hello",
+    {
+      arity: -1,
+      flags: ["noscript", "fast", "no_auth"],
+      early: true,
+      unqueued: true,
+      summary: "Chooses the protocol, and logs in.",
+      run: hello,
+    },
+  ],
+  [
+    "quit",
+    {
+      arity: -1,
+      flags: ["fast", "no_auth"],
+      early: true,
+      unqueued: true,
+      whileSubscribed: true,
+      summary: "Ends the connection.",
+      run: ({ client }) => {
+        client.leaving = true;
+        return OK;
+      },
+    },
+  ],
+  [
+    "reset",
+    {
+      arity: 1,
+      flags: ["noscript", "fast", "no_auth"],
+      early: true,
+      unqueued: true,
+      whileSubscribed: true,
+      summary: "Begins anew, as on a new connection.",
+      run: reset,
+    },
+  ],
+  [
+    "select",
+    {
+      arity: 2,
+      flags: ["fast"],
+      summary: "Chooses a database; none holds a key here.",
+      run: select,
+    },
+  ],
+  [
+    "info",
+    {
+      arity: -1,
+      flags: ["loading", "stale"],
+      summary: "Tells of the replica, section by section.",
+      run: info,
+    },
+  ],
+  [
+    "role",
+    { arity: 1, flags: ["fast", "stale"], summary: "Tells of the link to the primary.", run: role },
+  ],
+  [
+    "replicaof",
+    {
+      arity: 3,
+      flags: ["admin", "noscript", "stale"],
+      summary: "Follows another primary, or none.",
+      run: replicaOf,
+    },
+  ],
+  [
+    "slaveof",
+    {
+      arity: 3,
+      flags: ["admin", "noscript", "stale"],
+      summary: "Follows another primary, or none.",
+      run: replicaOf,
+    },
+  ],
+  [
+    "config",
+    {
+      arity: -2,
+      flags: ["admin", "noscript"],
+      summary: "Tells the settings; stores whom REPLICAOF named.",
+      run: configCommand,
+    },
+  ],
+  [
+    "lastsave",
+    {
+      arity: 1,
+      flags: ["fast"],
+      summary: "Tells when the current snapshot was kept.",
+      run: ({ context }) =>
+        integer(Math.floor((context.replica.directory.current?.currentAtMs ?? 0) / 1000)),
+    },
+  ],
+  [
+    "multi",
+    { arity: 1, flags: ["fast"], unqueued: true, summary: "Begins a transaction.", run: multi },
+  ],
+  [
+    "exec",
+    { arity: 1, flags: ["noscript"], unqueued: true, summary: "Runs the transaction.", run: exec },
+  ],
+  [
+    "discard",
+    {
+      arity: 1,
+      flags: ["fast"],
+      unqueued: true,
+      summary: "Forgets the transaction.",
+      run: discard,
+    },
+  ],
+  [
+    "subscribe",
+    {
+      arity: -2,
+      flags: ["pubsub"],
+      whileSubscribed: true,
+      summary: "Listens to channels.",
+      run: subscribe("channels"),
+    },
+  ],
+  [
+    "psubscribe",
+    {
+      arity: -2,
+      flags: ["pubsub"],
+      whileSubscribed: true,
+      summary: "Listens to patterns of channels.",
+      run: subscribe("patterns"),
+    },
+  ],
+  [
+    "unsubscribe",
+    {
+      arity: -1,
+      flags: ["pubsub"],
+      whileSubscribed: true,
+      summary: "Listens no longer to channels.",
+      run: unsubscribe("channels"),
+    },
+  ],
+  [
+    "punsubscribe",
+    {
+      arity: -1,
+      flags: ["pubsub"],
+      whileSubscribed: true,
+      summary: "Listens no longer to patterns.",
+      run: unsubscribe("patterns"),
+    },
+  ],
+  [
+    "publish",
+    {
+      arity: 3,
+      flags: ["pubsub", "fast"],
+      summary: "Sends a message to who listens here.",
+      run: publish,
+    },
+  ],
+  [
+    "client",
+    {
+      arity: -2,
+      flags: ["noscript"],
+      summary: "Tells of clients, and names or ends them.",
+      run: clientCommand,
+    },
+  ],
+  [
+    "command",
+    {
+      arity: -1,
+      flags: ["loading", "stale"],
+      summary: "Tells of the commands.",
+      run: commandCommand,
+    },
+  ],
+  [
+    "dbsize",
+    {
+      arity: 1,
+      flags: ["readonly", "fast"],
+      summary: "Returns 0: no key is served from here.",
+      run: () => integer(0),
+    },
+  ],
+  ["time", { arity: 1, flags: ["fast"], summary: "Tells the time.", run: time }],
+  [
+    "shutdown",
+    {
+      arity: -1,
+      flags: ["admin", "noscript"],
+      unqueued: true,
+      summary: "Syncs what there is, and ends.",
+      run: shutdown,
+    },
+  ],
+]);

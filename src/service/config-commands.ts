@@ -1,0 +1,94 @@
+import { bulk, error, map, simple } from "../resp/reply.ts";
+import { limits } from "../config.ts";
+import { type Call, wrongArgs } from "./call.ts";
+import { globMatcher } from "./pubsub.ts";
+
+/** CONFIG: the settings under the names that Redis's tools ask for ("Redis 7.2, config.c"). */
+export function configCommand(call: Call): Uint8Array {
+  const { context, args } = call;
+  const [what = "", ...rest] = args;
+  switch (what.toUpperCase()) {
+    case "GET":
+      return rest.length === 0 ? wrongArgs("config|get") : get(call, rest);
+    case "SET":
+      return rest.length < 2 || rest.length % 2 !== 0 ? wrongArgs("config|set") : set(call, rest);
+    case "REWRITE":
+      return rewrite(call);
+    case "RESETSTAT":
+      context.counts.commands = 0;
+      context.counts.connections = 0;
+      return simple("OK");
+    default:
+      return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try CONFIG HELP.`);
+  }
+}
+
+/** Never a password: whoever may ask this has logged in, and needs none. */
+function parameters({ context }: Call): [string, string][] {
+  const { settings, replica, port } = context;
+  return [
+    ["port", String(port)],
+    ["bind", settings.bind],
+    ["dir", replica.directory.path],
+    ["appendonly", "yes"],
+    ["appendfsync", settings.fsync],
+    ["save", ""],
+    ["databases", "16"],
+    ["maxclients", String(limits.clients)],
+    ["maxmemory", "0"],
+    ["maxmemory-policy", "noeviction"],
+    ["timeout", String(limits.clientIdleSeconds)],
+    ["repl-timeout", String(Math.round(settings.timeoutMs / 1000))],
+    ["replica-priority", "0"],
+    ["slave-priority", "0"],
+    ["replica-read-only", "yes"],
+    ["slave-read-only", "yes"],
+    ["replica-announced", "yes"],
+    ["replica-announce-ip", settings.announceIp ?? ""],
+    ["replica-announce-port", String(settings.announcePort ?? 0)],
+    ["rdb-sync-bytes", String(settings.rdbSyncBytes)],
+    ["io", settings.io],
+    ["ack", settings.ack],
+    ["loglevel", settings.logLevel],
+  ];
+}
+
+function get(call: Call, patterns: readonly string[]): Uint8Array {
+  const matchers = patterns.map((pattern) => globMatcher(pattern.toLowerCase()));
+  const found = parameters(call).filter(([name]) => matchers.some((matches) => matches(name)));
+  return map(
+    found.map(([name, value]) => [bulk(name), bulk(value)]),
+    call.client.proto,
+  );
+}
+
+/** Settings are taken at start alone; one that is set to what it is, is set. */
+function set(call: Call, pairs: readonly string[]): Uint8Array {
+  const known = new Map(parameters(call));
+  for (let at = 0; at < pairs.length; at += 2) {
+    const name = pairs[at]!.toLowerCase();
+    const value = known.get(name);
+    if (value === undefined) {
+      return error(
+        `ERR Unknown option or number of arguments for CONFIG SET - '${name.slice(0, 60)}'`,
+      );
+    }
+    if (value !== pairs[at + 1]) {
+      return error(
+        `ERR CONFIG SET failed (possibly related to argument '${name}') - can't set immutable config: start it anew with --${name}`,
+      );
+    }
+  }
+  return simple("OK");
+}
+
+/** Whom REPLICAOF named is followed after a restart too. */
+function rewrite({ context }: Call): Uint8Array {
+  try {
+    context.rewrite();
+  } catch (failure) {
+    const why = failure instanceof Error ? failure.message : String(failure);
+    return error(`ERR Rewriting config file: ${why}`);
+  }
+  return simple("OK");
+}

@@ -1,0 +1,33 @@
+/** Wrong passwords of one address within WINDOW_MS after which no more are looked at. */
+const MAX_FAILURES = 10;
+const WINDOW_MS = 10_000;
+/** Addresses that are remembered; whoever has more of them has more than a password to guess. */
+const MAX_ADDRESSES = 1_000;
+
+/** Slows down who guesses passwords: an address has ten tries in ten seconds. */
+export class LoginThrottle {
+  readonly #failures = new Map<string, { count: number; sinceMs: number }>();
+
+  /** Whether a try of this host is looked at now. */
+  allows(host: string, nowMs: number): boolean {
+    const seen = this.#failures.get(host);
+    if (seen === undefined) return true;
+    if (Math.abs(nowMs - seen.sinceMs) >= WINDOW_MS) {
+      this.#failures.delete(host);
+      return true;
+    }
+    return seen.count < MAX_FAILURES;
+  }
+
+  failed(host: string, nowMs: number): void {
+    const seen = this.#failures.get(host);
+    if (seen !== undefined) {
+      seen.count++;
+      return;
+    }
+    // The oldest goes first: a Map keeps the order in which they came.
+    const [oldest] = this.#failures.keys();
+    if (this.#failures.size >= MAX_ADDRESSES && oldest !== undefined) this.#failures.delete(oldest);
+    this.#failures.set(host, { count: 1, sinceMs: nowMs });
+  }
+}

@@ -1,0 +1,40 @@
+import { loadSettings } from "../../src/load-settings.ts";
+import { parsePrimaryUrl } from "../../src/primary-url.ts";
+import { realClock } from "../../src/service/clock.ts";
+import { assemble } from "../../src/service/follow.ts";
+import type { Disk } from "../../src/store/disk.ts";
+import type { TempDir } from "./temp.ts";
+import { until, within } from "./wait.ts";
+
+/** A stop may take 2 s; the test gives a slow machine some more. */
+const STOP_MS = 3_000;
+
+/** The replica in this process, over a disk of the test's. */
+export function follow(url: string, disk: Disk, dir: TempDir, more: Record<string, string> = {}) {
+  const flags = { dir: dir.file("data"), port: "0", "retry-max": "100ms", ...more };
+  const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
+  const assembled = assemble(parsePrimaryUrl(url), disk, realClock, settings, "0");
+  const { replica, run } = assembled;
+  const stopping = new AbortController();
+  const ended = run(stopping.signal).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  return {
+    replica,
+    /** Where its own port listens. */
+    port: assembled.port.port,
+    path: dir.file("data"),
+    /** Stops it; gives what its end threw. */
+    stop: async (): Promise<unknown> => {
+      stopping.abort();
+      return await within(STOP_MS, "the replica to end", ended);
+    },
+    connected: () => until(() => replica.state.at === "connected", { what: "a connected link" }),
+    [Symbol.asyncDispose]: async () => {
+      stopping.abort();
+      await ended;
+      assembled.close();
+    },
+  };
+}
