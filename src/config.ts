@@ -125,6 +125,32 @@ export const settingsSchema = z.strictObject({
       help: "the port that the primary shows for this replica (NAT, containers)",
       unset: "what is bound",
     }),
+  http: text(300)
+    .transform((value, context) => {
+      const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(value);
+      const host = match?.[1] ?? match?.[2] ?? "";
+      const number = Number(match?.[3]);
+      const isHost =
+        match?.[1] === undefined ? isIP(host) === 4 || hostName.test(host) : isIP(host) === 6;
+      if (isHost && number <= 65535) return { host, port: number };
+      context.addIssue({ code: "custom", message: "no address" });
+      return z.NEVER;
+    })
+    .optional()
+    .register(aboutSettings, {
+      kind: "text",
+      value: "ADDR:PORT",
+      takes: "an address and a port, such as 127.0.0.1:9121 or [::1]:9121",
+      help: "serve metrics, health and a status page by HTTP; without a password",
+      unset: "off",
+    }),
+  "ready-lag": durationMs(secondMs, dayMs)
+    .prefault("10s")
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 1s to 1d, such as 10s; a number alone counts seconds",
+      help: "so long may a byte wait until it is durable, for /readyz to say ready",
+    }),
   username: text(1024).optional().register(aboutSettings, {
     kind: "text",
     value: "NAME",
@@ -273,6 +299,8 @@ export interface Settings {
     readonly serverName: string | undefined;
     readonly insecure: boolean;
   };
+  readonly http: { readonly host: string; readonly port: number } | undefined;
+  readonly readyLagMs: number;
   readonly io: "auto" | "buffered" | "direct";
   readonly rdbSyncBytes: number;
   readonly fsync: "always" | "everysec" | "no";

@@ -74,6 +74,8 @@ export function loadSettings(sources: SettingSources): Settings {
       serverName: values["tls-server-name"],
       insecure: values["tls-insecure"],
     },
+    http: values.http,
+    readyLagMs: values["ready-lag"],
     io: values.io,
     rdbSyncBytes: values["rdb-sync-bytes"],
     fsync: values.fsync,

@@ -1,22 +1,42 @@
-import { VERSION } from "../version.ts";
 import { DEFAULT_URL, parsePrimaryUrl } from "../primary-url.ts";
+import { log } from "../logger.ts";
 import { realClock } from "../service/clock.ts";
 import { assemble } from "../service/follow.ts";
 import { realDisk } from "../store/disk.ts";
+import { VERSION } from "../version.ts";
 import type { CommandContext } from "./command.ts";
-
 import { watchTransfer } from "./watch-transfer.ts";
 
 /** `replica [follow] [URL]`: follows a primary until stopped. */
 export async function follow({ settings, args, signal, stderr }: CommandContext): Promise<number> {
   const target = parsePrimaryUrl(args[0] ?? DEFAULT_URL);
+  // Loaded only where it is asked for: a restart is to be quick.
+  const { Metrics } = settings.http === undefined ? {} : await import("../service/metrics.ts");
+  const metrics = Metrics === undefined ? undefined : new Metrics();
+  const disk = metrics?.timed(realDisk) ?? realDisk;
   // Not closed: the system does so within the time that a stop may take, whatever the disk does.
-  const { replica, run } = assemble(target, realDisk, realClock, settings, VERSION);
+  const { replica, run } = assemble(target, disk, realClock, settings, VERSION);
+  let stopHttp: () => void = () => undefined;
+  if (metrics !== undefined && settings.http !== undefined) {
+    const { serveHttp } = await import("../service/http.ts");
+    metrics.of(replica, disk, VERSION);
+    const { host } = settings.http;
+    const { port, stop } = serveHttp(
+      { ...settings.http, readyLagMs: settings.readyLagMs },
+      metrics,
+      replica,
+    );
+    stopHttp = stop;
+    log.info(
+      `serving metrics and health at http://${host.includes(":") ? `[${host}]` : host}:${port}`,
+    );
+  }
   const stopWatching = watchTransfer(() => replica.state, stderr, settings.progress);
   try {
     await run(signal);
   } finally {
     stopWatching();
+    stopHttp();
   }
   return 0;
 }

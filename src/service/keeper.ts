@@ -29,6 +29,7 @@ export interface GenerationKeeperEvents {
   acknowledge(written: Offset, durable: Offset): void;
   synced(payloadBytes: number): void;
   room(): void;
+  received(phase: "snapshot" | "stream", bytes: number): void;
   failed(error: ReplicaError): void;
 }
 
@@ -190,6 +191,7 @@ export class GenerationKeeper implements Keeper {
   }
 
   payload(bytes: Uint8Array): void {
+    this.#events.received("snapshot", bytes.length);
     this.#receiving?.writer.write(bytes);
   }
 
@@ -299,6 +301,7 @@ export class GenerationKeeper implements Keeper {
   }
 
   stream(bytes: Uint8Array): void {
+    this.#events.received("stream", bytes.length);
     if (this.#receiving === undefined) {
       this.#log?.append(bytes);
       return;

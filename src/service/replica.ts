@@ -3,7 +3,7 @@ import { limits, type Settings } from "../config.ts";
 import { ReplicaError } from "../errors.ts";
 import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
 import { formatBytes } from "../quantity.ts";
-import type { Position } from "../replication.ts";
+import type { Offset, Position } from "../replication.ts";
 import { encodeCommand } from "../resp/encode.ts";
 import type { Grant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
@@ -19,6 +19,9 @@ const STOP_LIMIT_MS = 1_800;
 /** How long it waits at a time for a primary to be named; that ends the wait at once. */
 const IDLE_MS = 3_600_000;
 
+/** An hour of them; a disk that is further behind is as far behind as that. */
+const MAX_MARKS = 3_600;
+
 /** A link that has held so long was a good one: what breaks it begins a new count. */
 const STEADY_MS = 10_000;
 
@@ -28,10 +31,27 @@ export interface SyncCounts {
   partial: number;
 }
 
+/** Why the primary insisted on a full resync, for programs. */
+export type FullReason =
+  "nothing-kept" | "no-psync" | "other-history" | "primary-behind" | "backlog-too-small";
+
+/** What has happened since the start, by its kind. */
+export interface ReplicaCounts {
+  readonly fullSyncs: Map<FullReason, number>;
+  /** Attempts that ended in an error, by its code. */
+  readonly breaks: Map<string, number>;
+  readonly bytes: { snapshot: number; stream: number };
+}
+
 /** Follows one primary, attempt after attempt, until it is stopped. */
 export class Replica {
   readonly directory: DataDirectory;
   readonly syncs: SyncCounts = { full: 0, partial: 0 };
+  readonly counts: ReplicaCounts = {
+    fullSyncs: new Map(),
+    breaks: new Map(),
+    bytes: { snapshot: 0, stream: 0 },
+  };
   readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
   readonly startedAtMs: number;
   readonly #clock: Clock;
@@ -45,6 +65,8 @@ export class Replica {
   #target: PrimaryTarget;
   /** False after REPLICAOF NO ONE. */
   #isFollowing = true;
+  /** Once a second: how far the stream had come, as long as that is not durable. */
+  readonly #marks: { readonly offset: Offset; readonly atMs: number }[] = [];
   /** Ends a pause, of the back-off or without a primary. */
   #wake = new AbortController();
   #transferBeganMs = 0;
@@ -94,6 +116,9 @@ export class Replica {
         synced: (bytes) => this.#driver.step({ type: "snapshot-synced", bytes }),
         room: () => this.#driver.keeperHasRoom(),
         failed: (error) => this.#onKeeperFailed(error),
+        received: (phase, bytes) => {
+          this.counts.bytes[phase] += bytes;
+        },
       },
     );
     this.#driver = new Driver(
@@ -196,7 +221,7 @@ export class Replica {
    * @throws ReplicaError where going on can't help (`retry: "never"`).
    */
   async run(signal: AbortSignal): Promise<void> {
-    this.#second = setInterval(() => this.#keeper.tick(), 1000);
+    this.#second = setInterval(() => this.#onSecond(), 1000);
     signal.addEventListener("abort", () => this.#onAttemptEnded(undefined), { once: true });
     try {
       while (!signal.aborted) {
@@ -218,6 +243,29 @@ export class Replica {
     } finally {
       await this.#stop();
     }
+  }
+
+  #onSecond(): void {
+    this.#keeper.tick();
+    const received = this.log?.receivedOffset ?? 0;
+    if (received > (this.#marks.at(-1)?.offset ?? -1)) {
+      this.#marks.push({ offset: received, atMs: this.#clock.monotonicMs() });
+    }
+    this.#forgetDurableMarks();
+  }
+
+  #forgetDurableMarks(): void {
+    const durable = this.log?.durableOffset ?? 0;
+    while (this.#marks.length > MAX_MARKS || (this.#marks[0]?.offset ?? Infinity) <= durable) {
+      this.#marks.shift();
+    }
+  }
+
+  /** For how long the oldest byte that is not durable has been here, to the second; 0 where all is. */
+  get durableAgeSeconds(): number {
+    this.#forgetDurableMarks();
+    const [oldest] = this.#marks;
+    return oldest === undefined ? 0 : (this.#clock.monotonicMs() - oldest.atMs) / 1000;
   }
 
   /** One attempt; resolves with why it ended, or with nothing once `signal` is aborted. */
@@ -255,6 +303,7 @@ export class Replica {
     }
     this.#connectedAtMs = undefined;
     this.#failures++;
+    increase(this.counts.breaks, error.code);
     // A primary that is away is told of once, not at each attempt.
     if (error.message !== this.#lastError?.message) this.#event("break", error.message);
     this.#lastError = error;
@@ -310,7 +359,8 @@ export class Replica {
     this.syncs.full++;
     const what =
       state.grant.by === "psync" ? `at offset ${state.grant.position.offset}` : "by SYNC";
-    const reason = whyFull(this.#asked, state.grant);
+    const [kind, reason] = whyFull(this.#asked, state.grant);
+    increase(this.counts.fullSyncs, kind);
     this.#keeper.sealReason = `full resync ${what}: ${reason}`;
     log.info(`full resync ${what}: ${reason}`);
     this.#event("full-resync", `${what}: ${reason}`);
@@ -382,22 +432,32 @@ export class Replica {
   }
 }
 
+function increase<Key>(counts: Map<Key, number>, key: Key): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
 /** Why the primary insists on a full resync, and what would have spared it. */
-function whyFull(asked: Position | undefined, grant: Grant): string {
-  if (asked === undefined) return "nothing was kept to resume from";
-  if (grant.by === "sync") return "the primary knows no partial resync";
+function whyFull(asked: Position | undefined, grant: Grant): [FullReason, string] {
+  if (asked === undefined) return ["nothing-kept", "nothing was kept to resume from"];
+  if (grant.by === "sync") return ["no-psync", "the primary knows no partial resync"];
   const { replid, offset } = grant.position;
   const gapBytes = offset - asked.offset;
   const size = `repl-backlog-size to at least ${formatBytes(2 ** Math.ceil(Math.log2(gapBytes + 1)))}`;
   if (replid !== asked.replid) {
     const other = `the primary's history is another (${replid}) than the one kept up to offset ${asked.offset} (${asked.replid}): it was restarted or replaced, or dropped its backlog after repl-backlog-ttl without a replica`;
-    return gapBytes > 0
-      ? `${other}, or was promoted with too small a backlog (this gap would have needed ${gapBytes} bytes, ${size})`
-      : `${other}, or is behind us`;
+    const why =
+      gapBytes > 0
+        ? `${other}, or was promoted with too small a backlog (this gap would have needed ${gapBytes} bytes, ${size})`
+        : `${other}, or is behind us`;
+    return ["other-history", why];
   }
   if (gapBytes < 0) {
-    return `the primary is at offset ${offset}, behind the ${asked.offset} that is kept here`;
+    const why = `the primary is at offset ${offset}, behind the ${asked.offset} that is kept here`;
+    return ["primary-behind", why];
   }
-  if (gapBytes === 0) return `the primary has no backlog, though nothing was missed`;
-  return `the primary's backlog no longer holds offset ${asked.offset + 1}: this gap needed ${gapBytes} bytes, set ${size}`;
+  const why =
+    gapBytes === 0
+      ? "the primary has no backlog, though nothing was missed"
+      : `the primary's backlog no longer holds offset ${asked.offset + 1}: this gap needed ${gapBytes} bytes, set ${size}`;
+  return ["backlog-too-small", why];
 }

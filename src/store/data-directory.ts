@@ -147,6 +147,15 @@ export class DataDirectory {
     return this.#replicationIds;
   }
 
+  /** How many generations there are in each state. */
+  countByState(): [state: string, count: number][] {
+    try {
+      return this.#generations.countByState();
+    } catch (cause) {
+      throw databaseError(this.#database, cause);
+    }
+  }
+
   /** Whom to follow instead of `given`, as REPLICAOF and CONFIG REWRITE left it; null: nobody. */
   chosenPrimary(given: string): string | null | undefined {
     try {

@@ -296,6 +296,15 @@ export class Generations {
       .map((row) => row.id);
   }
 
+  countByState(): [state: string, count: number][] {
+    return this.#db
+      .query<{ state: string; count: number }, []>(
+        "SELECT state, count(*) AS count FROM generations GROUP BY state",
+      )
+      .all()
+      .map(({ state, count }) => [state, count]);
+  }
+
   current(): Generation | undefined {
     return (
       this.#db

@@ -91,6 +91,7 @@ export class Rig {
         acknowledge: (written, durable) => this.#acknowledged(written, durable),
         synced: () => undefined,
         room: () => undefined,
+        received: () => undefined,
         failed: (error) => (this.#failure ??= error),
       },
     );

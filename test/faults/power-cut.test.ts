@@ -310,6 +310,7 @@ test("a log that fails while a resume waits for it is cut back only after its la
       acknowledge: () => undefined,
       synced: () => undefined,
       room: () => undefined,
+      received: () => undefined,
       failed: (error) => failures.push(error),
     },
   );

@@ -1,0 +1,106 @@
+import { ReplicaError } from "../errors.ts";
+import { describeTarget } from "../primary-url.ts";
+import { formatBytes } from "../quantity.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Replica } from "./replica.ts";
+
+/** Seconds after which a connection that says nothing is closed. */
+const IDLE_SECONDS = 10;
+/** Nobody has anything to send here. */
+const MAX_BODY_BYTES = 1024;
+
+export interface HttpOptions {
+  readonly host: string;
+  readonly port: number;
+  /** So long may the oldest byte wait until it is durable, for `/readyz`; milliseconds. */
+  readonly readyLagMs: number;
+}
+
+/**
+ * Serves `/metrics`, `/healthz` (the process lives), `/readyz` (it follows, and what it follows is
+ * durable) and a page for people.
+ * @throws ReplicaError PORT_IN_USE.
+ */
+export function serveHttp(
+  options: HttpOptions,
+  metrics: Metrics,
+  replica: Replica,
+): { readonly port: number; stop(): void } {
+  const routes: Record<string, () => Response | Promise<Response>> = {
+    "/metrics": async () =>
+      new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } }),
+    "/healthz": () => new Response("ok\n"),
+    "/readyz": () => {
+      const why = whyNotReady(replica, options.readyLagMs);
+      return why === undefined
+        ? new Response("ready\n")
+        : new Response(`not ready: ${why}\n`, { status: 503 });
+    },
+    "/": () => page(replica),
+  };
+  try {
+    const server = Bun.serve({
+      hostname: options.host,
+      port: options.port,
+      idleTimeout: IDLE_SECONDS,
+      maxRequestBodySize: MAX_BODY_BYTES,
+      fetch: (request) => {
+        const route = routes[new URL(request.url).pathname];
+        if (route === undefined) return new Response("there is no such page\n", { status: 404 });
+        if (request.method !== "GET" && request.method !== "HEAD") {
+          return new Response("GET and HEAD\n", { status: 405, headers: { allow: "GET, HEAD" } });
+        }
+        return route();
+      },
+      error: () => new Response("it failed\n", { status: 500 }),
+    });
+    return { port: server.port ?? options.port, stop: () => void server.stop(true) };
+  } catch (cause) {
+    throw new ReplicaError("PORT_IN_USE", {
+      retry: "never",
+      message: `can't serve HTTP on ${options.host}:${options.port}: ${cause instanceof Error ? cause.message : cause}; choose another --http`,
+      cause,
+    });
+  }
+}
+
+/** Why it is not ready; undefined where it is. */
+export function whyNotReady(replica: Replica, readyLagMs: number): string | undefined {
+  if (replica.state.at !== "connected") return `the link is in state ${replica.state.at}`;
+  const ageSeconds = replica.durableAgeSeconds;
+  if (ageSeconds * 1000 <= readyLagMs) return undefined;
+  return `what came ${ageSeconds.toFixed(0)} s ago is not durable yet`;
+}
+
+function page(replica: Replica): Response {
+  const { state, log, directory, syncs } = replica;
+  const generation = directory.current;
+  const rows: [string, string][] = [
+    ["primary", replica.isFollowing ? describeTarget(replica.target) : "none"],
+    ["state", state.at],
+    ["offset received", String(log?.receivedOffset ?? 0)],
+    ["offset durable", String(log?.durableOffset ?? 0)],
+    ["generation", String(generation?.id ?? "none")],
+    ["snapshot", formatBytes(generation?.rdbBytes ?? 0)],
+    ["log", formatBytes(log?.fileBytes ?? 0)],
+    ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
+    ["last error", replica.lastError?.message ?? "none"],
+  ];
+  const cells = rows
+    .map(([name, value]) => `<tr><th>${name}<td>${Bun.escapeHTML(value)}`)
+    .join("\n");
+  const html = `<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="5">
+<title>replica: ${state.at}</title>
+<style>body{font:15px system-ui;margin:2em}th{text-align:left;padding:.2em 2em .2em 0;font-weight:600}</style>
+<h1>replica</h1><table>
+${cells}
+</table>
+`;
+  return new Response(html, {
+    headers: {
+      "content-type": "text/html; charset=utf-8",
+      "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+      "cache-control": "no-store",
+    },
+  });
+}

@@ -1,0 +1,182 @@
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Disk } from "../store/disk.ts";
+import type { Replica } from "./replica.ts";
+
+const FSYNC_BUCKETS_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
+const STATES = [
+  "none",
+  "connect",
+  "connecting",
+  "receive-pong",
+  "receive-auth",
+  "receive-port",
+  "receive-ip",
+  "receive-capa",
+  "receive-version",
+  "receive-psync",
+  "receive-bulk-header",
+  "transfer",
+  "connected",
+] as const;
+
+/** What Prometheus reads of a replica: looked up when it is asked for, but for what has a duration. */
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #fsync: Histogram;
+
+  constructor() {
+    this.#fsync = new Histogram({
+      name: "replica_fsync_duration_seconds",
+      help: "How long each data sync took, of snapshots, of the log and of the database.",
+      buckets: FSYNC_BUCKETS_SECONDS,
+      registers: [this.#registry],
+    });
+  }
+
+  /** The disk, with its data syncs timed. */
+  timed(disk: Disk): Disk {
+    return {
+      ...disk,
+      syncData: async (fd) => {
+        const beganMs = performance.now();
+        try {
+          await disk.syncData(fd);
+        } finally {
+          this.#fsync.observe((performance.now() - beganMs) / 1000);
+        }
+      },
+    };
+  }
+
+  /** From now on tells of this replica. To be said once. */
+  of(replica: Replica, disk: Disk, version: string): void {
+    const { directory, counts, syncs } = replica;
+    const link = () => (replica.state.at === "connected" ? 1 : 0);
+    const log = () => replica.log;
+    const generation = () => directory.current;
+    this.#gauge("build_info", "Constant 1; the version is its label.", ["version"], (gauge) =>
+      gauge.set({ version }, 1),
+    );
+    this.#gauge("start_time_seconds", "When the process began, unix time.", [], (gauge) =>
+      gauge.set(replica.startedAtMs / 1000),
+    );
+    this.#gauge("link_up", "Whether the primary is followed now.", [], (gauge) =>
+      gauge.set(link()),
+    );
+    this.#gauge("state", "1 for the state that the link is in.", ["state"], (gauge) => {
+      for (const state of STATES) gauge.set({ state }, state === replica.state.at ? 1 : 0);
+    });
+    this.#gauge("link_silent_seconds", "Since when the primary was last heard.", [], (gauge) =>
+      gauge.set(replica.silentMs / 1000),
+    );
+    this.#gauge("offset_bytes", "Replication offset of each cursor.", ["cursor"], (gauge) => {
+      gauge.set({ cursor: "received" }, log()?.receivedOffset ?? 0);
+      gauge.set({ cursor: "written" }, log()?.writtenOffset ?? 0);
+      gauge.set({ cursor: "durable" }, log()?.durableOffset ?? 0);
+    });
+    this.#gauge("durable_lag_bytes", "Stream that has come and is not durable yet.", [], (gauge) =>
+      gauge.set((log()?.receivedOffset ?? 0) - (log()?.durableOffset ?? 0)),
+    );
+    this.#gauge(
+      "durable_lag_seconds",
+      "For how long the oldest byte that is not durable has been here, to the second.",
+      [],
+      (gauge) => gauge.set(replica.durableAgeSeconds),
+    );
+    this.#gauge(
+      "generation",
+      "The id of the current generation; 0 where there is none.",
+      [],
+      (gauge) => gauge.set(generation()?.id ?? 0),
+    );
+    this.#gauge("generations", "Generations that are kept, by state.", ["state"], (gauge) => {
+      for (const [state, count] of directory.countByState()) gauge.set({ state }, count);
+    });
+    this.#gauge("snapshot_bytes", "Length of the current snapshot.", [], (gauge) =>
+      gauge.set(generation()?.rdbBytes ?? 0),
+    );
+    this.#gauge("log_bytes", "Length of the current log.", [], (gauge) =>
+      gauge.set(log()?.fileBytes ?? 0),
+    );
+    this.#gauge("disk_free_bytes", "Room where the data directory lies.", [], (gauge) =>
+      gauge.set(disk.freeBytes(directory.path)),
+    );
+    this.#gauge("resident_memory_bytes", "Resident memory of the process.", [], (gauge) =>
+      gauge.set(process.memoryUsage.rss()),
+    );
+    this.#counter(
+      "received_bytes_total",
+      "Bytes from the primary, by phase.",
+      ["phase"],
+      (counter) => {
+        counter.inc({ phase: "snapshot" }, counts.bytes.snapshot);
+        counter.inc({ phase: "stream" }, counts.bytes.stream);
+      },
+    );
+    this.#counter(
+      "syncs_total",
+      "Syncs that the primary granted; a full one with its reason.",
+      ["kind", "reason"],
+      (counter) => {
+        counter.inc({ kind: "partial", reason: "" }, syncs.partial);
+        for (const [reason, count] of counts.fullSyncs)
+          counter.inc({ kind: "full", reason }, count);
+      },
+    );
+    this.#counter(
+      "breaks_total",
+      "Attempts that ended, by the error's code.",
+      ["code"],
+      (counter) => {
+        for (const [code, count] of counts.breaks) counter.inc({ code }, count);
+      },
+    );
+    this.#counter("cpu_seconds_total", "CPU time of the process.", ["mode"], (counter) => {
+      const { user, system } = process.cpuUsage();
+      counter.inc({ mode: "user" }, user / 1e6);
+      counter.inc({ mode: "system" }, system / 1e6);
+    });
+  }
+
+  #gauge(name: string, help: string, labelNames: string[], look: (gauge: Gauge) => void): void {
+    const registers = [this.#registry];
+    const collect = () => look(gauge);
+    const gauge: Gauge = new Gauge({
+      name: `replica_${name}`,
+      help,
+      labelNames,
+      registers,
+      collect,
+    });
+  }
+
+  /** Counted elsewhere: it is laid anew each time. */
+  #counter(
+    name: string,
+    help: string,
+    labelNames: string[],
+    look: (counter: Counter) => void,
+  ): void {
+    const registers = [this.#registry];
+    const collect = () => {
+      counter.reset();
+      look(counter);
+    };
+    const counter: Counter = new Counter({
+      name: `replica_${name}`,
+      help,
+      labelNames,
+      registers,
+      collect,
+    });
+  }
+
+  /** Everything, in Prometheus's text form. */
+  async text(): Promise<string> {
+    return await this.#registry.metrics();
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+}
