@@ -211,7 +211,8 @@ async function throughWriter(
   bytes: number,
 ): Promise<void> {
   let room = Promise.withResolvers<void>();
-  const writer = openWriter(realDisk, createPayloadFile(realDisk, path, io), 16 * MIB, {
+  const file = await createPayloadFile(realDisk, path, io);
+  const writer = openWriter(realDisk, file, 16 * MIB, {
     written: () => room.resolve(),
     failed: (cause) => room.reject(cause),
   });

@@ -92,13 +92,53 @@ function foldModule(): Uint8Array<ArrayBuffer> {
   return Uint8Array.from([...HEADER, ...types, ...functions, ...memories, ...names, ...code]);
 }
 
-const { exports } = new WebAssembly.Instance(new WebAssembly.Module(foldModule()));
+/** The lanes before the data, and behind them the data; and what folds the data in place. */
+export interface Folder {
+  readonly memory: Uint8Array;
+  /** From `at` up to `end`: positions behind the history, `at` below `end`, whole lanes. */
+  readonly fold: (at: number, end: number) => void;
+}
 
-/** The lanes before the data, and behind them the data; shared by all that fold, in turns. */
-export const foldMemory = new Uint8Array((exports["memory"] as WebAssembly.Memory).buffer);
+/** With vectors. @throws WebAssembly.CompileError where the processor, or the system, has none. */
+export function vectorFolder(): Folder {
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(foldModule()));
+  const memory = new Uint8Array((exports["memory"] as WebAssembly.Memory).buffer);
+  return { memory, fold: exports["fold"] as Folder["fold"] };
+}
 
-/**
- * Folds the data from `at` up to `end` in place: positions behind the history, `at` below `end`, whole
- * lanes.
- */
-export const fold = exports["fold"] as (at: number, end: number) => void;
+/** The same by words, a third as fast, on any machine. */
+export function wordFolder(): Folder {
+  const memory = new Uint8Array(PAGES * PAGE_BYTES);
+  const words = new Int32Array(memory.buffer);
+  const [a, b, c, d, e, f, g, h] = DISTANCES.map((lanes) => (lanes * LANE_BYTES) / 4) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  const fold = (from: number, end: number): void => {
+    const last = (HISTORY_BYTES + end) / 4;
+    for (let at = (HISTORY_BYTES + from) / 4; at < last; at++) {
+      words[at] =
+        words[at]! ^
+        (words[at - a]! ^ words[at - b]! ^ words[at - c]! ^ words[at - d]!) ^
+        (words[at - e]! ^ words[at - f]! ^ words[at - g]! ^ words[at - h]!);
+    }
+  };
+  return { memory, fold };
+}
+
+function anyFolder(): Folder {
+  try {
+    return vectorFolder();
+  } catch {
+    return wordFolder();
+  }
+}
+
+/** Shared by all that fold, in turns. */
+export const { memory: foldMemory, fold } = anyFolder();

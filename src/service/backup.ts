@@ -6,7 +6,7 @@ import { ReplicaError } from "../errors.ts";
 import type { PrimaryTarget } from "../primary-url.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
-import { type Disk, diskError, refuseTooLarge } from "../store/disk.ts";
+import { type Disk, diskError, giveBack, PIECE_BYTES, refuseTooLarge } from "../store/disk.ts";
 import { PayloadFiles } from "../store/payload-file.ts";
 import { SnapshotWriter } from "../store/snapshot.ts";
 import type { Clock } from "./clock.ts";
@@ -15,6 +15,8 @@ import { Driver, type Keeper } from "./driver.ts";
 /** Takes a payload and nothing else: the one file of `backup`, or standard output. */
 interface Outlet extends Keeper {
   readonly summary: RdbSummary | undefined;
+  /** True once there is no way back: the file has its name. */
+  readonly named: boolean;
 }
 
 const nothing = () => undefined;
@@ -33,6 +35,9 @@ function fileOutlet(
   return {
     get summary() {
       return summary;
+    },
+    get named() {
+      return writer?.named ?? false;
     },
     get congested() {
       return writer?.congested ?? false;
@@ -87,15 +92,17 @@ function stdoutOutlet(driver: () => Driver): Outlet {
       let at = 0;
       while (at < bytes.length) at += await writeSome(bytes.subarray(at));
       queuedBytes -= bytes.length;
+      giveBack(bytes);
       driver().keeperHasRoom();
     }
   };
   return {
+    named: false,
     get summary() {
       return summary;
     },
     get congested() {
-      return queuedBytes > limits.queuedBytes;
+      return queuedBytes + queue.length * PIECE_BYTES > limits.queuedBytes;
     },
     openSnapshot: async () => "standard output",
     payload: (bytes) => {
@@ -186,6 +193,8 @@ export async function backup(
     const outlet =
       out === "-" ? stdoutOutlet(() => driver) : fileOutlet(out, surroundings, () => driver);
     const stop = () => {
+      // What has its name is kept, and soon durable.
+      if (outlet.named) return;
       driver.leave();
       reject(
         new ReplicaError("STOPPED", {

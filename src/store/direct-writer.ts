@@ -3,7 +3,7 @@ import { type Disk, giveBack } from "./disk.ts";
 import type { PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
 /** Address, length and offset of what goes past the page cache are multiples of this. */
-const ALIGN_BYTES = 4096;
+export const ALIGN_BYTES = 4096;
 /** What is written in one call. */
 const BLOCK_BYTES = 4 * 1024 * 1024;
 /** While some are on their way to the disk, another one is filled from the socket. */
@@ -15,10 +15,11 @@ interface Flight {
   done: boolean;
 }
 
-function alignedBlock(): Uint8Array {
-  const memory = new Uint8Array(BLOCK_BYTES + ALIGN_BYTES);
+/** Zeros at an aligned address. */
+export function alignedBytes(length: number): Uint8Array {
+  const memory = new Uint8Array(length + ALIGN_BYTES);
   const past = ptr(memory) % ALIGN_BYTES;
-  return memory.subarray(past === 0 ? 0 : ALIGN_BYTES - past).subarray(0, BLOCK_BYTES);
+  return memory.subarray(past === 0 ? 0 : ALIGN_BYTES - past).subarray(0, length);
 }
 
 /**
@@ -30,7 +31,7 @@ export class DirectWriter implements PayloadWriter {
   readonly #path: string;
   readonly #fd: number;
   readonly #events: WriterEvents;
-  readonly #free: Uint8Array[] = Array.from({ length: BLOCKS }, alignedBlock);
+  readonly #free: Uint8Array[] = Array.from({ length: BLOCKS }, () => alignedBytes(BLOCK_BYTES));
   /** The block that is being filled, and how far. */
   #filling: Uint8Array | undefined;
   #filledBytes = 0;

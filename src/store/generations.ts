@@ -181,11 +181,7 @@ export class Generations {
   }
 
   async #syncOnce(): Promise<void> {
-    if (this.#distrusted) {
-      // Everything is written anew, into the database itself, and the log begins anew.
-      this.#durably(() => this.#db.run("PRAGMA wal_checkpoint(TRUNCATE)"));
-      this.#distrusted = false;
-    }
+    this.#writeAnew();
     try {
       const isFirst = this.#walFd === undefined;
       this.#walFd ??= this.#disk.openExisting(`${this.#path}-wal`);
@@ -197,8 +193,28 @@ export class Generations {
     }
   }
 
+  /**
+   * After a failed sync: everything goes into the database itself, and the log begins anew.
+   * @throws SQLiteError; Error where somebody reads the database just now.
+   */
+  #writeAnew(): void {
+    if (!this.#distrusted) return;
+    this.#db.run("PRAGMA synchronous = FULL");
+    try {
+      const { busy } = this.#db
+        .query<{ busy: number }, []>("PRAGMA wal_checkpoint(TRUNCATE)")
+        .get()!;
+      if (busy !== 0)
+        throw new Error("somebody reads the database, and keeps it from being synced");
+      this.#distrusted = false;
+    } finally {
+      this.#db.run("PRAGMA synchronous = NORMAL");
+    }
+  }
+
   /** For what must be decided before this returns: SQLite's own syncs, though on the event loop. */
   #durably<T>(act: () => T): T {
+    this.#writeAnew();
     this.#db.run("PRAGMA synchronous = FULL");
     try {
       return act();

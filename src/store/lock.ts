@@ -1,8 +1,9 @@
-import { dlopen, FFIType } from "bun:ffi";
+import { FFIType } from "bun:ffi";
 import * as fs from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { ReplicaError } from "../errors.ts";
+import { libc } from "../libc.ts";
 import { diskError } from "./disk.ts";
 
 const LOCK_EX = 2;
@@ -10,22 +11,8 @@ const LOCK_NB = 4;
 
 /** flock(2) is what a kill, and a second container on the same volume, can't get wrong; Bun has no call for it. */
 function flock(fd: number): boolean {
-  const names =
-    process.platform === "darwin"
-      ? ["libSystem.B.dylib"]
-      : ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`];
-  let failure: unknown;
-  for (const name of names) {
-    try {
-      const libc = dlopen(name, {
-        flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
-      });
-      return libc.symbols.flock(fd, LOCK_EX | LOCK_NB) === 0;
-    } catch (error) {
-      failure = error;
-    }
-  }
-  throw failure;
+  const { symbols } = libc({ flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } });
+  return symbols.flock(fd, LOCK_EX | LOCK_NB) === 0;
 }
 
 /**

@@ -138,6 +138,8 @@ export class Log {
 
   async #markWritten(): Promise<void> {
     if (!this.#marks || this.#marking || this.#error !== undefined || this.#closed) return;
+    // A sync under way commits one itself, and of a durable offset that is not known here yet.
+    if (this.#syncing !== undefined) return;
     if (this.#markedOffset === this.#writtenOffset) return;
     this.#marking = true;
     try {
@@ -171,6 +173,7 @@ export class Log {
     const covered = this.#writtenOffset;
     try {
       await this.#disk.syncData(this.#fd);
+      this.#markedOffset = this.#writtenOffset;
       await this.#options.commitMark(this.#writtenOffset, covered);
       this.#durableOffset = covered; // not writtenOffset: it has moved meanwhile
     } catch (error) {

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { BufferedWriter } from "./buffered-writer.ts";
-import { DirectWriter } from "./direct-writer.ts";
+import { ALIGN_BYTES, alignedBytes, DirectWriter } from "./direct-writer.ts";
 import { type Disk, diskError } from "./disk.ts";
 import type { Io, PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
@@ -16,7 +16,7 @@ export interface PayloadFile {
 const TRIES = 5;
 const BETWEEN_TRIES_MS = 1000;
 
-/** What open(2) says where the file system knows no O_DIRECT. */
+/** What open(2), or a first write, says where the file system knows no O_DIRECT. */
 const REFUSALS = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP"]);
 
 /**
@@ -24,15 +24,21 @@ const REFUSALS = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP"]);
  * a buffered one; the answer says so.
  * @throws Error of the disk.
  */
-export function createPayloadFile(disk: Disk, path: string, io: Io): PayloadFile {
+export async function createPayloadFile(disk: Disk, path: string, io: Io): Promise<PayloadFile> {
   if (io === "direct") {
+    let fd: number | undefined;
     try {
-      return { path, fd: disk.createDirect(path), io };
+      fd = disk.createDirect(path);
+      // Some systems take the flag and refuse the writes.
+      await disk.write(fd, [alignedBytes(ALIGN_BYTES)], 0);
+      disk.truncate(path, 0);
+      return { path, fd, io };
     } catch (error) {
+      if (fd !== undefined) disk.close(fd);
       const code = error instanceof Error && "code" in error ? String(error.code) : "";
+      // Some make the file though they refuse; it is ours, since it was not there before.
+      if (fd !== undefined || REFUSALS.has(code)) disk.remove(path);
       if (!REFUSALS.has(code)) throw error;
-      // Some systems make the file all the same; it is ours, since it was not there before.
-      disk.remove(path);
     }
   }
   return { path, fd: disk.create(path), io: "buffered" };
@@ -57,7 +63,7 @@ export async function openTemporary(
     if (signal.aborted) break;
     path = join(dir, `temp-${Math.floor(clock.now() / 1000)}.${process.pid}.rdb`);
     try {
-      return createPayloadFile(disk, path, io);
+      return await createPayloadFile(disk, path, io);
     } catch (error) {
       failure = error;
     }

@@ -35,6 +35,7 @@ export class SnapshotWriter {
   #syncing: Promise<void> | undefined;
   #error: ReplicaError | undefined;
   #closed = false;
+  #named = false;
 
   constructor(disk: Disk, file: PayloadFile, options: SnapshotOptions) {
     this.#disk = disk;
@@ -50,6 +51,11 @@ export class SnapshotWriter {
   /** True while so much waits for the disk that the link should pause. */
   get congested(): boolean {
     return this.#writer.congested;
+  }
+
+  /** True once it has its final name, which is then only to be made durable. */
+  get named(): boolean {
+    return this.#named;
   }
 
   /** The RDB's beginning, as soon as it is there. */
@@ -123,6 +129,7 @@ export class SnapshotWriter {
       this.#closed = true;
       try {
         this.#disk.rename(this.path, finalPath);
+        this.#named = true;
       } catch (error) {
         this.#removeTemporary();
         throw error;

@@ -1,12 +1,16 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { join } from "node:path";
 import { Random } from "../../src/demo/random.ts";
 import { Crc64, crc64 } from "../../src/rdb/crc64.ts";
 import {
   FOLD_BYTES,
+  foldMemory,
   HISTORY_BYTES,
   LANE_BYTES,
   SPARSE_MULTIPLE,
+  vectorFolder,
+  wordFolder,
 } from "../../src/rdb/crc64-fold.ts";
 
 const SEED = 20260105;
@@ -82,6 +86,31 @@ describe("crc64", () => {
       sum ^= power;
     }
     expect(sum).toBe(0n);
+  });
+
+  test("by words it folds as by vectors", () => {
+    const [vectors, words] = [vectorFolder(), wordFolder()];
+    const random = new Random(SEED);
+    for (const { memory } of [vectors, words]) expect(memory.length).toBe(foldMemory.length);
+    for (let round = 0; round < 5; round++) {
+      const bytes = Uint8Array.from({ length: foldMemory.length }, () => random.below(256));
+      const at = LANE_BYTES * random.below(100);
+      const end = at + LANE_BYTES * (1 + random.below(5000));
+      for (const { memory, fold } of [vectors, words]) {
+        memory.set(bytes);
+        fold(at, end);
+      }
+      expect(Buffer.from(words.memory).equals(Buffer.from(vectors.memory))).toBe(true);
+    }
+  });
+
+  test("where there are no vectors, the program works all the same", () => {
+    const check = `import { crc64 } from "./src/rdb/crc64.ts"; console.log(crc64(Buffer.alloc(300_000, "x")).toString(16))`;
+    const child = Bun.spawnSync([process.execPath, "-e", check], {
+      cwd: join(import.meta.dir, "../.."),
+      env: { ...process.env, BUN_JSC_useWasmSIMD: "0" },
+    });
+    expect(child.stdout.toString().trim()).toBe(crc64(Buffer.alloc(300_000, "x")).toString(16));
   });
 
   test("lengths around those that are folded, in one piece and in many: as byte by byte", () => {

@@ -2,7 +2,6 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { Random } from "../../src/demo/random.ts";
 import { DirectWriter } from "../../src/store/direct-writer.ts";
-import { createPayloadFile } from "../../src/store/payload-file.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -11,9 +10,17 @@ const MIB = 1024 * 1024;
 const BLOCK = 4 * MIB;
 const SEED = 4;
 
+function openFile(disk: FaultyDisk, path: string): number {
+  try {
+    return disk.createDirect(path);
+  } catch {
+    return disk.create(path);
+  }
+}
+
 /** A writer past the page cache, where the temporary folder's file system can do it. */
 function open(disk: FaultyDisk, path: string) {
-  const { fd } = createPayloadFile(disk, path, "direct");
+  const fd = openFile(disk, path);
   const told = { written: 0, failed: [] as unknown[] };
   const writer = new DirectWriter(disk, path, fd, {
     written: () => told.written++,

@@ -161,6 +161,37 @@ describe("Log", () => {
     await log.close();
   });
 
+  test("--fsync no: no mark takes back what one before it says is durable", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const marked: { written: number; durable: number }[] = [];
+    const committing = Promise.withResolvers<void>();
+    const { log } = openLog(dir, disk, {
+      fsync: "no",
+      commitMark: async (written, durable) => {
+        marked.push({ written, durable });
+        await committing.promise;
+      },
+    });
+    log.append(chunk("abc"));
+    await log.flushed();
+    const syncing = log.sync();
+    await until(() => marked.length === 1, { what: "the mark of the sync" });
+    log.append(chunk("def"));
+    await log.flushed();
+    log.tick();
+    await Bun.sleep(1);
+    committing.resolve();
+    await syncing;
+    log.tick();
+    await Bun.sleep(1);
+    expect(marked).toEqual([
+      { written: BASE + 3, durable: BASE + 3 },
+      { written: BASE + 6, durable: BASE + 3 },
+    ]);
+    await log.close();
+  });
+
   test("pieces count for more than their bytes: single bytes are held back too", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();

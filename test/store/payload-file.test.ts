@@ -51,6 +51,23 @@ describe("--io", () => {
     expect(await opened(files, disk, dir.path)).toBe("buffered");
   });
 
+  test("a file system that takes the flag and refuses the write is one that refuses", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk({ operation: "write", code: "EINVAL" });
+    const files = new PayloadFiles(disk, clock, "auto");
+    for (let n = 0; n < 2; n++) expect(await opened(files, disk, dir.path)).toBe("buffered");
+    expect(disk.count("createDirect")).toBe(1);
+    expect(disk.openFds.size).toBe(0);
+  });
+
+  test("what is tried out leaves an empty file", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { path, fd } = await new PayloadFiles(disk, clock, "direct").open(dir.path, never);
+    expect(fs.statSync(path).size).toBe(0);
+    disk.close(fd);
+  });
+
   test("a disk that is full is no refusal", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "createDirect", code: "ENOSPC" });
