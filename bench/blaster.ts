@@ -34,6 +34,8 @@ export interface Blast {
   readonly ackMs: number[];
   /** Resolves with the seconds from the first byte until the last one was acknowledged. */
   readonly done: Promise<number>;
+  /** Resolves when the stream begins. */
+  readonly online: Promise<void>;
   stop(): void;
 }
 
@@ -46,6 +48,7 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
   const ackMs: number[] = [];
   const waiting: { offset: number; atMs: number }[] = [];
   const done = Promise.withResolvers<number>();
+  const began = Promise.withResolvers<void>();
   let sent = 0;
   let beganMs = 0;
   let lastGetackMs = 0;
@@ -92,6 +95,7 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
     if (online !== undefined && offset >= totalBytes) done.resolve((nowMs - beganMs) / 1000);
     if (online === undefined) {
       online = socket;
+      began.resolve();
       beganMs = nowMs;
     }
     pump();
@@ -132,6 +136,7 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
     sentBytes: () => sent,
     ackMs,
     done: done.promise,
+    online: began.promise,
     stop: () => {
       clearInterval(pace);
       listener.stop(true);
@@ -146,6 +151,8 @@ if (import.meta.main) {
   });
   const primary = blast(Number(values.bytes), Number(values.rate));
   console.log(primary.port);
+  await primary.online;
+  console.log("online");
   const seconds = await primary.done;
   const acks = primary.ackMs.toSorted((a, b) => a - b);
   const lag = { medianMs: acks[acks.length >> 1], mostMs: acks.at(-1) };

@@ -1,3 +1,4 @@
+import { formatBytes } from "../src/quantity.ts";
 import type { TransferResult } from "./transfer.ts";
 
 const COLOURS = { replica: "#d94c3d", peer: "#7a8794", floor: "#c3cad1" } as const;
@@ -21,7 +22,7 @@ export function transferChart({ bytes, rounds, rows }: TransferResult): string {
   <rect x="${LABEL_PX}" y="${y}" width="${bar.toFixed(1)}" height="${ROW_PX - 7}" rx="2" fill="${COLOURS[row.kind]}"/>
   <text x="${(LABEL_PX + bar + 8).toFixed(1)}" y="${y + 14}" fill="#555">${figures}</text>`;
   });
-  const title = `A snapshot of ${(bytes / 2 ** 30).toFixed(0)} GiB over loopback, seconds until durable (median of ${rounds} rounds)`;
+  const title = `A snapshot of ${formatBytes(bytes)} over loopback, seconds until durable (median of ${rounds} rounds)`;
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12" fill="#222">
   <rect width="${width}" height="${height}" fill="#fff"/>
   <text x="16" y="24" font-size="15" font-weight="600">${escape(title)}</text>

@@ -10,43 +10,56 @@ import { benchTransfer, transferTable } from "./transfer.ts";
 const HELP = `bun run bench [parts|transfer|primary|stream|restart …] [flags]: all of them where none is named
 
   --quick        sizes and rounds for a look: all of them in under a minute
-  --bytes N      the snapshot's size for transfer and primary (2147483648, with --quick 268435456)
+  --bytes N      the snapshot's size for transfer and primary, at least 16777216 (2147483648, with --quick 268435456)
   --rounds N     rounds of transfer and primary, all receivers in turn (5, with --quick 1)
   --json FILE    the results of transfer, primary and stream, for programs
   --svg FILE     the results of transfer as a chart
 `;
+/** A snapshot of the sender has at least one block. */
+const MIN_BYTES = 16 * 2 ** 20;
 const BENCHES = ["parts", "transfer", "primary", "stream", "restart"] as const;
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    quick: { type: "boolean", default: false },
-    bytes: { type: "string" },
-    rounds: { type: "string" },
-    json: { type: "string" },
-    svg: { type: "string" },
-    help: { type: "boolean", default: false },
-  },
-});
+/** A wrong command line: said with the help, 2. */
+class Usage extends Error {}
 
-function whole(name: string, text: string | undefined, otherwise: number): number {
+function commandLine() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        quick: { type: "boolean", default: false },
+        bytes: { type: "string" },
+        rounds: { type: "string" },
+        json: { type: "string" },
+        svg: { type: "string" },
+        help: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    throw new Usage(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function whole(name: string, text: string | undefined, otherwise: number, least: number): number {
   const value = text === undefined ? otherwise : Number(text);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new Error(`${name} is a whole number from 1`);
+  if (!Number.isSafeInteger(value) || value < least) {
+    throw new Usage(`${name} is a whole number from ${least}`);
+  }
   return value;
 }
 
 async function main(): Promise<void> {
+  const { values, positionals } = commandLine();
   const unknown = positionals.find((name) => !BENCHES.some((known) => known === name));
-  if (values.help || unknown !== undefined) {
-    process.stdout.write(unknown === undefined ? HELP : `there is no bench ${unknown}\n\n${HELP}`);
-    process.exitCode = unknown === undefined ? 0 : 2;
+  if (unknown !== undefined) throw new Usage(`there is no bench ${unknown}`);
+  if (values.help) {
+    process.stdout.write(HELP);
     return;
   }
   const { quick } = values;
   const wanted = (name: string) => positionals.length === 0 || positionals.includes(name);
-  const bytes = whole("--bytes", values.bytes, quick ? 256 * 2 ** 20 : 2 * 2 ** 30);
-  const rounds = whole("--rounds", values.rounds, quick ? 1 : 5);
+  const bytes = whole("--bytes", values.bytes, quick ? 256 * 2 ** 20 : 2 * 2 ** 30, MIN_BYTES);
+  const rounds = whole("--rounds", values.rounds, quick ? 1 : 5, 1);
   const results: Record<string, unknown> = {};
   if (wanted("parts")) await benchParts(quick);
   if (wanted("transfer")) {
@@ -63,4 +76,10 @@ async function main(): Promise<void> {
   }
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(error instanceof Usage ? `${message}\n\n${HELP}` : `${message}\n`);
+  process.exit(error instanceof Usage ? 2 : 1);
+}

@@ -1,4 +1,7 @@
 import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { endingWithParent, endWithProcess } from "../test/support/children.ts";
 
 /** What one run of a receiver came to. */
 export interface Figures {
@@ -10,6 +13,28 @@ export interface Figures {
   readonly more?: Readonly<Record<string, number>>;
 }
 
+const scratchFolders = new Set<string>();
+process.on("exit", () => {
+  for (const path of scratchFolders) fs.rmSync(path, { recursive: true, force: true });
+});
+// What began a bench may end it: its files are large, and its processes busy.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
+
+/** A folder for what is measured, gone with `using` and, in any case, with this process. */
+export function scratchFolder(): { readonly path: string } & Disposable {
+  const path = fs.mkdtempSync(join(tmpdir(), "replica-bench-"));
+  scratchFolders.add(path);
+  return {
+    path,
+    [Symbol.dispose]: () => {
+      fs.rmSync(path, { recursive: true, force: true });
+      scratchFolders.delete(path);
+    },
+  };
+}
+
+/** No run takes so long; one that hangs ends the bench. */
+const RUN_LIMIT_MS = 600_000;
 const TICKS_A_SECOND = 100;
 const SAMPLE_MS = 10;
 
@@ -43,16 +68,19 @@ export class Measured {
   said = "";
   #peakRssBytes = 0;
   readonly #sampler: ReturnType<typeof setInterval>;
+  readonly #limit: ReturnType<typeof setTimeout>;
   readonly #read: Promise<unknown>;
   #onSaid: () => void = () => undefined;
 
   constructor(argv: readonly string[], cwd?: string) {
-    this.child = Bun.spawn([...argv], {
+    this.child = Bun.spawn(endingWithParent(argv), {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
       ...(cwd === undefined ? {} : { cwd }),
     });
+    endWithProcess(this.child);
+    this.#limit = setTimeout(() => this.child.kill("SIGKILL"), RUN_LIMIT_MS);
     this.#sampler = setInterval(() => this.#sample(), SAMPLE_MS);
     this.#read = Promise.all([this.#collect(this.child.stdout), this.#collect(this.child.stderr)]);
   }
@@ -116,6 +144,7 @@ export class Measured {
 
   async #stop(): Promise<void> {
     clearInterval(this.#sampler);
+    clearTimeout(this.#limit);
     await this.#read;
   }
 }

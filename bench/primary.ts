@@ -1,10 +1,15 @@
-import * as fs from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { formatBytes } from "../src/quantity.ts";
 import { startServer } from "../test/support/servers.ts";
 import { until } from "../test/support/wait.ts";
-import { type Figures, median } from "./measure.ts";
-import { dropped, type Receiver, redisCli, replicaBackup, replicaFollow } from "./receivers.ts";
+import { type Figures, median, scratchFolder } from "./measure.ts";
+import {
+  dropped,
+  type Receiver,
+  redisCli,
+  refuseWithoutProgram,
+  replicaBackup,
+  replicaFollow,
+} from "./receivers.ts";
 
 const VALUE_BYTES = 64 * 1024;
 const FILL_LIMIT_MS = 600_000;
@@ -24,6 +29,7 @@ export async function benchPrimary(options: {
   readonly rounds: number;
   readonly quick: boolean;
 }): Promise<PrimaryRow[]> {
+  refuseWithoutProgram();
   const rows: PrimaryRow[] = [];
   for (const diskless of [true, false]) {
     const args = ["--repl-diskless-sync", diskless ? "yes" : "no", "--repl-diskless-sync-delay"];
@@ -66,7 +72,7 @@ export async function benchPrimary(options: {
     }
   }
   console.log(
-    `\nprimary: ${(options.bytes / 2 ** 30).toFixed(2)} GiB from redis-server 7.0, medians of ${options.rounds} rounds; × is the time beside bytes dropped in the same rounds\n`,
+    `\nprimary: ${formatBytes(options.bytes)} from redis-server 7.0, medians of ${options.rounds} rounds; × is the time beside bytes dropped in the same rounds\n`,
   );
   console.log("| receiver | sync | seconds | × |\n|---|---|--:|--:|");
   for (const row of rows) {
@@ -79,11 +85,7 @@ export async function benchPrimary(options: {
 }
 
 async function runOne(receiver: Receiver, port: number): Promise<Figures> {
-  const dir = fs.mkdtempSync(join(tmpdir(), "replica-bench-"));
-  try {
-    Bun.spawnSync(["sync"]);
-    return await receiver.run({ port, dir, source: undefined });
-  } finally {
-    fs.rmSync(dir, { recursive: true });
-  }
+  using scratch = scratchFolder();
+  Bun.spawnSync(["sync"]);
+  return await receiver.run({ port, dir: scratch.path, source: undefined });
 }

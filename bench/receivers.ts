@@ -69,19 +69,19 @@ export function replicaFollow(binary: "compiled" | "bun run", io: string): Recei
   };
 }
 
-/** The transfer without its checksum: what that costs. */
-export function unchecked(io: string): Receiver {
+/** The transfer without its checksum, compiled into `dir` as the program is: what that costs. */
+export function unchecked(dir: string, io: string): Receiver {
+  const program = join(dir, "unchecked");
+  if (!fs.existsSync(program)) {
+    const source = join(import.meta.dir, "receivers/unchecked.ts");
+    const flags = ["build", "--compile", "--bytecode", "--minify", source, "--outfile", program];
+    const built = Bun.spawnSync([process.execPath, ...flags], { stdout: "ignore" });
+    if (built.exitCode !== 0) throw new Error(`bun build: ${built.stderr.toString()}`);
+  }
   return {
-    name: `replica backup --io ${io}, without the checksum`,
+    name: `replica backup --io ${io}, compiled, without the checksum`,
     kind: "floor",
-    run: ({ port, dir }) =>
-      new Measured([
-        process.execPath,
-        join(import.meta.dir, "receivers/unchecked.ts"),
-        url(port),
-        join(dir, "out.rdb"),
-        io,
-      ]).ends(),
+    run: ({ port, dir }) => new Measured([program, url(port), join(dir, "out.rdb"), io]).ends(),
   };
 }
 
@@ -167,8 +167,15 @@ export function cFloors(dir: string): Receiver[] {
   return [floor("C, read and write", "read"), floor("C, splice", "splice")];
 }
 
-/** @throws Error where the compiled program isn't there. */
+/** @throws Error where the compiled program isn't there, or is older than its source. */
 export function refuseWithoutProgram(): void {
-  if (!fs.existsSync(PROGRAM))
-    throw new Error(`there is no ${PROGRAM}: run \`bun run build\` first`);
+  const built = fs.statSync(PROGRAM, { throwIfNoEntry: false });
+  if (built === undefined) throw new Error(`there is no ${PROGRAM}: run \`bun run build\` first`);
+  const sources = fs.readdirSync(join(PROJECT, "src"), { recursive: true, encoding: "utf8" });
+  const newer = sources.find(
+    (name) => fs.statSync(join(PROJECT, "src", name)).mtimeMs > built.mtimeMs,
+  );
+  if (newer !== undefined) {
+    throw new Error(`${PROGRAM} is older than src/${newer}: run \`bun run build\` first`);
+  }
 }

@@ -1,6 +1,6 @@
-import * as fs from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { scratchFolder } from "./measure.ts";
+import { refuseWithoutProgram } from "./receivers.ts";
 import { EmbeddedPrimary } from "../src/demo/primary.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
@@ -8,9 +8,9 @@ const ROUNDS = 10;
 
 /** How long the compiled program takes from its start until it follows by partial resync. */
 export async function benchRestart(): Promise<void> {
-  if (!fs.existsSync(PROGRAM))
-    throw new Error(`there is no ${PROGRAM}: run \`bun run build\` first`);
-  const dir = fs.mkdtempSync(join(tmpdir(), "replica-bench-"));
+  refuseWithoutProgram();
+  using scratch = scratchFolder();
+  const dir = scratch.path;
   const primary = await EmbeddedPrimary.start({
     seed: 1,
     keys: 1000,
@@ -31,7 +31,6 @@ export async function benchRestart(): Promise<void> {
     );
   } finally {
     primary.stop();
-    fs.rmSync(dir, { recursive: true });
   }
 }
 

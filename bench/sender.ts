@@ -53,6 +53,10 @@ class Snapshot {
     this.bytes = this.#head.length + this.#blocks * this.#block.length + this.#tail.length;
   }
 
+  get pieces(): number {
+    return this.#blocks + 2;
+  }
+
   /** Piece `n` of the snapshot, valid until the next one is asked for; undefined behind the last. */
   piece(n: number): Uint8Array | undefined {
     if (n === 0) return this.#head;
@@ -78,10 +82,13 @@ interface Peer {
 
 /** Serves the snapshot to whoever asks for a sync; one at a time, since they share the block. */
 function serve(snapshot: Snapshot, form: "length" | "eof"): number {
+  // Behind the last piece comes the mark, in the form that has one.
+  const mark = form === "eof" ? Buffer.from(MARK) : undefined;
+  const pieceOf = (n: number) => snapshot.piece(n) ?? (n === snapshot.pieces ? mark : undefined);
   const pump = (socket: Socket<Peer>) => {
     const peer = socket.data;
     for (;;) {
-      peer.rest ??= snapshot.piece(peer.next++);
+      peer.rest ??= pieceOf(peer.next++);
       if (peer.rest === undefined) return;
       const taken = socket.write(peer.rest);
       if (taken < 0) return;
@@ -90,11 +97,8 @@ function serve(snapshot: Snapshot, form: "length" | "eof"): number {
         return;
       }
       peer.rest = undefined;
-      if (form === "eof" && peer.next === lastPiece + 1) socket.write(MARK);
     }
   };
-  let lastPiece = 0;
-  while (snapshot.piece(lastPiece + 1) !== undefined) lastPiece++;
   const answer = (socket: Socket<Peer>, words: string[]) => {
     const [command, what] = words.map((word) => word.toUpperCase());
     if (command === "PING") socket.write("+PONG\r\n");

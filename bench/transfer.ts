@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Figures, Measured, median } from "./measure.ts";
+import { formatBytes } from "../src/quantity.ts";
+import { type Figures, Measured, median, scratchFolder } from "./measure.ts";
 import {
   cFloors,
   dropped,
@@ -54,7 +54,7 @@ function entries(dir: string, quick: boolean): Entry[] {
     length(replicaBackup("compiled", "auto")),
     eof(replicaBackup("compiled", "auto")),
     length(replicaFollow("compiled", "auto")),
-    length(unchecked("direct")),
+    length(unchecked(dir, "direct")),
     length(redisCli),
     length(dropped),
     length(rawDisk),
@@ -74,7 +74,7 @@ function entries(dir: string, quick: boolean): Entry[] {
     ...essential,
     ...others,
     ...source,
-    length(unchecked("buffered")),
+    length(unchecked(dir, "buffered")),
     eof(replicaFollow("compiled", "auto")),
     eof(dropped),
     ...servers,
@@ -85,7 +85,8 @@ function entries(dir: string, quick: boolean): Entry[] {
 /** The transfer whole, from a sender in a process of its own, all receivers in turn, round by round. */
 export async function benchTransfer(options: TransferOptions): Promise<TransferResult> {
   refuseWithoutProgram();
-  const dir = fs.mkdtempSync(join(tmpdir(), "replica-bench-"));
+  using scratch = scratchFolder();
+  const dir = scratch.path;
   const senders: Measured[] = [];
   try {
     const ports = { length: 0, eof: 0 };
@@ -104,9 +105,7 @@ export async function benchTransfer(options: TransferOptions): Promise<TransferR
       source,
     });
     fs.renameSync(join(dir, "out.rdb"), source);
-    progress(
-      `${(bytes / 2 ** 30).toFixed(2)} GiB; the first copy took ${taken.seconds.toFixed(1)} s`,
-    );
+    progress(`${formatBytes(bytes)}; the first copy took ${taken.seconds.toFixed(1)} s`);
     const all = entries(dir, options.quick);
     const runs = new Map<Entry, Figures[]>(all.map((entry) => [entry, []]));
     for (let round = 0; round < options.rounds; round++) {
@@ -124,7 +123,6 @@ export async function benchTransfer(options: TransferOptions): Promise<TransferR
     return { bytes, rounds: options.rounds, rows };
   } finally {
     for (const sender of senders) await sender.kill("SIGKILL");
-    fs.rmSync(dir, { recursive: true });
   }
 }
 
@@ -183,7 +181,7 @@ function progress(text: string): void {
 /** The rows as a table of Markdown, the fastest first. */
 export function transferTable({ bytes, rounds, rows }: TransferResult): string {
   const lines = [
-    `${(bytes / 2 ** 30).toFixed(2)} GiB, medians of ${rounds} rounds, peak of all; × is the speed beside redis-cli --rdb in the same rounds`,
+    `${formatBytes(bytes)}, medians of ${rounds} rounds, peak of all; × is the speed beside redis-cli --rdb in the same rounds`,
     "",
     "| receiver | until durable | MB/s | × | CPU s a GiB | peak RSS | |",
     "|---|--:|--:|--:|--:|--:|---|",

@@ -9,5 +9,7 @@ const [url = "", out = "", io = "auto"] = process.argv.slice(2);
 const settings = loadSettings({ flags: new Map([["io", io]]), env: {} });
 const never = new AbortController().signal;
 const surroundings = { disk: realDisk, clock: realClock, settings, checksum: false };
-await backup(parsePrimaryUrl(url), out, surroundings, never, () => undefined);
-process.exit(0);
+// No top-level await: it is compiled to bytecode, as the program is.
+void backup(parsePrimaryUrl(url), out, surroundings, never, () => undefined).then(() =>
+  process.exit(0),
+);
