@@ -3,8 +3,8 @@ import type { TransferResult } from "./transfer.ts";
 
 const COLOURS = { replica: "#d94c3d", peer: "#7a8794", floor: "#c3cad1" } as const;
 const ROW_PX = 24;
-const LABEL_PX = 330;
-const BAR_PX = 430;
+const LABEL_PX = 400;
+const BAR_PX = 400;
 const TOP_PX = 52;
 
 /** The medians as one bar chart (SVG), the fastest on top. */

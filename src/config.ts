@@ -16,6 +16,8 @@ export const limits = {
   statusTimeoutMs: 5_000,
   // What may wait for the disk in memory before the link is paused: some tens of socket chunks.
   queuedBytes: 16 * 1024 * 1024,
+  // The same of the log: a GETACK is answered after what waits before it, so that is to be little.
+  logQueuedBytes: 4 * 1024 * 1024,
   // Tools, exporters and Sentinels are a handful; each costs some KiB.
   clients: 1_000,
   // As Redis's own (networking.c, PROTO_INLINE_MAX_SIZE); commands here have short arguments.

@@ -17,7 +17,9 @@ import type { Keeper } from "./driver.ts";
 export interface GenerationKeeperOptions {
   readonly io: Io | "auto";
   readonly rdbSyncBytes: number;
+  /** So much of a snapshot, or of the stream behind it, may wait in memory; and of the log. */
   readonly maxQueuedBytes: number;
+  readonly maxLogQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: "written" | "durable";
   /** The primary's name as it is now, for the database. */
@@ -102,7 +104,7 @@ export class GenerationKeeper implements Keeper {
   #logCallbacks() {
     return {
       fsync: this.#options.fsync,
-      maxQueuedBytes: this.#options.maxQueuedBytes,
+      maxQueuedBytes: this.#options.maxLogQueuedBytes,
       onMoved: () => this.#onMoved(),
       onFailed: (error: ReplicaError, failed: Log) => this.#onLogFailed(error, failed),
     };

@@ -107,6 +107,7 @@ export class Replica {
         io: settings.io,
         rdbSyncBytes: settings.rdbSyncBytes,
         maxQueuedBytes: limits.queuedBytes,
+        maxLogQueuedBytes: limits.logQueuedBytes,
         fsync: settings.fsync,
         ack: settings.ack,
         primaryName: () => describeTarget(this.#target),

@@ -21,7 +21,7 @@ export interface LogOptions {
 }
 
 /** So much goes to the disk in one call. */
-const BATCH_BYTES = 8 * 1024 * 1024;
+const BATCH_BYTES = 2 * 1024 * 1024;
 
 /**
  * The append-only log of the stream, byte for byte. durable <= written <= received, always: received

@@ -84,6 +84,7 @@ export class Rig {
         io: "auto",
         rdbSyncBytes: 400,
         maxQueuedBytes: 1024 * 1024,
+        maxLogQueuedBytes: 1024 * 1024,
         primaryName: () => "127.0.0.1:6379",
         ...mode,
       },

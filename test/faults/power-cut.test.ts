@@ -299,6 +299,7 @@ test("a log that fails while a resume waits for it is cut back only after its la
     io: "auto",
     rdbSyncBytes: 400,
     maxQueuedBytes: 1024 * 1024,
+    maxLogQueuedBytes: 1024 * 1024,
     primaryName: () => "p",
   } as const;
   const keeper = new GenerationKeeper(
