@@ -1,13 +1,12 @@
-import { timingSafeEqual } from "node:crypto";
-import { array, bulk, error, integer, map, push, simple, verbatim } from "../resp/reply.ts";
-import { type Call, type PortContext, setName, wrongArgs } from "./call.ts";
+import { array, bulk, error, integer, map, simple, verbatim } from "../resp/reply.ts";
+import { type Call, type PortContext, wrongArgs } from "./call.ts";
 import type { Client } from "./client.ts";
 import { clientCommand } from "./client-commands.ts";
 import { configCommand } from "./config-commands.ts";
-import { infoSections, infoText, SPOKEN_VERSION } from "./info.ts";
+import { auth, hello, ping, reset, select } from "./connection-commands.ts";
+import { replicaOf, role } from "./replication-commands.ts";
+import { infoSections, infoText } from "./info.ts";
 import { limits } from "../config.ts";
-import { parsePrimaryUrl } from "../primary-url.ts";
-import { ReplicaError } from "../errors.ts";
 
 interface Command {
   /** How many words it has, its name included; negative: at least so many. As COMMAND tells it. */
@@ -25,8 +24,6 @@ interface Command {
 
 const NO_KEYS = "ERR this replica keeps its data on disk and answers no key commands";
 const OK = simple("OK");
-/** As many as a Redis has unless told otherwise; none holds a key here. */
-const DATABASES = 16;
 
 /** Answers one command; undefined where nothing, or all, was sent. */
 export function answer(
@@ -76,102 +73,6 @@ function refusal(
   return undefined;
 }
 
-function ping({ client, args, bytes }: Call): Uint8Array {
-  if (args.length > 1) return wrongArgs("ping");
-  if (client.proto === 2 && client.subscriptions > 0) {
-    return push([bulk("pong"), bulk(bytes[0] ?? "")], 2);
-  }
-  return bytes[0] === undefined ? simple("PONG") : bulk(bytes[0]);
-}
-
-function auth({ client, context, args }: Call): Uint8Array {
-  const [user, password] = args.length === 1 ? ["default", args[0]!] : [args[0], args[1]];
-  if (args.length > 2) return error("ERR syntax error");
-  if (context.settings.requirepass === undefined) {
-    return error(
-      "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
-    );
-  }
-  const host = client.address.slice(0, client.address.lastIndexOf(":"));
-  if (!context.logins.allows(host, context.now())) {
-    return error("ERR too many wrong passwords from your address: wait 10 s");
-  }
-  // What came is latin1 for its bytes; the password is text.
-  if (
-    user !== "default" ||
-    !same(password!, Buffer.from(context.settings.requirepass).toString("latin1"))
-  ) {
-    context.logins.failed(host, context.now());
-    return error("WRONGPASS invalid username-password pair or user is disabled.");
-  }
-  client.loggedIn = true;
-  return OK;
-}
-
-/** Compares without telling by its time how much was right. */
-function same(given: string, right: string): boolean {
-  const digest = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest();
-  return timingSafeEqual(digest(given), digest(right));
-}
-
-function hello(call: Call): Uint8Array {
-  const { client } = call;
-  const words = [...call.args];
-  const asked = words.shift();
-  if (asked !== undefined && asked !== "2" && asked !== "3") {
-    return error("NOPROTO unsupported protocol version");
-  }
-  let name: string | undefined;
-  for (let word = words.shift(); word !== undefined; word = words.shift()) {
-    const option = word.toUpperCase();
-    if (option === "AUTH" && words.length >= 2) {
-      const reply = auth({ ...call, args: words.splice(0, 2) });
-      if (reply[0] === 0x2d) return reply;
-    } else if (option === "SETNAME" && words.length >= 1) {
-      name = words.shift();
-    } else {
-      return error(`ERR Syntax error in HELLO option '${word.slice(0, 60)}'`);
-    }
-  }
-  if (!client.loggedIn) {
-    return error(
-      "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
-    );
-  }
-  if (name !== undefined) {
-    const refused = setName(client, name);
-    if (refused !== undefined) return refused;
-  }
-  if (asked !== undefined) client.proto = asked === "3" ? 3 : 2;
-  const fields: [string, Uint8Array][] = [
-    ["server", bulk("redis")],
-    ["version", bulk(SPOKEN_VERSION)],
-    ["proto", integer(client.proto)],
-    ["id", integer(client.id)],
-    ["mode", bulk("standalone")],
-    ["role", bulk("replica")],
-    ["modules", array([])],
-  ];
-  return map(
-    fields.map(([key, value]) => [bulk(key), value]),
-    client.proto,
-  );
-}
-
-function reset({ client, context }: Call): Uint8Array {
-  context.pubsub.forget(client);
-  client.reset();
-  return simple("RESET");
-}
-
-function select({ client, args }: Call): Uint8Array {
-  const database = Number(args[0]);
-  if (!/^-?\d{1,10}$/.test(args[0]!)) return error("ERR value is not an integer or out of range");
-  if (database < 0 || database >= DATABASES) return error("ERR DB index is out of range");
-  client.database = database;
-  return OK;
-}
-
 function info({ client, context, args }: Call): Uint8Array {
   const { replica, version, port, clients, counts } = context;
   const about = {
@@ -184,49 +85,6 @@ function info({ client, context, args }: Call): Uint8Array {
   };
   const sections = infoSections(replica, about);
   return verbatim(infoText(sections, args), client.proto);
-}
-
-function role({ context }: Call): Uint8Array {
-  const { state, target, log } = context.replica;
-  const [host, port] = target.kind === "unix" ? [target.path, 0] : [target.host, target.port];
-  // ROLE knows five words for a replica's link ("Redis, replication.c, roleCommand").
-  const link =
-    state.at === "none" ||
-    state.at === "connect" ||
-    state.at === "connecting" ||
-    state.at === "connected"
-      ? state.at
-      : state.at === "transfer"
-        ? "sync"
-        : "handshake";
-  const offset = state.at === "connected" ? (log?.writtenOffset ?? 0) : -1;
-  return array([bulk("slave"), bulk(host), integer(port), bulk(link), integer(offset)]);
-}
-
-/** REPLICAOF host port, and NO ONE. TLS and the login stay as they are, as with a Redis replica. */
-function replicaOf({ context, args }: Call): Uint8Array {
-  const { replica } = context;
-  const [host = "", port = ""] = args;
-  if (host.toLowerCase() === "no" && port.toLowerCase() === "one") {
-    replica.leave();
-    return OK;
-  }
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
-  const now = replica.target;
-  const scheme = now.kind === "tls" ? "rediss" : "redis";
-  try {
-    const target = parsePrimaryUrl(
-      `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`,
-    );
-    if (target.kind === "unix") return error("ERR syntax error");
-    const isSame = now.kind !== "unix" && now.host === target.host && now.port === target.port;
-    if (isSame && replica.isFollowing) return simple("OK Already connected to specified master");
-    replica.follow({ ...target, username: now.username, password: now.password });
-    return OK;
-  } catch (refused) {
-    if (!(refused instanceof ReplicaError)) throw refused;
-    return error(`ERR ${refused.message}`);
-  }
 }
 
 function multi({ client }: Call): Uint8Array {

@@ -1,4 +1,4 @@
-import { type Disk, PIECE_BYTES, type Sink } from "./disk.ts";
+import { closeQuietly, type Disk, PIECE_BYTES, type Sink } from "./disk.ts";
 import type { PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
 /**
@@ -113,12 +113,6 @@ export class BufferedWriter implements PayloadWriter {
     this.#queue = [];
     // The descriptor may be in a call of another thread: its number must not be reused under it.
     const underWay = [this.#writing, this.#syncing, Promise.try(() => this.#sink.end())];
-    void Promise.allSettled(underWay).then(() => {
-      try {
-        this.#disk.close(this.#fd);
-      } catch {
-        // Of a file that is given up, what close(2) says is of no interest.
-      }
-    });
+    void Promise.allSettled(underWay).then(() => closeQuietly(this.#disk, this.#fd));
   }
 }

@@ -1,5 +1,5 @@
 import { ptr } from "bun:ffi";
-import { type Disk, giveBack } from "./disk.ts";
+import { closeQuietly, type Disk, giveBack } from "./disk.ts";
 import type { PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
 /** Address, length and offset of what goes past the page cache are multiples of this. */
@@ -161,12 +161,8 @@ export class DirectWriter implements PayloadWriter {
     this.#over = true;
     this.#waiting = [];
     // The descriptor may be in a call of another thread: its number must not be reused under it.
-    void Promise.all([this.#landedAll(), this.#syncing]).then(() => {
-      try {
-        this.#disk.close(this.#fd);
-      } catch {
-        // Of a file that is given up, what close(2) says is of no interest.
-      }
-    });
+    void Promise.all([this.#landedAll(), this.#syncing]).then(() =>
+      closeQuietly(this.#disk, this.#fd),
+    );
   }
 }

@@ -53,6 +53,15 @@ export function giveBack(bytes: Uint8Array): void {
   if (isWhole && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
+/** Closes what is given up, or was synced before: what close(2) says is of no interest then. */
+export function closeQuietly(disk: Disk, fd: number): void {
+  try {
+    disk.close(fd);
+  } catch {
+    // Said above.
+  }
+}
+
 /** One write of a Bun.file writer at or above this goes straight to the kernel; below, they are gathered. */
 const SINK_BYTES = 256 * 1024;
 /** Linux takes at most this many pieces in one writev(2). */

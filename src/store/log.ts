@@ -1,6 +1,6 @@
 import type { ReplicaError } from "../errors.ts";
 import type { Offset } from "../replication.ts";
-import { type Disk, diskError, giveBack, PIECE_BYTES } from "./disk.ts";
+import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "./disk.ts";
 
 export interface LogOptions {
   readonly path: string;
@@ -231,10 +231,6 @@ export class Log {
   #closeFile(): void {
     if (this.#fileClosed) return;
     this.#fileClosed = true;
-    try {
-      this.#disk.close(this.#fd);
-    } catch {
-      // What is durable was synced before, and nothing else is promised.
-    }
+    closeQuietly(this.#disk, this.#fd);
   }
 }

@@ -1,0 +1,49 @@
+import { ReplicaError } from "../errors.ts";
+import { parsePrimaryUrl } from "../primary-url.ts";
+import { array, bulk, error, integer, simple } from "../resp/reply.ts";
+import type { Call } from "./call.ts";
+
+const OK = simple("OK");
+
+export function role({ context }: Call): Uint8Array {
+  const { state, target, log } = context.replica;
+  const [host, port] = target.kind === "unix" ? [target.path, 0] : [target.host, target.port];
+  // ROLE knows five words for a replica's link ("Redis, replication.c, roleCommand").
+  const link =
+    state.at === "none" ||
+    state.at === "connect" ||
+    state.at === "connecting" ||
+    state.at === "connected"
+      ? state.at
+      : state.at === "transfer"
+        ? "sync"
+        : "handshake";
+  const offset = state.at === "connected" ? (log?.writtenOffset ?? 0) : -1;
+  return array([bulk("slave"), bulk(host), integer(port), bulk(link), integer(offset)]);
+}
+
+/** REPLICAOF host port, and NO ONE. TLS and the login stay as they are, as with a Redis replica. */
+export function replicaOf({ context, args }: Call): Uint8Array {
+  const { replica } = context;
+  const [host = "", port = ""] = args;
+  if (host.toLowerCase() === "no" && port.toLowerCase() === "one") {
+    replica.leave();
+    return OK;
+  }
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
+  const now = replica.target;
+  const scheme = now.kind === "tls" ? "rediss" : "redis";
+  try {
+    const target = parsePrimaryUrl(
+      `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`,
+    );
+    if (target.kind === "unix") return error("ERR syntax error");
+    const isSame = now.kind !== "unix" && now.host === target.host && now.port === target.port;
+    if (isSame && replica.isFollowing) return simple("OK Already connected to specified master");
+    replica.follow({ ...target, username: now.username, password: now.password });
+    return OK;
+  } catch (refused) {
+    if (!(refused instanceof ReplicaError)) throw refused;
+    return error(`ERR ${refused.message}`);
+  }
+}
