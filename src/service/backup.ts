@@ -17,7 +17,12 @@ interface Outlet extends Keeper {
   readonly summary: RdbSummary | undefined;
   /** True once there is no way back: the file has its name. */
   readonly named: boolean;
+  /** Resolves once no file is just being opened: what is given up meanwhile is removed by then. */
+  readonly opened: Promise<unknown>;
 }
+
+/** The contract gives a stop 2 s. */
+const STOP_LIMIT_MS = 1_500;
 
 const nothing = () => undefined;
 
@@ -32,7 +37,11 @@ function fileOutlet(
   const giveUp = new AbortController();
   let writer: SnapshotWriter | undefined;
   let summary: RdbSummary | undefined;
+  let opened: Promise<unknown> = Promise.resolve();
   return {
+    get opened() {
+      return opened;
+    },
     get summary() {
       return summary;
     },
@@ -46,7 +55,9 @@ function fileOutlet(
       const totalBytes = form.kind === "length" ? form.bytes : undefined;
       refuseTooLarge(disk, dirname(path), totalBytes);
       const files = new PayloadFiles(disk, clock, settings.io);
-      const file = await files.open(dirname(path), giveUp.signal);
+      const opening = files.open(dirname(path), giveUp.signal);
+      opened = opening.catch(() => undefined);
+      const file = await opening;
       writer = new SnapshotWriter(disk, file, {
         ...(checksum === undefined ? {} : { checksum }),
         syncBytes: settings.rdbSyncBytes,
@@ -98,6 +109,7 @@ function stdoutOutlet(driver: () => Driver): Outlet {
   };
   return {
     named: false,
+    opened: Promise.resolve(),
     get summary() {
       return summary;
     },
@@ -196,12 +208,12 @@ export async function backup(
       // What has its name is kept, and soon durable.
       if (outlet.named) return;
       driver.leave();
-      reject(
-        new ReplicaError("STOPPED", {
-          retry: "never",
-          message: "the backup was stopped; nothing was kept",
-        }),
-      );
+      const stopped = new ReplicaError("STOPPED", {
+        retry: "never",
+        message: "the backup was stopped; nothing was kept",
+      });
+      const inTime = clock.sleep(STOP_LIMIT_MS, new AbortController().signal);
+      void Promise.race([outlet.opened, inTime]).then(() => reject(stopped));
     };
     const driver: Driver = new Driver(
       target,

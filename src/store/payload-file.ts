@@ -3,7 +3,7 @@ import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { BufferedWriter } from "./buffered-writer.ts";
 import { ALIGN_BYTES, alignedBytes, DirectWriter } from "./direct-writer.ts";
-import { type Disk, diskError } from "./disk.ts";
+import { closeQuietly, type Disk, diskError } from "./disk.ts";
 import type { Io, PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
 /** A file that a payload goes to, and which way. */
@@ -63,7 +63,10 @@ export async function openTemporary(
     if (signal.aborted) break;
     path = join(dir, `temp-${Math.floor(clock.now() / 1000)}.${process.pid}.rdb`);
     try {
-      return await createPayloadFile(disk, path, io);
+      const file = await createPayloadFile(disk, path, io);
+      if (!signal.aborted) return file;
+      closeQuietly(disk, file.fd);
+      disk.remove(path);
     } catch (error) {
       failure = error;
     }

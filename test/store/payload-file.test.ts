@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { PayloadFiles } from "../../src/store/payload-file.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
 
 const never = new AbortController().signal;
 const clock = { now: () => 1_700_000_000_000, sleep: async () => undefined };
@@ -66,6 +67,21 @@ describe("--io", () => {
     const { path, fd } = await new PayloadFiles(disk, clock, "direct").open(dir.path, never);
     expect(fs.statSync(path).size).toBe(0);
     disk.close(fd);
+  });
+
+  test("given up while it is tried out, nothing is left", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const held = disk.hold("write");
+    const giveUp = new AbortController();
+    const opening = new PayloadFiles(disk, clock, "direct").open(dir.path, giveUp.signal);
+    opening.catch(() => undefined);
+    await until(() => disk.count("write") === 1, { what: "the first write" });
+    giveUp.abort();
+    held.release();
+    await expect(opening).rejects.toMatchObject({ code: "STOPPED" });
+    expect(fs.readdirSync(dir.path)).toEqual([]);
+    expect(disk.openFds.size).toBe(0);
   });
 
   test("a disk that is full is no refusal", async () => {
