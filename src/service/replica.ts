@@ -323,6 +323,8 @@ export class Replica {
       return "";
     }
     this.#breaks.add(phase);
+    // A link that was whole may break once for any reason.
+    if (phase === "connected" && this.#breaks.count === 1) return "";
     const seconds = (this.#clock.monotonicMs() - reached.sinceMs) / 1000;
     const pausedSeconds = (this.#driver.pausedMs - reached.pausedMs) / 1000;
     const transfer = reached.state.at === "transfer" ? reached.state : undefined;
