@@ -31,6 +31,8 @@ export const limits = {
   clientUnsentBytes: 1024 * 1024,
   // A Sentinel has one, a debugging person a handful.
   clientSubscriptions: 1_000,
+  // What the names of its subscriptions, and the commands of its transaction, may take together.
+  clientHeldBytes: 1024 * 1024,
   // A client that knows the password gives it at once.
   loginSeconds: 10,
   // Exporters ask every 15 s to 60 s; a link that is silent longer is forgotten.

@@ -5,6 +5,7 @@ import { limits } from "../config.ts";
 /** A transaction that is being queued; `refused` once a command of it was wrong, as EXEC then says. */
 export interface Transaction {
   readonly commands: Uint8Array[][];
+  bytes: number;
   refused: boolean;
 }
 
@@ -64,6 +65,9 @@ export class Client {
   kill(): void {
     this.#end();
   }
+
+  /** What the names of its subscriptions take. */
+  subscribedBytes = 0;
 
   /** Whether it has subscribed; in RESP2 it may then ask for little else. */
   get subscriptions(): number {

@@ -43,11 +43,13 @@ export function answer(
     return reply ?? error(NO_KEYS);
   }
   if (client.transaction !== undefined && command.unqueued !== true) {
-    if (client.transaction.commands.length >= MAX_QUEUED) {
-      client.transaction.refused = true;
-      return error("ERR too many commands in a transaction");
+    const queued = client.transaction;
+    queued.bytes += words.reduce((sum, word) => sum + word.length, 0);
+    if (queued.commands.length >= MAX_QUEUED || queued.bytes > limits.clientHeldBytes) {
+      queued.refused = true;
+      return error("ERR too much in one transaction");
     }
-    client.transaction.commands.push(words);
+    queued.commands.push(words);
     return simple("QUEUED");
   }
   return command.run({ client, context, args, bytes: words.slice(1) });
@@ -89,7 +91,7 @@ function info({ client, context, args }: Call): Uint8Array {
 
 function multi({ client }: Call): Uint8Array {
   if (client.transaction !== undefined) return error("ERR MULTI calls can not be nested");
-  client.transaction = { commands: [], refused: false };
+  client.transaction = { commands: [], bytes: 0, refused: false };
   return OK;
 }
 

@@ -24,7 +24,10 @@ export class PubSub {
   subscribe(client: Client, kind: Kind, names: readonly string[]): boolean {
     for (const name of names) {
       if (!client[kind].has(name)) {
+        const bytes = client.subscribedBytes + name.length;
         if (client.subscriptions >= limits.clientSubscriptions) return false;
+        if (bytes > limits.clientHeldBytes) return false;
+        client.subscribedBytes = bytes;
         client[kind].add(name);
         this.#clientsOf(kind, name).add(client);
       }
@@ -83,6 +86,7 @@ export class PubSub {
 
   #drop(client: Client, kind: Kind, name: string): void {
     if (!client[kind].delete(name)) return;
+    client.subscribedBytes -= name.length;
     const clients = this.#clientsOf(kind, name);
     clients.delete(client);
     if (clients.size > 0) return;

@@ -34,7 +34,7 @@ export async function createPayloadFile(disk: Disk, path: string, io: Io): Promi
       disk.truncate(path, 0);
       return { path, fd, io };
     } catch (error) {
-      if (fd !== undefined) disk.close(fd);
+      if (fd !== undefined) closeQuietly(disk, fd);
       const code = error instanceof Error && "code" in error ? String(error.code) : "";
       // Some make the file though they refuse; it is ours, since it was not there before.
       if (fd !== undefined || REFUSALS.has(code)) disk.remove(path);

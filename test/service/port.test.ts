@@ -162,6 +162,24 @@ describe("the replica's own port", () => {
     expect(await ask(speaker, "PUBLISH", "news", "now")).toBe(0);
   });
 
+  test("what a client can make it hold is bounded: subscriptions, and transactions", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    const large = "x".repeat(60_000);
+    await ask(client, "MULTI");
+    const queued: Reply[] = [];
+    for (let n = 0; n < 20; n++) queued.push(await ask(client, "PING", large));
+    expect(queued[0]).toBe("QUEUED");
+    expect(queued.at(-1)).toBe("-ERR too much in one transaction");
+    expect(await ask(client, "EXEC")).toMatch(/^-EXECABORT/);
+    const subscribed: Reply[] = [];
+    for (let n = 0; n < 20; n++) subscribed.push(await ask(client, "SUBSCRIBE", `${n}${large}`));
+    expect(subscribed.at(-1)).toBe("-ERR too many subscriptions of one client");
+    await ask(client, "RESET");
+    const again = (await client.send("SUBSCRIBE", large)) as Reply[];
+    expect(again.at(-1)).toBe(1);
+  });
+
   test("a password is asked for, before anything else; and time for it is short", async () => {
     using dir = tempDir("password");
     await Bun.write(dir.file("password"), "sésame\n");
