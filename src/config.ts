@@ -18,6 +18,10 @@ export const limits = {
   queuedBytes: 16 * 1024 * 1024,
   // The same of the log: a GETACK is answered after what waits before it, so that is to be little.
   logQueuedBytes: 4 * 1024 * 1024,
+  // A snapshot that fails again and again is asked for no oftener: each costs the primary a fork.
+  snapshotRetryMs: 5 * 60 * 1000,
+  // --snapshot-ratio looks at no log below this: the pings of an idle, empty primary must not fill it.
+  snapshotRatioBytes: 64 * 1024,
   // Tools, exporters and Sentinels are a handful; each costs some KiB.
   clients: 1_000,
   // As Redis's own (networking.c, PROTO_INLINE_MAX_SIZE); commands here have short arguments.
@@ -74,6 +78,12 @@ const bytes = (min: number, max: number) =>
   z.string().transform(parseBytes).pipe(z.number().min(min).max(max));
 const durationMs = (min: number, max: number) =>
   z.string().transform(parseDurationMs).pipe(z.number().min(min).max(max));
+const ratio = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,7}(\.\d{1,6})?$/)
+    .transform(Number)
+    .pipe(z.number().min(min).max(max));
 const toggle = () =>
   z.stringbool({ truthy: ["true", "1", "yes"], falsy: ["false", "0", "no"] }).prefault("false");
 
@@ -238,6 +248,20 @@ export const settingsSchema = z.strictObject({
     takes: "written or durable",
     help: "the offset told in REPLCONF ACK: written, or durable (then WAIT means: on disk)",
   }),
+  "snapshot-every": durationMs(secondMs, 366 * dayMs)
+    .optional()
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 1s to 366d, such as 24h; a number alone counts seconds",
+      help: "a new snapshot, over a second link, each so often",
+      unset: "off",
+    }),
+  "snapshot-ratio": ratio(0, 1_000_000).prefault("0").register(aboutSettings, {
+    kind: "number",
+    value: "N",
+    takes: "a number from 0 to 1000000, such as 1.5; 0 means never",
+    help: "a new snapshot once the log is N times as long as the current one; 0: never",
+  }),
   timeout: durationMs(secondMs, dayMs)
     .prefault("60s")
     .register(aboutSettings, {
@@ -309,6 +333,8 @@ export interface Settings {
   readonly rdbSyncBytes: number;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: "written" | "durable";
+  readonly snapshotEveryMs: number | undefined;
+  readonly snapshotRatio: number;
   readonly timeoutMs: number;
   readonly syncTimeoutMs: number;
   readonly retryMaxMs: number;

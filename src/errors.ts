@@ -15,6 +15,7 @@ export type ErrorCode =
   | "PRIMARY_BUSY"
   | "PRIMARY_REFUSED"
   | "PROTOCOL"
+  | "NOT_FOLLOWING"
   // The snapshot.
   | "BAD_PAYLOAD"
   | "BAD_CHECKSUM"

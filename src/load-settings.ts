@@ -80,6 +80,8 @@ export function loadSettings(sources: SettingSources): Settings {
     rdbSyncBytes: values["rdb-sync-bytes"],
     fsync: values.fsync,
     ack: values.ack,
+    snapshotEveryMs: values["snapshot-every"],
+    snapshotRatio: values["snapshot-ratio"],
     timeoutMs: values.timeout,
     syncTimeoutMs: values["sync-timeout"],
     retryMaxMs: values["retry-max"],

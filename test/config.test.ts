@@ -67,6 +67,8 @@ test("the defaults are those of the contract", () => {
     rdbSyncBytes: 8 * 1024 * 1024,
     fsync: "everysec",
     ack: "written",
+    snapshotEveryMs: undefined,
+    snapshotRatio: 0,
     timeoutMs: 60_000,
     syncTimeoutMs: 5_000,
     retryMaxMs: 5_000,

@@ -16,6 +16,13 @@ export async function follow({ settings, args, signal, stderr }: CommandContext)
   const disk = metrics?.timed(realDisk) ?? realDisk;
   // Not closed: the system does so within the time that a stop may take, whatever the disk does.
   const { replica, run } = assemble(target, disk, realClock, settings, VERSION);
+  const renew = () => {
+    try {
+      replica.renewal.begin("SIGUSR1");
+    } catch (refused) {
+      log.warn(`SIGUSR1: ${refused instanceof Error ? refused.message : refused}`);
+    }
+  };
   let stopHttp: () => void = () => undefined;
   if (metrics !== undefined && settings.http !== undefined) {
     const { serveHttp } = await import("../service/http.ts");
@@ -31,10 +38,13 @@ export async function follow({ settings, args, signal, stderr }: CommandContext)
       `serving metrics and health at http://${host.includes(":") ? `[${host}]` : host}:${port}`,
     );
   }
-  const stopWatching = watchTransfer(() => replica.state, stderr, settings.progress);
+  const shown = () => (replica.renewal.state.at === "transfer" ? replica.renewal : replica).state;
+  const stopWatching = watchTransfer(shown, stderr, settings.progress);
+  process.on("SIGUSR1", renew);
   try {
     await run(signal);
   } finally {
+    process.off("SIGUSR1", renew);
     stopWatching();
     stopHttp();
   }

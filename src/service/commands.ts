@@ -4,7 +4,7 @@ import type { Client } from "./client.ts";
 import { clientCommand } from "./client-commands.ts";
 import { configCommand } from "./config-commands.ts";
 import { auth, hello, ping, reset, select } from "./connection-commands.ts";
-import { replicaOf, role } from "./replication-commands.ts";
+import { bgsave, replicaOf, role } from "./replication-commands.ts";
 import { infoSections, infoText } from "./info.ts";
 import { limits } from "../config.ts";
 
@@ -307,6 +307,15 @@ const COMMANDS = new Map<string, Command>([
       flags: ["admin", "noscript"],
       summary: "Tells the settings; stores whom REPLICAOF named.",
       run: configCommand,
+    },
+  ],
+  [
+    "bgsave",
+    {
+      arity: -1,
+      flags: ["admin", "noscript"],
+      summary: "Takes a new snapshot over a second link.",
+      run: bgsave,
     },
   ],
   [

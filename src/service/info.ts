@@ -79,13 +79,17 @@ function memory(): Field[] {
 }
 
 function persistence(replica: Replica): Field[] {
+  const { renewal } = replica;
   const generation = replica.directory.current;
   const savedAtMs = generation?.currentAtMs;
   return [
     ["loading", 0],
     ["async_loading", 0],
-    ["rdb_bgsave_in_progress", 0],
+    ["rdb_bgsave_in_progress", renewal.runningSeconds === undefined ? 0 : 1],
     ["rdb_last_save_time", savedAtMs === undefined ? 0 : Math.floor(savedAtMs / 1000)],
+    ["rdb_last_bgsave_status", renewal.last?.error === undefined ? "ok" : "err"],
+    ["rdb_last_bgsave_time_sec", Math.floor(renewal.last?.seconds ?? -1)],
+    ["rdb_current_bgsave_time_sec", Math.floor(renewal.runningSeconds ?? -1)],
     ["aof_enabled", 1],
     ["aof_rewrite_in_progress", 0],
     ["aof_last_write_status", replica.lastError?.code.startsWith("DISK") === true ? "err" : "ok"],
@@ -154,7 +158,7 @@ function cpu(): Field[] {
 }
 
 function own(replica: Replica): Field[] {
-  const { state, log, directory, syncs, lastError } = replica;
+  const { state, log, directory, syncs, lastError, renewal } = replica;
   const generation = directory.current;
   return [
     ["state", state.at],
@@ -170,8 +174,13 @@ function own(replica: Replica): Field[] {
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
     ["full_syncs", syncs.full],
     ["partial_syncs", syncs.partial],
-    ["last_error", lastError?.message.replace(/[\r\n]+/g, " ") ?? ""],
+    ["last_snapshot_error", oneLine(renewal.last?.error?.message)],
+    ["last_error", oneLine(lastError?.message)],
   ];
+}
+
+function oneLine(text: string | undefined): string {
+  return text?.replace(/[\r\n]+/g, " ") ?? "";
 }
 
 /** INFO as Redis prints it; `only` names sections, in any case; none, `all`, `default` and `everything` mean all. */

@@ -1,16 +1,19 @@
 import { invariant, ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
+import type { RdbSummary } from "../rdb/checker.ts";
 import { replicationAux } from "../rdb/header.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
 import { selectCommand } from "../resp/encode.ts";
 import type { Grant } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import { type Disk, PIECE_BYTES } from "../store/disk.ts";
+import type { KeptSnapshot } from "../store/generations.ts";
 import type { Log } from "../store/log.ts";
 import { PayloadFiles } from "../store/payload-file.ts";
 import type { Io } from "../store/payload-writer.ts";
 import { SnapshotWriter } from "../store/snapshot.ts";
+import { Ack } from "./ack.ts";
 import type { Clock } from "./clock.ts";
 import type { Keeper } from "./driver.ts";
 
@@ -46,24 +49,61 @@ interface Receiving {
   whole: boolean;
 }
 
+/** A generation whose snapshot is there; it has no log yet. */
+export interface Fetched {
+  readonly id: number;
+  readonly grant: Grant;
+  readonly rdb: RdbSummary;
+  /** When the primary granted it, in milliseconds since 1970. */
+  readonly grantedAtMs: number;
+}
+
+/** How long what is followed may take to come to where a snapshot over another link was made. */
+const REACH_LIMIT_MS = 60_000;
+const REACH_EVERY_MS = 20;
+
+function outside(why: string): ReplicaError {
+  return new ReplicaError("PRIMARY_REFUSED", {
+    message: `the snapshot can't take the place of what is followed: ${why}`,
+  });
+}
+
+function keptSnapshot(
+  rdb: RdbSummary,
+  replid: ReplicationId | undefined,
+  baseOffset: Offset,
+): KeptSnapshot {
+  const { streamDb } = replicationAux(rdb.header);
+  return {
+    replid,
+    baseOffset,
+    streamDb,
+    rdbBytes: rdb.bytes,
+    rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
+    rdbChecked: rdb.checked,
+    logHeaderBytes: selectCommand(streamDb).length,
+  };
+}
+
 /** Keeps what a primary sends in a data directory: snapshots as generations, the stream in their logs. */
 export class GenerationKeeper implements Keeper {
   readonly #directory: DataDirectory;
   readonly #disk: Disk;
+  readonly #clock: Clock;
   readonly #files: PayloadFiles;
   readonly #options: GenerationKeeperOptions;
   readonly #events: GenerationKeeperEvents;
+  readonly #ack: Ack;
   #log: Log | undefined;
   #receiving: Receiving | undefined;
+  /** Another log is just taking the place of this one: the link is paused. */
+  #switching = false;
   /** Stream bytes that came before the new generation's log was open. */
   #early: Uint8Array[] = [];
   #earlyBytes = 0;
   #opening: AbortController | undefined;
   /** What is being given up, so that a new attempt or the end waits for it. */
   #givingUp: Promise<unknown> = Promise.resolve();
-  /** A GETACK that waits until this offset is reached. */
-  #owed: Offset | undefined;
-  #toldDurableOffset: Offset = 0;
   #isClosing = false;
   #sealReason = "";
 
@@ -76,9 +116,15 @@ export class GenerationKeeper implements Keeper {
   ) {
     this.#directory = directory;
     this.#disk = disk;
+    this.#clock = clock;
     this.#files = new PayloadFiles(disk, clock, options.io);
     this.#options = options;
     this.#events = events;
+    this.#ack = new Ack({
+      ack: options.ack,
+      log: () => (directory.replid === undefined ? undefined : this.#log),
+      send: (written, durable) => events.acknowledge(written, durable),
+    });
   }
 
   /** The log that is followed; its cursors are what ACK and INFO tell. */
@@ -115,7 +161,7 @@ export class GenerationKeeper implements Keeper {
     if (failed !== this.#log)
       return log.warn(`of a log that is no longer followed: ${error.message}`);
     this.#log = undefined;
-    this.#owed = undefined;
+    this.#ack.forget();
     this.#directory.distrustLog();
     const cut = failed.abandon().then(() => this.#directory.cutDistrusted());
     this.#givingUp = Promise.all([this.#givingUp, cut]);
@@ -124,38 +170,11 @@ export class GenerationKeeper implements Keeper {
 
   #onMoved(): void {
     this.#events.room();
-    const owed = this.#owed !== undefined && this.#acknowledgedOffset() >= this.#owed;
-    // After each data sync, so that WAITAOF on the primary waits no longer than the disk.
-    const synced = (this.#log?.durableOffset ?? 0) > this.#toldDurableOffset;
-    if (owed || synced) this.#sendAck();
-    this.#syncWhatIsOwed();
-  }
-
-  #acknowledgedOffset(): Offset {
-    if (this.#log === undefined) return 0;
-    return this.#options.ack === "durable" ? this.#log.durableOffset : this.#log.writtenOffset;
-  }
-
-  #sendAck(): void {
-    if (this.#owed !== undefined && this.#acknowledgedOffset() >= this.#owed)
-      this.#owed = undefined;
-    // Without a history there is no offset that the primary would know.
-    if (this.#log === undefined || this.#directory.replid === undefined) return;
-    this.#toldDurableOffset = this.#log.durableOffset;
-    this.#events.acknowledge(this.#acknowledgedOffset(), this.#log.durableOffset);
+    this.#ack.moved();
   }
 
   acknowledge(offset: Offset): void {
-    if (this.#acknowledgedOffset() >= offset) return this.#sendAck();
-    this.#owed = offset;
-    this.#syncWhatIsOwed();
-  }
-
-  /** With `--ack durable` a GETACK waits for a data sync: begun as soon as its bytes are written. */
-  #syncWhatIsOwed(): void {
-    const stream = this.#log;
-    if (this.#options.ack !== "durable" || stream === undefined || this.#owed === undefined) return;
-    if (stream.writtenOffset >= this.#owed) void stream.sync();
+    this.#ack.ask(offset);
   }
 
   /** Once a second: the sync of `--fsync everysec`, and the ACK that follows it. */
@@ -199,6 +218,7 @@ export class GenerationKeeper implements Keeper {
 
   get congested(): boolean {
     const writer = this.#receiving?.writer.congested ?? false;
+    if (this.#switching) return true;
     const earlyBytes = this.#earlyBytes + this.#early.length * PIECE_BYTES;
     return writer || (this.#log?.congested ?? false) || earlyBytes > this.#options.maxQueuedBytes;
   }
@@ -231,39 +251,121 @@ export class GenerationKeeper implements Keeper {
     receiving!.log = creating;
     const opened = await creating;
     refuseIfGivenUp();
-    const kept = {
-      replid: position?.replid,
-      baseOffset,
-      streamDb: aux.streamDb,
-      rdbBytes: rdb.bytes,
-      rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
-      rdbChecked: rdb.checked,
-      logHeaderBytes: header.length,
-    };
     // From here on it is whole and durable: what ends the attempt no longer ends it.
     receiving!.whole = true;
     try {
+      const kept = keptSnapshot(rdb, position?.replid, baseOffset);
       await this.#directory.promote(id, kept, this.#sealReason);
     } catch (error) {
       // The attempt may be over by now, so nobody else would.
       this.#giveUp(receiving!);
       throw error;
     }
-    await this.#follow(opened);
+    await this.#follow(opened, baseOffset);
     return { replid: position?.replid, receivedOffset: opened.receivedOffset };
   }
 
   /** The log of a generation that has become current takes the place of the one before. */
-  async #follow(opened: Log): Promise<void> {
+  async #follow(opened: Log, durableOffset: Offset): Promise<void> {
     const before = this.#log;
     this.#receiving = undefined;
     this.#log = opened;
-    this.#toldDurableOffset = opened.durableOffset;
-    opened.beginMarks();
-    for (const bytes of this.#early) opened.append(bytes);
+    this.#ack.begin(durableOffset);
+    opened.beginMarks(durableOffset);
+    this.#appendEarly();
+    await before?.close();
+  }
+
+  #appendEarly(): void {
+    for (const bytes of this.#early) this.#log?.append(bytes);
     this.#early = [];
     this.#earlyBytes = 0;
-    await before?.close();
+  }
+
+  /**
+   * Makes current a generation whose snapshot came over another link, while this one is followed: its
+   * log is written from the log that is followed, then takes that one's place.
+   * @param fetched its snapshot, verified and durable under its name, and when it was granted.
+   * @throws ReplicaError where it can't be: nothing has changed then, and the generation is to be discarded.
+   */
+  async adopt(fetched: Fetched, sealReason: string, signal: AbortSignal): Promise<void> {
+    const { id, grant, rdb } = fetched;
+    const aux = replicationAux(rdb.header);
+    const position = grant.by === "psync" ? grant.position : aux.position;
+    const header = selectCommand(aux.streamDb);
+    let next: Log | undefined;
+    let failure: ReplicaError | undefined;
+    try {
+      if (position === undefined) throw outside("the primary names no offset for it");
+      const from = this.#log;
+      const check = () => {
+        if (signal.aborted) throw new ReplicaError("STOPPED", { message: "it was given up" });
+        if (failure !== undefined) throw failure;
+        const isFollowed = from !== undefined && this.#log === from;
+        if (!isFollowed || this.#receiving !== undefined) throw outside("another log is followed");
+        if (this.#directory.historiesFrom(position) === undefined)
+          throw outside(`its offset ${position.offset} is none of the history that is kept`);
+      };
+      await this.#reach(position.offset, check, signal);
+      next = await this.#directory.createLog(id, position.offset, header, {
+        ...this.#logCallbacks(),
+        onFailed: (error, failed) => {
+          if (failed === this.#log) this.#onLogFailed(error, failed);
+          else failure = error;
+        },
+      });
+      // What takes long goes before the link is paused.
+      await next.copyFrom(from!, check);
+      await this.#directory.syncLog(id);
+      const switching = this.#switch(from!, next, check, async (durableOffset) => {
+        const kept = keptSnapshot(rdb, position.replid, position.offset);
+        const replicationIds = this.#directory.historiesFrom(position)!;
+        const { grantedAtMs } = fetched;
+        const continued = { replicationIds, grantedAtMs, durableOffset };
+        await this.#directory.promote(id, kept, sealReason, continued);
+      });
+      this.#givingUp = Promise.all([this.#givingUp, switching.catch(() => undefined)]);
+      await switching;
+    } catch (error) {
+      await next?.abandon();
+      throw error;
+    }
+  }
+
+  /** Waits until the log that is followed has come to the snapshot's offset. */
+  async #reach(offset: Offset, check: () => void, signal: AbortSignal): Promise<void> {
+    const untilMs = this.#clock.monotonicMs() + REACH_LIMIT_MS;
+    for (check(); this.#log!.writtenOffset < offset; check()) {
+      if (this.#clock.monotonicMs() > untilMs) {
+        throw outside(`what is followed has not come to its offset ${offset}`);
+      }
+      await this.#clock.sleep(REACH_EVERY_MS, signal);
+    }
+  }
+
+  /** The moment in which nothing comes in: all that came is in both logs, and durable. */
+  async #switch(
+    from: Log,
+    next: Log,
+    check: () => void,
+    promote: (durableOffset: Offset) => Promise<void>,
+  ): Promise<void> {
+    this.#switching = true;
+    this.#events.room();
+    try {
+      await from.flushed();
+      await next.copyFrom(from, check);
+      await from.sync();
+      // A sync that failed has taken the log away.
+      check();
+      invariant(from.durableOffset === next.writtenOffset, "both logs end at the same offset");
+      await promote(next.writtenOffset);
+      await this.#follow(next, next.writtenOffset);
+    } finally {
+      this.#switching = false;
+      this.#appendEarly();
+      this.#events.room();
+    }
   }
 
   discardSnapshot(): void {
@@ -304,7 +406,7 @@ export class GenerationKeeper implements Keeper {
 
   stream(bytes: Uint8Array): void {
     this.#events.received("stream", bytes.length);
-    if (this.#receiving === undefined) {
+    if (this.#receiving === undefined && !this.#switching) {
       this.#log?.append(bytes);
       return;
     }
@@ -317,7 +419,7 @@ export class GenerationKeeper implements Keeper {
     const settling = this.#log;
     await settling?.flushed();
     await settling?.sync();
-    if (settling === this.#log) this.#sendAck();
+    if (settling === this.#log) this.#ack.send();
   }
 
   /** The end: what was received is written, synced and marked. */

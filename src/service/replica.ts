@@ -12,6 +12,7 @@ import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
 import { GenerationKeeper } from "./keeper.ts";
+import { Renewal } from "./renewal.ts";
 
 /** The contract gives a stop 2 s. */
 const STOP_LIMIT_MS = 1_800;
@@ -58,6 +59,8 @@ export class Replica {
   readonly #settings: Settings;
   readonly #driver: Driver;
   readonly #keeper: GenerationKeeper;
+  /** New generations while the current one is followed. */
+  readonly renewal: Renewal;
   #lastError: ReplicaError | undefined;
   #failures = 0;
   /** Since when the link is down; undefined while it is up, and before it ever was. */
@@ -143,6 +146,15 @@ export class Replica {
         moved: (state) => this.#onMoved(state),
       },
     );
+    this.renewal = new Renewal({
+      directory,
+      keeper: this.#keeper,
+      disk,
+      clock,
+      settings,
+      followed: () => (this.state.at === "connected" ? this.#target : undefined),
+      event: (kind, detail) => this.#event(kind, detail),
+    });
   }
 
   /** The primary that is followed, or was last. */
@@ -159,6 +171,7 @@ export class Replica {
   follow(target: PrimaryTarget): void {
     log.info(`told to follow ${describeTarget(target)}`);
     this.#event("replicaof", describeTarget(target));
+    void this.renewal.stop();
     this.#driver.leave();
     this.#driver.retarget(target);
     this.#target = target;
@@ -174,6 +187,7 @@ export class Replica {
     log.info(`told to leave ${describeTarget(this.#target)}`);
     this.#event("replicaof", "no one");
     this.#isFollowing = false;
+    void this.renewal.stop();
     this.#driver.leave();
     this.#interrupt();
   }
@@ -248,6 +262,7 @@ export class Replica {
 
   #onSecond(): void {
     this.#keeper.tick();
+    this.renewal.tick();
     const received = this.log?.receivedOffset ?? 0;
     if (received > (this.#marks.at(-1)?.offset ?? -1)) {
       this.#marks.push({ offset: received, atMs: this.#clock.monotonicMs() });
@@ -359,6 +374,8 @@ export class Replica {
 
   #onFullSync(state: Extract<State, { at: "receive-bulk-header" }>): void {
     this.#full = true;
+    // What the primary sends now takes the place of what was followed.
+    void this.renewal.stop();
     this.syncs.full++;
     const what =
       state.grant.by === "psync" ? `at offset ${state.grant.position.offset}` : "by SYNC";
@@ -420,6 +437,7 @@ export class Replica {
 
   async #finish(): Promise<void> {
     try {
+      await this.renewal.stop();
       // A payload that is whole would have to be sent again.
       if (this.state.at === "transfer" && this.state.finishing) await this.#driver.finishing;
       if (this.state.at === "connected") {

@@ -22,6 +22,23 @@ export function role({ context }: Call): Uint8Array {
   return array([bulk("slave"), bulk(host), integer(port), bulk(link), integer(offset)]);
 }
 
+/** BGSAVE [SCHEDULE]: a new generation over a second link, while the first one follows on. */
+export function bgsave({ client, context, args }: Call): Uint8Array {
+  const [option, ...more] = args;
+  if (more.length > 0 || (option !== undefined && option.toUpperCase() !== "SCHEDULE")) {
+    return error("ERR syntax error");
+  }
+  const { renewal } = context.replica;
+  if (renewal.runningSeconds !== undefined) return error("ERR Background save already in progress");
+  try {
+    renewal.begin(`BGSAVE from ${client.address}`);
+    return simple("Background saving started");
+  } catch (refused) {
+    if (!(refused instanceof ReplicaError)) throw refused;
+    return error(`ERR ${refused.message}`);
+  }
+}
+
 /** REPLICAOF host port, and NO ONE. TLS and the login stay as they are, as with a Redis replica. */
 export function replicaOf({ context, args }: Call): Uint8Array {
   const { replica } = context;

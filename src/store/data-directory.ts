@@ -6,6 +6,7 @@ import { log } from "../logger.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
 import { type Disk, diskError, refuseTooLarge, writeWhole } from "./disk.ts";
 import {
+  type Continuation,
   databaseError,
   type Generation,
   Generations,
@@ -145,6 +146,21 @@ export class DataDirectory {
   /** The histories that the current generation's stream has been in, the one it is in now last. */
   get replicationIds(): readonly ReplicationIdFrom[] {
     return this.#replicationIds;
+  }
+
+  /**
+   * The histories of the current generation's stream from `position` on; undefined where it holds no
+   * such position.
+   */
+  historiesFrom({ replid, offset }: Position): readonly ReplicationIdFrom[] | undefined {
+    const generation = this.#current;
+    const ids = this.#replicationIds;
+    const at = ids.findLastIndex((id) => id.replid === replid);
+    const [first, next] = [ids[at], ids[at + 1]];
+    if (generation === undefined || first === undefined) return undefined;
+    const isIn = offset >= first.fromOffset && offset <= (next?.fromOffset ?? Infinity);
+    if (!isIn || offset < generation.baseOffset) return undefined;
+    return [{ replid, fromOffset: offset }, ...ids.slice(at + 1)];
   }
 
   /** How many generations there are in each state. */
@@ -394,29 +410,53 @@ export class DataDirectory {
    * power cut at any moment leaves the one or the other whole: the log's header, the manifest, the
    * folders, the link, the row. The row decides, so nothing that can fail comes after it; a start
    * points the link where the row says.
+   * @param continued where its log has been written from the one that is current: all of it is synced
+   * here, and no mark of that one may be committed meanwhile.
    * @throws ReplicaError DISK_FULL, DISK_FAILED; the generation before it is then still current.
    */
-  async promote(id: number, kept: KeptSnapshot, sealReason: string): Promise<void> {
+  async promote(
+    id: number,
+    kept: KeptSnapshot,
+    sealReason: string,
+    continued?: Continuation,
+  ): Promise<void> {
     const dir = this.generationDir(id);
     try {
-      const fd = this.#disk.openExisting(join(dir, LOG));
-      try {
-        await this.#disk.syncData(fd);
-      } finally {
-        this.#disk.close(fd);
-      }
+      await this.syncLog(id);
       await writeWhole(this.#disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
       await this.#syncGenerations();
       this.#link(id);
       await this.#disk.syncDir(this.path);
       await this.#syncName();
-      const now = this.#clock.now();
-      this.#current = this.#generations.promote(id, kept, sealReason, now, this.#boot);
+      this.#current = this.#generations.promote(id, kept, {
+        sealReason,
+        atMs: this.#clock.now(),
+        bootId: this.#boot,
+        continued,
+      });
       this.#replicationIds = this.#generations.replicationIds(id);
       this.#trustOnlyMarks = false;
     } catch (cause) {
       this.#linkBack();
       throw this.#error("keeping", dir, cause);
+    }
+  }
+
+  /**
+   * Makes durable what is written of a log that isn't current yet.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED.
+   */
+  async syncLog(id: number): Promise<void> {
+    const path = join(this.generationDir(id), LOG);
+    try {
+      const fd = this.#disk.openExisting(path);
+      try {
+        await this.#disk.syncData(fd);
+      } finally {
+        this.#disk.close(fd);
+      }
+    } catch (cause) {
+      throw diskError("syncing", path, cause);
     }
   }
 

@@ -20,10 +20,13 @@ export interface Disk {
   /** The same past the page cache (O_DIRECT); a file system that can't says EINVAL. */
   createDirect(path: string): number;
   openExisting(path: string): number;
+  openToRead(path: string): number;
   close(fd: number): void;
   sink(fd: number): Sink;
   /** Writes all of it at `position`; short writes are gone on with. */
   write(fd: number, buffers: Uint8Array[], position: number): Promise<void>;
+  /** Reads up to `buffer.length` bytes at `position`; how many, 0 at the end. */
+  read(fd: number, buffer: Uint8Array, position: number): Promise<number>;
   syncData(fd: number): Promise<void>;
   syncDir(path: string): Promise<void>;
   sizeOf(path: string): number;
@@ -78,6 +81,7 @@ export const realDisk: Disk = {
     return fs.openSync(path, O_CREAT | O_WRONLY | O_EXCL | O_DIRECT, 0o644);
   },
   openExisting: (path) => fs.openSync(path, fs.constants.O_WRONLY),
+  openToRead: (path) => fs.openSync(path, fs.constants.O_RDONLY),
   close: (fd) => fs.closeSync(fd),
   sink: (fd) => Bun.file(fd).writer({ highWaterMark: SINK_BYTES }),
   write: async (fd, buffers, position) => {
@@ -85,6 +89,12 @@ export const realDisk: Disk = {
       position += await writeAll(fd, buffers.slice(at, at + MAX_PIECES), position);
     }
   },
+  read: (fd, buffer, position) =>
+    new Promise((resolve, reject) =>
+      fs.read(fd, buffer, 0, buffer.length, position, (error, n) =>
+        error ? reject(error) : resolve(n),
+      ),
+    ),
   syncData: (fd) =>
     new Promise((resolve, reject) =>
       fs.fdatasync(fd, (error) => (error ? reject(error) : resolve())),

@@ -94,6 +94,26 @@ export interface KeptSnapshot {
   readonly logHeaderBytes: number;
 }
 
+/** What a generation goes on from that took its place while the stream went on. */
+export interface Continuation {
+  /** The histories of its stream; the first is the snapshot's own. */
+  readonly replicationIds: readonly ReplicationIdFrom[];
+  /** When the snapshot was as of now, in milliseconds since 1970. */
+  readonly grantedAtMs: number;
+  /** So far its log is written and durable. */
+  readonly durableOffset: Offset;
+}
+
+/** What else is said of a generation that becomes current. */
+export interface Promotion {
+  /** Why the one before is sealed. */
+  readonly sealReason: string;
+  readonly atMs: number;
+  /** The boot in which all of it is known to be good. */
+  readonly bootId: string;
+  readonly continued: Continuation | undefined;
+}
+
 const GENERATION = `id, primary_name AS primaryName, current_at_ms AS currentAtMs, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
   rdb_crc64 AS rdbCrc64, log_header_bytes AS logHeaderBytes`;
 
@@ -263,10 +283,9 @@ export class Generations {
   promote(
     id: number,
     kept: KeptSnapshot,
-    sealReason: string,
-    atMs: number,
-    bootId: string,
+    { sealReason, atMs, bootId, continued }: Promotion,
   ): Generation {
+    const before = this.current()?.id;
     const promotion = this.#db.transaction(() => {
       this.#db.run(
         "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
@@ -287,16 +306,44 @@ export class Generations {
         ],
       );
       invariant(changes === 1, `generation ${id} was given up before it became current`);
-      if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
-      this.#insertMark(id, {
-        atMs,
-        writtenOffset: kept.baseOffset,
-        durableOffset: kept.baseOffset,
-      });
+      if (continued !== undefined && before !== undefined) {
+        this.#continue(id, before, kept.baseOffset, continued, atMs);
+      } else {
+        if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
+        const { baseOffset } = kept;
+        this.#insertMark(id, { atMs, writtenOffset: baseOffset, durableOffset: baseOffset });
+      }
       this.setBootId(bootId);
       return this.current()!;
     });
     return this.#durably(promotion);
+  }
+
+  /** Takes over from the generation before what its stream was, and what was when, behind `baseOffset`. */
+  #continue(
+    id: number,
+    before: number,
+    baseOffset: Offset,
+    { replicationIds, grantedAtMs, durableOffset }: Continuation,
+    atMs: number,
+  ): void {
+    for (const { replid, fromOffset } of replicationIds) {
+      this.addReplicationId(id, replid, fromOffset);
+    }
+    const later = this.#db
+      .query<Mark, [number, number, number]>(
+        `SELECT at_ms AS atMs, written_offset AS writtenOffset, max(durable_offset, ?) AS durableOffset
+         FROM marks WHERE generation = ? AND written_offset > ? ORDER BY id`,
+      )
+      .all(baseOffset, before, baseOffset);
+    const baseAtMs = Math.min(grantedAtMs, later[0]?.atMs ?? atMs);
+    this.#insertMark(id, {
+      atMs: baseAtMs,
+      writtenOffset: baseOffset,
+      durableOffset: baseOffset,
+    });
+    for (const mark of later) this.#insertMark(id, mark);
+    this.#insertMark(id, { atMs, writtenOffset: durableOffset, durableOffset });
   }
 
   /** Forgets a generation that never became whole. */

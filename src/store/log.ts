@@ -82,9 +82,10 @@ export class Log {
     return waitingBytes + this.#queue.length * PIECE_BYTES > this.#options.maxQueuedBytes;
   }
 
-  /** From now on marks may be committed: the generation is current. */
-  beginMarks(): void {
+  /** From now on marks may be committed: the generation is current, and one of them says so much. */
+  beginMarks(durableOffset: Offset = this.#durableOffset): void {
     this.#marks = true;
+    this.#durableOffset = durableOffset;
   }
 
   /**
@@ -121,6 +122,32 @@ export class Log {
     let count = 0;
     while (count < this.#queue.length && bytes < BATCH_BYTES) bytes += this.#queue[count++]!.length;
     return { pieces: this.#queue.splice(0, count), bytes };
+  }
+
+  /**
+   * Takes over what `before` holds behind this log's last byte, up to what that one has written.
+   * @param check throws where it is to end: it is asked before each piece.
+   */
+  async copyFrom(before: Log, check: () => void): Promise<void> {
+    let fd: number | undefined;
+    try {
+      fd = this.#disk.openToRead(before.#options.path);
+      while (this.#receivedOffset < before.writtenOffset) {
+        check();
+        const bytes = Math.min(BATCH_BYTES, before.writtenOffset - this.#receivedOffset);
+        const piece = new Uint8Array(bytes);
+        const position = before.#position(this.#receivedOffset);
+        const read = await this.#disk.read(fd, piece, position);
+        if (read === 0) throw new Error("the file ends before what was written");
+        this.append(piece.subarray(0, read));
+        await this.flushed();
+      }
+    } catch (cause) {
+      throw diskError("copying the log", before.#options.path, cause);
+    } finally {
+      if (fd !== undefined) closeQuietly(this.#disk, fd);
+    }
+    check();
   }
 
   #position(offset: Offset): number {

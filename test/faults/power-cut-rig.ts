@@ -6,6 +6,7 @@ import { type Offset, parseReplicationId, type ReplicationId } from "../../src/r
 import { selectCommand } from "../../src/resp/encode.ts";
 import { GenerationKeeper } from "../../src/service/keeper.ts";
 import { DataDirectory } from "../../src/store/data-directory.ts";
+import { SnapshotWriter } from "../../src/store/snapshot.ts";
 import { pieces, rdbOf } from "../store/rdb.ts";
 import type { PowerCut } from "../support/power-cut.ts";
 import { PowerCutDisk } from "../support/power-cut-disk.ts";
@@ -31,6 +32,8 @@ export interface Snapshot {
 
 const FIRST: Snapshot = { baseOffset: 1_000, rdb: rdbOf(1_500) };
 export const SECOND: Snapshot = { baseOffset: 9_000, rdb: rdbOf(2_100) };
+/** Taken over a second link while the stream goes on. */
+const THIRD: Snapshot = { baseOffset: 10_300, rdb: rdbOf(1_900) };
 
 /** What was told to the primary, and what became current, up to some moment. */
 export interface Promised {
@@ -102,6 +105,11 @@ export class Rig {
     const generation = this.directory.current?.id;
     // What becomes current is durable by then.
     if (generation !== this.#seenGeneration) this.disk.databaseIsDurable();
+    // What was promised of the one that was followed, its successor holds.
+    if (generation !== undefined && this.#snapshots.get(generation) === THIRD) {
+      const before = this.#facks.get(generation - 1) ?? 0;
+      this.#facks.set(generation, Math.max(before, this.#facks.get(generation) ?? 0));
+    }
     this.#seenGeneration = generation;
     return {
       generation,
@@ -196,6 +204,43 @@ export class Rig {
     }
   }
 
+  /** A new generation takes the place of the one that is followed, while the stream goes on to `to`. */
+  async renew(snapshot: Snapshot, replid: ReplicationId, to: Offset, random: Random) {
+    await this.#untilDone(async () => {
+      const { id, dir } = await this.directory.begin("127.0.0.1:6379");
+      this.#snapshots.set(id, snapshot);
+      const adopting = this.#adopt(id, dir, snapshot, replid);
+      adopting.catch(() => undefined);
+      await this.streamTo(to, random);
+      await adopting;
+    });
+  }
+
+  async #adopt(id: number, dir: string, snapshot: Snapshot, replid: ReplicationId): Promise<void> {
+    const path = join(dir, "temp-1.2.rdb");
+    let writer: SnapshotWriter | undefined;
+    try {
+      const file = { path, fd: this.disk.create(path), io: "buffered" } as const;
+      writer = new SnapshotWriter(this.disk, file, {
+        syncBytes: 400,
+        maxQueuedBytes: 1024 * 1024,
+        onSynced: () => undefined,
+        onRoom: () => undefined,
+        onFailed: () => undefined,
+      });
+      for (const piece of pieces(snapshot.rdb, 170)) writer.write(piece);
+      const rdb = await writer.finish(this.directory.basePath(id));
+      const position = { replid, offset: snapshot.baseOffset };
+      const grant = { by: "psync", position } as const;
+      const fetched = { id, grant, rdb, grantedAtMs: 1_700_000_000_000 };
+      await this.keeper.adopt(fetched, "replaced", new AbortController().signal);
+    } catch (error) {
+      writer?.abandon();
+      this.directory.discard(id);
+      throw error;
+    }
+  }
+
   /** Streams from where the replica is up to `to`, with ticks and GETACKs on the way. */
   async streamTo(to: Offset, random: Random): Promise<void> {
     await this.#untilDone(async () => {
@@ -272,6 +317,8 @@ export async function live(
   await rig.streamTo(10_500, random);
   await rig.settle();
   await rig.streamTo(10_900, random);
+  await rig.renew(THIRD, SECOND_ID, 11_800, random);
+  await rig.streamTo(12_000, random);
   await rig.close();
   watch("after all");
   return { moments, rig, disk };

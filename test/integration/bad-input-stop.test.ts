@@ -104,7 +104,7 @@ describe("a stop", () => {
       replica.signal(signal);
       expect(await replica.ended()).toEqual({ exitCode: 1, signal: null });
       expect(performance.now() - beganMs).toBeLessThan(2000);
-      expect(lines(replica.stderr).at(-1)).toMatch(/the backup was stopped; nothing was kept/);
+      expect(lines(replica.stderr).at(-1)).toMatch(/the snapshot was stopped; nothing was kept/);
       expect(readdirSync(temp.path)).toEqual(["dump.rdb"]);
       expect(readFileSync(temp.file("dump.rdb"), "utf8")).toBe("an earlier backup");
     },

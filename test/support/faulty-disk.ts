@@ -85,7 +85,10 @@ export class FaultyDisk implements Disk {
     return act();
   }
 
-  #open(operation: "create" | "createDirect" | "openExisting", path: string): number {
+  #open(
+    operation: "create" | "createDirect" | "openExisting" | "openToRead",
+    path: string,
+  ): number {
     this.#called(operation, path);
     const fd = this.#disk[operation](path);
     this.openFds.add(fd);
@@ -102,6 +105,10 @@ export class FaultyDisk implements Disk {
 
   openExisting(path: string): number {
     return this.#open("openExisting", path);
+  }
+
+  openToRead(path: string): number {
+    return this.#open("openToRead", path);
   }
 
   /** As on Linux, the descriptor is gone even where close(2) says an error. */
@@ -124,6 +131,10 @@ export class FaultyDisk implements Disk {
 
   write(fd: number, buffers: Uint8Array[], position: number): Promise<void> {
     return this.#later("write", fd, () => this.#disk.write(fd, buffers, position));
+  }
+
+  read(fd: number, buffer: Uint8Array, position: number): Promise<number> {
+    return this.#later("read", fd, () => this.#disk.read(fd, buffer, position));
   }
 
   syncData(fd: number): Promise<void> {

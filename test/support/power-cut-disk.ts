@@ -226,6 +226,18 @@ export class PowerCutDisk implements Disk {
     });
   }
 
+  openToRead(path: string): number {
+    return this.#now("openToRead", () => {
+      const fd = realDisk.openToRead(path);
+      this.#files.set(fd, this.#file(path));
+      return fd;
+    });
+  }
+
+  read(fd: number, buffer: Uint8Array, position: number): Promise<number> {
+    return realDisk.read(fd, buffer, position);
+  }
+
   close(fd: number): void {
     this.#now("close", () => {
       if (!this.#files.delete(fd)) throw new Error(`descriptor ${fd} is closed twice`);

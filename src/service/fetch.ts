@@ -1,0 +1,77 @@
+import { limits, type Settings } from "../config.ts";
+import { ReplicaError } from "../errors.ts";
+import { log } from "../logger.ts";
+import type { PrimaryTarget } from "../primary-url.ts";
+import type { RdbSummary } from "../rdb/checker.ts";
+import type { State } from "../session/state.ts";
+import type { Clock } from "./clock.ts";
+import { Driver } from "./driver.ts";
+import type { Outlet } from "./outlet.ts";
+
+/** The contract gives a stop 2 s. */
+const STOP_LIMIT_MS = 1_500;
+
+/**
+ * Takes one snapshot from a primary, over a link of its own, and leaves: `rdb-only` where the primary
+ * knows that, else by closing the link once the snapshot is whole.
+ * @param onMoved is told each state of the session.
+ * @returns what the snapshot is; it is verified, durable and named then.
+ * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of the
+ * name is as it was. STOPPED where `signal` was aborted.
+ */
+export async function fetchSnapshot(
+  target: PrimaryTarget,
+  openOutlet: (driver: () => Driver) => Outlet,
+  { clock, settings }: { readonly clock: Clock; readonly settings: Settings },
+  signal: AbortSignal,
+  onMoved: (state: State) => void,
+): Promise<RdbSummary> {
+  return new Promise<RdbSummary>((resolve, reject) => {
+    const outlet = openOutlet(() => driver);
+    const stop = () => {
+      // What has its name is kept, and soon durable.
+      if (outlet.named) return;
+      driver.leave();
+      const stopped = new ReplicaError("STOPPED", {
+        retry: "never",
+        message: "the snapshot was stopped; nothing was kept",
+      });
+      const inTime = clock.sleep(STOP_LIMIT_MS, new AbortController().signal);
+      void Promise.race([outlet.opened, inTime]).then(() => reject(stopped));
+    };
+    const driver: Driver = new Driver(
+      target,
+      {
+        purpose: "backup",
+        username: target.username ?? settings.username,
+        password: target.password ?? settings.password,
+        listeningPort: 0,
+        announceIp: undefined,
+        syncTimeoutMs: settings.syncTimeoutMs,
+        timeoutMs: settings.timeoutMs,
+        maxLineBytes: limits.handshakeLineBytes,
+        tls: settings.tls,
+      },
+      outlet,
+      clock,
+      {
+        note: (level, message) => log[level](message),
+        failed: (error) => {
+          signal.removeEventListener("abort", stop);
+          driver.leave();
+          reject(error);
+        },
+        moved: (state) => {
+          onMoved(state);
+          if (state.at !== "none" || outlet.summary === undefined) return;
+          signal.removeEventListener("abort", stop);
+          driver.leave();
+          resolve(outlet.summary);
+        },
+      },
+    );
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) return stop();
+    driver.attempt(undefined);
+  });
+}

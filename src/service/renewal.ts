@@ -1,0 +1,182 @@
+import type { Settings } from "../config.ts";
+import { limits } from "../config.ts";
+import { ReplicaError } from "../errors.ts";
+import { log } from "../logger.ts";
+import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
+import { formatBytes } from "../quantity.ts";
+import type { RdbSummary } from "../rdb/checker.ts";
+import type { Grant, State } from "../session/state.ts";
+import type { DataDirectory } from "../store/data-directory.ts";
+import type { Disk } from "../store/disk.ts";
+import { backoffMs, type Clock } from "./clock.ts";
+import { fetchSnapshot } from "./fetch.ts";
+import type { GenerationKeeper } from "./keeper.ts";
+import { fileOutlet } from "./outlet.ts";
+
+export interface RenewalOptions {
+  readonly directory: DataDirectory;
+  readonly keeper: GenerationKeeper;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly settings: Settings;
+  /** The primary that is followed, while the link to it is whole. */
+  readonly followed: () => PrimaryTarget | undefined;
+  /** Notes what happened, for people who look later. */
+  readonly event: (kind: string, detail: string) => void;
+}
+
+/** How a new generation went. */
+export interface RenewalOutcome {
+  /** Undefined where it is current. */
+  readonly error: ReplicaError | undefined;
+  readonly seconds: number;
+}
+
+/**
+ * New generations without losing the stream: the snapshot comes over a second link while the first one
+ * follows on, then the keeper lets the new generation take the place of the current one. One at a time.
+ */
+export class Renewal {
+  readonly #options: RenewalOptions;
+  #stopping = new AbortController();
+  #running: Promise<void> | undefined;
+  #beganMs = 0;
+  #state: State = { at: "none" };
+  #last: RenewalOutcome | undefined;
+  /** Failures in a row of those that were asked for by time or size, and when the next may be. */
+  #failures = 0;
+  #notBeforeMs = 0;
+
+  constructor(options: RenewalOptions) {
+    this.#options = options;
+  }
+
+  /** For how long one is under way, in seconds; undefined where none is. */
+  get runningSeconds(): number | undefined {
+    if (this.#running === undefined) return undefined;
+    return (this.#options.clock.monotonicMs() - this.#beganMs) / 1000;
+  }
+
+  /** Of the second link. */
+  get state(): State {
+    return this.#state;
+  }
+
+  /** How the last one went; undefined before there was one. */
+  get last(): RenewalOutcome | undefined {
+    return this.#last;
+  }
+
+  /**
+   * Begins one, and doesn't wait for it.
+   * @param by who asks for it, for the log: `BGSAVE`.
+   * @throws ReplicaError NOT_FOLLOWING where there is no whole link to go on with, PRIMARY_BUSY where
+   * one is under way.
+   */
+  begin(by: string): void {
+    if (this.#running !== undefined) {
+      throw new ReplicaError("PRIMARY_BUSY", { message: "a new snapshot is already under way" });
+    }
+    const target = this.#options.followed();
+    if (target === undefined) {
+      throw new ReplicaError("NOT_FOLLOWING", {
+        message: "no new snapshot while no primary is followed: wait until the link is up",
+      });
+    }
+    this.#beganMs = this.#options.clock.monotonicMs();
+    log.info(`new snapshot, asked for by ${by}: over a second link to ${describeTarget(target)}`);
+    this.#running = this.#run(target, by, this.#stopping.signal).finally(() => {
+      this.#running = undefined;
+      this.#state = { at: "none" };
+    });
+  }
+
+  async #run(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<void> {
+    const { clock, directory, event } = this.#options;
+    const seconds = () => (clock.monotonicMs() - this.#beganMs) / 1000;
+    const before = directory.current?.id;
+    try {
+      const { bytes } = await this.#renew(target, by, signal);
+      this.#last = { error: undefined, seconds: seconds() };
+      this.#failures = 0;
+      const { id, baseOffset } = directory.current!;
+      const rate = bytes / Math.max(seconds(), 0.001);
+      const what = `generation ${id} takes the place of ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
+      log.info(what, { generation: id, bytes, seconds: seconds() });
+      event("generation", what);
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      if (signal.aborted) return;
+      this.#last = { error, seconds: seconds() };
+      this.#failures++;
+      const what = `the new snapshot failed: ${error.message}; generation ${before} goes on as it was`;
+      log.warn(what, { code: error.code });
+      event("generation", what);
+    }
+  }
+
+  async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
+    const { clock, directory, keeper } = this.#options;
+    let id: number | undefined;
+    let asked: Grant | undefined;
+    let grantedAtMs = 0;
+    const place = async (grant: Grant) => {
+      asked = grant;
+      const begun = await directory.begin(describeTarget(target));
+      id = begun.id;
+      return directory.basePath(begun.id);
+    };
+    try {
+      const rdb = await fetchSnapshot(
+        target,
+        (driver) => fileOutlet(place, this.#options, driver),
+        this.#options,
+        signal,
+        (state) => {
+          if (state.at === "receive-bulk-header") grantedAtMs = clock.now();
+          this.#state = state;
+        },
+      );
+      await keeper.adopt({ id: id!, rdb, grant: asked!, grantedAtMs }, `replaced (${by})`, signal);
+      return rdb;
+    } catch (error) {
+      if (id !== undefined) directory.discard(id);
+      throw error;
+    }
+  }
+
+  /** Once a second: begins one that is due by time (`--snapshot-every`) or size (`--snapshot-ratio`). */
+  tick(): void {
+    const { clock } = this.#options;
+    if (this.#running !== undefined || this.#options.followed() === undefined) return;
+    const by = this.#due();
+    if (by === undefined || clock.monotonicMs() < this.#notBeforeMs) return;
+    // Each costs the primary a fork: one that fails again and again is asked for ever more rarely.
+    const pauseMs = backoffMs(this.#failures + 1, limits.snapshotRetryMs, () => clock.random());
+    this.#notBeforeMs = clock.monotonicMs() + pauseMs;
+    this.begin(by);
+  }
+
+  #due(): string | undefined {
+    const { clock, directory, keeper, settings } = this.#options;
+    const generation = directory.current;
+    if (generation === undefined || keeper.log === undefined) return undefined;
+    const everyMs = settings.snapshotEveryMs;
+    if (everyMs !== undefined && clock.now() - generation.currentAtMs >= everyMs) {
+      return "--snapshot-every";
+    }
+    const { fileBytes } = keeper.log;
+    const isLong =
+      settings.snapshotRatio > 0 &&
+      fileBytes >= settings.snapshotRatio * generation.rdbBytes &&
+      fileBytes >= limits.snapshotRatioBytes;
+    return isLong ? "--snapshot-ratio" : undefined;
+  }
+
+  /** Gives up the one that is under way; resolves once nothing of it is left. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#stopping = new AbortController();
+    await this.#running;
+  }
+}

@@ -1,0 +1,93 @@
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { SeededLoad } from "../faults/seeded-load.ts";
+import { fillAllTypes } from "../support/fill.ts";
+import { startReplica } from "../support/replica-process.ts";
+import { availableServers, bootCopy, startServer } from "../support/servers.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import { RespClient } from "../support/resp-client.ts";
+
+const SEED = 7;
+
+function infoOf(reply: unknown): Map<string, string> {
+  const lines = String(reply).split("\r\n");
+  return new Map(
+    lines.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1)]),
+  );
+}
+
+async function lastGeneration(client: RespClient): Promise<number> {
+  return Number(infoOf(await client.send("INFO", "replica")).get("generation"));
+}
+
+describe.each(availableServers())("%s", (kind) => {
+  test.each(["yes", "no"])(
+    "new generations under load (diskless: %s) lose nothing, and the link to the primary stays",
+    async (diskless) => {
+      using dir = tempDir("renewal");
+      await using primary = await startServer(kind, { args: ["--repl-diskless-sync", diskless] });
+      await fillAllTypes(primary, { keys: 2_000, seed: SEED });
+      await using load = await SeededLoad.start(primary, SEED);
+      const argv = ["follow", primary.url(), "--dir", dir.file("data"), "--port", "0"];
+      await using replica = startReplica(argv);
+      const [, port = ""] = await replica.waitForLine(/serving 127\.0\.0\.1:(\d+)/);
+      await replica.waitForLine(/connected by full resync/);
+      await using client = await RespClient.connect({ port: Number(port) });
+      expect(await client.send("BGSAVE")).toBe("Background saving started");
+      await expect(client.send("BGSAVE")).rejects.toThrow("already in progress");
+      await replica.waitForLine(/generation 2 takes the place of 1/, 30_000);
+      replica.signal("SIGUSR1");
+      await replica.waitForLine(/asked for by SIGUSR1/);
+      await replica.waitForLine(/generation 3 takes the place of 2/, 30_000);
+      expect(await lastGeneration(client)).toBe(3);
+      const written = load.commands;
+      await until(() => load.commands > written + 500, { what: "the load to go on" });
+      await load.stop();
+      expect(await primary.cli("wait", "1", "5000")).toBe("1");
+      const digest = await primary.digest();
+      const stats = await primary.info("stats");
+      // Three snapshots, and one link that was never given up.
+      expect([stats["sync_full"], stats["sync_partial_ok"]]).toEqual(["3", "0"]);
+      expect((await replica.stop()).exitCode).toBe(0);
+      await using copy = await bootCopy(kind, dir.file("data", "current"));
+      expect(await copy.digest()).toBe(digest);
+      await using again = startReplica(argv);
+      await again.waitForLine(/connected by partial resync/);
+    },
+    60_000,
+  );
+});
+
+test("--snapshot-every and --snapshot-ratio ask for new generations by themselves", async () => {
+  using dir = tempDir("renewal");
+  await using primary = await startServer("redis-7.0");
+  const argv = ["follow", primary.url(), "--port", "0"];
+  {
+    await using replica = startReplica([
+      ...argv,
+      "--dir",
+      dir.file("every"),
+      "--snapshot-every",
+      "1s",
+    ]);
+    await replica.waitForLine(/asked for by --snapshot-every/);
+    await replica.waitForLine(/generation 3 takes the place of 2/, 30_000);
+    await replica.stop();
+  }
+  await using replica = startReplica([
+    ...argv,
+    "--dir",
+    dir.file("ratio"),
+    "--snapshot-ratio",
+    "2.5",
+  ]);
+  await replica.waitForLine(/connected by full resync/);
+  await primary.cli("set", "key", "x".repeat(100_000));
+  await replica.waitForLine(/asked for by --snapshot-ratio/);
+  await replica.waitForLine(/generation 2 takes the place of 1/, 30_000);
+  // The new snapshot has the value, the new log doesn't.
+  expect(Bun.file(join(dir.file("ratio"), "current/appendonly.aof.1.incr.aof")).size).toBeLessThan(
+    1_000,
+  );
+}, 60_000);
