@@ -262,6 +262,28 @@ export const settingsSchema = z.strictObject({
     takes: "a number from 0 to 1000000, such as 1.5; 0 means never",
     help: "a new snapshot once the log is N times as long as the current one; 0: never",
   }),
+  keep: wholeNumber(0, 1_000_000).prefault("2").register(aboutSettings, {
+    kind: "number",
+    value: "N",
+    takes: "a whole number from 0 to 1000000",
+    help: "so many generations before the current one are kept, and all that --keep-for keeps",
+  }),
+  "keep-for": durationMs(secondMs, 3660 * dayMs)
+    .optional()
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 1s to 3660d, such as 7d; a number alone counts seconds",
+      help: "those that were current within this time are kept, however many they are",
+      unset: "off",
+    }),
+  "min-free": bytes(0, 1024 ** 5)
+    .prefault("1GiB")
+    .register(aboutSettings, {
+      kind: "number",
+      value: "SIZE",
+      takes: "a size from 0 to 1024TiB, such as 10GiB (binary), 10GB (decimal) or bytes alone",
+      help: "no new snapshot that would leave less room than this, and a warning below it",
+    }),
   timeout: durationMs(secondMs, dayMs)
     .prefault("60s")
     .register(aboutSettings, {
@@ -335,6 +357,9 @@ export interface Settings {
   readonly ack: "written" | "durable";
   readonly snapshotEveryMs: number | undefined;
   readonly snapshotRatio: number;
+  readonly keep: number;
+  readonly keepForMs: number | undefined;
+  readonly minFreeBytes: number;
   readonly timeoutMs: number;
   readonly syncTimeoutMs: number;
   readonly retryMaxMs: number;

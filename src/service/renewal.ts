@@ -7,7 +7,7 @@ import { formatBytes } from "../quantity.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { Grant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
-import type { Disk } from "../store/disk.ts";
+import { type Disk, freeBytesAt } from "../store/disk.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { fetchSnapshot } from "./fetch.ts";
 import type { GenerationKeeper } from "./keeper.ts";
@@ -71,7 +71,7 @@ export class Renewal {
    * Begins one, and doesn't wait for it.
    * @param by who asks for it, for the log: `BGSAVE`.
    * @throws ReplicaError NOT_FOLLOWING where there is no whole link to go on with, PRIMARY_BUSY where
-   * one is under way.
+   * one is under way, DISK_FULL where it would leave less room than `--min-free`.
    */
   begin(by: string): void {
     if (this.#running !== undefined) {
@@ -83,11 +83,22 @@ export class Renewal {
         message: "no new snapshot while no primary is followed: wait until the link is up",
       });
     }
+    this.#refuseWithoutRoom();
     this.#beganMs = this.#options.clock.monotonicMs();
     log.info(`new snapshot, asked for by ${by}: over a second link to ${describeTarget(target)}`);
     this.#running = this.#run(target, by, this.#stopping.signal).finally(() => {
       this.#running = undefined;
       this.#state = { at: "none" };
+    });
+  }
+
+  /** Long before the disk is full: what is followed needs the room that is left. */
+  #refuseWithoutRoom(): void {
+    const { directory, disk, settings } = this.#options;
+    const rdbBytes = directory.current?.rdbBytes ?? 0;
+    if (freeBytesAt(disk, directory.path) - rdbBytes >= settings.minFreeBytes) return;
+    throw new ReplicaError("DISK_FULL", {
+      message: `it would leave less room than --min-free ${formatBytes(settings.minFreeBytes)}: make room`,
     });
   }
 
@@ -107,12 +118,20 @@ export class Renewal {
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       if (signal.aborted) return;
-      this.#last = { error, seconds: seconds() };
-      this.#failures++;
-      const what = `the new snapshot failed: ${error.message}; generation ${before} goes on as it was`;
+      this.#fail(error, seconds());
+    }
+  }
+
+  #fail(error: ReplicaError, seconds: number): void {
+    const { directory, event } = this.#options;
+    this.#failures++;
+    const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
+    // One that there is no room for is told of once, however often it is due.
+    if (error.message !== this.#last?.error?.message) {
       log.warn(what, { code: error.code });
       event("generation", what);
     }
+    this.#last = { error, seconds };
   }
 
   async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
@@ -154,7 +173,12 @@ export class Renewal {
     // Each costs the primary a fork: one that fails again and again is asked for ever more rarely.
     const pauseMs = backoffMs(this.#failures + 1, limits.snapshotRetryMs, () => clock.random());
     this.#notBeforeMs = clock.monotonicMs() + pauseMs;
-    this.begin(by);
+    try {
+      this.begin(by);
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      this.#fail(error, 0);
+    }
   }
 
   #due(): string | undefined {

@@ -13,6 +13,7 @@ import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
 import { GenerationKeeper } from "./keeper.ts";
 import { Renewal } from "./renewal.ts";
+import { Retention } from "./retention.ts";
 
 /** The contract gives a stop 2 s. */
 const STOP_LIMIT_MS = 1_800;
@@ -61,6 +62,7 @@ export class Replica {
   readonly #keeper: GenerationKeeper;
   /** New generations while the current one is followed. */
   readonly renewal: Renewal;
+  readonly retention: Retention;
   #lastError: ReplicaError | undefined;
   #failures = 0;
   /** Since when the link is down; undefined while it is up, and before it ever was. */
@@ -146,6 +148,8 @@ export class Replica {
         moved: (state) => this.#onMoved(state),
       },
     );
+    const event = (kind: string, detail: string) => this.#event(kind, detail);
+    this.retention = new Retention({ directory, disk, clock, settings, event });
     this.renewal = new Renewal({
       directory,
       keeper: this.#keeper,
@@ -153,7 +157,7 @@ export class Replica {
       clock,
       settings,
       followed: () => (this.state.at === "connected" ? this.#target : undefined),
-      event: (kind, detail) => this.#event(kind, detail),
+      event,
     });
   }
 
@@ -263,6 +267,7 @@ export class Replica {
   #onSecond(): void {
     this.#keeper.tick();
     this.renewal.tick();
+    this.retention.tick();
     const received = this.log?.receivedOffset ?? 0;
     if (received > (this.#marks.at(-1)?.offset ?? -1)) {
       this.#marks.push({ offset: received, atMs: this.#clock.monotonicMs() });
@@ -438,6 +443,7 @@ export class Replica {
   async #finish(): Promise<void> {
     try {
       await this.renewal.stop();
+      await this.retention.stop();
       // A payload that is whole would have to be sent again.
       if (this.state.at === "transfer" && this.state.finishing) await this.#driver.finishing;
       if (this.state.at === "connected") {

@@ -24,6 +24,9 @@ export interface WallClock {
 
 type LogCallbacks = Pick<LogOptions, "fsync" | "maxQueuedBytes" | "onMoved" | "onFailed">;
 
+/** A day has 86,400 of them. */
+const MARKS_AT_ONCE = 5_000;
+
 /** The id of this boot; another one than last time means that what was not synced may be gone. */
 function bootId(): string {
   try {
@@ -507,6 +510,38 @@ export class DataDirectory {
       this.#removed.push(id);
     } catch (cause) {
       throw this.#error("removing", this.generationDir(id), cause);
+    }
+  }
+
+  /**
+   * Removes sealed generations beyond the newest `keep`, but for those that were sealed within the last
+   * `keepForMs`. Never the current one; without a current one, nothing.
+   * @returns the ids that are gone.
+   * @throws ReplicaError DISK_FAILED; what is half removed then is no generation any more, and goes with
+   * the next start.
+   */
+  async retain(keep: number, keepForMs: number | undefined): Promise<number[]> {
+    if (this.#current === undefined) return [];
+    const gone: number[] = [];
+    try {
+      const youngAtMs = this.#clock.now() - (keepForMs ?? 0);
+      const old = this.#generations
+        .sealed()
+        .slice(keep)
+        .filter(({ sealedAtMs }) => sealedAtMs <= youngAtMs);
+      for (const { id } of old) {
+        this.#generations.condemn(id);
+        // Before the first file of it goes: a power cut must not leave half of one that counts.
+        await this.#generations.sync();
+        while (this.#generations.forgetMarks(id, MARKS_AT_ONCE)) await Bun.sleep(0);
+        await this.#disk.removeLarge(this.generationDir(id));
+        this.#removed.push(id);
+        gone.push(id);
+      }
+      if (gone.length > 0) await this.#syncGenerations();
+      return gone;
+    } catch (cause) {
+      throw this.#error("removing old generations from", this.#generationsDir, cause);
     }
   }
 

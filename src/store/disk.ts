@@ -33,6 +33,8 @@ export interface Disk {
   truncate(path: string, bytes: number): void;
   rename(from: string, to: string): void;
   remove(path: string): void;
+  /** The same of what may be large, off the event loop. */
+  removeLarge(path: string): Promise<void>;
   makeDir(path: string): void;
   linkTo(target: string, path: string): void;
   /** Bytes that are free for us where `path` lies. */
@@ -111,6 +113,7 @@ export const realDisk: Disk = {
   truncate: (path, bytes) => fs.truncateSync(path, bytes),
   rename: (from, to) => fs.renameSync(from, to),
   remove: (path) => fs.rmSync(path, { recursive: true, force: true }),
+  removeLarge: (path) => fs.promises.rm(path, { recursive: true, force: true }),
   makeDir: (path) => {
     fs.mkdirSync(path, { recursive: true });
   },
@@ -159,6 +162,15 @@ export async function writeWhole(disk: Disk, path: string, bytes: Uint8Array): P
   await disk.syncDir(dirname(path));
 }
 
+/** Bytes that are free for us where `dir` lies. @throws ReplicaError DISK_FAILED. */
+export function freeBytesAt(disk: Disk, dir: string): number {
+  try {
+    return disk.freeBytes(dir);
+  } catch (cause) {
+    throw diskError("looking for room in", dir, cause);
+  }
+}
+
 /**
  * Holds a snapshot's size against the room that there is.
  * @param totalBytes undefined where nobody knows it yet: then the disk tells when it is full.
@@ -166,12 +178,7 @@ export async function writeWhole(disk: Disk, path: string, bytes: Uint8Array): P
  */
 export function refuseTooLarge(disk: Disk, dir: string, totalBytes: number | undefined): void {
   if (totalBytes === undefined) return;
-  let free: number;
-  try {
-    free = disk.freeBytes(dir);
-  } catch (cause) {
-    throw diskError("looking for room in", dir, cause);
-  }
+  const free = freeBytesAt(disk, dir);
   if (totalBytes <= free) return;
   throw new ReplicaError("DISK_FULL", {
     message: `the snapshot has ${totalBytes} bytes, ${dir} has room for ${free}: make room`,

@@ -76,6 +76,12 @@ export interface Generation {
   readonly logHeaderBytes: number;
 }
 
+/** A generation that another one has taken the place of. */
+export interface SealedGeneration {
+  readonly id: number;
+  readonly sealedAtMs: number;
+}
+
 /** How far the log of a generation was written and durable when a mark was made; offsets. */
 export interface Mark {
   readonly atMs: number;
@@ -357,6 +363,31 @@ export class Generations {
       .query<{ id: number }, []>("SELECT id FROM generations WHERE state = 'receiving'")
       .all()
       .map((row) => row.id);
+  }
+
+  /** Those that were current once, the newest first. */
+  sealed(): SealedGeneration[] {
+    return this.#db
+      .query<SealedGeneration, []>(
+        `SELECT id, sealed_at_ms AS sealedAtMs FROM generations WHERE state = 'sealed' ORDER BY id DESC`,
+      )
+      .all();
+  }
+
+  /** Forgets up to `most` marks of a generation, so that no call takes long; whether there were as many. */
+  forgetMarks(id: number, most: number): boolean {
+    const { changes } = this.#db.run(
+      "DELETE FROM marks WHERE id IN (SELECT id FROM marks WHERE generation = ? LIMIT ?)",
+      [id, most],
+    );
+    return changes === most;
+  }
+
+  /** A generation is to be removed: from now on it counts as one that never became whole. */
+  condemn(id: number): void {
+    this.#db.run("UPDATE generations SET state = 'receiving' WHERE id = ? AND state = 'sealed'", [
+      id,
+    ]);
   }
 
   countByState(): [state: string, count: number][] {

@@ -269,6 +269,13 @@ export class Rig {
     });
   }
 
+  /** Removes what nobody wants to keep. */
+  async retain(keep: number): Promise<void> {
+    await this.#untilDone(async () => {
+      await this.directory.retain(keep, undefined);
+    });
+  }
+
   async settle(): Promise<void> {
     await this.#untilDone(() => this.keeper.settle());
   }
@@ -319,6 +326,7 @@ export async function live(
   await rig.streamTo(10_900, random);
   await rig.renew(THIRD, SECOND_ID, 11_800, random);
   await rig.streamTo(12_000, random);
+  await rig.retain(1);
   await rig.close();
   watch("after all");
   return { moments, rig, disk };

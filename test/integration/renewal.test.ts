@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { SeededLoad } from "../faults/seeded-load.ts";
 import { fillAllTypes } from "../support/fill.ts";
@@ -41,14 +42,21 @@ describe.each(availableServers())("%s", (kind) => {
       await replica.waitForLine(/asked for by SIGUSR1/);
       await replica.waitForLine(/generation 3 takes the place of 2/, 30_000);
       expect(await lastGeneration(client)).toBe(3);
+      // The default keeps two that were current before.
+      await client.send("BGSAVE");
+      await replica.waitForLine(/generation 4 takes the place of 3/, 30_000);
+      await replica.waitForLine(/generation 1 is removed: --keep 2/);
+      expect(readdirSync(dir.file("data", "generations")).toSorted()).toEqual(
+        ["2", "3", "4"].map((id) => id.padStart(10, "0")),
+      );
       const written = load.commands;
       await until(() => load.commands > written + 500, { what: "the load to go on" });
       await load.stop();
       expect(await primary.cli("wait", "1", "5000")).toBe("1");
       const digest = await primary.digest();
       const stats = await primary.info("stats");
-      // Three snapshots, and one link that was never given up.
-      expect([stats["sync_full"], stats["sync_partial_ok"]]).toEqual(["3", "0"]);
+      // Four snapshots, and one link that was never given up.
+      expect([stats["sync_full"], stats["sync_partial_ok"]]).toEqual(["4", "0"]);
       expect((await replica.stop()).exitCode).toBe(0);
       await using copy = await bootCopy(kind, dir.file("data", "current"));
       expect(await copy.digest()).toBe(digest);

@@ -43,8 +43,13 @@ async function grantNow(peer: FakePeer, answer: { replid?: string; offset?: numb
   await peer.send(bulkPayload(SECOND));
 }
 
-async function following(primary: FakePrimary, dir: TempDir, disk = realDisk) {
-  const replica = follow(primary.url, disk, dir, { fsync: "always" });
+async function following(
+  primary: FakePrimary,
+  dir: TempDir,
+  disk = realDisk,
+  more: Record<string, string> = {},
+) {
+  const replica = follow(primary.url, disk, dir, { fsync: "always", ...more });
   await replica.connected();
   await until(() => currentLog(replica.path).endsWith(SET.toString()), { what: "the stream" });
   const client = await RespClient.connect({ port: replica.port });
@@ -145,6 +150,22 @@ test("without a whole link there is no new snapshot", async () => {
   await expect(replica.client.send("BGSAVE", "NOW")).rejects.toThrow("syntax error");
 });
 
+test("a new snapshot that would leave less room than --min-free is refused, and told of", async () => {
+  using dir = tempDir("renewal");
+  await using primary = primaryWith((peer) => grantNow(peer));
+  const disk = new FaultyDisk();
+  let free = 10_000;
+  disk.freeBytes = () => free;
+  await using replica = await following(primary, dir, disk, { "min-free": "8KiB" });
+  free = 8 * 1024 + FIRST.length - 1;
+  await expect(replica.client.send("BGSAVE")).rejects.toThrow(/less room than --min-free 8/);
+  expect(primary.peers).toHaveLength(1);
+  free++;
+  await replica.client.send("BGSAVE");
+  await replica.ended();
+  expect(currentBase(replica.path).equals(SECOND)).toBe(true);
+});
+
 test.each(["REPLICAOF NO ONE", "SHUTDOWN"])(
   "%s gives up the one that is under way",
   async (command) => {
@@ -189,7 +210,11 @@ test("whichever call of the disk fails, what is followed goes on or is resumed",
     await until(() => replica.replica.log!.durableOffset === BASE + SET.length, { what: "a sync" });
     const calls = disk.calls.length;
     disk.fail({ call, code: "EIO" });
-    await replica.client.send("BGSAVE");
+    // The look for room is the first.
+    const refused = await replica.client.send("BGSAVE").then(
+      () => false,
+      (error: Error) => error.message.includes("EIO"),
+    );
     await replica.ended();
     const { renewal } = replica.replica;
     const made = disk.calls.length - calls;
@@ -197,8 +222,9 @@ test("whichever call of the disk fails, what is followed goes on or is resumed",
     await replica.connected();
     const [base, log] = [currentBase(replica.path), currentLog(replica.path)];
     expect(log.endsWith(SET.toString())).toBe(true);
-    expect(base.equals(renewal.last?.error === undefined ? SECOND : FIRST)).toBe(true);
-    if (renewal.last?.error !== undefined) failed++;
+    const isNew = !refused && renewal.last?.error === undefined;
+    expect(base.equals(isNew ? SECOND : FIRST)).toBe(true);
+    if (!isNew) failed++;
     expect(replica.replica.log!.durableOffset).toBe(BASE + SET.length);
     expect(await replica.stop()).toBeUndefined();
     if (call > made) break;

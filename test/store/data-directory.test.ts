@@ -341,6 +341,63 @@ describe("replica.lock", () => {
   });
 });
 
+describe("retain", () => {
+  /** So many generations, one after another; each is current for a time. */
+  async function generations(directory: DataDirectory, disk: FaultyDisk, count: number) {
+    for (let left = count; left > 0; left--) await (await keep(directory, disk)).close();
+  }
+
+  const ids = (path: string) =>
+    query<{ id: number }>(path, "SELECT id FROM generations ORDER BY id").map(({ id }) => id);
+  const folders = (path: string) => fs.readdirSync(join(path, "generations")).map(Number);
+
+  test("keeps so many, the newest, and always the current one", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    expect(await directory.retain(0, undefined)).toEqual([]);
+    await generations(directory, disk, 5);
+    expect(await directory.retain(4, undefined)).toEqual([]);
+    expect(await directory.retain(2, undefined)).toEqual([2, 1]);
+    expect([ids(dir.path), folders(dir.path).toSorted()]).toEqual([
+      [3, 4, 5],
+      [3, 4, 5],
+    ]);
+    expect(query<object>(dir.path, "SELECT * FROM marks WHERE generation < 3")).toEqual([]);
+    expect(await directory.retain(0, undefined)).toEqual([4, 3]);
+    expect(directory.current?.id).toBe(5);
+    expect(ids(dir.path)).toEqual([5]);
+  });
+
+  test("keeps all that are younger, however many", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    await generations(directory, disk, 4);
+    change(dir.path, `UPDATE generations SET sealed_at_ms = ${clock.now() - 5_000} WHERE id = 1`);
+    expect(await directory.retain(0, 60_000)).toEqual([]);
+    expect(await directory.retain(0, 4_000)).toEqual([1]);
+    expect(ids(dir.path)).toEqual([2, 3, 4]);
+  });
+
+  test("what could not be removed is no generation any more, and goes with the next start", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    {
+      using directory = open(dir.path, disk);
+      await generations(directory, disk, 2);
+      disk.fail({ operation: "removeLarge", code: "EIO" });
+      await expect(directory.retain(0, undefined)).rejects.toMatchObject({ code: "DISK_FAILED" });
+      expect(folders(dir.path).toSorted()).toEqual([1, 2]);
+      disk.heal();
+      expect(await directory.retain(0, undefined)).toEqual([]);
+    }
+    using directory = open(dir.path, disk);
+    expect(directory.current?.id).toBe(2);
+    expect(folders(dir.path)).toEqual([2]);
+  });
+});
+
 describe("promote", () => {
   /** Promotes a second generation while disk call `n` fails; whether it was reached. */
   async function failingAt(path: string, n: number): Promise<boolean> {

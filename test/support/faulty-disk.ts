@@ -168,6 +168,10 @@ export class FaultyDisk implements Disk {
     this.#disk.remove(path);
   }
 
+  removeLarge(path: string): Promise<void> {
+    return this.#later("removeLarge", path, () => this.#disk.removeLarge(path));
+  }
+
   makeDir(path: string): void {
     this.#called("makeDir", path);
     this.#disk.makeDir(path);

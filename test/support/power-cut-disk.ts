@@ -377,6 +377,11 @@ export class PowerCutDisk implements Disk {
     });
   }
 
+  async removeLarge(path: string): Promise<void> {
+    await this.turns(6);
+    this.remove(path);
+  }
+
   #forget(path: string): void {
     const { folder: parent, name } = this.#parent(path);
     const node = parent.entries.get(name);
