@@ -36,8 +36,12 @@ export async function fetchSnapshot(
         retry: "never",
         message: "the snapshot was stopped; nothing was kept",
       });
+      end(stopped);
+    };
+    /** A file that is just being opened is removed by then. */
+    const end = (error: ReplicaError) => {
       const inTime = clock.sleep(STOP_LIMIT_MS, new AbortController().signal);
-      void Promise.race([outlet.opened, inTime]).then(() => reject(stopped));
+      void Promise.race([outlet.opened, inTime]).then(() => reject(error));
     };
     const driver: Driver = new Driver(
       target,
@@ -59,7 +63,7 @@ export async function fetchSnapshot(
         failed: (error) => {
           signal.removeEventListener("abort", stop);
           driver.leave();
-          reject(error);
+          end(error);
         },
         moved: (state) => {
           onMoved(state);

@@ -9,7 +9,7 @@ import type { Grant } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import { type Disk, PIECE_BYTES } from "../store/disk.ts";
 import type { KeptSnapshot } from "../store/generations.ts";
-import type { Log } from "../store/log.ts";
+import type { Log, Segment } from "../store/log.ts";
 import { PayloadFiles } from "../store/payload-file.ts";
 import type { Io } from "../store/payload-writer.ts";
 import { SnapshotWriter } from "../store/snapshot.ts";
@@ -317,11 +317,11 @@ export class GenerationKeeper implements Keeper {
       // What takes long goes before the link is paused.
       await next.copyFrom(from!, check);
       await this.#directory.syncLog(id);
-      const switching = this.#switch(from!, next, check, async (durableOffset) => {
+      const switching = this.#switch(from!, next, check, async (durableOffset, segment) => {
         const kept = keptSnapshot(rdb, position.replid, position.offset);
         const replicationIds = this.#directory.historiesFrom(position)!;
         const { grantedAtMs } = fetched;
-        const continued = { replicationIds, grantedAtMs, durableOffset };
+        const continued = { replicationIds, grantedAtMs, durableOffset, segment };
         await this.#directory.promote(id, kept, sealReason, continued);
       });
       this.#givingUp = Promise.all([this.#givingUp, switching.catch(() => undefined)]);
@@ -348,7 +348,7 @@ export class GenerationKeeper implements Keeper {
     from: Log,
     next: Log,
     check: () => void,
-    promote: (durableOffset: Offset) => Promise<void>,
+    promote: (durableOffset: Offset, segment: Segment) => Promise<void>,
   ): Promise<void> {
     this.#switching = true;
     this.#events.room();
@@ -359,7 +359,7 @@ export class GenerationKeeper implements Keeper {
       // A sync that failed has taken the log away.
       check();
       invariant(from.durableOffset === next.writtenOffset, "both logs end at the same offset");
-      await promote(next.writtenOffset);
+      await promote(next.writtenOffset, next.segment);
       await this.#follow(next, next.writtenOffset);
     } finally {
       this.#switching = false;

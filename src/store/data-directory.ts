@@ -3,14 +3,16 @@ import * as fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
+import { Crc64 } from "../rdb/crc64.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
-import { type Disk, diskError, refuseTooLarge, writeWhole } from "./disk.ts";
+import { closeQuietly, type Disk, diskError, refuseTooLarge, writeWhole } from "./disk.ts";
 import {
   type Continuation,
   databaseError,
   type Generation,
   Generations,
   type KeptSnapshot,
+  type Mark,
   type ReplicationIdFrom,
 } from "./generations.ts";
 import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
@@ -23,6 +25,13 @@ export interface WallClock {
 }
 
 type LogCallbacks = Pick<LogOptions, "fsync" | "maxQueuedBytes" | "onMoved" | "onFailed">;
+
+/** With `--fsync always` there are hundreds of marks a second: those of so long share one row. */
+const SEGMENT_MS = 500;
+
+/** So much behind the last mark is read at a start, in pieces. */
+const MAX_UNMARKED_BYTES = 64 * 1024 * 1024;
+const READ_BYTES = 1024 * 1024;
 
 /** A day has 86,400 of them. */
 const MARKS_AT_ONCE = 5_000;
@@ -257,16 +266,38 @@ export class DataDirectory {
       const size = this.#disk.sizeOf(path);
       // Not before the cut: a start that ends before it must find the same distrust.
       if (this.#trustOnlyMarks) this.#generations.setBootId(this.#boot);
+      const unmarked = await this.#unmarked(path, promised, size, durableOffset);
       const fd = this.#disk.openExisting(path);
       this.#trustOnlyMarks = false;
       return this.#log(fd, generation, path, callbacks, {
         writtenOffset: generation.baseOffset + size - generation.logHeaderBytes,
         durableOffset,
+        unmarked,
         marks: true,
       });
     } catch (cause) {
       throw this.#error("opening the log", path, cause);
     }
+  }
+
+  /** The checksum of what a kill has left behind the last mark, so that the next one covers it. */
+  async #unmarked(path: string, from: number, to: number, durableOffset: Offset) {
+    const crc = new Crc64();
+    // A log that was never synced may have any length: that is not worth the wait.
+    if (to - from > MAX_UNMARKED_BYTES) return { fromOffset: durableOffset + to - from, crc };
+    const fd = this.#disk.openToRead(path);
+    try {
+      for (let at = from; at < to;) {
+        const piece = new Uint8Array(Math.min(READ_BYTES, to - at));
+        const read = await this.#disk.read(fd, piece, at);
+        if (read === 0) throw new Error("the file has become shorter");
+        crc.update(piece.subarray(0, read));
+        at += read;
+      }
+    } finally {
+      closeQuietly(this.#disk, fd);
+    }
+    return { fromOffset: durableOffset, crc };
   }
 
   #cutBack(path: string, promised: number, durableOffset: Offset): void {
@@ -310,22 +341,29 @@ export class DataDirectory {
     generation: { id: number; baseOffset: Offset; logHeaderBytes: number },
     path: string,
     callbacks: LogCallbacks,
-    at: { writtenOffset: Offset; durableOffset: Offset; marks: boolean },
+    at: Pick<LogOptions, "writtenOffset" | "durableOffset" | "unmarked"> & { marks: boolean },
   ): Log {
+    let segmentBeganAtMs = this.#clock.now();
     return new Log(this.#disk, fd, {
       ...callbacks,
       ...at,
       path,
       headerBytes: generation.logHeaderBytes,
       baseOffset: generation.baseOffset,
-      commitMark: (writtenOffset, durableOffset) =>
-        this.#mark(generation.id, writtenOffset, durableOffset),
+      commitMark: (writtenOffset, durableOffset, segment) =>
+        this.#mark(generation.id, { writtenOffset, durableOffset, segment }),
+      segmentEnds: () => {
+        const sinceMs = this.#clock.now() - segmentBeganAtMs;
+        if (sinceMs >= 0 && sinceMs < SEGMENT_MS) return false;
+        segmentBeganAtMs += sinceMs;
+        return true;
+      },
     });
   }
 
-  async #mark(id: number, writtenOffset: Offset, durableOffset: Offset): Promise<void> {
+  async #mark(id: number, mark: Omit<Mark, "atMs">): Promise<void> {
     try {
-      this.#generations.mark(id, { atMs: this.#clock.now(), writtenOffset, durableOffset });
+      this.#generations.mark(id, { atMs: this.#clock.now(), ...mark });
       await this.#generations.sync();
     } catch (cause) {
       throw databaseError(this.#database, cause);
@@ -401,6 +439,7 @@ export class DataDirectory {
       return this.#log(fd, { id, baseOffset, logHeaderBytes: header.length }, path, callbacks, {
         writtenOffset: baseOffset,
         durableOffset: baseOffset,
+        unmarked: { fromOffset: baseOffset, crc: new Crc64() },
         marks: false,
       });
     } catch (cause) {

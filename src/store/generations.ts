@@ -4,15 +4,13 @@ import { dirname } from "node:path";
 import { invariant, ReplicaError } from "../errors.ts";
 import type { Offset, ReplicationId } from "../replication.ts";
 import { type Disk, diskError } from "./disk.ts";
+import type { Segment } from "./log.ts";
 
 /** The version of `replica.db`; a newer one is refused, not guessed at. */
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 
 /** So large grows the write-ahead log, in pages, until SQLite moves it into the database. */
 const CHECKPOINT_PAGES = 4000;
-
-/** With `--fsync always` there are hundreds of marks a second; so many milliseconds share one row. */
-const MARK_EVERY_MS = 500;
 
 const SCHEMA = `
   CREATE TABLE generations (
@@ -55,6 +53,8 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
     given TEXT NOT NULL,
     followed TEXT
   ) STRICT;`,
+  // Checksums of the log: of its bytes behind crc_from, up to durable_offset.
+  3: `ALTER TABLE marks ADD COLUMN crc_from INTEGER; ALTER TABLE marks ADD COLUMN crc64 TEXT;`,
 };
 
 /** A replication id, and the offset from which on the stream is of that history. */
@@ -87,6 +87,8 @@ export interface Mark {
   readonly atMs: number;
   readonly writtenOffset: Offset;
   readonly durableOffset: Offset;
+  /** Of the log's bytes from behind its beginning up to `durableOffset`. */
+  readonly segment?: Segment | undefined;
 }
 
 /** What a snapshot that was kept is known by. */
@@ -106,8 +108,9 @@ export interface Continuation {
   readonly replicationIds: readonly ReplicationIdFrom[];
   /** When the snapshot was as of now, in milliseconds since 1970. */
   readonly grantedAtMs: number;
-  /** So far its log is written and durable. */
+  /** So far its log is written and durable, and this is its checksum. */
   readonly durableOffset: Offset;
+  readonly segment: Segment;
 }
 
 /** What else is said of a generation that becomes current. */
@@ -139,8 +142,8 @@ export class Generations {
   #syncing: Promise<void> | undefined;
   /** A sync of it failed: its pages may be gone from the disk, whatever later syncs say. */
   #distrusted = false;
-  /** The mark that was inserted last, not the first one of a generation: that one stays. */
-  #lastMark: { generation: number; row: number | bigint; beganAtMs: number } | undefined;
+  /** The mark that was inserted last, and where its segment begins. */
+  #lastMark: { generation: number; row: number | bigint; fromOffset: Offset } | undefined;
 
   /**
    * Opens or makes the database.
@@ -330,7 +333,7 @@ export class Generations {
     id: number,
     before: number,
     baseOffset: Offset,
-    { replicationIds, grantedAtMs, durableOffset }: Continuation,
+    { replicationIds, grantedAtMs, durableOffset, segment }: Continuation,
     atMs: number,
   ): void {
     for (const { replid, fromOffset } of replicationIds) {
@@ -349,7 +352,7 @@ export class Generations {
       durableOffset: baseOffset,
     });
     for (const mark of later) this.#insertMark(id, mark);
-    this.#insertMark(id, { atMs, writtenOffset: durableOffset, durableOffset });
+    this.#insertMark(id, { atMs, writtenOffset: durableOffset, durableOffset, segment });
   }
 
   /** Forgets a generation that never became whole. */
@@ -440,27 +443,40 @@ export class Generations {
   }
 
   /**
-   * Commits a mark; it counts after the next `sync`. Only after the data sync that it speaks of. Marks that follow each other more
-   * quickly than restores by time need take the place of the last one.
+   * Commits a mark; it counts after the next `sync`. Only after the data sync that it speaks of. One
+   * whose segment begins where the last one's did takes its place.
    */
   mark(id: number, mark: Mark): void {
     const last = this.#lastMark;
-    const sinceMs = last?.generation === id ? mark.atMs - last.beganAtMs : -1;
-    if (last !== undefined && sinceMs >= 0 && sinceMs < MARK_EVERY_MS) {
+    const { segment } = mark;
+    if (
+      segment !== undefined &&
+      last?.generation === id &&
+      last.fromOffset === segment.fromOffset
+    ) {
       this.#db.run(
-        "UPDATE marks SET at_ms = ?, written_offset = ?, durable_offset = ? WHERE id = ?",
-        [mark.atMs, mark.writtenOffset, mark.durableOffset, last.row],
+        "UPDATE marks SET at_ms = ?, written_offset = ?, durable_offset = ?, crc64 = ? WHERE id = ?",
+        [mark.atMs, mark.writtenOffset, mark.durableOffset, hexOf(segment.crc64), last.row],
       );
       return;
     }
     const row = this.#insertMark(id, mark);
-    this.#lastMark = { generation: id, row, beganAtMs: mark.atMs };
+    this.#lastMark =
+      segment === undefined ? undefined : { generation: id, row, fromOffset: segment.fromOffset };
   }
 
   #insertMark(id: number, mark: Mark): number | bigint {
     const { lastInsertRowid } = this.#db.run(
-      "INSERT INTO marks (generation, at_ms, written_offset, durable_offset) VALUES (?, ?, ?, ?)",
-      [id, mark.atMs, mark.writtenOffset, mark.durableOffset],
+      `INSERT INTO marks (generation, at_ms, written_offset, durable_offset, crc_from, crc64)
+       VALUES (?, ?, ?, ?, ?, ?)`,
+      [
+        id,
+        mark.atMs,
+        mark.writtenOffset,
+        mark.durableOffset,
+        mark.segment?.fromOffset ?? null,
+        mark.segment === undefined ? null : hexOf(mark.segment.crc64),
+      ],
     );
     return lastInsertRowid;
   }
@@ -481,6 +497,10 @@ export class Generations {
     this.#db.run("INSERT INTO events VALUES (?, ?, ?)", [atMs, kind, detail]);
     this.#db.run("DELETE FROM events WHERE rowid <= (SELECT max(rowid) - 10000 FROM events)");
   }
+}
+
+function hexOf(crc64: bigint): string {
+  return crc64.toString(16).padStart(16, "0");
 }
 
 function missing(path: string): ReplicaError {

@@ -1,6 +1,13 @@
 import type { ReplicaError } from "../errors.ts";
+import { Crc64 } from "../rdb/crc64.ts";
 import type { Offset } from "../replication.ts";
 import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "./disk.ts";
+
+/** A part of the log, by offsets, and the CRC64 of its bytes: from behind `fromOffset` up to a mark. */
+export interface Segment {
+  readonly fromOffset: Offset;
+  readonly crc64: bigint;
+}
 
 export interface LogOptions {
   readonly path: string;
@@ -12,8 +19,19 @@ export interface LogOptions {
   readonly durableOffset: Offset;
   readonly fsync: "always" | "everysec" | "no";
   readonly maxQueuedBytes: number;
-  /** Commits a mark, durably; only then the durable offset moves. */
-  readonly commitMark: (writtenOffset: Offset, durableOffset: Offset) => Promise<void>;
+  /** What lies before `writtenOffset` and no mark covers; nothing, unless a kill left it. */
+  readonly unmarked: { readonly fromOffset: Offset; readonly crc: Crc64 };
+  /**
+   * Commits a mark, durably; only then the durable offset moves. The segment ends at the durable
+   * offset; it is undefined where that one doesn't move.
+   */
+  readonly commitMark: (
+    writtenOffset: Offset,
+    durableOffset: Offset,
+    segment: Segment | undefined,
+  ) => Promise<void>;
+  /** Asked once a mark: whether its segment is long enough, so that the next mark begins one. */
+  readonly segmentEnds: () => boolean;
   /** Called when the written or the durable offset has moved. */
   readonly onMoved: () => void;
   /** Called once where a write, a sync or a mark failed; the log takes nothing more. */
@@ -33,6 +51,9 @@ export class Log {
   readonly #fd: number;
   readonly #options: LogOptions;
   #queue: Uint8Array[] = [];
+  /** Written, and not in the segment's checksum yet. */
+  #uncounted: Uint8Array[] = [];
+  #segment: { readonly fromOffset: Offset; readonly crc: Crc64 };
   #receivedOffset: Offset;
   #writtenOffset: Offset;
   #durableOffset: Offset;
@@ -53,6 +74,7 @@ export class Log {
     this.#fd = fd;
     this.#options = options;
     this.#marks = options.marks;
+    this.#segment = options.unmarked;
     this.#receivedOffset = options.writtenOffset;
     this.#writtenOffset = options.writtenOffset;
     this.#durableOffset = options.durableOffset;
@@ -86,6 +108,26 @@ export class Log {
   beginMarks(durableOffset: Offset = this.#durableOffset): void {
     this.#marks = true;
     this.#durableOffset = durableOffset;
+    if (durableOffset === this.#writtenOffset) this.#beginSegment();
+  }
+
+  /** The segment that ends with what is written. */
+  get segment(): Segment {
+    this.#count();
+    return { fromOffset: this.#segment.fromOffset, crc64: this.#segment.crc.value };
+  }
+
+  #beginSegment(): void {
+    this.#count();
+    this.#segment = { fromOffset: this.#writtenOffset, crc: new Crc64() };
+  }
+
+  #count(): void {
+    for (const piece of this.#uncounted) {
+      this.#segment.crc.update(piece);
+      giveBack(piece);
+    }
+    this.#uncounted = [];
   }
 
   /**
@@ -104,15 +146,19 @@ export class Log {
       while (this.#queue.length > 0 && this.#error === undefined) {
         const batch = this.#takeBatch();
         const position = this.#position(this.#writtenOffset);
-        await this.#disk.write(this.#fd, batch.pieces, position);
+        const writing = this.#disk.write(this.#fd, batch.pieces, position);
+        // While the disk is at it.
+        this.#count();
+        await writing;
         this.#writtenOffset += batch.bytes;
-        for (const piece of batch.pieces) giveBack(piece);
+        this.#uncounted = batch.pieces;
         if (this.#options.fsync === "always") void this.sync();
         this.#options.onMoved();
       }
     } catch (error) {
       this.#fail(error);
     } finally {
+      this.#count();
       this.#writing = undefined;
     }
   }
@@ -171,7 +217,7 @@ export class Log {
     this.#marking = true;
     try {
       this.#markedOffset = this.#writtenOffset;
-      await this.#options.commitMark(this.#writtenOffset, this.#durableOffset);
+      await this.#options.commitMark(this.#writtenOffset, this.#durableOffset, undefined);
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -198,10 +244,12 @@ export class Log {
 
   async #syncOnce(): Promise<void> {
     const covered = this.#writtenOffset;
+    const { segment } = this;
+    if (this.#options.segmentEnds()) this.#beginSegment();
     try {
       await this.#disk.syncData(this.#fd);
       this.#markedOffset = this.#writtenOffset;
-      await this.#options.commitMark(this.#writtenOffset, covered);
+      await this.#options.commitMark(this.#writtenOffset, covered, segment);
       this.#durableOffset = covered; // not writtenOffset: it has moved meanwhile
     } catch (error) {
       this.#syncFailed = true;

@@ -65,6 +65,24 @@ function checkGeneration(path: string, id: number, snapshot: Snapshot, least: Of
   expect(log.subarray(0, promisedBytes).equals(expected)).toBe(true);
 }
 
+/** That the checksums of the marks are those of the stream. */
+function checkSegments(path: string): void {
+  const marks = query<{ from: number; to: number; crc: string }>(
+    path,
+    'SELECT crc_from AS "from", durable_offset AS "to", crc64 AS crc FROM marks WHERE crc64 IS NOT NULL',
+  );
+  for (const { from, to, crc } of marks) expect(crc).toBe(checksumOf(from, to));
+}
+
+const checksums = new Map<string, string>();
+/** Of the stream from behind `from` up to `to`; each is looked at in many a cut. */
+function checksumOf(from: Offset, to: Offset): string {
+  const key = `${from} ${to}`;
+  const known = checksums.get(key) ?? crc64(stream(from, to)).toString(16).padStart(16, "0");
+  checksums.set(key, known);
+  return known;
+}
+
 interface Recovered {
   readonly rig: Rig;
   readonly disk: PowerCutDisk;
@@ -96,6 +114,7 @@ async function recover(
     const snapshot = promised.snapshots.get(id)!;
     checkGeneration(path, id, snapshot, Math.max(snapshot.baseOffset, least));
   }
+  checkSegments(path);
   if (current === undefined) {
     expect(position).toBeUndefined();
     return { rig, disk };
@@ -129,6 +148,7 @@ async function goOn(path: string, { rig }: Recovered, random: Random): Promise<v
   const { durableOffset } = rig.keeper.log!;
   const { generation, snapshot } = rig.promised;
   await rig.close();
+  checkSegments(path);
   checkGeneration(path, generation!, snapshot!, durableOffset);
 }
 

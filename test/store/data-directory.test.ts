@@ -3,6 +3,7 @@ import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { ReplicaError } from "../../src/errors.ts";
+import { crc64 } from "../../src/rdb/crc64.ts";
 import { DataDirectory } from "../../src/store/data-directory.ts";
 import { endWithProcess } from "../support/children.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
@@ -149,6 +150,25 @@ describe("a restart", () => {
     ]);
   });
 
+  test("what a kill has left behind the last mark is in the checksum of the next", async () => {
+    using dir = tempDir();
+    await written(dir.path, "stream", 2);
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const log = await directory.openLog(callbacks());
+    log!.append(Buffer.from("ed"));
+    await log!.close();
+    const marks = query<{ crc_from: number; durable_offset: number; crc64: string }>(
+      dir.path,
+      "SELECT crc_from, durable_offset, crc64 FROM marks WHERE crc64 IS NOT NULL ORDER BY id",
+    );
+    const crcOf = (text: string) => crc64(Buffer.from(text)).toString(16).padStart(16, "0");
+    expect(marks).toEqual([
+      { crc_from: BASE_OFFSET, durable_offset: BASE_OFFSET + 2, crc64: crcOf("st") },
+      { crc_from: BASE_OFFSET + 2, durable_offset: BASE_OFFSET + 8, crc64: crcOf("reamed") },
+    ]);
+  });
+
   test("after a power cut (the boot id changed) from the last mark", async () => {
     using dir = tempDir();
     await written(dir.path, "marked, unmarked", 6);
@@ -229,19 +249,22 @@ describe("what is refused", () => {
   test("a newer format, with both versions", () => {
     using dir = tempDir();
     open(dir.path).close();
-    change(dir.path, "PRAGMA user_version = 3");
+    change(dir.path, "PRAGMA user_version = 4");
     change(dir.path, "PRAGMA journal_mode = DELETE");
     const before = fs.readFileSync(dir.file("replica.db"));
     const error = errorOf(() => open(dir.path));
     expect(fs.readFileSync(dir.file("replica.db")).equals(before)).toBe(true);
     expect(error).toMatchObject({ code: "DIRECTORY_TOO_NEW", retry: "never" });
-    expect(error.message).toMatch(/format 3.*knows 2/);
+    expect(error.message).toMatch(/format 4.*knows 3/);
   });
 
   test("an older format is brought up to date, and keeps what it holds", async () => {
     using dir = tempDir();
     await written(dir.path, "marked", 6);
     change(dir.path, "DROP TABLE chosen_primary");
+    for (const column of ["crc_from", "crc64"]) {
+      change(dir.path, `ALTER TABLE marks DROP COLUMN ${column}`);
+    }
     change(dir.path, "PRAGMA user_version = 1");
     using directory = open(dir.path);
     expect(directory.current?.baseOffset).toBe(BASE_OFFSET);

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import type { ReplicaError } from "../../src/errors.ts";
-import { Log, type LogOptions } from "../../src/store/log.ts";
+import { Crc64, crc64 } from "../../src/rdb/crc64.ts";
+import { Log, type LogOptions, type Segment } from "../../src/store/log.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -13,6 +14,7 @@ interface Told {
   moved: number;
   failed: ReplicaError[];
   marks: { written: number; durable: number; syncs: number }[];
+  segments: (Partial<Segment> & { to: number })[];
 }
 
 /** A log behind a header of 6 bytes, at offset 1000; each move checks the cursors. */
@@ -23,7 +25,7 @@ function openLog(
 ): { log: Log; told: Told; content: () => string } {
   const path = dir.file("log.aof");
   fs.writeFileSync(path, HEADER);
-  const told: Told = { moved: 0, failed: [], marks: [] };
+  const told: Told = { moved: 0, failed: [], marks: [], segments: [] };
   const log = new Log(disk, disk.openExisting(path), {
     path,
     headerBytes: HEADER.length,
@@ -32,7 +34,10 @@ function openLog(
     durableOffset: BASE,
     fsync: "everysec",
     maxQueuedBytes: 100,
-    commitMark: async (written, durable) => {
+    unmarked: { fromOffset: BASE, crc: new Crc64() },
+    segmentEnds: () => false,
+    commitMark: async (written, durable, segment) => {
+      told.segments.push({ ...segment, to: durable });
       // The mark comes only after the sync that it speaks of, and before the cursor moves.
       expect(log.durableOffset).toBeLessThanOrEqual(durable);
       told.marks.push({ written, durable, syncs: disk.count("syncData") });
@@ -223,6 +228,50 @@ describe("Log", () => {
       expect(told.failed).toHaveLength(1);
       expect(log.durableOffset).toBe(operation === "write" ? BASE + 3 : BASE);
     }
+  });
+
+  test.each([true, false])(
+    "each byte is in the checksum of one segment, also of those written while a sync is under way (segments end: %p)",
+    async (ends) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      const { log, told, content } = openLog(dir, disk, { segmentEnds: () => ends });
+      log.append(chunk("abc"));
+      await log.flushed();
+      const held = disk.hold("syncData");
+      const first = log.sync();
+      log.append(chunk("defgh"));
+      await log.flushed();
+      held.release();
+      await first;
+      log.append(chunk("i"));
+      await log.close();
+      const of = (from: number, to: number) => {
+        const bytes = Buffer.from(content(), "latin1").subarray(HEADER.length);
+        return { fromOffset: BASE + from, to: BASE + to, crc64: crc64(bytes.subarray(from, to)) };
+      };
+      expect(told.segments).toEqual(ends ? [of(0, 3), of(3, 9)] : [of(0, 3), of(0, 9)]);
+    },
+  );
+
+  test("a log that was copied ends where the other does, with a checksum of its own bytes", async () => {
+    using dir = tempDir();
+    using other = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk);
+    log.append(chunk("abcdefgh"));
+    await log.flushed();
+    const from = { baseOffset: BASE + 3, writtenOffset: BASE + 3, durableOffset: BASE + 3 };
+    const unmarked = { fromOffset: BASE + 3, crc: new Crc64() };
+    const { log: next, content } = openLog(other, disk, { ...from, unmarked, marks: false });
+    await next.copyFrom(log, () => undefined);
+    expect(content()).toBe(`${HEADER}defgh`);
+    expect(next.segment).toEqual({ fromOffset: BASE + 3, crc64: crc64(chunk("defgh")) });
+    expect(next.durableOffset).toBe(BASE + 3);
+    next.beginMarks(next.writtenOffset);
+    expect(next.segment).toEqual({ fromOffset: BASE + 8, crc64: 0n });
+    await log.close();
+    await next.close();
   });
 
   test("before its generation is current it is written, never marked", async () => {
