@@ -6,6 +6,8 @@ import { parseBytes, parseDurationMs } from "./quantity.ts";
 export const limits = {
   // Redis itself reads such lines into 1 KiB (replication.c).
   handshakeLineBytes: 64 * 1024,
+  // The longest host name has 255 bytes; an error is a line too (Redis, sentinel.c).
+  sentinelLineBytes: 1024,
   // A settings file has some thirty short lines; more is the wrong file.
   configFileBytes: 1024 * 1024,
   // The longest password that an ACL file line could carry; more is the wrong file.
@@ -128,7 +130,7 @@ export const settingsSchema = z.strictObject({
       kind: "text",
       value: "ADDR",
       takes: "an address or a host name",
-      help: "the address that the primary shows for this replica (NAT, containers)",
+      help: "the address that the primary shows for it (NAT, containers)",
       unset: "what is bound",
     }),
   "announce-port": wholeNumber(1, 65535)
@@ -136,7 +138,7 @@ export const settingsSchema = z.strictObject({
     .register(aboutSettings, {
       ...port,
       takes: "a whole number from 1 to 65535",
-      help: "the port that the primary shows for this replica (NAT, containers)",
+      help: "the port that the primary shows for it (NAT, containers)",
       unset: "what is bound",
     }),
   http: text(300)
@@ -177,6 +179,20 @@ export const settingsSchema = z.strictObject({
     .register(aboutSettings, {
       ...file,
       help: "the password for the primary; the URL's comes first, REPLICA_PASSWORD last",
+      unset: "none",
+    }),
+  "sentinel-username": text(1024).optional().register(aboutSettings, {
+    kind: "text",
+    value: "NAME",
+    takes: "a user name",
+    help: "the user for the sentinels themselves, with --sentinel-password-file",
+    unset: "none",
+  }),
+  "sentinel-password-file": path()
+    .optional()
+    .register(aboutSettings, {
+      ...file,
+      help: "the password for the sentinels themselves; without one, none is sent to them",
       unset: "none",
     }),
   "requirepass-file": path()
@@ -226,7 +242,7 @@ export const settingsSchema = z.strictObject({
     kind: "text",
     value: "HOW",
     takes: "auto, buffered or direct",
-    help: "snapshots go through the page cache (buffered), past it (direct), or the faster way",
+    help: "snapshots through the page cache (buffered), past it (direct), or the faster way",
   }),
   "rdb-sync-bytes": bytes(4096, 1024 ** 4)
     .prefault("8MiB")
@@ -246,7 +262,7 @@ export const settingsSchema = z.strictObject({
     kind: "text",
     value: "WHAT",
     takes: "written or durable",
-    help: "the offset told in REPLCONF ACK: written, or durable (then WAIT means: on disk)",
+    help: "the offset in REPLCONF ACK: written, or durable (then WAIT means: on disk)",
   }),
   "snapshot-every": durationMs(secondMs, 366 * dayMs)
     .optional()
@@ -339,6 +355,11 @@ export interface Settings {
   readonly username: string | undefined;
   /** For the primary, from the file or REPLICA_PASSWORD; one in the URL comes before it. */
   readonly password: string | undefined;
+  /** For the sentinels themselves, not for the primary that they name. */
+  readonly sentinel: {
+    readonly username: string | undefined;
+    readonly password: string | undefined;
+  };
   /** For the replica's own port. */
   readonly requirepass: string | undefined;
   readonly unprotected: boolean;

@@ -9,6 +9,8 @@ export type ErrorCode =
   | "LINK_LOST"
   | "TIMED_OUT"
   | "TLS_FAILED"
+  // No sentinel names a primary.
+  | "PRIMARY_UNKNOWN"
   // What the primary said.
   | "NOT_A_PRIMARY"
   | "AUTH_FAILED"

@@ -53,8 +53,8 @@ export function loadSettings(sources: SettingSources): Settings {
   if (takes.has("unprotected")) refuseOpenPort(values);
   if (takes.has("tls-cert")) checkTls(values, given);
 
-  const passwordFile = takes.has("password-file") ? values["password-file"] : undefined;
-  const requirepassFile = takes.has("requirepass-file") ? values["requirepass-file"] : undefined;
+  const passwordIn = (name: "password-file" | "sentinel-password-file" | "requirepass-file") =>
+    takes.has(name) ? readPassword(values[name], given.get(name)) : undefined;
   return {
     dir: values.dir,
     port: values.port,
@@ -62,10 +62,12 @@ export function loadSettings(sources: SettingSources): Settings {
     announceIp: values["announce-ip"],
     announcePort: values["announce-port"],
     username: values.username,
-    password:
-      readPassword(passwordFile, given.get("password-file")) ??
-      (env["REPLICA_PASSWORD"] || undefined),
-    requirepass: readPassword(requirepassFile, given.get("requirepass-file")),
+    password: passwordIn("password-file") ?? (env["REPLICA_PASSWORD"] || undefined),
+    sentinel: {
+      username: values["sentinel-username"],
+      password: passwordIn("sentinel-password-file"),
+    },
+    requirepass: passwordIn("requirepass-file"),
     unprotected: values.unprotected,
     tls: {
       caFile: values["tls-ca"],

@@ -1,14 +1,24 @@
 import { isIP } from "node:net";
 import { ReplicaError } from "./errors.ts";
 
-/** Where a primary is, and as whom to log in; the password is secret. */
-export type PrimaryTarget = {
+/** As whom to log in at the primary; the password is secret. */
+export interface Login {
   readonly username: string | undefined;
   readonly password: string | undefined;
-} & (
-  | { readonly kind: "tcp" | "tls"; readonly host: string; readonly port: number }
-  | { readonly kind: "unix"; readonly path: string }
-);
+}
+
+/** A host (a name, or an address without brackets) and a port. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What a link is opened to. */
+export type Endpoint =
+  ({ readonly kind: "tcp" | "tls" } & Address) | { readonly kind: "unix"; readonly path: string };
+
+/** Where a primary is, and as whom to log in. */
+export type PrimaryTarget = Endpoint & Login;
 
 /** The port of a URL that names none. */
 const defaultPort = 6379;
@@ -16,7 +26,11 @@ const defaultPort = 6379;
 /** Whom to follow when nobody is named. */
 export const DEFAULT_URL = `redis://127.0.0.1:${defaultPort}`;
 
-const form = "redis://[user[:password]@]host[:port], rediss://… or unix:///path.sock";
+const form =
+  "redis://[user[:password]@]host[:port], rediss://…, unix:///path.sock or redis+sentinel://host[:port],…/name";
+
+/** Makes the error that a part of a URL is refused with. */
+export type Refuse = (reason: string) => ReplicaError;
 
 /**
  * Reads a primary's URL: `redis://[user[:password]@]host[:port]`, `rediss://…` (TLS) or
@@ -24,19 +38,8 @@ const form = "redis://[user[:password]@]host[:port], rediss://… or unix:///pat
  * @throws ReplicaError USAGE where it is none; the message never carries the password.
  */
 export function parsePrimaryUrl(url: string): PrimaryTarget {
-  const refuse = (reason: string): ReplicaError =>
-    new ReplicaError("USAGE", { message: `${redactUrl(url)}: ${reason}`, retry: "never" });
-
-  const match = /^([a-z]+):\/\/(?:([^/@?#]*)@)?(.*)$/is.exec(url);
-  if (match === null) throw refuse(`a URL is expected${suggestion(url)}`);
-  const [, scheme = "", userinfo, rest = ""] = match;
-  // Characters that would end an authority belong to the password of somebody who didn't encode it.
-  if (rest.includes("@")) {
-    throw refuse("write @ / ? and # in a user or password as %40 %2F %3F and %23");
-  }
-  if (/[?#]/.test(rest)) throw refuse(`it may not go on with ? or #: the form is ${form}`);
-  const login = readLogin(userinfo, refuse);
-  switch (scheme.toLowerCase()) {
+  const { scheme, login, rest, refuse } = splitUrl(url);
+  switch (scheme) {
     case "redis":
       return { kind: "tcp", ...readAddress(rest, refuse), ...login };
     case "rediss":
@@ -44,16 +47,65 @@ export function parsePrimaryUrl(url: string): PrimaryTarget {
     case "unix":
       return { kind: "unix", path: readSocketPath(rest, refuse), ...login };
     default:
-      throw refuse(`the scheme ${scheme}:// is none of redis://, rediss:// and unix://`);
+      throw refuse(
+        `the scheme ${scheme}:// is none of redis://, rediss://, unix:// and redis+sentinel://`,
+      );
   }
+}
+
+/**
+ * The scheme of a URL in small letters, its login, and what follows that; with what refuses a part of
+ * it.
+ * @throws ReplicaError USAGE where it has no such parts.
+ */
+export function splitUrl(url: string): {
+  readonly scheme: string;
+  readonly login: Login;
+  readonly rest: string;
+  readonly refuse: Refuse;
+} {
+  const refuse = (reason: string): ReplicaError =>
+    new ReplicaError("USAGE", { message: `${redactUrl(url)}: ${reason}`, retry: "never" });
+  const match = /^([a-z+]+):\/\/(?:([^/@?#]*)@)?(.*)$/is.exec(url);
+  if (match === null) throw refuse(`a URL is expected${suggestion(url)}`);
+  const [, scheme = "", userinfo, rest = ""] = match;
+  // Characters that would end an authority belong to the password of somebody who didn't encode it.
+  if (rest.includes("@")) {
+    throw refuse("write @ / ? and # in a user or password as %40 %2F %3F and %23");
+  }
+  if (/[?#]/.test(rest)) throw refuse(`it may not go on with ? or #: the form is ${form}`);
+  return { scheme: scheme.toLowerCase(), login: readLogin(userinfo, refuse), rest, refuse };
+}
+
+/**
+ * The primary at a host and a port, as REPLICAOF and Sentinel name it.
+ * @throws ReplicaError USAGE where there can be none.
+ */
+export function targetAt(
+  kind: "tcp" | "tls",
+  host: string,
+  port: string,
+  { username, password }: Login,
+): PrimaryTarget {
+  const refuse = (reason: string): ReplicaError =>
+    new ReplicaError("USAGE", {
+      message: `${JSON.stringify(`${host}:${port}`)}: ${reason}`,
+      retry: "never",
+    });
+  if (isIP(host) === 0) checkHostName(host, refuse);
+  return { kind, host, port: readPort(port, refuse), username, password };
 }
 
 /** The target as a URL without its password, for logs and errors. */
 export function describeTarget(target: PrimaryTarget): string {
   const user = target.username === undefined ? "" : `${encodeURIComponent(target.username)}@`;
   if (target.kind === "unix") return `unix://${user}${encodePath(target.path)}`;
-  const host = isIP(target.host) === 6 ? `[${target.host}]` : target.host;
-  return `${target.kind === "tls" ? "rediss" : "redis"}://${user}${host}:${target.port}`;
+  return `${target.kind === "tls" ? "rediss" : "redis"}://${user}${describeAddress(target)}`;
+}
+
+/** `host:port`, as it stands in a URL. */
+export function describeAddress({ host, port }: Address): string {
+  return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
 }
 
 /**
@@ -61,27 +113,40 @@ export function describeTarget(target: PrimaryTarget): string {
  * about it.
  */
 export function redactUrl(url: string): string {
-  const scheme = /^[a-z]+:\/\//i.exec(url)?.[0] ?? "";
+  const scheme = /^[a-z+]+:\/\//i.exec(url)?.[0] ?? "";
   const rest = url.slice(scheme.length);
   if (/[?#]/.test(rest)) return `${scheme}***`;
   const at = rest.lastIndexOf("@");
   if (at !== -1) return `${scheme}***@${rest.slice(at + 1)}`;
   // "redis://:secret" lacks its host; what looks like no port may be a password.
+  if (scheme.includes("+")) return `${scheme}${sentinelList.test(rest) ? rest : "***"}`;
   return scheme + rest.replace(/^(\[[^\]]*\]|[^:[]*):(?!\d{1,6}(?:\/|$)).*$/s, "$1:***");
 }
+
+/** `host[:port],…/name`, so far as nothing in it can be a password. */
+const sentinelList =
+  /^(?:\[[^\]]*\]|[^:[,/]*)(?::\d{1,6})?(?:,(?:\[[^\]]*\]|[^:[,/]*)(?::\d{1,6})?)*(?:\/[^:]*)?$/s;
 
 /**
  * The URL without its password, and the password still encoded; undefined where it carries none, or
  * is no URL of a primary.
  */
 export function splitPassword(url: string): { url: string; password: string } | undefined {
-  const match = /^(rediss?|unix)(:\/\/[^:/@?#]*):([^/@?#]*)(@[^@?#]*)$/is.exec(url);
-  if (match === null) return undefined;
-  const [, scheme, user, password = "", rest] = match;
-  return { url: `${scheme}${user}${rest}`, password };
+  const match = /^([a-z+]+:\/\/[^:/@?#]*):([^/@?#]*)(@[^@?#]*)$/is.exec(url);
+  if (match === null || !knownScheme.test(url)) return undefined;
+  const [, user = "", password = "", rest = ""] = match;
+  return { url: `${user}${rest}`, password };
 }
 
-type Refuse = (reason: string) => ReplicaError;
+/** What `splitPassword` took apart; undefined where the URL has no place for a password. */
+export function joinPassword(url: string, password: string): string | undefined {
+  const match = /^([a-z+]+:\/\/[^:/@?#]*)(@[^@?#]*)$/is.exec(url);
+  return match === null || !knownScheme.test(url)
+    ? undefined
+    : `${match[1]}:${password}${match[2]}`;
+}
+
+const knownScheme = /^(?:rediss?(?:\+sentinel)?|unix):/i;
 
 function suggestion(url: string): string {
   const address = url.slice(url.lastIndexOf("@") + 1);
@@ -93,10 +158,7 @@ function suggestion(url: string): string {
   return `: ${form}`;
 }
 
-function readLogin(
-  userinfo: string | undefined,
-  refuse: Refuse,
-): { username: string | undefined; password: string | undefined } {
+function readLogin(userinfo: string | undefined, refuse: Refuse): Login {
   if (userinfo === undefined) return { username: undefined, password: undefined };
   const colon = userinfo.indexOf(":");
   const user = colon === -1 ? userinfo : userinfo.slice(0, colon);
@@ -107,29 +169,39 @@ function readLogin(
   };
 }
 
-function readAddress(rest: string, refuse: Refuse): { host: string; port: number } {
+function readAddress(rest: string, refuse: Refuse): Address {
   const slash = rest.indexOf("/");
   const authority = slash === -1 ? rest : rest.slice(0, slash);
   const path = slash === -1 ? "" : rest.slice(slash);
-  const match = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/s.exec(authority);
+  const address = readAuthority(authority, defaultPort, refuse);
+  if (path !== "" && path !== "/") {
+    throw refuse("it may not end in a path: a replica takes every database of its primary");
+  }
+  return address;
+}
+
+/** Reads `host[:port]`, an IPv6 address in brackets. */
+export function readAuthority(text: string, port: number, refuse: Refuse): Address {
+  const match = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/s.exec(text);
   if (match === null) throw refuse("an IPv6 address stands in brackets: redis://[::1]:6379");
-  const [, inBrackets, plain = "", portText] = match;
+  const [, inBrackets, plain = "", portText = ""] = match;
   if (inBrackets !== undefined && isIP(inBrackets) !== 6) {
     throw refuse("what stands in brackets is no IPv6 address");
   }
   const host = inBrackets ?? plain;
   if (host === "") throw refuse(`it names no host: the form is ${form}`);
-  if (inBrackets === undefined && !/^[\p{L}\p{N}_.-]+$/u.test(host)) {
-    throw refuse("its host is no host name");
-  }
-  const port = portText === undefined || portText === "" ? defaultPort : Number(portText);
-  if (!/^\d{0,5}$/.test(portText ?? "") || port < 1 || port > 65535) {
-    throw refuse("its port is no whole number from 1 to 65535");
-  }
-  if (path !== "" && path !== "/") {
-    throw refuse("it may not end in a path: a replica takes every database of its primary");
-  }
-  return { host, port };
+  if (inBrackets === undefined) checkHostName(host, refuse);
+  return { host, port: portText === "" ? port : readPort(portText, refuse) };
+}
+
+function checkHostName(host: string, refuse: Refuse): void {
+  if (!/^[\p{L}\p{N}_.-]+$/u.test(host)) throw refuse("its host is no host name");
+}
+
+function readPort(text: string, refuse: Refuse): number {
+  const port = Number(text);
+  if (/^\d{1,5}$/.test(text) && port >= 1 && port <= 65535) return port;
+  throw refuse("its port is no whole number from 1 to 65535");
 }
 
 function readSocketPath(rest: string, refuse: Refuse): string {
@@ -143,7 +215,8 @@ function readSocketPath(rest: string, refuse: Refuse): string {
   return path;
 }
 
-function decode(text: string, what: string, refuse: Refuse): string {
+/** Reads `%xx`; `what` names the part in the error. */
+export function decode(text: string, what: string, refuse: Refuse): string {
   try {
     return decodeURIComponent(text);
   } catch {

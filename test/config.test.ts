@@ -52,6 +52,7 @@ test("the defaults are those of the contract", () => {
     announcePort: undefined,
     username: undefined,
     password: undefined,
+    sentinel: { username: undefined, password: undefined },
     requirepass: undefined,
     unprotected: false,
     tls: {
@@ -173,6 +174,9 @@ describe("unknown names", () => {
   test("a password is no setting, and isn't printed", () => {
     expect(complaintOfFile('password = "hunter2"')).toEndWith("did you mean password-file?");
     expect(complaintOfFile('password = "hunter2"')).not.toContain("hunter2");
+    expect(complaintOfEnv({ REPLICA_SENTINEL_PASSWORD: "hunter2" })).toBe(
+      "no setting belongs to the variable REPLICA_SENTINEL_PASSWORD: did you mean REPLICA_SENTINEL_PASSWORD_FILE?",
+    );
     expect(complaintOf({ password: "hunter2" })).toBe(
       "no flag is called --password: did you mean --password-file?",
     );
@@ -262,6 +266,11 @@ describe("passwords", () => {
     expect(load({ "password-file": write("p2", "s3cret\n\n") }).password).toBe("s3cret\n");
     expect(load({ "password-file": write("p3", " s3 cret \r\n") }).password).toBe(" s3 cret ");
     expect(load({ "requirepass-file": write("p4", "own") }).requirepass).toBe("own");
+    const env = { REPLICA_SENTINEL_PASSWORD_FILE: write("p6", "theirs\n") };
+    expect(load({ "sentinel-username": "u" }, env).sentinel).toEqual({
+      username: "u",
+      password: "theirs",
+    });
   });
 
   test("the file comes before REPLICA_PASSWORD", () => {

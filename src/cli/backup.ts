@@ -1,6 +1,7 @@
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
-import { DEFAULT_URL, describeTarget, parsePrimaryUrl } from "../primary-url.ts";
+import { describeSource, parsePrimarySource } from "../primary-source.ts";
+import { DEFAULT_URL } from "../primary-url.ts";
 import { formatBytes } from "../quantity.ts";
 import { backup as takeBackup } from "../service/backup.ts";
 import { realClock } from "../service/clock.ts";
@@ -13,17 +14,17 @@ import { watchTransfer } from "./watch-transfer.ts";
 /** `replica backup [URL] OUT`: one snapshot, verified and durable, then leave. */
 export async function backup({ settings, args, signal, stderr }: CommandContext): Promise<number> {
   const [url, out] = args.length === 2 ? [args[0]!, args[1]!] : [DEFAULT_URL, args[0]!];
-  const target = parsePrimaryUrl(url);
+  const source = parsePrimarySource(url);
   if (out.includes("://")) {
     throw new ReplicaError("USAGE", {
-      message: `${describeTarget(parsePrimaryUrl(out))} is no file: replica backup [URL] OUT wants OUT last`,
+      message: `${describeSource(parsePrimarySource(out))} is no file: replica backup [URL] OUT wants OUT last`,
     });
   }
   let state: State = { at: "connect" };
   const stopWatching = watchTransfer(() => state, stderr, settings.progress);
   try {
     const { rdb, seconds } = await takeBackup(
-      target,
+      source,
       out,
       { disk: realDisk, clock: realClock, settings },
       signal,
@@ -32,7 +33,7 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
       },
     );
     log.info(
-      `${formatBytes(rdb.bytes)} from ${describeTarget(target)} to ${out === "-" ? "standard output" : out} in ${seconds.toFixed(2)} s, ${formatBytes(rdb.bytes / seconds)}/s; ${
+      `${formatBytes(rdb.bytes)} from ${describeSource(source)} to ${out === "-" ? "standard output" : out} in ${seconds.toFixed(2)} s, ${formatBytes(rdb.bytes / seconds)}/s; ${
         rdb.checked ? "the checksum holds" : "the primary made no checksum"
       }`,
       { bytes: rdb.bytes, seconds },

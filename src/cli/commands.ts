@@ -7,6 +7,8 @@ const logSettings: readonly SettingName[] = ["log-level", "log-format"];
 const primarySettings: readonly SettingName[] = [
   "username",
   "password-file",
+  "sentinel-username",
+  "sentinel-password-file",
   "tls-ca",
   "tls-cert",
   "tls-key",
@@ -17,10 +19,15 @@ const primarySettings: readonly SettingName[] = [
 ];
 
 const aboutUrl = `URL is redis://[user[:password]@]host[:port], rediss://… (TLS) or unix:///path.sock; an IPv6
-address stands in brackets. The default is ${DEFAULT_URL}. The password comes from the URL,
-else from --password-file, else from the variable REPLICA_PASSWORD. A password in the URL is taken out
-of this process's argument list at once, where the system allows it (Linux); what started it (a shell's
-history, bun run) still shows it: better use --password-file.`;
+address stands in brackets. The default is ${DEFAULT_URL}. Or it names sentinels, and the name
+under which they watch the primary: redis+sentinel://[user[:password]@]host[:port],…/name (their port is
+26379 unless told), rediss+sentinel://… (TLS to them and to the primary). They are asked for the primary
+before each attempt to connect; a password of their own comes from --sentinel-password-file.
+
+The primary's password comes from the URL, else from --password-file, else from the variable
+REPLICA_PASSWORD. A password in the URL is taken out of this process's argument list at once, where the
+system allows it (Linux); what started it (a shell's history, bun run) still shows it: better use
+--password-file.`;
 
 /** Every command, in the order of help. */
 export const commands: readonly Command[] = [

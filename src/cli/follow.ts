@@ -1,5 +1,6 @@
-import { DEFAULT_URL, parsePrimaryUrl } from "../primary-url.ts";
 import { log } from "../logger.ts";
+import { parsePrimarySource } from "../primary-source.ts";
+import { DEFAULT_URL } from "../primary-url.ts";
 import { realClock } from "../service/clock.ts";
 import { assemble } from "../service/follow.ts";
 import { realDisk } from "../store/disk.ts";
@@ -9,13 +10,13 @@ import { watchTransfer } from "./watch-transfer.ts";
 
 /** `replica [follow] [URL]`: follows a primary until stopped. */
 export async function follow({ settings, args, signal, stderr }: CommandContext): Promise<number> {
-  const target = parsePrimaryUrl(args[0] ?? DEFAULT_URL);
+  const source = parsePrimarySource(args[0] ?? DEFAULT_URL);
   // Loaded only where it is asked for: a restart is to be quick.
   const { Metrics } = settings.http === undefined ? {} : await import("../service/metrics.ts");
   const metrics = Metrics === undefined ? undefined : new Metrics();
   const disk = metrics?.timed(realDisk) ?? realDisk;
   // Not closed: the system does so within the time that a stop may take, whatever the disk does.
-  const { replica, run } = assemble(target, disk, realClock, settings, VERSION);
+  const { replica, run } = assemble(source, disk, realClock, settings, VERSION);
   const renew = () => {
     try {
       replica.renewal.begin("SIGUSR1");

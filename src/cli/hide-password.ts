@@ -1,6 +1,6 @@
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
-import { splitPassword } from "../primary-url.ts";
+import { joinPassword, splitPassword } from "../primary-url.ts";
 
 /** Carries the URL's password through the restart, so that it stays the one that comes first. */
 const variable = "REPLICA_URL_PASSWORD";
@@ -41,16 +41,11 @@ export function restoreUrlPassword(
   env: Record<string, string | undefined>,
 ): string[] {
   const password = env[variable];
-  const bareUrl = /^((?:rediss?|unix):\/\/[^:/@?#]*)(@[^@?#]*)$/is;
-  const index = argv.findIndex((argument) => bareUrl.test(argument));
-  if (password === undefined || index === -1) return [...argv];
+  if (password === undefined) return [...argv];
+  const index = argv.findIndex((argument) => joinPassword(argument, password) !== undefined);
+  if (index === -1) return [...argv];
   delete env[variable];
-  return argv.with(
-    index,
-    (argv[index] ?? "").replace(bareUrl, (_all, login: string, rest: string) => {
-      return `${login}:${password}${rest}`;
-    }),
-  );
+  return argv.with(index, joinPassword(argv[index]!, password)!);
 }
 
 function readStrings(path: string): string[] {

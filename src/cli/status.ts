@@ -189,13 +189,15 @@ function screen(info: ReadonlyMap<string, string>, address: Address): string {
     return value !== undefined && /^\d+$/.test(value) ? formatBytes(Number(value)) : (value ?? "-");
   };
   const lastError = info.get("last_error") ?? "";
+  // Until Sentinel first names one.
+  const primary =
+    field("master_host") === ""
+      ? "none named yet"
+      : `${field("master_host")}:${field("master_port")}`;
   const rows: [string, string][] = [
     ["replica", shown(address)],
     ["state", field("state")],
-    [
-      "primary",
-      `${field("master_host")}:${field("master_port")}, link ${field("master_link_status")}`,
-    ],
+    ["primary", `${primary}, link ${field("master_link_status")}`],
     ["offset", count("slave_repl_offset")],
     ["durable offset", count("durable_offset")],
     ["generation", field("generation")],

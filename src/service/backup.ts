@@ -1,11 +1,12 @@
 import * as fs from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { ReplicaError } from "../errors.ts";
-import type { PrimaryTarget } from "../primary-url.ts";
+import type { PrimarySource } from "../primary-source.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
 import type { Driver } from "./driver.ts";
-import { fetchSnapshot } from "./fetch.ts";
+import { fetchSnapshot, stopped } from "./fetch.ts";
+import { Locator } from "./locator.ts";
 import { fileOutlet, type SnapshotSurroundings, stdoutOutlet } from "./outlet.ts";
 
 /** What a backup came to. */
@@ -21,14 +22,16 @@ export interface BackupResult {
  * the name is as it was. STOPPED where `signal` was aborted.
  */
 export async function backup(
-  target: PrimaryTarget,
+  source: PrimarySource,
   out: string,
   surroundings: SnapshotSurroundings,
   signal: AbortSignal,
   onMoved: (state: State) => void,
 ): Promise<BackupResult> {
-  const { clock } = surroundings;
+  const { clock, settings } = surroundings;
   if (out !== "-") refuseBadOut(out);
+  const target = await new Locator(source, clock, settings).locate(signal);
+  if (target === undefined) throw stopped();
   const beganMs = clock.monotonicMs();
   // A link to an earlier backup stays a link: its target is what is replaced.
   const path = lookAt(out) === undefined ? resolve(out) : fs.realpathSync(out);

@@ -1,4 +1,4 @@
-import { ReplicaError, unreachable } from "../errors.ts";
+import { invariant, ReplicaError, unreachable } from "../errors.ts";
 import type { PrimaryTarget } from "../primary-url.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
@@ -47,7 +47,7 @@ export class Driver {
   readonly #tls: TlsFiles;
   readonly #clock: Clock;
   readonly #events: DriverEvents;
-  #target: PrimaryTarget;
+  #target: PrimaryTarget | undefined;
   #link: Link | undefined;
   #epoch = 0;
   /** Attempts so far; what a snapshot's end says belongs to one, though its link may be gone. */
@@ -61,31 +61,25 @@ export class Driver {
   #finishing: Promise<void> = Promise.resolve();
 
   constructor(
-    target: PrimaryTarget,
     options: SessionOptions & { tls: TlsFiles },
     keeper: Keeper,
     clock: Clock,
     events: DriverEvents,
   ) {
     this.session = new Session(options);
-    this.#target = target;
     this.#tls = options.tls;
     this.#keeper = keeper;
     this.#clock = clock;
     this.#events = events;
   }
 
-  /** Begins an attempt, resuming behind `resume` where that is known. */
-  attempt(resume: Position | undefined): void {
+  /** Begins an attempt with this primary, resuming behind `resume` where that is known. */
+  attempt(target: PrimaryTarget, resume: Position | undefined): void {
+    this.#target = target;
     this.#tickedAtMs = this.#clock.monotonicMs();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
     this.step({ type: "follow" });
     this.step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume });
-  }
-
-  /** The next attempt is with this primary. To be said after `leave`. */
-  retarget(target: PrimaryTarget): void {
-    this.#target = target;
   }
 
   /** Leaves the primary, in whatever state the link is, and stops the clock. */
@@ -203,6 +197,8 @@ export class Driver {
   }
 
   #openLink(): void {
+    const target = this.#target;
+    invariant(target !== undefined, "a link of no attempt");
     const epoch = ++this.#epoch;
     this.#attempts++;
     this.#paused = false;
@@ -211,7 +207,7 @@ export class Driver {
       if (epoch === this.#epoch) this.step(event());
     };
     const nowMs = () => this.#clock.monotonicMs();
-    this.#link = new Link(this.#target, this.#tls, {
+    this.#link = new Link(target, this.#tls, {
       opened: () => mine(() => ({ type: "opened", nowMs: nowMs() })),
       bytes: (bytes) => mine(() => ({ type: "bytes", nowMs: nowMs(), bytes })),
       lost: (error) => mine(() => ({ type: "lost", error })),

@@ -32,11 +32,7 @@ export async function fetchSnapshot(
       // What has its name is kept, and soon durable.
       if (outlet.named) return;
       driver.leave();
-      const stopped = new ReplicaError("STOPPED", {
-        retry: "never",
-        message: "the snapshot was stopped; nothing was kept",
-      });
-      end(stopped);
+      end(stopped());
     };
     /** A file that is just being opened is removed by then. */
     const end = (error: ReplicaError) => {
@@ -44,7 +40,6 @@ export async function fetchSnapshot(
       void Promise.race([outlet.opened, inTime]).then(() => reject(error));
     };
     const driver: Driver = new Driver(
-      target,
       {
         purpose: "backup",
         username: target.username ?? settings.username,
@@ -76,6 +71,14 @@ export async function fetchSnapshot(
     );
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) return stop();
-    driver.attempt(undefined);
+    driver.attempt(target, undefined);
+  });
+}
+
+/** What a snapshot ends with that was stopped. */
+export function stopped(): ReplicaError {
+  return new ReplicaError("STOPPED", {
+    retry: "never",
+    message: "the snapshot was stopped; nothing was kept",
   });
 }

@@ -1,6 +1,7 @@
 import { log } from "../logger.ts";
 import type { Settings } from "../config.ts";
-import { describeTarget, parsePrimaryUrl, type PrimaryTarget } from "../primary-url.ts";
+import { describeSource, type PrimarySource } from "../primary-source.ts";
+import { type Login, parsePrimaryUrl } from "../primary-url.ts";
 import { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
 import type { Clock } from "./clock.ts";
@@ -22,7 +23,7 @@ export interface Assembled {
  * @throws ReplicaError as the directory or the port say; nothing stays open then.
  */
 export function assemble(
-  given: PrimaryTarget,
+  given: PrimarySource,
   disk: Disk,
   clock: Clock,
   settings: Settings,
@@ -36,18 +37,21 @@ export function assemble(
     directory.close();
     throw error;
   }
-  const chosen = directory.chosenPrimary(describeTarget(given));
-  const target =
-    typeof chosen === "string" ? { ...parsePrimaryUrl(chosen), ...loginOf(given) } : given;
-  const replica = new Replica(target, directory, disk, clock, settings, port.port);
+  const name = describeSource(given);
+  const chosen = directory.chosenPrimary(name);
+  // Where Sentinel decides, no address is kept: only whether anybody is followed.
+  const source =
+    typeof chosen === "string" && given.kind !== "sentinel"
+      ? { ...parsePrimaryUrl(chosen), ...loginOf(given) }
+      : given;
+  const replica = new Replica(source, directory, disk, clock, settings, port.port);
   if (chosen === null) replica.leave();
   const stopping = new AbortController();
   port.serve(replica, {
-    rewrite: () =>
-      directory.choosePrimary(
-        describeTarget(given),
-        replica.isFollowing ? describeTarget(replica.target) : null,
-      ),
+    rewrite: () => {
+      const followed = given.kind === "sentinel" ? name : replica.primary.name;
+      directory.choosePrimary(name, replica.isFollowing ? followed : null);
+    },
     shutdown: () => stopping.abort(),
   });
   return {
@@ -55,7 +59,7 @@ export function assemble(
     port,
     run: async (signal) => {
       log.info(
-        `following ${replica.isFollowing ? describeTarget(replica.target) : "no one"} into ${directory.path}, serving ${settings.bind}:${port.port}`,
+        `following ${replica.isFollowing ? replica.primary.name : "no one"} into ${directory.path}, serving ${settings.bind}:${port.port}`,
         { pid: process.pid },
       );
       try {
@@ -72,6 +76,6 @@ export function assemble(
 }
 
 /** The password is stored nowhere: it comes with the primary that was named at start. */
-function loginOf({ username, password }: PrimaryTarget) {
+function loginOf({ username, password }: Login) {
   return { username, password };
 }

@@ -1,5 +1,4 @@
 import { ReplicaError } from "../errors.ts";
-import { describeTarget } from "../primary-url.ts";
 import { formatBytes } from "../quantity.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Replica } from "./replica.ts";
@@ -76,7 +75,7 @@ function page(replica: Replica): Response {
   const { state, log, directory, syncs } = replica;
   const generation = directory.current;
   const rows: [string, string][] = [
-    ["primary", replica.isFollowing ? describeTarget(replica.target) : "none"],
+    ["primary", replica.isFollowing ? replica.primary.name : "none"],
     ["state", state.at],
     ["offset received", String(log?.receivedOffset ?? 0)],
     ["offset durable", String(log?.durableOffset ?? 0)],

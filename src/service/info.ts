@@ -99,12 +99,12 @@ function persistence(replica: Replica): Field[] {
 }
 
 function replication(replica: Replica): Field[] {
-  const { state, log, directory, target } = replica;
+  const { state, log, directory } = replica;
   const received = state.at === "connected" ? state.receivedOffset : (log?.receivedOffset ?? 0);
   const written = log?.writtenOffset ?? 0;
   const up = state.at === "connected";
   const syncing = state.at === "transfer" || state.at === "receive-bulk-header";
-  const [host, port] = target.kind === "unix" ? [target.path, 0] : [target.host, target.port];
+  const [host, port] = replica.primary.hostAndPort;
   const fields: Field[] = [
     ["role", "slave"],
     ["master_host", host],

@@ -1,6 +1,6 @@
 import type { Socket } from "bun";
 import { ReplicaError } from "../errors.ts";
-import type { PrimaryTarget } from "../primary-url.ts";
+import type { Endpoint } from "../primary-url.ts";
 
 /** What a link tells. Nothing comes after `lost`, nor after `close()`. */
 export interface LinkEvents {
@@ -8,6 +8,12 @@ export interface LinkEvents {
   bytes(bytes: Uint8Array): void;
   lost(error: ReplicaError): void;
 }
+
+/** Whom a link is with, and the URL's scheme that speaks TLS to it. */
+const TLS_SCHEMES = {
+  "the primary": "rediss://",
+  "the sentinel": "rediss+sentinel://",
+} as const;
 
 export interface TlsFiles {
   readonly caFile: string | undefined;
@@ -24,27 +30,34 @@ const TLS_HINT =
   "check --tls-ca, --tls-server-name and the client certificate (--tls-cert, --tls-key)";
 
 /**
- * One connection to a primary: TCP, TLS or a unix socket. Callbacks of a connection that was closed
- * or lost are dropped here: each belongs to its own object, and the dead say nothing.
+ * One connection to a primary or a sentinel: TCP, TLS or a unix socket. Callbacks of a connection that
+ * was closed or lost are dropped here: each belongs to its own object, and the dead say nothing.
  */
 export class Link {
-  readonly #target: PrimaryTarget;
+  readonly #target: Endpoint;
   readonly #events: LinkEvents;
   readonly #insecure: boolean;
+  readonly #peer: keyof typeof TLS_SCHEMES;
   #socket: Socket | undefined;
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
   #ended = false;
   #deaf = false;
-  /** Whether the primary ever said anything. */
+  /** Whether the peer ever said anything. */
   #heard = false;
   #paused = false;
 
   /** Begins to connect; the outcome comes as an event, never before this returns. */
-  constructor(target: PrimaryTarget, tls: TlsFiles, events: LinkEvents) {
+  constructor(
+    target: Endpoint,
+    tls: TlsFiles,
+    events: LinkEvents,
+    peer: keyof typeof TLS_SCHEMES = "the primary",
+  ) {
     this.#target = target;
     this.#events = events;
     this.#insecure = tls.insecure;
+    this.#peer = peer;
     this.#connect(tls).catch((cause: unknown) => this.#break("CONNECT_FAILED", cause));
   }
 
@@ -106,7 +119,7 @@ export class Link {
       this.#events.opened();
       return;
     }
-    const why = problem === null ? "the handshake failed" : reasonOf(problem);
+    const why = problem === null ? "the handshake failed" : reasonOf(problem, this.#peer);
     this.#lose("TLS_FAILED", `TLS: ${why}; ${TLS_HINT}`, problem);
   }
 
@@ -117,7 +130,7 @@ export class Link {
     this.#unsentBytes += bytes.length;
     this.#flush();
     if (this.#unsentBytes > MAX_UNSENT_BYTES) {
-      this.#lose("LINK_LOST", "the primary does not read what it is sent");
+      this.#lose("LINK_LOST", `${this.#peer} does not read what it is sent`);
     }
   }
 
@@ -136,7 +149,7 @@ export class Link {
     }
   }
 
-  /** Stops data completely; the kernel's buffers, and then the primary, wait. */
+  /** Stops data completely; the kernel's buffers, and then the peer, wait. */
   pause(): void {
     this.#paused = true;
     this.#socket?.pause();
@@ -170,10 +183,12 @@ export class Link {
   #break(code: "CONNECT_FAILED" | "LINK_LOST", cause: unknown): void {
     const tls = tlsReasonOf(cause);
     if (tls !== undefined) return this.#lose("TLS_FAILED", `TLS: ${tls}; ${TLS_HINT}`, cause);
-    const why = cause === undefined ? "the primary closed the link" : reasonOf(cause);
+    const why = cause === undefined ? `${this.#peer} closed the link` : reasonOf(cause, this.#peer);
     // What a server that wants TLS does with a plain PING.
     const mute = code === "LINK_LOST" && this.#target.kind === "tcp" && !this.#heard;
-    const hint = mute ? " before it said a word: if it wants TLS, use rediss://" : "";
+    const hint = mute
+      ? ` before it said a word: if it wants TLS, use ${TLS_SCHEMES[this.#peer]}`
+      : "";
     this.#lose(code, why + hint, cause);
   }
 
@@ -198,11 +213,11 @@ function tlsReasonOf(cause: unknown): string | undefined {
   return "code" in cause && cause.code === "ERR_BORINGSSL" ? cause.message : undefined;
 }
 
-function reasonOf(cause: unknown): string {
+function reasonOf(cause: unknown, peer: string): string {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   const known: Record<string, string> = {
     ECONNREFUSED: "connection refused: nothing listens there",
-    ECONNRESET: "the primary reset the connection",
+    ECONNRESET: `${peer} reset the connection`,
     ENOENT: "there is no such socket",
     EACCES: "no permission to open the socket",
     ETIMEDOUT: "the connection timed out",

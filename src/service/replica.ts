@@ -1,6 +1,7 @@
 import { log } from "../logger.ts";
 import { limits, type Settings } from "../config.ts";
 import { ReplicaError } from "../errors.ts";
+import type { PrimarySource } from "../primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
 import { formatBytes } from "../quantity.ts";
 import type { Offset, Position } from "../replication.ts";
@@ -12,6 +13,7 @@ import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
 import { GenerationKeeper } from "./keeper.ts";
+import { Locator } from "./locator.ts";
 import { Renewal } from "./renewal.ts";
 import { Retention } from "./retention.ts";
 
@@ -48,6 +50,8 @@ export interface ReplicaCounts {
 /** Follows one primary, attempt after attempt, until it is stopped. */
 export class Replica {
   readonly directory: DataDirectory;
+  /** The primary that is followed, or was last. */
+  readonly primary: Locator;
   readonly syncs: SyncCounts = { full: 0, partial: 0 };
   readonly counts: ReplicaCounts = {
     fullSyncs: new Map(),
@@ -67,7 +71,6 @@ export class Replica {
   #failures = 0;
   /** Since when the link is down; undefined while it is up, and before it ever was. */
   #linkDownSinceMs: number | undefined;
-  #target: PrimaryTarget;
   /** False after REPLICAOF NO ONE. */
   #isFollowing = true;
   /** Once a second: how far the stream had come, as long as that is not durable. */
@@ -92,14 +95,14 @@ export class Replica {
   #second: ReturnType<typeof setInterval> | undefined;
 
   constructor(
-    target: PrimaryTarget,
+    source: PrimarySource,
     directory: DataDirectory,
     disk: Disk,
     clock: Clock,
     settings: Settings,
     listeningPort: number,
   ) {
-    this.#target = target;
+    this.primary = new Locator(source, clock, settings);
     this.directory = directory;
     this.#clock = clock;
     this.#settings = settings;
@@ -115,7 +118,7 @@ export class Replica {
         maxLogQueuedBytes: limits.logQueuedBytes,
         fsync: settings.fsync,
         ack: settings.ack,
-        primaryName: () => describeTarget(this.#target),
+        primaryName: () => this.primary.name,
       },
       {
         acknowledge: (written, durable) => this.#acknowledge(written, durable),
@@ -128,11 +131,10 @@ export class Replica {
       },
     );
     this.#driver = new Driver(
-      target,
       {
         purpose: "follow",
-        username: target.username ?? settings.username,
-        password: target.password ?? settings.password,
+        username: source.username ?? settings.username,
+        password: source.password ?? settings.password,
         listeningPort: settings.announcePort ?? listeningPort,
         announceIp: settings.announceIp,
         syncTimeoutMs: settings.syncTimeoutMs,
@@ -156,14 +158,9 @@ export class Replica {
       disk,
       clock,
       settings,
-      followed: () => (this.state.at === "connected" ? this.#target : undefined),
+      followed: () => (this.state.at === "connected" ? this.primary.target : undefined),
       event,
     });
-  }
-
-  /** The primary that is followed, or was last. */
-  get target(): PrimaryTarget {
-    return this.#target;
   }
 
   /** False after REPLICAOF NO ONE. */
@@ -177,8 +174,7 @@ export class Replica {
     this.#event("replicaof", describeTarget(target));
     void this.renewal.stop();
     this.#driver.leave();
-    this.#driver.retarget(target);
-    this.#target = target;
+    this.primary.follow(target);
     this.#isFollowing = true;
     this.#failures = 0;
     this.#breaks.clear();
@@ -188,7 +184,7 @@ export class Replica {
   /** REPLICAOF NO ONE: leaves the primary, in whatever state the link is. */
   leave(): void {
     if (!this.#isFollowing) return;
-    log.info(`told to leave ${describeTarget(this.#target)}`);
+    log.info(`told to leave ${this.primary.name}`);
     this.#event("replicaof", "no one");
     this.#isFollowing = false;
     void this.renewal.stop();
@@ -255,7 +251,7 @@ export class Replica {
         const waitMs = backoffMs(this.#failures, ceilingMs, () => this.#clock.random());
         log.warn(`${this.lastCause}; next attempt in ${waitMs} ms`, {
           code: error.code,
-          primary: describeTarget(this.target),
+          primary: this.primary.name,
         });
         await this.#clock.sleep(waitMs, AbortSignal.any([signal, this.#wake.signal]));
       }
@@ -304,14 +300,26 @@ export class Replica {
       if (resume instanceof ReplicaError) return resume;
       // Told meanwhile to follow another, or none.
       if (interrupted.aborted) return undefined;
+      this.#driver.step({ type: "follow" });
+      const target = await this.#locate(AbortSignal.any([signal, interrupted]));
+      if (target === undefined) return undefined;
       this.#asked = resume;
       this.#full = false;
-      this.#driver.attempt(resume);
+      this.#driver.attempt(target, resume);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       this.#onFailed(error);
     }
     return ended;
+  }
+
+  /** The primary of this attempt; undefined where `signal` was aborted meanwhile. */
+  async #locate(signal: AbortSignal): Promise<PrimaryTarget | undefined> {
+    const before = this.primary.name;
+    const target = await this.primary.locate(signal);
+    if (signal.aborted) return undefined;
+    if (this.primary.name !== before) this.#event("sentinel", this.primary.name);
+    return target;
   }
 
   #onFailed(error: ReplicaError): void {

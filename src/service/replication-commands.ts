@@ -1,13 +1,13 @@
 import { ReplicaError } from "../errors.ts";
-import { parsePrimaryUrl } from "../primary-url.ts";
+import { targetAt } from "../primary-url.ts";
 import { array, bulk, error, integer, simple } from "../resp/reply.ts";
 import type { Call } from "./call.ts";
 
 const OK = simple("OK");
 
 export function role({ context }: Call): Uint8Array {
-  const { state, target, log } = context.replica;
-  const [host, port] = target.kind === "unix" ? [target.path, 0] : [target.host, target.port];
+  const { state, log } = context.replica;
+  const [host, port] = context.replica.primary.hostAndPort;
   // ROLE knows five words for a replica's link ("Redis, replication.c, roleCommand").
   const link =
     state.at === "none" ||
@@ -48,16 +48,15 @@ export function replicaOf({ context, args }: Call): Uint8Array {
     return OK;
   }
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
-  const now = replica.target;
-  const scheme = now.kind === "tls" ? "rediss" : "redis";
+  const { source, hostAndPort } = replica.primary;
+  const tls = source.kind === "sentinel" ? source.tls : source.kind === "tls";
   try {
-    const target = parsePrimaryUrl(
-      `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`,
-    );
-    if (target.kind === "unix") return error("ERR syntax error");
-    const isSame = now.kind !== "unix" && now.host === target.host && now.port === target.port;
-    if (isSame && replica.isFollowing) return simple("OK Already connected to specified master");
-    replica.follow({ ...target, username: now.username, password: now.password });
+    const target = targetAt(tls ? "tls" : "tcp", host, port, source);
+    const isSame = host === hostAndPort[0] && Number(port) === hostAndPort[1];
+    if (isSame && replica.isFollowing) {
+      return simple("OK Already connected to specified master");
+    }
+    replica.follow(target);
     return OK;
   } catch (refused) {
     if (!(refused instanceof ReplicaError)) throw refused;

@@ -40,19 +40,25 @@ export function readPong(line: Uint8Array): Pong {
   });
 }
 
+/** Who asks for a login, and the settings that hold it. */
+export const LOGINS = {
+  "the primary": "--username and --password-file",
+  "the sentinel": "--sentinel-username and --sentinel-password-file",
+} as const;
+
 /**
  * Reads the reply to AUTH.
- * @throws ReplicaError AUTH_FAILED with what the primary said and what to set.
+ * @throws ReplicaError AUTH_FAILED with what the peer said and what to set.
  */
-export function readAuth(line: Uint8Array): void {
+export function readAuth(line: Uint8Array, peer: keyof typeof LOGINS = "the primary"): void {
   if (line[0] === 0x2b) return;
   // A server that doesn't know AUTH says back what it was sent: the password.
   const said = printable(line).replace(/,? with args beginning with.*$/i, "");
   const unwanted = /no password is set|without any password configured/i.test(said);
   throw new ReplicaError("AUTH_FAILED", {
     message: unwanted
-      ? `the primary wants no password (${said}): leave it out`
-      : `the primary refuses the login (${said}): check --username and --password-file`,
+      ? `${peer} wants no password (${said}): leave it out`
+      : `${peer} refuses the login (${said}): check ${LOGINS[peer]}`,
   });
 }
 

@@ -106,6 +106,14 @@ test("exits with 1 in any other state", async () => {
   expect((await ask({ port })).code).toBe(1);
 });
 
+test("says that Sentinel has named no primary yet", async () => {
+  const unnamed = info("connect")
+    .replace("master_host:10.0.0.1", "master_host:")
+    .replace("master_port:6379", "master_port:0");
+  const port = serve((_sent, socket) => void socket.write(bulk(unnamed)));
+  expect((await ask({ port })).text).toContain("primary         none named yet, link up\n");
+});
+
 test("--json prints every field, numbers as numbers", async () => {
   const port = serve((_sent, socket) => void socket.write(bulk(info("connected"))));
   const { text } = await ask({ port, json: true });

@@ -1,94 +1,65 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { endWithProcess, endingWithParent } from "../support/children.ts";
-import { freePort } from "../support/ports.ts";
-import { startReplica } from "../support/replica-process.ts";
-import { bootCopy, startServer, tool } from "../support/servers.ts";
-import { RespClient } from "../support/resp-client.ts";
+import { sentinelUrl } from "../support/fake-sentinel.ts";
+import { type ReplicaProcess, startReplica } from "../support/replica-process.ts";
+import { MASTER, startSentinels } from "../support/sentinels.ts";
+import { bootCopy, type RealServer, startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
-const MASTER = "main";
+const PASSWORD = "correct-horse-battery";
 
-/** A real sentinel that watches a primary; two of three must agree. */
-function startSentinel(path: string, primaryPort: number) {
-  const port = freePort();
-  const config = [
-    `port ${port}`,
-    `sentinel monitor ${MASTER} 127.0.0.1 ${primaryPort} 2`,
-    `sentinel down-after-milliseconds ${MASTER} 1000`,
-    `sentinel failover-timeout ${MASTER} 10000`,
-    `sentinel parallel-syncs ${MASTER} 2`,
-  ];
-  writeFileSync(path, `${config.join("\n")}\n`);
-  const argv = endingWithParent([...tool("redis-7.0", "redis-server"), path, "--sentinel"]);
-  const child = Bun.spawn(argv, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
-  endWithProcess(child);
-  return {
-    port,
-    [Symbol.asyncDispose]: async () => {
-      child.kill("SIGKILL");
-      await child.exited;
-    },
-  };
-}
-
-test("Sentinel knows it as a replica, repoints it after a failover, and never promotes it", async () => {
-  using dir = tempDir("sentinel");
-  await using primary = await startServer("redis-7.0");
-  await using other = await startServer("redis-7.0", {
-    args: ["--replicaof", "127.0.0.1", String(primary.port)],
-  });
-  await using replica = startReplica([
+function startFollow(url: string, dir: string, ...more: string[]): ReplicaProcess {
+  return startReplica([
     "follow",
-    primary.url(),
+    url,
     "--dir",
-    dir.file("data"),
+    dir,
     "--port",
     "0",
     "--retry-max",
     "200ms",
+    ...more,
   ]);
+}
+
+async function portOf(replica: ReplicaProcess): Promise<string> {
   const [, port = ""] = await replica.waitForLine(/serving 127\.0\.0\.1:(\d+)/);
-  await replica.waitForLine(/connected by full resync/);
+  return port;
+}
+
+/** A real replica, which may be promoted. */
+async function startOther(primary: RealServer): Promise<RealServer> {
+  const other = await startServer("redis-7.0", {
+    args: ["--replicaof", "127.0.0.1", String(primary.port)],
+  });
   await until(async () => (await other.info("replication"))["master_link_status"] === "up", {
     what: "the real replica",
   });
-  await using first = startSentinel(dir.file("1.conf"), primary.port);
-  await using second = startSentinel(dir.file("2.conf"), primary.port);
-  await using third = startSentinel(dir.file("3.conf"), primary.port);
-  const answers = ({ port }: { port: number }) =>
-    until(() => RespClient.connect({ port }), { what: "a sentinel that answers" });
-  await using client = await answers(first);
-  for (const one of [second, third]) await (await answers(one))[Symbol.asyncDispose]();
-  const replicas = async () => {
-    const found = (await client.send("SENTINEL", "replicas", MASTER)) as string[][];
-    return found.map((pairs) => {
-      const entries = pairs.flatMap((key, at) => (at % 2 === 0 ? [[key, pairs[at + 1]!]] : []));
-      return new Map(entries as [string, string][]);
-    });
-  };
-  const ours = async () => (await replicas()).find((one) => one.get("port") === port);
-  await until(
-    async () => {
-      const one = await ours();
-      const sentinels = (await client.send("SENTINEL", "sentinels", MASTER)) as unknown[];
-      return (
-        sentinels.length === 2 &&
-        one?.get("flags") === "slave" &&
-        one.get("master-link-status") === "ok" &&
-        one.get("slave-priority") === "0" &&
-        (await replicas()).length === 2
-      );
-    },
-    { what: "the sentinels to know all", timeoutMs: 30_000 },
-  );
-  await primary.cli("set", "before", "1");
+  return other;
+}
+
+/** Kills the primary, and waits until the other is one. */
+async function failOver(primary: RealServer, other: RealServer): Promise<void> {
   await primary.kill9();
   await until(async () => (await other.info("replication"))["role"] === "master", {
     what: "the real replica to be promoted",
     timeoutMs: 60_000,
   });
+}
+
+test("Sentinel knows it as a replica, repoints it after a failover, and never promotes it", async () => {
+  using dir = tempDir("sentinel");
+  await using primary = await startServer("redis-7.0");
+  await using other = await startOther(primary);
+  await using replica = startFollow(primary.url(), dir.file("data"));
+  const port = await portOf(replica);
+  await replica.waitForLine(/connected by full resync/);
+  await using sentinels = await startSentinels(dir, primary.port);
+  await sentinels.knowing([port, other.port]);
+  expect((await sentinels.replica(port))?.get("slave-priority")).toBe("0");
+  await primary.cli("set", "before", "1");
+  await failOver(primary, other);
   await replica.waitForLine(
     new RegExp(String.raw`told to follow redis://127\.0\.0\.1:${other.port}`),
     60_000,
@@ -96,11 +67,66 @@ test("Sentinel knows it as a replica, repoints it after a failover, and never pr
   await replica.waitForLine(/connected by partial resync/, 60_000);
   await other.cli("set", "after", "2");
   expect(await other.cli("wait", "1", "5000")).toBe("1");
-  await until(async () => (await ours())?.get("master-link-status") === "ok", {
+  await until(async () => (await sentinels.replica(port))?.get("master-link-status") === "ok", {
     what: "the sentinel to see it follow",
     timeoutMs: 60_000,
   });
   expect((await replica.stop()).exitCode).toBe(0);
   await using copy = await bootCopy("redis-7.0", dir.file("data", "current"));
   expect(await copy.keysPerDatabase()).toEqual({ 0: 2 });
+}, 180_000);
+
+test("started with the sentinels alone it finds the primary, and whom they promoted, though it was down meanwhile", async () => {
+  using dir = tempDir("sentinel");
+  writeFileSync(dir.file("password"), `${PASSWORD}\n`);
+  await using primary = await startServer("redis-7.0");
+  await using other = await startOther(primary);
+  await using sentinels = await startSentinels(dir, primary.port, PASSWORD);
+  const url = sentinelUrl(
+    sentinels.ports.map((port) => ({ port })),
+    { master: MASTER },
+  );
+  const follow = (name: string) =>
+    startFollow(url, dir.file(name), "--sentinel-password-file", dir.file("password"));
+  const names = ({ port }: RealServer) =>
+    new RegExp(String.raw`Sentinel names redis://127\.0\.0\.1:${port}$`);
+
+  await using steady = follow("steady");
+  await using away = follow("away");
+  for (const replica of [steady, away]) {
+    await replica.waitForLine(names(primary));
+    await replica.waitForLine(/connected by full resync/);
+  }
+  const port = await portOf(steady);
+  await sentinels.knowing([port, await portOf(away), other.port]);
+  expect((await sentinels.replica(port))?.get("slave-priority")).toBe("0");
+  await primary.cli("set", "before", "1");
+  expect(await primary.cli("wait", "3", "5000")).toBe("3");
+  expect((await away.stop()).exitCode).toBe(0);
+  await failOver(primary, other);
+
+  // Of its own accord, or because Sentinel told it to: whichever came first.
+  await steady.waitForLine(/connected by partial resync/, 60_000);
+  await other.cli("set", "after", "2");
+  expect(await other.cli("wait", "1", "10000")).toBe("1");
+  await until(async () => (await sentinels.replica(port))?.get("master-link-status") === "ok", {
+    what: "the sentinel to see it follow",
+    timeoutMs: 60_000,
+  });
+
+  await using back = follow("away");
+  await back.waitForLine(/connected by partial resync/);
+  expect(back.stderr).toMatch(new RegExp(names(other), "m"));
+  expect(back.stderr).not.toContain("next attempt");
+  expect(back.stderr).not.toContain("told to follow");
+  expect(await other.cli("wait", "2", "10000")).toBe("2");
+  for (const [replica, name] of [
+    [steady, "steady"],
+    [back, "away"],
+  ] as const) {
+    expect((await replica.stop()).exitCode).toBe(0);
+    await using copy = await bootCopy("redis-7.0", dir.file(name, "current"));
+    expect(await copy.keysPerDatabase()).toEqual({ 0: 2 });
+    expect(replica.stderr).not.toContain(PASSWORD);
+  }
 }, 180_000);

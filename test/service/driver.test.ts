@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Socket } from "bun";
 import { ReplicaError } from "../../src/errors.ts";
-import { parseReplicationId } from "../../src/replication.ts";
+import { parseReplicationId, type Position } from "../../src/replication.ts";
 import { type Clock, realClock } from "../../src/service/clock.ts";
 import { Driver, type Keeper } from "../../src/service/driver.ts";
 import { until } from "../support/wait.ts";
@@ -70,8 +70,14 @@ class FakeKeeper implements Keeper {
 function drive(port: number, clock: Clock = realClock) {
   const keeper = new FakeKeeper();
   const failed: ReplicaError[] = [];
+  const target = {
+    kind: "tcp",
+    host: "127.0.0.1",
+    port,
+    username: undefined,
+    password: undefined,
+  } as const;
   const driver = new Driver(
-    { kind: "tcp", host: "127.0.0.1", port, username: undefined, password: undefined },
     {
       purpose: "follow",
       username: undefined,
@@ -95,14 +101,15 @@ function drive(port: number, clock: Clock = realClock) {
   );
   const reach = (at: string) =>
     until(() => driver.session.state.at === at, { what: `the state ${at}` });
-  return { driver, keeper, failed, reach, [Symbol.dispose]: () => driver.leave() };
+  const attempt = (resume?: Position) => driver.attempt(target, resume);
+  return { driver, attempt, keeper, failed, reach, [Symbol.dispose]: () => driver.leave() };
 }
 
 describe("Driver", () => {
   test("does what the session decides, in order", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
-    replica.driver.attempt(undefined);
+    replica.attempt();
     (await peer.socket(0)).write(`${FULL}$3\r\nrdbSTREAM`);
     await until(() => replica.keeper.opening.length === 1, { what: "the snapshot" });
     replica.keeper.opening[0]!.resolve("temp");
@@ -121,11 +128,11 @@ describe("Driver", () => {
   test("what a dead link still says is dropped", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
-    replica.driver.attempt(undefined);
+    replica.attempt();
     const first = await peer.socket(0);
     await replica.reach("receive-pong");
     replica.driver.leave();
-    replica.driver.attempt(undefined);
+    replica.attempt();
     await peer.socket(1);
     await replica.reach("receive-pong");
     first.write(FULL);
@@ -139,7 +146,7 @@ describe("Driver", () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
     for (let n = 0; n < 2; n++) {
-      replica.driver.attempt(undefined);
+      replica.attempt();
       (await peer.socket(n)).write(`${FULL}$3\r\n`);
       await until(() => replica.keeper.opening.length === n + 1, { what: "the snapshot" });
       if (n === 0) replica.driver.leave();
@@ -156,7 +163,7 @@ describe("Driver", () => {
       using peer = fakePeer();
       using replica = drive(peer.port);
       for (let n = 0; n < 2; n++) {
-        replica.driver.attempt(undefined);
+        replica.attempt();
         (await peer.socket(n)).write(`${FULL}$3\r\n${n === 0 ? "rdb" : "r"}`);
         await until(() => replica.keeper.opening.length === n + 1, { what: "the snapshot" });
         replica.keeper.opening[n]!.resolve(`temp ${n}`);
@@ -177,7 +184,7 @@ describe("Driver", () => {
   test("a primary that closes is told as a failure, once", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
-    replica.driver.attempt(undefined);
+    replica.attempt();
     (await peer.socket(0)).end();
     await replica.reach("connect");
     await Bun.sleep(20);
@@ -191,7 +198,7 @@ describe("Driver", () => {
       ({ port } = peer);
     }
     using replica = drive(port);
-    replica.driver.attempt(undefined);
+    replica.attempt();
     await replica.reach("connect");
     expect(replica.failed.map((error) => error.code)).toEqual(["CONNECT_FAILED"]);
   });
@@ -199,7 +206,7 @@ describe("Driver", () => {
   test("while the keeper is congested the link is not read; then it goes on", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
-    replica.driver.attempt({ replid: REPLID, offset: 10 });
+    replica.attempt({ replid: REPLID, offset: 10 });
     const socket = await peer.socket(0);
     replica.keeper.congested = true;
     socket.write(`${HANDSHAKE}+CONTINUE\r\n`);
@@ -221,7 +228,7 @@ describe("Driver", () => {
     };
     using peer = fakePeer();
     using replica = drive(peer.port, { ...realClock, monotonicMs });
-    replica.driver.attempt({ replid: REPLID, offset: 10 });
+    replica.attempt({ replid: REPLID, offset: 10 });
     (await peer.socket(0)).write(`${HANDSHAKE}+CONTINUE\r\n`);
     await replica.reach("connected");
     stoodStillMs = 3_600_000;

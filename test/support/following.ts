@@ -1,5 +1,5 @@
 import { loadSettings } from "../../src/load-settings.ts";
-import { parsePrimaryUrl } from "../../src/primary-url.ts";
+import { parsePrimarySource } from "../../src/primary-source.ts";
 import { realClock } from "../../src/service/clock.ts";
 import { assemble } from "../../src/service/follow.ts";
 import type { Disk } from "../../src/store/disk.ts";
@@ -13,7 +13,7 @@ const STOP_MS = 3_000;
 export function follow(url: string, disk: Disk, dir: TempDir, more: Record<string, string> = {}) {
   const flags = { dir: dir.file("data"), port: "0", "retry-max": "100ms", ...more };
   const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
-  const assembled = assemble(parsePrimaryUrl(url), disk, realClock, settings, "0");
+  const assembled = assemble(parsePrimarySource(url), disk, realClock, settings, "0");
   const { replica, run } = assembled;
   const stopping = new AbortController();
   const ended = run(stopping.signal).then(

@@ -1,0 +1,68 @@
+import type { Settings } from "../config.ts";
+import { invariant } from "../errors.ts";
+import { log } from "../logger.ts";
+import { describeSource, type PrimarySource } from "../primary-source.ts";
+import type { PrimaryTarget } from "../primary-url.ts";
+import type { Clock } from "./clock.ts";
+import { Sentinels } from "./sentinel.ts";
+
+/** Knows which primary the next attempt is with: the one that was named, or whom Sentinel names. */
+export class Locator {
+  readonly source: PrimarySource;
+  readonly #sentinels: Sentinels | undefined;
+  #target: PrimaryTarget | undefined;
+  /** Whether the next attempt is with that one without asking. */
+  #isNamed = false;
+
+  constructor(source: PrimarySource, clock: Clock, settings: Settings) {
+    this.source = source;
+    if (source.kind === "sentinel") this.#sentinels = new Sentinels(source, clock, settings);
+    else this.#target = source;
+  }
+
+  /** Undefined until Sentinel first named one. */
+  get target(): PrimaryTarget | undefined {
+    return this.#target;
+  }
+
+  /** The primary as a URL without its password; the sentinels' URL until they first named one. */
+  get name(): string {
+    return describeSource(this.#target ?? this.source);
+  }
+
+  /** As INFO and ROLE show it: a socket's path and 0; nothing and 0 until Sentinel first named one. */
+  get hostAndPort(): readonly [host: string, port: number] {
+    const target = this.#target;
+    if (target === undefined) return ["", 0];
+    return target.kind === "unix" ? [target.path, 0] : [target.host, target.port];
+  }
+
+  /** REPLICAOF: the next attempt is with this one; where Sentinel decides, it is asked after that. */
+  follow(target: PrimaryTarget): void {
+    this.#target = target;
+    this.#isNamed = true;
+  }
+
+  /**
+   * The primary of the next attempt, at once where nobody is to be asked. Undefined once `signal` is
+   * aborted.
+   * @throws ReplicaError PRIMARY_UNKNOWN as Sentinels.locate.
+   */
+  locate(signal: AbortSignal): PrimaryTarget | Promise<PrimaryTarget | undefined> {
+    const target = this.#target;
+    const isNamed = this.#isNamed;
+    this.#isNamed = false;
+    if (target !== undefined && (isNamed || this.#sentinels === undefined)) return target;
+    invariant(this.#sentinels !== undefined, "neither a primary nor sentinels");
+    return this.#ask(this.#sentinels, signal);
+  }
+
+  async #ask(sentinels: Sentinels, signal: AbortSignal): Promise<PrimaryTarget | undefined> {
+    const target = await sentinels.locate(signal);
+    if (target === undefined || signal.aborted) return undefined;
+    const before = this.name;
+    this.#target = target;
+    if (this.name !== before) log.info(`Sentinel names ${this.name}`);
+    return target;
+  }
+}
