@@ -9,6 +9,8 @@ export interface CommandContext {
   readonly args: readonly string[];
   /** Whether --json was given; false where the command doesn't offer it. */
   readonly json: boolean;
+  /** The variables; a command takes out what no child of this process is to have. */
+  readonly env: Record<string, string | undefined>;
   /** Aborts at the first SIGINT or SIGTERM; a second one ends the process with 1 at once. */
   readonly signal: AbortSignal;
   /** What a program reads. Its write throws OutputClosed when the reader has gone; main then ends with 0. */

@@ -3,20 +3,27 @@ import { parsePrimarySource } from "../primary-source.ts";
 import { DEFAULT_URL } from "../primary-url.ts";
 import { realClock } from "../service/clock.ts";
 import { assemble } from "../service/follow.ts";
+import type { Replica } from "../service/replica.ts";
 import { realDisk } from "../store/disk.ts";
 import { VERSION } from "../version.ts";
 import type { CommandContext } from "./command.ts";
 import { watchTransfer } from "./watch-transfer.ts";
 
 /** `replica [follow] [URL]`: follows a primary until stopped. */
-export async function follow({ settings, args, signal, stderr }: CommandContext): Promise<number> {
+export async function follow({
+  settings,
+  args,
+  env,
+  signal,
+  stderr,
+}: CommandContext): Promise<number> {
   const source = parsePrimarySource(args[0] ?? DEFAULT_URL);
   // Loaded only where it is asked for: a restart is to be quick.
   const { Metrics } = settings.http === undefined ? {} : await import("../service/metrics.ts");
   const metrics = Metrics === undefined ? undefined : new Metrics();
   const disk = metrics?.timed(realDisk) ?? realDisk;
   // Not closed: the system does so within the time that a stop may take, whatever the disk does.
-  const { replica, run } = assemble(source, disk, realClock, settings, VERSION);
+  const { replica, run, shutdown } = assemble(source, disk, realClock, settings, VERSION);
   const renew = () => {
     try {
       replica.renewal.begin("SIGUSR1");
@@ -42,12 +49,25 @@ export async function follow({ settings, args, signal, stderr }: CommandContext)
   const shown = () => (replica.renewal.state.at === "transfer" ? replica.renewal : replica).state;
   const stopWatching = watchTransfer(shown, stderr, settings.progress);
   process.on("SIGUSR1", renew);
+  const stopNotifying = await notifying(env, replica, AbortSignal.any([signal, shutdown]));
   try {
     await run(signal);
   } finally {
     process.off("SIGUSR1", renew);
     stopWatching();
     stopHttp();
+    stopNotifying();
   }
   return 0;
+}
+
+/** Tells the service manager how the replica is, where one waits for that; gives what ends it. */
+async function notifying(
+  env: CommandContext["env"],
+  replica: Replica,
+  stopping: AbortSignal,
+): Promise<() => void> {
+  if (!env["NOTIFY_SOCKET"]) return () => undefined;
+  const { notifyServiceManager } = await import("./notify.ts");
+  return notifyServiceManager(env, replica, stopping);
 }

@@ -5,8 +5,7 @@ import { commandHelp, generalHelp, version } from "./help.ts";
 import { configureLogging } from "./logging.ts";
 
 /** What a command line runs in. */
-export interface Surroundings extends Pick<CommandContext, "signal" | "stdout" | "stderr"> {
-  readonly env: Readonly<Record<string, string | undefined>>;
+export interface Surroundings extends Pick<CommandContext, "env" | "signal" | "stdout" | "stderr"> {
   /** Called once the settings are known, before the command runs: whether errors come with a stack. */
   readonly onDebug: (debug: boolean) => void;
 }
@@ -38,7 +37,7 @@ export async function runCommandLine(
       onDebug(settings.logLevel === "debug");
       configureLogging({ level: settings.logLevel, format: settings.logFormat, output: stderr });
       const run = await command.load();
-      return await run({ settings, args, json, signal, stdout, stderr });
+      return await run({ settings, args, json, env, signal, stdout, stderr });
     }
   }
 }

@@ -12,6 +12,8 @@ import { Replica } from "./replica.ts";
 export interface Assembled {
   readonly replica: Replica;
   readonly port: Port;
+  /** Aborts where a client says SHUTDOWN. */
+  readonly shutdown: AbortSignal;
   /** Follows until the signal aborts; then everything is written, and the port is given back. */
   run(signal: AbortSignal): Promise<void>;
   /** Gives back the directory. Takes SQLite two more syncs, which a process that ends needn't wait for. */
@@ -57,6 +59,7 @@ export function assemble(
   return {
     replica,
     port,
+    shutdown: stopping.signal,
     run: async (signal) => {
       log.info(
         `following ${replica.isFollowing ? replica.primary.name : "no one"} into ${directory.path}, serving ${settings.bind}:${port.port}`,

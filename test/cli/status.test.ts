@@ -62,7 +62,15 @@ async function ask(
   const settings = { ...loadSettings({}), ...given };
   const screen = new Screen();
   const stderr = new Screen().output;
-  const code = await status({ settings, args, json, signal, stdout: screen.output, stderr });
+  const code = await status({
+    settings,
+    args,
+    json,
+    env: {},
+    signal,
+    stdout: screen.output,
+    stderr,
+  });
   return { code, text: screen.text };
 }
 
