@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Disk } from "../store/disk.ts";
-import type { Replica } from "./replica.ts";
+import type { ErrorCode } from "../errors.ts";
+import type { FullReason, Replica } from "./replica.ts";
 
 const FSYNC_BUCKETS_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
 const STATES = [
@@ -18,6 +19,31 @@ const STATES = [
   "transfer",
   "connected",
 ] as const;
+
+/** What is counted begins at 0: of a count that appears with its first event, rate() misses that. */
+const NO_FULL_SYNCS: Readonly<Record<FullReason, 0>> = {
+  "nothing-kept": 0,
+  "no-psync": 0,
+  "other-history": 0,
+  "primary-behind": 0,
+  "backlog-too-small": 0,
+};
+/** Those that an attempt ends in and another may follow. */
+const NO_BREAKS: Readonly<Partial<Record<ErrorCode, 0>>> = {
+  CONNECT_FAILED: 0,
+  LINK_LOST: 0,
+  TIMED_OUT: 0,
+  TLS_FAILED: 0,
+  NOT_A_PRIMARY: 0,
+  AUTH_FAILED: 0,
+  PRIMARY_BUSY: 0,
+  PRIMARY_REFUSED: 0,
+  PROTOCOL: 0,
+  BAD_PAYLOAD: 0,
+  BAD_CHECKSUM: 0,
+  DISK_FULL: 0,
+  DISK_FAILED: 0,
+};
 
 /** What Prometheus reads of a replica: looked up when it is asked for, but for what has a duration. */
 export class Metrics {
@@ -84,10 +110,16 @@ export class Metrics {
       (gauge) => gauge.set(replica.durableAgeSeconds),
     );
     this.#gauge(
-      "generation",
+      "generation_id",
       "The id of the current generation; 0 where there is none.",
       [],
       (gauge) => gauge.set(generation()?.id ?? 0),
+    );
+    this.#gauge(
+      "generation_timestamp_seconds",
+      "When the current generation became current, unix time; 0 where there is none.",
+      [],
+      (gauge) => gauge.set((generation()?.currentAtMs ?? 0) / 1000),
     );
     this.#gauge("generations", "Generations that are kept, by state.", ["state"], (gauge) => {
       for (const [state, count] of directory.countByState()) gauge.set({ state }, count);
@@ -119,7 +151,8 @@ export class Metrics {
       ["kind", "reason"],
       (counter) => {
         counter.inc({ kind: "partial", reason: "" }, syncs.partial);
-        for (const [reason, count] of counts.fullSyncs)
+        const full = { ...NO_FULL_SYNCS, ...Object.fromEntries(counts.fullSyncs) };
+        for (const [reason, count] of Object.entries(full))
           counter.inc({ kind: "full", reason }, count);
       },
     );
@@ -128,7 +161,8 @@ export class Metrics {
       "Attempts that ended, by the error's code.",
       ["code"],
       (counter) => {
-        for (const [code, count] of counts.breaks) counter.inc({ code }, count);
+        const breaks = { ...NO_BREAKS, ...Object.fromEntries(counts.breaks) };
+        for (const [code, count] of Object.entries(breaks)) counter.inc({ code }, count);
       },
     );
     this.#counter("cpu_seconds_total", "CPU time of the process.", ["mode"], (counter) => {
