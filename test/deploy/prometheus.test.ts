@@ -1,0 +1,220 @@
+import { beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { Metrics } from "../../src/service/metrics.ts";
+import { parseDurationMs } from "../../src/quantity.ts";
+import { realDisk } from "../../src/store/disk.ts";
+import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import { parseExposition, type Sample } from "../support/exposition.ts";
+import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import { follow } from "../support/following.ts";
+import { tempDir } from "../support/temp.ts";
+import { parsePromql } from "./promql.ts";
+
+const deployDir = join(import.meta.dir, "../../deploy");
+
+/** What Prometheus adds to each series. */
+const TARGET_LABELS = ["job", "instance"];
+
+interface Rule {
+  readonly alert: string;
+  readonly expr: string;
+  readonly for: string;
+  readonly labels: Record<string, string>;
+  readonly annotations: Record<string, string>;
+}
+const rulesText = await Bun.file(join(deployDir, "alerts.yml")).text();
+const { groups } = Bun.YAML.parse(rulesText) as { groups: { name: string; rules: Rule[] }[] };
+const rules = groups.flatMap((group) => group.rules);
+
+interface Panel {
+  readonly id: number;
+  readonly type: string;
+  readonly title: string;
+  readonly description?: string;
+  readonly gridPos: {
+    readonly x: number;
+    readonly y: number;
+    readonly w: number;
+    readonly h: number;
+  };
+  readonly datasource?: unknown;
+  readonly fieldConfig?: { readonly defaults: { readonly unit?: string } };
+  readonly targets?: readonly { refId: string; expr: string; datasource: unknown }[];
+}
+interface Dashboard {
+  readonly schemaVersion: number;
+  readonly uid: string;
+  readonly title: string;
+  readonly panels: readonly Panel[];
+  readonly annotations: { readonly list: readonly { readonly expr?: string }[] };
+  readonly templating: { readonly list: readonly { name: string; type: string }[] };
+}
+const dashboardText = await Bun.file(join(deployDir, "grafana-dashboard.json")).text();
+const dashboard = JSON.parse(dashboardText) as Dashboard;
+const panels = dashboard.panels.filter((panel) => panel.type !== "row");
+const queries = [
+  ...panels.flatMap((panel) => panel.targets ?? []),
+  ...dashboard.annotations.list,
+].flatMap(({ expr }) => expr ?? []);
+
+/** What a replica exports that follows. */
+let exported: readonly Sample[] = [];
+beforeAll(async () => {
+  using dir = tempDir("deploy");
+  const primary = fakePrimary(async (peer) => {
+    await standardHandshake(peer, { replid: REPLID, offset: 100 });
+    await peer.send(bulkPayload(smallRdb("a value")));
+  });
+  const metrics = new Metrics();
+  {
+    await using following = follow(primary.url, metrics.timed(realDisk), dir);
+    metrics.of(following.replica, realDisk, "1.2.3");
+    await following.connected();
+    exported = parseExposition(await metrics.text()).flatMap((family) => family.samples);
+  }
+  await primary.stop();
+});
+
+/** What an expression asks for that no replica exports. */
+function complaints(expression: string): string[] {
+  const { selectors, groupings } = parsePromql(expression);
+  const found: string[] = [];
+  const known = new Set(["le", ...TARGET_LABELS]);
+  for (const { metric, matchers } of selectors) {
+    // Prometheus's own.
+    if (metric === "up") continue;
+    const samples = exported.filter(({ name }) => name === metric);
+    if (samples.length === 0) found.push(`no metric ${metric}`);
+    const labels = new Set(samples.flatMap((sample) => [...sample.labels.keys()]));
+    for (const label of labels) known.add(label);
+    for (const { label, operator, value } of matchers) {
+      if (TARGET_LABELS.includes(label)) continue;
+      if (!labels.has(label)) found.push(`${metric} has no label ${label}`);
+      const values = operator.endsWith("~") ? value.split("|") : [value];
+      for (const wanted of values) {
+        if (!samples.some((sample) => sample.labels.get(label) === wanted))
+          found.push(`${metric} is never ${label}=${wanted}`);
+      }
+    }
+  }
+  for (const label of groupings)
+    if (!known.has(label)) found.push(`nothing has the label ${label}`);
+  return found;
+}
+
+/** Grafana puts a duration and a pattern in. */
+const filledIn = (query: string) => query.replaceAll("$__rate_interval", "1m");
+
+test("the check finds what is wrong", () => {
+  expect(complaints('rate(replica_breaks_total{code="LINK_LOST"}[5m])')).toEqual([]);
+  expect(complaints("replica_gone > 1")).toEqual(["no metric replica_gone"]);
+  expect(complaints('replica_state{stat="none"}')).toContain("replica_state has no label stat");
+  expect(complaints('replica_state{state=~"none|nowhere"}')).toEqual([
+    "replica_state is never state=nowhere",
+  ]);
+  expect(complaints("sum by (colour) (replica_state)")).toEqual(["nothing has the label colour"]);
+  for (const expression of ["sum(", "rate(replica_state[5m]", "a b", "a{b}", "nofunction(a)", ""]) {
+    expect(() => parsePromql(expression)).toThrow("no PromQL");
+  }
+});
+
+describe("the alerts", () => {
+  test("have names of their own, and say all that a person needs", () => {
+    expect(groups.map((group) => group.name)).toEqual(["replica"]);
+    const names = rules.map((rule) => rule.alert);
+    expect(names).toEqual([...new Set(names)]);
+    expect(names.length).toBeGreaterThan(10);
+    for (const rule of rules) {
+      expect([rule.alert, Object.keys(rule)]).toEqual([
+        rule.alert,
+        ["alert", "expr", "for", "labels", "annotations"],
+      ]);
+      expect(rule.alert).toMatch(/^Replica[A-Z]\w+$/);
+      expect(parseDurationMs(rule.for)).toBeGreaterThan(0);
+      expect(Object.keys(rule.labels)).toEqual(["severity"]);
+      expect(["critical", "warning", "info"]).toContain(rule.labels["severity"]!);
+      expect(Object.keys(rule.annotations)).toEqual(["summary", "description"]);
+      for (const text of Object.values(rule.annotations)) {
+        expect(text.length).toBeGreaterThan(10);
+        for (const [, inner] of text.matchAll(/\{\{(.*?)\}\}/g)) {
+          expect(inner).toMatch(
+            /^ \$(?:labels\.(?:instance|job)|value(?: \| (?:humanize\w*|printf "%\.\df"))?) $/,
+          );
+        }
+      }
+    }
+  });
+
+  test.each(rules.map((rule) => [rule.alert, rule.expr] as const))("%s", (_name, expression) => {
+    expect(complaints(expression)).toEqual([]);
+    expect(parsePromql(expression).selectors).not.toEqual([]);
+  });
+});
+
+describe("the dashboard", () => {
+  test("asks for what a replica exports", () => {
+    expect(queries.length).toBeGreaterThan(20);
+    for (const query of queries) {
+      expect([query, complaints(filledIn(query))]).toEqual([query, []]);
+      for (const { metric, matchers } of parsePromql(filledIn(query)).selectors) {
+        const own = matchers.find(({ label }) => label === "instance");
+        expect([metric, own?.operator, own?.value]).toEqual([metric, "=~", "$instance"]);
+      }
+    }
+  });
+
+  test("shows every metric but the version and the offsets, which say nothing alone", () => {
+    const asked = new Set(
+      queries.flatMap((query) => parsePromql(filledIn(query)).selectors.map((one) => one.metric)),
+    );
+    const missing = new Set(exported.map(({ name }) => name)).difference(asked);
+    expect([...missing].toSorted()).toEqual([
+      "replica_build_info",
+      "replica_fsync_duration_seconds_count",
+      "replica_fsync_duration_seconds_sum",
+      "replica_offset_bytes",
+    ]);
+  });
+
+  test("has the data source and the replica as variables, and no others", () => {
+    const named = dashboard.templating.list.map(({ name, type }) => [name, type]);
+    expect(named).toEqual([
+      ["datasource", "datasource"],
+      ["instance", "query"],
+    ]);
+    const used = [...dashboardText.matchAll(/\$\{?(\w+)/g)].map((match) => match[1]!);
+    expect([...new Set(used)].toSorted()).toEqual([
+      "__all",
+      "__rate_interval",
+      "datasource",
+      "instance",
+    ]);
+  });
+
+  test("each panel has its place, and says what it shows, in which unit", () => {
+    expect(dashboard.schemaVersion).toBeGreaterThanOrEqual(39);
+    const ids = dashboard.panels.map((panel) => panel.id);
+    expect(ids).toEqual([...new Set(ids)]);
+    const places = new Set<string>();
+    for (const { title, gridPos } of dashboard.panels) {
+      expect([title, gridPos.x + gridPos.w <= 24]).toEqual([title, true]);
+      for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++) {
+        for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+          const place = `${x},${y}`;
+          expect([title, places.has(place)]).toEqual([title, false]);
+          places.add(place);
+        }
+      }
+    }
+    const source = { type: "prometheus", uid: "${datasource}" };
+    for (const { title, type, description, datasource, fieldConfig, targets = [] } of panels) {
+      expect([title, datasource]).toEqual([title, source]);
+      expect([title, (description ?? "").length > 10]).toEqual([title, true]);
+      expect([title, targets.length > 0]).toEqual([title, true]);
+      if (type === "timeseries") expect(fieldConfig?.defaults.unit).toBeString();
+      for (const target of targets) expect(target.datasource).toEqual(source);
+      const letters = targets.map((target) => target.refId);
+      expect(letters).toEqual([...new Set(letters)]);
+    }
+  });
+});
