@@ -1,5 +1,4 @@
 import { log } from "../logger.ts";
-import { describeTarget } from "../primary-url.ts";
 import type { Replica } from "../service/replica.ts";
 import { datagramsTo } from "../unix-datagrams.ts";
 
@@ -58,7 +57,7 @@ export function notifyServiceManager(
 
 /** What a new status is worth telling for; the offset moves on without. */
 function summary(replica: Replica): string {
-  return `${replica.state.at}, ${replica.isFollowing ? describeTarget(replica.target) : "no one"}`;
+  return `${replica.state.at}, ${replica.isFollowing ? replica.primary.name : "no one"}`;
 }
 
 /** One short line for people: `connected, redis://10.0.0.5:6379, durable up to offset 1234`. */
