@@ -54,6 +54,18 @@ export const commands: readonly Command[] = [
     load: async () => (await import("./backup.ts")).backup,
   },
   {
+    name: "snapshots",
+    summary: "list what a data directory keeps",
+    usage: "DIR",
+    about: `Lists the generations of the data directory DIR: from and until when, and between which replication
+offsets, each can be restored. Works while a replica runs on it, and on a copy.`,
+    minArgs: 1,
+    maxArgs: 1,
+    takes: logSettings,
+    json: true,
+    load: async () => (await import("./snapshots.ts")).snapshots,
+  },
+  {
     name: "status",
     summary: "ask a running replica how it is",
     usage: "[HOST:PORT]",

@@ -77,6 +77,7 @@ export class DataDirectory {
   /** Generations whose folders are removed, and whose rows stay until that is durable. */
   #removed: number[] = [];
   #nameIsDurable = false;
+  #lastMarkMs = 0;
   /** The last id that was given out by this process. */
   #lastId = 0;
 
@@ -108,6 +109,7 @@ export class DataDirectory {
       if (this.#current !== undefined) {
         this.#check(this.#current);
         this.#replicationIds = this.#generations.replicationIds(this.#current.id);
+        this.#lastMarkMs = this.#generations.lastMark(this.#current.id)?.atMs ?? 0;
         this.#link(this.#current.id);
       } else {
         // Of a first generation that a kill kept from becoming current.
@@ -361,9 +363,15 @@ export class DataDirectory {
     });
   }
 
+  /** A clock that is set back must not put a later mark before an earlier one. */
+  #markTime(): number {
+    this.#lastMarkMs = Math.max(this.#lastMarkMs, this.#clock.now());
+    return this.#lastMarkMs;
+  }
+
   async #mark(id: number, mark: Omit<Mark, "atMs">): Promise<void> {
     try {
-      this.#generations.mark(id, { atMs: this.#clock.now(), ...mark });
+      this.#generations.mark(id, { atMs: this.#markTime(), ...mark });
       await this.#generations.sync();
     } catch (cause) {
       throw databaseError(this.#database, cause);
@@ -472,7 +480,7 @@ export class DataDirectory {
       await this.#syncName();
       this.#current = this.#generations.promote(id, kept, {
         sealReason,
-        atMs: this.#clock.now(),
+        atMs: this.#markTime(),
         bootId: this.#boot,
         continued,
       });

@@ -7,7 +7,7 @@ import { type Disk, diskError } from "./disk.ts";
 import type { Segment } from "./log.ts";
 
 /** The version of `replica.db`; a newer one is refused, not guessed at. */
-const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 3;
 
 /** So large grows the write-ahead log, in pages, until SQLite moves it into the database. */
 const CHECKPOINT_PAGES = 4000;
