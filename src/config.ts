@@ -24,6 +24,13 @@ export const limits = {
   snapshotRetryMs: 5 * 60 * 1000,
   // --snapshot-ratio looks at no log below this: the pings of an idle, empty primary must not fill it.
   snapshotRatioBytes: 64 * 1024,
+  // Words of a log's command are counted, never held: what is past these isn't a command, but damage.
+  frame: {
+    // As Redis reads them itself (networking.c: INT_MAX).
+    maxArgs: 2 ** 31 - 1,
+    // proto-max-bulk-len is 512 MiB by default and has no ceiling; no machine has the memory for this.
+    maxArgBytes: 2 ** 40,
+  },
   // Tools, exporters and Sentinels are a handful; each costs some KiB.
   clients: 1_000,
   // As Redis's own (networking.c, PROTO_INLINE_MAX_SIZE); commands here have short arguments.

@@ -21,6 +21,8 @@ export type ErrorCode =
   // The snapshot.
   | "BAD_PAYLOAD"
   | "BAD_CHECKSUM"
+  // The log.
+  | "BAD_FRAME"
   // The disk and the data directory.
   | "DISK_FULL"
   | "DISK_FAILED"

@@ -1,0 +1,342 @@
+import { ReplicaError, invariant } from "../errors.ts";
+
+const CR = 0x0d;
+const LF = 0x0a;
+const STAR = 0x2a;
+const DOLLAR = 0x24;
+const ZERO = 0x30;
+const EMPTY = new Uint8Array(0);
+
+export interface FrameLimits {
+  /** The most arguments of one command, its verb included. */
+  readonly maxArgs: number;
+  /** The longest single argument. */
+  readonly maxArgBytes: number;
+}
+
+/** The verbs that bound a transaction, choose the database, or may carry a relative expiry. */
+const VERBS = [
+  "EXEC",
+  "EXPIRE",
+  "GETEX",
+  "MULTI",
+  "PEXPIRE",
+  "PSETEX",
+  "RESTORE",
+  "RESTORE-ASKING",
+  "SELECT",
+  "SET",
+  "SETEX",
+] as const;
+export type Verb = (typeof VERBS)[number];
+
+const LONGEST_VERB = Math.max(...VERBS.map((verb) => verb.length));
+const VERBS_BY_LENGTH = Array.from({ length: LONGEST_VERB + 1 }, (_, length) =>
+  VERBS.filter((verb) => verb.length === length).map((verb) => ({
+    verb,
+    large: Buffer.from(verb),
+    small: Buffer.from(verb.toLowerCase()),
+  })),
+);
+
+// What comes next. Numbers, and not an object each: a command takes some twenty steps.
+const COMMAND = 0;
+const COUNT = 1;
+const COUNT_LF = 2;
+const ARGUMENT = 3;
+const LENGTH = 4;
+const LENGTH_LF = 5;
+const BODY = 6;
+const BODY_CR = 7;
+const BODY_LF = 8;
+
+/**
+ * Finds the commands of a log: arrays of bulk strings and nothing else, as primaries stream them and
+ * servers load them ("Redis, aof.c": loadSingleAppendOnlyFile). A bare line end, inline commands and
+ * annotations are damage: primaries send none into a log. It is as strict as redis-check-aof, and about
+ * numbers as strict as a server is with its clients ("Redis, networking.c").
+ *
+ * Arguments are passed over where they lie: nothing is held of them, however long they are.
+ */
+export class FrameScanner {
+  readonly #limits: FrameLimits;
+  #chunk: Uint8Array = EMPTY;
+  /** The position of the chunk's first byte. */
+  #chunkPosition: number;
+  /** How much of the chunk is read. */
+  #at = 0;
+  #step = COMMAND;
+  /** The number that is being read, and how many digits it has so far. */
+  #value = 0;
+  #digits = 0;
+  /** Of the command that is being read: where it begins, its arguments, and how many of them are whole. */
+  #begin: number;
+  #count = 0;
+  #whole = 0;
+  #missingBytes = 0;
+  /** The beginning of its verb or, after SELECT, of the database; the whole word's length. */
+  readonly #word = new Uint8Array(LONGEST_VERB);
+  #wordBytes = 0;
+  #nextVerb: Verb | undefined = undefined;
+  #damage: ReplicaError | undefined = undefined;
+
+  #start: number;
+  #end: number;
+  #args = 0;
+  #verb: Verb | undefined = undefined;
+  #db = 0;
+  #inTransaction = false;
+  #lastSafeEnd: number;
+
+  /** @param options.position of the first byte that will be pushed: a command's first, in database 0. */
+  constructor(options: { limits: FrameLimits; position?: number }) {
+    this.#limits = options.limits;
+    const position = options.position ?? 0;
+    this.#chunkPosition = this.#begin = this.#start = this.#end = this.#lastSafeEnd = position;
+  }
+
+  /** The position of the command's first byte. */
+  get start(): number {
+    return this.#start;
+  }
+
+  /** The position behind the command's last byte; before the first one, where the scan began. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** How many words the command has, its verb included. */
+  get args(): number {
+    return this.#args;
+  }
+
+  /** The command's verb in capitals, where it is one that matters here. */
+  get verb(): Verb | undefined {
+    return this.#verb;
+  }
+
+  /** The database that the command works in or, a SELECT, chooses. */
+  get db(): number {
+    return this.#db;
+  }
+
+  /** Whether the command belongs to a transaction that goes on: MULTI does, EXEC doesn't. */
+  get inTransaction(): boolean {
+    return this.#inTransaction;
+  }
+
+  /** The position behind the last command that isn't in a transaction that goes on: cut a log here. */
+  get lastSafeEnd(): number {
+    return this.#lastSafeEnd;
+  }
+
+  /** After `next` said false: whether the bytes so far end where a command does. */
+  get atBoundary(): boolean {
+    return this.#step === COMMAND;
+  }
+
+  /** Appends a chunk, which must not change until `next` has said false; only then comes another. */
+  push(chunk: Uint8Array): void {
+    invariant(this.#at === this.#chunk.length, "a chunk is read before the next one comes");
+    this.#chunkPosition += this.#at;
+    this.#chunk = chunk;
+    this.#at = 0;
+  }
+
+  /**
+   * Finds the next whole command; the properties describe it until the next call. False: the rest of
+   * it comes with the next chunk.
+   * @throws ReplicaError BAD_FRAME for what isn't a command, is past a limit, or is a MULTI, EXEC or
+   * SELECT that can't be; again when asked again. The properties stay as they were.
+   */
+  next(): boolean {
+    if (this.#damage !== undefined) throw this.#damage;
+    const { length } = this.#chunk;
+    let at = this.#at;
+    while (at < length) {
+      switch (this.#step) {
+        case COMMAND:
+          this.#begin = this.#chunkPosition + at;
+          at = this.#expect(at, STAR, "'*' and a number of words", COUNT);
+          break;
+        case COUNT:
+          at = this.#readNumber(at, this.#limits.maxArgs, COUNT_LF);
+          break;
+        case COUNT_LF:
+          at = this.#expect(at, LF, "a line feed", ARGUMENT);
+          this.#onCount();
+          break;
+        case ARGUMENT:
+          at = this.#expect(at, DOLLAR, "'$' and the length of a word", LENGTH);
+          break;
+        case LENGTH:
+          at = this.#readNumber(at, this.#limits.maxArgBytes, LENGTH_LF);
+          break;
+        case LENGTH_LF:
+          at = this.#expect(at, LF, "a line feed", BODY);
+          this.#onLength();
+          break;
+        case BODY:
+          at = this.#passBody(at);
+          break;
+        case BODY_CR:
+          at = this.#expect(at, CR, "the end of a word", BODY_LF);
+          break;
+        default:
+          at = this.#expect(at, LF, "the end of a word", ARGUMENT);
+          if (++this.#whole < this.#count) break;
+          this.#at = at;
+          this.#step = COMMAND;
+          this.#onCommand(this.#chunkPosition + at);
+          return true;
+      }
+    }
+    this.#at = at;
+    return false;
+  }
+
+  /** Passes over one byte, which must be this one. */
+  #expect(at: number, byte: number, what: string, nextStep: number): number {
+    if (this.#chunk[at] !== byte) throw this.#damaged(this.#chunkPosition + at, what);
+    this.#step = nextStep;
+    return at + 1;
+  }
+
+  /** Passes over digits and, where it has come, the CR behind them. */
+  #readNumber(from: number, max: number, nextStep: number): number {
+    const chunk = this.#chunk;
+    let value = this.#value;
+    let digits = this.#digits;
+    let at = from;
+    for (; at < chunk.length; at++, digits++) {
+      const digit = chunk[at]! - ZERO;
+      if (digit < 0 || digit > 9) break;
+      value = value * 10 + digit;
+      // No server writes, nor takes from a client, a zero in front of other digits (string2ll).
+      if (value > max || (digits > 0 && value < 10)) {
+        throw this.#damaged(this.#chunkPosition + at, `a number up to ${max}`);
+      }
+    }
+    this.#value = value;
+    this.#digits = digits;
+    if (at === chunk.length) return at;
+    const what = digits === 0 ? "a digit" : "a digit or a carriage return";
+    return this.#expect(at, digits === 0 ? ZERO : CR, what, nextStep);
+  }
+
+  #onCount(): void {
+    if (this.#value === 0) throw this.#damaged(this.#begin, "a command of at least one word");
+    this.#count = this.#value;
+    this.#whole = 0;
+    this.#value = this.#digits = 0;
+  }
+
+  #onLength(): void {
+    this.#missingBytes = this.#wordBytes = this.#value;
+    this.#value = this.#digits = 0;
+    if (this.#missingBytes === 0) this.#step = BODY_CR;
+  }
+
+  /** Passes over what there is of a word. */
+  #passBody(at: number): number {
+    const bytes = Math.min(this.#missingBytes, this.#chunk.length - at);
+    if (this.#whole === 0) this.#keepVerb(at, bytes);
+    else if (this.#whole === 1 && this.#nextVerb === "SELECT") this.#keep(at, bytes);
+    this.#missingBytes -= bytes;
+    if (this.#missingBytes === 0) this.#step = BODY_CR;
+    return at + bytes;
+  }
+
+  #keepVerb(at: number, bytes: number): void {
+    this.#keep(at, bytes);
+    if (bytes === this.#missingBytes) this.#nextVerb = findVerb(this.#word, this.#wordBytes);
+  }
+
+  #keep(at: number, bytes: number): void {
+    const kept = this.#wordBytes - this.#missingBytes;
+    const more = Math.min(bytes, LONGEST_VERB - kept);
+    for (let index = 0; index < more; index++) this.#word[kept + index] = this.#chunk[at + index]!;
+  }
+
+  #onCommand(end: number): void {
+    const verb = this.#nextVerb;
+    if (verb !== undefined) this.#onVerb(verb);
+    this.#verb = verb;
+    this.#nextVerb = undefined;
+    this.#start = this.#begin;
+    this.#end = end;
+    this.#args = this.#count;
+    if (!this.#inTransaction) this.#lastSafeEnd = end;
+  }
+
+  #onVerb(verb: Verb): void {
+    switch (verb) {
+      case "MULTI":
+        if (this.#inTransaction) throw this.#damaged(this.#begin, "no MULTI in a transaction");
+        this.#inTransaction = true;
+        break;
+      case "EXEC":
+        if (!this.#inTransaction) throw this.#damaged(this.#begin, "no EXEC without its MULTI");
+        this.#inTransaction = false;
+        break;
+      case "SELECT":
+        this.#db = this.#readDb();
+        break;
+      default:
+    }
+  }
+
+  #readDb(): number {
+    const text = Buffer.from(this.#word.subarray(0, this.#wordBytes)).toString("latin1");
+    if (this.#count !== 2 || !/^\d{1,9}$/.test(text)) {
+      throw this.#damaged(this.#begin, "SELECT with the number of a database");
+    }
+    return Number(text);
+  }
+
+  #damaged(position: number, expected: string): ReplicaError {
+    this.#damage = new ReplicaError("BAD_FRAME", {
+      retry: "never",
+      message: `the log is damaged at byte ${position}: expected ${expected}; up to byte ${this.#lastSafeEnd} it is whole and can be restored`,
+    });
+    return this.#damage;
+  }
+}
+
+/** The verb that the first `length` bytes of `word` are, in large or small letters. */
+function findVerb(word: Uint8Array, length: number): Verb | undefined {
+  for (const { verb, large, small } of VERBS_BY_LENGTH[length] ?? []) {
+    let same = 0;
+    while (same < length && (word[same] === large[same] || word[same] === small[same])) same++;
+    if (same === length) return verb;
+  }
+  return undefined;
+}
+
+/**
+ * Divides one command, as FrameScanner found it from `start` to `end`, into its words: views, not copies.
+ * @throws ReplicaError BAD_FRAME where these bytes aren't a command.
+ */
+export function wordsOf(command: Uint8Array): Uint8Array[] {
+  const words: Uint8Array[] = [];
+  let at = 0;
+  const takeNumber = () => {
+    let value = 0;
+    while (++at < command.length && command[at] !== CR) value = 10 * value + command[at]! - ZERO;
+    at += 2;
+    return value;
+  };
+  const count = takeNumber();
+  while (at < command.length) {
+    const bytes = takeNumber();
+    words.push(command.subarray(at, at + bytes));
+    at += bytes + 2;
+  }
+  if (at !== command.length || words.length !== count) {
+    throw new ReplicaError("BAD_FRAME", {
+      retry: "never",
+      message: "the log holds another command than a moment ago: does something write to it?",
+    });
+  }
+  return words;
+}
