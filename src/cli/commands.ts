@@ -54,6 +54,20 @@ export const commands: readonly Command[] = [
     load: async () => (await import("./backup.ts")).backup,
   },
   {
+    name: "verify",
+    summary: "check an RDB file, or everything in a data directory",
+    usage: "PATH",
+    about: `PATH is an RDB file, or a data directory: then each generation's snapshot and manifest, every command
+and every checksum of its log up to the last durable byte, and the database. Works while a replica runs
+on it, and on a copy. Ends with 3 where something is damaged, and says which file, which byte, what it
+means, and what can still be restored.`,
+    minArgs: 1,
+    maxArgs: 1,
+    takes: [...logSettings, "no-progress"],
+    json: true,
+    load: async () => (await import("./verify.ts")).verify,
+  },
+  {
     name: "snapshots",
     summary: "list what a data directory keeps",
     usage: "DIR",

@@ -7,6 +7,16 @@ const DOLLAR = 0x24;
 const ZERO = 0x30;
 const EMPTY = new Uint8Array(0);
 
+/** BAD_FRAME: what stands at `position` is no command. */
+export class FrameError extends ReplicaError {
+  readonly position: number;
+
+  constructor(position: number, message: string) {
+    super("BAD_FRAME", { retry: "never", message });
+    this.position = position;
+  }
+}
+
 export interface FrameLimits {
   /** The most arguments of one command, its verb included. */
   readonly maxArgs: number;
@@ -78,7 +88,7 @@ export class FrameScanner {
   readonly #word = new Uint8Array(LONGEST_VERB);
   #wordBytes = 0;
   #nextVerb: Verb | undefined = undefined;
-  #damage: ReplicaError | undefined = undefined;
+  #damage: FrameError | undefined = undefined;
 
   #start: number;
   #end: number;
@@ -294,11 +304,11 @@ export class FrameScanner {
     return Number(text);
   }
 
-  #damaged(position: number, expected: string): ReplicaError {
-    this.#damage = new ReplicaError("BAD_FRAME", {
-      retry: "never",
-      message: `the log is damaged at byte ${position}: expected ${expected}; up to byte ${this.#lastSafeEnd} it is whole and can be restored`,
-    });
+  #damaged(position: number, expected: string): FrameError {
+    this.#damage = new FrameError(
+      position,
+      `expected ${expected} at byte ${position}, which is not what stands there`,
+    );
     return this.#damage;
   }
 }

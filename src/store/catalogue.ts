@@ -187,6 +187,27 @@ export class Catalogue implements Disposable {
     return rows.map((row) => row.integrity_check).filter((text) => text !== "ok");
   }
 
+  /** Marks that say what can't be: they rise, and lie between the snapshot and the end of the log. */
+  markComplaints(): string[] {
+    if (this.#db === undefined) return [];
+    const wrong = this.#db.query<{ generation: number; id: number }, []>(
+      `SELECT id, generation FROM (
+         SELECT m.*, g.base_offset, lag(at_ms) OVER before AS at_before,
+           lag(written_offset) OVER before AS written_before,
+           lag(durable_offset) OVER before AS durable_before
+         FROM marks m JOIN generations g ON g.id = m.generation WHERE g.state <> 'receiving'
+         WINDOW before AS (PARTITION BY m.generation ORDER BY m.id))
+       WHERE durable_offset < base_offset OR written_offset < durable_offset
+         OR at_ms < at_before OR durable_offset < durable_before LIMIT 10`,
+    );
+    return wrong
+      .all()
+      .map(
+        ({ generation, id }) =>
+          `mark ${id} of generation ${generation} does not follow from the one before`,
+      );
+  }
+
   [Symbol.dispose](): void {
     this.#db?.close();
     if (this.#temporary !== undefined) fs.rmSync(this.#temporary, { recursive: true, force: true });

@@ -175,7 +175,7 @@ describe("FrameScanner", () => {
     ["*3\r\n$6\r\nselect\r\n$1\r\n1\r\n$1\r\n1\r\n", 0, "SELECT with the number of a database"],
   ])("refuses %j", (input, at, expected) => {
     const all = bytes(ping + input);
-    const message = `the log is damaged at byte ${ping.length + at}: expected ${expected}; up to byte ${ping.length} it is whole and can be restored`;
+    const message = `expected ${expected} at byte ${ping.length + at}, which is not what stands there`;
     for (let cut = 0; cut <= all.length; cut++) {
       const { frames, damage } = scan([all.subarray(0, cut), all.subarray(cut)]);
       expect(damage).toBe(message);
@@ -185,7 +185,7 @@ describe("FrameScanner", () => {
 
   test("damage in a transaction: it is whole up to its MULTI", () => {
     expect(scan([log("PING", "MULTI", "SET a b", "MULTI")]).damage).toBe(
-      "the log is damaged at byte 56: expected no MULTI in a transaction; up to byte 14 it is whole and can be restored",
+      "expected no MULTI in a transaction at byte 56, which is not what stands there",
     );
   });
 

@@ -1,0 +1,21 @@
+import { basename } from "node:path";
+import type { Output } from "./output.ts";
+import { Progress } from "./progress.ts";
+
+/** Below this a file is done before a person has read the line. */
+const WORTH_BYTES = 64 * 1024 * 1024;
+
+/** Shows how far each large file is that is read or written, one after another. */
+export function fileProgress(stderr: Output, enabled: boolean) {
+  const progress = new Progress({ output: stderr, enabled });
+  let shown = "";
+  return {
+    look: (file: string, bytes: number, totalBytes: number) => {
+      if (totalBytes < WORTH_BYTES) return;
+      if (file !== shown) progress.begin(basename(file), totalBytes);
+      shown = file;
+      progress.update(bytes);
+    },
+    end: () => progress.end(),
+  };
+}

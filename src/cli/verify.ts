@@ -1,0 +1,171 @@
+import { statSync } from "node:fs";
+import { ReplicaError } from "../errors.ts";
+import { log } from "../logger.ts";
+import { formatBytes } from "../quantity.ts";
+import type { RdbSummary } from "../rdb/checker.ts";
+import { Catalogue } from "../store/catalogue.ts";
+import { realDisk } from "../store/disk.ts";
+import {
+  type Damage,
+  type GenerationFindings,
+  verifyCatalogue,
+  verifyGeneration,
+  verifyRdb,
+  type VerifyOptions,
+} from "../store/verify.ts";
+import type { CommandContext, RunCommand } from "./command.ts";
+import { fileProgress } from "./file-progress.ts";
+
+/** The exit code of what was checked and is damaged. */
+const DAMAGED = 3;
+
+/** `replica verify PATH`: an RDB file, or everything in a data directory. */
+export const verify: RunCommand = async (context) => {
+  const { args, stderr, settings, signal } = context;
+  const path = args[0]!;
+  const progress = fileProgress(stderr, settings.progress);
+  const options: VerifyOptions = { disk: realDisk, signal, onProgress: progress.look };
+  try {
+    return isFolder(path)
+      ? await verifyDirectory(path, context, options)
+      : await verifyFile(path, context, options);
+  } finally {
+    progress.end();
+  }
+};
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch (cause) {
+    throw new ReplicaError("USAGE", {
+      retry: "never",
+      message: `${path} can't be looked at: ${cause instanceof Error && "code" in cause && cause.code === "ENOENT" ? "there is no such file or folder" : cause}`,
+      cause,
+    });
+  }
+}
+
+async function verifyFile(
+  path: string,
+  { json, stdout }: CommandContext,
+  options: VerifyOptions,
+): Promise<number> {
+  try {
+    const rdb = await verifyRdb(path, options);
+    stdout.write(
+      json
+        ? `${JSON.stringify({ path, ok: true, ...rdbToJson(rdb) })}\n`
+        : `${path}: ${describeRdb(rdb)}\n`,
+    );
+    return 0;
+  } catch (error) {
+    const isDamage =
+      error instanceof ReplicaError &&
+      (error.code === "BAD_PAYLOAD" || error.code === "BAD_CHECKSUM");
+    if (!isDamage) throw error;
+    if (json) stdout.write(`${JSON.stringify({ path, ok: false, damages: [error.message] })}\n`);
+    else stdout.write(`${path}: damaged: ${error.message}\n`);
+    return DAMAGED;
+  }
+}
+
+function describeRdb({ header, bytes, crc64, checked }: RdbSummary): string {
+  const sum = checked
+    ? `the checksum ${crc64.toString(16).padStart(16, "0")} holds`
+    : "it states no checksum: what lies between its beginning and its end can't be checked";
+  return `${header.magic} version ${header.version}, ${formatBytes(bytes)}, ${sum}`;
+}
+
+function rdbToJson({ header, bytes, crc64, checked }: RdbSummary) {
+  const { magic, version } = header;
+  return { magic, version, bytes, crc64: crc64.toString(16).padStart(16, "0"), checked };
+}
+
+async function verifyDirectory(
+  path: string,
+  { json, stdout }: CommandContext,
+  options: VerifyOptions,
+): Promise<number> {
+  using catalogue = new Catalogue(path);
+  const found: GenerationFindings[] = [];
+  const damages: Damage[] = verifyCatalogue(catalogue);
+  for (const generation of catalogue.generations) {
+    const findings = await verifyGeneration(catalogue, generation, options);
+    // The retention of a replica that runs may have taken it meanwhile.
+    if (findings.damages.length > 0 && isGone(path, generation.id)) {
+      log.info(`generation ${generation.id} was removed meanwhile`);
+      continue;
+    }
+    found.push(findings);
+    damages.push(...findings.damages);
+  }
+  if (json) stdout.write(`${JSON.stringify(toJson(catalogue, found, damages))}\n`);
+  else stdout.write(report(catalogue, found, damages));
+  return damages.length === 0 ? 0 : DAMAGED;
+}
+
+function isGone(path: string, id: number): boolean {
+  using now = new Catalogue(path);
+  return now.generations.every((generation) => generation.id !== id);
+}
+
+function report(
+  catalogue: Catalogue,
+  found: readonly GenerationFindings[],
+  damages: readonly Damage[],
+): string {
+  const lines = found.flatMap(({ generation, rdb, log: commands, restorableOffset }) => [
+    `generation ${generation.id} (${generation.state})`,
+    `  snapshot  ${rdb === undefined ? "damaged" : describeRdb(rdb)}`,
+    `  log       ${commands === undefined ? "missing" : `${commands.commands} commands, ${formatBytes(commands.bytes)}${unchecked(commands.uncheckedBytes)}${commands.damage === undefined ? "" : ", then damaged"}`}`,
+    `  restores  ${restorableOffset === undefined ? "nothing" : `offset ${generation.baseOffset} to ${restorableOffset}`}`,
+  ]);
+  for (const { file, byte, what, meaning } of damages) {
+    lines.push(
+      `damaged: ${file}${byte === undefined ? "" : `, byte ${byte}`}: ${what}; ${meaning}`,
+    );
+  }
+  if (found.length === 0) lines.push(`${catalogue.path} keeps no snapshot yet`);
+  else if (damages.length === 0) lines.push(`${catalogue.path}: all is as it was written`);
+  return `${lines.join("\n")}\n`;
+}
+
+function unchecked(bytes: number): string {
+  return bytes === 0 ? "" : ` (${formatBytes(bytes)} of it without a checksum)`;
+}
+
+function toJson(
+  catalogue: Catalogue,
+  found: readonly GenerationFindings[],
+  damages: readonly Damage[],
+) {
+  return {
+    path: catalogue.path,
+    ok: damages.length === 0,
+    generations: found.map(
+      ({ generation, rdb, log: commands, restorableOffset, damages: own }) => ({
+        id: generation.id,
+        state: generation.state,
+        ok: own.length === 0,
+        from_offset: generation.baseOffset,
+        to_offset: restorableOffset ?? null,
+        rdb: rdb === undefined ? null : rdbToJson(rdb),
+        log:
+          commands === undefined
+            ? null
+            : {
+                commands: commands.commands,
+                bytes: commands.bytes,
+                unchecked_bytes: commands.uncheckedBytes,
+              },
+      }),
+    ),
+    damages: damages.map(({ file, byte, what, meaning }) => ({
+      file,
+      byte: byte ?? null,
+      what,
+      meaning,
+    })),
+  };
+}
