@@ -40,7 +40,7 @@ export const limits = {
     maxArgBytes: 64 * 1024,
     maxCommandBytes: 256 * 1024,
   },
-  // INFO takes some 2 KiB: a client that leaves so much unread has stopped reading.
+  // INFO takes some 3 KiB: a client that leaves so much unread has stopped reading.
   clientUnsentBytes: 1024 * 1024,
   // A Sentinel has one, a debugging person a handful.
   clientSubscriptions: 1_000,

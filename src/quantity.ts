@@ -51,3 +51,43 @@ export function formatBytes(bytes: number): string {
   }
   return `${value.toFixed(1)} ${units[unit]}`;
 }
+
+/**
+ * How far a transfer is: ` 25%  25.0 MiB of 100.0 MiB  12.5 MiB/s  0:06 left`, or bytes and rate where
+ * nobody knows the length.
+ */
+export function formatProgress(
+  bytes: number,
+  totalBytes: number | undefined,
+  bytesPerSecond: number,
+): string {
+  const rate = `${formatBytes(bytesPerSecond)}/s`;
+  if (totalBytes === undefined) return `${formatBytes(bytes)}  ${rate}`;
+  const share = totalBytes === 0 ? 1 : Math.min(1, bytes / totalBytes);
+  const left = bytesPerSecond === 0 ? "--:--" : formatClock((totalBytes - bytes) / bytesPerSecond);
+  const percent = `${Math.floor(share * 100)}%`.padStart(4);
+  return `${percent}  ${formatBytes(bytes)} of ${formatBytes(totalBytes)}  ${rate}  ${left} left`;
+}
+
+/** A duration in seconds as `1:05` or `2:03:04`. */
+function formatClock(seconds: number): string {
+  const whole = Math.max(0, Math.ceil(seconds));
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  return hours > 0
+    ? `${hours}:${two(minutes)}:${two(whole % 60)}`
+    : `${minutes}:${two(whole % 60)}`;
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, "0");
+}
+
+/** A time that has passed, for people, in its two largest units: `12 s`, `5 min`, `3 h 12 min`, `4 d 2 h`. */
+export function formatAge(seconds: number): string {
+  const minutes = Math.floor(seconds / 60);
+  const hours = Math.floor(minutes / 60);
+  if (minutes === 0) return `${Math.floor(seconds)} s`;
+  if (hours === 0) return `${minutes} min`;
+  if (hours < 24) return `${hours} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}

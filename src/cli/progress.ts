@@ -1,10 +1,8 @@
 import { Writable } from "node:stream";
 import cliProgress from "cli-progress";
-import { formatBytes } from "../quantity.ts";
+import { formatProgress } from "../quantity.ts";
+import { Rate } from "../rate.ts";
 import type { Output } from "./output.ts";
-
-/** The rate is that of the last five seconds. */
-const rateWindowMs = 5_000;
 
 /**
  * The progress line of a long transfer: bytes, share, rate and time left, or bytes and rate where the
@@ -14,15 +12,16 @@ export class Progress {
   readonly #output: Output;
   readonly #enabled: boolean;
   readonly #nowMs: () => number;
+  #rate: Rate;
   #bar: cliProgress.SingleBar | undefined;
   #bytes = 0;
-  #samples: { atMs: number; bytes: number }[] = [];
 
   /** @param options.output where the terminal is, if any: standard error. */
   constructor(options: { output: Output; enabled: boolean; nowMs?: () => number }) {
     this.#output = options.output;
     this.#enabled = options.enabled && options.output.isTty;
     this.#nowMs = options.nowMs ?? (() => performance.now());
+    this.#rate = new Rate(this.#nowMs);
   }
 
   /** Starts a line; one that still stands is ended. `totalBytes` is undefined where nobody knows it. */
@@ -30,7 +29,8 @@ export class Progress {
     if (!this.#enabled) return;
     this.end();
     this.#bytes = 0;
-    this.#samples = [{ atMs: this.#nowMs(), bytes: 0 }];
+    this.#rate = new Rate(this.#nowMs);
+    this.#rate.sample(0);
     this.#bar = new cliProgress.SingleBar({
       format: (options) => this.#line(label, totalBytes, options),
       stream: terminalStream(this.#output),
@@ -59,38 +59,12 @@ export class Progress {
   }
 
   #line(label: string, totalBytes: number | undefined, options: cliProgress.Options): string {
-    const rate = this.#bytesPerSecond();
-    const done = formatBytes(this.#bytes);
-    if (totalBytes === undefined) return `${label}  ${done}  ${formatBytes(rate)}/s`;
+    this.#rate.sample(this.#bytes);
+    const figures = formatProgress(this.#bytes, totalBytes, this.#rate.bytesPerSecond);
+    if (totalBytes === undefined) return `${label}  ${figures}`;
     const share = totalBytes === 0 ? 1 : Math.min(1, this.#bytes / totalBytes);
-    const left = rate === 0 ? "--:--" : formatClock((totalBytes - this.#bytes) / rate);
-    const bar = cliProgress.Format.BarFormat(share, options);
-    const percent = `${Math.floor(share * 100)}%`.padStart(4);
-    return `${label} [${bar}]${percent}  ${done} of ${formatBytes(totalBytes)}  ${formatBytes(rate)}/s  ${left} left`;
+    return `${label} [${cliProgress.Format.BarFormat(share, options)}]${figures}`;
   }
-
-  #bytesPerSecond(): number {
-    const now = { atMs: this.#nowMs(), bytes: this.#bytes };
-    this.#samples.push(now);
-    // The oldest sample stays until the next one is old enough to take its place.
-    while ((this.#samples[1]?.atMs ?? Infinity) <= now.atMs - rateWindowMs) this.#samples.shift();
-    const oldest = this.#samples[0] ?? now;
-    const seconds = (now.atMs - oldest.atMs) / 1000;
-    return seconds <= 0 ? 0 : Math.max(0, now.bytes - oldest.bytes) / seconds;
-  }
-}
-
-/** A duration in seconds as `1:05` or `2:03:04`. */
-function formatClock(seconds: number): string {
-  const whole = Math.max(0, Math.ceil(seconds));
-  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
-  return hours > 0
-    ? `${hours}:${two(minutes)}:${two(whole % 60)}`
-    : `${minutes}:${two(whole % 60)}`;
-}
-
-function two(value: number): string {
-  return String(value).padStart(2, "0");
 }
 
 /** What cli-progress draws on. */

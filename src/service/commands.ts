@@ -76,11 +76,12 @@ function refusal(
 }
 
 function info({ client, context, args }: Call): Uint8Array {
-  const { replica, version, port, clients, counts } = context;
+  const { replica, version, port, clients, counts, settings } = context;
   const about = {
     version,
     port,
     nowMs: context.now(),
+    readyLagMs: settings.readyLagMs,
     connectedClients: clients.size,
     maxClients: limits.clients,
     ...counts,

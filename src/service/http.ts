@@ -1,6 +1,7 @@
 import { ReplicaError } from "../errors.ts";
 import { formatBytes } from "../quantity.ts";
 import type { Metrics } from "./metrics.ts";
+import { whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
 
 /** Seconds after which a connection that says nothing is closed. */
@@ -61,14 +62,6 @@ export function serveHttp(
       cause,
     });
   }
-}
-
-/** Why it is not ready; undefined where it is. */
-export function whyNotReady(replica: Replica, readyLagMs: number): string | undefined {
-  if (replica.state.at !== "connected") return `the link is in state ${replica.state.at}`;
-  const ageSeconds = replica.durableAgeSeconds;
-  if (ageSeconds * 1000 <= readyLagMs) return undefined;
-  return `what came ${ageSeconds.toFixed(0)} s ago is not durable yet`;
 }
 
 function page(replica: Replica): Response {

@@ -1,4 +1,7 @@
 import * as os from "node:os";
+import { describeTarget } from "../primary-url.ts";
+import { FULL_REASONS } from "./full-reason.ts";
+import { whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
 
 /** What INFO tells of beside the replica itself. */
@@ -6,6 +9,8 @@ export interface InfoSurroundings {
   readonly version: string;
   readonly port: number;
   readonly nowMs: number;
+  /** --ready-lag */
+  readonly readyLagMs: number;
   readonly connectedClients: number;
   readonly maxClients: number;
   readonly commands: number;
@@ -22,31 +27,24 @@ export const SPOKEN_VERSION = "7.2.0";
 
 const NO_ID = "0".repeat(40);
 
-/** What INFO tells, section by section, in Redis 7.2's field names (server.c, genRedisInfoString). */
-export function infoSections(replica: Replica, about: InfoSurroundings): Map<string, Field[]> {
+/**
+ * What INFO tells, section by section, in Redis 7.2's field names (server.c, genRedisInfoString). Each is
+ * looked up when it is asked for.
+ */
+export function infoSections(
+  replica: Replica,
+  about: InfoSurroundings,
+): ReadonlyMap<string, () => Field[]> {
   return new Map([
-    ["Server", server(replica, about)],
-    [
-      "Clients",
-      [
-        ["connected_clients", about.connectedClients],
-        ["maxclients", about.maxClients],
-        ["blocked_clients", 0],
-      ],
-    ],
-    ["Memory", memory()],
-    ["Persistence", persistence(replica)],
-    [
-      "Stats",
-      [
-        ["total_connections_received", about.connections],
-        ["total_commands_processed", about.commands],
-      ],
-    ],
-    ["Replication", replication(replica)],
-    ["CPU", cpu()],
-    ["Keyspace", []],
-    ["Replica", own(replica)],
+    ["Server", () => server(replica, about)],
+    ["Clients", () => clients(about)],
+    ["Memory", memory],
+    ["Persistence", () => persistence(replica)],
+    ["Stats", () => stats(about)],
+    ["Replication", () => replication(replica)],
+    ["CPU", cpu],
+    ["Keyspace", () => []],
+    ["Replica", () => own(replica, about)],
   ]);
 }
 
@@ -64,6 +62,14 @@ function server(replica: Replica, { version, port, nowMs }: InfoSurroundings): F
     ["server_time_usec", nowMs * 1000],
     ["uptime_in_seconds", uptimeSeconds],
     ["uptime_in_days", Math.floor(uptimeSeconds / 86_400)],
+  ];
+}
+
+function clients({ connectedClients, maxClients }: InfoSurroundings): Field[] {
+  return [
+    ["connected_clients", connectedClients],
+    ["maxclients", maxClients],
+    ["blocked_clients", 0],
   ];
 }
 
@@ -98,9 +104,16 @@ function persistence(replica: Replica): Field[] {
   ];
 }
 
+function stats({ connections, commands }: InfoSurroundings): Field[] {
+  return [
+    ["total_connections_received", connections],
+    ["total_commands_processed", commands],
+  ];
+}
+
 function replication(replica: Replica): Field[] {
   const { state, log, directory } = replica;
-  const received = state.at === "connected" ? state.receivedOffset : (log?.receivedOffset ?? 0);
+  const received = receivedOffset(replica);
   const written = log?.writtenOffset ?? 0;
   const up = state.at === "connected";
   const syncing = state.at === "transfer" || state.at === "receive-bulk-header";
@@ -157,35 +170,76 @@ function cpu(): Field[] {
   ];
 }
 
-function own(replica: Replica): Field[] {
-  const { state, log, directory, syncs, lastError, renewal } = replica;
+function receivedOffset({ state, log }: Replica): number {
+  return state.at === "connected" ? state.receivedOffset : (log?.receivedOffset ?? 0);
+}
+
+function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
+  const { log, directory, counts, syncs, bytesPerSecond, lastBreak, renewal } = replica;
   const generation = directory.current;
+  const notReady = whyNotReady(replica, readyLagMs);
+  const durable = log?.durableOffset ?? 0;
+  const renewing = renewal.state.at === "transfer" ? renewal.state : undefined;
   return [
-    ["state", state.at],
-    [
-      "received_offset",
-      state.at === "connected" ? state.receivedOffset : (log?.receivedOffset ?? 0),
-    ],
+    ["state", replica.state.at],
+    ["ready", notReady === undefined ? 1 : 0],
+    ["not_ready_reason", notReady ?? ""],
+    // Empty after REPLICAOF NO ONE; master_host keeps whom it followed last, as tools expect a host there.
+    ["primary", replica.isFollowing ? describeTarget(replica.target) : ""],
+    ["received_offset", receivedOffset(replica)],
     ["written_offset", log?.writtenOffset ?? 0],
-    ["durable_offset", log?.durableOffset ?? 0],
+    ["durable_offset", durable],
+    ["durable_lag_bytes", receivedOffset(replica) - durable],
+    ["durable_age_seconds", replica.durableAgeSeconds.toFixed(1)],
+    ["received_bytes_per_second", Math.round(bytesPerSecond.received)],
+    ["durable_bytes_per_second", Math.round(bytesPerSecond.durable)],
+    ["received_snapshot_bytes", counts.bytes.snapshot],
+    ["received_stream_bytes", counts.bytes.stream],
     ["generation", generation?.id ?? 0],
+    ["sealed_generations", orUnknown(() => sealed(directory.countByState()))],
     ["log_bytes", log?.fileBytes ?? 0],
     ["rdb_bytes", generation?.rdbBytes ?? 0],
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
+    ["disk_free_bytes", orUnknown(() => directory.freeBytes)],
+    ["disk_low", replica.retention.lowOnRoom ? 1 : 0],
     ["full_syncs", syncs.full],
+    ...FULL_REASONS.map((reason): Field => [
+      `full_syncs_${reason.replaceAll("-", "_")}`,
+      counts.fullSyncs.get(reason) ?? 0,
+    ]),
     ["partial_syncs", syncs.partial],
+    ["breaks", counts.breaks.values().reduce((sum, count) => sum + count, 0)],
+    // Of a new generation under way, while the link follows on.
+    ["snapshot_read_bytes", renewing?.readBytes ?? 0],
+    ["snapshot_total_bytes", renewing?.totalBytes ?? 0],
     ["last_snapshot_error", oneLine(renewal.last?.error?.message)],
-    ["last_error", oneLine(lastError?.message)],
+    ["last_error", oneLine(lastBreak?.error.message)],
+    ["last_error_code", lastBreak?.error.code ?? ""],
+    ["last_error_cause", oneLine(lastBreak?.cause)],
+    ["last_error_time", Math.floor((lastBreak?.atMs ?? 0) / 1000)],
   ];
 }
 
-function oneLine(text: string | undefined): string {
-  return text?.replace(/[\r\n]+/g, " ") ?? "";
+function sealed(counts: readonly [state: string, count: number][]): number {
+  return counts.find(([state]) => state === "sealed")?.[1] ?? 0;
+}
+
+/** Of a disk that fails, the rest of INFO is all the more worth knowing; -1 is Redis's word for it. */
+function orUnknown(look: () => number): number {
+  try {
+    return look();
+  } catch {
+    return -1;
+  }
+}
+
+function oneLine(text = ""): string {
+  return text.replace(/[\r\n]+/g, " ");
 }
 
 /** INFO as Redis prints it; `only` names sections, in any case; none, `all`, `default` and `everything` mean all. */
 export function infoText(
-  sections: ReadonlyMap<string, readonly Field[]>,
+  sections: ReadonlyMap<string, () => readonly Field[]>,
   only: readonly string[],
 ): string {
   const wanted = new Set(only.map((name) => name.toLowerCase()));
@@ -195,7 +249,9 @@ export function infoText(
     .filter(([name]) => all || wanted.has(name.toLowerCase()))
     .map(
       ([name, fields]) =>
-        `# ${name}\r\n${fields.map(([key, value]) => `${key}:${value}\r\n`).join("")}`,
+        `# ${name}\r\n${fields()
+          .map(([key, value]) => `${key}:${value}\r\n`)
+          .join("")}`,
     )
     .join("\r\n");
 }

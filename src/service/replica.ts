@@ -4,14 +4,16 @@ import { ReplicaError } from "../errors.ts";
 import type { PrimarySource } from "../primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
 import { formatBytes } from "../quantity.ts";
+import { Rate } from "../rate.ts";
 import type { Offset, Position } from "../replication.ts";
 import { encodeCommand } from "../resp/encode.ts";
-import type { Grant, State } from "../session/state.ts";
+import type { State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
 import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
+import { type FullReason, whyFull } from "./full-reason.ts";
 import { GenerationKeeper } from "./keeper.ts";
 import { Locator } from "./locator.ts";
 import { Renewal } from "./renewal.ts";
@@ -35,9 +37,14 @@ export interface SyncCounts {
   partial: number;
 }
 
-/** Why the primary insisted on a full resync, for programs. */
-export type FullReason =
-  "nothing-kept" | "no-psync" | "other-history" | "primary-behind" | "backlog-too-small";
+/** Why an attempt ended, or what failed between two of them. */
+export interface Break {
+  readonly error: ReplicaError;
+  /** Milliseconds since 1970. */
+  readonly atMs: number;
+  /** What was seen of a sync that broke, and its likely cause; empty where it cost the primary nothing. */
+  readonly cause: string;
+}
 
 /** What has happened since the start, by its kind. */
 export interface ReplicaCounts {
@@ -67,7 +74,7 @@ export class Replica {
   /** New generations while the current one is followed. */
   readonly renewal: Renewal;
   readonly retention: Retention;
-  #lastError: ReplicaError | undefined;
+  #lastBreak: Break | undefined;
   #failures = 0;
   /** Since when the link is down; undefined while it is up, and before it ever was. */
   #linkDownSinceMs: number | undefined;
@@ -75,6 +82,8 @@ export class Replica {
   #isFollowing = true;
   /** Once a second: how far the stream had come, as long as that is not durable. */
   readonly #marks: { readonly offset: Offset; readonly atMs: number }[] = [];
+  readonly #received: Rate;
+  readonly #durable: Rate;
   /** Ends a pause, of the back-off or without a primary. */
   #wake = new AbortController();
   #transferBeganMs = 0;
@@ -83,8 +92,6 @@ export class Replica {
   /** The last state of this attempt's link, since when, and for how long it had been paused by then. */
   #reached:
     { readonly state: State; readonly sinceMs: number; readonly pausedMs: number } | undefined;
-  /** Why the last attempt's sync likely broke; empty where it cost the primary nothing. */
-  #cause = "";
   /** The last failure of the disk. */
   #diskError: ReplicaError | undefined;
   readonly #breaks = new Breaks();
@@ -107,6 +114,8 @@ export class Replica {
     this.#clock = clock;
     this.#settings = settings;
     this.startedAtMs = clock.now();
+    this.#received = new Rate(() => clock.monotonicMs());
+    this.#durable = new Rate(() => clock.monotonicMs());
     this.#keeper = new GenerationKeeper(
       directory,
       disk,
@@ -203,13 +212,27 @@ export class Replica {
     return this.#driver.session.state;
   }
 
+  /** The last thing that went wrong; it stays when all is well again. */
+  get lastBreak(): Break | undefined {
+    return this.#lastBreak;
+  }
+
   get lastError(): ReplicaError | undefined {
-    return this.#lastError;
+    return this.#lastBreak?.error;
   }
 
   /** Why the last attempt ended, with its likely cause; empty before the first one did. */
   get lastCause(): string {
-    return `${this.#lastError?.message ?? ""}${this.#cause}`;
+    const { error, cause = "" } = this.#lastBreak ?? {};
+    return `${error?.message ?? ""}${cause === "" ? "" : ` ${cause}`}`;
+  }
+
+  /** Over the last seconds, snapshot and stream alike. */
+  get bytesPerSecond(): { readonly received: number; readonly durable: number } {
+    return {
+      received: this.#received.bytesPerSecond,
+      durable: this.#durable.bytesPerSecond,
+    };
   }
 
   /** The cursors of the log, as replication offsets; undefined until something is kept. */
@@ -236,6 +259,7 @@ export class Replica {
    * @throws ReplicaError where going on can't help (`retry: "never"`).
    */
   async run(signal: AbortSignal): Promise<void> {
+    this.#sampleRates();
     this.#second = setInterval(() => this.#onSecond(), 1000);
     signal.addEventListener("abort", () => this.#onAttemptEnded(undefined), { once: true });
     try {
@@ -269,6 +293,16 @@ export class Replica {
       this.#marks.push({ offset: received, atMs: this.#clock.monotonicMs() });
     }
     this.#forgetDurableMarks();
+    this.#sampleRates();
+  }
+
+  #sampleRates(): void {
+    const { snapshot, stream } = this.counts.bytes;
+    this.#received.sample(snapshot + stream);
+    // What is made durable is the snapshot while it comes in, else the log.
+    const { state } = this;
+    if (state.at === "transfer") this.#durable.sample(state.syncedBytes, state);
+    else this.#durable.sample(this.log?.durableOffset ?? 0, this.log);
   }
 
   #forgetDurableMarks(): void {
@@ -334,9 +368,8 @@ export class Replica {
     this.#failures++;
     increase(this.counts.breaks, error.code);
     // A primary that is away is told of once, not at each attempt.
-    if (error.message !== this.#lastError?.message) this.#event("break", error.message);
-    this.#lastError = error;
-    this.#cause = this.#blame(error);
+    if (error.message !== this.lastError?.message) this.#event("break", error.message);
+    this.#lastBreak = { error, atMs: this.#clock.now(), cause: this.#blame(error) };
     this.#reached = undefined;
     this.#onAttemptEnded(error);
   }
@@ -358,7 +391,7 @@ export class Replica {
     const transfer = reached.state.at === "transfer" ? reached.state : undefined;
     const cause = likelyCause(phase, error, { transfer, seconds, pausedSeconds });
     const times = this.#breaks.count > 1 ? `; the ${this.#breaks.count}. time in a row` : "";
-    return ` ${cause}${times}`;
+    return `${cause}${times}`;
   }
 
   /** The log or the snapshot failed. Where no link is there to break, it is told of here. */
@@ -366,7 +399,7 @@ export class Replica {
     this.#diskError = error;
     const { at } = this.state;
     if (at !== "none" && at !== "connect") return this.#driver.keeperFailed(error);
-    this.#lastError = error;
+    this.#lastBreak = { error, atMs: this.#clock.now(), cause: "" };
     log.warn(error.message, { code: error.code });
     this.#event("break", error.message);
   }
@@ -383,6 +416,8 @@ export class Replica {
     if (state.at === "receive-bulk-header") this.#onFullSync(state);
     if (state.at === "transfer") this.#transferBeganMs = this.#clock.monotonicMs();
     if (state.at === "connected") this.#onConnected();
+    // Something else is made durable from here on.
+    if (state.at === "transfer" || state.at === "connected") this.#sampleRates();
   }
 
   #onFullSync(state: Extract<State, { at: "receive-bulk-header" }>): void {
@@ -469,30 +504,4 @@ export class Replica {
 
 function increase<Key>(counts: Map<Key, number>, key: Key): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
-}
-
-/** Why the primary insists on a full resync, and what would have spared it. */
-function whyFull(asked: Position | undefined, grant: Grant): [FullReason, string] {
-  if (asked === undefined) return ["nothing-kept", "nothing was kept to resume from"];
-  if (grant.by === "sync") return ["no-psync", "the primary knows no partial resync"];
-  const { replid, offset } = grant.position;
-  const gapBytes = offset - asked.offset;
-  const size = `repl-backlog-size to at least ${formatBytes(2 ** Math.ceil(Math.log2(gapBytes + 1)))}`;
-  if (replid !== asked.replid) {
-    const other = `the primary's history is another (${replid}) than the one kept up to offset ${asked.offset} (${asked.replid}): it was restarted or replaced, or dropped its backlog after repl-backlog-ttl without a replica`;
-    const why =
-      gapBytes > 0
-        ? `${other}, or was promoted with too small a backlog (this gap would have needed ${gapBytes} bytes, ${size})`
-        : `${other}, or is behind us`;
-    return ["other-history", why];
-  }
-  if (gapBytes < 0) {
-    const why = `the primary is at offset ${offset}, behind the ${asked.offset} that is kept here`;
-    return ["primary-behind", why];
-  }
-  const why =
-    gapBytes === 0
-      ? "the primary has no backlog, though nothing was missed"
-      : `the primary's backlog no longer holds offset ${asked.offset + 1}: this gap needed ${gapBytes} bytes, set ${size}`;
-  return ["backlog-too-small", why];
 }

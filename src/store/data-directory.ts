@@ -5,7 +5,14 @@ import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { Crc64 } from "../rdb/crc64.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
-import { closeQuietly, type Disk, diskError, refuseTooLarge, writeWhole } from "./disk.ts";
+import {
+  closeQuietly,
+  type Disk,
+  diskError,
+  freeBytesAt,
+  refuseTooLarge,
+  writeWhole,
+} from "./disk.ts";
 import {
   type Continuation,
   databaseError,
@@ -138,6 +145,11 @@ export class DataDirectory {
   /** The generation that is whole, durable and followed. */
   get current(): Generation | undefined {
     return this.#current;
+  }
+
+  /** Bytes that are free where the directory lies. @throws ReplicaError DISK_FAILED. */
+  get freeBytes(): number {
+    return freeBytesAt(this.#disk, this.path);
   }
 
   /** The ids whose folders are there, whole or not. */
