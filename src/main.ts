@@ -2,6 +2,7 @@
 import { FFIType } from "bun:ffi";
 import { hideUrlPassword, restoreUrlPassword } from "./cli/hide-password.ts";
 import { OutputClosed, standardError, standardOutput } from "./cli/output.ts";
+import { printable } from "./cli/printable.ts";
 import { ReplicaError } from "./errors.ts";
 import { libc } from "./libc.ts";
 
@@ -49,7 +50,7 @@ function report(error: unknown): number {
       ? " (unexpected: --log-level debug shows where it comes from)"
       : "";
   stderr.endLiveLine();
-  stderr.write(`replica: ${message.replace(/\s*[\r\n]+\s*/g, " ")}${hint}\n`);
+  stderr.write(`replica: ${printable(message.replace(/\s*[\r\n]+\s*/g, " "))}${hint}\n`);
   if (debug) stderr.write(`${stackOf(error)}\n`);
   switch (code) {
     case "USAGE":

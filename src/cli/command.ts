@@ -7,8 +7,8 @@ export interface CommandContext {
   readonly settings: Settings;
   /** The arguments after the command's name, as many as it allows; a URL still has its password. */
   readonly args: readonly string[];
-  /** Whether --json was given; false where the command doesn't offer it. */
-  readonly json: boolean;
+  /** The command's own options as given, by name; a switch that is on has some value. */
+  readonly options: ReadonlyMap<string, string>;
   /** The variables; a command takes out what no child of this process is to have. */
   readonly env: Record<string, string | undefined>;
   /** Aborts at the first SIGINT or SIGTERM; a second one ends the process with 1 at once. */
@@ -26,6 +26,14 @@ export interface CommandContext {
  */
 export type RunCommand = (context: CommandContext) => Promise<number>;
 
+/** An option that is no setting. */
+export interface CommandOption {
+  readonly name: string;
+  /** The value's placeholder in help; empty for a switch. */
+  readonly value: string;
+  readonly help: string;
+}
+
 /** A command as help and the command line know it; its body is loaded when it is asked for. */
 export interface Command {
   readonly name: string;
@@ -40,7 +48,7 @@ export interface Command {
   readonly maxArgs: number;
   /** The settings that mean something to it; the flag of another is an error. */
   readonly takes: readonly SettingName[];
-  /** Whether it prints a table that --json turns into JSON. */
-  readonly json: boolean;
+  /** What it takes beside settings: of this command alone, and from the command line alone. */
+  readonly options: readonly CommandOption[];
   load(): Promise<RunCommand>;
 }

@@ -1,6 +1,6 @@
 import { settingNames, type SettingName } from "../config.ts";
 import { DEFAULT_URL } from "../primary-url.ts";
-import type { Command } from "./command.ts";
+import type { Command, CommandOption } from "./command.ts";
 
 const logSettings: readonly SettingName[] = ["log-level", "log-format"];
 
@@ -17,6 +17,8 @@ const primarySettings: readonly SettingName[] = [
   "timeout",
   "sync-timeout",
 ];
+
+const json: CommandOption = { name: "json", value: "", help: "print JSON" };
 
 const aboutUrl = `URL is redis://[user[:password]@]host[:port], rediss://… (TLS) or unix:///path.sock; an IPv6
 address stands in brackets. The default is ${DEFAULT_URL}. Or it names sentinels, and the name
@@ -39,7 +41,7 @@ export const commands: readonly Command[] = [
     minArgs: 0,
     maxArgs: 1,
     takes: settingNames,
-    json: false,
+    options: [],
     load: async () => (await import("./follow.ts")).follow,
   },
   {
@@ -50,7 +52,7 @@ export const commands: readonly Command[] = [
     minArgs: 1,
     maxArgs: 2,
     takes: [...primarySettings, "io", "rdb-sync-bytes", ...logSettings, "no-progress"],
-    json: false,
+    options: [],
     load: async () => (await import("./backup.ts")).backup,
   },
   {
@@ -64,7 +66,7 @@ means, and what can still be restored.`,
     minArgs: 1,
     maxArgs: 1,
     takes: [...logSettings, "no-progress"],
-    json: true,
+    options: [json],
     load: async () => (await import("./verify.ts")).verify,
   },
   {
@@ -76,19 +78,20 @@ offsets, each can be restored. Works while a replica runs on it, and on a copy.`
     minArgs: 1,
     maxArgs: 1,
     takes: logSettings,
-    json: true,
+    options: [json],
     load: async () => (await import("./snapshots.ts")).snapshots,
   },
   {
     name: "status",
     summary: "ask a running replica how it is",
     usage: "[HOST:PORT]",
-    about: `Asks the replica at HOST:PORT, else at --bind and --port. Exits with 0 when it is connected to its
-primary, and with 1 when it isn't or doesn't answer.`,
+    about: `Asks the replica at HOST:PORT, else at --bind and --port. Exits with 0 when it is ready (it follows its
+primary, and what came is durable within its own --ready-lag), and with 1 when it isn't or doesn't answer.
+With --watch it asks each second until it is stopped, a replica that is away too, and then exits with 0.`,
     minArgs: 0,
     maxArgs: 1,
     takes: ["port", "bind", "requirepass-file", ...logSettings],
-    json: true,
+    options: [json, { name: "watch", value: "", help: "go on, anew each second" }],
     load: async () => (await import("./status.ts")).status,
   },
   {
@@ -100,7 +103,7 @@ primary, and with 1 when it isn't or doesn't answer.`,
     minArgs: 0,
     maxArgs: 0,
     takes: ["dir", ...logSettings, "no-progress"],
-    json: false,
+    options: [],
     load: async () => (await import("./demo.ts")).demo,
   },
 ];

@@ -16,11 +16,17 @@ export type Invocation =
       readonly args: readonly string[];
       /** Settings as given, for `loadSettings`; `config` may be among them. */
       readonly flags: ReadonlyMap<string, string>;
-      readonly json: boolean;
+      /** The command's own options; a switch that is off isn't among them. */
+      readonly options: ReadonlyMap<string, string>;
     };
 
 /** Flags that are no settings. */
-const ownFlags = ["config", "json", "help", "version"];
+const generalFlags = ["config", "help", "version"];
+
+/** The options of all commands; one name means the same in each. */
+const optionsByName = new Map(
+  commands.flatMap(({ options }) => options.map((option) => [option.name, option])),
+);
 
 /**
  * Reads the command line: `--flag value` and `--flag=value`, a switch alone or with `=true|false`, the
@@ -44,9 +50,8 @@ export function parseCommandLine(argv: readonly string[]): Invocation {
   const command = named ?? commandOf(first);
   const args = named === undefined ? positionals : rest;
   checkArguments(command, args);
-  const json = isOn(flags, "json");
-  if (json && !command.json) throw usage(`${command.name} has no --json`);
-  for (const own of ["json", "help", "version"]) flags.delete(own);
+  for (const name of ["help", "version"]) flags.delete(name);
+  const options = takeOptions(command, flags);
   for (const name of flags.keys()) {
     if (isSetting(name) && !command.takes.includes(name)) {
       throw usage(
@@ -54,7 +59,22 @@ export function parseCommandLine(argv: readonly string[]): Invocation {
       );
     }
   }
-  return { ask: "run", command, args, flags, json };
+  return { ask: "run", command, args, flags, options };
+}
+
+/** Takes the options that are no settings out of `flags`. */
+function takeOptions(command: Command, flags: Map<string, string>): Map<string, string> {
+  const options = new Map<string, string>();
+  for (const [name, option] of optionsByName) {
+    const value = flags.get(name);
+    flags.delete(name);
+    const isGiven =
+      option.value === "" ? isOn(new Map([[name, value ?? "false"]]), name) : value !== undefined;
+    if (!isGiven) continue;
+    if (!command.options.includes(option)) throw usage(`${command.name} has no --${name}`);
+    options.set(name, value ?? "true");
+  }
+  return options;
 }
 
 function usage(message: string): ReplicaError {
@@ -62,14 +82,15 @@ function usage(message: string): ReplicaError {
 }
 
 function isSwitch(name: string): boolean {
-  return isSetting(name) ? aboutSetting(name).kind === "switch" : name !== "config";
+  if (isSetting(name)) return aboutSetting(name).kind === "switch";
+  return name !== "config" && (optionsByName.get(name)?.value ?? "") === "";
 }
 
 function readTokens(argv: readonly string[]): {
   flags: Map<string, string>;
   positionals: string[];
 } {
-  const known = [...settingNames, ...ownFlags];
+  const known = [...settingNames, ...generalFlags, ...optionsByName.keys()];
   const { tokens } = parseArgs({
     args: [...argv],
     strict: false,

@@ -35,7 +35,7 @@ checked is damaged.
 export function commandHelp(command: Command): string {
   const own: Row[] = [
     ["--config FILE", "a settings file (TOML)"],
-    ...(command.json ? [["--json", "print JSON"] satisfies Row] : []),
+    ...command.options.map(({ name, value, help }): Row => [`--${name} ${value}`.trimEnd(), help]),
     ...command.takes.map(settingRow),
   ];
   return `${synopsis(command)}: ${command.summary}

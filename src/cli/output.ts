@@ -2,6 +2,19 @@ import { writeSync } from "node:fs";
 
 const clearLine = "\r\x1b[K";
 
+export interface OutputOptions {
+  /** Takes the text; it may throw, for one, when the reader has gone. */
+  readonly sink: (text: string) => void;
+  readonly isTty: boolean;
+  /** False unless told; where nobody watches, always. */
+  readonly hasColors?: boolean;
+  /** 80 and 24 unless told. */
+  readonly columns?: () => number;
+  readonly rows?: () => number;
+  /** Returns what ends the listening. */
+  readonly onResize?: (listener: () => void) => () => void;
+}
+
 /**
  * Standard output or standard error: text, written at once. A progress line may stand at the bottom
  * of a terminal; what is written goes above it, and the progress line is drawn again below.
@@ -9,38 +22,49 @@ const clearLine = "\r\x1b[K";
 export class Output {
   /** Whether a person watches. */
   readonly isTty: boolean;
-  readonly #sink: (text: string) => void;
-  readonly #columns: () => number;
+  /** Whether what is written may have colours: a person watches, and doesn't mind them (NO_COLOR). */
+  readonly hasColors: boolean;
+  readonly #options: OutputOptions;
   #liveLine = false;
 
-  /** @param options.sink takes the text; it may throw, for one, when the reader has gone. */
-  constructor(options: { sink: (text: string) => void; isTty: boolean; columns?: () => number }) {
-    this.#sink = options.sink;
+  constructor(options: OutputOptions) {
+    this.#options = options;
     this.isTty = options.isTty;
-    this.#columns = options.columns ?? (() => 80);
+    this.hasColors = options.isTty && (options.hasColors ?? false);
   }
 
   /** The width of the terminal, in characters. */
   get columns(): number {
-    return this.#columns();
+    // A terminal that was never told its size says 0.
+    return this.#options.columns?.() || 80;
+  }
+
+  /** The height of the terminal, in lines. */
+  get rows(): number {
+    return this.#options.rows?.() || 24;
+  }
+
+  /** Calls `listener` when the terminal has changed its size, until what is returned is called. */
+  onResize(listener: () => void): () => void {
+    return this.#options.onResize?.(listener) ?? (() => undefined);
   }
 
   /** Writes whole lines. */
   write(text: string): void {
-    this.#sink(this.#liveLine ? clearLine + text : text);
+    this.#options.sink(this.#liveLine ? clearLine + text : text);
   }
 
   /** Draws on the progress line: control sequences and text without a line end. */
   draw(text: string): void {
     this.#liveLine = true;
-    this.#sink(text);
+    this.#options.sink(text);
   }
 
   /** Clears the progress line; from here on, there is none. */
   endLiveLine(): void {
     if (!this.#liveLine) return;
     this.#liveLine = false;
-    this.#sink(clearLine);
+    this.#options.sink(clearLine);
   }
 }
 
@@ -61,7 +85,14 @@ export function standardOutput(): Output {
       }
     },
     isTty: process.stdout.isTTY === true,
+    // See no-color.org.
+    hasColors: (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb",
     columns: () => process.stdout.columns,
+    rows: () => process.stdout.rows,
+    onResize: (listener) => {
+      process.stdout.on("resize", listener);
+      return () => process.stdout.off("resize", listener);
+    },
   });
 }
 

@@ -32,12 +32,12 @@ export async function runCommandLine(
       );
       return 0;
     case "run": {
-      const { command, args, flags, json } = invocation;
+      const { command, args, flags, options } = invocation;
       const settings = loadSettings({ flags, env, takes: command.takes });
       onDebug(settings.logLevel === "debug");
       configureLogging({ level: settings.logLevel, format: settings.logFormat, output: stderr });
       const run = await command.load();
-      return await run({ settings, args, json, env, signal, stdout, stderr });
+      return await run({ settings, args, options, env, signal, stdout, stderr });
     }
   }
 }

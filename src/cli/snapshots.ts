@@ -8,11 +8,11 @@ import type { RunCommand } from "./command.ts";
 import { table } from "./table.ts";
 
 /** `replica snapshots DIR`: what can be restored from a data directory. */
-export const snapshots: RunCommand = async ({ args, json, stdout }) => {
+export const snapshots: RunCommand = async ({ args, options, stdout }) => {
   using catalogue = new Catalogue(args[0]!);
   for (const warning of catalogue.warnings) log.warn(warning);
   const { generations } = catalogue;
-  if (json) {
+  if (options.has("json")) {
     const told = {
       dir: catalogue.path,
       warnings: catalogue.warnings,

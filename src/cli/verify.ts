@@ -24,11 +24,11 @@ export const verify: RunCommand = async (context) => {
   const { args, stderr, settings, signal } = context;
   const path = args[0]!;
   const progress = fileProgress(stderr, settings.progress);
-  const options: VerifyOptions = { disk: realDisk, signal, onProgress: progress.look };
+  const surroundings: VerifyOptions = { disk: realDisk, signal, onProgress: progress.look };
   try {
     return isFolder(path)
-      ? await verifyDirectory(path, context, options)
-      : await verifyFile(path, context, options);
+      ? await verifyDirectory(path, context, surroundings)
+      : await verifyFile(path, context, surroundings);
   } finally {
     progress.end();
   }
@@ -48,13 +48,13 @@ function isFolder(path: string): boolean {
 
 async function verifyFile(
   path: string,
-  { json, stdout }: CommandContext,
-  options: VerifyOptions,
+  { options, stdout }: CommandContext,
+  surroundings: VerifyOptions,
 ): Promise<number> {
   try {
-    const rdb = await verifyRdb(path, options);
+    const rdb = await verifyRdb(path, surroundings);
     stdout.write(
-      json
+      options.has("json")
         ? `${JSON.stringify({ path, ok: true, ...rdbToJson(rdb) })}\n`
         : `${path}: ${describeRdb(rdb)}\n`,
     );
@@ -64,7 +64,8 @@ async function verifyFile(
       error instanceof ReplicaError &&
       (error.code === "BAD_PAYLOAD" || error.code === "BAD_CHECKSUM");
     if (!isDamage) throw error;
-    if (json) stdout.write(`${JSON.stringify({ path, ok: false, damages: [error.message] })}\n`);
+    if (options.has("json"))
+      stdout.write(`${JSON.stringify({ path, ok: false, damages: [error.message] })}\n`);
     else stdout.write(`${path}: damaged: ${error.message}\n`);
     return DAMAGED;
   }
@@ -84,14 +85,14 @@ function rdbToJson({ header, bytes, crc64, checked }: RdbSummary) {
 
 async function verifyDirectory(
   path: string,
-  { json, stdout }: CommandContext,
-  options: VerifyOptions,
+  { options, stdout }: CommandContext,
+  surroundings: VerifyOptions,
 ): Promise<number> {
   using catalogue = new Catalogue(path);
   const found: GenerationFindings[] = [];
   const damages: Damage[] = verifyCatalogue(catalogue);
   for (const generation of catalogue.generations) {
-    const findings = await verifyGeneration(catalogue, generation, options);
+    const findings = await verifyGeneration(catalogue, generation, surroundings);
     // The retention of a replica that runs may have taken it meanwhile.
     if (findings.damages.length > 0 && isGone(path, generation.id)) {
       log.info(`generation ${generation.id} was removed meanwhile`);
@@ -100,7 +101,7 @@ async function verifyDirectory(
     found.push(findings);
     damages.push(...findings.damages);
   }
-  if (json) stdout.write(`${JSON.stringify(toJson(catalogue, found, damages))}\n`);
+  if (options.has("json")) stdout.write(`${JSON.stringify(toJson(catalogue, found, damages))}\n`);
   else stdout.write(report(catalogue, found, damages));
   return damages.length === 0 ? 0 : DAMAGED;
 }

@@ -1,5 +1,4 @@
 import * as os from "node:os";
-import { describeTarget } from "../primary-url.ts";
 import { FULL_REASONS } from "./full-reason.ts";
 import { whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
@@ -185,7 +184,7 @@ function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
     ["ready", notReady === undefined ? 1 : 0],
     ["not_ready_reason", notReady ?? ""],
     // Empty after REPLICAOF NO ONE; master_host keeps whom it followed last, as tools expect a host there.
-    ["primary", replica.isFollowing ? describeTarget(replica.target) : ""],
+    ["primary", replica.isFollowing ? replica.primary.name : ""],
     ["received_offset", receivedOffset(replica)],
     ["written_offset", log?.writtenOffset ?? 0],
     ["durable_offset", durable],

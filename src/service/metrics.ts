@@ -1,7 +1,8 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Disk } from "../store/disk.ts";
 import type { ErrorCode } from "../errors.ts";
-import type { FullReason, Replica } from "./replica.ts";
+import type { FullReason } from "./full-reason.ts";
+import type { Replica } from "./replica.ts";
 
 const FSYNC_BUCKETS_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
 const STATES = [

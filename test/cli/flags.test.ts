@@ -5,8 +5,8 @@ import { ReplicaError } from "../../src/errors.ts";
 function run(...argv: string[]) {
   const invocation = parseCommandLine(argv);
   if (invocation.ask !== "run") throw new Error(`asks for ${invocation.ask}`);
-  const { command, args, flags, json } = invocation;
-  return { command: command.name, args, flags: Object.fromEntries(flags), json };
+  const { command, args, flags, options } = invocation;
+  return { command: command.name, args, flags: Object.fromEntries(flags), options: [...options] };
 }
 
 function complaint(...argv: string[]): string {
@@ -35,7 +35,7 @@ test.each<[string[], string, string[]]>([
   [["status"], "status", []],
   [["demo"], "demo", []],
 ])("%j is a command with its arguments", (argv, command, args) => {
-  expect(run(...argv)).toMatchObject({ command, args, flags: {}, json: false });
+  expect(run(...argv)).toMatchObject({ command, args, flags: {}, options: [] });
 });
 
 test("flags stand anywhere, with a blank or an equals sign, and the last one wins", () => {
@@ -62,10 +62,16 @@ test("a value that begins with a dash needs the equals sign", () => {
 });
 
 test("--json where there is a table", () => {
-  expect(run("status", "--json").json).toBe(true);
-  expect(run("status", "--json=false").json).toBe(false);
+  expect(run("status", "--json").options).toEqual([["json", "true"]]);
+  expect(run("status", "--json=false").options).toEqual([]);
   expect(complaint("follow", "--json")).toBe("follow has no --json");
   expect(complaint("status", "--json=x")).toBe("--json takes no value");
+});
+
+test("--watch where there is something to watch", () => {
+  expect(run("status", "--watch")).toMatchObject({ options: [["watch", "true"]], flags: {} });
+  expect(run("status").options).toEqual([]);
+  expect(complaint("backup", "out.rdb", "--watch")).toBe("backup has no --watch");
 });
 
 describe("help and version", () => {
@@ -96,7 +102,7 @@ describe("refuses", () => {
     [["-x"], "no flag is called -x"],
     [["folow"], "no command is called folow: did you mean follow?"],
     [["stat"], "did you mean status?"],
-    [["localhost"], "the commands are follow, backup, status, demo"],
+    [["localhost"], "the commands are follow, backup, verify"],
     [["help", "folow"], "did you mean follow?"],
     [["folow", "--help"], "did you mean follow?"],
     [["backup"], "backup lacks an argument: replica backup [URL] OUT"],
