@@ -70,6 +70,34 @@ means, and what can still be restored.`,
     load: async () => (await import("./verify.ts")).verify,
   },
   {
+    name: "restore",
+    summary: "write what a stock server starts from, as of any kept moment",
+    usage: "DIR TARGET",
+    about: `Restores from the data directory DIR into TARGET, a folder that is new or empty: all that is durable, or as
+of --at or --offset. It ends with the last whole command before that, never inside a transaction. What it
+writes is checked on the way; a restore that breaks off leaves nothing. Works while a replica runs on DIR.
+With primaries before Redis 7.0, expiries that count from now become the moments that they meant.`,
+    minArgs: 2,
+    maxArgs: 2,
+    takes: [...logSettings, "no-progress"],
+    options: [
+      { name: "at", value: "TIME", help: "as of then: ISO 8601, or unix seconds" },
+      { name: "offset", value: "N", help: "up to this replication offset" },
+      {
+        name: "generation",
+        value: "ID",
+        help: "from this generation, not from the newest that fits",
+      },
+      {
+        name: "layout",
+        value: "HOW",
+        help: "multipart: appendonlydir/, Redis 7 and later; single: one appendonly.aof, Redis 4 and later [multipart]",
+      },
+      json,
+    ],
+    load: async () => (await import("./restore.ts")).restore,
+  },
+  {
     name: "snapshots",
     summary: "list what a data directory keeps",
     usage: "DIR",

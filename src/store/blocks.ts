@@ -5,7 +5,7 @@ const BLOCK_BYTES = 1024 * 1024;
 
 /**
  * Reads a part of a file in order, each block while the one before is looked at.
- * @param onBlock is given a view that holds until it returns, and where it begins in the file; false
+ * @param onBlock is given a view that holds until it is done, and where it begins in the file; false
  * ends the reading.
  * @param signal ends it, too.
  * @returns the position up to which was read: less than `to` where the file ends before.
@@ -15,7 +15,7 @@ export async function readBlocks(
   disk: Disk,
   path: string,
   { from, to }: { readonly from: number; readonly to: number },
-  onBlock: (bytes: Uint8Array, position: number) => boolean | void,
+  onBlock: (bytes: Uint8Array, position: number) => Promise<boolean | void> | boolean | void,
   signal: AbortSignal,
 ): Promise<number> {
   const buffers = [new Uint8Array(BLOCK_BYTES), new Uint8Array(BLOCK_BYTES)] as const;
@@ -37,7 +37,7 @@ export async function readBlocks(
       signal.throwIfAborted();
       if (bytes === 0) return position;
       reading = read(position + bytes, buffers[1 - turn]!);
-      const goesOn = onBlock(buffers[turn]!.subarray(0, bytes), position);
+      const goesOn = await onBlock(buffers[turn]!.subarray(0, bytes), position);
       position += bytes;
       if (goesOn === false) return position;
     }

@@ -31,6 +31,8 @@ export interface Disk {
   syncDir(path: string): Promise<void>;
   sizeOf(path: string): number;
   truncate(path: string, bytes: number): void;
+  /** Copies a file to a new one: by reference where the file system can, else inside the kernel. */
+  copy(from: string, to: string): Promise<void>;
   rename(from: string, to: string): void;
   remove(path: string): void;
   /** The same of what may be large, off the event loop. */
@@ -111,6 +113,10 @@ export const realDisk: Disk = {
   },
   sizeOf: (path) => fs.statSync(path).size,
   truncate: (path, bytes) => fs.truncateSync(path, bytes),
+  copy: (from, to) => {
+    const { COPYFILE_EXCL, COPYFILE_FICLONE } = fs.constants;
+    return fs.promises.copyFile(from, to, COPYFILE_EXCL | COPYFILE_FICLONE);
+  },
   rename: (from, to) => fs.renameSync(from, to),
   remove: (path) => fs.rmSync(path, { recursive: true, force: true }),
   removeLarge: (path) => fs.promises.rm(path, { recursive: true, force: true }),

@@ -43,7 +43,7 @@ export function offsetIn(generation: KeptGeneration, position: number): number {
  * Looks at every command of a generation's log from its beginning up to `until`, and at every byte by its
  * checksum, up to the end of the one that covers `until`.
  * @param until a position in the file.
- * @param onProgress is told how many bytes were looked at.
+ * @param onBlock is given each block once it was looked at, and where it begins in the file.
  * @throws ReplicaError DISK_FAILED; the signal's reason. Damage is no error here.
  */
 export async function scanLog(
@@ -51,7 +51,7 @@ export async function scanLog(
   generation: KeptGeneration,
   segments: Iterable<KnownSegment>,
   until: number,
-  onProgress: (bytes: number) => void,
+  onBlock: (bytes: Uint8Array, position: number) => Promise<void> | void,
   signal: AbortSignal,
 ): Promise<LogFindings> {
   const scanner = new FrameScanner({ limits: limits.frame });
@@ -67,14 +67,13 @@ export async function scanLog(
       commands++;
       if (scanner.lastSafeEnd === scanner.end) safeCommands = commands;
     }
-    onProgress(position + bytes.length);
   };
   const path = join(generation.dir, LOG);
   const read = await readBlocks(
     disk,
     path,
     { from: 0, to: Infinity },
-    (block, position) => {
+    async (block, position) => {
       try {
         look(block, position);
       } catch (error) {
@@ -82,6 +81,7 @@ export async function scanLog(
         damage = { from: error.position, to: error.position, what: error.message };
         return false;
       }
+      await onBlock(block, position);
       const end = position + block.length;
       return checker.damage === undefined && end < Math.max(until, checker.end);
     },

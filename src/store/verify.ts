@@ -89,7 +89,8 @@ function restorable(generation: KeptGeneration, { soundEnd }: LogFindings): numb
   return Math.max(generation.baseOffset, offsetIn(generation, soundEnd));
 }
 
-async function verifyBase(
+/** The snapshot of a generation; undefined, and told among `damages`, where it is not as it came. */
+export async function verifyBase(
   generation: KeptGeneration,
   damages: Damage[],
   options: VerifyOptions,
@@ -139,7 +140,8 @@ async function verifyLog(
     return undefined;
   }
   const until = positionIn(generation, generation.durableOffset);
-  const progress = (bytes: number) => onProgress(file, Math.min(bytes, until), until);
+  const progress = (block: Uint8Array, position: number) =>
+    onProgress(file, Math.min(position + block.length, until), until);
   const segments = catalogue.segments(generation.id);
   const findings = await scanLog(disk, generation, segments, until, progress, signal);
   if (findings.damage !== undefined) {

@@ -158,6 +158,10 @@ export class FaultyDisk implements Disk {
     this.#disk.truncate(path, bytes);
   }
 
+  copy(from: string, to: string): Promise<void> {
+    return this.#later("copy", to, () => this.#disk.copy(from, to));
+  }
+
   rename(from: string, to: string): void {
     this.#called("rename", to);
     this.#disk.rename(from, to);

@@ -358,6 +358,10 @@ export class PowerCutDisk implements Disk {
     });
   }
 
+  copy(): Promise<void> {
+    throw new Error("nothing in a data directory is copied");
+  }
+
   rename(from: string, to: string): void {
     this.#now("rename", () => {
       realDisk.rename(from, to);

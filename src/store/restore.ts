@@ -1,0 +1,262 @@
+import { basename, dirname, join, resolve } from "node:path";
+import * as fs from "node:fs";
+import { ReplicaError } from "../errors.ts";
+import { replicationAux } from "../rdb/header.ts";
+import type { Offset } from "../replication.ts";
+import { streamsRelativeExpiries } from "../resp/absolute-expiry.ts";
+import { readBlocks } from "./blocks.ts";
+import { type Catalogue, headerOf, type KeptGeneration } from "./catalogue.ts";
+import { type Disk, diskError, refuseTooLarge, writeWhole } from "./disk.ts";
+import { BASE, LOG, MANIFEST, manifestText } from "./layout.ts";
+import { ExpiryRewriter } from "./expiry-rewriter.ts";
+import { type LogFindings, offsetIn, positionIn, scanLog } from "./log-scan.ts";
+import type { RestorePoint } from "./restore-point.ts";
+import { type Damage, verifyBase, type VerifyOptions } from "./verify.ts";
+
+/** `multipart`: Redis 7 and later; `single`: one append-only file behind its RDB, Redis 4 and later. */
+export type Layout = "multipart" | "single";
+
+/** The folder and the file that a stock server looks for, unless it is told otherwise. */
+export const APPEND_DIR = "appendonlydir";
+export const SINGLE_FILE = "appendonly.aof";
+
+export interface RestoreOptions extends VerifyOptions {
+  readonly layout: Layout;
+}
+
+/** What was restored. */
+export interface Restored {
+  readonly dir: string;
+  readonly layout: Layout;
+  readonly generation: KeptGeneration;
+  /** Of the last command that is in it. */
+  readonly offset: Offset;
+  /** When that one had come, in milliseconds since 1970; undefined where nothing tells. */
+  readonly atMs: number | undefined;
+  /** Commands behind the snapshot; those whose expiry was made absolute among them. */
+  readonly commands: number;
+  readonly rewrittenCommands: number;
+  readonly rdbBytes: number;
+  readonly logBytes: number;
+}
+
+/**
+ * Writes into `target` what a stock server starts from. It is written under a temporary name beside it,
+ * checked on the way, synced and renamed: a restore that breaks off leaves nothing.
+ * @param target a folder that is new or empty.
+ * @throws ReplicaError USAGE for a target that is neither; DIRECTORY_DAMAGED where what is to be restored
+ * is damaged, with what still can be; DISK_FULL, DISK_FAILED; the signal's reason.
+ */
+export async function restore(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  target: string,
+  options: RestoreOptions,
+): Promise<Restored> {
+  const path = resolve(target);
+  refuseBadTarget(path);
+  const { disk } = options;
+  const { generation } = point;
+  const logEnd = positionIn(generation, point.offset);
+  refuseTooLarge(disk, dirname(path), generation.rdbBytes + logEnd);
+  const temporary = join(dirname(path), `.${basename(path)}.restoring-${process.pid}`);
+  try {
+    makeNew(temporary);
+    const restored = await write(catalogue, point, temporary, options);
+    disk.rename(temporary, path);
+    await disk.syncDir(dirname(path));
+    return { ...restored, dir: path };
+  } catch (cause) {
+    fs.rmSync(temporary, { recursive: true, force: true });
+    options.signal.throwIfAborted();
+    throw diskError("restoring to", path, cause);
+  }
+}
+
+function refuseBadTarget(path: string): void {
+  const bad = (why: string) =>
+    new ReplicaError("USAGE", { retry: "never", message: `${path} ${why}` });
+  const parent = fs.statSync(dirname(path), { throwIfNoEntry: false });
+  if (parent?.isDirectory() !== true) {
+    throw bad(`can't be made: the folder ${dirname(path)} does not exist`);
+  }
+  const found = fs.statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isDirectory()) throw bad("is no folder: name one that is new or empty");
+  if (fs.readdirSync(path).length > 0)
+    throw bad("is not empty: name a folder that is new or empty");
+}
+
+function makeNew(path: string): void {
+  // Of a restore that was killed, whose process id comes again.
+  fs.rmSync(path, { recursive: true, force: true });
+  fs.mkdirSync(path);
+}
+
+async function write(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  temporary: string,
+  options: RestoreOptions,
+): Promise<Restored> {
+  const { disk, layout } = options;
+  const { generation } = point;
+  const dir = layout === "multipart" ? join(temporary, APPEND_DIR) : temporary;
+  if (layout === "multipart") disk.makeDir(dir);
+  const base = join(dir, layout === "multipart" ? BASE : SINGLE_FILE);
+  await writeBase(generation, base, options);
+  const at = layout === "multipart" ? 0 : generation.rdbBytes;
+  const log = layout === "multipart" ? join(dir, LOG) : base;
+  const fd = layout === "multipart" ? disk.create(log) : disk.openExisting(log);
+  try {
+    const written = await writeLog(catalogue, point, { fd, path: log, at }, options);
+    await disk.syncData(fd);
+    if (layout === "multipart") await finishFolder(disk, dir, base);
+    await disk.syncDir(temporary);
+    const offset = offsetIn(generation, written.findings.safeEnd);
+    return {
+      dir: temporary,
+      layout,
+      generation,
+      offset,
+      atMs: (catalogue.momentOf(generation.id, offset) ?? generation.last)?.atMs,
+      commands: written.findings.commands,
+      rewrittenCommands: written.rewrittenCommands,
+      rdbBytes: generation.rdbBytes,
+      logBytes: written.bytes,
+    };
+  } finally {
+    disk.close(fd);
+  }
+}
+
+async function finishFolder(disk: Disk, dir: string, base: string): Promise<void> {
+  const fd = disk.openExisting(base);
+  try {
+    await disk.syncData(fd);
+  } finally {
+    disk.close(fd);
+  }
+  await writeWhole(disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
+}
+
+/** Copies the snapshot, while it is checked. */
+async function writeBase(
+  generation: KeptGeneration,
+  to: string,
+  options: RestoreOptions,
+): Promise<void> {
+  const damages: Damage[] = [];
+  const [checked, copied] = await Promise.allSettled([
+    verifyBase(generation, damages, options),
+    options.disk.copy(join(generation.dir, BASE), to),
+  ]);
+  if (checked.status === "rejected") throw checked.reason;
+  const [damage] = damages;
+  if (damage !== undefined) throw damaged(damage.file, damage.byte, damage.what, damage.meaning);
+  if (copied.status === "rejected") throw copied.reason;
+  fs.chmodSync(to, 0o644);
+}
+
+function damaged(file: string, byte: number | undefined, what: string, meaning: string) {
+  return new ReplicaError("DIRECTORY_DAMAGED", {
+    retry: "never",
+    message: `${file}${byte === undefined ? "" : `, byte ${byte}`}: ${what}; ${meaning}`,
+  });
+}
+
+/** An open file, its path, and the position from which on it is written. */
+interface Destination {
+  readonly fd: number;
+  readonly path: string;
+  readonly at: number;
+}
+
+/** Writes one piece behind the other. */
+class Appender {
+  readonly #disk: Disk;
+  readonly #to: Destination;
+  bytes = 0;
+
+  constructor(disk: Disk, to: Destination) {
+    this.#disk = disk;
+    this.#to = to;
+  }
+
+  async write(pieces: Uint8Array[]): Promise<void> {
+    await this.#disk.write(this.#to.fd, pieces, this.#to.at + this.bytes);
+    for (const piece of pieces) this.bytes += piece.length;
+  }
+
+  /** Only the first so many bytes stay. */
+  cut(bytes: number): void {
+    if (bytes < this.bytes) this.#disk.truncate(this.#to.path, this.#to.at + bytes);
+    this.bytes = bytes;
+  }
+}
+
+interface WrittenLog {
+  readonly findings: LogFindings;
+  readonly bytes: number;
+  readonly rewrittenCommands: number;
+}
+
+/** Writes the log up to its last whole command before the point, behind `at`, once it is known to be sound. */
+async function writeLog(
+  catalogue: Catalogue,
+  { generation, offset }: RestorePoint,
+  to: Destination,
+  options: RestoreOptions,
+): Promise<WrittenLog> {
+  const until = positionIn(generation, offset);
+  const file = join(generation.dir, LOG);
+  const writer = new Appender(options.disk, to);
+  const { redisVersion } = replicationAux(headerOf(join(generation.dir, BASE)));
+  const isRewritten = streamsRelativeExpiries(redisVersion);
+  const segments = catalogue.segments(generation.id);
+  const findings = await scanLog(
+    options.disk,
+    generation,
+    segments,
+    until,
+    (block, position) => {
+      options.onProgress(file, Math.min(position + block.length, until), until);
+      return isRewritten
+        ? undefined
+        : writer.write([block.subarray(0, Math.max(0, until - position))]);
+    },
+    options.signal,
+  );
+  if (findings.damage !== undefined) {
+    const { from, what } = findings.damage;
+    const last = Math.max(generation.baseOffset, offsetIn(generation, findings.soundEnd));
+    throw damaged(
+      file,
+      from,
+      what,
+      `all up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`,
+    );
+  }
+  if (isRewritten) return await rewriteLog(catalogue, generation, findings, writer, options);
+  writer.cut(findings.safeEnd);
+  return { findings, bytes: findings.safeEnd, rewrittenCommands: 0 };
+}
+
+async function rewriteLog(
+  catalogue: Catalogue,
+  generation: KeptGeneration,
+  findings: LogFindings,
+  writer: Appender,
+  { disk, signal }: RestoreOptions,
+): Promise<WrittenLog> {
+  const rewriter = new ExpiryRewriter((position) => {
+    const moment = catalogue.momentOf(generation.id, offsetIn(generation, position));
+    return moment === undefined
+      ? undefined
+      : { atMs: moment.atMs, until: positionIn(generation, moment.offset) };
+  });
+  const path = join(generation.dir, LOG);
+  const range = { from: 0, to: findings.safeEnd };
+  await readBlocks(disk, path, range, (block) => writer.write(rewriter.push(block)), signal);
+  return { findings, bytes: writer.bytes, rewrittenCommands: rewriter.rewrittenCommands };
+}
