@@ -139,7 +139,7 @@ class Fields {
 function rowsOf(fields: Fields): Row[] {
   return [
     ["state", stateOf(fields)],
-    ["primary", fields.text("primary") || "none, since REPLICAOF NO ONE"],
+    ["primary", primaryOf(fields)],
     ...transferOf(fields),
     ...offsetsOf(fields),
     ["lag", lagOf(fields)],
@@ -163,6 +163,12 @@ function stateOf(fields: Fields): string {
   const downSeconds = fields.number("master_link_down_since_seconds") ?? -1;
   if (downSeconds < 0) return `${state}, not connected since its start`;
   return `${state}, down for ${formatAge(downSeconds)}`;
+}
+
+function primaryOf(fields: Fields): string {
+  const primary = fields.text("primary");
+  if (primary === "") return "none, since REPLICAOF NO ONE";
+  return fields.text("master_host") === "" ? `${primary}, where none is named yet` : primary;
 }
 
 function transferOf(fields: Fields): Row[] {

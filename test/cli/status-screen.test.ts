@@ -126,6 +126,11 @@ describe("says", () => {
       ["primary       unix:///run/redis.sock"],
     ],
     [
+      "that Sentinel has named no primary yet",
+      { ...down, primary: "redis+sentinel://s:26379/m", master_host: "", master_port: 0 },
+      ["primary       redis+sentinel://s:26379/m, where none is named yet"],
+    ],
+    [
       "how far a transfer is",
       {
         ...down,
