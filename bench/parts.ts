@@ -1,11 +1,13 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { do_not_optimize as keep, measure } from "mitata";
+import { limits } from "../src/config.ts";
 import { RdbChecker } from "../src/rdb/checker.ts";
 import { Crc64 } from "../src/rdb/crc64.ts";
 import { BulkReader } from "../src/resp/bulk-reader.ts";
 import { CommandReader } from "../src/resp/command-reader.ts";
 import { encodeCommand } from "../src/resp/encode.ts";
+import { FrameScanner } from "../src/resp/frame-scanner.ts";
 import { GetackFinder } from "../src/resp/getack-finder.ts";
 import { LineReader } from "../src/resp/line-reader.ts";
 import { alignedBytes } from "../src/store/direct-writer.ts";
@@ -96,13 +98,10 @@ function checksumParts(): Part[] {
 }
 
 function streamParts(): Part[] {
-  const stream = chunksOf(repeat(setCommand(), PAYLOAD_BYTES));
+  const stream = chunksOf(repeat(setCommand(64), PAYLOAD_BYTES));
   const getack = encodeCommand("REPLCONF", "GETACK", "*");
   const lines = repeat(Buffer.from("+FULLRESYNC 0123456789abcdef 123456789\r\n"), MIB);
-  const commands = repeat(setCommand(), MIB);
-  const eachLine = (bytes: Buffer) => {
-    for (let at = bytes.indexOf(10); at !== -1; at = bytes.indexOf(10, at + 1)) keep(at);
-  };
+  const commands = repeat(setCommand(64), MIB);
   const ack =
     "*5\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$9\r\n123456789\r\n$4\r\nFACK\r\n$9\r\n123456789\r\n";
   return [
@@ -154,11 +153,31 @@ function streamParts(): Part[] {
   ];
 }
 
+/** A log's commands are found in chunks as large as they are read, whatever the values' size. */
+function logParts(): Part[] {
+  return [64, 1024, 65_536].map((valueBytes) => {
+    const log = repeat(setCommand(valueBytes), PAYLOAD_BYTES);
+    const chunks = chunksOf(log);
+    return {
+      name: `FrameScanner, SETs of ${valueBytes} bytes`,
+      bytes: log.length,
+      floor: { name: "indexOf of line ends", act: () => chunks.forEach(eachLine) },
+      act: () => {
+        const scanner = new FrameScanner({ limits: limits.frame });
+        for (const chunk of chunks) {
+          scanner.push(chunk);
+          while (scanner.next()) keep(scanner.end);
+        }
+      },
+    };
+  });
+}
+
 /** The parts that every byte passes, each with its floor beside it: the least that could be done. */
 export async function benchParts(quick: boolean): Promise<void> {
   const options = quick ? { min_cpu_time: 50e6 } : {};
   console.log("\n| part | MB/s | floor | MB/s | share of it |\n|---|--:|---|--:|--:|");
-  for (const part of [...bulkParts(), ...checksumParts(), ...streamParts()]) {
+  for (const part of [...bulkParts(), ...checksumParts(), ...streamParts(), ...logParts()]) {
     const rate = async (act: () => void) => {
       const { p50 } = await measure(act, options);
       return (part.bytes / p50) * 1000;
@@ -234,8 +253,12 @@ function bareWrite(path: string, io: "buffered" | "direct", bytes: number): void
   fs.closeSync(fd);
 }
 
-function setCommand(): Uint8Array {
-  return encodeCommand("SET", "key:000000000001", "x".repeat(64));
+function setCommand(valueBytes: number): Uint8Array {
+  return encodeCommand("SET", "key:000000000001", "x".repeat(valueBytes));
+}
+
+function eachLine(bytes: Buffer): void {
+  for (let at = bytes.indexOf(10); at !== -1; at = bytes.indexOf(10, at + 1)) keep(at);
 }
 
 function randomBytes(length: number): Buffer {
