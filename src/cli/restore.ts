@@ -24,6 +24,7 @@ export const restore: RunCommand = async ({ args, options, settings, signal, std
   } finally {
     progress.end();
   }
+  for (const warning of restored.warnings) log.warn(warning);
   stdout.write(options.has("json") ? `${JSON.stringify(toJson(restored))}\n` : describe(restored));
   return 0;
 };
@@ -92,5 +93,6 @@ function toJson({ dir, layout, generation, offset, atMs, commands, ...more }: Re
     rewritten_commands: more.rewrittenCommands,
     rdb_bytes: more.rdbBytes,
     log_bytes: more.logBytes,
+    warnings: more.warnings,
   };
 }

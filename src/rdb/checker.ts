@@ -80,7 +80,7 @@ export class RdbChecker {
     if (stated === 0n) return { ...summary, crc64, checked: false };
     if (stated !== crc64) {
       throw new ReplicaError("BAD_CHECKSUM", {
-        message: `the snapshot of ${this.#bytes} bytes states the checksum ${hex(stated)}, but has ${hex(crc64)}: it changed on its way; a new full sync fetches it again`,
+        message: `the snapshot of ${this.#bytes} bytes states the checksum ${hex(stated)}, but has ${hex(crc64)}`,
       });
     }
     return { ...summary, crc64, checked: true };

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { ReplicaError } from "../errors.ts";
 import { replicationAux } from "../rdb/header.ts";
 import type { Offset } from "../replication.ts";
+import { selectCommand } from "../resp/encode.ts";
 import { streamsRelativeExpiries } from "../resp/absolute-expiry.ts";
 import { readBlocks } from "./blocks.ts";
 import { type Catalogue, headerOf, type KeptGeneration } from "./catalogue.ts";
@@ -11,7 +12,7 @@ import { BASE, LOG, MANIFEST, manifestText } from "./layout.ts";
 import { ExpiryRewriter } from "./expiry-rewriter.ts";
 import { type LogFindings, offsetIn, positionIn, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
-import { type Damage, verifyBase, type VerifyOptions } from "./verify.ts";
+import { type Damage, verifyBase, verifyManifest, type VerifyOptions } from "./verify.ts";
 
 /** `multipart`: Redis 7 and later; `single`: one append-only file behind its RDB, Redis 4 and later. */
 export type Layout = "multipart" | "single";
@@ -38,6 +39,8 @@ export interface Restored {
   readonly rewrittenCommands: number;
   readonly rdbBytes: number;
   readonly logBytes: number;
+  /** What is not as it was written, and did not matter. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -124,10 +127,17 @@ async function write(
       rewrittenCommands: written.rewrittenCommands,
       rdbBytes: generation.rdbBytes,
       logBytes: written.bytes,
+      warnings: warningsOf(generation),
     };
   } finally {
     disk.close(fd);
   }
+}
+
+function warningsOf(generation: KeptGeneration): string[] {
+  const damages: Damage[] = [];
+  verifyManifest(generation, damages);
+  return damages.map(({ file, what, meaning }) => `${file}: ${what}; ${meaning}`);
 }
 
 async function finishFolder(disk: Disk, dir: string, base: string): Promise<void> {
@@ -196,7 +206,7 @@ class Appender {
 }
 
 interface WrittenLog {
-  readonly findings: LogFindings;
+  readonly findings: Pick<LogFindings, "commands" | "safeEnd">;
   readonly bytes: number;
   readonly rewrittenCommands: number;
 }
@@ -211,7 +221,16 @@ async function writeLog(
   const until = positionIn(generation, offset);
   const file = join(generation.dir, LOG);
   const writer = new Appender(options.disk, to);
-  const { redisVersion } = replicationAux(headerOf(join(generation.dir, BASE)));
+  const { redisVersion, streamDb } = replicationAux(headerOf(join(generation.dir, BASE)));
+  if (!fs.existsSync(file)) {
+    if (offset > generation.baseOffset) {
+      const what = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
+      throw damaged(file, undefined, "it is missing", what);
+    }
+    await writer.write([selectCommand(streamDb)]);
+    const findings = { commands: 0, safeEnd: until };
+    return { findings, bytes: writer.bytes, rewrittenCommands: 0 };
+  }
   const isRewritten = streamsRelativeExpiries(redisVersion);
   const segments = catalogue.segments(generation.id);
   const findings = await scanLog(
@@ -245,7 +264,7 @@ async function writeLog(
 async function rewriteLog(
   catalogue: Catalogue,
   generation: KeptGeneration,
-  findings: LogFindings,
+  findings: Pick<LogFindings, "commands" | "safeEnd">,
   writer: Appender,
   { disk, signal }: RestoreOptions,
 ): Promise<WrittenLog> {

@@ -153,7 +153,8 @@ async function verifyLog(
   return findings;
 }
 
-function verifyManifest(generation: KeptGeneration, damages: Damage[]): void {
+/** Tells among `damages` where the manifest isn't the one that was written. */
+export function verifyManifest(generation: KeptGeneration, damages: Damage[]): void {
   const file = join(generation.dir, MANIFEST);
   const meaning = "a stock server can't start from this folder itself; a restore writes a new one";
   let found: string;
