@@ -40,16 +40,30 @@ export const limits = {
     maxArgBytes: 64 * 1024,
     maxCommandBytes: 256 * 1024,
   },
-  // INFO takes some 3 KiB: a client that leaves so much unread has stopped reading.
+  // Who has not logged in yet has only that to say (networking.c: "unauthenticated multibulk length").
+  loginCommand: {
+    maxLineBytes: 64 * 1024,
+    maxArgs: 10,
+    maxArgBytes: 64 * 1024,
+    maxCommandBytes: 65 * 1024,
+  },
+  // INFO takes some 3 KiB: a client that leaves so much unread has stopped reading. One reply, and one
+  // transaction's, have no more.
   clientUnsentBytes: 1024 * 1024,
   // A Sentinel has one, a debugging person a handful.
   clientSubscriptions: 1_000,
-  // What the names of its subscriptions, and the commands of its transaction, may take together.
+  // A pattern is compared with each message's channel: its time is that of their lengths multiplied.
+  channelNameBytes: 1024,
+  // What the commands of its transaction may take together.
   clientHeldBytes: 1024 * 1024,
   // A client that knows the password gives it at once.
   loginSeconds: 10,
+  // A command is some bytes: who has begun one ends it at once, or holds a place for nothing.
+  commandSeconds: 10,
   // Exporters ask every 15 s to 60 s; a link that is silent longer is forgotten.
   clientIdleSeconds: 240,
+  // As Redis's tcp-keepalive: who listens says nothing for days, and may be gone without a word.
+  clientKeepAliveMs: 300_000,
 } as const;
 
 /** What is said about a setting in help, in the README and in errors. */

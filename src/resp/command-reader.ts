@@ -40,7 +40,8 @@ interface Step {
  * reader is of no more use: as Redis does, reply with the error and close.
  */
 export class CommandReader {
-  readonly #limits: CommandLimits;
+  /** May be set anew between two commands. */
+  limits: CommandLimits;
   #state: At = { at: "command" };
   #args: Uint8Array[] = [];
   #argBytes = 0;
@@ -54,7 +55,7 @@ export class CommandReader {
   #searched = 0;
 
   constructor(limits: CommandLimits) {
-    this.#limits = limits;
+    this.limits = limits;
   }
 
   /** Appends a chunk; take commands with `next` until it returns `undefined` before pushing more. */
@@ -83,7 +84,11 @@ export class CommandReader {
   next(): Uint8Array[] | undefined {
     for (;;) {
       const { state, args } = this.#step(this.#state) ?? {};
-      if (state === undefined) return undefined;
+      if (state === undefined) {
+        // A few bytes shouldn't hold the large chunk that they came in.
+        if (!this.#owned && this.#end > this.#start) this.#makeRoom(this.#end - this.#start);
+        return undefined;
+      }
       this.#state = state;
       if (args !== undefined && args.length > 0) return args;
     }
@@ -92,6 +97,11 @@ export class CommandReader {
   /** Bytes held now: unread ones, and the arguments of the command that isn't whole. */
   get heldBytes(): number {
     return this.#end - this.#start + this.#argBytes;
+  }
+
+  /** Whether a command has begun that isn't whole, or wasn't taken yet. */
+  get hasBegun(): boolean {
+    return this.#state.at !== "command" || this.#end > this.#start;
   }
 
   /** Takes one line or argument; `undefined` where it hasn't come whole. */
@@ -114,7 +124,7 @@ export class CommandReader {
     if (line === undefined) return undefined;
     if (line[0] !== STAR) return { state: { at: "command" }, args: this.#parseInline(line) };
     const count = parseInteger(line);
-    if (count === undefined || count > this.#limits.maxArgs) {
+    if (count === undefined || count > this.limits.maxArgs) {
       throw malformed("invalid multibulk length");
     }
     return { state: count > 0 ? { at: "argument-length", missing: count } : { at: "command" } };
@@ -140,9 +150,9 @@ export class CommandReader {
     const args = splitInline(line);
     if (args === undefined) throw malformed("unbalanced quotes in request");
     if (
-      args.length > this.#limits.maxArgs ||
-      args.some((arg) => arg.length > this.#limits.maxArgBytes) ||
-      line.length > this.#limits.maxCommandBytes
+      args.length > this.limits.maxArgs ||
+      args.some((arg) => arg.length > this.limits.maxArgBytes) ||
+      line.length > this.limits.maxCommandBytes
     ) {
       throw malformed("too big inline request");
     }
@@ -158,8 +168,8 @@ export class CommandReader {
     if (
       bytes === undefined ||
       bytes < 0 ||
-      bytes > this.#limits.maxArgBytes ||
-      this.#argBytes + bytes > this.#limits.maxCommandBytes
+      bytes > this.limits.maxArgBytes ||
+      this.#argBytes + bytes > this.limits.maxCommandBytes
     ) {
       throw malformed("invalid bulk length");
     }
@@ -181,7 +191,7 @@ export class CommandReader {
     const found = this.#buffer.subarray(0, this.#end).indexOf(LF, this.#searched);
     const end = found === -1 ? this.#end : found;
     const content = this.#buffer[end - 1] === CR && end > this.#start ? end - 1 : end;
-    if (content - this.#start > this.#limits.maxLineBytes) throw malformed(tooLong);
+    if (content - this.#start > this.limits.maxLineBytes) throw malformed(tooLong);
     if (end === this.#end) {
       this.#searched = end;
       // An idle client shouldn't hold the chunk that its last command came in.

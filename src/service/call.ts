@@ -14,8 +14,10 @@ export interface PortContext {
   readonly settings: Settings;
   readonly version: string;
   readonly port: number;
-  readonly counts: { commands: number; connections: number };
+  readonly counts: { commands: number; connections: number; rejected: number };
   now(): number;
+  /** Tells that a client spoke HTTP. */
+  alarm(client: Client): void;
   /** Keeps whom REPLICAOF named for the next start. @throws ReplicaError */
   rewrite(): void;
   /** Ends the program as SIGTERM does. */

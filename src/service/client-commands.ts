@@ -67,6 +67,7 @@ function list({ client, context }: Call, rest: string[]): Uint8Array {
     wanted = (one) => typeOf(one) === type;
   } else if (words[0] === "id" && words.length > 1) {
     const ids = new Set(words.slice(1));
+    if (![...ids].every((id) => /^[1-9]\d{0,15}$/.test(id))) return error("ERR Invalid client ID");
     wanted = (one) => ids.has(String(one.id));
   } else if (words.length > 0) {
     return error("ERR syntax error");

@@ -9,6 +9,9 @@ export interface Transaction {
   refused: boolean;
 }
 
+/** What a client is given time for: its login, the rest of a command, the next one; or for nothing. */
+export type Wait = "login" | "rest" | "next" | "nothing";
+
 /** One client of the replica's own port, and what it has set for itself. */
 export class Client {
   readonly id: number;
@@ -16,7 +19,7 @@ export class Client {
   readonly address: string;
   readonly localAddress: string;
   readonly beganAtMs: number;
-  readonly reader = new CommandReader(limits.command);
+  readonly reader: CommandReader;
   readonly channels = new Set<string>();
   readonly patterns = new Set<string>();
   proto: Proto = 2;
@@ -24,15 +27,17 @@ export class Client {
   libName = "";
   libVersion = "";
   database = 0;
-  loggedIn: boolean;
   transaction: Transaction | undefined;
   lastCommand = "";
   lastAtMs: number;
   unsent: Uint8Array[] = [];
   unsentBytes = 0;
+  /** What the time that runs now was given for; the port's. */
+  waitsFor: Wait | undefined;
   /** No more commands are taken; the link ends once what is unsent has gone out. */
   leaving = false;
   readonly #needsLogin: boolean;
+  #loggedIn: boolean;
   readonly #send: (reply: Uint8Array) => void;
   readonly #end: () => void;
 
@@ -52,9 +57,19 @@ export class Client {
     this.beganAtMs = about.nowMs;
     this.lastAtMs = about.nowMs;
     this.#needsLogin = about.needsLogin;
-    this.loggedIn = !about.needsLogin;
+    this.#loggedIn = !about.needsLogin;
+    this.reader = new CommandReader(this.#loggedIn ? limits.command : limits.loginCommand);
     this.#send = socket.send;
     this.#end = socket.end;
+  }
+
+  get loggedIn(): boolean {
+    return this.#loggedIn;
+  }
+
+  set loggedIn(isSo: boolean) {
+    this.#loggedIn = isSo;
+    this.reader.limits = isSo ? limits.command : limits.loginCommand;
   }
 
   send(reply: Uint8Array): void {
@@ -65,9 +80,6 @@ export class Client {
   kill(): void {
     this.#end();
   }
-
-  /** What the names of its subscriptions take. */
-  subscribedBytes = 0;
 
   /** Whether it has subscribed; in RESP2 it may then ask for little else. */
   get subscriptions(): number {

@@ -1,4 +1,4 @@
-import { array, bulk, error, integer, map, simple, verbatim } from "../resp/reply.ts";
+import { array, bulk, error, integer, map, nil, simple, verbatim } from "../resp/reply.ts";
 import { type Call, type PortContext, wrongArgs } from "./call.ts";
 import type { Client } from "./client.ts";
 import { clientCommand } from "./client-commands.ts";
@@ -7,6 +7,7 @@ import { auth, hello, ping, reset, select } from "./connection-commands.ts";
 import { bgsave, replicaOf, role } from "./replication-commands.ts";
 import { infoSections, infoText } from "./info.ts";
 import { limits } from "../config.ts";
+import { log } from "../logger.ts";
 
 interface Command {
   /** How many words it has, its name included; negative: at least so many. As COMMAND tells it. */
@@ -14,9 +15,11 @@ interface Command {
   readonly flags: readonly string[];
   /** One line for COMMAND DOCS. */
   readonly summary: string;
-  /** Allowed before login, while a transaction is queued, or in RESP2 with subscriptions. */
+  /** Allowed before login, run while a transaction is queued, allowed in RESP2 with subscriptions. */
   readonly early?: boolean;
   readonly unqueued?: boolean;
+  /** Refused while a transaction is queued. */
+  readonly alone?: boolean;
   readonly whileSubscribed?: boolean;
   /** Its reply; undefined where it has sent what there is to say. */
   run(call: Call): Uint8Array | undefined;
@@ -37,6 +40,12 @@ export function answer(
   context.counts.commands++;
   client.lastAtMs = context.now();
   client.lastCommand = command === undefined ? "?" : verb;
+  if (verb === "post" || verb === "host:") {
+    // A web page may send us a request whose body is commands ("Redis, server.c, securityWarningCommand").
+    context.alarm(client);
+    client.kill();
+    return undefined;
+  }
   const reply = refusal(client, verb, command, words.length);
   if (reply !== undefined || command === undefined) {
     if (client.transaction !== undefined) client.transaction.refused = true;
@@ -44,7 +53,7 @@ export function answer(
   }
   if (client.transaction !== undefined && command.unqueued !== true) {
     const queued = client.transaction;
-    queued.bytes += words.reduce((sum, word) => sum + word.length, 0);
+    queued.bytes += words.reduce((sum, word) => sum + word.length + WORD_BYTES, 0);
     if (queued.commands.length >= MAX_QUEUED || queued.bytes > limits.clientHeldBytes) {
       queued.refused = true;
       return error("ERR too much in one transaction");
@@ -57,6 +66,8 @@ export function answer(
 
 /** The most commands of one transaction. */
 const MAX_QUEUED = 1000;
+/** What a word takes beside its bytes. */
+const WORD_BYTES = 100;
 
 function refusal(
   client: Client,
@@ -67,6 +78,9 @@ function refusal(
   if (!client.loggedIn && command?.early !== true) return error("NOAUTH Authentication required.");
   if (command === undefined) return error(NO_KEYS);
   if (command.arity >= 0 ? words !== command.arity : words < -command.arity) return wrongArgs(verb);
+  if (client.transaction !== undefined && command.alone === true) {
+    return error("ERR Command not allowed inside a transaction");
+  }
   if (client.proto === 2 && client.subscriptions > 0 && command.whileSubscribed !== true) {
     return error(
       `ERR Can't execute '${verb}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context`,
@@ -102,18 +116,30 @@ function discard({ client }: Call): Uint8Array {
   return OK;
 }
 
-function exec({ client, context }: Call): Uint8Array {
+function exec({ client, context }: Call): Uint8Array | undefined {
   const { transaction } = client;
   if (transaction === undefined) return error("ERR EXEC without MULTI");
   client.transaction = undefined;
   if (transaction.refused) {
     return error("EXECABORT Transaction discarded because of previous errors.");
   }
-  // What a command of it sends by itself (SUBSCRIBE) comes before; its place in the list is empty.
-  return array(transaction.commands.map((words) => answer(context, client, words) ?? array([])));
+  const replies: Uint8Array[] = [];
+  let bytes = 0;
+  for (const words of transaction.commands) {
+    const reply = answer(context, client, words) ?? nil(client.proto);
+    replies.push(reply);
+    bytes += reply.length;
+    if (bytes > limits.clientUnsentBytes) {
+      client.kill();
+      return undefined;
+    }
+  }
+  return array(replies);
 }
 
 function publish({ context, args, bytes }: Call): Uint8Array {
+  if (bytes[0]!.length > limits.channelNameBytes)
+    return error("ERR the channel's name is too long");
   return integer(context.pubsub.publish(args[0]!, bytes[1]!));
 }
 
@@ -121,7 +147,7 @@ function subscribe(kind: "channels" | "patterns") {
   return ({ client, context, args }: Call) =>
     context.pubsub.subscribe(client, kind, args)
       ? undefined
-      : error("ERR too many subscriptions of one client");
+      : error("ERR too many subscriptions of one client, or too long a name");
 }
 
 function unsubscribe(kind: "channels" | "patterns") {
@@ -138,9 +164,12 @@ function time({ context }: Call): Uint8Array {
 }
 
 function shutdown({ client, context, args }: Call): Uint8Array | undefined {
-  const known = new Set(["NOW", "FORCE", "SAVE", "NOSAVE"]);
-  if (args.some((arg) => !known.has(arg.toUpperCase()))) return error("ERR syntax error");
+  const words = new Set(args.map((arg) => arg.toUpperCase()));
+  if (words.has("ABORT") && args.length === 1) return error("ERR No shutdown in progress.");
+  const known = words.isSubsetOf(new Set(["NOW", "FORCE", "SAVE", "NOSAVE"]));
+  if (!known || words.isSupersetOf(new Set(["SAVE", "NOSAVE"]))) return error("ERR syntax error");
   client.leaving = true;
+  log.info("SHUTDOWN: told to stop", { client: client.address });
   context.shutdown();
   return undefined;
 }
@@ -160,15 +189,16 @@ function commandCommand({ client, args }: Call): Uint8Array {
     case undefined:
       return array([...COMMANDS].map(([name, command]) => describe(name, command)));
     case "count":
-      return integer(COMMANDS.size);
+      return names.length > 0 ? wrongArgs("command|count") : integer(COMMANDS.size);
     case "list":
+      if (names.length > 0) return error("ERR syntax error");
       return array([...COMMANDS.keys()].map((name) => bulk(name)));
     case "info": {
       const wanted = names.length > 0 ? names : [...COMMANDS.keys()];
       return array(
         wanted.map((name) => {
           const command = COMMANDS.get(name);
-          return command === undefined ? Buffer.from("*-1\r\n") : describe(name, command);
+          return command === undefined ? nil(client.proto) : describe(name, command);
         }),
       );
     }
@@ -187,7 +217,7 @@ function commandCommand({ client, args }: Call): Uint8Array {
       );
     }
     default:
-      return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try COMMAND HELP.`);
+      return error(`ERR unknown subcommand '${args[0]?.slice(0, 60)}'. Try COMMAND HELP.`);
   }
 }
 
@@ -218,7 +248,6 @@ const COMMANDS = new Map<string, Command>([
       arity: -2,
       flags: ["noscript", "fast", "no_auth"],
       early: true,
-      unqueued: true,
       summary: "Logs in.",
       run: auth,
     },
@@ -229,7 +258,6 @@ const COMMANDS = new Map<string, Command>([
       arity: -1,
       flags: ["noscript", "fast", "no_auth"],
       early: true,
-      unqueued: true,
       summary: "Chooses the protocol, and logs in.",
       run: hello,
     },
@@ -352,6 +380,7 @@ const COMMANDS = new Map<string, Command>([
     {
       arity: -2,
       flags: ["pubsub"],
+      alone: true,
       whileSubscribed: true,
       summary: "Listens to channels.",
       run: subscribe("channels"),
@@ -362,6 +391,7 @@ const COMMANDS = new Map<string, Command>([
     {
       arity: -2,
       flags: ["pubsub"],
+      alone: true,
       whileSubscribed: true,
       summary: "Listens to patterns of channels.",
       run: subscribe("patterns"),
@@ -372,6 +402,7 @@ const COMMANDS = new Map<string, Command>([
     {
       arity: -1,
       flags: ["pubsub"],
+      alone: true,
       whileSubscribed: true,
       summary: "Listens no longer to channels.",
       run: unsubscribe("channels"),
@@ -382,6 +413,7 @@ const COMMANDS = new Map<string, Command>([
     {
       arity: -1,
       flags: ["pubsub"],
+      alone: true,
       whileSubscribed: true,
       summary: "Listens no longer to patterns.",
       run: unsubscribe("patterns"),
@@ -429,7 +461,7 @@ const COMMANDS = new Map<string, Command>([
     {
       arity: -1,
       flags: ["admin", "noscript"],
-      unqueued: true,
+      alone: true,
       summary: "Syncs what there is, and ends.",
       run: shutdown,
     },

@@ -1,7 +1,8 @@
 import { bulk, error, map, simple } from "../resp/reply.ts";
 import { limits } from "../config.ts";
+import { log } from "../logger.ts";
 import { type Call, wrongArgs } from "./call.ts";
-import { globMatcher } from "./pubsub.ts";
+import { globMatches } from "./pubsub.ts";
 
 /** CONFIG: the settings under the names that Redis's tools ask for ("Redis 7.2, config.c"). */
 export function configCommand(call: Call): Uint8Array {
@@ -17,6 +18,7 @@ export function configCommand(call: Call): Uint8Array {
     case "RESETSTAT":
       context.counts.commands = 0;
       context.counts.connections = 0;
+      context.counts.rejected = 0;
       return simple("OK");
     default:
       return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try CONFIG HELP.`);
@@ -54,8 +56,10 @@ function parameters({ context }: Call): [string, string][] {
 }
 
 function get(call: Call, patterns: readonly string[]): Uint8Array {
-  const matchers = patterns.map((pattern) => globMatcher(pattern.toLowerCase()));
-  const found = parameters(call).filter(([name]) => matchers.some((matches) => matches(name)));
+  const wanted = patterns.map((pattern) => pattern.toLowerCase());
+  const found = parameters(call).filter(([name]) =>
+    wanted.some((pattern) => globMatches(pattern, name)),
+  );
   return map(
     found.map(([name, value]) => [bulk(name), bulk(value)]),
     call.client.proto,
@@ -83,12 +87,16 @@ function set(call: Call, pairs: readonly string[]): Uint8Array {
 }
 
 /** Whom REPLICAOF named is followed after a restart too. */
-function rewrite({ context }: Call): Uint8Array {
+function rewrite({ client, context }: Call): Uint8Array {
   try {
     context.rewrite();
   } catch (failure) {
     const why = failure instanceof Error ? failure.message : String(failure);
+    log.warn(`CONFIG REWRITE failed: ${why}`, { client: client.address });
     return error(`ERR Rewriting config file: ${why}`);
   }
+  const { replica } = context;
+  const kept = replica.isFollowing ? replica.primary.name : "no one";
+  log.info(`CONFIG REWRITE: a restart follows ${kept} too`, { client: client.address });
   return simple("OK");
 }

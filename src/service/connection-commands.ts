@@ -1,9 +1,11 @@
 import { timingSafeEqual } from "node:crypto";
+import { log } from "../logger.ts";
 import { array, bulk, error, integer, map, push, simple } from "../resp/reply.ts";
 import { type Call, setName, wrongArgs } from "./call.ts";
 import { SPOKEN_VERSION } from "./info.ts";
 
 const OK = simple("OK");
+const WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";
 /** As many as a Redis has unless told otherwise; none holds a key here. */
 const DATABASES = 16;
 
@@ -18,7 +20,10 @@ export function ping({ client, args, bytes }: Call): Uint8Array {
 export function auth({ client, context, args }: Call): Uint8Array {
   const [user, password] = args.length === 1 ? ["default", args[0]!] : [args[0], args[1]];
   if (args.length > 2) return error("ERR syntax error");
-  if (context.settings.requirepass === undefined) {
+  const right = context.settings.requirepass;
+  if (right === undefined) {
+    // As with Redis, the default user without a password takes any, where it is named.
+    if (args.length === 2) return user === "default" ? OK : error(WRONG_PASSWORD);
     return error(
       "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
     );
@@ -28,12 +33,11 @@ export function auth({ client, context, args }: Call): Uint8Array {
     return error("ERR too many wrong passwords from your address: wait 10 s");
   }
   // What came is latin1 for its bytes; the password is text.
-  if (
-    user !== "default" ||
-    !same(password!, Buffer.from(context.settings.requirepass).toString("latin1"))
-  ) {
-    context.logins.failed(host, context.now());
-    return error("WRONGPASS invalid username-password pair or user is disabled.");
+  if (user !== "default" || !same(password!, Buffer.from(right).toString("latin1"))) {
+    if (context.logins.failed(host, context.now())) {
+      log.warn(`too many wrong passwords from ${host}: for some seconds none is looked at`);
+    }
+    return error(WRONG_PASSWORD);
   }
   client.loggedIn = true;
   return OK;
@@ -49,6 +53,9 @@ export function hello(call: Call): Uint8Array {
   const { client } = call;
   const words = [...call.args];
   const asked = words.shift();
+  if (asked !== undefined && !/^-?\d{1,18}$/.test(asked)) {
+    return error("ERR Protocol version is not an integer or out of range");
+  }
   if (asked !== undefined && asked !== "2" && asked !== "3") {
     return error("NOPROTO unsupported protocol version");
   }

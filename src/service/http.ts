@@ -45,7 +45,10 @@ export function serveHttp(
       idleTimeout: IDLE_SECONDS,
       maxRequestBodySize: MAX_BODY_BYTES,
       fetch: (request) => {
-        const route = routes[new URL(request.url).pathname];
+        // What a Host header makes of the URL needn't be one.
+        const path = URL.parse(request.url)?.pathname;
+        if (path === undefined) return new Response("no such address\n", { status: 400 });
+        const route = routes[path];
         if (route === undefined) return new Response("there is no such page\n", { status: 404 });
         if (request.method !== "GET" && request.method !== "HEAD") {
           return new Response("GET and HEAD\n", { status: 405, headers: { allow: "GET, HEAD" } });

@@ -14,6 +14,7 @@ export interface InfoSurroundings {
   readonly maxClients: number;
   readonly commands: number;
   readonly connections: number;
+  readonly rejected: number;
 }
 
 type Field = readonly [name: string, value: string | number];
@@ -103,10 +104,11 @@ function persistence(replica: Replica): Field[] {
   ];
 }
 
-function stats({ connections, commands }: InfoSurroundings): Field[] {
+function stats({ connections, commands, rejected }: InfoSurroundings): Field[] {
   return [
     ["total_connections_received", connections],
     ["total_commands_processed", commands],
+    ["rejected_connections", rejected],
   ];
 }
 

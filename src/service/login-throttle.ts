@@ -19,15 +19,14 @@ export class LoginThrottle {
     return seen.count < MAX_FAILURES;
   }
 
-  failed(host: string, nowMs: number): void {
+  /** Counts a wrong password; whether it was the one after which no more are looked at. */
+  failed(host: string, nowMs: number): boolean {
     const seen = this.#failures.get(host);
-    if (seen !== undefined) {
-      seen.count++;
-      return;
-    }
+    if (seen !== undefined) return ++seen.count === MAX_FAILURES;
     // The oldest goes first: a Map keeps the order in which they came.
     const [oldest] = this.#failures.keys();
     if (this.#failures.size >= MAX_ADDRESSES && oldest !== undefined) this.#failures.delete(oldest);
     this.#failures.set(host, { count: 1, sinceMs: nowMs });
+    return false;
   }
 }

@@ -1,15 +1,25 @@
 import type { Socket } from "bun";
 import { limits, type Settings } from "../config.ts";
 import { ReplicaError } from "../errors.ts";
+import { log } from "../logger.ts";
 import { error } from "../resp/reply.ts";
 import type { PortContext } from "./call.ts";
-import { Client } from "./client.ts";
+import { Client, type Wait } from "./client.ts";
 import { answer } from "./commands.ts";
 import { LoginThrottle } from "./login-throttle.ts";
 import { PubSub } from "./pubsub.ts";
 import type { Replica } from "./replica.ts";
 
 type PortSocket = Socket<Client>;
+
+const ALARM_EVERY_MS = 60_000;
+
+const WAIT_SECONDS: Record<Wait, number> = {
+  login: limits.loginSeconds,
+  rest: limits.commandSeconds,
+  next: limits.clientIdleSeconds,
+  nothing: 0,
+};
 
 /** The replica's own port: what Redis's tools ask a replica, in RESP2, and RESP3 after `HELLO 3`. */
 export class Port {
@@ -18,7 +28,10 @@ export class Port {
   readonly #version: string;
   readonly #pubsub = new PubSub();
   readonly #clients = new Set<Client>();
-  readonly #counts = { commands: 0, connections: 0 };
+  readonly #counts = { commands: 0, connections: 0, rejected: 0 };
+  /** Whether clients are being turned away, for that to be said once. */
+  #isFull = false;
+  #alarmedAtMs = 0;
   #context: PortContext | undefined;
   #nextId = 1;
 
@@ -37,10 +50,13 @@ export class Port {
           binaryType: "uint8array",
           open: (socket) => this.#onOpen(socket),
           data: (socket, bytes) => this.#onData(socket, bytes),
-          drain: (socket) => this.#flush(socket),
-          close: (socket) => this.#onClose(socket),
-          timeout: (socket) => socket.terminate(),
-          error: (socket) => socket.terminate(),
+          drain: (socket) => this.#onDrain(socket),
+          close: (socket) => this.#forget(socket.data),
+          timeout: (socket) => this.#cut(socket),
+          error: (socket, failure) => {
+            log.error("a client of the port was cut off: its command failed", { error: failure });
+            this.#cut(socket);
+          },
         },
       });
     } catch (cause) {
@@ -70,6 +86,7 @@ export class Port {
       version: this.#version,
       counts: this.#counts,
       now: () => Date.now(),
+      alarm: (client) => this.#alarm(client),
     };
   }
 
@@ -79,11 +96,7 @@ export class Port {
 
   #onOpen(socket: PortSocket): void {
     this.#counts.connections++;
-    if (this.#clients.size >= limits.clients) {
-      socket.write(error("ERR max number of clients reached"));
-      socket.end();
-      return;
-    }
+    if (this.#clients.size >= limits.clients) return this.#turnAway(socket);
     const client = new Client(
       {
         id: this.#nextId++,
@@ -92,59 +105,112 @@ export class Port {
         nowMs: Date.now(),
         needsLogin: this.#settings.requirepass !== undefined,
       },
-      { send: (reply) => this.#send(socket, reply), end: () => socket.terminate() },
+      { send: (reply) => this.#send(socket, client, reply), end: () => this.#cut(socket) },
     );
     socket.data = client;
     this.#clients.add(client);
-    // Whoever has a password gives it at once.
-    socket.timeout(client.loggedIn ? limits.clientIdleSeconds : limits.loginSeconds);
+    socket.setKeepAlive(true, limits.clientKeepAliveMs);
+    this.#giveTime(socket, client, false);
   }
 
-  #onClose(socket: PortSocket): void {
-    const client = socket.data;
+  /** Once a minute at most: a page may try as often as it likes. */
+  #alarm(client: Client): void {
+    const nowMs = Date.now();
+    if (nowMs - this.#alarmedAtMs < ALARM_EVERY_MS) return;
+    this.#alarmedAtMs = nowMs;
+    log.warn("a client of the port spoke HTTP and was cut off: a web page may have sent it here", {
+      client: client.address,
+    });
+  }
+
+  #turnAway(socket: PortSocket): void {
+    this.#counts.rejected++;
+    if (!this.#isFull) {
+      this.#isFull = true;
+      log.warn(`${this.#clients.size} clients are connected: others are refused until some leave`);
+    }
+    socket.write(error("ERR max number of clients reached"));
+    socket.end();
+  }
+
+  #forget(client: Client | undefined): void {
     if (client === undefined) return;
+    client.leaving = true;
+    client.unsent = [];
+    client.unsentBytes = 0;
     this.#pubsub.forget(client);
     this.#clients.delete(client);
+    // Not at the very limit: one who comes and goes there would fill the log.
+    if (this.#clients.size < limits.clients * 0.9) this.#isFull = false;
+  }
+
+  /** Ends a link at once. */
+  #cut(socket: PortSocket): void {
+    this.#forget(socket.data);
+    socket.terminate();
   }
 
   #onData(socket: PortSocket, bytes: Uint8Array): void {
     const client = socket.data;
-    const context = this.#context;
     if (client === undefined || client.leaving) return;
-    if (context === undefined) return this.#send(socket, error("LOADING the replica is starting"));
-    const wasLoggedIn = client.loggedIn;
+    client.reader.push(bytes);
+    this.#takeCommands(socket, client);
+  }
+
+  #onDrain(socket: PortSocket): void {
+    const client = socket.data;
+    if (client === undefined) return;
+    this.#flush(socket, client);
+    if (client.unsentBytes > 0 || client.leaving) return;
+    socket.resume();
+    this.#takeCommands(socket, client);
+  }
+
+  /** Answers what has come, as long as the answers are read: who doesn't read isn't listened to. */
+  #takeCommands(socket: PortSocket, client: Client): void {
+    const context = this.#context;
+    if (context === undefined) return client.send(error("LOADING the replica is starting"));
+    let took = false;
     try {
-      client.reader.push(bytes);
-      for (;;) {
+      while (!client.leaving && client.unsentBytes === 0) {
         const command = client.reader.next();
-        if (command === undefined || client.leaving) break;
+        if (command === undefined) break;
+        took = true;
         const reply = answer(context, client, command);
-        if (reply !== undefined) this.#send(socket, reply);
+        if (reply !== undefined) client.send(reply);
       }
     } catch (failure) {
       if (!(failure instanceof ReplicaError)) throw failure;
       client.leaving = true;
-      this.#send(socket, error(`ERR ${failure.message}`));
+      client.send(error(`ERR ${failure.message}`));
     }
-    // One who listens says nothing for days.
-    if (client.subscriptions > 0) socket.timeout(0);
-    else if (client.loggedIn) socket.timeout(limits.clientIdleSeconds);
-    else if (wasLoggedIn) socket.timeout(limits.loginSeconds);
-    if (client.leaving) this.#flush(socket);
+    if (client.leaving) return this.#flush(socket, client);
+    if (client.unsentBytes > 0) {
+      // Who has no password may make it hold nothing.
+      if (!client.loggedIn) return this.#cut(socket);
+      socket.pause();
+    }
+    this.#giveTime(socket, client, took);
   }
 
-  #send(socket: PortSocket, reply: Uint8Array): void {
-    const client = socket.data;
+  /** A link has its time for what it waits for; time for a login or a command can't be had twice. */
+  #giveTime(socket: PortSocket, client: Client, took: boolean): void {
+    const wait = waitOf(client);
+    const isAnew = wait !== client.waitsFor || (took && wait !== "login");
+    client.waitsFor = wait;
+    if (isAnew) socket.timeout(WAIT_SECONDS[wait]);
+  }
+
+  #send(socket: PortSocket, client: Client, reply: Uint8Array): void {
+    if (!this.#clients.has(client)) return;
     client.unsent.push(reply);
     client.unsentBytes += reply.length;
-    this.#flush(socket);
+    this.#flush(socket, client);
     // A slow reader is cut off, not buffered without end.
-    if (client.unsentBytes > limits.clientUnsentBytes) socket.terminate();
+    if (client.unsentBytes > limits.clientUnsentBytes) this.#cut(socket);
   }
 
-  #flush(socket: PortSocket): void {
-    const client = socket.data;
-    if (client === undefined) return;
+  #flush(socket: PortSocket, client: Client): void {
     for (let reply = client.unsent[0]; reply !== undefined; reply = client.unsent[0]) {
       const sent = socket.write(reply);
       if (sent < 0) return;
@@ -157,6 +223,14 @@ export class Port {
     }
     if (client.leaving) socket.end();
   }
+}
+
+function waitOf(client: Client): Wait {
+  if (!client.loggedIn) return "login";
+  // One whose answers wait to be read has commands here that are whole.
+  if (client.reader.hasBegun && client.unsentBytes === 0) return "rest";
+  // One who listens says nothing for days.
+  return client.subscriptions > 0 ? "nothing" : "next";
 }
 
 /** As Redis writes it: an IPv6 address in brackets. */

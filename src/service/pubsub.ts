@@ -14,22 +14,21 @@ const WORDS = {
  * other this way. Names are latin1 text: any bytes.
  */
 export class PubSub {
-  readonly #channels = new Map<string, Set<Client>>();
-  readonly #patterns = new Map<
-    string,
-    { matches: (channel: string) => boolean; clients: Set<Client> }
-  >();
+  /** Who listens, by name. */
+  readonly #listeners: Record<Kind, Map<string, Set<Client>>> = {
+    channels: new Map(),
+    patterns: new Map(),
+  };
 
-  /** SUBSCRIBE and PSUBSCRIBE; false where the client has as many as it may. */
+  /** SUBSCRIBE and PSUBSCRIBE; false where the client has as many as it may, or a name is too long. */
   subscribe(client: Client, kind: Kind, names: readonly string[]): boolean {
     for (const name of names) {
       if (!client[kind].has(name)) {
-        const bytes = client.subscribedBytes + name.length;
         if (client.subscriptions >= limits.clientSubscriptions) return false;
-        if (bytes > limits.clientHeldBytes) return false;
-        client.subscribedBytes = bytes;
+        if (name.length > limits.channelNameBytes) return false;
         client[kind].add(name);
-        this.#clientsOf(kind, name).add(client);
+        const listeners = this.#listeners[kind].get(name) ?? new Set();
+        this.#listeners[kind].set(name, listeners.add(client));
       }
       this.#tell(client, WORDS[kind].on, name);
     }
@@ -58,12 +57,12 @@ export class PubSub {
   publish(channel: string, message: Uint8Array): number {
     let receivers = 0;
     const name = latin1(channel);
-    for (const client of this.#channels.get(channel) ?? []) {
+    for (const client of this.#listeners.channels.get(channel) ?? []) {
       client.send(push([bulk("message"), bulk(name), bulk(message)], client.proto));
       receivers++;
     }
-    for (const [pattern, { matches, clients }] of this.#patterns) {
-      if (!matches(channel)) continue;
+    for (const [pattern, clients] of this.#listeners.patterns) {
+      if (!globMatches(pattern, channel)) continue;
       const parts = [bulk("pmessage"), bulk(latin1(pattern)), bulk(name), bulk(message)];
       for (const client of clients) {
         client.send(push(parts, client.proto));
@@ -73,25 +72,11 @@ export class PubSub {
     return receivers;
   }
 
-  #clientsOf(kind: Kind, name: string): Set<Client> {
-    if (kind === "channels") {
-      const clients = this.#channels.get(name) ?? new Set<Client>();
-      this.#channels.set(name, clients);
-      return clients;
-    }
-    const entry = this.#patterns.get(name) ?? { matches: globMatcher(name), clients: new Set() };
-    this.#patterns.set(name, entry);
-    return entry.clients;
-  }
-
   #drop(client: Client, kind: Kind, name: string): void {
     if (!client[kind].delete(name)) return;
-    client.subscribedBytes -= name.length;
-    const clients = this.#clientsOf(kind, name);
-    clients.delete(client);
-    if (clients.size > 0) return;
-    if (kind === "channels") this.#channels.delete(name);
-    else this.#patterns.delete(name);
+    const listeners = this.#listeners[kind].get(name);
+    listeners?.delete(client);
+    if (listeners?.size === 0) this.#listeners[kind].delete(name);
   }
 
   #tell(client: Client, what: string, name: string | undefined): void {
@@ -105,67 +90,58 @@ function latin1(text: string): Uint8Array {
 }
 
 /**
- * Matches as Redis's patterns do ("util.c, stringmatchlen"): `*`, `?`, `[a-z]`, `[^a]`, and `\` before
- * what is meant as it is. Its time is bounded by pattern times text, whatever the pattern.
+ * Whether a text matches, as Redis's patterns do ("util.c, stringmatchlen"): `*`, `?`, `[a-z]`, `[^a]`,
+ * and `\` before what is meant as it is. Its time is bounded by pattern times text, whatever the pattern.
  */
-export function globMatcher(pattern: string): (text: string) => boolean {
-  type Item =
-    { readonly star: true } | { readonly star: false; readonly takes: (char: string) => boolean };
-  const items: Item[] = [];
-  for (let at = 0; at < pattern.length; at++) {
-    const char = pattern[at]!;
-    if (char === "*") {
-      if (items.at(-1)?.star !== true) items.push({ star: true });
-    } else if (char === "?") {
-      items.push({ star: false, takes: () => true });
-    } else if (char === "[") {
-      const set = classAt(pattern, at + 1);
-      items.push({ star: false, takes: set.takes });
-      at = set.end;
+export function globMatches(pattern: string, text: string): boolean {
+  let item = 0;
+  let at = 0;
+  // Where to go on after the last star, once what was tried behind it does not fit.
+  let retry: { readonly item: number; at: number } | undefined;
+  while (at < text.length) {
+    if (pattern[item] === "*") {
+      retry = { item: ++item, at };
+      continue;
+    }
+    const next = behindItem(pattern, item, text[at]!);
+    if (next !== undefined) {
+      item = next;
+      at++;
+    } else if (retry !== undefined) {
+      at = ++retry.at;
+      item = retry.item;
     } else {
-      const literal = char === "\\" && at + 1 < pattern.length ? pattern[++at]! : char;
-      items.push({ star: false, takes: (other) => other === literal });
+      return false;
     }
   }
-  return (text) => {
-    let item = 0;
-    let at = 0;
-    // Where to go on after the last star, once what was tried behind it does not fit.
-    let retry: { item: number; at: number } | undefined;
-    while (at < text.length) {
-      const next = items[item];
-      if (next?.star === true) {
-        retry = { item: ++item, at };
-      } else if (next !== undefined && next.takes(text[at]!)) {
-        item++;
-        at++;
-      } else if (retry !== undefined) {
-        at = ++retry.at;
-        item = retry.item;
-      } else {
-        return false;
-      }
-    }
-    return items.slice(item).every((rest) => rest.star);
-  };
+  while (pattern[item] === "*") item++;
+  return item >= pattern.length;
 }
 
-/** The set behind a `[`, and where it ends. */
-function classAt(pattern: string, from: number): { takes: (char: string) => boolean; end: number } {
+/** Where the pattern goes on behind one item, where that takes the character; else undefined. */
+function behindItem(pattern: string, at: number, char: string): number | undefined {
+  const first = pattern[at];
+  if (first === "?") return at + 1;
+  if (first === "[") return behindClass(pattern, at + 1, char);
+  const literal = first === "\\" && at + 1 < pattern.length ? at + 1 : at;
+  return pattern[literal] === char ? literal + 1 : undefined;
+}
+
+/** The same of a set, from behind its `[`. */
+function behindClass(pattern: string, from: number, char: string): number | undefined {
   const negated = pattern[from] === "^";
-  const ranges: [string, string][] = [];
+  let isIn = false;
   let at = negated ? from + 1 : from;
   for (; at < pattern.length && pattern[at] !== "]"; at++) {
     if (pattern[at] === "\\" && at + 1 < pattern.length) at++;
     const low = pattern[at]!;
     if (pattern[at + 1] === "-" && at + 2 < pattern.length) {
       const high = pattern[at + 2]!;
-      ranges.push(low < high ? [low, high] : [high, low]);
+      isIn ||= low < high ? low <= char && char <= high : high <= char && char <= low;
       at += 2;
     } else {
-      ranges.push([low, low]);
+      isIn ||= low === char;
     }
   }
-  const isIn = (char: string) => ranges.some(([low, high]) => low <= char && char <= high);
-  return { takes: (char) => isIn(char) !== negated, end: at };
+  return isIn === negated ? undefined : at + 1;
 }

@@ -177,9 +177,12 @@ export class Replica {
     return this.#isFollowing;
   }
 
-  /** REPLICAOF: follows another primary from now on, by partial resync where that one grants it. */
-  follow(target: PrimaryTarget): void {
-    log.info(`told to follow ${describeTarget(target)}`);
+  /**
+   * REPLICAOF: follows another primary from now on, by partial resync where that one grants it.
+   * @param by the address of who said so, for the log.
+   */
+  follow(target: PrimaryTarget, by?: string): void {
+    log.info(`told to follow ${describeTarget(target)}`, { client: by });
     this.#event("replicaof", describeTarget(target));
     void this.renewal.stop();
     this.#driver.leave();
@@ -191,9 +194,9 @@ export class Replica {
   }
 
   /** REPLICAOF NO ONE: leaves the primary, in whatever state the link is. */
-  leave(): void {
+  leave(by?: string): void {
     if (!this.#isFollowing) return;
-    log.info(`told to leave ${this.primary.name}`);
+    log.info(`told to leave ${this.primary.name}`, { client: by });
     this.#event("replicaof", "no one");
     this.#isFollowing = false;
     void this.renewal.stop();

@@ -40,11 +40,11 @@ export function bgsave({ client, context, args }: Call): Uint8Array {
 }
 
 /** REPLICAOF host port, and NO ONE. TLS and the login stay as they are, as with a Redis replica. */
-export function replicaOf({ context, args }: Call): Uint8Array {
+export function replicaOf({ client, context, args }: Call): Uint8Array {
   const { replica } = context;
   const [host = "", port = ""] = args;
   if (host.toLowerCase() === "no" && port.toLowerCase() === "one") {
-    replica.leave();
+    replica.leave(client.address);
     return OK;
   }
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
@@ -56,7 +56,7 @@ export function replicaOf({ context, args }: Call): Uint8Array {
     if (isSame && replica.isFollowing) {
       return simple("OK Already connected to specified master");
     }
-    replica.follow(target);
+    replica.follow(target, client.address);
     return OK;
   } catch (refused) {
     if (!(refused instanceof ReplicaError)) throw refused;

@@ -1,0 +1,271 @@
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { limits } from "../../src/config.ts";
+import { fakePrimary } from "../support/fake-primary.ts";
+import { freePort } from "../support/ports.ts";
+import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
+import { type Reply, encodeCommand } from "../support/resp.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import { behave, followArgs, smallRdb } from "./bad-input-rig.ts";
+
+setDefaultTimeout(60_000);
+
+const MIB = 2 ** 20;
+/** More than the noise of a garbage collector, less than what is thrown at it. */
+const FLAT_BYTES = 100 * MIB;
+const PASSWORD = "open sesame";
+
+const dir = tempDir("port-abuse");
+const primary = fakePrimary(async (peer) => await behave(peer, smallRdb("a value")));
+const open = freePort();
+const locked = freePort();
+let free: ReplicaProcess;
+let guarded: ReplicaProcess;
+
+beforeAll(async () => {
+  await Bun.write(dir.file("password"), PASSWORD);
+  free = startReplica([...followArgs(primary.url, dir.file("free")), "--port", String(open)]);
+  guarded = startReplica([
+    ...followArgs(primary.url, dir.file("guarded"), "--requirepass-file", dir.file("password")),
+    "--port",
+    String(locked),
+  ]);
+  await free.waitForLine(/connected by full resync/);
+  await guarded.waitForLine(/connected by full resync/);
+});
+
+afterAll(async () => {
+  await free.stop();
+  await guarded.stop();
+  await primary.stop();
+  dir.remove();
+});
+
+const descriptors = (replica: ReplicaProcess) => readdirSync(`/proc/${replica.pid}/fd`).length;
+
+/** A socket that is bad at it: what it is sent is kept only as text, or not read at all. */
+class Rude implements Disposable {
+  readonly socket: Socket;
+  heard = "";
+  isClosed = false;
+
+  constructor(port: number, bytes: string | Uint8Array = "") {
+    this.socket = connect(port, "127.0.0.1");
+    this.socket.on("error", () => undefined);
+    this.socket.on("close", () => (this.isClosed = true));
+    this.socket.on("data", (data) => (this.heard += data.toString("latin1")));
+    this.socket.write(bytes);
+  }
+
+  [Symbol.dispose](): void {
+    this.socket.destroy();
+  }
+}
+
+/** That it still serves others. */
+async function expectWell(port: number, password?: string): Promise<void> {
+  await using client = await RespClient.connect({
+    port,
+    ...(password === undefined ? {} : { password }),
+  });
+  expect(await client.send("PING")).toBe("PONG");
+}
+
+test("a port that is taken is named, and the program ends with 1", async () => {
+  const args = [...followArgs(primary.url, dir.file("taken")), "--port", String(open)];
+  const ended = await runReplica(args);
+  expect(ended.exitCode).toBe(1);
+  expect(ended.stderr).toContain(`can't listen on 127.0.0.1:${open}`);
+  expect(ended.stderr).toContain("choose another --port");
+});
+
+test("what announces too much is refused at its line, and nothing is set aside for it", async () => {
+  const announced = [
+    "*1\r\n$1073741824\r\n",
+    "*1000000\r\n",
+    "*2\r\n$4\r\nECHO\r\n$99999999999999\r\n",
+    "*1\r\n$-1\r\n",
+    "*1024\r\n" +
+      `$${limits.command.maxArgBytes}\r\n${"x".repeat(limits.command.maxArgBytes)}\r\n`.repeat(5),
+    "x".repeat(1_000_000),
+    `*1\r\n$${"1".repeat(1_000_000)}`,
+  ];
+  const before = free.rssBytes();
+  for (const bytes of announced) {
+    const clients = Array.from({ length: 50 }, () => new Rude(open, bytes));
+    for (const client of clients) {
+      await until(() => client.isClosed, { what: `the end of ${bytes.slice(0, 20)}` });
+      // Who still sends may find the link reset instead of the reason.
+      expect(client.heard).toMatch(/^(-ERR Protocol error: (invalid|too big) .*\r\n)?$/);
+    }
+    if (bytes.length < 100_000) expect(clients.some(({ heard }) => heard !== "")).toBe(true);
+  }
+  expect(free.rssBytes() - before).toBeLessThan(FLAT_BYTES);
+  await expectWell(open);
+});
+
+test("before its login a client may send a login's worth, and no more", async () => {
+  using long = new Rude(locked, `*2\r\n$4\r\nAUTH\r\n$${64 * 1024 + 1}\r\n`);
+  using wide = new Rude(locked, "*11\r\n");
+  await until(() => long.isClosed && wide.isClosed, { what: "the refusals" });
+  expect(long.heard).toStartWith("-ERR Protocol error: invalid bulk length");
+  expect(wide.heard).toStartWith("-ERR Protocol error: invalid multibulk length");
+  await using client = await RespClient.connect({ port: locked });
+  // Eleven words are a login and more.
+  const hello = ["HELLO", "3", "AUTH", "default", PASSWORD, "SETNAME", "name"];
+  await client.exchange([hello]);
+  expect(await client.send("CLIENT", "LIST", "ID", ...Array(12).fill("1"))).toBeString();
+});
+
+test("of a thousand and more clients the first are served, the others told; and all is given back", async () => {
+  const before = descriptors(free);
+  const many = Array.from({ length: limits.clients + 200 }, () => new Rude(open));
+  const turnedAway = () => many.filter(({ isClosed }) => isClosed);
+  await until(() => turnedAway().length === 200, { what: "200 to be turned away" });
+  for (const { heard } of turnedAway())
+    expect(heard).toBe("-ERR max number of clients reached\r\n");
+  const served = many.filter(({ isClosed }) => !isClosed);
+  for (const { socket } of served) socket.write("PING\r\n");
+  await until(() => served.every(({ heard }) => heard === "+PONG\r\n"), { what: "their answers" });
+  for (const one of many) one[Symbol.dispose]();
+  await until(() => descriptors(free) <= before, { what: "descriptors to be given back" });
+  await using client = await RespClient.connect({ port: open });
+  expect(await client.send("INFO", "stats")).toContain("rejected_connections:200\r\n");
+  expect(free.stderr.match(/clients are connected: others are refused/g)).toHaveLength(1);
+});
+
+test("a client that doesn't read its answers is not listened to; one that reads late gets them all", async () => {
+  const before = free.rssBytes();
+  const asked = 20_000;
+  const rude = Array.from({ length: 20 }, () => new Rude(open));
+  for (const { socket } of rude) {
+    socket.pause();
+    socket.write("INFO\r\n".repeat(asked));
+  }
+  await using client = await RespClient.connect({ port: open });
+  const others = async () => String(await client.send("CLIENT", "LIST"));
+  await until(async () => (await others()).match(/ omem=[1-9]/g)?.length === rude.length, {
+    what: "their answers to wait",
+  });
+  expect(free.rssBytes() - before).toBeLessThan(FLAT_BYTES);
+  const [late, ...rest] = rude;
+  for (const one of rest) one[Symbol.dispose]();
+  const count = () => late!.heard.split("# Server").length - 1;
+  late!.socket.resume();
+  await until(() => count() === asked, { what: "all answers", timeoutMs: 30_000, everyMs: 50 });
+  late![Symbol.dispose]();
+});
+
+test("who listens and doesn't read is cut off, and costs the others nothing", async () => {
+  const before = free.rssBytes();
+  const deaf = Array.from({ length: 20 }, () => new Rude(open, "SUBSCRIBE news\r\n"));
+  await until(() => deaf.every(({ heard }) => heard !== ""), { what: "them to listen" });
+  for (const { socket } of deaf) socket.pause();
+  await using client = await RespClient.connect({ port: open });
+  const message = "x".repeat(60_000);
+  await until(async () => (await client.send("PUBLISH", "news", message)) === 0, {
+    what: "them to be cut off",
+    everyMs: 0,
+  });
+  expect(free.rssBytes() - before).toBeLessThan(FLAT_BYTES);
+  for (const one of deaf) one[Symbol.dispose]();
+});
+
+test("a reply, and a transaction's, is bounded", async () => {
+  await using client = await RespClient.connect({ port: open });
+  await client.send("MULTI");
+  const large = Array.from({ length: 1000 }, () => ["INFO"]);
+  const queued = await client.exchange(large);
+  expect(queued.at(-1)).toBe("QUEUED");
+  await expect(client.send("EXEC")).rejects.toThrow();
+  await expectWell(open);
+});
+
+test("a page that sends commands in the body of a request is cut off at its first line", async () => {
+  const page = (verb: string) =>
+    `${verb} / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 30\r\n\r\nCLIENT SETNAME evil\r\nSHUTDOWN\r\n`;
+  for (const port of [open, locked]) {
+    for (const verb of ["POST", "PUT", "GET"]) {
+      using browser = new Rude(port, page(verb));
+      await until(() => browser.isClosed, { what: "the end" });
+      expect(browser.heard).not.toContain("+OK");
+    }
+  }
+  await expectWell(open);
+  await expectWell(locked, PASSWORD);
+  expect(free.stderr.match(/spoke HTTP and was cut off/g)).toHaveLength(1);
+});
+
+test("who says nothing, or half a command, has his time and no more", async () => {
+  const listen = "SUBSCRIBE news\r\n";
+  const slow = [
+    new Rude(locked),
+    new Rude(locked, "*2\r\n$4\r\nAUTH\r\n"),
+    new Rude(open, "*2\r\n"),
+    new Rude(open, "PIN"),
+    new Rude(open, `${listen}*2\r\n$4\r\nPI`),
+  ];
+  const [idle, listening] = [new Rude(open, "PING\r\n"), new Rude(open, listen)];
+  // One byte now and then buys no time.
+  const drip = setInterval(() => {
+    for (const { socket } of slow.slice(1)) if (socket.writable) socket.write("1");
+  }, 1000);
+  const chatty = new Rude(locked);
+  const chat = setInterval(() => {
+    if (chatty.socket.writable) chatty.socket.write("PING\r\n");
+  }, 1000);
+  await until(() => [...slow, chatty].every(({ isClosed }) => isClosed), {
+    what: "the slow to be cut off",
+    timeoutMs: 30_000,
+  });
+  clearInterval(drip);
+  clearInterval(chat);
+  expect([idle.isClosed, listening.isClosed]).toEqual([false, false]);
+  for (const one of [idle, listening]) one[Symbol.dispose]();
+});
+
+test("a flood of subscriptions, of transactions and of garbage", async () => {
+  const before = free.rssBytes();
+  const name = (n: number) => `${n}`.padStart(60_000, "x");
+  const subscribing = Array.from({ length: 2_000 }, (_, n) => encodeCommand(["SUBSCRIBE", `${n}`]));
+  const long = Array.from({ length: 100 }, (_, n) => encodeCommand(["PSUBSCRIBE", name(n)]));
+  const queueing = [encodeCommand(["MULTI"]), ...Array(5_000).fill(encodeCommand(["PING"]))];
+  const garbage = [crypto.getRandomValues(new Uint8Array(60_000))];
+  const floods = [subscribing, long, queueing, garbage].map((flood) => Buffer.concat(flood));
+  const clients = floods.flatMap((flood) =>
+    Array.from({ length: 10 }, () => new Rude(open, flood)),
+  );
+  await until(() => clients.slice(0, 20).every(({ heard }) => heard.includes("-ERR too many")), {
+    what: "the subscriptions to be refused",
+  });
+  await until(() => clients.slice(20, 30).every(({ heard }) => heard.includes("-ERR too much")), {
+    what: "the transactions to be refused",
+  });
+  expect(free.rssBytes() - before).toBeLessThan(FLAT_BYTES);
+  for (const client of clients) client[Symbol.dispose]();
+  await expectWell(open);
+});
+
+// The last one: from here on this address is locked out.
+test("of an address ten wrong passwords are looked at: one by one, in a pipeline, in a transaction", async () => {
+  await using inside = await RespClient.connect({ port: locked, password: PASSWORD });
+  await using client = await RespClient.connect({ port: locked });
+  const wrong = (count: number) => Array.from({ length: count }, (_, n) => ["AUTH", `guess ${n}`]);
+  const said = (replies: Reply[]) =>
+    replies.map((reply) => (reply instanceof Error ? reply.message.slice(0, 12) : reply));
+  const told = said(await client.exchange(wrong(4)));
+  // Within a transaction they count as well.
+  await inside.send("MULTI");
+  await inside.exchange(wrong(4));
+  told.push(...said((await inside.send("EXEC")) as Reply[]));
+  const hello = ["HELLO", "3", "AUTH", "default", "guess", "AUTH", "default", PASSWORD];
+  told.push(...said(await client.exchange([hello, ["AUTH", "other", PASSWORD], ...wrong(2)])));
+  expect(told).toEqual([...Array(10).fill("WRONGPASS in"), ...Array(2).fill("ERR too many")]);
+  expect(said(await client.exchange([["AUTH", PASSWORD]]))).toEqual(["ERR too many"]);
+  // Who is in stays in.
+  expect(await inside.send("PING")).toBe("PONG");
+  expect(guarded.stderr.match(/too many wrong passwords from 127\.0\.0\.1/g)).toHaveLength(1);
+});
