@@ -32,6 +32,8 @@ export class Client {
   lastAtMs: number;
   unsent: Uint8Array[] = [];
   unsentBytes = 0;
+  /** Whether the kernel takes no more for now: it doesn't read. */
+  stalled = false;
   /** What the time that runs now was given for; the port's. */
   waitsFor: Wait | undefined;
   /** No more commands are taken; the link ends once what is unsent has gone out. */

@@ -13,6 +13,8 @@ import type { Replica } from "./replica.ts";
 type PortSocket = Socket<Client>;
 
 const ALARM_EVERY_MS = 60_000;
+/** So much of a pipeline's answers is gathered for one write. */
+const GATHERED_BYTES = 16 * 1024;
 
 const WAIT_SECONDS: Record<Wait, number> = {
   login: limits.loginSeconds,
@@ -31,6 +33,8 @@ export class Port {
   readonly #counts = { commands: 0, connections: 0, rejected: 0 };
   /** Whether clients are being turned away, for that to be said once. */
   #isFull = false;
+  /** Whose commands are being answered now. */
+  #answered: Client | undefined;
   #alarmedAtMs = 0;
   #context: PortContext | undefined;
   #nextId = 1;
@@ -160,8 +164,9 @@ export class Port {
   #onDrain(socket: PortSocket): void {
     const client = socket.data;
     if (client === undefined) return;
+    client.stalled = false;
     this.#flush(socket, client);
-    if (client.unsentBytes > 0 || client.leaving) return;
+    if (client.stalled || client.leaving) return;
     socket.resume();
     this.#takeCommands(socket, client);
   }
@@ -171,8 +176,9 @@ export class Port {
     const context = this.#context;
     if (context === undefined) return client.send(error("LOADING the replica is starting"));
     let took = false;
+    this.#answered = client;
     try {
-      while (!client.leaving && client.unsentBytes === 0) {
+      while (!client.leaving && !client.stalled) {
         const command = client.reader.next();
         if (command === undefined) break;
         took = true;
@@ -183,9 +189,12 @@ export class Port {
       if (!(failure instanceof ReplicaError)) throw failure;
       client.leaving = true;
       client.send(error(`ERR ${failure.message}`));
+    } finally {
+      this.#answered = undefined;
     }
-    if (client.leaving) return this.#flush(socket, client);
-    if (client.unsentBytes > 0) {
+    this.#flush(socket, client);
+    if (client.leaving) return;
+    if (client.stalled) {
       // Who has no password may make it hold nothing.
       if (!client.loggedIn) return this.#cut(socket);
       socket.pause();
@@ -205,30 +214,33 @@ export class Port {
     if (!this.#clients.has(client)) return;
     client.unsent.push(reply);
     client.unsentBytes += reply.length;
-    this.#flush(socket, client);
+    // The answers of a pipeline go out together: a write of its own for each is what costs most.
+    if (this.#answered !== client || client.unsentBytes > GATHERED_BYTES) {
+      this.#flush(socket, client);
+    }
     // A slow reader is cut off, not buffered without end.
     if (client.unsentBytes > limits.clientUnsentBytes) this.#cut(socket);
   }
 
   #flush(socket: PortSocket, client: Client): void {
-    for (let reply = client.unsent[0]; reply !== undefined; reply = client.unsent[0]) {
-      const sent = socket.write(reply);
-      if (sent < 0) return;
+    if (client.stalled) return;
+    if (client.unsentBytes > 0) {
+      const [first, ...more] = client.unsent;
+      const bytes = first !== undefined && more.length === 0 ? first : Buffer.concat(client.unsent);
+      const sent = socket.write(bytes);
+      if (sent < 0) return; // closed: the event follows
+      client.stalled = sent < bytes.length;
+      client.unsent = client.stalled ? [bytes.subarray(sent)] : [];
       client.unsentBytes -= sent;
-      if (sent < reply.length) {
-        client.unsent[0] = reply.subarray(sent);
-        return;
-      }
-      client.unsent.shift();
     }
-    if (client.leaving) socket.end();
+    if (client.leaving && !client.stalled) socket.end();
   }
 }
 
 function waitOf(client: Client): Wait {
   if (!client.loggedIn) return "login";
   // One whose answers wait to be read has commands here that are whole.
-  if (client.reader.hasBegun && client.unsentBytes === 0) return "rest";
+  if (client.reader.hasBegun && !client.stalled) return "rest";
   // One who listens says nothing for days.
   return client.subscriptions > 0 ? "nothing" : "next";
 }

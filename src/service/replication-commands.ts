@@ -48,6 +48,8 @@ export function replicaOf({ client, context, args }: Call): Uint8Array {
     return OK;
   }
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
+  // What would be a login in a URL isn't said back.
+  if (/[@/?#%]/.test(host)) return error("ERR Invalid master host");
   const { source, hostAndPort } = replica.primary;
   const tls = source.kind === "sentinel" ? source.tls : source.kind === "tls";
   try {

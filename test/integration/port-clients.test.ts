@@ -227,16 +227,12 @@ describe("ioredis", () => {
 
   test("is told that its password is wrong", async () => {
     const client = connect("wrong");
+    const told: string[] = [];
+    client.on("error", (error) => told.push(error.message));
     await expect(client.connect()).rejects.toThrow();
-    const told = await until(
-      () =>
-        client.ping().then(
-          () => undefined,
-          (error: Error) => error.message,
-        ),
-      { what: "the refusal" },
-    );
-    expect(told).toMatch(/NOAUTH|WRONGPASS/);
+    await until(() => told.some((message) => message.startsWith("WRONGPASS")), {
+      what: "the refusal",
+    });
     client.disconnect();
   });
 });
@@ -244,7 +240,15 @@ describe("ioredis", () => {
 test("redis_exporter's way of reading INFO and CLIENT LIST", async () => {
   await using client = await RespClient.connect({ port: replica.port, password: PASSWORD });
   const info = String(await client.send("INFO", "ALL"));
-  const fields = info.split("\n").filter((line) => line.trim() !== "" && !line.startsWith("# "));
+  // The replica's own section comes last, and has texts of any kind.
+  const [redis = "", own = ""] = info.split("# Replica\r\n");
+  expect(
+    own
+      .trimEnd()
+      .split("\r\n")
+      .every((line) => /^[a-z0-9_]+:/.test(line)),
+  ).toBe(true);
+  const fields = redis.split("\n").filter((line) => line.trim() !== "" && !line.startsWith("# "));
   const texts = new Set([
     "redis_version",
     "redis_mode",
@@ -260,9 +264,6 @@ test("redis_exporter's way of reading INFO and CLIENT LIST", async () => {
     "master_failover_state",
     "master_replid",
     "master_replid2",
-    "state",
-    "rdb_crc64",
-    "last_error",
   ]);
   const wrong = fields.filter((line) => {
     const [, name = "", value = ""] = /^([a-z0-9_]+):(.*)\r$/.exec(line) ?? [];

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { serveHttp } from "../../src/service/http.ts";
 import { Metrics } from "../../src/service/metrics.ts";
 import { realDisk } from "../../src/store/disk.ts";
@@ -38,6 +38,25 @@ async function served(readyLagMs = 10_000) {
       dir.remove();
     },
   };
+}
+
+/** What is sent is what was said. */
+class RawHttp implements Disposable {
+  readonly socket: Socket;
+  heard = "";
+  isClosed = false;
+
+  constructor(port: number, bytes: string) {
+    this.socket = connect(port, "127.0.0.1");
+    this.socket.on("error", () => undefined);
+    this.socket.on("data", (data) => (this.heard += data.toString("latin1")));
+    this.socket.on("close", () => (this.isClosed = true));
+    this.socket.write(Buffer.from(bytes, "latin1"));
+  }
+
+  [Symbol.dispose](): void {
+    this.socket.destroy();
+  }
 }
 
 /** Samples by their line up to the value. */
@@ -129,7 +148,7 @@ describe("HTTP", () => {
     expect(await response.text()).toContain("<td>connected");
   });
 
-  test("other pages and verbs are refused; a body too large, and half a request too", async () => {
+  test("other pages and verbs are refused; a body too large too", async () => {
     await using replica = await served();
     expect((await replica.get("/nothing")).status).toBe(404);
     expect((await replica.get("/metrics", { method: "POST", body: "x" })).status).toBe(405);
@@ -137,13 +156,49 @@ describe("HTTP", () => {
     expect((await replica.get("/metrics", { method: "HEAD" })).status).toBe(200);
     const large = await replica.get("/metrics", { method: "POST", body: "x".repeat(1_000_000) });
     expect(large.status).toBeGreaterThanOrEqual(400);
-    const sockets = Array.from({ length: 50 }, () => {
-      const socket = connect(replica.httpPort, "127.0.0.1");
-      socket.on("error", () => undefined);
-      socket.write("GET /metrics HTTP/1.1\r\nHost: ");
-      return socket;
-    });
-    expect((await replica.get("/healthz")).status).toBe(200);
-    for (const socket of sockets) socket.destroy();
   });
+
+  test("what is no request is refused as that", async () => {
+    await using replica = await served();
+    const told: [string, RegExp][] = [
+      ["GET / HTTP/1.1\r\nHost: [[[:x\r\n\r\n", /^HTTP\/1\.1 400 /],
+      ["GET / HTTP/1.1\r\n\r\n", /^HTTP\/1\.1 400 /],
+      ["GET //nothing HTTP/1.1\r\nHost: x\r\n\r\n", /^HTTP\/1\.1 404 /],
+      ["GET /__proto__ HTTP/1.1\r\nHost: x\r\n\r\n", /^HTTP\/1\.1 404 /],
+      ["\x00\x01\xff\r\n\r\n", /^HTTP\/1\.1 400 /],
+      ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", /^HTTP\/1\.1 400 /],
+      [`GET / HTTP/1.1\r\nHost: x\r\nX: ${"x".repeat(2 ** 20)}\r\n\r\n`, /^HTTP\/1\.1 431 /],
+    ];
+    for (const [bytes, says] of told) {
+      using socket = new RawHttp(replica.httpPort, bytes);
+      await until(() => says.test(socket.heard), { what: `the answer to ${bytes.slice(0, 40)}` });
+    }
+    expect((await replica.get("/healthz")).status).toBe(200);
+  });
+
+  test("a thousand connections are served, and those that come to no request are cut off", async () => {
+    await using replica = await served();
+    const whole = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    const many = Array.from({ length: 1_000 }, () => new RawHttp(replica.httpPort, whole));
+    await until(() => many.every(({ heard }) => heard.startsWith("HTTP/1.1 200")), {
+      what: "a thousand answers",
+    });
+    for (const one of many) one[Symbol.dispose]();
+    const slow = [
+      "",
+      "GET /hea",
+      "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ",
+      "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+    ].map((bytes) => new RawHttp(replica.httpPort, bytes));
+    // One byte now and then buys no time.
+    const drip = setInterval(() => {
+      for (const { socket } of slow.slice(1)) if (socket.writable) socket.write("a");
+    }, 1000);
+    await until(() => slow.every(({ isClosed }) => isClosed), {
+      what: "the slow to be cut off",
+      timeoutMs: 30_000,
+    });
+    clearInterval(drip);
+    expect((await replica.get("/healthz")).status).toBe(200);
+  }, 60_000);
 });

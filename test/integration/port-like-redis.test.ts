@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { realDisk } from "../../src/store/disk.ts";
+import { fakePrimary } from "../support/fake-primary.ts";
+import { follow } from "../support/following.ts";
+import { type RealServer, startServer } from "../support/servers.ts";
+import { tempDir } from "../support/temp.ts";
+import { within } from "../support/wait.ts";
+import { behave, smallRdb } from "./bad-input-rig.ts";
+
+const dir = tempDir("port-like-redis");
+const primary = fakePrimary(async (peer) => await behave(peer, smallRdb("a value")));
+const replica = follow(primary.url, realDisk, dir);
+let server: RealServer;
+
+beforeAll(async () => {
+  server = await startServer("redis-7.0");
+  await replica.connected();
+});
+
+afterAll(async () => {
+  await server.stop();
+  await replica[Symbol.asyncDispose]();
+  await primary.stop();
+  dir.remove();
+});
+
+/** What a link says to these bytes until it has answered a PING behind them, or has ended. */
+async function told(port: number, bytes: string): Promise<string> {
+  const mark = "the end of the questions";
+  const heard = Promise.withResolvers<void>();
+  let text = "";
+  const socket = await Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    socket: {
+      data: (_socket, chunk) => {
+        text += Buffer.from(chunk).toString("latin1");
+        if (text.includes(mark)) heard.resolve();
+      },
+      close: () => {
+        text += "(the end)";
+        heard.resolve();
+      },
+    },
+  });
+  socket.write(Buffer.from(`${bytes}PING "${mark}"\r\n`, "latin1"));
+  await within(5_000, `the answer to ${bytes.slice(0, 40)}`, heard.promise);
+  socket.terminate();
+  return text.split("(the end)").slice(0, 2).join("(the end)");
+}
+
+const lines = (...commands: string[]) => commands.map((command) => `${command}\r\n`).join("");
+
+describe("the same bytes get the same answer as from Redis 7.0", () => {
+  const frames = [
+    "*1\r\n$4\r\nPING\r\n",
+    "*0\r\n",
+    "*-5\r\n",
+    "\r\n",
+    "*2147483648\r\n",
+    "*x\r\n",
+    "*\r\n",
+    "*1\r\nPING\r\n",
+    "*1\r\n$-1\r\n",
+    "*1\r\n$536870913\r\n",
+    "*1\r\n$99999999999999999999\r\n",
+    "*1\r\n$x\r\n",
+    'PING "a\r\n',
+    "PING 'a'b\r\n",
+  ];
+  const commands = String.raw`
+    PING a b
+    ECHO
+    ECHO "\x00\r\n"
+    EXEC
+    DISCARD
+    SELECT x
+    SELECT -1
+    SELECT 16
+    CLIENT
+    CLIENT NOSUCH
+    CLIENT KILL
+    CLIENT KILL x
+    CLIENT KILL ID abc
+    CLIENT KILL TYPE abc
+    CLIENT KILL FOO bar
+    CLIENT SETNAME
+    CLIENT SETNAME "a b"
+    CLIENT GETNAME x
+    CLIENT LIST TYPE x
+    CLIENT LIST ID x
+    CLIENT LIST x
+    CLIENT NO-EVICT x
+    CONFIG
+    CONFIG GET
+    CONFIG GET nosuch
+    CONFIG SET
+    CONFIG SET a
+    CONFIG SET nosuch 1
+    CONFIG NOSUCH
+    COMMAND NOSUCH
+    COMMAND COUNT x
+    COMMAND INFO nosuch
+    COMMAND DOCS nosuch
+    COMMAND LIST x
+    AUTH x
+    AUTH a b c
+    AUTH default x
+    AUTH other x
+    HELLO 4
+    HELLO x
+    HELLO 3 FOO
+    HELLO 3 AUTH a
+    HELLO 2 SETNAME "a b"
+    RESET x
+    QUIT x
+    QUIT
+    RESET
+    DBSIZE
+    DBSIZE x
+    TIME x
+    LASTSAVE x
+    ROLE x
+    REPLICAOF a
+    REPLICAOF 127.0.0.1 x
+    REPLICAOF 127.0.0.1 70000
+    REPLICAOF 127.0.0.1 -1
+    SHUTDOWN x
+    SHUTDOWN SAVE NOSAVE
+    SHUTDOWN ABORT
+    PUBLISH a
+    PUBLISH a b
+    SUBSCRIBE
+    UNSUBSCRIBE
+    PUNSUBSCRIBE x
+    UNSUBSCRIBE a b
+    INFO nosuch
+  `
+    .trim()
+    .split(/\n */);
+  const sessions = [
+    lines("MULTI", "MULTI", "PING", "EXEC"),
+    lines("MULTI", "ECHO", "EXEC"),
+    lines("MULTI", "SHUTDOWN x", "EXEC"),
+    lines("MULTI", "RESET"),
+    lines("MULTI", "QUIT"),
+    lines("MULTI", "AUTH x", "SELECT 99", "ECHO a", "EXEC"),
+    lines("MULTI", "DISCARD", "DISCARD"),
+    lines("SUBSCRIBE a", "INFO", "PING", "PING x", "PSUBSCRIBE a*", "UNSUBSCRIBE", "PUNSUBSCRIBE"),
+    lines("SUBSCRIBE a a b", "MULTI", "RESET"),
+    lines("SUBSCRIBE a", "QUIT"),
+    lines("POST / HTTP/1.1", "Host: x", "", "CLIENT SETNAME evil"),
+  ];
+  const cases = [...frames, ...commands.map((command) => lines(command)), ...sessions];
+
+  test.each(cases.map((bytes) => [JSON.stringify(bytes), bytes]))("%s", async (_name, bytes) => {
+    const [theirs, ours] = await Promise.all([told(server.port, bytes), told(replica.port, bytes)]);
+    expect(ours).toBe(theirs);
+  });
+});
+
+describe("what is refused earlier than there, or said otherwise", () => {
+  test.each([
+    ["*1000000\r\n", "-ERR Protocol error: invalid multibulk length\r\n(the end)"],
+    ["*1\r\n$1073741824\r\n", "-ERR Protocol error: invalid bulk length\r\n(the end)"],
+    ["*1\r\n$4\r\nPINGxx", "-ERR Protocol error: expected CRLF after a bulk string\r\n(the end)"],
+  ])("%p", async (bytes, says) => {
+    expect(await told(replica.port, bytes)).toBe(says);
+  });
+});
