@@ -29,6 +29,9 @@ export type ErrorCode =
   | "DIRECTORY_IN_USE"
   | "DIRECTORY_DAMAGED"
   | "DIRECTORY_TOO_NEW"
+  // What was restored, and the stock server that is booted on it: the files are at fault, or it is.
+  | "RESTORE_UNUSABLE"
+  | "SERVER_FAILED"
   // This process.
   | "PORT_IN_USE"
   | "STOPPED";

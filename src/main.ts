@@ -56,6 +56,7 @@ function report(error: unknown): number {
     case "USAGE":
       return 2;
     case "DIRECTORY_DAMAGED":
+    case "RESTORE_UNUSABLE":
       return 3;
     default:
       return 1;

@@ -1,0 +1,27 @@
+/** What a database holds, as INFO tells it. */
+export interface DatabaseKeys {
+  readonly database: number;
+  readonly keys: number;
+  /** How many of them expire. */
+  readonly expires: number;
+}
+
+/** The fields of INFO by name, section titles left out. */
+export function parseInfo(text: string): Map<string, string> {
+  const info = new Map<string, string>();
+  for (const line of text.split(/\r?\n/)) {
+    const colon = line.indexOf(":");
+    if (colon > 0 && !line.startsWith("#")) info.set(line.slice(0, colon), line.slice(colon + 1));
+  }
+  return info;
+}
+
+/** The databases of `INFO keyspace` (`db0:keys=3,expires=1,…`): those that hold a key. */
+export function parseKeyspace(text: string): DatabaseKeys[] {
+  const lines = text.matchAll(/^db(\d+):keys=(\d+),expires=(\d+)/gm);
+  return [...lines].map(([, database, keys, expires]) => ({
+    database: Number(database),
+    keys: Number(keys),
+    expires: Number(expires),
+  }));
+}

@@ -1,0 +1,66 @@
+import { ReplicaError } from "../errors.ts";
+
+const CRLF = "\r\n";
+const EMPTY = Buffer.alloc(0);
+
+/** One reply: its text, or that of an error without its `-`. A null is an empty text. */
+export interface Reply {
+  readonly isError: boolean;
+  readonly text: string;
+}
+
+/**
+ * Reads a server's replies to commands that are answered with a line, a number or a bulk string, as
+ * PING, INFO and DEBUG DIGEST are; split anywhere.
+ *
+ * Holds what was pushed and not yet taken, at most one reply of `maxReplyBytes`.
+ */
+export class ReplyReader {
+  readonly #maxReplyBytes: number;
+  #unread: Buffer = EMPTY;
+
+  /** @param options.maxReplyBytes the longest reply that is accepted. */
+  constructor(options: { maxReplyBytes: number }) {
+    this.#maxReplyBytes = options.maxReplyBytes;
+  }
+
+  push(chunk: Uint8Array): void {
+    this.#unread = Buffer.concat([this.#unread, chunk]);
+  }
+
+  /**
+   * Takes the next reply; `undefined`: the rest of it has not come yet.
+   * @throws ReplicaError PROTOCOL for another type, and for a reply that is too long.
+   */
+  next(): Reply | undefined {
+    const lineEnd = this.#unread.indexOf(CRLF);
+    if (lineEnd === -1) return this.#wait(this.#unread.length);
+    const line = this.#unread.toString("utf8", 1, lineEnd);
+    const type = String.fromCharCode(this.#unread[0]!);
+    if (/[+:-]/.test(type)) return this.#take(type, 0, lineEnd, line);
+    const isNull = line === "-1";
+    if (type !== "$" || !(isNull || /^\d{1,15}$/.test(line))) {
+      const shown = `${type}${line.slice(0, 60)}`.replace(/[^ -~]/g, "?");
+      throw new ReplicaError("PROTOCOL", {
+        message: `a line, a number or a bulk string was asked for, but this came: '${shown}'`,
+      });
+    }
+    if (isNull) return this.#take(type, 0, lineEnd, "");
+    const end = lineEnd + CRLF.length + Number(line);
+    if (end + CRLF.length > this.#unread.length) return this.#wait(end);
+    return this.#take(type, lineEnd + CRLF.length, end);
+  }
+
+  #take(type: string, start: number, end: number, line?: string): Reply {
+    const text = line ?? this.#unread.toString("utf8", start, end);
+    this.#unread = this.#unread.subarray(end + CRLF.length);
+    return { isError: type === "-", text };
+  }
+
+  #wait(bytes: number): undefined {
+    if (bytes <= this.#maxReplyBytes) return undefined;
+    throw new ReplicaError("PROTOCOL", {
+      message: `a reply longer than ${this.#maxReplyBytes} bytes came; is this a Redis port?`,
+    });
+  }
+}

@@ -1,0 +1,48 @@
+import { describe, expect, test } from "bun:test";
+import { type Reply, ReplyReader } from "../../src/resp/reply-reader.ts";
+
+const TRANSCRIPT =
+  "+PONG\r\n:12\r\n$7\r\na\r\nb: 1\r\n$0\r\n\r\n$-1\r\n-LOADING it loads\r\n$2\r\né\r\n";
+const REPLIES: Reply[] = [
+  { isError: false, text: "PONG" },
+  { isError: false, text: "12" },
+  { isError: false, text: "a\r\nb: 1" },
+  { isError: false, text: "" },
+  { isError: false, text: "" },
+  { isError: true, text: "LOADING it loads" },
+  { isError: false, text: "é" },
+];
+
+function readAll(pieces: readonly Uint8Array[], maxReplyBytes = 100): Reply[] {
+  const reader = new ReplyReader({ maxReplyBytes });
+  const replies: Reply[] = [];
+  for (const piece of pieces) {
+    reader.push(piece);
+    for (let reply = reader.next(); reply !== undefined; reply = reader.next()) replies.push(reply);
+  }
+  return replies;
+}
+
+describe("replies", () => {
+  const bytes = Buffer.from(TRANSCRIPT);
+
+  test("are the same however the bytes are cut", () => {
+    for (let cut = 0; cut <= bytes.length; cut += 1) {
+      expect(readAll([bytes.subarray(0, cut), bytes.subarray(cut)])).toEqual(REPLIES);
+    }
+    expect(readAll([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(REPLIES);
+  });
+
+  test.each(["*1\r\n", "HTTP/1.1 400 Bad Request\r\n", "$x\r\n", "$-2\r\n", "\r\n"])(
+    "%j is none",
+    (text) => {
+      expect(() => readAll([Buffer.from(text)])).toThrow("this came");
+    },
+  );
+
+  test("have a limit, before they are whole", () => {
+    expect(readAll([Buffer.from(`$8\r\n${"x".repeat(8)}\r\n`)], 12)).toHaveLength(1);
+    expect(() => readAll([Buffer.from("$9\r\n")], 12)).toThrow("longer than 12 bytes");
+    expect(() => readAll([Buffer.from(`+${"x".repeat(12)}`)], 12)).toThrow("longer than 12 bytes");
+  });
+});
