@@ -76,7 +76,8 @@ means, and what can still be restored.`,
     about: `Restores from the data directory DIR into TARGET, a folder that is new or empty: all that is durable, or as
 of --at or --offset. It ends with the last whole command before that, never inside a transaction. What it
 writes is checked on the way; a restore that breaks off leaves nothing. Works while a replica runs on DIR.
-With primaries before Redis 7.0, expiries that count from now become the moments that they meant.`,
+With primaries before Redis 7.0, expiries that count from now become the moments that they meant. A server
+that is booted on the result reads it, and never writes to it; one that doesn't start ends this with 3.`,
     minArgs: 2,
     maxArgs: 2,
     takes: [...logSettings, "no-progress"],
@@ -91,7 +92,23 @@ With primaries before Redis 7.0, expiries that count from now become the moments
       {
         name: "layout",
         value: "HOW",
-        help: "multipart: appendonlydir/, Redis 7 and later; single: one appendonly.aof, Redis 4 and later [multipart]",
+        help: "multipart (Redis 7 and later), or single: one appendonly.aof [multipart]",
+      },
+      {
+        name: "check",
+        value: "",
+        help: "boot a stock server on the result, and tell its keys per database",
+      },
+      { name: "digest", value: "", help: "the same, and DEBUG DIGEST of all data" },
+      {
+        name: "server",
+        value: "PATH",
+        help: "that server, else redis-server or valkey-server on PATH",
+      },
+      {
+        name: "serve",
+        value: "PORT",
+        help: "then serve the result at 127.0.0.1:PORT, to be read only, until stopped; 0 picks one",
       },
       json,
     ],

@@ -2,6 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { Random } from "../support/fill.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { serverScript } from "../support/stock.ts";
 import {
   availableServers,
   bootCopyOfDir,
@@ -226,4 +228,42 @@ test("a restore that is stopped, or finds no room, leaves nothing", async () => 
   expect([full.exitCode, full.stderr]).toEqual([2, expect.stringContaining("is not empty")]);
   const none = await runReplica(["restore", dir.path, dir.file("target")]);
   expect([none.exitCode, none.stderr]).toEqual([2, expect.stringContaining("no data directory")]);
+});
+
+test("--check and --digest tell what a real server finds; --serve lets people look around", async () => {
+  using dir = tempDir("restore");
+  await using primary = await startServer("redis-7.0");
+  const argv = ["follow", primary.url(), "--dir", dir.file("data"), "--port", "0"];
+  await using replica = startReplica(argv);
+  await replica.waitForLine(/connected by full resync/);
+  await primary.cli("set", "key", "value");
+  await primary.cli("-n", "3", "set", "elsewhere", "2");
+  expect(await primary.cli("wait", "1", "5000")).toBe("1");
+  expect((await replica.stop()).exitCode).toBe(0);
+  const server = serverScript(dir, "redis-7.0");
+  const from = ["restore", dir.file("data")];
+  const checked = await runReplica([
+    ...from,
+    dir.file("checked"),
+    ...["--check", "--digest", "--server", server, "--json"],
+  ]);
+  expect(checked.exitCode).toBe(0);
+  expect(JSON.parse(checked.stdout)).toMatchObject({
+    commands: expect.any(Number),
+    check: { keys: { db0: 1, db3: 1 }, digest: await primary.digest() },
+  });
+  const none = await runReplica([...from, dir.file("none"), "--check", "--server", dir.file("no")]);
+  expect(none.exitCode).toBe(2);
+  expect(existsSync(dir.file("none"))).toBe(false);
+  await using serving = startReplica([
+    ...from,
+    dir.file("served"),
+    ...["--serve", "0", "--server", server],
+  ]);
+  const [, port = ""] = await serving.waitForLine(/serves it at 127\.0\.0\.1:(\d+) as of /);
+  await using client = await RespClient.connect({ port: Number(port) });
+  expect(await client.send("GET", "key")).toBe("value");
+  await expect(client.send("SET", "key", "other")).rejects.toThrow(/READONLY|NOPERM/);
+  serving.signal("SIGINT");
+  expect(await serving.ended()).toEqual({ exitCode: 0, signal: null });
 });
