@@ -245,7 +245,11 @@ test("--check and --digest tell what a real server finds; --serve lets people lo
   const checked = await runReplica([
     ...from,
     dir.file("checked"),
-    ...["--check", "--digest", "--server", server, "--json"],
+    "--check",
+    "--digest",
+    "--server",
+    server,
+    "--json",
   ]);
   expect(checked.exitCode).toBe(0);
   expect(JSON.parse(checked.stdout)).toMatchObject({
@@ -258,7 +262,10 @@ test("--check and --digest tell what a real server finds; --serve lets people lo
   await using serving = startReplica([
     ...from,
     dir.file("served"),
-    ...["--serve", "0", "--server", server],
+    "--serve",
+    "0",
+    "--server",
+    server,
   ]);
   const [, port = ""] = await serving.waitForLine(/serves it at 127\.0\.0\.1:(\d+) as of /);
   await using client = await RespClient.connect({ port: Number(port) });
