@@ -161,6 +161,7 @@ export class FrameScanner {
    */
   next(): boolean {
     if (this.#damage !== undefined) throw this.#damage;
+    if (this.#step === COMMAND && this.#passWhole()) return true;
     const { length } = this.#chunk;
     let at = this.#at;
     while (at < length) {
@@ -203,6 +204,44 @@ export class FrameScanner {
     }
     this.#at = at;
     return false;
+  }
+
+  /**
+   * Passes over a plain command that lies whole in the chunk: most do, and this takes a third of the time.
+   * False, and nothing has changed, for any other: step by step it is found what it is.
+   */
+  #passWhole(): boolean {
+    const chunk = this.#chunk;
+    const start = this.#at;
+    const count = chunk[start + 1]! - ZERO;
+    const isPlain = chunk[start] === STAR && count >= 1 && count <= 9 && chunk[start + 2] === CR;
+    if (!isPlain || chunk[start + 3] !== LF || count > this.#limits.maxArgs) return false;
+    let at = start + 4;
+    let verb: Verb | undefined;
+    for (let word = 0; word < count; word++) {
+      let bytes = chunk[at + 1]! - ZERO;
+      if (chunk[at] !== DOLLAR || !(bytes >= 0 && bytes <= 9)) return false;
+      for (at += 2; chunk[at] !== CR; at++) {
+        const digit = chunk[at]! - ZERO;
+        if (!(digit >= 0 && digit <= 9) || bytes === 0) return false;
+        bytes = bytes * 10 + digit;
+      }
+      if (chunk[at + 1] !== LF || bytes > this.#limits.maxArgBytes) return false;
+      at += 2;
+      if (word === 0) {
+        verb = findVerb(chunk, at, bytes);
+        if (verb === "MULTI" || verb === "EXEC" || verb === "SELECT") return false;
+      }
+      at += bytes + 2;
+      if (chunk[at - 2] !== CR || chunk[at - 1] !== LF) return false;
+    }
+    this.#at = at;
+    this.#verb = verb;
+    this.#start = this.#chunkPosition + start;
+    this.#end = this.#chunkPosition + at;
+    this.#args = count;
+    if (!this.#inTransaction) this.#lastSafeEnd = this.#end;
+    return true;
   }
 
   /** Passes over one byte, which must be this one. */
@@ -259,7 +298,7 @@ export class FrameScanner {
 
   #keepVerb(at: number, bytes: number): void {
     this.#keep(at, bytes);
-    if (bytes === this.#missingBytes) this.#nextVerb = findVerb(this.#word, this.#wordBytes);
+    if (bytes === this.#missingBytes) this.#nextVerb = findVerb(this.#word, 0, this.#wordBytes);
   }
 
   #keep(at: number, bytes: number): void {
@@ -313,11 +352,19 @@ export class FrameScanner {
   }
 }
 
-/** The verb that the first `length` bytes of `word` are, in large or small letters. */
-function findVerb(word: Uint8Array, length: number): Verb | undefined {
-  for (const { verb, large, small } of VERBS_BY_LENGTH[length] ?? []) {
+/** The verb that the `length` bytes from `at` on are, in large or small letters. */
+function findVerb(bytes: Uint8Array, at: number, length: number): Verb | undefined {
+  const candidates = VERBS_BY_LENGTH[length];
+  if (candidates === undefined) return undefined;
+  for (let index = 0; index < candidates.length; index++) {
+    const { verb, large, small } = candidates[index]!;
     let same = 0;
-    while (same < length && (word[same] === large[same] || word[same] === small[same])) same++;
+    while (
+      same < length &&
+      (bytes[at + same] === large[same] || bytes[at + same] === small[same])
+    ) {
+      same++;
+    }
     if (same === length) return verb;
   }
   return undefined;

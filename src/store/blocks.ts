@@ -1,10 +1,11 @@
 import { closeQuietly, type Disk, diskError } from "./disk.ts";
 
-/** So much is read at a time, while the block before is looked at. */
+/** So much is read at a time, and so many reads are under way while a block is looked at. */
 const BLOCK_BYTES = 1024 * 1024;
+const READS_AHEAD = 4;
 
 /**
- * Reads a part of a file in order, each block while the one before is looked at.
+ * Reads a part of a file in order, while the blocks before are looked at.
  * @param onBlock is given a view that holds until it is done, and where it begins in the file; false
  * ends the reading.
  * @param signal ends it, too.
@@ -18,31 +19,41 @@ export async function readBlocks(
   onBlock: (bytes: Uint8Array, position: number) => Promise<boolean | void> | boolean | void,
   signal: AbortSignal,
 ): Promise<number> {
-  const buffers = [new Uint8Array(BLOCK_BYTES), new Uint8Array(BLOCK_BYTES)] as const;
-  let fd: number | undefined;
-  const read = async (position: number, buffer: Uint8Array) => {
-    try {
-      fd ??= disk.openToRead(path);
-      const bytes = Math.min(BLOCK_BYTES, to - position);
-      return bytes <= 0 ? 0 : await disk.read(fd, buffer.subarray(0, bytes), position);
-    } catch (cause) {
-      throw diskError(`reading byte ${position} of`, path, cause);
-    }
+  let fd: number;
+  try {
+    fd = disk.openToRead(path);
+  } catch (cause) {
+    throw diskError("reading", path, cause);
+  }
+  const reads: { readonly buffer: Uint8Array; readonly bytes: Promise<number> }[] = [];
+  let asked = from;
+  const ask = (buffer: Uint8Array) => {
+    const wanted = Math.min(BLOCK_BYTES, to - asked);
+    if (wanted <= 0) return;
+    const bytes = disk.read(fd, buffer.subarray(0, wanted), asked);
+    // Whoever comes to it is told; after another failure nobody does.
+    bytes.catch(() => undefined);
+    reads.push({ buffer, bytes });
+    asked += wanted;
   };
   let position = from;
-  let reading = read(position, buffers[0]);
   try {
-    for (let turn = 0; ; turn = 1 - turn) {
-      const bytes = await reading;
+    for (let ahead = 0; ahead <= READS_AHEAD; ahead++) ask(new Uint8Array(BLOCK_BYTES));
+    for (let read = reads.shift(); read !== undefined; read = reads.shift()) {
+      const bytes = await read.bytes.catch((cause: unknown) => {
+        throw diskError(`reading byte ${position} of`, path, cause);
+      });
       signal.throwIfAborted();
-      if (bytes === 0) return position;
-      reading = read(position + bytes, buffers[1 - turn]!);
-      const goesOn = await onBlock(buffers[turn]!.subarray(0, bytes), position);
+      if (bytes === 0) break;
+      const goesOn = await onBlock(read.buffer.subarray(0, bytes), position);
       position += bytes;
-      if (goesOn === false) return position;
+      // A regular file gives less than was asked for only where it ends.
+      if (goesOn === false || bytes < Math.min(BLOCK_BYTES, to - position + bytes)) break;
+      ask(read.buffer);
     }
+    return position;
   } finally {
-    await reading.catch(() => undefined);
-    if (fd !== undefined) closeQuietly(disk, fd);
+    await Promise.allSettled(reads.map(({ bytes }) => bytes));
+    closeQuietly(disk, fd);
   }
 }

@@ -104,34 +104,55 @@ async function write(
 ): Promise<Restored> {
   const { disk, layout } = options;
   const { generation } = point;
-  const dir = layout === "multipart" ? join(temporary, APPEND_DIR) : temporary;
-  if (layout === "multipart") disk.makeDir(dir);
-  const base = join(dir, layout === "multipart" ? BASE : SINGLE_FILE);
-  await writeBase(generation, base, options);
-  const at = layout === "multipart" ? 0 : generation.rdbBytes;
-  const log = layout === "multipart" ? join(dir, LOG) : base;
-  const fd = layout === "multipart" ? disk.create(log) : disk.openExisting(log);
-  try {
-    const written = await writeLog(catalogue, point, { fd, path: log, at }, options);
-    await disk.syncData(fd);
-    if (layout === "multipart") await finishFolder(disk, dir, base);
-    await disk.syncDir(temporary);
-    const offset = offsetIn(generation, written.findings.safeEnd);
-    return {
-      dir: temporary,
-      layout,
-      generation,
-      offset,
-      atMs: (catalogue.momentOf(generation.id, offset) ?? generation.last)?.atMs,
-      commands: written.findings.commands,
-      rewrittenCommands: written.rewrittenCommands,
-      rdbBytes: generation.rdbBytes,
-      logBytes: written.bytes,
-      warnings: warningsOf(generation),
-    };
-  } finally {
-    disk.close(fd);
-  }
+  const written =
+    layout === "multipart"
+      ? await writeFolder(catalogue, point, join(temporary, APPEND_DIR), options)
+      : await writeFile(catalogue, point, join(temporary, SINGLE_FILE), options);
+  await disk.syncDir(temporary);
+  const offset = offsetIn(generation, written.findings.safeEnd);
+  return {
+    dir: temporary,
+    layout,
+    generation,
+    offset,
+    atMs: (catalogue.momentOf(generation.id, offset) ?? generation.last)?.atMs,
+    commands: written.findings.commands,
+    rewrittenCommands: written.rewrittenCommands,
+    rdbBytes: generation.rdbBytes,
+    logBytes: written.bytes,
+    warnings: warningsOf(generation),
+  };
+}
+
+/** Both files at a time: the one waits for the disk, the other for the processor. */
+async function writeFolder(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  dir: string,
+  options: RestoreOptions,
+): Promise<WrittenLog> {
+  const { disk } = options;
+  disk.makeDir(dir);
+  const log = join(dir, LOG);
+  const [base, written] = await Promise.allSettled([
+    writeBase(point.generation, join(dir, BASE), options),
+    writeLog(catalogue, point, { path: log, fd: disk.create(log), at: 0 }, options),
+  ]);
+  if (base.status === "rejected") throw base.reason;
+  if (written.status === "rejected") throw written.reason;
+  await writeWhole(disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
+  return written.value;
+}
+
+async function writeFile(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  path: string,
+  options: RestoreOptions,
+): Promise<WrittenLog> {
+  await writeBase(point.generation, path, options);
+  const to = { path, fd: options.disk.openExisting(path), at: point.generation.rdbBytes };
+  return await writeLog(catalogue, point, to, options);
 }
 
 function warningsOf(generation: KeptGeneration): string[] {
@@ -140,17 +161,7 @@ function warningsOf(generation: KeptGeneration): string[] {
   return damages.map(({ file, what, meaning }) => `${file}: ${what}; ${meaning}`);
 }
 
-async function finishFolder(disk: Disk, dir: string, base: string): Promise<void> {
-  const fd = disk.openExisting(base);
-  try {
-    await disk.syncData(fd);
-  } finally {
-    disk.close(fd);
-  }
-  await writeWhole(disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
-}
-
-/** Copies the snapshot, while it is checked. */
+/** Copies the snapshot, while it is checked, and makes it durable. */
 async function writeBase(
   generation: KeptGeneration,
   to: string,
@@ -166,6 +177,12 @@ async function writeBase(
   if (damage !== undefined) throw damaged(damage.file, damage.byte, damage.what, damage.meaning);
   if (copied.status === "rejected") throw copied.reason;
   fs.chmodSync(to, 0o644);
+  const fd = options.disk.openExisting(to);
+  try {
+    await options.disk.syncData(fd);
+  } finally {
+    options.disk.close(fd);
+  }
 }
 
 function damaged(file: string, byte: number | undefined, what: string, meaning: string) {
@@ -211,8 +228,26 @@ interface WrittenLog {
   readonly rewrittenCommands: number;
 }
 
-/** Writes the log up to its last whole command before the point, behind `at`, once it is known to be sound. */
+/**
+ * Writes the log up to its last whole command before the point, behind `at`, and makes it durable; closes
+ * the file in any case.
+ */
 async function writeLog(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  to: Destination,
+  options: RestoreOptions,
+): Promise<WrittenLog> {
+  try {
+    const written = await copyLog(catalogue, point, to, options);
+    await options.disk.syncData(to.fd);
+    return written;
+  } finally {
+    options.disk.close(to.fd);
+  }
+}
+
+async function copyLog(
   catalogue: Catalogue,
   { generation, offset }: RestorePoint,
   to: Destination,
