@@ -131,6 +131,18 @@ export class Metrics {
     this.#gauge("log_bytes", "Length of the current log.", [], (gauge) =>
       gauge.set(log()?.fileBytes ?? 0),
     );
+    this.#gauge(
+      "snapshot_in_progress",
+      "Whether a new snapshot comes in over a second link.",
+      [],
+      (gauge) => gauge.set(replica.renewal.runningSeconds === undefined ? 0 : 1),
+    );
+    this.#gauge(
+      "disk_low",
+      "Whether less than --min-free is free: no new snapshot is taken then.",
+      [],
+      (gauge) => gauge.set(replica.retention.lowOnRoom ? 1 : 0),
+    );
     this.#gauge("disk_free_bytes", "Room where the data directory lies.", [], (gauge) =>
       gauge.set(disk.freeBytes(directory.path)),
     );
@@ -164,6 +176,15 @@ export class Metrics {
       (counter) => {
         const breaks = { ...NO_BREAKS, ...Object.fromEntries(counts.breaks) };
         for (const [code, count] of Object.entries(breaks)) counter.inc({ code }, count);
+      },
+    );
+    this.#counter(
+      "snapshots_total",
+      "New snapshots over a second link: those that took the place of the one before, and those that failed.",
+      ["result"],
+      (counter) => {
+        counter.inc({ result: "ok" }, replica.renewal.counts.ok);
+        counter.inc({ result: "failed" }, replica.renewal.counts.failed);
       },
     );
     this.#counter("cpu_seconds_total", "CPU time of the process.", ["mode"], (counter) => {

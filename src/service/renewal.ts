@@ -62,6 +62,9 @@ export class Renewal {
     return this.#state;
   }
 
+  /** How many became current, and how many failed, since the start. */
+  readonly counts = { ok: 0, failed: 0 };
+
   /** How the last one went; undefined before there was one. */
   get last(): RenewalOutcome | undefined {
     return this.#last;
@@ -109,6 +112,7 @@ export class Renewal {
     try {
       const { bytes } = await this.#renew(target, by, signal);
       this.#last = { error: undefined, seconds: seconds() };
+      this.counts.ok++;
       this.#failures = 0;
       const { id, baseOffset } = directory.current!;
       const rate = bytes / Math.max(seconds(), 0.001);
@@ -125,6 +129,7 @@ export class Renewal {
   #fail(error: ReplicaError, seconds: number): void {
     const { directory, event } = this.#options;
     this.#failures++;
+    this.counts.failed++;
     const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
     // One that there is no room for is told of once, however often it is due.
     if (error.message !== this.#last?.error?.message) {
