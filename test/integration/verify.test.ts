@@ -1,0 +1,97 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { fillAllTypes } from "../support/fill.ts";
+import { runReplica, startReplica } from "../support/replica-process.ts";
+import { availableServers, startServer } from "../support/servers.ts";
+import { type TempDir, tempDir } from "../support/temp.ts";
+
+describe.each(availableServers())("an RDB of %s", (kind) => {
+  let dir: TempDir;
+  beforeAll(async () => {
+    dir = tempDir("verify");
+    await using primary = await startServer(kind);
+    await fillAllTypes(primary, { keys: 500 });
+    const backup = await runReplica(["backup", primary.url(), dir.file("whole.rdb")]);
+    expect(backup.exitCode).toBe(0);
+  });
+  afterAll(() => dir[Symbol.dispose]());
+
+  test("is whole", async () => {
+    const { exitCode, stdout } = await runReplica(["verify", dir.file("whole.rdb")]);
+    expect([exitCode, stdout]).toEqual([
+      0,
+      expect.stringMatching(/version \d+, .* the checksum [0-9a-f]{16} holds\n$/),
+    ]);
+    const { stdout: json } = await runReplica(["verify", dir.file("whole.rdb"), "--json"]);
+    expect(JSON.parse(json)).toMatchObject({
+      ok: true,
+      bytes: readFileSync(dir.file("whole.rdb")).length,
+      checked: true,
+    });
+  });
+
+  const damages: [string, (bytes: Buffer) => Buffer, RegExp][] = [
+    [
+      "a byte has changed",
+      (bytes) => (bytes.writeUInt8(bytes[200]! ^ 1, 200), bytes),
+      /states the checksum/,
+    ],
+    ["it is cut short", (bytes) => bytes.subarray(0, -20), /ends after|states the checksum/],
+    ["it is empty", () => Buffer.alloc(0), /ends after 0 bytes/],
+    ["it is something else", () => Buffer.from("PK\x03\x04 and so on"), /./],
+  ];
+  test.each(damages)("%s: 3, and why", async (_, damage, why) => {
+    writeFileSync(dir.file("damaged.rdb"), damage(readFileSync(dir.file("whole.rdb"))));
+    const { exitCode, stdout } = await runReplica(["verify", dir.file("damaged.rdb")]);
+    expect(exitCode).toBe(3);
+    expect(stdout).toMatch(/damaged\.rdb: damaged: /);
+    expect(stdout).toMatch(why);
+    const { stdout: json } = await runReplica(["verify", dir.file("damaged.rdb"), "--json"]);
+    expect(JSON.parse(json)).toMatchObject({ ok: false, damages: [expect.any(String)] });
+  });
+});
+
+test("snapshots and verify of a folder: what is kept, and what is damaged", async () => {
+  using dir = tempDir("verify");
+  await using primary = await startServer("redis-7.0");
+  const argv = ["follow", primary.url(), "--dir", dir.file("data"), "--port", "0"];
+  await using replica = startReplica(argv);
+  await replica.waitForLine(/connected by full resync/);
+  await primary.cli("set", "key", "value");
+  replica.signal("SIGUSR1");
+  await replica.waitForLine(/generation 2 takes the place of 1/, 30_000);
+  expect((await replica.stop()).exitCode).toBe(0);
+  const table = await runReplica(["snapshots", dir.file("data")]);
+  expect(table.stdout).toMatch(
+    /^id +state +from +until +from offset +to offset +snapshot +log +sealed because\n/,
+  );
+  expect(table.stdout).toMatch(/\n 1 +sealed .* replaced \(SIGUSR1\)\n 2 +current /);
+  const json = await runReplica(["snapshots", dir.file("data"), "--json"]);
+  const { generations } = JSON.parse(json.stdout);
+  expect(generations).toHaveLength(2);
+  expect(generations[1]).toMatchObject({
+    id: 2,
+    state: "current",
+    sealed_reason: null,
+    primary: primary.url(),
+    rdb_bytes: expect.any(Number),
+    log_bytes: expect.any(Number),
+  });
+  expect(generations[0].to_offset).toBeGreaterThanOrEqual(generations[1].from_offset);
+  const sound = await runReplica(["verify", dir.file("data")]);
+  expect([sound.exitCode, sound.stdout]).toEqual([
+    0,
+    expect.stringContaining("all is as it was written"),
+  ]);
+  const log = dir.file("data/generations/0000000002/appendonly.aof.1.incr.aof");
+  rmSync(dir.file("data/current"));
+  writeFileSync(log, readFileSync(log).subarray(0, 10));
+  const damaged = await runReplica(["verify", dir.file("data")]);
+  expect(damaged.exitCode).toBe(3);
+  expect(damaged.stdout).toContain(`damaged: ${log}, byte 10: `);
+  expect(damaged.stdout).toContain(`damaged: ${dir.file("data/current")}: it is missing`);
+  for (const command of ["verify", "snapshots"]) {
+    const none = await runReplica([command, dir.file("nowhere")]);
+    expect([none.exitCode, none.stdout]).toEqual([2, ""]);
+  }
+});
