@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 import { limits } from "../config.ts";
 import { ReplicaError } from "../errors.ts";
 import { encodeCommand } from "../resp/encode.ts";
+import { parseInfo } from "../resp/info-text.ts";
 import { printable } from "./printable.ts";
 
 export interface Address {
@@ -17,16 +18,6 @@ export function describeAddress({ host, port }: Address): string {
 
 /** The fields of INFO by their names. */
 export type Info = ReadonlyMap<string, string>;
-
-/** The fields of INFO's text, section titles left out. */
-export function parseInfo(text: string): Info {
-  const info = new Map<string, string>();
-  for (const line of text.split(/\r?\n/)) {
-    const colon = line.indexOf(":");
-    if (colon > 0 && !line.startsWith("#")) info.set(line.slice(0, colon), line.slice(colon + 1));
-  }
-  return info;
-}
 
 /** Asks a replica's port for INFO, over one connection for as long as that holds. */
 export class InfoConnection {

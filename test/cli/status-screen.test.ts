@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { parseInfo } from "../../src/cli/info-connection.ts";
+import { parseInfo } from "../../src/resp/info-text.ts";
 import { infoToJson, isReady, type Scene, screenLines } from "../../src/cli/status-screen.ts";
 
 const mebibyte = 1024 * 1024;

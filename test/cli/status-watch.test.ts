@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { InfoConnection, parseInfo } from "../../src/cli/info-connection.ts";
+import { InfoConnection } from "../../src/cli/info-connection.ts";
+import { parseInfo } from "../../src/resp/info-text.ts";
 import { watchStatus } from "../../src/cli/status-watch.ts";
 import { ReplicaError } from "../../src/errors.ts";
 import { freePort } from "../support/ports.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { type Info, parseInfo } from "../../src/cli/info-connection.ts";
+import type { Info } from "../../src/cli/info-connection.ts";
+import { parseInfo } from "../../src/resp/info-text.ts";
 import { realDisk } from "../../src/store/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import type { FakePeer } from "../support/fake-peer.ts";
