@@ -487,9 +487,8 @@ export class Replica {
   }
 
   async #finish(): Promise<void> {
+    const renewed = this.renewal.stop();
     try {
-      await this.renewal.stop();
-      await this.retention.stop();
       // A payload that is whole would have to be sent again.
       if (this.state.at === "transfer" && this.state.finishing) await this.#driver.finishing;
       if (this.state.at === "connected") {
@@ -499,8 +498,11 @@ export class Replica {
         this.#driver.hangUp();
       }
     } finally {
+      // Before anything is waited for: what is half received goes, however slow the disk is.
       this.#driver.leave();
       await this.#keeper.close();
+      await renewed;
+      await this.retention.stop();
     }
   }
 }

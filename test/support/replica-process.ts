@@ -1,6 +1,7 @@
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { endWithProcess, endingWithParent } from "./children.ts";
+import { tempDir } from "./temp.ts";
 import { until } from "./wait.ts";
 
 const projectDir = join(import.meta.dir, "../..");
@@ -23,10 +24,9 @@ export interface Ending {
 
 /** One running `replica`. */
 export class ReplicaProcess implements AsyncDisposable {
-  readonly #child: Bun.Subprocess<"ignore", "pipe", "pipe">;
-  readonly #collected: Promise<unknown>;
-  #stdout = "";
-  #stderr = "";
+  readonly #child: Bun.Subprocess<"ignore", number, number>;
+  /** Its outputs: files, since a pipe's reader in Bun 1.4.5 now and then hears nothing more, not even the end. */
+  readonly #outputs = tempDir("outputs");
   #rssPeakBytes = 0;
 
   constructor(args: readonly string[], options: ReplicaOptions) {
@@ -35,18 +35,19 @@ export class ReplicaProcess implements AsyncDisposable {
         ? [join(projectDir, "dist/replica")]
         : [process.execPath, join(projectDir, "src/main.ts")];
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
+    const [stdout, stderr] = ["stdout", "stderr"].map((name) =>
+      openSync(this.#outputs.file(name), "a"),
+    ) as [number, number];
     this.#child = Bun.spawn(endingWithParent([...program, ...args]), {
       stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
+      stdout,
+      stderr,
       cwd: options.cwd ?? projectDir,
       env: { ...Object.fromEntries(inherited), NO_COLOR: "1", ...options.env },
     });
+    closeSync(stdout);
+    closeSync(stderr);
     endWithProcess(this.#child);
-    this.#collected = Promise.all([
-      collect(this.#child.stdout, (text) => (this.#stdout += text)),
-      collect(this.#child.stderr, (text) => (this.#stderr += text)),
-    ]);
   }
 
   get pid(): number {
@@ -59,12 +60,12 @@ export class ReplicaProcess implements AsyncDisposable {
 
   /** What it has written to standard output so far. */
   get stdout(): string {
-    return this.#stdout;
+    return readFileSync(this.#outputs.file("stdout"), "utf8");
   }
 
   /** What it has written to standard error so far. */
   get stderr(): string {
-    return this.#stderr;
+    return readFileSync(this.#outputs.file("stderr"), "utf8");
   }
 
   /**
@@ -74,7 +75,7 @@ export class ReplicaProcess implements AsyncDisposable {
   async waitForLine(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
     const matcher = new RegExp(pattern.source, pattern.flags.replaceAll(/[gy]/g, ""));
     const find = (): RegExpExecArray | undefined => {
-      for (const text of [this.#stderr, this.#stdout]) {
+      for (const text of [this.stderr, this.stdout]) {
         const lines = text.split("\n");
         // The last one is still being written.
         if (this.isRunning) lines.pop();
@@ -90,7 +91,6 @@ export class ReplicaProcess implements AsyncDisposable {
         async () => {
           const match = find();
           if (match !== undefined || this.isRunning) return match;
-          await this.#collected;
           return find() ?? "ended";
         },
         { timeoutMs, what: `a line like ${String(pattern)}` },
@@ -108,7 +108,7 @@ export class ReplicaProcess implements AsyncDisposable {
 
   /** Both outputs, for a message. */
   output(): string {
-    return `stderr:\n${this.#stderr.slice(-8000)}\nstdout:\n${this.#stdout.slice(-8000)}`;
+    return `stderr:\n${this.stderr.slice(-8000)}\nstdout:\n${this.stdout.slice(-8000)}`;
   }
 
   signal(name: NodeJS.Signals): void {
@@ -124,7 +124,6 @@ export class ReplicaProcess implements AsyncDisposable {
       },
     );
     await this.#child.exited;
-    await this.#collected;
     const { exitCode, signalCode } = this.#child;
     return { exitCode, signal: signalCode === null ? null : String(signalCode) };
   }
@@ -160,6 +159,7 @@ export class ReplicaProcess implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
+    this.#outputs.remove();
   }
 
   #statusKiB(field: string): number | undefined {
@@ -175,14 +175,6 @@ export class ReplicaProcess implements AsyncDisposable {
   #describeEnding(): string {
     return `exit code ${this.#child.exitCode}, signal ${this.#child.signalCode}`;
   }
-}
-
-async function collect(
-  stream: ReadableStream<Uint8Array>,
-  add: (text: string) => void,
-): Promise<void> {
-  const decoder = new TextDecoder();
-  for await (const chunk of stream) add(decoder.decode(chunk, { stream: true }));
 }
 
 /** Starts `replica` with these arguments; it ends with `await using`, and with this process. */
