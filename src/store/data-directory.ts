@@ -21,6 +21,7 @@ import {
   type KeptSnapshot,
   type Mark,
   type ReplicationIdFrom,
+  type UnfinishedGeneration,
 } from "./generations.ts";
 import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
 import { lockDirectory } from "./lock.ts";
@@ -111,8 +112,8 @@ export class DataDirectory {
     }
     try {
       this.#trustOnlyMarks = this.#generations.bootId() !== this.#boot;
-      for (const id of this.#generations.receiving()) this.discard(id);
       this.#current = this.#generations.current();
+      this.#clearUnfinished();
       if (this.#current !== undefined) {
         this.#check(this.#current);
         this.#replicationIds = this.#generations.replicationIds(this.#current.id);
@@ -126,6 +127,44 @@ export class DataDirectory {
       this.close();
       throw databaseError(this.#database, error);
     }
+  }
+
+  /**
+   * Removes what never became whole, and what was to be removed.
+   * @throws ReplicaError DIRECTORY_DAMAGED for what was followed once, by its files: then a part of the
+   * database was lost, and nothing is touched.
+   */
+  #clearUnfinished(): void {
+    const unfinished = this.#generations.unfinished();
+    const known = new Set(this.#generations.ids());
+    const isWhole = (id: number) => fs.existsSync(join(this.generationDir(id), MANIFEST));
+    const lost = [
+      ...this.#folders().filter((id) => !known.has(id) && isWhole(id)),
+      ...unfinished.filter((one) => isWhole(one.id) && this.#wasFollowed(one)).map(({ id }) => id),
+    ];
+    if (lost.length > 0) {
+      throw new ReplicaError("DIRECTORY_DAMAGED", {
+        retry: "never",
+        message: `${this.#database} has lost that generation ${lost.join(", ")} is whole: move it and its -wal away to restore what the files hold (replica restore), or start with a new --dir`,
+      });
+    }
+    for (const { id } of unfinished) this.discard(id);
+  }
+
+  /** Whether its log holds what the one before it does not: then it had become current. */
+  #wasFollowed({ id, sealedAtMs, baseOffset, logHeaderBytes }: UnfinishedGeneration): boolean {
+    if (sealedAtMs !== null) return false;
+    // Before its manifest is written, the database knows where its log begins.
+    if (baseOffset === null || logHeaderBytes === null) return true;
+    const bytes = (dir: string) =>
+      fs.statSync(join(dir, LOG), { throwIfNoEntry: false })?.size ?? 0;
+    const streamBytes = bytes(this.generationDir(id)) - logHeaderBytes;
+    if (streamBytes <= 0) return false;
+    const current = this.#current;
+    if (current === undefined) return true;
+    // One that was about to take its place ends where that does.
+    const end = current.baseOffset + bytes(this.generationDir(current.id)) - current.logHeaderBytes;
+    return baseOffset < current.baseOffset || baseOffset + streamBytes > end;
   }
 
   get #generationsDir(): string {
@@ -456,6 +495,7 @@ export class DataDirectory {
         this.#disk.close(fd);
         throw error;
       }
+      this.#generations.lay(id, baseOffset, header.length);
       return this.#log(fd, { id, baseOffset, logHeaderBytes: header.length }, path, callbacks, {
         writtenOffset: baseOffset,
         durableOffset: baseOffset,
@@ -463,7 +503,7 @@ export class DataDirectory {
         marks: false,
       });
     } catch (cause) {
-      throw diskError("making the log", path, cause);
+      throw this.#error("making the log", path, cause);
     }
   }
 
@@ -485,6 +525,8 @@ export class DataDirectory {
     const dir = this.generationDir(id);
     try {
       await this.syncLog(id);
+      // Where its log begins is known before its manifest says that it is whole.
+      await this.#generations.sync();
       await writeWhole(this.#disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
       await this.#syncGenerations();
       this.#link(id);

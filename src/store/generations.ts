@@ -10,7 +10,7 @@ import type { Segment } from "./log.ts";
 export const SCHEMA_VERSION = 3;
 
 /** So large grows the write-ahead log, in pages, until SQLite moves it into the database. */
-const CHECKPOINT_PAGES = 4000;
+const CHECKPOINT_PAGES = 1000;
 
 const SCHEMA = `
   CREATE TABLE generations (
@@ -80,6 +80,16 @@ export interface Generation {
 export interface SealedGeneration {
   readonly id: number;
   readonly sealedAtMs: number;
+}
+
+/** A generation that is not one, or no longer. */
+export interface UnfinishedGeneration {
+  readonly id: number;
+  /** Where it is one that was sealed, and is to be removed. */
+  readonly sealedAtMs: number | null;
+  /** Once it has its snapshot and its log. */
+  readonly baseOffset: Offset | null;
+  readonly logHeaderBytes: number | null;
 }
 
 /** How far the log of a generation was written and durable when a mark was made; offsets. */
@@ -246,7 +256,10 @@ export class Generations {
     this.#writeAnew();
     this.#db.run("PRAGMA synchronous = FULL");
     try {
-      return act();
+      const done = act();
+      // Into the database itself: of its log SQLite drops all behind a damaged byte, without a word.
+      this.#db.query("PRAGMA wal_checkpoint(PASSIVE)").get();
+      return done;
     } finally {
       this.#db.run("PRAGMA synchronous = NORMAL");
     }
@@ -360,12 +373,27 @@ export class Generations {
     this.#db.run("DELETE FROM generations WHERE id = ? AND state = 'receiving'", [id]);
   }
 
-  /** Those that were begun and never became whole. */
-  receiving(): number[] {
+  /** A generation has its snapshot, and a log that begins so: what comes next is that it becomes current. */
+  lay(id: number, baseOffset: Offset, logHeaderBytes: number): void {
+    this.#db.run(
+      "UPDATE generations SET base_offset = ?, log_header_bytes = ? WHERE id = ? AND state = 'receiving'",
+      [baseOffset, logHeaderBytes, id],
+    );
+  }
+
+  /** Those that never became whole, or are to be removed. */
+  unfinished(): UnfinishedGeneration[] {
     return this.#db
-      .query<{ id: number }, []>("SELECT id FROM generations WHERE state = 'receiving'")
-      .all()
-      .map((row) => row.id);
+      .query<UnfinishedGeneration, []>(
+        `SELECT id, sealed_at_ms AS sealedAtMs, base_offset AS baseOffset, log_header_bytes AS logHeaderBytes
+         FROM generations WHERE state = 'receiving'`,
+      )
+      .all();
+  }
+
+  ids(): number[] {
+    const rows = this.#db.query<{ id: number }, []>("SELECT id FROM generations").all();
+    return rows.map(({ id }) => id);
   }
 
   /** Those that were current once, the newest first. */
