@@ -7,6 +7,7 @@ import { Catalogue } from "../store/catalogue.ts";
 import { realDisk } from "../store/disk.ts";
 import { type Layout, restore as write, type Restored } from "../store/restore.ts";
 import { restorePoint, shownTime, type Wanted } from "../store/restore-point.ts";
+import { describeDamage } from "../store/verify.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { table } from "./table.ts";
@@ -46,7 +47,7 @@ async function writeRestored(
   onProgress: (file: string, bytes: number, totalBytes: number) => void,
 ): Promise<Restored> {
   using catalogue = new Catalogue(dir);
-  for (const warning of catalogue.warnings) log.warn(warning);
+  for (const loss of catalogue.losses) log.warn(describeDamage(loss));
   const point = restorePoint(catalogue, wanted);
   const surroundings = { disk: realDisk, signal, layout, onProgress };
   const restored = await write(catalogue, point, target, surroundings);

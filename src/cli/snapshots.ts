@@ -4,18 +4,20 @@ import { log } from "../logger.ts";
 import { formatBytes } from "../quantity.ts";
 import { Catalogue, type KeptGeneration, type Moment } from "../store/catalogue.ts";
 import { LOG } from "../store/layout.ts";
+import { describeDamage } from "../store/verify.ts";
 import type { RunCommand } from "./command.ts";
 import { table } from "./table.ts";
 
 /** `replica snapshots DIR`: what can be restored from a data directory. */
 export const snapshots: RunCommand = async ({ args, options, stdout }) => {
   using catalogue = new Catalogue(args[0]!);
-  for (const warning of catalogue.warnings) log.warn(warning);
+  const warnings = catalogue.losses.map(describeDamage);
+  for (const warning of warnings) log.warn(warning);
   const { generations } = catalogue;
   if (options.has("json")) {
     const told = {
       dir: catalogue.path,
-      warnings: catalogue.warnings,
+      warnings,
       generations: generations.map(toJson),
     };
     stdout.write(`${JSON.stringify(told)}\n`);

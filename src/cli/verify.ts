@@ -3,10 +3,11 @@ import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { formatBytes } from "../quantity.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
-import { Catalogue } from "../store/catalogue.ts";
+import { Catalogue, isGone, type KeptGeneration } from "../store/catalogue.ts";
 import { realDisk } from "../store/disk.ts";
 import {
   type Damage,
+  describeDamage,
   type GenerationFindings,
   verifyCatalogue,
   verifyGeneration,
@@ -15,6 +16,9 @@ import {
 } from "../store/verify.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
+
+const LOOKS = 5;
+const LOOK_EVERY_MS = 200;
 
 /** The exit code of what was checked and is damaged. */
 const DAMAGED = 3;
@@ -88,13 +92,12 @@ async function verifyDirectory(
   { options, stdout }: CommandContext,
   surroundings: VerifyOptions,
 ): Promise<number> {
+  const damages = await lastingDamages(path);
   using catalogue = new Catalogue(path);
   const found: GenerationFindings[] = [];
-  const damages: Damage[] = verifyCatalogue(catalogue);
   for (const generation of catalogue.generations) {
-    const findings = await verifyGeneration(catalogue, generation, surroundings);
-    // The retention of a replica that runs may have taken it meanwhile.
-    if (findings.damages.length > 0 && isGone(path, generation.id)) {
+    const findings = await findingsOf(catalogue, generation, surroundings);
+    if (findings === undefined) {
       log.info(`generation ${generation.id} was removed meanwhile`);
       continue;
     }
@@ -106,9 +109,29 @@ async function verifyDirectory(
   return damages.length === 0 ? 0 : DAMAGED;
 }
 
-function isGone(path: string, id: number): boolean {
-  using now = new Catalogue(path);
-  return now.generations.every((generation) => generation.id !== id);
+/** What is wrong for more than a moment: of a generation that becomes current the link comes before the row. */
+async function lastingDamages(path: string): Promise<Damage[]> {
+  for (let left = LOOKS; ; left--) {
+    using catalogue = new Catalogue(path);
+    const damages = verifyCatalogue(catalogue);
+    if (damages.length === 0 || left === 0) return damages;
+    await Bun.sleep(LOOK_EVERY_MS);
+  }
+}
+
+/** Undefined where the retention of a replica that runs has removed the generation meanwhile. */
+async function findingsOf(
+  catalogue: Catalogue,
+  generation: KeptGeneration,
+  surroundings: VerifyOptions,
+): Promise<GenerationFindings | undefined> {
+  try {
+    const findings = await verifyGeneration(catalogue, generation, surroundings);
+    if (findings.damages.length === 0 || !isGone(catalogue.path, generation.id)) return findings;
+  } catch (error) {
+    if (surroundings.signal.aborted || !isGone(catalogue.path, generation.id)) throw error;
+  }
+  return undefined;
 }
 
 function report(
@@ -122,11 +145,7 @@ function report(
     `  log       ${commands === undefined ? "missing" : `${commands.commands} commands, ${formatBytes(commands.bytes)}${unchecked(commands.uncheckedBytes)}${commands.damage === undefined ? "" : ", then damaged"}`}`,
     `  restores  ${restorableOffset === undefined ? "nothing" : `offset ${generation.baseOffset} to ${restorableOffset}`}`,
   ]);
-  for (const { file, byte, what, meaning } of damages) {
-    lines.push(
-      `damaged: ${file}${byte === undefined ? "" : `, byte ${byte}`}: ${what}; ${meaning}`,
-    );
-  }
+  for (const damage of damages) lines.push(`damaged: ${describeDamage(damage)}`);
   if (found.length === 0) lines.push(`${catalogue.path} keeps no snapshot yet`);
   else if (damages.length === 0) lines.push(`${catalogue.path}: all is as it was written`);
   return `${lines.join("\n")}\n`;

@@ -7,8 +7,14 @@ import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader, replicationAux } from
 import type { Offset } from "../replication.ts";
 import { selectCommand } from "../resp/encode.ts";
 import { diskError } from "./disk.ts";
-import { databaseError, type ReplicationIdFrom, SCHEMA_VERSION } from "./generations.ts";
-import { BASE, CURRENT, generationPath, LOG } from "./layout.ts";
+import {
+  CLOCK_SET_BACK_MS,
+  databaseError,
+  type ReplicationIdFrom,
+  SCHEMA_VERSION,
+} from "./generations.ts";
+import { BASE, CURRENT, generationPath, LOG, MANIFEST } from "./layout.ts";
+import { walDamage } from "./wal.ts";
 
 /** A moment of a generation: at this time, in milliseconds since 1970, its log was written so far. */
 export interface Moment {
@@ -23,6 +29,14 @@ export interface KnownSegment {
   readonly crc64: string;
 }
 
+/** Something of the database that is not there any more. */
+export interface Loss {
+  readonly file: string;
+  readonly byte: number | undefined;
+  readonly what: string;
+  readonly meaning: string;
+}
+
 /** A generation that can be restored, as the database tells it, or its files where that is lost. */
 export interface KeptGeneration {
   readonly id: number;
@@ -31,6 +45,8 @@ export interface KeptGeneration {
   readonly sealedReason: string | undefined;
   readonly primaryName: string | undefined;
   readonly baseOffset: Offset;
+  /** The database that the log's first command selects. */
+  readonly streamDb: number;
   readonly logHeaderBytes: number;
   readonly rdbBytes: number;
   /** In hex; undefined where the database is lost. */
@@ -44,13 +60,20 @@ export interface KeptGeneration {
   readonly replicationIds: readonly ReplicationIdFrom[];
 }
 
-const KEPT = `id, state, sealed_reason AS sealedReason, primary_name AS primaryName, base_offset AS baseOffset,
+const KEPT = `id, state, sealed_reason AS sealedReason, primary_name AS primaryName, base_offset AS baseOffset, stream_db AS streamDb,
   log_header_bytes AS logHeaderBytes, rdb_bytes AS rdbBytes, rdb_crc64 AS rdbCrc64, rdb_checked AS rdbChecked`;
 const MOMENT = "at_ms AS atMs, written_offset AS offset";
 
 type Row = Pick<
   KeptGeneration,
-  "id" | "state" | "primaryName" | "baseOffset" | "logHeaderBytes" | "rdbBytes" | "rdbCrc64"
+  | "id"
+  | "state"
+  | "primaryName"
+  | "baseOffset"
+  | "streamDb"
+  | "logHeaderBytes"
+  | "rdbBytes"
+  | "rdbCrc64"
 > & { readonly sealedReason: string | null; readonly rdbChecked: number };
 
 /**
@@ -60,8 +83,8 @@ export class Catalogue implements Disposable {
   readonly path: string;
   /** The oldest first. */
   readonly generations: readonly KeptGeneration[];
-  /** What a person should know of how this was found out. */
-  readonly warnings: readonly string[];
+  /** What is lost of the database, and what that means for a restore. */
+  readonly losses: readonly Loss[];
   readonly #db: Database | undefined;
   readonly #temporary: string | undefined;
 
@@ -80,12 +103,11 @@ export class Catalogue implements Disposable {
     const database = join(this.path, "replica.db");
     if (!fs.existsSync(database) || fs.statSync(database).size === 0) {
       this.generations = fromFiles(this.path);
-      this.warnings = [
-        `${database} is missing or empty: what is told here is read from the files, without times and without checksums of the logs`,
-      ];
+      const meaning =
+        "what is told here is read from the files, without times and without checksums of the logs: restores go by offset alone";
+      this.losses = [{ file: database, byte: undefined, what: "it is missing or empty", meaning }];
       return;
     }
-    this.warnings = [];
     try {
       [this.#db, this.#temporary] = openToRead(database);
       this.#refuseNewer(database);
@@ -95,10 +117,28 @@ export class Catalogue implements Disposable {
         )
         .all()
         .map((row) => this.#generation(row));
+      this.losses = [...lossesOfLog(database), ...this.#unknownFolders(database)];
     } catch (cause) {
       this[Symbol.dispose]();
       throw databaseError(database, cause);
     }
+  }
+
+  /** Folders that are whole, and of which the database does not know that. */
+  #unknownFolders(file: string): Loss[] {
+    const meaning = "nothing of it can be restored unless the database is moved away";
+    const known = this.#db!.query<{ id: number }, []>(
+      "SELECT id FROM generations WHERE state <> 'receiving' OR base_offset IS NOT NULL",
+    ).all();
+    return foldersOf(this.path)
+      .filter((id) => known.every((row) => row.id !== id))
+      .filter((id) => fs.existsSync(join(this.path, generationPath(id), MANIFEST)))
+      .map((id) => ({
+        file,
+        byte: undefined,
+        what: `it has lost that generation ${id} is whole`,
+        meaning,
+      }));
   }
 
   #refuseNewer(database: string): void {
@@ -159,6 +199,13 @@ export class Catalogue implements Disposable {
     return this.#db?.query<Moment, [number, number]>(sql).get(id, value) ?? undefined;
   }
 
+  /** All moments of a generation, the first one first. */
+  *moments(id: number): Generator<Moment> {
+    if (this.#db === undefined) return;
+    const sql = `SELECT ${MOMENT} FROM marks WHERE generation = ? ORDER BY id`;
+    yield* this.#db.query<Moment, [number]>(sql).iterate(id);
+  }
+
   /** The parts of a generation's log that have a checksum, from its beginning on. */
   *segments(id: number): Generator<KnownSegment> {
     if (this.#db === undefined || !this.#hasChecksums) return;
@@ -198,7 +245,7 @@ export class Catalogue implements Disposable {
          FROM marks m JOIN generations g ON g.id = m.generation WHERE g.state <> 'receiving'
          WINDOW before AS (PARTITION BY m.generation ORDER BY m.id))
        WHERE durable_offset < base_offset OR written_offset < durable_offset
-         OR at_ms < at_before OR durable_offset < durable_before LIMIT 10`,
+         OR (at_ms < at_before AND at_ms > at_before - ${CLOCK_SET_BACK_MS}) OR durable_offset < durable_before LIMIT 10`,
     );
     return wrong
       .all()
@@ -212,6 +259,12 @@ export class Catalogue implements Disposable {
     this.#db?.close();
     if (this.#temporary !== undefined) fs.rmSync(this.#temporary, { recursive: true, force: true });
   }
+}
+
+/** Whether a data directory no longer keeps a generation: a replica that runs may have removed it. */
+export function isGone(path: string, id: number): boolean {
+  using now = new Catalogue(path);
+  return now.generations.every((generation) => generation.id !== id);
 }
 
 function isFolder(path: string): boolean {
@@ -254,16 +307,27 @@ function codeOf(error: unknown): string {
   return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
-/** Without a database: what the snapshots' own aux fields and the lengths of the files tell. */
-function fromFiles(path: string): KeptGeneration[] {
-  const ids = fs
+function lossesOfLog(database: string): Loss[] {
+  const byte = walDamage(database);
+  if (byte === undefined) return [];
+  const meaning =
+    "SQLite drops all that was written behind it: the last marks, so that less may be restored than was durable";
+  return [{ file: `${database}-wal`, byte, what: "its checksum does not hold there", meaning }];
+}
+
+function foldersOf(path: string): number[] {
+  return fs
     .readdirSync(join(path, "generations"))
     .filter((name) => /^\d{10}$/.test(name))
     .map(Number)
-    .toSorted((a, b) => a - b)
-    .filter((id) =>
-      [BASE, LOG].every((name) => fs.existsSync(join(path, generationPath(id), name))),
-    );
+    .toSorted((a, b) => a - b);
+}
+
+/** Without a database: what the snapshots' own aux fields and the lengths of the files tell. */
+function fromFiles(path: string): KeptGeneration[] {
+  const ids = foldersOf(path).filter((id) =>
+    [BASE, LOG].every((name) => fs.existsSync(join(path, generationPath(id), name))),
+  );
   const current = currentId(path) ?? ids.at(-1);
   return ids.map((id) => generationFromFiles(path, id, id === current));
 }
@@ -289,6 +353,7 @@ function generationFromFiles(path: string, id: number, isCurrent: boolean): Kept
     sealedReason: undefined,
     primaryName: undefined,
     baseOffset,
+    streamDb: aux.streamDb,
     logHeaderBytes,
     rdbBytes: fs.statSync(join(dir, BASE)).size,
     rdbCrc64: undefined,

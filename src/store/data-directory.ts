@@ -14,6 +14,7 @@ import {
   writeWhole,
 } from "./disk.ts";
 import {
+  CLOCK_SET_BACK_MS,
   type Continuation,
   databaseError,
   type Generation,
@@ -414,9 +415,16 @@ export class DataDirectory {
     });
   }
 
-  /** A clock that is set back must not put a later mark before an earlier one. */
+  /** A clock that is set back a little must not put a later mark before an earlier one. */
   #markTime(): number {
-    this.#lastMarkMs = Math.max(this.#lastMarkMs, this.#clock.now());
+    const now = this.#clock.now();
+    if (now < this.#lastMarkMs - CLOCK_SET_BACK_MS) {
+      const what = `the clock was set back from ${new Date(this.#lastMarkMs).toISOString()}: restores by time go by the new one from here on`;
+      log.warn(what);
+      this.event("clock", what);
+      this.#lastMarkMs = now;
+    }
+    this.#lastMarkMs = Math.max(this.#lastMarkMs, now);
     return this.#lastMarkMs;
   }
 

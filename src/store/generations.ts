@@ -9,6 +9,9 @@ import type { Segment } from "./log.ts";
 /** The version of `replica.db`; a newer one is refused, not guessed at. */
 export const SCHEMA_VERSION = 3;
 
+/** A clock that goes back by so much was wrong before: marks go back with it. By less, they wait for it. */
+export const CLOCK_SET_BACK_MS = 3_600_000;
+
 /** So large grows the write-ahead log, in pages, until SQLite moves it into the database. */
 const CHECKPOINT_PAGES = 1000;
 

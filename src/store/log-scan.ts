@@ -108,10 +108,11 @@ export async function scanLog(
 
 /** The log begins with a SELECT of the snapshot's stream database, and the stream right behind it. */
 function checkFirst(scanner: FrameScanner, generation: KeptGeneration): void {
-  if (scanner.verb === "SELECT" && scanner.end === generation.logHeaderBytes) return;
+  const isSelect = scanner.verb === "SELECT" && scanner.db === generation.streamDb;
+  if (isSelect && scanner.end === generation.logHeaderBytes) return;
   throw new FrameError(
     0,
-    `it does not begin with the SELECT of ${generation.logHeaderBytes} bytes that was written`,
+    `it does not begin with the SELECT ${generation.streamDb} that was written`,
   );
 }
 

@@ -20,10 +20,14 @@ export interface RestorePoint {
  * Finds the newest generation that covers what is wanted, and how far it is to be restored.
  * @throws ReplicaError USAGE where it lies outside of what is kept, with the range that is kept.
  */
-export function restorePoint(catalogue: Catalogue, wanted: Wanted): RestorePoint {
+export function restorePoint(
+  catalogue: Catalogue,
+  wanted: Wanted,
+  nowMs = Date.now(),
+): RestorePoint {
   const candidates = candidatesOf(catalogue, wanted.generation);
   if (wanted.offset !== undefined) return byOffset(candidates, wanted.offset);
-  if (wanted.atMs !== undefined) return byTime(catalogue, candidates, wanted.atMs);
+  if (wanted.atMs !== undefined) return byTime(catalogue, candidates, wanted.atMs, nowMs);
   // The current one, but where there is none.
   const generation = candidates.find(({ state }) => state === "current") ?? candidates[0]!;
   return { generation, offset: generation.durableOffset };
@@ -57,6 +61,7 @@ function byTime(
   catalogue: Catalogue,
   candidates: readonly KeptGeneration[],
   atMs: number,
+  nowMs: number,
 ): RestorePoint {
   const timed = candidates.filter(({ first, last }) => first !== undefined && last !== undefined);
   const [newest, oldest] = [timed[0], timed.at(-1)];
@@ -66,7 +71,10 @@ function byTime(
     );
   }
   const generation = timed.find(({ first }) => first!.atMs <= atMs);
-  if (generation === undefined || atMs > newest.last!.atMs) {
+  // What is followed stays as it was until more comes: its last mark tells of every moment since.
+  const untilMs =
+    newest.state === "current" ? Math.max(nowMs, newest.last!.atMs) : newest.last!.atMs;
+  if (generation === undefined || atMs > untilMs) {
     throw outside(
       `${shownTime(atMs)} is not kept: what is kept goes from ${shownTime(oldest.first!.atMs)} to ${shownTime(newest.last!.atMs)}`,
     );

@@ -6,13 +6,19 @@ import type { Offset } from "../replication.ts";
 import { selectCommand } from "../resp/encode.ts";
 import { streamsRelativeExpiries } from "../resp/absolute-expiry.ts";
 import { readBlocks } from "./blocks.ts";
-import { type Catalogue, headerOf, type KeptGeneration } from "./catalogue.ts";
+import { type Catalogue, headerOf, isGone, type KeptGeneration } from "./catalogue.ts";
 import { type Disk, diskError, refuseTooLarge, writeWhole } from "./disk.ts";
 import { BASE, LOG, MANIFEST, manifestText } from "./layout.ts";
-import { ExpiryRewriter } from "./expiry-rewriter.ts";
+import { ExpiryRewriter, type KnownUntil } from "./expiry-rewriter.ts";
 import { type LogFindings, offsetIn, positionIn, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
-import { type Damage, verifyBase, verifyManifest, type VerifyOptions } from "./verify.ts";
+import {
+  type Damage,
+  describeDamage,
+  verifyBase,
+  verifyManifest,
+  type VerifyOptions,
+} from "./verify.ts";
 
 /** `multipart`: Redis 7 and later; `single`: one append-only file behind its RDB, Redis 4 and later. */
 export type Layout = "multipart" | "single";
@@ -66,14 +72,24 @@ export async function restore(
   try {
     makeNew(temporary);
     const restored = await write(catalogue, point, temporary, options);
+    if (isGone(catalogue.path, generation.id)) throw goneError(generation);
     disk.rename(temporary, path);
     await disk.syncDir(dirname(path));
     return { ...restored, dir: path };
   } catch (cause) {
     fs.rmSync(temporary, { recursive: true, force: true });
     options.signal.throwIfAborted();
+    if (isGone(catalogue.path, generation.id)) throw goneError(generation);
     throw diskError("restoring to", path, cause);
   }
+}
+
+/** What was read of it may be half of it: its files go one by one, and its marks before them. */
+function goneError({ id }: KeptGeneration): ReplicaError {
+  return new ReplicaError("DISK_FAILED", {
+    retry: "never",
+    message: `generation ${id} was removed while it was restored (--keep): restore from another one`,
+  });
 }
 
 function refuseBadTarget(path: string): void {
@@ -158,7 +174,7 @@ async function writeFile(
 function warningsOf(generation: KeptGeneration): string[] {
   const damages: Damage[] = [];
   verifyManifest(generation, damages);
-  return damages.map(({ file, what, meaning }) => `${file}: ${what}; ${meaning}`);
+  return damages.map(describeDamage);
 }
 
 /** Copies the snapshot, while it is checked, and makes it durable. */
@@ -174,7 +190,7 @@ async function writeBase(
   ]);
   if (checked.status === "rejected") throw checked.reason;
   const [damage] = damages;
-  if (damage !== undefined) throw damaged(damage.file, damage.byte, damage.what, damage.meaning);
+  if (damage !== undefined) throw damaged(damage);
   if (copied.status === "rejected") throw copied.reason;
   fs.chmodSync(to, 0o644);
   const fd = options.disk.openExisting(to);
@@ -185,11 +201,8 @@ async function writeBase(
   }
 }
 
-function damaged(file: string, byte: number | undefined, what: string, meaning: string) {
-  return new ReplicaError("DIRECTORY_DAMAGED", {
-    retry: "never",
-    message: `${file}${byte === undefined ? "" : `, byte ${byte}`}: ${what}; ${meaning}`,
-  });
+function damaged(damage: Damage): ReplicaError {
+  return new ReplicaError("DIRECTORY_DAMAGED", { retry: "never", message: describeDamage(damage) });
 }
 
 /** An open file, its path, and the position from which on it is written. */
@@ -259,8 +272,8 @@ async function copyLog(
   const { redisVersion, streamDb } = replicationAux(headerOf(join(generation.dir, BASE)));
   if (!fs.existsSync(file)) {
     if (offset > generation.baseOffset) {
-      const what = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
-      throw damaged(file, undefined, "it is missing", what);
+      const meaning = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
+      throw damaged({ file, byte: undefined, what: "it is missing", meaning });
     }
     await writer.write([selectCommand(streamDb)]);
     const findings = { commands: 0, safeEnd: until };
@@ -284,12 +297,8 @@ async function copyLog(
   if (findings.damage !== undefined) {
     const { from, what } = findings.damage;
     const last = Math.max(generation.baseOffset, offsetIn(generation, findings.soundEnd));
-    throw damaged(
-      file,
-      from,
-      what,
-      `all up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`,
-    );
+    const meaning = `all up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`;
+    throw damaged({ file, byte: from, what, meaning });
   }
   if (isRewritten) return await rewriteLog(catalogue, generation, findings, writer, options);
   writer.cut(findings.safeEnd);
@@ -303,11 +312,15 @@ async function rewriteLog(
   writer: Appender,
   { disk, signal }: RestoreOptions,
 ): Promise<WrittenLog> {
+  const moments = catalogue.moments(generation.id);
+  let known: KnownUntil | undefined;
   const rewriter = new ExpiryRewriter((position) => {
-    const moment = catalogue.momentOf(generation.id, offsetIn(generation, position));
-    return moment === undefined
-      ? undefined
-      : { atMs: moment.atMs, until: positionIn(generation, moment.offset) };
+    while (known === undefined || known.until < position) {
+      const { value: moment } = moments.next();
+      if (moment === undefined) return undefined;
+      known = { atMs: moment.atMs, until: positionIn(generation, moment.offset) };
+    }
+    return known;
   });
   const path = join(generation.dir, LOG);
   const range = { from: 0, to: findings.safeEnd };

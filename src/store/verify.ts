@@ -18,6 +18,11 @@ export interface Damage {
   readonly meaning: string;
 }
 
+/** In one line: which file, which byte, what, and what it means. */
+export function describeDamage({ file, byte, what, meaning }: Damage): string {
+  return `${file}${byte === undefined ? "" : `, byte ${byte}`}: ${what}; ${meaning}`;
+}
+
 /** What a generation was found to be. */
 export interface GenerationFindings {
   readonly generation: KeptGeneration;
@@ -175,12 +180,7 @@ export function verifyManifest(generation: KeptGeneration, damages: Damage[]): v
 /** What is wrong with the database and with the link, whatever the files are like. */
 export function verifyCatalogue(catalogue: Catalogue): Damage[] {
   const file = join(catalogue.path, "replica.db");
-  const damages: Damage[] = catalogue.warnings.map((what) => ({
-    file,
-    byte: undefined,
-    what,
-    meaning: "restores go by offset alone, and up to what the files hold",
-  }));
+  const damages: Damage[] = [...catalogue.losses];
   const meaning = "times, offsets and checksums that it tells may be wrong";
   for (const what of [...catalogue.complaints(), ...catalogue.markComplaints()]) {
     damages.push({ file, byte: undefined, what, meaning });

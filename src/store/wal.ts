@@ -5,6 +5,8 @@ const HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
 /** The checksum's words are big-endian with this magic, little-endian with the one below it. */
 const MAGIC_BIG = 0x377f0683;
+const LOOKS = 2;
+const LOOK_EVERY_MS = 50;
 /** SQLite moves it into the database long before; a larger one is no log of ours. */
 const MAX_BYTES = 256 * 1024 * 1024;
 
@@ -17,6 +19,16 @@ const MAX_BYTES = 256 * 1024 * 1024;
  * @throws ReplicaError DISK_FAILED.
  */
 export function walDamage(path: string): number | undefined {
+  const found = look(path);
+  // Whoever writes to it may just have begun it anew: what is damage stays where it is.
+  for (let turn = 0; found !== undefined && turn < LOOKS; turn++) {
+    Bun.sleepSync(LOOK_EVERY_MS);
+    if (look(path) !== found) return undefined;
+  }
+  return found;
+}
+
+function look(path: string): number | undefined {
   const wal = `${path}-wal`;
   let bytes: Buffer;
   try {

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { ReplicaError } from "../../src/errors.ts";
 import { Catalogue } from "../../src/store/catalogue.ts";
+import { DataDirectory } from "../../src/store/data-directory.ts";
 import { realDisk } from "../../src/store/disk.ts";
 import { restore } from "../../src/store/restore.ts";
 import { restorePoint, type Wanted } from "../../src/store/restore-point.ts";
@@ -42,6 +44,7 @@ const whole: Wanted = { generation: undefined, atMs: undefined, offset: undefine
 
 let made: TempDir;
 let data: string;
+let live: string;
 
 /** A real folder: a snapshot, and a stream whose commands each have a mark of their own. */
 beforeAll(async () => {
@@ -59,6 +62,9 @@ beforeAll(async () => {
       what: "a sync",
     });
   }
+  // As a kill would leave it: the last marks are in the database's log alone.
+  live = made.file("live");
+  fs.cpSync(replica.path, live, { recursive: true, verbatimSymlinks: true });
   expect(await replica.stop()).toBeUndefined();
   data = replica.path;
 });
@@ -66,9 +72,9 @@ beforeAll(async () => {
 afterAll(() => made[Symbol.dispose]());
 
 /** A copy of the folder to be damaged. */
-function copyTo(dir: TempDir): string {
+function copyTo(dir: TempDir, from = data): string {
   const path = dir.file("copy");
-  fs.cpSync(data, path, { recursive: true, verbatimSymlinks: true });
+  fs.cpSync(from, path, { recursive: true, verbatimSymlinks: true });
   return path;
 }
 
@@ -136,7 +142,7 @@ test("whichever byte of the snapshot has changed: it is found, and not restored"
     flip(file, at);
   }
   expect(await damagesOf(path)).toEqual([]);
-});
+}, 60_000);
 
 test("whichever byte of the log has changed: it is found, and what lies before it can be restored", async () => {
   using dir = tempDir("damage");
@@ -167,7 +173,7 @@ test("whichever byte of the log has changed: it is found, and what lies before i
     flip(file, at);
   }
   expect(await damagesOf(path)).toEqual([]);
-});
+}, 60_000);
 
 test("wherever the log or the snapshot is cut short: it is found, with the byte", async () => {
   using dir = tempDir("damage");
@@ -184,7 +190,7 @@ test("wherever the log or the snapshot is cut short: it is found, with the byte"
     }
     fs.writeFileSync(file, original);
   }
-});
+}, 60_000);
 
 describe("what is lost", () => {
   test("the manifest: found, and a restore writes a new one", async () => {
@@ -267,4 +273,81 @@ test("an offset within the stream: cut at the last whole command before it, neve
     expect([offset, found.offset]).toEqual([offset, cuts.findLast((cut) => cut <= offset)!]);
     fs.rmSync(target, { recursive: true });
   }
+}, 60_000);
+
+describe("a byte of the database's log has changed", () => {
+  const PAGE_BYTES = 4096;
+  const FRAME_BYTES = 24 + PAGE_BYTES;
+  /** Behind those of this round lie older ones, with other salts. */
+  const frames = () => {
+    const wal = fs.readFileSync(join(live, "replica.db-wal"));
+    const salts = (at: number) => wal.subarray(at, at + 8).toString("hex");
+    let count = 0;
+    while (salts(32 + FRAME_BYTES * count + 8) === salts(16)) count++;
+    return count;
+  };
+
+  test("it is found, wherever it is, and what was followed is never removed", () => {
+    expect(frames()).toBeGreaterThan(6);
+    let found = 0;
+    for (let frame = 0; frame < frames(); frame++) {
+      for (const within of [4, 10, 18, 24 + 2_000]) {
+        using dir = tempDir("damage");
+        const path = copyTo(dir, live);
+        fs.rmSync(join(path, "replica.db-shm"), { force: true });
+        flip(join(path, "replica.db-wal"), 32 + FRAME_BYTES * frame + within);
+        {
+          using catalogue = new Catalogue(path);
+          const damages = verifyCatalogue(catalogue);
+          // Of the last transaction nothing tells whether it was ever whole.
+          if (frame < frames() - 4)
+            expect([frame, within, damages.length > 0]).toEqual([frame, within, true]);
+          found += damages.length > 0 ? 1 : 0;
+        }
+        try {
+          new DataDirectory(path, realDisk, { now: () => Date.now() }).close();
+        } catch (error) {
+          expect(error).toMatchObject({ code: "DIRECTORY_DAMAGED" });
+        }
+        expect(fs.existsSync(join(path, LOG))).toBe(true);
+        expect(fs.existsSync(join(path, BASE))).toBe(true);
+      }
+    }
+    expect(found).toBeGreaterThan(20);
+  }, 60_000);
+
+  test.each([
+    ["no row of the generation", "DELETE FROM generations"],
+    [
+      "a row from before it was whole",
+      "UPDATE generations SET state = 'receiving', base_offset = NULL",
+    ],
+    ["a row from before it was current", "UPDATE generations SET state = 'receiving'"],
+  ])(
+    "what is left has %s: refused, and restored from the files once it is moved away",
+    async (_, sql) => {
+      using dir = tempDir("damage");
+      const path = copyTo(dir);
+      {
+        using db = new Database(join(path, "replica.db"));
+        db.run(sql);
+      }
+      expect(() => new DataDirectory(path, realDisk, { now: () => Date.now() })).toThrow(
+        /lost that generation 1 is whole/,
+      );
+      expect(fs.existsSync(join(path, LOG))).toBe(true);
+      for (const suffix of ["", "-wal", "-shm"])
+        fs.rmSync(join(path, `replica.db${suffix}`), { force: true });
+      expect((await restored(path, dir.file("target"))).commands).toBe(STREAM.length);
+    },
+  );
+});
+
+test("the SELECT at the beginning of the log is held against the snapshot's", async () => {
+  using dir = tempDir("damage");
+  const path = copyTo(dir);
+  const file = join(path, LOG);
+  const log = fs.readFileSync(file, "latin1");
+  fs.writeFileSync(file, log.replace("$1\r\n0\r\n", "$1\r\n2\r\n"), "latin1");
+  expect(await damagesOf(path)).toEqual([expect.objectContaining({ file, byte: 0 })]);
 });
