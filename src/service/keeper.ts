@@ -98,6 +98,8 @@ export class GenerationKeeper implements Keeper {
   #receiving: Receiving | undefined;
   /** Another log is just taking the place of this one: the link is paused. */
   #switching = false;
+  /** The id under which the primary said meanwhile that it continues. */
+  #continuedAs: ReplicationId | undefined;
   /** Stream bytes that came before the new generation's log was open. */
   #early: Uint8Array[] = [];
   #earlyBytes = 0;
@@ -363,6 +365,8 @@ export class GenerationKeeper implements Keeper {
       await this.#follow(next, next.writtenOffset);
     } finally {
       this.#switching = false;
+      this.continued(this.#continuedAs);
+      this.#continuedAs = undefined;
       this.#appendEarly();
       this.#events.room();
     }
@@ -399,6 +403,10 @@ export class GenerationKeeper implements Keeper {
   }
 
   continued(replid: ReplicationId | undefined): void {
+    if (this.#switching) {
+      this.#continuedAs = replid;
+      return;
+    }
     if (replid !== undefined && this.#log !== undefined) {
       this.#directory.continueAs(replid, this.#log.receivedOffset);
     }

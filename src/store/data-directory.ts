@@ -45,6 +45,10 @@ const READ_BYTES = 1024 * 1024;
 /** A day has 86,400 of them. */
 const MARKS_AT_ONCE = 5_000;
 
+function ownHistory({ replid, baseOffset }: KeptSnapshot): readonly ReplicationIdFrom[] {
+  return replid === undefined ? [] : [{ replid, fromOffset: baseOffset }];
+}
+
 /** The id of this boot; another one than last time means that what was not synced may be gone. */
 function bootId(): string {
   try {
@@ -546,7 +550,8 @@ export class DataDirectory {
         bootId: this.#boot,
         continued,
       });
-      this.#replicationIds = this.#generations.replicationIds(id);
+      // Nothing that can fail comes after the row: it is current from here on.
+      this.#replicationIds = continued?.replicationIds ?? ownHistory(kept);
       this.#trustOnlyMarks = false;
     } catch (cause) {
       this.#linkBack();

@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { invariant, ReplicaError } from "../errors.ts";
+import { log } from "../logger.ts";
 import type { Offset, ReplicationId } from "../replication.ts";
 import { type Disk, diskError } from "./disk.ts";
 import type { Segment } from "./log.ts";
@@ -260,11 +261,22 @@ export class Generations {
     this.#db.run("PRAGMA synchronous = FULL");
     try {
       const done = act();
-      // Into the database itself: of its log SQLite drops all behind a damaged byte, without a word.
-      this.#db.query("PRAGMA wal_checkpoint(PASSIVE)").get();
+      this.#checkpoint();
       return done;
     } finally {
       this.#db.run("PRAGMA synchronous = NORMAL");
+    }
+  }
+
+  /**
+   * Into the database itself: of its log SQLite drops all behind a damaged byte, without a word. What was
+   * committed is durable without, so a failure undoes nothing.
+   */
+  #checkpoint(): void {
+    try {
+      this.#db.query("PRAGMA wal_checkpoint(PASSIVE)").get();
+    } catch (error) {
+      log.warn(databaseError(this.#path, error).message);
     }
   }
 
