@@ -329,7 +329,8 @@ export class GenerationKeeper implements Keeper {
       this.#givingUp = Promise.all([this.#givingUp, switching.catch(() => undefined)]);
       await switching;
     } catch (error) {
-      await next?.abandon();
+      // Once it is followed, no failure takes it away.
+      if (next !== this.#log) await next?.abandon();
       throw error;
     }
   }
@@ -365,10 +366,14 @@ export class GenerationKeeper implements Keeper {
       await this.#follow(next, next.writtenOffset);
     } finally {
       this.#switching = false;
-      this.continued(this.#continuedAs);
+      const replid = this.#continuedAs;
       this.#continuedAs = undefined;
-      this.#appendEarly();
-      this.#events.room();
+      try {
+        this.continued(replid);
+      } finally {
+        this.#appendEarly();
+        this.#events.room();
+      }
     }
   }
 
