@@ -51,12 +51,12 @@ function setInfo(client: Client, [attribute = "", value, ...more]: string[]): Ui
   return OK;
 }
 
-/** What a client is, for TYPE; replicas have their own ports here. */
-function typeOf(client: Client): string {
-  return client.subscriptions > 0 ? "pubsub" : "normal";
-}
-
 const TYPES = ["normal", "pubsub", "replica", "slave", "master"];
+
+/** TYPE of CLIENT LIST and KILL; `slave` is the older word. */
+function isOf(type: string): (one: Client) => boolean {
+  return (one) => one.type === (type === "slave" ? "replica" : type);
+}
 
 function list({ client, context }: Call, rest: string[]): Uint8Array {
   const words = rest.map((word) => word.toLowerCase());
@@ -64,7 +64,7 @@ function list({ client, context }: Call, rest: string[]): Uint8Array {
   if (words[0] === "type" && words.length === 2) {
     const type = words[1]!;
     if (!TYPES.includes(type)) return error(`ERR Unknown client type '${type.slice(0, 60)}'`);
-    wanted = (one) => typeOf(one) === type;
+    wanted = isOf(type);
   } else if (words[0] === "id" && words.length > 1) {
     const ids = new Set(words.slice(1));
     if (![...ids].every((id) => /^[1-9]\d{0,15}$/.test(id))) return error("ERR Invalid client ID");
@@ -106,7 +106,7 @@ function kill({ client, context }: Call, rest: string[]): Uint8Array {
         if (!TYPES.includes(value.toLowerCase())) {
           return error(`ERR Unknown client type '${value.slice(0, 60)}'`);
         }
-        tests.push((one) => typeOf(one) === value.toLowerCase());
+        tests.push(isOf(value.toLowerCase()));
         break;
       case "USER":
         tests.push(() => value === "default");

@@ -1,6 +1,7 @@
 import { CommandReader } from "../resp/command-reader.ts";
 import type { Proto } from "../resp/reply.ts";
 import { limits } from "../config.ts";
+import type { Announced, Downstream } from "./downstream.ts";
 
 /** A transaction that is being queued; `refused` once a command of it was wrong, as EXEC then says. */
 export interface Transaction {
@@ -11,6 +12,18 @@ export interface Transaction {
 
 /** What a client is given time for: its login, the rest of a command, the next one; or for nothing. */
 export type Wait = "login" | "rest" | "next" | "nothing";
+
+/** The link to a client; the port's. */
+export interface ClientSocket {
+  send(reply: Uint8Array): void;
+  offer(bytes: Uint8Array): number;
+  proceed(): void;
+  end(): void;
+}
+
+function nothingAnnounced(): Announced {
+  return { listeningPort: 0, ip: "", psync2: false, rdbOnly: false };
+}
 
 /** One client of the replica's own port, and what it has set for itself. */
 export class Client {
@@ -38,10 +51,16 @@ export class Client {
   waitsFor: Wait | undefined;
   /** No more commands are taken; the link ends once what is unsent has gone out. */
   leaving = false;
+  /** It waits for its reply: what else it says is looked at after that. */
+  blocked = false;
+  announced: Announced = nothingAnnounced();
+  /** What feeds it, once it is a replica. */
+  downstream: Downstream | undefined;
+  /** Called once its link is over. */
+  onGone: () => void = () => undefined;
   readonly #needsLogin: boolean;
   #loggedIn: boolean;
-  readonly #send: (reply: Uint8Array) => void;
-  readonly #end: () => void;
+  readonly #socket: ClientSocket;
 
   constructor(
     about: {
@@ -51,7 +70,7 @@ export class Client {
       nowMs: number;
       needsLogin: boolean;
     },
-    socket: { send: (reply: Uint8Array) => void; end: () => void },
+    socket: ClientSocket,
   ) {
     this.id = about.id;
     this.address = about.address;
@@ -61,8 +80,7 @@ export class Client {
     this.#needsLogin = about.needsLogin;
     this.#loggedIn = !about.needsLogin;
     this.reader = new CommandReader(this.#loggedIn ? limits.command : limits.loginCommand);
-    this.#send = socket.send;
-    this.#end = socket.end;
+    this.#socket = socket;
   }
 
   get loggedIn(): boolean {
@@ -75,12 +93,23 @@ export class Client {
   }
 
   send(reply: Uint8Array): void {
-    this.#send(reply);
+    this.#socket.send(reply);
+  }
+
+  /** Hands bytes to the kernel behind what is unsent, and holds none; how many it took. */
+  offer(bytes: Uint8Array): number {
+    return this.#socket.offer(bytes);
+  }
+
+  /** Its reply is there: what it has said meanwhile is taken now. */
+  unblock(): void {
+    this.blocked = false;
+    this.#socket.proceed();
   }
 
   /** Ends its link at once. */
   kill(): void {
-    this.#end();
+    this.#socket.end();
   }
 
   /** Whether it has subscribed; in RESP2 it may then ask for little else. */
@@ -94,13 +123,26 @@ export class Client {
     this.name = "";
     this.database = 0;
     this.transaction = undefined;
+    this.announced = nothingAnnounced();
     this.loggedIn = !this.#needsLogin;
+  }
+
+  /** What it is, as CLIENT LIST and CLIENT KILL take it. */
+  get type(): "normal" | "pubsub" | "replica" {
+    if (this.downstream !== undefined) return "replica";
+    return this.subscriptions > 0 ? "pubsub" : "normal";
+  }
+
+  get #flags(): string {
+    if (this.downstream !== undefined) return "S";
+    if (this.blocked) return "b";
+    if (this.subscriptions > 0) return "P";
+    return this.transaction === undefined ? "N" : "x";
   }
 
   /** Its line in CLIENT LIST ("Redis 7.2, networking.c, catClientInfoString"). */
   describe(nowMs: number): string {
     const seconds = (sinceMs: number) => Math.max(0, Math.floor((nowMs - sinceMs) / 1000));
-    const flags = this.subscriptions > 0 ? "P" : this.transaction === undefined ? "N" : "x";
     const fields: [string, string | number][] = [
       ["id", this.id],
       ["addr", this.address],
@@ -108,7 +150,7 @@ export class Client {
       ["name", this.name],
       ["age", seconds(this.beganAtMs)],
       ["idle", seconds(this.lastAtMs)],
-      ["flags", flags],
+      ["flags", this.#flags],
       ["db", this.database],
       ["sub", this.channels.size],
       ["psub", this.patterns.size],

@@ -5,6 +5,7 @@ import { clientCommand } from "./client-commands.ts";
 import { configCommand } from "./config-commands.ts";
 import { auth, hello, ping, reset, select } from "./connection-commands.ts";
 import { bgsave, replicaOf, role } from "./replication-commands.ts";
+import { psync, replconf, sync, wait } from "./relay-commands.ts";
 import { infoSections, infoText } from "./info.ts";
 import { limits } from "../config.ts";
 import { log } from "../logger.ts";
@@ -46,6 +47,11 @@ export function answer(
     client.kill();
     return undefined;
   }
+  if (client.downstream !== undefined && verb !== "replconf") {
+    // What would be answered would stand in its stream. One that asks again has asked already.
+    if (verb !== "psync" && verb !== "sync") client.downstream.end(`it said ${quoted(verb)}`);
+    return undefined;
+  }
   const reply = refusal(client, verb, command, words.length);
   if (reply !== undefined || command === undefined) {
     if (client.transaction !== undefined) client.transaction.refused = true;
@@ -62,6 +68,10 @@ export function answer(
     return simple("QUEUED");
   }
   return command.run({ client, context, args, bytes: words.slice(1) });
+}
+
+function quoted(word: string): string {
+  return JSON.stringify(word.slice(0, 60));
 }
 
 /** The most commands of one transaction. */
@@ -97,6 +107,7 @@ function info({ client, context, args }: Call): Uint8Array {
     nowMs: context.now(),
     readyLagMs: settings.readyLagMs,
     connectedClients: clients.size,
+    blockedClients: [...clients].filter(({ blocked }) => blocked).length,
     maxClients: limits.clients,
     ...counts,
   };
@@ -336,6 +347,46 @@ const COMMANDS = new Map<string, Command>([
       flags: ["admin", "noscript"],
       summary: "Tells the settings; stores whom REPLICAOF named.",
       run: configCommand,
+    },
+  ],
+  [
+    "replconf",
+    {
+      arity: -1,
+      flags: ["admin", "noscript", "loading", "stale"],
+      alone: true,
+      summary: "Tells of a replica, and what it has.",
+      run: replconf,
+    },
+  ],
+  [
+    "psync",
+    {
+      arity: -3,
+      flags: ["admin", "noscript"],
+      alone: true,
+      summary: "Feeds a replica, from an offset on where that is kept.",
+      run: psync,
+    },
+  ],
+  [
+    "sync",
+    {
+      arity: 1,
+      flags: ["admin", "noscript"],
+      alone: true,
+      summary: "Feeds a replica from the beginning.",
+      run: sync,
+    },
+  ],
+  [
+    "wait",
+    {
+      arity: 3,
+      flags: ["blocking"],
+      alone: true,
+      summary: "Waits until so many replicas of this one have what is written.",
+      run: wait,
     },
   ],
   [

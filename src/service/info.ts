@@ -11,6 +11,7 @@ export interface InfoSurroundings {
   /** --ready-lag */
   readonly readyLagMs: number;
   readonly connectedClients: number;
+  readonly blockedClients: number;
   readonly maxClients: number;
   readonly commands: number;
   readonly connections: number;
@@ -40,7 +41,7 @@ export function infoSections(
     ["Clients", () => clients(about)],
     ["Memory", memory],
     ["Persistence", () => persistence(replica)],
-    ["Stats", () => stats(about)],
+    ["Stats", () => stats(replica, about)],
     ["Replication", () => replication(replica)],
     ["CPU", cpu],
     ["Keyspace", () => []],
@@ -65,11 +66,11 @@ function server(replica: Replica, { version, port, nowMs }: InfoSurroundings): F
   ];
 }
 
-function clients({ connectedClients, maxClients }: InfoSurroundings): Field[] {
+function clients({ connectedClients, blockedClients, maxClients }: InfoSurroundings): Field[] {
   return [
     ["connected_clients", connectedClients],
     ["maxclients", maxClients],
-    ["blocked_clients", 0],
+    ["blocked_clients", blockedClients],
   ];
 }
 
@@ -104,11 +105,15 @@ function persistence(replica: Replica): Field[] {
   ];
 }
 
-function stats({ connections, commands, rejected }: InfoSurroundings): Field[] {
+function stats({ relay }: Replica, { connections, commands, rejected }: InfoSurroundings): Field[] {
   return [
     ["total_connections_received", connections],
     ["total_commands_processed", commands],
     ["rejected_connections", rejected],
+    // Of those that sync from here, as with Redis; what the primary granted us is in our own section.
+    ["sync_full", relay.counts.full],
+    ["sync_partial_ok", relay.counts.partial],
+    ["sync_partial_err", relay.counts.refused],
   ];
 }
 
@@ -148,7 +153,12 @@ function replication(replica: Replica): Field[] {
     ["slave_priority", 0],
     ["slave_read_only", 1],
     ["replica_announced", 1],
-    ["connected_slaves", 0],
+    ["connected_slaves", replica.relay.downstreams.size],
+    ...[...replica.relay.downstreams].map((downstream, index): Field => {
+      const { ip, listeningPort, state, ackedOffset, lagSeconds } = downstream;
+      const about = `ip=${ip},port=${listeningPort},state=${state},offset=${ackedOffset},lag=${lagSeconds}`;
+      return [`slave${index}`, about];
+    }),
     ["master_failover_state", "no-failover"],
     ["master_replid", ids.at(-1)?.replid ?? NO_ID],
     ["master_replid2", second?.replid ?? NO_ID],

@@ -36,6 +36,10 @@ export interface GenerationKeeperEvents {
   room(): void;
   received(phase: "snapshot" | "stream", bytes: number): void;
   failed(error: ReplicaError): void;
+  /** More of the log is written, or another one has taken its place. */
+  moved(): void;
+  /** Who reads the log can't just go on: it is cut, or another history, or of another name from here on. */
+  broke(why: string): void;
 }
 
 /** A generation while its snapshot comes in. */
@@ -163,6 +167,7 @@ export class GenerationKeeper implements Keeper {
     if (failed !== this.#log)
       return log.warn(`of a log that is no longer followed: ${error.message}`);
     this.#log = undefined;
+    this.#events.broke("the log failed, and is cut back");
     this.#ack.forget();
     this.#directory.distrustLog();
     const cut = failed.abandon().then(() => this.#directory.cutDistrusted());
@@ -172,6 +177,7 @@ export class GenerationKeeper implements Keeper {
 
   #onMoved(): void {
     this.#events.room();
+    this.#events.moved();
     this.#ack.moved();
   }
 
@@ -263,6 +269,7 @@ export class GenerationKeeper implements Keeper {
       this.#giveUp(receiving!);
       throw error;
     }
+    this.#events.broke("a full resync has taken the place of what it read");
     await this.#follow(opened, baseOffset);
     return { replid: position?.replid, receivedOffset: opened.receivedOffset };
   }
@@ -275,6 +282,7 @@ export class GenerationKeeper implements Keeper {
     this.#ack.begin(durableOffset);
     opened.beginMarks(durableOffset);
     this.#appendEarly();
+    this.#events.moved();
     await before?.close();
   }
 
@@ -412,9 +420,10 @@ export class GenerationKeeper implements Keeper {
       this.#continuedAs = replid;
       return;
     }
-    if (replid !== undefined && this.#log !== undefined) {
-      this.#directory.continueAs(replid, this.#log.receivedOffset);
-    }
+    if (replid === undefined || this.#log === undefined) return;
+    const isNew = replid !== this.#directory.replid;
+    this.#directory.continueAs(replid, this.#log.receivedOffset);
+    if (isNew) this.#events.broke("the primary continues under a new id, which it is to ask for");
   }
 
   stream(bytes: Uint8Array): void {

@@ -109,7 +109,12 @@ export class Port {
         nowMs: Date.now(),
         needsLogin: this.#settings.requirepass !== undefined,
       },
-      { send: (reply) => this.#send(socket, client, reply), end: () => this.#cut(socket) },
+      {
+        send: (reply) => this.#send(socket, client, reply),
+        offer: (bytes) => this.#offer(socket, client, bytes),
+        proceed: () => this.#takeCommands(socket, client),
+        end: () => this.#cut(socket),
+      },
     );
     socket.data = client;
     this.#clients.add(client);
@@ -144,6 +149,7 @@ export class Port {
     client.unsentBytes = 0;
     this.#pubsub.forget(client);
     this.#clients.delete(client);
+    client.onGone();
     // Not at the very limit: one who comes and goes there would fill the log.
     if (this.#clients.size < limits.clients * 0.9) this.#isFull = false;
   }
@@ -157,8 +163,10 @@ export class Port {
   #onData(socket: PortSocket, bytes: Uint8Array): void {
     const client = socket.data;
     if (client === undefined || client.leaving) return;
+    client.downstream?.heard();
     client.reader.push(bytes);
-    this.#takeCommands(socket, client);
+    if (client.blocked && client.reader.heldBytes > limits.clientHeldBytes) this.#cut(socket);
+    else this.#takeCommands(socket, client);
   }
 
   #onDrain(socket: PortSocket): void {
@@ -169,6 +177,7 @@ export class Port {
     if (client.stalled || client.leaving) return;
     socket.resume();
     this.#takeCommands(socket, client);
+    client.downstream?.drained();
   }
 
   /** Answers what has come, as long as the answers are read: who doesn't read isn't listened to. */
@@ -178,7 +187,7 @@ export class Port {
     let took = false;
     this.#answered = client;
     try {
-      while (!client.leaving && !client.stalled) {
+      while (!client.leaving && !client.blocked && (!client.stalled || isFed(client))) {
         const command = client.reader.next();
         if (command === undefined) break;
         took = true;
@@ -194,7 +203,7 @@ export class Port {
     }
     this.#flush(socket, client);
     if (client.leaving) return;
-    if (client.stalled) {
+    if (client.stalled && !isFed(client)) {
       // Who has no password may make it hold nothing.
       if (!client.loggedIn) return this.#cut(socket);
       socket.pause();
@@ -222,6 +231,14 @@ export class Port {
     if (client.unsentBytes > limits.clientUnsentBytes) this.#cut(socket);
   }
 
+  #offer(socket: PortSocket, client: Client, bytes: Uint8Array): number {
+    this.#flush(socket, client);
+    if (client.stalled || client.leaving) return 0;
+    const sent = Math.max(0, socket.write(bytes));
+    client.stalled = sent < bytes.length;
+    return sent;
+  }
+
   #flush(socket: PortSocket, client: Client): void {
     if (client.stalled) return;
     if (client.unsentBytes > 0) {
@@ -237,7 +254,13 @@ export class Port {
   }
 }
 
+/** A replica is heard, however slowly it reads: what it says is what it has. */
+function isFed(client: Client): boolean {
+  return client.downstream !== undefined;
+}
+
 function waitOf(client: Client): Wait {
+  if (isFed(client) || client.blocked) return "nothing";
   if (!client.loggedIn) return "login";
   // One whose answers wait to be read has commands here that are whole.
   if (client.reader.hasBegun && !client.stalled) return "rest";

@@ -16,6 +16,7 @@ import { Driver } from "./driver.ts";
 import { type FullReason, whyFull } from "./full-reason.ts";
 import { GenerationKeeper } from "./keeper.ts";
 import { Locator } from "./locator.ts";
+import { Relay } from "./relay.ts";
 import { Renewal } from "./renewal.ts";
 import { Retention } from "./retention.ts";
 
@@ -74,6 +75,8 @@ export class Replica {
   /** New generations while the current one is followed. */
   readonly renewal: Renewal;
   readonly retention: Retention;
+  /** The replicas that are fed from here. */
+  readonly relay: Relay;
   #lastBreak: Break | undefined;
   #failures = 0;
   /** Since when the link is down; undefined while it is up, and before it ever was. */
@@ -134,6 +137,8 @@ export class Replica {
         synced: (bytes) => this.#driver.step({ type: "snapshot-synced", bytes }),
         room: () => this.#driver.keeperHasRoom(),
         failed: (error) => this.#onKeeperFailed(error),
+        moved: () => this.relay.moved(),
+        broke: (reason) => this.relay.endAll(reason),
         received: (phase, bytes) => {
           this.counts.bytes[phase] += bytes;
         },
@@ -161,6 +166,14 @@ export class Replica {
     );
     const event = (kind: string, detail: string) => this.#event(kind, detail);
     this.retention = new Retention({ directory, disk, clock, settings, event });
+    this.relay = new Relay({
+      directory,
+      disk,
+      clock,
+      timeoutMs: settings.timeoutMs,
+      log: () => this.log,
+      isConnected: () => this.state.at === "connected",
+    });
     this.renewal = new Renewal({
       directory,
       keeper: this.#keeper,
@@ -291,6 +304,7 @@ export class Replica {
     this.#keeper.tick();
     this.renewal.tick();
     this.retention.tick();
+    this.relay.tick();
     const received = this.log?.receivedOffset ?? 0;
     if (received > (this.#marks.at(-1)?.offset ?? -1)) {
       this.#marks.push({ offset: received, atMs: this.#clock.monotonicMs() });
@@ -498,6 +512,7 @@ export class Replica {
         this.#driver.hangUp();
       }
     } finally {
+      this.relay.endAll("this replica stops");
       // Before anything is waited for: what is half received goes, however slow the disk is.
       this.#driver.leave();
       await this.#keeper.close();

@@ -25,6 +25,7 @@ import {
   type UnfinishedGeneration,
 } from "./generations.ts";
 import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
+import { Lineage } from "./lineage.ts";
 import { lockDirectory } from "./lock.ts";
 import { Log, type LogOptions } from "./log.ts";
 
@@ -89,6 +90,8 @@ export class DataDirectory {
   #trustOnlyMarks: boolean;
   /** Generations whose folders are removed, and whose rows stay until that is durable. */
   #removed: number[] = [];
+  /** How many readers each generation has that must not go under them. */
+  readonly #pins = new Map<number, number>();
   #nameIsDurable = false;
   #lastMarkMs = 0;
   /** The last id that was given out by this process. */
@@ -233,6 +236,42 @@ export class DataDirectory {
     return [{ replid, fromOffset: offset }, ...ids.slice(at + 1)];
   }
 
+  /**
+   * The current generation, and the sealed ones before it whose logs lead to its without a gap.
+   * @throws ReplicaError of the database.
+   */
+  lineage(): Lineage {
+    try {
+      const whole = this.#generations.whole();
+      const kept = whole.values().map((generation) => ({
+        ...generation,
+        replicationIds: this.#generations.replicationIds(generation.id),
+      }));
+      return new Lineage(kept, (generation) => this.#endOf(generation));
+    } catch (cause) {
+      throw databaseError(this.#database, cause);
+    }
+  }
+
+  #endOf({ id, baseOffset, logHeaderBytes }: Generation): Offset | undefined {
+    try {
+      return baseOffset + this.#disk.sizeOf(this.logPath(id)) - logHeaderBytes;
+    } catch {
+      // Somebody took its file away: it leads nowhere.
+      return undefined;
+    }
+  }
+
+  /** Keeps a generation, and those after it, from being removed; gives what ends that, to be called once. */
+  pin(id: number): () => void {
+    this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
+    return () => {
+      const left = this.#pins.get(id)! - 1;
+      if (left > 0) this.#pins.set(id, left);
+      else this.#pins.delete(id);
+    };
+  }
+
   /** How many generations there are in each state. */
   countByState(): [state: string, count: number][] {
     try {
@@ -314,7 +353,7 @@ export class DataDirectory {
   async openLog(callbacks: LogCallbacks): Promise<Log | undefined> {
     const generation = this.#current;
     if (generation === undefined) return undefined;
-    const path = join(this.generationDir(generation.id), LOG);
+    const path = this.logPath(generation.id);
     try {
       // The last mark may be one whose own sync a kill, or the disk, prevented: it counts from now on.
       await this.#generations.sync();
@@ -385,7 +424,7 @@ export class DataDirectory {
   cutDistrusted(): void {
     const generation = this.#current;
     if (generation === undefined || !this.#trustOnlyMarks) return;
-    const path = join(this.generationDir(generation.id), LOG);
+    const path = this.logPath(generation.id);
     try {
       const durableOffset = this.#durable(generation);
       this.#cutBack(path, this.#positionIn(generation, durableOffset), durableOffset);
@@ -491,6 +530,11 @@ export class DataDirectory {
     return join(this.generationDir(id), BASE);
   }
 
+  /** Where its log belongs. */
+  logPath(id: number): string {
+    return join(this.generationDir(id), LOG);
+  }
+
   /** Creates the log of a generation that isn't current yet: the SELECT, then the stream. */
   async createLog(
     id: number,
@@ -498,7 +542,7 @@ export class DataDirectory {
     header: Uint8Array,
     callbacks: LogCallbacks,
   ): Promise<Log> {
-    const path = join(this.generationDir(id), LOG);
+    const path = this.logPath(id);
     try {
       const fd = this.#disk.create(path);
       try {
@@ -564,7 +608,7 @@ export class DataDirectory {
    * @throws ReplicaError DISK_FULL, DISK_FAILED.
    */
   async syncLog(id: number): Promise<void> {
-    const path = join(this.generationDir(id), LOG);
+    const path = this.logPath(id);
     try {
       const fd = this.#disk.openExisting(path);
       try {
@@ -629,7 +673,8 @@ export class DataDirectory {
 
   /**
    * Removes sealed generations beyond the newest `keep`, but for those that were sealed within the last
-   * `keepForMs`. Never the current one; without a current one, nothing.
+   * `keepForMs`. Never the current one, nor one that is pinned or younger than such a one; without a
+   * current one, nothing.
    * @returns the ids that are gone.
    * @throws ReplicaError DISK_FAILED; what is half removed then is no generation any more, and goes with
    * the next start.
@@ -644,6 +689,8 @@ export class DataDirectory {
         .slice(keep)
         .filter(({ sealedAtMs }) => sealedAtMs <= youngAtMs);
       for (const { id } of old) {
+        // Looked at each time: a reader may have come while the one before was removed.
+        if (id >= Math.min(...this.#pins.keys())) continue;
         this.#generations.condemn(id);
         // Before the first file of it goes: a power cut must not leave half of one that counts.
         await this.#generations.sync();

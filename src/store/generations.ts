@@ -453,6 +453,15 @@ export class Generations {
     );
   }
 
+  /** Those that are whole, the current one first, then the sealed ones from the newest on. */
+  whole(): Generation[] {
+    return this.#db
+      .query<Generation, []>(
+        `SELECT ${GENERATION} FROM generations WHERE state IN ('current', 'sealed') ORDER BY id DESC`,
+      )
+      .all();
+  }
+
   /** The histories that a generation's stream has been in; the last one is it now. */
   replicationIds(id: number): ReplicationIdFrom[] {
     return this.#db

@@ -100,6 +100,8 @@ export class Rig {
         room: () => undefined,
         received: () => undefined,
         failed: (error) => (this.#failure ??= error),
+        moved: () => undefined,
+        broke: () => undefined,
       },
     );
   }

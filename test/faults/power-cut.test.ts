@@ -333,6 +333,8 @@ test("a log that fails while a resume waits for it is cut back only after its la
       room: () => undefined,
       received: () => undefined,
       failed: (error) => failures.push(error),
+      moved: () => undefined,
+      broke: () => undefined,
     },
   );
   const { offset } = (await keeper.resume())!;

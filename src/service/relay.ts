@@ -1,0 +1,212 @@
+import { log } from "../logger.ts";
+import type { Offset } from "../replication.ts";
+import { error } from "../resp/reply.ts";
+import type { DataDirectory } from "../store/data-directory.ts";
+import type { Disk } from "../store/disk.ts";
+import type { Log } from "../store/log.ts";
+import { SharedBlocks } from "../store/shared-blocks.ts";
+import type { Clock } from "./clock.ts";
+import {
+  type Announced,
+  Downstream,
+  type DownstreamSocket,
+  type DownstreamState,
+  type Feed,
+  type Grant,
+  grantReply,
+} from "./downstream.ts";
+
+export interface RelayOptions {
+  readonly directory: DataDirectory;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  /** --timeout */
+  readonly timeoutMs: number;
+  /** The log that is followed; undefined while none is to be relied on. */
+  readonly log: () => Log | undefined;
+  /** Whether the link to the primary is whole. */
+  readonly isConnected: () => boolean;
+}
+
+/** What PSYNC asks for: to go on in a history, with this byte. */
+export interface Asked {
+  readonly replid: string;
+  readonly nextOffset: Offset;
+}
+
+/** A client that waits until so many have acknowledged. */
+interface Waiting {
+  readonly offset: Offset;
+  readonly needed: number;
+  readonly done: (count: number) => void;
+}
+
+// As Redis words it: a replica tries again later ("Redis, replication.c, syncCommand").
+const NO_MASTER_LINK = error("NOMASTERLINK Can't SYNC while not connected with my master");
+// A replica that hears this says SYNC.
+const NO_PSYNC = error(
+  "ERR unknown command 'PSYNC': the primary named no replication id, so say SYNC",
+);
+
+/** Feeds other replicas from the files: the base, then the log, as far as it is written. */
+export class Relay {
+  readonly #options: RelayOptions;
+  readonly #feed: Feed;
+  readonly #blocks: SharedBlocks;
+  readonly #downstreams = new Set<Downstream>();
+  readonly #waiting = new Set<Waiting>();
+  /** Since the start: bytes sent, syncs granted, and what was asked to continue and couldn't. */
+  readonly counts = { snapshot: 0, stream: 0, full: 0, partial: 0, refused: 0 };
+
+  constructor(options: RelayOptions) {
+    this.#options = options;
+    this.#blocks = new SharedBlocks(options.disk);
+    this.#feed = {
+      directory: options.directory,
+      clock: options.clock,
+      blocks: this.#blocks,
+      log: options.log,
+      sent: (phase, bytes) => {
+        this.counts[phase] += bytes;
+      },
+      acknowledged: () => this.#onAcknowledged(),
+      left: (downstream) => this.#downstreams.delete(downstream),
+    };
+  }
+
+  /** Those that are attached, in the order in which they came. */
+  get downstreams(): ReadonlySet<Downstream> {
+    return this.#downstreams;
+  }
+
+  /**
+   * Attaches a replica, and begins to send once this has returned.
+   * @param asked what PSYNC said; undefined for SYNC.
+   * @param begin is given the downstream, and what goes out before anything else.
+   * @returns the error reply where it can't be served.
+   * @throws ReplicaError of the database.
+   */
+  attach(
+    asked: Asked | undefined,
+    announced: Readonly<Announced>,
+    socket: DownstreamSocket,
+    begin: (downstream: Downstream, reply: Uint8Array | undefined) => void,
+  ): Uint8Array | undefined {
+    const { directory } = this.#options;
+    const followed = this.#options.log();
+    if (followed === undefined) return NO_MASTER_LINK;
+    if (asked !== undefined && directory.replid === undefined) return NO_PSYNC;
+    const granted = this.#grant(asked, followed);
+    if (granted === undefined) return NO_MASTER_LINK;
+    const { grant, why } = granted;
+    const downstream = new Downstream(this.#feed, socket, announced, grant);
+    this.#downstreams.add(downstream);
+    this.#count(grant, asked);
+    const { id, baseOffset } = grant.generation;
+    const what =
+      grant.kind === "partial"
+        ? `partial resync behind offset ${grant.offset}`
+        : `full resync at offset ${baseOffset}`;
+    log.info(`downstream ${downstream.name} attached: ${what}: ${why}`, {
+      client: socket.address,
+      generation: id,
+    });
+    begin(downstream, grantReply(grant, directory.replid, announced.psync2));
+    void downstream.run();
+    return undefined;
+  }
+
+  #count(grant: Grant, asked: Asked | undefined): void {
+    this.counts[grant.kind]++;
+    // One that has nothing yet asks for "?": that is no refusal ("Redis, masterTryPartialResync").
+    if (grant.kind === "full" && asked !== undefined && asked.replid !== "?") this.counts.refused++;
+  }
+
+  /** Undefined where it is to come again: what it asks for may be here then. */
+  #grant(asked: Asked | undefined, followed: Log): { grant: Grant; why: string } | undefined {
+    const { directory } = this.#options;
+    const full = (why: string) => {
+      const by = asked === undefined ? ("sync" as const) : ("psync" as const);
+      return { grant: { kind: "full", by, generation: directory.current! } as const, why };
+    };
+    if (asked === undefined) return full("SYNC says of no offset");
+    if (asked.replid === "?") return full("it has nothing to go on from");
+    const lineage = directory.lineage();
+    const offset = asked.nextOffset - 1;
+    if (!lineage.knows(asked.replid)) return full(`its history ${asked.replid} is none of ours`);
+    const place = lineage.at(offset);
+    if (place === undefined || !lineage.holds(asked.replid, offset)) {
+      return full(`offset ${asked.nextOffset} of ${asked.replid} is not in what is kept`);
+    }
+    if (offset > followed.writtenOffset) {
+      // What we lost with a cut of the log, the primary sends again.
+      if (!this.#options.isConnected()) return undefined;
+      return full(`offset ${asked.nextOffset} is past the end, ${followed.writtenOffset}`);
+    }
+    const { generation } = place;
+    return { grant: { kind: "partial", generation, offset }, why: `of ${asked.replid}` };
+  }
+
+  /** More was written, or another log has taken the place of the one that was followed. */
+  moved(): void {
+    for (const downstream of this.#downstreams) downstream.moved();
+  }
+
+  /** Once a second. */
+  tick(): void {
+    for (const downstream of this.#downstreams) downstream.tick(this.#options.timeoutMs);
+  }
+
+  /** Lets all of them go: what they follow has ended, or goes on in a way that they must ask for. */
+  endAll(reason: string): void {
+    for (const downstream of this.#downstreams) downstream.end(reason);
+    this.#blocks.forget();
+  }
+
+  /** How many are in each state. */
+  countByState(): Record<DownstreamState, number> {
+    const counts = { send_bulk: 0, rdb_transmitted: 0, online: 0 };
+    for (const { state } of this.#downstreams) counts[state]++;
+    return counts;
+  }
+
+  /** How far the furthest one of those online is behind what is written; bytes, 0 without one. */
+  get lagBytes(): number {
+    const written = this.#options.log()?.writtenOffset ?? 0;
+    const online = this.#downstreams.values().filter(({ state }) => state === "online");
+    return Math.max(0, ...online.map(({ ackedOffset }) => written - ackedOffset));
+  }
+
+  /**
+   * WAIT: calls `done` with how many have acknowledged what is written now, once these are as many as
+   * are needed; at once where they are.
+   * @returns how many they are now, and what ends the waiting.
+   */
+  wait(needed: number, done: (count: number) => void): { count: number; end: () => number } {
+    const offset = this.#options.log()?.writtenOffset ?? 0;
+    const waiting = { offset, needed, done };
+    const count = this.#countAt(offset);
+    if (count < needed) this.#waiting.add(waiting);
+    const end = () => {
+      this.#waiting.delete(waiting);
+      return this.#countAt(offset);
+    };
+    return { count, end };
+  }
+
+  #countAt(offset: Offset): number {
+    const there = this.#downstreams
+      .values()
+      .filter(({ state, ackedOffset }) => state === "online" && ackedOffset >= offset);
+    return [...there].length;
+  }
+
+  #onAcknowledged(): void {
+    for (const waiting of this.#waiting) {
+      const count = this.#countAt(waiting.offset);
+      if (count < waiting.needed) continue;
+      this.#waiting.delete(waiting);
+      waiting.done(count);
+    }
+  }
+}
