@@ -1,9 +1,11 @@
 import { describe, expect, test } from "bun:test";
+import { SeededLoad } from "../faults/seeded-load.ts";
+import { endingWithParent, endWithProcess } from "../support/children.ts";
 import { fillAllTypes } from "../support/fill.ts";
 import { freePort } from "../support/ports.ts";
-import { type ReplicaProcess, startReplica } from "../support/replica-process.ts";
+import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
-import { availableServers, type RealServer, startServer } from "../support/servers.ts";
+import { availableServers, type RealServer, startServer, tool } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
@@ -80,4 +82,153 @@ describe.each(availableServers())("%s", (kind) => {
     const info = await infoOf(port);
     expect([info["sync_full"], info["connected_slaves"]]).toEqual(["1", "1"]);
   }, 60_000);
+
+  test("goes on where it was after a restart of any of the three, and a break of either link", async () => {
+    await using primary = await startServer(kind, quiet);
+    await fillAllTypes(primary, { keys: 2_000, seed: 4 });
+    using dir = tempDir("relay");
+    const port = freePort();
+    const data = dir.file("data");
+    const replicaOf = ["--save", "3600 1", "--replicaof", `127.0.0.1 ${port}`];
+    const first = await relayOf(primary.url(), data, port);
+    await using last = await startServer(kind, { args: [...quiet.args, ...replicaOf] });
+    await caughtUp(primary, last);
+    const syncs = async () => {
+      const { sync_full: full, sync_partial_ok: partial } = await infoOf(port);
+      return [Number(full), Number(partial)];
+    };
+    expect(await syncs()).toEqual([1, 0]);
+
+    await last.stop();
+    await writeSome(primary, "while the last one is away");
+    await last.restart();
+    await expectSame(primary, last);
+    expect(await syncs()).toEqual([1, 1]);
+
+    await using client = await RespClient.connect({ port });
+    expect(await client.send("CLIENT", "KILL", "TYPE", "replica")).toBe(1);
+    await writeSome(primary, "while its link is broken");
+    await until(async () => (await syncs())[1] === 2, { what: "it to come back" });
+    await expectSame(primary, last);
+
+    await primary.send("CLIENT", "KILL", "TYPE", "replica");
+    await writeSome(primary, "while the link above is broken");
+    await expectSame(primary, last);
+    expect(await syncs()).toEqual([1, 2]);
+
+    expect((await first.stop()).exitCode).toBe(0);
+    await writeSome(primary, "while the relay is away");
+    await using second = await relayOf(primary.url(), data, port);
+    await expectSame(primary, last);
+    expect(await syncs()).toEqual([0, 1]);
+    expect(second.stderr).toMatch(
+      /downstream 127\.0\.0\.1:\d+ attached: partial resync behind offset/,
+    );
+
+    // The history is the primary's: who was fed here goes on there, and comes back.
+    await last.send("REPLICAOF", primary.host, primary.port);
+    await until(async () => (await primary.info("replication"))["connected_slaves"] === "2", {
+      what: "it to follow the primary itself",
+    });
+    await writeSome(primary, "at the primary's own");
+    await last.send("REPLICAOF", "127.0.0.1", port);
+    await expectSame(primary, last);
+    expect(await syncs()).toEqual([0, 2]);
+    expect((await primary.info("stats"))["sync_full"]).toBe("1");
+  }, 90_000);
+
+  test("goes on across new generations, and so does one that was away meanwhile", async () => {
+    await using primary = await startServer(kind, quiet);
+    await fillAllTypes(primary, { keys: 2_000, seed: 5 });
+    using dir = tempDir("relay");
+    const port = freePort();
+    await using relay = await relayOf(primary.url(), dir.file("data"), port);
+    await using last = await startServer(kind, quiet);
+    await last.send("REPLICAOF", "127.0.0.1", port);
+    await using away = await startServer(kind, quiet);
+    await away.send("REPLICAOF", "127.0.0.1", port);
+    await caughtUp(primary, last);
+    await caughtUp(primary, away);
+    away.freeze();
+    await using load = await SeededLoad.start(primary, 5);
+    await using client = await RespClient.connect({ port });
+    expect(await client.send("CLIENT", "KILL", "TYPE", "replica")).toBe(2);
+    for (const id of [2, 3]) {
+      const { commands } = load;
+      await until(() => load.commands > commands + 200, { what: "the load to go on" });
+      await client.send("BGSAVE");
+      await relay.waitForLine(new RegExp(`generation ${id} takes the place of ${id - 1}`), 30_000);
+    }
+    away.thaw();
+    await load.stop();
+    await expectSame(primary, last);
+    await expectSame(primary, away);
+    const info = await infoOf(port);
+    expect([info["sync_full"], info["sync_partial_ok"]]).toEqual(["2", "2"]);
+  }, 90_000);
+
+  test("redis-cli takes the snapshot, and the stream", async () => {
+    await using primary = await startServer(kind, quiet);
+    await fillAllTypes(primary, { keys: 2_000, seed: 6 });
+    using dir = tempDir("relay");
+    const port = freePort();
+    await using _relay = await relayOf(primary.url(), dir.file("data"), port);
+    const cli = [...tool(kind, "redis-cli"), "-p", String(port)];
+    const taken = Bun.spawnSync([...cli, "--rdb", dir.file("taken.rdb")]);
+    expect(taken.exitCode).toBe(0);
+    const base = await Bun.file(dir.file("data/current/appendonly.aof.1.base.rdb")).bytes();
+    expect(Buffer.compare(await Bun.file(dir.file("taken.rdb")).bytes(), base)).toBe(0);
+    expect((await runReplica(["verify", dir.file("taken.rdb")])).exitCode).toBe(0);
+
+    const following = Bun.spawn(endingWithParent([...cli, "--replica"]), {
+      stdout: "pipe",
+      stderr: "ignore",
+    });
+    endWithProcess(following);
+    await until(async () => (await infoOf(port))["connected_slaves"] === "1", {
+      what: "it to come",
+    });
+    await primary.send("SET", "shown", "to redis-cli");
+    let shown = "";
+    for await (const chunk of following.stdout) {
+      shown += Buffer.from(chunk).toString("latin1");
+      if (/"SET","shown","to redis-cli"/i.test(shown)) break;
+    }
+    following.kill();
+    await following.exited;
+    expect(shown).toMatch(/"SET","shown","to redis-cli"/i);
+  }, 60_000);
+
+  test("a chain below it stays whole when another server takes the primary's place", async () => {
+    await using primary = await startServer(kind, quiet);
+    await fillAllTypes(primary, { keys: 2_000, seed: 7 });
+    await using heir = await startServer(kind, quiet);
+    await heir.send("REPLICAOF", primary.host, primary.port);
+    await caughtUp(primary, heir);
+    using dir = tempDir("chain");
+    const [one, two] = [freePort(), freePort()];
+    await using _upper = await relayOf(primary.url(), dir.file("upper"), one);
+    await using lower = await relayOf(`redis://127.0.0.1:${one}`, dir.file("lower"), two);
+    await using last = await startServer(kind, quiet);
+    await last.send("REPLICAOF", "127.0.0.1", two);
+    await writeSome(primary, "before the failover");
+    await expectSame(primary, last);
+    await caughtUp(primary, heir);
+
+    await primary.stop();
+    await heir.send("REPLICAOF", "NO", "ONE");
+    await writeSome(heir, "after the failover");
+    await using client = await RespClient.connect({ port: one });
+    await client.send("REPLICAOF", heir.host, heir.port);
+    await expectSame(heir, last);
+    const { master_replid: replid } = await heir.info("replication");
+    expect((await last.info("replication"))["master_replid"]).toBe(replid!);
+    expect((await infoOf(two))["master_replid"]).toBe(replid!);
+    for (const port of [one, two]) {
+      const { sync_full: full, sync_partial_ok: partial } = await infoOf(port);
+      expect([port, full, Number(partial) > 0]).toEqual([port, "1", true]);
+    }
+    expect(lower.stderr).toContain("continues under a new id");
+    expect((await heir.info("stats"))["sync_full"]).toBe("0");
+  }, 90_000);
 });

@@ -1,0 +1,345 @@
+import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import type { FakePeer } from "../support/fake-peer.ts";
+import {
+  bulkPayload,
+  fakePrimary,
+  type Script,
+  standardHandshake,
+} from "../support/fake-primary.ts";
+import { follow } from "../support/following.ts";
+import { encodeCommand } from "../support/resp.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import { realDisk } from "../../src/store/disk.ts";
+import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+
+const OTHER = "b".repeat(40);
+const RDB = smallRdb("a value");
+
+/** A downstream by hand: everything that came, as it came. */
+class Downstream implements AsyncDisposable {
+  readonly #chunks: Uint8Array[] = [];
+  readonly #socket: Bun.Socket;
+  #bytes = Buffer.alloc(0);
+  isClosed = false;
+
+  private constructor(socket: Bun.Socket) {
+    this.#socket = socket;
+  }
+
+  static async connect(port: number): Promise<Downstream> {
+    let downstream: Downstream | undefined;
+    const early: Uint8Array[] = [];
+    const socket = await Bun.connect({
+      hostname: "127.0.0.1",
+      port,
+      socket: {
+        data: (_socket, bytes) => {
+          (downstream === undefined ? early : downstream.#chunks).push(bytes);
+        },
+        close: () => {
+          if (downstream !== undefined) downstream.isClosed = true;
+        },
+        error: () => undefined,
+      },
+    });
+    downstream = new Downstream(socket);
+    downstream.#chunks.push(...early);
+    return downstream;
+  }
+
+  /** What has come so far, as latin1. */
+  get came(): string {
+    if (this.#chunks.length > 0) {
+      this.#bytes = Buffer.concat([this.#bytes, ...this.#chunks.splice(0)]);
+    }
+    return this.#bytes.toString("latin1");
+  }
+
+  say(...words: (string | number)[]): void {
+    this.#socket.write(encodeCommand(words));
+  }
+
+  write(bytes: string): void {
+    this.#socket.write(bytes);
+  }
+
+  /** Says it, and gives the reply, which is a line. */
+  async ask(...words: (string | number)[]): Promise<string> {
+    const from = this.came.length;
+    this.say(...words);
+    await until(() => this.came.indexOf("\r\n", from) !== -1 || this.isClosed, {
+      what: `a reply to ${words.join(" ")}`,
+    });
+    return this.came.slice(from).split("\r\n", 1)[0]!;
+  }
+
+  /** Waits until exactly this has come. */
+  async has(text: string): Promise<void> {
+    await until(() => this.came.length >= text.length, {
+      what: `${text.length} bytes; ${this.came.length} came: ${this.came.slice(-300)}`,
+    });
+    expect(this.came).toBe(text);
+  }
+
+  async closed(): Promise<void> {
+    await until(() => this.isClosed, { what: "its link to be closed" });
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  reset(): void {
+    this.#socket.terminate();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#socket.terminate();
+  }
+}
+
+/** A primary that grants a full sync of `rdb` at offset 100, then keeps its link open. */
+async function fullSync(peer: FakePeer, rdb: Uint8Array = RDB): Promise<void> {
+  await standardHandshake(peer, { replid: REPLID, offset: 100 });
+  await peer.send(bulkPayload(rdb));
+}
+
+/** A relay behind a primary by hand; its n-th link does as the n-th script says, the first a full sync. */
+async function relaying(more: Record<string, string> = {}, scripts: Script[] = [fullSync]) {
+  const dir = tempDir("relay");
+  const primary = fakePrimary({ connections: scripts });
+  const following = follow(primary.url, realDisk, dir, more);
+  await following.connected();
+  const { port, replica } = following;
+  return {
+    ...following,
+    primary,
+    connect: () => Downstream.connect(port),
+    /** Sends a piece of the stream, and waits until it is written. */
+    stream: async (text: string) => {
+      const before = replica.log!.writtenOffset;
+      await primary.peers.at(-1)!.send(text);
+      await until(() => replica.log!.writtenOffset === before + text.length, { what: "the write" });
+    },
+    [Symbol.asyncDispose]: async () => {
+      await following[Symbol.asyncDispose]();
+      await primary.stop();
+      dir.remove();
+    },
+  };
+}
+
+const FULL = `+FULLRESYNC ${REPLID} 100\r\n$${RDB.length}\r\n${RDB.toString("latin1")}`;
+
+describe("a full sync", () => {
+  test("is the base, then the log behind its SELECT, then what comes in", async () => {
+    await using relay = await relaying();
+    await relay.stream("*1\r\n$4\r\nPING\r\n");
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", "?", -1);
+    await downstream.has(`${FULL}*1\r\n$4\r\nPING\r\n`);
+    await relay.stream("one");
+    await relay.stream("two");
+    await downstream.has(`${FULL}*1\r\n$4\r\nPING\r\nonetwo`);
+  });
+
+  test("SYNC is answered without a line, and is never timed out", async () => {
+    // The primary says nothing either, and is left.
+    const again = Array.from({ length: 100 }, (): Script => [{ close: true }]);
+    await using relay = await relaying({ timeout: "1s" }, [fullSync, ...again]);
+    await relay.stream("abc");
+    await using quiet = await relay.connect();
+    quiet.say("SYNC");
+    await using mute = await relay.connect();
+    mute.say("PSYNC", "?", -1);
+    await quiet.has(`${FULL.slice(FULL.indexOf("$"))}abc`);
+    // Of the two that say nothing, the one that is to acknowledge is let go.
+    await mute.closed();
+    expect(quiet.isClosed).toBe(false);
+  });
+
+  test("rdb-only is the base and nothing else", async () => {
+    await using relay = await relaying();
+    await relay.stream("abc");
+    await using downstream = await relay.connect();
+    expect(await downstream.ask("REPLCONF", "rdb-only", 1)).toBe("+OK");
+    downstream.say("SYNC");
+    await until(() => relay.replica.relay.countByState().rdb_transmitted === 1, {
+      what: "its end",
+    });
+    await relay.stream("def");
+    await downstream.has(`+OK\r\n${FULL.slice(FULL.indexOf("$"))}`);
+  });
+
+  test("is refused while nothing is kept, in a way that lets a replica come again", async () => {
+    using dir = tempDir("relay");
+    await using primary = fakePrimary({ connections: [[{ untilClosed: true }]] });
+    await using following = follow(primary.url, realDisk, dir);
+    await using downstream = await Downstream.connect(following.port);
+    const refusal = "-NOMASTERLINK Can't SYNC while not connected with my master";
+    expect(await downstream.ask("PSYNC", "?", -1)).toBe(refusal);
+    expect(await downstream.ask("SYNC")).toBe(refusal);
+  });
+
+  test("of a primary without PSYNC goes by SYNC alone", async () => {
+    const rdb = RDB.toString("latin1");
+    await using relay = await relaying({}, [
+      async (peer) => {
+        const replies = { PSYNC: "-ERR unknown command 'PSYNC'" };
+        await standardHandshake(peer, { replid: REPLID, offset: 0, replies });
+        await peer.expectCommand("SYNC");
+        await peer.send(bulkPayload(RDB));
+      },
+    ]);
+    await using downstream = await relay.connect();
+    expect(await downstream.ask("PSYNC", "?", -1)).toMatch(/^-ERR unknown command 'PSYNC'/);
+    const before = downstream.came;
+    downstream.say("SYNC");
+    await downstream.has(`${before}$${rdb.length}\r\n${rdb}`);
+  });
+});
+
+describe("a partial sync", () => {
+  test.each([
+    ["from the base on", 101, "abcdef"],
+    ["from the middle of what there is", 104, "def"],
+    ["from the end on", 107, ""],
+  ])("%s", async (_name, offset, rest) => {
+    await using relay = await relaying();
+    await relay.stream("abcdef");
+    await using downstream = await relay.connect();
+    await downstream.ask("REPLCONF", "capa", "eof", "capa", "psync2");
+    downstream.say("PSYNC", REPLID, offset);
+    await downstream.has(`+OK\r\n+CONTINUE ${REPLID}\r\n${rest}`);
+    await relay.stream("ghi");
+    await downstream.has(`+OK\r\n+CONTINUE ${REPLID}\r\n${rest}ghi`);
+  });
+
+  test("tells no id to one that doesn't know of ids that change", async () => {
+    await using relay = await relaying();
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", REPLID, 101);
+    await downstream.has("+CONTINUE\r\n");
+  });
+
+  test.each([
+    ["before the base", REPLID, 100],
+    ["past the end", REPLID, 108],
+    ["far past the end", REPLID, Number.MAX_SAFE_INTEGER],
+    ["below zero", REPLID, -5],
+    ["of another history", OTHER, 104],
+    ["of an id in other case", REPLID.toUpperCase(), 104],
+    ["of an id that is none", "x", 104],
+  ])("%s: a full one", async (_name, replid, offset) => {
+    await using relay = await relaying();
+    await relay.stream("abcdef");
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", replid, offset);
+    await downstream.has(`${FULL}abcdef`);
+    expect(relay.replica.relay.counts).toMatchObject({ full: 1, partial: 0, refused: 1 });
+  });
+
+  test("past the end, while the primary is away: it is to come again", async () => {
+    await using relay = await relaying({}, [
+      async (peer) => {
+        await fullSync(peer);
+        await peer.readAck(100);
+        await peer.close();
+      },
+      ...Array.from({ length: 1_000 }, (): Script => [{ close: true }]),
+    ]);
+    await until(() => relay.replica.state.at !== "connected", { what: "the primary to be away" });
+    await using downstream = await relay.connect();
+    expect(await downstream.ask("PSYNC", REPLID, 102)).toMatch(/^-NOMASTERLINK/);
+    downstream.say("PSYNC", REPLID, 101);
+    await until(() => downstream.came.endsWith("+CONTINUE\r\n"), { what: "what is kept" });
+  });
+});
+
+describe("a new id of the primary's", () => {
+  test("ends the links, and what comes back continues under either id", async () => {
+    await using relay = await relaying({}, [
+      async (peer) => {
+        await fullSync(peer);
+        await peer.send("abc");
+        await peer.readAck(103);
+        await peer.close();
+      },
+      async (peer) => {
+        await standardHandshake(peer, {
+          replid: OTHER,
+          offset: 103,
+          psyncReply: `+CONTINUE ${OTHER}`,
+        });
+        await peer.send("def");
+      },
+    ]);
+    await until(() => relay.replica.log?.writtenOffset === 106, { what: "the new history" });
+    await using first = await relay.connect();
+    first.say("PSYNC", REPLID, 102);
+    await first.has("+CONTINUE\r\nbcdef");
+    // One past the last byte of the old history is a full sync, under the new id.
+    await using second = await relay.connect();
+    second.say("PSYNC", REPLID, 105);
+    const full = FULL.replace(REPLID, OTHER);
+    await second.has(`${full}abcdef`);
+    // Who was told the new id with the base may break off before the place where it began.
+    await using third = await relay.connect();
+    third.say("PSYNC", OTHER, 102);
+    await third.has("+CONTINUE\r\nbcdef");
+  });
+
+  test("while one is attached: its link is closed", async () => {
+    const go = Promise.withResolvers<void>();
+    await using relay = await relaying({}, [
+      async (peer) => {
+        await fullSync(peer);
+        await go.promise;
+        await peer.close();
+      },
+      async (peer) => {
+        await standardHandshake(peer, {
+          replid: OTHER,
+          offset: 100,
+          psyncReply: `+CONTINUE ${OTHER}`,
+        });
+      },
+    ]);
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", REPLID, 101);
+    await downstream.has("+CONTINUE\r\n");
+    go.resolve();
+    await downstream.closed();
+    expect(relay.replica.directory.replid as string).toBe(OTHER);
+  });
+
+  test("a full resync ends the links, and what was kept before leads nowhere", async () => {
+    const go = Promise.withResolvers<void>();
+    await using relay = await relaying({}, [
+      async (peer) => {
+        await fullSync(peer);
+        await go.promise;
+        await peer.close();
+      },
+      async (peer) => {
+        await standardHandshake(peer, { replid: OTHER, offset: 500 });
+        await peer.send(bulkPayload(RDB));
+      },
+    ]);
+    await relay.stream("abc");
+    await using before = await relay.connect();
+    before.say("PSYNC", REPLID, 101);
+    await before.has("+CONTINUE\r\nabc");
+    go.resolve();
+    await before.closed();
+    await using after = await relay.connect();
+    after.say("PSYNC", REPLID, 102);
+    await after.has(FULL.replace(`${REPLID} 100`, `${OTHER} 500`));
+  });
+});
