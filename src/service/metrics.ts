@@ -187,10 +187,38 @@ export class Metrics {
         counter.inc({ result: "failed" }, replica.renewal.counts.failed);
       },
     );
+    this.#ofRelay(replica);
     this.#counter("cpu_seconds_total", "CPU time of the process.", ["mode"], (counter) => {
       const { user, system } = process.cpuUsage();
       counter.inc({ mode: "user" }, user / 1e6);
       counter.inc({ mode: "system" }, system / 1e6);
+    });
+  }
+
+  /** The replicas that are fed from here. */
+  #ofRelay({ relay }: Replica): void {
+    this.#gauge("downstreams", "Replicas that are fed from here, by state.", ["state"], (gauge) => {
+      for (const [state, count] of Object.entries(relay.countByState()))
+        gauge.set({ state }, count);
+    });
+    this.#gauge(
+      "downstream_lag_bytes",
+      "What the furthest one of those online has not acknowledged.",
+      [],
+      (gauge) => gauge.set(relay.lagBytes),
+    );
+    this.#counter(
+      "downstream_sent_bytes_total",
+      "Bytes sent to them, by phase.",
+      ["phase"],
+      (counter) => {
+        counter.inc({ phase: "snapshot" }, relay.counts.snapshot);
+        counter.inc({ phase: "stream" }, relay.counts.stream);
+      },
+    );
+    this.#counter("downstream_syncs_total", "Syncs granted to them.", ["kind"], (counter) => {
+      counter.inc({ kind: "full" }, relay.counts.full);
+      counter.inc({ kind: "partial" }, relay.counts.partial);
     });
   }
 

@@ -196,6 +196,8 @@ export class Port {
       }
     } catch (failure) {
       if (!(failure instanceof ReplicaError)) throw failure;
+      // An error would stand in its stream.
+      client.downstream?.end(failure.message);
       client.leaving = true;
       client.send(error(`ERR ${failure.message}`));
     } finally {

@@ -172,7 +172,7 @@ describe.each(availableServers())("%s", (kind) => {
     await fillAllTypes(primary, { keys: 2_000, seed: 6 });
     using dir = tempDir("relay");
     const port = freePort();
-    await using _relay = await relayOf(primary.url(), dir.file("data"), port);
+    await using relay = await relayOf(primary.url(), dir.file("data"), port);
     const cli = [...tool(kind, "redis-cli"), "-p", String(port)];
     const taken = Bun.spawnSync([...cli, "--rdb", dir.file("taken.rdb")]);
     expect(taken.exitCode).toBe(0);
@@ -189,6 +189,7 @@ describe.each(availableServers())("%s", (kind) => {
       what: "it to come",
     });
     await primary.send("SET", "shown", "to redis-cli");
+    await relay.waitForLine(/attached: full resync at offset \d+: SYNC says of no offset/);
     let shown = "";
     for await (const chunk of following.stdout) {
       shown += Buffer.from(chunk).toString("latin1");
@@ -207,7 +208,7 @@ describe.each(availableServers())("%s", (kind) => {
     await caughtUp(primary, heir);
     using dir = tempDir("chain");
     const [one, two] = [freePort(), freePort()];
-    await using _upper = await relayOf(primary.url(), dir.file("upper"), one);
+    await using upper = await relayOf(primary.url(), dir.file("upper"), one);
     await using lower = await relayOf(`redis://127.0.0.1:${one}`, dir.file("lower"), two);
     await using last = await startServer(kind, quiet);
     await last.send("REPLICAOF", "127.0.0.1", two);
@@ -228,7 +229,7 @@ describe.each(availableServers())("%s", (kind) => {
       const { sync_full: full, sync_partial_ok: partial } = await infoOf(port);
       expect([port, full, Number(partial) > 0]).toEqual([port, "1", true]);
     }
-    expect(lower.stderr).toContain("continues under a new id");
+    for (const relay of [upper, lower]) expect(relay.stderr).toContain("continues under a new id");
     expect((await heir.info("stats"))["sync_full"]).toBe("0");
   }, 90_000);
 });

@@ -1,0 +1,133 @@
+import { expect } from "bun:test";
+import { realDisk, type Disk } from "../../src/store/disk.ts";
+import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import type { FakePeer } from "./fake-peer.ts";
+import { bulkPayload, fakePrimary, type Script, standardHandshake } from "./fake-primary.ts";
+import { follow } from "./following.ts";
+import { encodeCommand } from "./resp.ts";
+import { tempDir } from "./temp.ts";
+import { until } from "./wait.ts";
+
+const RDB = smallRdb("a value");
+
+/** A downstream by hand: everything that came, as it came. */
+export class Downstream implements AsyncDisposable {
+  readonly #chunks: Uint8Array[] = [];
+  readonly #socket: Bun.Socket;
+  #bytes = Buffer.alloc(0);
+  isClosed = false;
+
+  private constructor(socket: Bun.Socket) {
+    this.#socket = socket;
+  }
+
+  static async connect(port: number): Promise<Downstream> {
+    let downstream: Downstream | undefined;
+    const early: Uint8Array[] = [];
+    const socket = await Bun.connect({
+      hostname: "127.0.0.1",
+      port,
+      socket: {
+        data: (_socket, bytes) => {
+          (downstream === undefined ? early : downstream.#chunks).push(bytes);
+        },
+        close: () => {
+          if (downstream !== undefined) downstream.isClosed = true;
+        },
+        error: () => undefined,
+      },
+    });
+    downstream = new Downstream(socket);
+    downstream.#chunks.push(...early);
+    return downstream;
+  }
+
+  /** What has come so far, as latin1. */
+  get came(): string {
+    if (this.#chunks.length > 0) {
+      this.#bytes = Buffer.concat([this.#bytes, ...this.#chunks.splice(0)]);
+    }
+    return this.#bytes.toString("latin1");
+  }
+
+  say(...words: (string | number)[]): void {
+    this.#socket.write(encodeCommand(words));
+  }
+
+  write(bytes: string): void {
+    this.#socket.write(bytes);
+  }
+
+  /** Says it, and gives the reply, which is a line. */
+  async ask(...words: (string | number)[]): Promise<string> {
+    const from = this.came.length;
+    this.say(...words);
+    await until(() => this.came.indexOf("\r\n", from) !== -1 || this.isClosed, {
+      what: `a reply to ${words.join(" ")}`,
+    });
+    return this.came.slice(from).split("\r\n", 1)[0]!;
+  }
+
+  /** Waits until exactly this has come. */
+  async has(text: string): Promise<void> {
+    await until(() => this.came.length >= text.length, {
+      what: `${text.length} bytes; ${this.came.length} came: ${this.came.slice(-300)}`,
+    });
+    expect(this.came).toBe(text);
+  }
+
+  async closed(): Promise<void> {
+    await until(() => this.isClosed, { what: "its link to be closed" });
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  reset(): void {
+    this.#socket.terminate();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#socket.terminate();
+  }
+}
+
+/** A primary that grants a full sync of `rdb` at offset 100, then keeps its link open. */
+export async function fullSync(peer: FakePeer, rdb: Uint8Array = RDB): Promise<void> {
+  await standardHandshake(peer, { replid: REPLID, offset: 100 });
+  await peer.send(bulkPayload(rdb));
+}
+
+/** A relay behind a primary by hand; its n-th link does as the n-th script says, the first a full sync. */
+export async function relaying(
+  more: Record<string, string> = {},
+  scripts: readonly Script[] = [fullSync],
+  disk: Disk = realDisk,
+) {
+  const dir = tempDir("relay");
+  const primary = fakePrimary({ connections: scripts });
+  const following = follow(primary.url, disk, dir, more);
+  await following.connected();
+  const { port, replica } = following;
+  return {
+    ...following,
+    primary,
+    connect: () => Downstream.connect(port),
+    /** Sends a piece of the stream, and waits until it is written. */
+    stream: async (text: string) => {
+      const before = replica.log!.writtenOffset;
+      await primary.peers.at(-1)!.send(text);
+      await until(() => replica.log!.writtenOffset === before + text.length, { what: "the write" });
+    },
+    [Symbol.asyncDispose]: async () => {
+      await following[Symbol.asyncDispose]();
+      await primary.stop();
+      dir.remove();
+    },
+  };
+}
