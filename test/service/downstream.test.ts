@@ -270,6 +270,28 @@ describe("many, slow and vanishing", () => {
     );
   }, 30_000);
 
+  test("one that is slow keeps what it reads from being removed, and goes on behind it", async () => {
+    const renewed: Script = (peer) => fullSync(peer, smallRdb("another value"), 103);
+    await using relay = await relaying({ keep: "0" }, [large, renewed]);
+    await relay.stream("abc");
+    await using slow = await relay.connect();
+    slow.pause();
+    slow.say("PSYNC", "?", -1);
+    await attached(relay, 1);
+    await relay.stream("def");
+    const { replica } = relay;
+    replica.renewal.begin("the test");
+    await until(() => replica.directory.current?.id === 2, { what: "the new generation" });
+    await relay.streamOn(0, "ghi");
+    expect(await replica.directory.retain(0, undefined)).toEqual([]);
+    slow.resume();
+    const start = `+FULLRESYNC ${REPLID} 100\r\n$${LARGE.length}\r\n`;
+    await slow.has(`${start}${LARGE.toString("latin1")}abcdefghi`);
+    expect(await replica.directory.retain(0, undefined)).toEqual([1]);
+    await relay.streamOn(0, "jkl");
+    await slow.has(`${start}${LARGE.toString("latin1")}abcdefghijkl`);
+  }, 30_000);
+
   test("one that vanishes amid the base gives back what it held", async () => {
     await using relay = await relaying({}, [large]);
     for (let round = 0; round < 5; round++) {

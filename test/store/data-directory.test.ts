@@ -403,6 +403,19 @@ describe("retain", () => {
     expect(ids(dir.path)).toEqual([2, 3, 4]);
   });
 
+  test("keeps one that is pinned, and those after it, until nobody reads it any more", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    await generations(directory, disk, 4);
+    const [one, another] = [directory.pin(2), directory.pin(2)];
+    expect(await directory.retain(0, undefined)).toEqual([1]);
+    one();
+    expect(await directory.retain(0, undefined)).toEqual([]);
+    another();
+    expect(await directory.retain(0, undefined)).toEqual([3, 2]);
+  });
+
   test("what could not be removed is no generation any more, and goes with the next start", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();

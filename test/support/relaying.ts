@@ -97,9 +97,9 @@ export class Downstream implements AsyncDisposable {
   }
 }
 
-/** A primary that grants a full sync of `rdb` at offset 100, then keeps its link open. */
-export async function fullSync(peer: FakePeer, rdb: Uint8Array = RDB): Promise<void> {
-  await standardHandshake(peer, { replid: REPLID, offset: 100 });
+/** A primary that grants a full sync of `rdb` at this offset, then keeps its link open. */
+export async function fullSync(peer: FakePeer, rdb: Uint8Array = RDB, offset = 100): Promise<void> {
+  await standardHandshake(peer, { replid: REPLID, offset });
   await peer.send(bulkPayload(rdb));
 }
 
@@ -114,16 +114,19 @@ export async function relaying(
   const following = follow(primary.url, disk, dir, more);
   await following.connected();
   const { port, replica } = following;
+  const streamOn = async (index: number, text: string) => {
+    const before = replica.log!.writtenOffset;
+    await primary.peers.at(index)!.send(text);
+    await until(() => replica.log!.writtenOffset === before + text.length, { what: "the write" });
+  };
   return {
     ...following,
     primary,
     connect: () => Downstream.connect(port),
-    /** Sends a piece of the stream, and waits until it is written. */
-    stream: async (text: string) => {
-      const before = replica.log!.writtenOffset;
-      await primary.peers.at(-1)!.send(text);
-      await until(() => replica.log!.writtenOffset === before + text.length, { what: "the write" });
-    },
+    /** Sends a piece of the stream over the primary's newest link, and waits until it is written. */
+    stream: (text: string) => streamOn(-1, text),
+    /** The same over its n-th link. */
+    streamOn,
     [Symbol.asyncDispose]: async () => {
       await following[Symbol.asyncDispose]();
       await primary.stop();
