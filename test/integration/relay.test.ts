@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { parseInfo } from "../../src/resp/info-text.ts";
 import { SeededLoad } from "../faults/seeded-load.ts";
 import { endingWithParent, endWithProcess } from "../support/children.ts";
 import { fillAllTypes } from "../support/fill.ts";
@@ -12,18 +13,27 @@ import { until } from "../support/wait.ts";
 /** INFO's fields of a replica's own port. */
 async function infoOf(port: number): Promise<Record<string, string>> {
   await using client = await RespClient.connect({ port });
-  const text = String(await client.send("INFO"));
-  return Object.fromEntries(
-    text.split("\r\n").map((line) => {
-      const colon = line.indexOf(":");
-      return [line.slice(0, colon), line.slice(colon + 1)];
-    }),
-  );
+  return Object.fromEntries(parseInfo(String(await client.send("INFO"))));
 }
 
 /** A replica of `url` in `dir`, whose port stays the same over its restarts. */
-async function relayOf(url: string, dir: string, port: number): Promise<ReplicaProcess> {
-  const argv = ["follow", url, "--dir", dir, "--port", String(port), "--retry-max", "200ms"];
+async function relayOf(
+  url: string,
+  dir: string,
+  port: number,
+  ...more: string[]
+): Promise<ReplicaProcess> {
+  const argv = [
+    "follow",
+    url,
+    "--dir",
+    dir,
+    "--port",
+    String(port),
+    "--retry-max",
+    "200ms",
+    ...more,
+  ];
   const replica = startReplica(argv);
   await replica.waitForLine(/connected by (full|partial) resync/);
   return replica;
@@ -116,8 +126,15 @@ describe.each(availableServers())("%s", (kind) => {
     await expectSame(primary, last);
     expect(await syncs()).toEqual([1, 2]);
 
-    expect((await first.stop()).exitCode).toBe(0);
+    await using load = await SeededLoad.start(primary, 4);
+    await first.kill9();
     await writeSome(primary, "while the relay is away");
+    const restarted = await relayOf(primary.url(), data, port);
+    await load.stop();
+    await expectSame(primary, last);
+    expect(await syncs()).toEqual([0, 1]);
+    expect((await restarted.stop()).exitCode).toBe(0);
+    await writeSome(primary, "while it is away once more");
     await using second = await relayOf(primary.url(), data, port);
     await expectSame(primary, last);
     expect(await syncs()).toEqual([0, 1]);
@@ -167,7 +184,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect([info["sync_full"], info["sync_partial_ok"]]).toEqual(["2", "2"]);
   }, 90_000);
 
-  test("redis-cli takes the snapshot, and the stream", async () => {
+  test("redis-cli takes the snapshot, and the stream; a backup takes the snapshot", async () => {
     await using primary = await startServer(kind, quiet);
     await fillAllTypes(primary, { keys: 2_000, seed: 6 });
     using dir = tempDir("relay");
@@ -179,6 +196,9 @@ describe.each(availableServers())("%s", (kind) => {
     const base = await Bun.file(dir.file("data/current/appendonly.aof.1.base.rdb")).bytes();
     expect(Buffer.compare(await Bun.file(dir.file("taken.rdb")).bytes(), base)).toBe(0);
     expect((await runReplica(["verify", dir.file("taken.rdb")])).exitCode).toBe(0);
+    const backup = ["backup", `redis://127.0.0.1:${port}`, dir.file("backup.rdb")];
+    expect((await runReplica(backup)).exitCode).toBe(0);
+    expect(Buffer.compare(await Bun.file(dir.file("backup.rdb")).bytes(), base)).toBe(0);
 
     const following = Bun.spawn(endingWithParent([...cli, "--replica"]), {
       stdout: "pipe",
@@ -232,4 +252,20 @@ describe.each(availableServers())("%s", (kind) => {
     for (const relay of [upper, lower]) expect(relay.stderr).toContain("continues under a new id");
     expect((await heir.info("stats"))["sync_full"]).toBe("0");
   }, 90_000);
+
+  test("one below it gives the password of its port", async () => {
+    await using primary = await startServer(kind, quiet);
+    using dir = tempDir("relay");
+    await Bun.write(dir.file("password"), "open sesame");
+    const port = freePort();
+    const more = ["--requirepass-file", dir.file("password")];
+    await using relay = await relayOf(primary.url(), dir.file("data"), port, ...more);
+    await using last = await startServer(kind, quiet);
+    await last.send("REPLICAOF", "127.0.0.1", port);
+    await until(() => last.log().includes("NOAUTH"), { what: "it to be refused" });
+    await last.send("CONFIG", "SET", "masterauth", "open sesame");
+    await writeSome(primary, "behind a password");
+    await expectSame(primary, last);
+    expect(relay.stderr).not.toContain("sesame");
+  }, 60_000);
 });
