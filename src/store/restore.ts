@@ -1,4 +1,4 @@
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import * as fs from "node:fs";
 import { ReplicaError } from "../errors.ts";
 import { replicationAux } from "../rdb/header.ts";
@@ -12,6 +12,7 @@ import { BASE, LOG, MANIFEST, manifestText } from "./layout.ts";
 import { ExpiryRewriter, type KnownUntil } from "./expiry-rewriter.ts";
 import { type LogFindings, offsetIn, positionIn, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
+import { beginTarget, findTarget, publishTarget } from "./restore-target.ts";
 import {
   type Damage,
   describeDamage,
@@ -51,8 +52,9 @@ export interface Restored {
 
 /**
  * Writes into `target` what a stock server starts from. It is written under a temporary name beside it,
- * checked on the way, synced and renamed: a restore that breaks off leaves nothing.
- * @param target a folder that is new or empty.
+ * or inside where the folder is there, checked on the way, synced and renamed: a restore that breaks off
+ * leaves nothing.
+ * @param target a folder that is new or empty, outside of the data directory.
  * @throws ReplicaError USAGE for a target that is neither; DIRECTORY_DAMAGED where what is to be restored
  * is damaged, with what still can be; DISK_FULL, DISK_FAILED; the signal's reason.
  */
@@ -62,25 +64,22 @@ export async function restore(
   target: string,
   options: RestoreOptions,
 ): Promise<Restored> {
-  const path = resolve(target);
-  refuseBadTarget(path);
-  const { disk } = options;
+  const place = findTarget(target, catalogue.path);
+  const { disk, layout } = options;
   const { generation } = point;
   const logEnd = positionIn(generation, point.offset);
-  refuseTooLarge(disk, dirname(path), generation.rdbBytes + logEnd);
-  const temporary = join(dirname(path), `.${basename(path)}.restoring-${process.pid}`);
+  refuseTooLarge(disk, dirname(place.temporary), generation.rdbBytes + logEnd);
   try {
-    makeNew(temporary);
-    const restored = await write(catalogue, point, temporary, options);
+    beginTarget(place);
+    const restored = await write(catalogue, point, place.temporary, options);
     if (isGone(catalogue.path, generation.id)) throw goneError(generation);
-    disk.rename(temporary, path);
-    await disk.syncDir(dirname(path));
-    return { ...restored, dir: path };
+    await publishTarget(disk, place, layout === "multipart" ? APPEND_DIR : SINGLE_FILE);
+    return { ...restored, dir: place.path };
   } catch (cause) {
-    fs.rmSync(temporary, { recursive: true, force: true });
+    fs.rmSync(place.temporary, { recursive: true, force: true });
     options.signal.throwIfAborted();
     if (isGone(catalogue.path, generation.id)) throw goneError(generation);
-    throw diskError("restoring to", path, cause);
+    throw diskError("restoring to", place.path, cause);
   }
 }
 
@@ -90,26 +89,6 @@ function goneError({ id }: KeptGeneration): ReplicaError {
     retry: "never",
     message: `generation ${id} was removed while it was restored (--keep): restore from another one`,
   });
-}
-
-function refuseBadTarget(path: string): void {
-  const bad = (why: string) =>
-    new ReplicaError("USAGE", { retry: "never", message: `${path} ${why}` });
-  const parent = fs.statSync(dirname(path), { throwIfNoEntry: false });
-  if (parent?.isDirectory() !== true) {
-    throw bad(`can't be made: the folder ${dirname(path)} does not exist`);
-  }
-  const found = fs.statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isDirectory()) throw bad("is no folder: name one that is new or empty");
-  if (fs.readdirSync(path).length > 0)
-    throw bad("is not empty: name a folder that is new or empty");
-}
-
-function makeNew(path: string): void {
-  // Of a restore that was killed, whose process id comes again.
-  fs.rmSync(path, { recursive: true, force: true });
-  fs.mkdirSync(path);
 }
 
 async function write(
@@ -150,9 +129,11 @@ async function writeFolder(
   const { disk } = options;
   disk.makeDir(dir);
   const log = join(dir, LOG);
+  // Before anything is under way: where it fails, nothing is left to wait for.
+  const to = { path: log, fd: disk.create(log), at: 0 };
   const [base, written] = await Promise.allSettled([
     writeBase(point.generation, join(dir, BASE), options),
-    writeLog(catalogue, point, { path: log, fd: disk.create(log), at: 0 }, options),
+    writeLog(catalogue, point, to, options),
   ]);
   if (base.status === "rejected") throw base.reason;
   if (written.status === "rejected") throw written.reason;

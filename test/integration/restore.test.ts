@@ -225,7 +225,10 @@ test("a restore that is stopped, or finds no room, leaves nothing", async () => 
     expect(existsSync(target)).toBe(false);
   }
   const full = await runReplica(["restore", dir.file("data"), dir.file("data")]);
-  expect([full.exitCode, full.stderr]).toEqual([2, expect.stringContaining("is not empty")]);
+  expect([full.exitCode, full.stderr]).toEqual([
+    2,
+    expect.stringContaining("lies in the data directory"),
+  ]);
   const none = await runReplica(["restore", dir.path, dir.file("target")]);
   expect([none.exitCode, none.stderr]).toEqual([2, expect.stringContaining("no data directory")]);
 });
