@@ -19,7 +19,7 @@ export interface RestoreTarget {
 }
 
 /**
- * Looks at where a restore is to go; nothing is made yet.
+ * Looks at where a restore is to go; nothing is made yet, but what killed ones left there is taken away.
  * @param dataDir what is restored from: nothing may be restored into it.
  * @throws ReplicaError USAGE for a folder that is neither new nor empty, or can't be made; DISK_FAILED.
  */
@@ -31,12 +31,17 @@ export function findTarget(target: string, dataDir: string): RestoreTarget {
     const realPath = realPathOf(path);
     const found = realPath === undefined ? newFolder(path) : folderThere(path, realPath);
     refuseInside(found, fs.realpathSync(dataDir));
+    removeLeft(found);
     if (!found.isNew) refuseFilled(found);
     return found;
   } catch (cause) {
     throw diskError("looking at", path, cause);
   }
 }
+
+/** What a temporary folder is called; the id of its process follows. */
+const PREFIX_INSIDE = ".restoring-";
+const prefixBeside = (name: string) => `.${name}.restoring-`;
 
 function refusal(message: string): ReplicaError {
   return new ReplicaError("USAGE", { retry: "never", message });
@@ -62,7 +67,7 @@ function newFolder(path: string): RestoreTarget {
     throw refusal(`${path} can't be made: the folder ${dirname(path)} does not exist`);
   }
   const name = basename(path);
-  const temporary = join(parent, `.${name}.restoring-${process.pid}`);
+  const temporary = join(parent, `${prefixBeside(name)}${process.pid}`);
   return { path, realPath: join(parent, name), isNew: true, temporary };
 }
 
@@ -70,7 +75,8 @@ function folderThere(path: string, realPath: string): RestoreTarget {
   if (!fs.statSync(realPath).isDirectory()) {
     throw refusal(`${path} is no folder: name one that is new or empty`);
   }
-  return { path, realPath, isNew: false, temporary: join(realPath, `.restoring-${process.pid}`) };
+  const temporary = join(realPath, `${PREFIX_INSIDE}${process.pid}`);
+  return { path, realPath, isNew: false, temporary };
 }
 
 function refuseInside({ path, realPath }: RestoreTarget, dataDir: string): void {
@@ -78,6 +84,35 @@ function refuseInside({ path, realPath }: RestoreTarget, dataDir: string): void 
   throw refusal(
     `${path} lies in the data directory ${dataDir}, which a restore only reads: name a folder outside of it`,
   );
+}
+
+/** Removes the temporary folders of restores that were killed: beside the target, and inside it. */
+function removeLeft({ realPath, isNew }: RestoreTarget): void {
+  removeDead(dirname(realPath), prefixBeside(basename(realPath)));
+  if (!isNew) removeDead(realPath, PREFIX_INSIDE);
+}
+
+function removeDead(dir: string, prefix: string): void {
+  try {
+    for (const name of fs.readdirSync(dir)) {
+      const pid = name.startsWith(prefix) ? name.slice(prefix.length) : "";
+      if (!/^[1-9]\d{0,9}$/.test(pid) || isOtherProcess(Number(pid))) continue;
+      fs.rmSync(join(dir, name), { recursive: true, force: true });
+    }
+  } catch {
+    // It only takes room, unless it fills the target: that is said then.
+  }
+}
+
+function isOtherProcess(pid: number): boolean {
+  if (pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Another user's is there, too.
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
 }
 
 /** A new file system brings a folder of its own, which no server minds. */
@@ -92,8 +127,6 @@ function refuseFilled({ path, realPath, temporary }: RestoreTarget): void {
 
 /** Makes the temporary folder. */
 export function beginTarget({ isNew, temporary }: RestoreTarget): void {
-  // Of a restore that was killed, whose process id comes again.
-  fs.rmSync(temporary, { recursive: true, force: true });
   fs.mkdirSync(temporary, { mode: isNew ? 0o777 : 0o700 });
 }
 

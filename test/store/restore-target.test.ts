@@ -162,6 +162,50 @@ test.each(refusals)("%s is refused, and nothing is written", async (_, prepare, 
   expect(fs.readdirSync(dir.path, { recursive: true })).toEqual(before);
 });
 
+describe("what killed restores left", () => {
+  /** Of a process that was there, and has ended. */
+  const gone = Bun.spawnSync(["true"]).pid;
+  const leave = (dir: string, name: string) =>
+    fs.mkdirSync(join(dir, name, "appendonlydir"), { recursive: true });
+
+  test("beside a new target is removed, but nobody else's", async () => {
+    using dir = tempDir("target");
+    const data = dataIn(dir);
+    for (const pid of [gone, process.pid, process.ppid]) {
+      leave(dir.path, `.target.restoring-${pid}`);
+      leave(dir.path, `.other.restoring-${pid}`);
+    }
+    leave(dir.path, ".target.restoring-mine");
+    await restoreTo(dir.file("target"), data);
+    const others = [gone, process.pid, process.ppid].map((pid) => `.other.restoring-${pid}`);
+    const kept = [`.target.restoring-${process.ppid}`, ".target.restoring-mine"];
+    const wanted = [...others, ...kept, "data", "target"].toSorted();
+    expect(fs.readdirSync(dir.path).toSorted()).toEqual(wanted);
+  });
+
+  test("does not fill a folder that holds nothing else", async () => {
+    using dir = tempDir("target");
+    const target = dir.file("target");
+    for (const pid of [gone, process.pid]) leave(target, `.restoring-${pid}`);
+    leave(dir.path, `.target.restoring-${gone}`);
+    await restoreTo(target, dataIn(dir));
+    expect(fs.readdirSync(target)).toEqual(["appendonlydir"]);
+    expect(fs.readdirSync(dir.path).toSorted()).toEqual(["data", "target"]);
+  });
+
+  test("is no other restore that still runs: it fills the folder", async () => {
+    using dir = tempDir("target");
+    const name = `.restoring-${process.ppid}`;
+    leave(dir.file("target"), name);
+    const refused = expect(restoreTo(dir.file("target"), dataIn(dir))).rejects;
+    await refused.toMatchObject({
+      code: "USAGE",
+      message: expect.stringContaining(`holds ${name}`),
+    });
+    expect(fs.readdirSync(dir.file("target"))).toEqual([name]);
+  });
+});
+
 /** What changes the disk. */
 const CHANGES = ["makeDir", "create", "copy", "write", "syncData", "rename", "syncDir"] as const;
 
