@@ -7,7 +7,7 @@ import { selectCommand } from "../resp/encode.ts";
 import { streamsRelativeExpiries } from "../resp/absolute-expiry.ts";
 import { readBlocks } from "./blocks.ts";
 import { type Catalogue, headerOf, isGone, type KeptGeneration } from "./catalogue.ts";
-import { type Disk, diskError, refuseTooLarge, writeWhole } from "./disk.ts";
+import { type Disk, diskError, freeBytesAt, writeWhole } from "./disk.ts";
 import { BASE, LOG, MANIFEST, manifestText } from "./layout.ts";
 import { ExpiryRewriter, type KnownUntil } from "./expiry-rewriter.ts";
 import { type LogFindings, offsetIn, positionIn, scanLog } from "./log-scan.ts";
@@ -66,9 +66,8 @@ export async function restore(
 ): Promise<Restored> {
   const place = findTarget(target, catalogue.path);
   const { disk, layout } = options;
-  const { generation } = point;
-  const logEnd = positionIn(generation, point.offset);
-  refuseTooLarge(disk, dirname(place.temporary), generation.rdbBytes + logEnd);
+  const { generation, offset } = point;
+  refuseLongLog(disk, dirname(place.temporary), positionIn(generation, offset));
   try {
     beginTarget(place);
     const restored = await write(catalogue, point, place.temporary, options);
@@ -88,6 +87,18 @@ function goneError({ id }: KeptGeneration): ReplicaError {
   return new ReplicaError("DISK_FAILED", {
     retry: "never",
     message: `generation ${id} was removed while it was restored (--keep): restore from another one`,
+  });
+}
+
+/**
+ * The log is written anew and needs its room. The snapshot may need none, copied by reference where the
+ * file system can: whether it does, only the copy itself tells.
+ */
+function refuseLongLog(disk: Disk, dir: string, logBytes: number): void {
+  const free = freeBytesAt(disk, dir);
+  if (logBytes <= free) return;
+  throw new ReplicaError("DISK_FULL", {
+    message: `the log up to there has ${logBytes} bytes, ${dir} has room for ${free}: make room`,
   });
 }
 

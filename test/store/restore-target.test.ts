@@ -11,14 +11,18 @@ import { FaultyDisk } from "../support/faulty-disk.ts";
 import { encodeCommand } from "../support/resp.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 
+const LOG_BYTES = Buffer.concat([
+  encodeCommand(["SELECT", "0"]),
+  encodeCommand(["SET", "key", "value"]),
+]);
+
 /** A data directory with one generation, which its files alone tell of. */
 function dataIn(dir: TempDir): string {
   const data = dir.file("data");
   const generation = join(data, generationPath(1));
   fs.mkdirSync(generation, { recursive: true });
   fs.writeFileSync(join(generation, BASE), smallRdb("value"));
-  const log = [encodeCommand(["SELECT", "0"]), encodeCommand(["SET", "key", "value"])];
-  fs.writeFileSync(join(generation, LOG), Buffer.concat(log));
+  fs.writeFileSync(join(generation, LOG), LOG_BYTES);
   fs.writeFileSync(join(generation, MANIFEST), manifestText());
   return data;
 }
@@ -203,6 +207,33 @@ describe("what killed restores left", () => {
       message: expect.stringContaining(`holds ${name}`),
     });
     expect(fs.readdirSync(dir.file("target"))).toEqual([name]);
+  });
+});
+
+describe("room", () => {
+  const [baseBytes, logBytes] = [smallRdb("value").length, LOG_BYTES.length];
+
+  test("for the log alone is asked for: the snapshot may be copied by reference", async () => {
+    using dir = tempDir("target");
+    const disk = { ...realDisk, freeBytes: () => logBytes };
+    const restored = await restoreTo(dir.file("target"), dataIn(dir), { disk });
+    expect(restored).toMatchObject({ rdbBytes: baseBytes, logBytes });
+  });
+
+  test("too little for it is said before anything is written", async () => {
+    using dir = tempDir("target");
+    const disk = Object.assign(new FaultyDisk(), { freeBytes: () => logBytes - 1 });
+    const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
+    await refused.toMatchObject({ code: "DISK_FULL", message: expect.stringMatching(/make room/) });
+    expect(disk.calls).toEqual([]);
+  });
+
+  test("that runs out while the snapshot is copied is said, and nothing is left", async () => {
+    using dir = tempDir("target");
+    const disk = new FaultyDisk({ operation: "copy", code: "ENOSPC" });
+    const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
+    await refused.toMatchObject({ code: "DISK_FULL", message: expect.stringMatching(/make room/) });
+    expect(fs.readdirSync(dir.path)).toEqual(["data"]);
   });
 });
 
