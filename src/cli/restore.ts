@@ -2,6 +2,7 @@ import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { formatBytes } from "../quantity.ts";
 import { findServer, nameOf, type ServerProgram } from "../service/server-program.ts";
+import { refuseMismatch } from "../service/stock-folder.ts";
 import { type CheckResult, checkRestored, serveRestored } from "../service/stock-server.ts";
 import { Catalogue } from "../store/catalogue.ts";
 import { realDisk } from "../store/disk.ts";
@@ -24,8 +25,9 @@ export const restore: RunCommand = async (context) => {
   const { args, options, settings, stderr } = context;
   const wanted = wantedOf(options);
   const layout = layoutOf(options.get("layout"));
-  // Before anything is written: a server that isn't there is known of at once.
+  // Before anything is written: a server that isn't there, or is too old, is known of at once.
   const afterwards = await afterwardsOf(options);
+  if (afterwards !== undefined) refuseMismatch({ layout }, afterwards.server);
   const progress = fileProgress(stderr, settings.progress);
   try {
     const restored = await writeRestored(context, args, { wanted, layout }, progress.look);

@@ -77,7 +77,14 @@ export async function removeStockFolder(path: string): Promise<void> {
   await fs.promises.rm(path, { recursive: true, force: true });
 }
 
-function refuseMismatch(restored: RestoredFolder, server: ServerProgram): void {
+/**
+ * Refuses a server that can't read the layout, before anything is done for it.
+ * @throws ReplicaError USAGE
+ */
+export function refuseMismatch(
+  restored: Pick<RestoredFolder, "layout">,
+  server: ServerProgram,
+): void {
   if (server.major < 4) {
     throw new ReplicaError("USAGE", {
       retry: "never",

@@ -262,6 +262,15 @@ test("--check and --digest tell what a real server finds; --serve lets people lo
   const none = await runReplica([...from, dir.file("none"), "--check", "--server", dir.file("no")]);
   expect(none.exitCode).toBe(2);
   expect(existsSync(dir.file("none"))).toBe(false);
+  const old = serverScript(dir, "redis-7.0", { name: "old", version: "6.2.14" });
+  for (const how of [["--check"], ["--serve", "0"]]) {
+    const tooOld = await runReplica([...from, dir.file("none"), ...how, "--server", old]);
+    expect([tooOld.exitCode, tooOld.stderr]).toEqual([
+      2,
+      expect.stringContaining("--layout single"),
+    ]);
+    expect(existsSync(dir.file("none"))).toBe(false);
+  }
   await using serving = startReplica([
     ...from,
     dir.file("served"),
