@@ -7,7 +7,7 @@ import { type CheckResult, checkRestored, serveRestored } from "../service/stock
 import { Catalogue } from "../store/catalogue.ts";
 import { realDisk } from "../store/disk.ts";
 import { type Layout, restore as write, type Restored } from "../store/restore.ts";
-import { restorePoint, shownTime, type Wanted } from "../store/restore-point.ts";
+import { type RestorePoint, restorePoint, shownTime, type Wanted } from "../store/restore-point.ts";
 import { describeDamage } from "../store/verify.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
@@ -52,9 +52,48 @@ async function writeRestored(
   for (const loss of catalogue.losses) log.warn(describeDamage(loss));
   const point = restorePoint(catalogue, wanted);
   const surroundings = { disk: realDisk, signal, layout, onProgress };
-  const restored = await write(catalogue, point, target, surroundings);
+  const restored = await write(catalogue, point, target, surroundings).catch((error: unknown) => {
+    throw isDamage(error) ? withOthers(error, catalogue, wanted, point) : error;
+  });
   for (const warning of restored.warnings) log.warn(warning);
   return restored;
+}
+
+function isDamage(error: unknown): error is ReplicaError {
+  return error instanceof ReplicaError && error.code === "DIRECTORY_DAMAGED";
+}
+
+/** So many other generations are named; `replica snapshots` lists them all. */
+const MAX_OTHERS = 3;
+
+/** Tells with the damage which other generations can be restored instead, the newest first. */
+function withOthers(
+  damage: ReplicaError,
+  catalogue: Catalogue,
+  wanted: Wanted,
+  { generation: damaged }: RestorePoint,
+): ReplicaError {
+  const isEnd = wanted.offset === undefined && wanted.atMs === undefined;
+  const others = catalogue.generations
+    .filter(({ id }) => id !== damaged.id)
+    .toReversed()
+    .flatMap(({ id }) => pointIn(catalogue, { ...wanted, generation: id }) ?? [])
+    .slice(0, MAX_OTHERS)
+    .map(({ generation: { id }, offset }) => {
+      const what = isEnd ? `goes up to offset ${offset}` : "covers it, too";
+      return `; generation ${id} ${what} (--generation ${id})`;
+    });
+  const { code, retry, message } = damage;
+  return new ReplicaError(code, { retry, message: message + others.join(""), cause: damage });
+}
+
+function pointIn(catalogue: Catalogue, wanted: Wanted): RestorePoint | undefined {
+  try {
+    return restorePoint(catalogue, wanted);
+  } catch (error) {
+    if (error instanceof ReplicaError && error.code === "USAGE") return undefined;
+    throw error;
+  }
 }
 
 async function boot(

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, truncateSync } from "node:fs";
 import { Random } from "../support/fill.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
@@ -231,6 +231,37 @@ test("a restore that is stopped, or finds no room, leaves nothing", async () => 
   ]);
   const none = await runReplica(["restore", dir.path, dir.file("target")]);
   expect([none.exitCode, none.stderr]).toEqual([2, expect.stringContaining("no data directory")]);
+});
+
+test("damage is told with the other generations that can be restored instead", async () => {
+  using dir = tempDir("restore");
+  await using primary = await startServer("redis-7.0");
+  const argv = ["follow", primary.url(), "--dir", dir.file("data"), "--port", "0"];
+  await using replica = startReplica(argv);
+  await replica.waitForLine(/connected by full resync/);
+  replica.signal("SIGUSR1");
+  await replica.waitForLine(/generation 2 takes the place of 1/, 30_000);
+  await primary.cli("set", "key", "value");
+  expect(await primary.cli("wait", "1", "5000")).toBe("1");
+  await replica.stop();
+  const { stdout } = await runReplica(["snapshots", dir.file("data"), "--json"]);
+  const [first, second] = JSON.parse(stdout).generations;
+  const base = dir.file("data/generations/0000000002/appendonly.aof.1.base.rdb");
+  truncateSync(base, 20);
+  const offsets = ["--offset", String(second.from_offset)];
+  const told: [string[], string][] = [
+    [[], `; generation 1 goes up to offset ${first.to_offset} (--generation 1)\n`],
+    [offsets, "; generation 1 covers it, too (--generation 1)\n"],
+    [["--offset", String(second.to_offset)], "nothing of this generation can be restored\n"],
+  ];
+  for (const [args, end] of told) {
+    const from = ["restore", dir.file("data"), dir.file("target"), ...args];
+    const { exitCode, stderr } = await runReplica([...from, "--json"]);
+    expect([args, exitCode, stderr]).toEqual([args, 3, expect.stringMatching(/ends at byte 20/)]);
+    expect(stderr).toEndWith(end);
+  }
+  const other = ["restore", dir.file("data"), dir.file("target"), ...offsets, "--generation", "1"];
+  expect((await runReplica(other)).exitCode).toBe(0);
 });
 
 test("--check and --digest tell what a real server finds; --serve lets people look around", async () => {
