@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { formatBytes } from "../quantity.ts";
@@ -38,16 +38,23 @@ export const verify: RunCommand = async (context) => {
   }
 };
 
+/** Nothing else has an end that can be checked: a pipe without a writer is waited for without end. */
 function isFolder(path: string): boolean {
+  let found: Stats;
   try {
-    return statSync(path).isDirectory();
+    found = statSync(path);
   } catch (cause) {
-    throw new ReplicaError("USAGE", {
-      retry: "never",
-      message: `${path} can't be looked at: ${cause instanceof Error && "code" in cause && cause.code === "ENOENT" ? "there is no such file or folder" : cause}`,
+    throw refusal(
+      `${path} can't be looked at: ${cause instanceof Error && "code" in cause && cause.code === "ENOENT" ? "there is no such file or folder" : cause}`,
       cause,
-    });
+    );
   }
+  if (found.isFile() || found.isDirectory()) return found.isDirectory();
+  throw refusal(`${path} is neither a file nor a folder: name an RDB file or a data directory`);
+}
+
+function refusal(message: string, cause?: unknown): ReplicaError {
+  return new ReplicaError("USAGE", { retry: "never", message, cause });
 }
 
 async function verifyFile(

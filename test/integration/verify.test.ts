@@ -51,6 +51,20 @@ describe.each(availableServers())("an RDB of %s", (kind) => {
   });
 });
 
+test("what is neither a file nor a folder is refused at once", async () => {
+  using dir = tempDir("verify");
+  const fifo = dir.file("fifo");
+  expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
+  using _ = Bun.listen({ unix: dir.file("socket"), socket: { data: () => undefined } });
+  for (const path of [fifo, dir.file("socket"), "/dev/null", "/dev/zero"]) {
+    const { exitCode, stdout, stderr } = await runReplica(["verify", path, "--json"]);
+    const why = `replica: ${path} is neither a file nor a folder: name an RDB file or a data directory\n`;
+    expect([path, exitCode, stdout, stderr]).toEqual([path, 2, "", why]);
+  }
+  const none = await runReplica(["verify", "-"]);
+  expect([none.exitCode, none.stdout]).toEqual([2, ""]);
+});
+
 test("snapshots and verify of a folder: what is kept, and what is damaged", async () => {
   using dir = tempDir("verify");
   await using primary = await startServer("redis-7.0");
