@@ -1,4 +1,5 @@
 import { type Stats, statSync } from "node:fs";
+import { resolve } from "node:path";
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { formatBytes } from "../quantity.ts";
@@ -33,6 +34,10 @@ export const verify: RunCommand = async (context) => {
     return isFolder(path)
       ? await verifyDirectory(path, context, surroundings)
       : await verifyFile(path, context, surroundings);
+  } catch (error) {
+    // Where not even the database can be read: programs that wait for an answer get one, too.
+    if (isDirectoryDamage(error)) tellDamage(context, resolve(path), error.message);
+    throw error;
   } finally {
     progress.end();
   }
@@ -55,6 +60,16 @@ function isFolder(path: string): boolean {
 
 function refusal(message: string, cause?: unknown): ReplicaError {
   return new ReplicaError("USAGE", { retry: "never", message, cause });
+}
+
+function isDirectoryDamage(error: unknown): error is ReplicaError {
+  return error instanceof ReplicaError && error.code === "DIRECTORY_DAMAGED";
+}
+
+function tellDamage({ options, stdout }: CommandContext, path: string, message: string): void {
+  if (options.has("json")) {
+    stdout.write(`${JSON.stringify({ path, ok: false, damages: [message] })}\n`);
+  }
 }
 
 async function verifyFile(

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { Database } from "bun:sqlite";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fillAllTypes } from "../support/fill.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { availableServers, startServer } from "../support/servers.ts";
@@ -63,6 +64,35 @@ test("what is neither a file nor a folder is refused at once", async () => {
   }
   const none = await runReplica(["verify", "-"]);
   expect([none.exitCode, none.stdout]).toEqual([2, ""]);
+});
+
+const ruins: [string, (path: string) => void][] = [
+  ["is no database", (path) => writeFileSync(path, Buffer.alloc(8192, "x"))],
+  [
+    "has no tables",
+    (path) => {
+      rmSync(path);
+      using database = new Database(path);
+      database.run("CREATE TABLE other (x)");
+    },
+  ],
+];
+
+test.each(ruins)("a replica.db that %s: 3, and the message for programs, too", async (_, ruin) => {
+  using dir = tempDir("verify");
+  mkdirSync(dir.file("data/generations"), { recursive: true });
+  writeFileSync(dir.file("data/replica.db"), "");
+  ruin(dir.file("data/replica.db"));
+  const verified = await runReplica(["verify", dir.file("data"), "--json"]);
+  expect([verified.exitCode, verified.stderr]).toEqual([3, expect.stringMatching(/replica\.db/)]);
+  expect(JSON.parse(verified.stdout)).toEqual({
+    path: dir.file("data"),
+    ok: false,
+    damages: [verified.stderr.replace(/^replica: |\n$/g, "")],
+  });
+  const restored = await runReplica(["restore", dir.file("data"), dir.file("target"), "--json"]);
+  expect([restored.exitCode, restored.stdout]).toEqual([3, ""]);
+  expect(restored.stderr).toBe(verified.stderr);
 });
 
 test("snapshots and verify of a folder: what is kept, and what is damaged", async () => {
