@@ -82,7 +82,11 @@ that is booted on the result reads it, and never writes to it; one that doesn't 
     maxArgs: 2,
     takes: [...logSettings, "no-progress"],
     options: [
-      { name: "at", value: "TIME", help: "as of then: ISO 8601, or unix seconds" },
+      {
+        name: "at",
+        value: "TIME",
+        help: "as of then: ISO 8601, local without a zone, or unix seconds",
+      },
       { name: "offset", value: "N", help: "up to this replication offset" },
       {
         name: "generation",

@@ -11,6 +11,7 @@ import { type RestorePoint, restorePoint, shownTime, type Wanted } from "../stor
 import { describeDamage } from "../store/verify.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
+import { parseTime } from "./parse-time.ts";
 import { table } from "./table.ts";
 
 /** What happens with a restore once it is whole. */
@@ -144,10 +145,18 @@ function wantedOf(options: ReadonlyMap<string, string>): Wanted {
   const [at, offset, generation] = ["at", "offset", "generation"].map((name) => options.get(name));
   if (at !== undefined && offset !== undefined) throw usage("give --at or --offset, not both");
   return {
-    atMs: at === undefined ? undefined : parseTime(at),
+    atMs: at === undefined ? undefined : timeOf(at),
     offset: wholeNumber("offset", offset),
     generation: wholeNumber("generation", generation),
   };
+}
+
+function timeOf(text: string): number {
+  const atMs = parseTime(text);
+  if (atMs !== undefined) return atMs;
+  throw usage(
+    `--at is ${JSON.stringify(text.slice(0, 100))}: it takes a time as 2026-01-31T12:00:00Z, or unix seconds`,
+  );
 }
 
 function wholeNumber(name: string, text: string | undefined): number | undefined {
@@ -155,21 +164,6 @@ function wholeNumber(name: string, text: string | undefined): number | undefined
   const value = Number(text);
   if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(value)) return value;
   throw usage(`--${name} is ${JSON.stringify(text.slice(0, 100))}: it takes a whole number`);
-}
-
-/**
- * A moment as people write it: ISO 8601, of the local time zone where it names none, or unix seconds.
- * @returns milliseconds since 1970.
- * @throws ReplicaError USAGE
- */
-export function parseTime(text: string): number {
-  if (/^\d{1,11}(?:\.\d{1,9})?$/.test(text)) return Math.floor(Number(text) * 1000);
-  const iso = /^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?$/i;
-  const atMs = iso.test(text) ? Date.parse(text.replace(" ", "T").replace(",", ".")) : Number.NaN;
-  if (!Number.isNaN(atMs)) return atMs;
-  throw usage(
-    `--at is ${JSON.stringify(text.slice(0, 100))}: it takes a time as 2026-01-31T12:00:00Z, or unix seconds`,
-  );
 }
 
 function layoutOf(text: string | undefined): Layout {
