@@ -102,10 +102,14 @@ export class Catalogue implements Disposable {
     }
     const database = join(this.path, "replica.db");
     if (!fs.existsSync(database) || fs.statSync(database).size === 0) {
-      this.generations = fromFiles(this.path);
+      const { generations, unreadable } = fromFiles(this.path);
+      this.generations = generations;
       const meaning =
         "what is told here is read from the files, without times and without checksums of the logs: restores go by offset alone";
-      this.losses = [{ file: database, byte: undefined, what: "it is missing or empty", meaning }];
+      this.losses = [
+        { file: database, byte: undefined, what: "it is missing or empty", meaning },
+        ...unreadable,
+      ];
       return;
     }
     try {
@@ -324,12 +328,24 @@ function foldersOf(path: string): number[] {
 }
 
 /** Without a database: what the snapshots' own aux fields and the lengths of the files tell. */
-function fromFiles(path: string): KeptGeneration[] {
+function fromFiles(path: string): { generations: KeptGeneration[]; unreadable: Loss[] } {
   const ids = foldersOf(path).filter((id) =>
     [BASE, LOG].every((name) => fs.existsSync(join(path, generationPath(id), name))),
   );
   const current = currentId(path) ?? ids.at(-1);
-  return ids.map((id) => generationFromFiles(path, id, id === current));
+  const generations: KeptGeneration[] = [];
+  const unreadable: Loss[] = [];
+  for (const id of ids) {
+    try {
+      generations.push(generationFromFiles(path, id, id === current));
+    } catch (error) {
+      if (!(error instanceof ReplicaError && error.code === "BAD_PAYLOAD")) throw error;
+      const file = join(path, generationPath(id), BASE);
+      const meaning = "nothing of this generation can be restored";
+      unreadable.push({ file, byte: undefined, what: error.message, meaning });
+    }
+  }
+  return { generations, unreadable };
 }
 
 function currentId(path: string): number | undefined {

@@ -249,6 +249,19 @@ describe("what is lost", () => {
     expect(error.message).toContain("give --offset instead of --at");
   });
 
+  test("replica.db, and the beginning of a snapshot: told of both", async () => {
+    using dir = tempDir("damage");
+    const path = copyTo(dir);
+    for (const suffix of ["", "-wal", "-shm"]) {
+      fs.rmSync(join(path, `replica.db${suffix}`), { force: true });
+    }
+    flip(join(path, BASE), 0);
+    expect(await damagesOf(path)).toEqual([
+      expect.objectContaining({ file: join(path, "replica.db") }),
+      expect.objectContaining({ file: join(path, BASE) }),
+    ]);
+  });
+
   test("a part of replica.db", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
