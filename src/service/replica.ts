@@ -5,7 +5,7 @@ import type { PrimarySource } from "../primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
 import { formatBytes } from "../quantity.ts";
 import { Rate } from "../rate.ts";
-import type { Offset, Position } from "../replication.ts";
+import type { Position } from "../replication.ts";
 import { encodeCommand } from "../resp/encode.ts";
 import type { State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
@@ -13,6 +13,7 @@ import type { Disk } from "../store/disk.ts";
 import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
+import { DurableAge } from "./durable-age.ts";
 import { type FullReason, whyFull } from "./full-reason.ts";
 import { GenerationKeeper } from "./keeper.ts";
 import { Locator } from "./locator.ts";
@@ -25,9 +26,6 @@ const STOP_LIMIT_MS = 1_800;
 
 /** How long it waits at a time for a primary to be named; that ends the wait at once. */
 const IDLE_MS = 3_600_000;
-
-/** An hour of them; a disk that is further behind is as far behind as that. */
-const MAX_MARKS = 3_600;
 
 /** A link that has held so long was a good one: what breaks it begins a new count. */
 const STEADY_MS = 10_000;
@@ -83,8 +81,7 @@ export class Replica {
   #linkDownSinceMs: number | undefined;
   /** False after REPLICAOF NO ONE. */
   #isFollowing = true;
-  /** Once a second: how far the stream had come, as long as that is not durable. */
-  readonly #marks: { readonly offset: Offset; readonly atMs: number }[] = [];
+  readonly #age: DurableAge;
   readonly #received: Rate;
   readonly #durable: Rate;
   /** Ends a pause, of the back-off or without a primary. */
@@ -117,6 +114,7 @@ export class Replica {
     this.#clock = clock;
     this.#settings = settings;
     this.startedAtMs = clock.now();
+    this.#age = new DurableAge(() => clock.monotonicMs());
     this.#received = new Rate(() => clock.monotonicMs());
     this.#durable = new Rate(() => clock.monotonicMs());
     this.#keeper = new GenerationKeeper(
@@ -305,11 +303,7 @@ export class Replica {
     this.renewal.tick();
     this.retention.tick();
     this.relay.tick();
-    const received = this.log?.receivedOffset ?? 0;
-    if (received > (this.#marks.at(-1)?.offset ?? -1)) {
-      this.#marks.push({ offset: received, atMs: this.#clock.monotonicMs() });
-    }
-    this.#forgetDurableMarks();
+    this.#age.sample(this.log);
     this.#sampleRates();
   }
 
@@ -322,18 +316,9 @@ export class Replica {
     else this.#durable.sample(this.log?.durableOffset ?? 0, this.log);
   }
 
-  #forgetDurableMarks(): void {
-    const durable = this.log?.durableOffset ?? 0;
-    while (this.#marks.length > MAX_MARKS || (this.#marks[0]?.offset ?? Infinity) <= durable) {
-      this.#marks.shift();
-    }
-  }
-
   /** For how long the oldest byte that is not durable has been here, to the second; 0 where all is. */
   get durableAgeSeconds(): number {
-    this.#forgetDurableMarks();
-    const [oldest] = this.#marks;
-    return oldest === undefined ? 0 : (this.#clock.monotonicMs() - oldest.atMs) / 1000;
+    return this.#age.seconds(this.log);
   }
 
   /** One attempt; resolves with why it ended, or with nothing once `signal` is aborted. */
