@@ -11,6 +11,20 @@ import type { Outlet } from "./outlet.ts";
 /** The contract gives a stop 2 s. */
 const STOP_LIMIT_MS = 1_500;
 
+/** Where a replica serves, as the primary is to show it. */
+export interface Announced {
+  readonly port: number;
+  /** Undefined: the address that the primary sees. */
+  readonly ip: string | undefined;
+}
+
+export interface FetchOptions {
+  readonly clock: Clock;
+  readonly settings: Settings;
+  /** Of a replica, which Sentinel then takes for the one that it is; undefined where nothing serves. */
+  readonly announced?: Announced;
+}
+
 /**
  * Takes one snapshot from a primary, over a link of its own, and leaves: `rdb-only` where the primary
  * knows that, else by closing the link once the snapshot is whole.
@@ -22,7 +36,7 @@ const STOP_LIMIT_MS = 1_500;
 export async function fetchSnapshot(
   target: PrimaryTarget,
   openOutlet: (driver: () => Driver) => Outlet,
-  { clock, settings }: { readonly clock: Clock; readonly settings: Settings },
+  { clock, settings, announced }: FetchOptions,
   signal: AbortSignal,
   onMoved: (state: State) => void,
 ): Promise<RdbSummary> {
@@ -44,8 +58,8 @@ export async function fetchSnapshot(
         purpose: "backup",
         username: target.username ?? settings.username,
         password: target.password ?? settings.password,
-        listeningPort: 0,
-        announceIp: undefined,
+        listeningPort: announced?.port,
+        announceIp: announced?.ip,
         syncTimeoutMs: settings.syncTimeoutMs,
         timeoutMs: settings.timeoutMs,
         maxLineBytes: limits.handshakeLineBytes,

@@ -9,7 +9,7 @@ import type { Grant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import { type Disk, freeBytesAt } from "../store/disk.ts";
 import { backoffMs, type Clock } from "./clock.ts";
-import { fetchSnapshot } from "./fetch.ts";
+import { type Announced, fetchSnapshot } from "./fetch.ts";
 import type { GenerationKeeper } from "./keeper.ts";
 import { fileOutlet } from "./outlet.ts";
 
@@ -19,6 +19,8 @@ export interface RenewalOptions {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly settings: Settings;
+  /** As the first link says it: by it Sentinel knows whose the second one is. */
+  readonly announced: Announced;
   /** The primary that is followed, while the link to it is whole. */
   readonly followed: () => PrimaryTarget | undefined;
   /** Notes what happened, for people who look later. */

@@ -142,13 +142,17 @@ export class Replica {
         },
       },
     );
+    const announced = {
+      port: settings.announcePort ?? listeningPort,
+      ip: settings.announceIp,
+    };
     this.#driver = new Driver(
       {
         purpose: "follow",
         username: source.username ?? settings.username,
         password: source.password ?? settings.password,
-        listeningPort: settings.announcePort ?? listeningPort,
-        announceIp: settings.announceIp,
+        listeningPort: announced.port,
+        announceIp: announced.ip,
         syncTimeoutMs: settings.syncTimeoutMs,
         timeoutMs: settings.timeoutMs,
         maxLineBytes: limits.handshakeLineBytes,
@@ -178,6 +182,7 @@ export class Replica {
       disk,
       clock,
       settings,
+      announced,
       followed: () => (this.state.at === "connected" ? this.primary.target : undefined),
       event,
     });

@@ -10,11 +10,12 @@ import type { Grant, State, Transfer } from "./state.ts";
 
 /** What a session is given; it reads no setting, clock, file or socket of its own. */
 export interface SessionOptions {
-  /** `backup` asks for the snapshot alone (REPLCONF rdb-only, Redis 7.0) and announces no port. */
+  /** `backup` asks for the snapshot alone (REPLCONF rdb-only, Redis 7.0). */
   readonly purpose: "follow" | "backup";
   readonly username: string | undefined;
   readonly password: string | undefined;
-  readonly listeningPort: number;
+  /** Undefined: none is announced, and no address either. */
+  readonly listeningPort: number | undefined;
   readonly announceIp: string | undefined;
   /** One handshake reply, and the connect. */
   readonly syncTimeoutMs: number;
@@ -261,8 +262,9 @@ export class Session {
   }
 
   #askPort(): void {
-    if (this.#options.purpose === "backup") return this.#askCapa();
-    this.#ask({ at: "receive-port" }, "REPLCONF", "listening-port", this.#options.listeningPort);
+    const { listeningPort } = this.#options;
+    if (listeningPort === undefined) return this.#askCapa();
+    this.#ask({ at: "receive-port" }, "REPLCONF", "listening-port", listeningPort);
   }
 
   #askIp(): void {

@@ -88,7 +88,25 @@ test("BGSAVE: what came since the snapshot is in the new log, and the stream goe
   await until(() => currentLog(replica.path) === `${select}${more}${SET}`, { what: "the new log" });
   const asked = primary.peers[1]!.received.toString();
   expect(asked).toContain("rdb-only");
-  expect(asked).not.toContain("listening-port");
+  // As on the first link: Sentinel would take another port for another replica.
+  expect(asked).toContain(
+    `listening-port\r\n$${String(replica.port).length}\r\n${replica.port}\r\n`,
+  );
+  expect(asked).not.toContain("ip-address");
+});
+
+test("a second link announces what the first one does", async () => {
+  using dir = tempDir("renewal");
+  await using primary = primaryWith((peer) => grantNow(peer));
+  const announced = { "announce-ip": "10.1.2.3", "announce-port": "7777" };
+  await using replica = await following(primary, dir, realDisk, announced);
+  await replica.client.send("BGSAVE");
+  await replica.ended();
+  expect(replica.replica.renewal.last?.error).toBeUndefined();
+  for (const peer of primary.peers) {
+    expect(peer.received.toString()).toContain("listening-port\r\n$4\r\n7777\r\n");
+    expect(peer.received.toString()).toContain("ip-address\r\n$8\r\n10.1.2.3\r\n");
+  }
 });
 
 const FAILURES: [string, (peer: FakePeer) => Promise<void> | void, RegExp][] = [

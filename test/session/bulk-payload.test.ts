@@ -115,6 +115,25 @@ describe("bulk payload: for backup, rdb-only is asked for", () => {
     ]);
   });
 
+  test("of a replica its port and address, as on its first link", () => {
+    const walk = Walk.said(
+      { purpose: "backup", listeningPort: 6380, announceIp: "::1" },
+      "+PONG",
+      "+OK",
+      "+OK",
+      "+OK",
+      "+OK",
+    );
+    expect(walk.sent()).toEqual([
+      "PING",
+      "REPLCONF listening-port 6380",
+      "REPLCONF ip-address ::1",
+      "REPLCONF capa eof capa psync2",
+      "REPLCONF rdb-only 1",
+      "REPLCONF version 255.255.255",
+    ]);
+  });
+
   test("a primary that doesn't know rdb-only is asked all the same", () => {
     const walk = backup("+PONG", "+OK", "-ERR Unrecognized REPLCONF option: rdb-only", "+OK");
     expect(walk.notes()).toHaveLength(1);
