@@ -13,6 +13,8 @@ export class Locator {
   #target: PrimaryTarget | undefined;
   /** Whether the next attempt is with that one without asking. */
   #isNamed = false;
+  /** The last one whose link was connected. */
+  #followed: PrimaryTarget | undefined;
 
   constructor(source: PrimarySource, clock: Clock, settings: Settings) {
     this.source = source;
@@ -57,12 +59,20 @@ export class Locator {
     return this.#ask(this.#sentinels, signal);
   }
 
+  /** What the attempt with `target` came to, once that is known: it says which sentinel to believe. */
+  judge(isConnected: boolean): void {
+    const target = this.#target;
+    if (target === undefined) return;
+    if (isConnected) this.#followed = target;
+    this.#sentinels?.judge(target, isConnected);
+  }
+
   async #ask(sentinels: Sentinels, signal: AbortSignal): Promise<PrimaryTarget | undefined> {
-    const target = await sentinels.locate(signal);
+    const target = await sentinels.locate(signal, this.#followed);
     if (target === undefined || signal.aborted) return undefined;
     const before = this.name;
     this.#target = target;
-    if (this.name !== before) log.info(`Sentinel names ${this.name}`);
+    if (this.name !== before && target !== this.#followed) log.info(`Sentinel names ${this.name}`);
     return target;
   }
 }

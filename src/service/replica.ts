@@ -371,6 +371,7 @@ export class Replica {
       this.#failures = 0;
       this.#reached = undefined;
     }
+    if (this.#connectedAtMs === undefined) this.primary.judge(false);
     this.#connectedAtMs = undefined;
     this.#failures++;
     increase(this.counts.breaks, error.code);
@@ -442,6 +443,7 @@ export class Replica {
   }
 
   #onConnected(): void {
+    this.primary.judge(true);
     this.#wasConnected = true;
     this.#connectedAtMs = this.#clock.monotonicMs();
     this.#linkDownSinceMs = undefined;

@@ -1,12 +1,22 @@
 import { limits, type Settings } from "../config.ts";
-import { ReplicaError } from "../errors.ts";
+import { type ErrorCode, ReplicaError } from "../errors.ts";
+import { log } from "../logger.ts";
 import type { SentinelSource } from "../primary-source.ts";
-import { type Address, describeAddress, type PrimaryTarget, targetAt } from "../primary-url.ts";
+import {
+  type Address,
+  describeAddress,
+  describeTarget,
+  type PrimaryTarget,
+  targetAt,
+} from "../primary-url.ts";
 import { encodeCommand } from "../resp/encode.ts";
 import { LineReader } from "../resp/line-reader.ts";
 import { printable, readAuth } from "../session/replies.ts";
 import type { Clock } from "./clock.ts";
 import { Link } from "./link.ts";
+
+/** How it ends with a sentinel that is away. */
+const SILENT: ReadonlySet<ErrorCode> = new Set(["CONNECT_FAILED", "LINK_LOST", "TIMED_OUT"]);
 
 /** What is needed to ask a sentinel. */
 export type SentinelSettings = Pick<Settings, "sentinel" | "syncTimeoutMs" | "tls">;
@@ -16,8 +26,10 @@ export class Sentinels {
   readonly #source: SentinelSource;
   readonly #clock: Clock;
   readonly #settings: SentinelSettings;
-  /** In the order in which they are asked: who answered last comes first. */
+  /** In the order in which they are asked. */
   #sentinels: readonly Address[];
+  /** Who answered last, and whom it named. */
+  #answer: { readonly sentinel: Address; readonly target: PrimaryTarget } | undefined;
 
   constructor(source: SentinelSource, clock: Clock, settings: SentinelSettings) {
     this.#source = source;
@@ -29,15 +41,18 @@ export class Sentinels {
   /**
    * The primary that the first sentinel names which knows it; with the login of the source. Undefined
    * once `signal` is aborted, and at once then.
+   * @param followed is given back, with a warning, where no sentinel can be reached: that they are away
+   * is no reason to leave the primary.
    * @throws ReplicaError PRIMARY_UNKNOWN with what each of them said, where none names one.
    */
-  async locate(signal: AbortSignal): Promise<PrimaryTarget | undefined> {
+  async locate(signal: AbortSignal, followed?: PrimaryTarget): Promise<PrimaryTarget | undefined> {
+    this.#answer = undefined;
     const failures: { sentinel: Address; error: ReplicaError }[] = [];
     for (const sentinel of this.#sentinels) {
       try {
         const target = await this.#ask(sentinel, signal);
         if (signal.aborted) return undefined;
-        this.#sentinels = [sentinel, ...this.#sentinels.filter((other) => other !== sentinel)];
+        this.#answer = { sentinel, target };
         return target;
       } catch (error) {
         if (signal.aborted) return undefined;
@@ -50,10 +65,24 @@ export class Sentinels {
       const who = those.map(({ sentinel }) => describeAddress(sentinel)).join(", ");
       return `${reason} (${who})`;
     });
-    throw new ReplicaError("PRIMARY_UNKNOWN", {
-      message: `no sentinel names the primary: ${said.join("; ")}`,
-      cause: failures.at(-1)?.error,
-    });
+    const message = `no sentinel names the primary: ${said.join("; ")}`;
+    if (followed !== undefined && failures.every(({ error }) => SILENT.has(error.code))) {
+      log.warn(`${message}; trying ${describeTarget(followed)} again, which was followed last`);
+      return followed;
+    }
+    throw new ReplicaError("PRIMARY_UNKNOWN", { message, cause: failures.at(-1)?.error });
+  }
+
+  /**
+   * What the attempt with a primary came to. The sentinel that named it is asked first from now on where
+   * the link was connected, else last: one that missed a failover names the dead for ever.
+   */
+  judge(target: PrimaryTarget, isConnected: boolean): void {
+    const answer = this.#answer;
+    if (answer === undefined || answer.target !== target) return;
+    this.#answer = undefined;
+    const others = this.#sentinels.filter((other) => other !== answer.sentinel);
+    this.#sentinels = isConnected ? [answer.sentinel, ...others] : [...others, answer.sentinel];
   }
 
   async #ask(sentinel: Address, signal: AbortSignal): Promise<PrimaryTarget> {

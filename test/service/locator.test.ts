@@ -120,6 +120,28 @@ test("REPLICAOF ends a question: the primary that it names, or nobody, is follow
   await again.stop();
 }, 20_000);
 
+test("a sentinel that names the dead is asked last; the primary is tried again where all are away", async () => {
+  using dir = tempDir("locator");
+  let links = 0;
+  await using primary = fakePrimary((peer) => (links++ === 0 ? grantFull(peer) : goOn(peer)));
+  await using stale = fakeSentinel(() => named(gone));
+  await using knowing = fakeSentinel(() => named(primary.port));
+  const gone = freePort();
+  const url = sentinelUrl([stale, knowing], { login: "u:p@" });
+  await using replica = follow(url, realDisk, dir);
+  await replica.connected();
+  expect([stale.asked.length, knowing.asked.length]).toEqual([1, 1]);
+  await primary.peers[0]!.reset();
+  await until(() => primary.peers[1], { what: "the next link" });
+  await replica.connected();
+  expect([stale.asked.length, knowing.asked.length]).toEqual([1, 2]);
+  await Promise.all([stale.stop(), knowing.stop()]);
+  await primary.peers[1]!.reset();
+  await until(() => primary.peers[2], { what: "the link after that" });
+  await replica.connected();
+  expect(replica.replica.syncs).toEqual({ full: 1, partial: 2 });
+}, 20_000);
+
 test("a stop ends a question at once", async () => {
   using dir = tempDir("locator");
   await using sentinel = fakeSentinel(() => undefined);

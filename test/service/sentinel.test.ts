@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { ReplicaError } from "../../src/errors.ts";
 import { loadSettings } from "../../src/load-settings.ts";
 import { parsePrimarySource } from "../../src/primary-source.ts";
+import { parsePrimaryUrl } from "../../src/primary-url.ts";
 import { realClock } from "../../src/service/clock.ts";
 import { Sentinels } from "../../src/service/sentinel.ts";
 import { fakePrimary } from "../support/fake-primary.ts";
@@ -53,16 +54,44 @@ describe("the primary", () => {
     expect(await ask(sentinelUrl([sentinel])).locate(never)).toMatchObject({ host, port: 1 });
   });
 
-  test("is asked of the next one where the first is down or knows no such name; who knew it comes first then", async () => {
+  test("is asked of the next one where the first is down or knows no such name", async () => {
     await using strange = fakeSentinel(() => UNKNOWN);
     await using knowing = fakeSentinel(() => named(7000));
     await using unasked = fakeSentinel(() => named(7001));
     const sentinels = ask(sentinelUrl([{ port: freePort() }, strange, knowing, unasked]));
     expect(await sentinels.locate(never)).toMatchObject({ port: 7000 });
-    expect(await sentinels.locate(never)).toMatchObject({ port: 7000 });
-    expect([strange, knowing, unasked].map(({ asked }) => asked.length)).toEqual([1, 2, 0]);
+    expect([strange, knowing, unasked].map(({ asked }) => asked.length)).toEqual([1, 1, 0]);
     await knowing.stop();
     expect(await sentinels.locate(never)).toMatchObject({ port: 7001 });
+  });
+
+  test("is asked first of whose primary was connected, last of whose was not", async () => {
+    await using stale = fakeSentinel(() => named(7000));
+    await using knowing = fakeSentinel(() => named(7001));
+    const sentinels = ask(sentinelUrl([stale, knowing]));
+    const next = async () => (await sentinels.locate(never))!;
+    const dead = await next();
+    expect(dead).toMatchObject({ port: 7000 });
+    // Nothing is known of it yet.
+    expect(await next()).toMatchObject({ port: 7000 });
+    sentinels.judge(dead, false);
+    const other = await next();
+    expect(other).toMatchObject({ port: 7000 });
+    sentinels.judge(other, false);
+    const alive = await next();
+    expect(alive).toMatchObject({ port: 7001 });
+    sentinels.judge(alive, true);
+    expect(await next()).toMatchObject({ port: 7001 });
+    expect(stale.asked.length).toBe(3);
+  });
+
+  test("is the one that was followed where every sentinel is away, not where one knows better", async () => {
+    const given = parsePrimaryUrl("redis://h:1");
+    await using strange = fakeSentinel(() => UNKNOWN);
+    const away = { port: freePort() };
+    expect(await ask(sentinelUrl([away])).locate(never, given)).toBe(given);
+    const asked = ask(sentinelUrl([away, strange])).locate(never, given);
+    await expect(asked).rejects.toThrow("no sentinel names the primary");
   });
 
   test("comes in any pieces", async () => {
