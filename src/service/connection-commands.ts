@@ -1,7 +1,8 @@
 import { timingSafeEqual } from "node:crypto";
 import { log } from "../logger.ts";
 import { array, bulk, error, integer, map, push, simple } from "../resp/reply.ts";
-import { type Call, setName, wrongArgs } from "./call.ts";
+import { type Call, type PortContext, setName, wrongArgs } from "./call.ts";
+import type { Client } from "./client.ts";
 import { SPOKEN_VERSION } from "./info.ts";
 
 const OK = simple("OK");
@@ -28,19 +29,27 @@ export function auth({ client, context, args }: Call): Uint8Array {
       "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
     );
   }
-  const host = client.address.slice(0, client.address.lastIndexOf(":"));
-  if (!context.logins.allows(host, context.now())) {
-    return error("ERR too many wrong passwords from your address: wait 10 s");
-  }
   // What came is latin1 for its bytes; the password is text.
-  if (user !== "default" || !same(password!, Buffer.from(right).toString("latin1"))) {
-    if (context.logins.failed(host, context.now())) {
-      log.warn(`too many wrong passwords from ${host}: for some seconds none is looked at`);
-    }
-    return error(WRONG_PASSWORD);
-  }
+  const isRight = same(password!, Buffer.from(right).toString("latin1"));
+  if (!isRight || user !== "default") return refuseLogin(client, context);
   client.loggedIn = true;
   return OK;
+}
+
+/**
+ * Counts it, and cuts off who guesses on. Who knows the password is let in all the same: others behind
+ * one address (a proxy, a NAT) must not keep them out.
+ */
+function refuseLogin(client: Client, { logins, now }: PortContext): Uint8Array {
+  const host = client.address.slice(0, client.address.lastIndexOf(":"));
+  if (!logins.allows(host, now())) {
+    client.leaving = true;
+    return error("ERR too many wrong passwords from your address: check the password");
+  }
+  if (logins.failed(host, now())) {
+    log.warn(`too many wrong passwords from ${host}: for some seconds whoever is wrong is cut off`);
+  }
+  return error(WRONG_PASSWORD);
 }
 
 /** Compares without telling by its time how much was right. */

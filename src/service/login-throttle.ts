@@ -1,14 +1,14 @@
-/** Wrong passwords of one address within WINDOW_MS after which no more are looked at. */
+/** Wrong passwords of one address within WINDOW_MS after which the next ones are cut off. */
 const MAX_FAILURES = 10;
 const WINDOW_MS = 10_000;
 /** Addresses that are remembered; whoever has more of them has more than a password to guess. */
 const MAX_ADDRESSES = 1_000;
 
-/** Slows down who guesses passwords: an address has ten tries in ten seconds. */
+/** Slows down who guesses passwords: ten wrong ones of an address in ten seconds, then each costs the link. */
 export class LoginThrottle {
   readonly #failures = new Map<string, { count: number; sinceMs: number }>();
 
-  /** Whether a try of this host is looked at now. */
+  /** Whether another wrong password of this host is borne now. */
   allows(host: string, nowMs: number): boolean {
     const seen = this.#failures.get(host);
     if (seen === undefined) return true;
@@ -19,7 +19,7 @@ export class LoginThrottle {
     return seen.count < MAX_FAILURES;
   }
 
-  /** Counts a wrong password; whether it was the one after which no more are looked at. */
+  /** Counts a wrong password; whether it was the last one that is borne. */
   failed(host: string, nowMs: number): boolean {
     const seen = this.#failures.get(host);
     if (seen !== undefined) return ++seen.count === MAX_FAILURES;
