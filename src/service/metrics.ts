@@ -46,6 +46,16 @@ const NO_BREAKS: Readonly<Partial<Record<ErrorCode, 0>>> = {
   DISK_FAILED: 0,
 };
 
+/** Of a disk that fails, all else is worth the more: what can't be looked up is left out. */
+function succeeds(look: () => void): boolean {
+  try {
+    look();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** What Prometheus reads of a replica: looked up when it is asked for, but for what has a duration. */
 export class Metrics {
   readonly #registry = new Registry();
@@ -224,7 +234,13 @@ export class Metrics {
 
   #gauge(name: string, help: string, labelNames: string[], look: (gauge: Gauge) => void): void {
     const registers = [this.#registry];
-    const collect = () => look(gauge);
+    const collect = () => {
+      gauge.reset();
+      if (succeeds(() => look(gauge))) return;
+      // Without labels, a reset leaves a 0: what can't be known is to be missing.
+      if (labelNames.length === 0) gauge.remove();
+      else gauge.reset();
+    };
     const gauge: Gauge = new Gauge({
       name: `replica_${name}`,
       help,
@@ -244,7 +260,7 @@ export class Metrics {
     const registers = [this.#registry];
     const collect = () => {
       counter.reset();
-      look(counter);
+      if (!succeeds(() => look(counter))) counter.reset();
     };
     const counter: Counter = new Counter({
       name: `replica_${name}`,

@@ -4,6 +4,7 @@ import { realDisk } from "../../src/store/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import { expositionComplaints, parseExposition } from "../support/exposition.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import { FaultyDisk } from "../support/faulty-disk.ts";
 import { follow } from "../support/following.ts";
 import { freePort } from "../support/ports.ts";
 import { tempDir } from "../support/temp.ts";
@@ -13,11 +14,13 @@ import { until } from "../support/wait.ts";
 function measured(url: string) {
   const dir = tempDir("metrics");
   const metrics = new Metrics();
-  const disk = metrics.timed(realDisk);
-  const following = follow(url, disk, dir);
-  metrics.of(following.replica, disk, "1.2.3");
+  const following = follow(url, metrics.timed(realDisk), dir);
+  const looks = new FaultyDisk();
+  metrics.of(following.replica, looks, "1.2.3");
   return {
     ...following,
+    /** The disk that the metrics look at. */
+    looks,
     text: () => metrics.text(),
     [Symbol.asyncDispose]: async () => {
       await following[Symbol.asyncDispose]();
@@ -70,6 +73,37 @@ describe("the metrics are as promtool wants them, and the same series,", () => {
     expect(always(connected)).toEqual(always(before));
     expect(always(down)).toEqual(always(before));
   });
+});
+
+test("a state that no generation is in any more vanishes; what can't be looked up is left out", async () => {
+  const go = Promise.withResolvers<void>();
+  await using primary = fakePrimary(async (peer) => {
+    await standardHandshake(peer, { replid: REPLID, offset: 100 });
+    const payload = bulkPayload(smallRdb("a value"));
+    await peer.send(payload.subarray(0, -1));
+    await go.promise;
+    await peer.send(payload.subarray(-1));
+  });
+  const replica = measured(primary.url);
+  const seen = async (name: string) => {
+    const text = await replica.text();
+    expect(expositionComplaints(text)).toEqual([]);
+    expect(text).toContain("\nreplica_build_info");
+    return seriesOf(text).filter((series) => series.startsWith(`${name} `));
+  };
+  await until(() => replica.replica.state.at === "transfer", { what: "the payload" });
+  expect(await seen("replica_generations")).toEqual([
+    'replica_generations [["state","receiving"]]',
+  ]);
+  go.resolve();
+  await replica.connected();
+  expect(await seen("replica_generations")).toEqual(['replica_generations [["state","current"]]']);
+  expect(await seen("replica_disk_free_bytes")).toHaveLength(1);
+  replica.looks.fail({ operation: "freeBytes", code: "EIO" });
+  expect(await seen("replica_disk_free_bytes")).toEqual([]);
+  // Its database is closed then.
+  await replica[Symbol.asyncDispose]();
+  expect(await seen("replica_generations")).toEqual([]);
 });
 
 describe("the check of metrics", () => {
