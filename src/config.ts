@@ -186,7 +186,7 @@ export const settingsSchema = z.strictObject({
     .register(aboutSettings, {
       ...duration,
       takes: "a duration from 1s to 1d, such as 10s; a number alone counts seconds",
-      help: "so long may a byte wait until it is durable, for /readyz to say ready",
+      help: "so long may a byte wait until it is durable (--fsync no: written), to be ready",
     }),
   username: text(1024).optional().register(aboutSettings, {
     kind: "text",

@@ -116,7 +116,7 @@ export class Metrics {
     );
     this.#gauge(
       "durable_lag_seconds",
-      "For how long the oldest byte that is not durable has been here, to the second.",
+      "For how long the oldest byte that is not durable (--fsync no: not written) has been here.",
       [],
       (gauge) => gauge.set(replica.durableAgeSeconds),
     );

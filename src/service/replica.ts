@@ -114,7 +114,7 @@ export class Replica {
     this.#clock = clock;
     this.#settings = settings;
     this.startedAtMs = clock.now();
-    this.#age = new DurableAge(() => clock.monotonicMs());
+    this.#age = new DurableAge(() => clock.monotonicMs(), settings.fsync);
     this.#received = new Rate(() => clock.monotonicMs());
     this.#durable = new Rate(() => clock.monotonicMs());
     this.#keeper = new GenerationKeeper(
@@ -259,6 +259,11 @@ export class Replica {
     return this.#keeper.log;
   }
 
+  /** What is to become of a byte that came, for it to be kept: with `--fsync no` nothing is synced. */
+  get keptWord(): "written" | "durable" {
+    return this.#settings.fsync === "no" ? "written" : "durable";
+  }
+
   /** Milliseconds since the primary was last heard. */
   get silentMs(): number {
     return this.#clock.monotonicMs() - this.#driver.session.lastIoMs;
@@ -321,7 +326,7 @@ export class Replica {
     else this.#durable.sample(this.log?.durableOffset ?? 0, this.log);
   }
 
-  /** For how long the oldest byte that is not durable has been here, to the second; 0 where all is. */
+  /** For how long the oldest byte that is not durable (`--fsync no`: not written) has been here; 0 where all is. */
   get durableAgeSeconds(): number {
     return this.#age.seconds(this.log);
   }

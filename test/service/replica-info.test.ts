@@ -95,6 +95,25 @@ test("connected: cursors, rates, counts, and ready; behind: not ready, and why",
   });
 }, 20_000);
 
+test("ready with --fsync no, where nothing is synced", async () => {
+  using dir = tempDir("own-info");
+  await using primary = fakePrimary(grantFull);
+  const flags = { "ready-lag": "1s", fsync: "no" };
+  await using replica = follow(primary.url, realDisk, dir, flags);
+  await replica.connected();
+  await using client = await RespClient.connect({ port: replica.port });
+  await primary.peers[0]!.send(SET);
+  const written = String(100 + SET.length);
+  const at = replica.replica.silentMs;
+  // Past --ready-lag, in which a byte that only a sync makes kept would have made it not ready.
+  const info = await infoWhere(
+    client,
+    "two seconds after the byte",
+    (found) => found.get("written_offset") === written && replica.replica.silentMs > at + 2_000,
+  );
+  expect(info).toMatchObject({ ready: "1", durable_age_seconds: "0.0", durable_offset: "100" });
+}, 20_000);
+
 test("a second full resync: its reason, and the generation before is sealed", async () => {
   using dir = tempDir("own-info");
   await using primary = fakePrimary(async (peer) => {
