@@ -10,13 +10,30 @@ import type { CommandContext } from "./command.ts";
 import { watchTransfer } from "./watch-transfer.ts";
 
 /** `replica [follow] [URL]`: follows a primary until stopped. */
-export async function follow({
-  settings,
-  args,
-  env,
-  signal,
-  stderr,
-}: CommandContext): Promise<number> {
+export async function follow(context: CommandContext): Promise<number> {
+  let begin: ((by: string) => void) | undefined;
+  // Before anything else: one that comes while it starts would end the process.
+  const renew = () => {
+    if (begin === undefined) return log.warn("SIGUSR1: no new snapshot, it is only starting");
+    try {
+      begin("SIGUSR1");
+    } catch (refused) {
+      log.warn(`SIGUSR1: ${refused instanceof Error ? refused.message : refused}`);
+    }
+  };
+  process.on("SIGUSR1", renew);
+  try {
+    return await serve(context, (replica) => (begin = (by) => replica.renewal.begin(by)));
+  } finally {
+    process.off("SIGUSR1", renew);
+  }
+}
+
+/** @param assembled is told the replica as soon as there is one. */
+async function serve(
+  { settings, args, env, signal, stderr }: CommandContext,
+  assembled: (replica: Replica) => void,
+): Promise<number> {
   const source = parsePrimarySource(args[0] ?? DEFAULT_URL);
   // Loaded only where it is asked for: a restart is to be quick.
   const { Metrics } = settings.http === undefined ? {} : await import("../service/metrics.ts");
@@ -24,13 +41,7 @@ export async function follow({
   const disk = metrics?.timed(realDisk) ?? realDisk;
   // Not closed: the system does so within the time that a stop may take, whatever the disk does.
   const { replica, run, shutdown } = assemble(source, disk, realClock, settings, VERSION);
-  const renew = () => {
-    try {
-      replica.renewal.begin("SIGUSR1");
-    } catch (refused) {
-      log.warn(`SIGUSR1: ${refused instanceof Error ? refused.message : refused}`);
-    }
-  };
+  assembled(replica);
   let stopHttp: () => void = () => undefined;
   if (metrics !== undefined && settings.http !== undefined) {
     const { serveHttp } = await import("../service/http.ts");
@@ -48,12 +59,10 @@ export async function follow({
   }
   const shown = () => (replica.renewal.state.at === "transfer" ? replica.renewal : replica).state;
   const stopWatching = watchTransfer(shown, stderr, settings.progress);
-  process.on("SIGUSR1", renew);
   const stopNotifying = await notifying(env, replica, AbortSignal.any([signal, shutdown]));
   try {
     await run(signal);
   } finally {
-    process.off("SIGUSR1", renew);
     stopWatching();
     stopHttp();
     stopNotifying();
