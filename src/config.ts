@@ -24,6 +24,8 @@ export const limits = {
   snapshotRetryMs: 5 * 60 * 1000,
   // --snapshot-ratio looks at no log below this: the pings of an idle, empty primary must not fill it.
   snapshotRatioBytes: 64 * 1024,
+  // Nor does it ask again sooner: of little data, a busy primary fills such a log each second.
+  snapshotRatioEveryMs: 60 * 1000,
   // Words of a log's command are counted, never held: what is past these isn't a command, but damage.
   frame: {
     // As Redis reads them itself (networking.c: INT_MAX).

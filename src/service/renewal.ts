@@ -1,5 +1,4 @@
 import type { Settings } from "../config.ts";
-import { limits } from "../config.ts";
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
@@ -8,10 +7,11 @@ import type { RdbSummary } from "../rdb/checker.ts";
 import type { Grant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import { type Disk, freeBytesAt } from "../store/disk.ts";
-import { backoffMs, type Clock } from "./clock.ts";
+import type { Clock } from "./clock.ts";
 import { type Announced, fetchSnapshot } from "./fetch.ts";
 import type { GenerationKeeper } from "./keeper.ts";
 import { fileOutlet } from "./outlet.ts";
+import { RenewalSchedule } from "./renewal-schedule.ts";
 
 export interface RenewalOptions {
   readonly directory: DataDirectory;
@@ -45,12 +45,11 @@ export class Renewal {
   #beganMs = 0;
   #state: State = { at: "none" };
   #last: RenewalOutcome | undefined;
-  /** Failures in a row of those that were asked for by time or size, and when the next may be. */
-  #failures = 0;
-  #notBeforeMs = 0;
+  readonly #schedule: RenewalSchedule;
 
   constructor(options: RenewalOptions) {
     this.#options = options;
+    this.#schedule = new RenewalSchedule(options.clock, options.settings);
   }
 
   /** For how long one is under way, in seconds; undefined where none is. */
@@ -115,7 +114,7 @@ export class Renewal {
       const { bytes } = await this.#renew(target, by, signal);
       this.#last = { error: undefined, seconds: seconds() };
       this.counts.ok++;
-      this.#failures = 0;
+      this.#schedule.succeeded();
       const { id, baseOffset } = directory.current!;
       const rate = bytes / Math.max(seconds(), 0.001);
       const what = `generation ${id} takes the place of ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
@@ -130,7 +129,7 @@ export class Renewal {
 
   #fail(error: ReplicaError, seconds: number): void {
     const { directory, event } = this.#options;
-    this.#failures++;
+    this.#schedule.failed();
     this.counts.failed++;
     const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
     // One that there is no room for is told of once, however often it is due.
@@ -173,35 +172,18 @@ export class Renewal {
 
   /** Once a second: begins one that is due by time (`--snapshot-every`) or size (`--snapshot-ratio`). */
   tick(): void {
-    const { clock } = this.#options;
-    if (this.#running !== undefined || this.#options.followed() === undefined) return;
-    const by = this.#due();
-    if (by === undefined || clock.monotonicMs() < this.#notBeforeMs) return;
-    // Each costs the primary a fork: one that fails again and again is asked for ever more rarely.
-    const pauseMs = backoffMs(this.#failures + 1, limits.snapshotRetryMs, () => clock.random());
-    this.#notBeforeMs = clock.monotonicMs() + pauseMs;
+    const { directory, followed, keeper } = this.#options;
+    if (this.#running !== undefined || followed() === undefined) return;
+    const { current } = directory;
+    if (current === undefined || keeper.log === undefined) return;
+    const by = this.#schedule.next(current, keeper.log.fileBytes);
+    if (by === undefined) return;
     try {
       this.begin(by);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       this.#fail(error, 0);
     }
-  }
-
-  #due(): string | undefined {
-    const { clock, directory, keeper, settings } = this.#options;
-    const generation = directory.current;
-    if (generation === undefined || keeper.log === undefined) return undefined;
-    const everyMs = settings.snapshotEveryMs;
-    if (everyMs !== undefined && clock.now() - generation.currentAtMs >= everyMs) {
-      return "--snapshot-every";
-    }
-    const { fileBytes } = keeper.log;
-    const isLong =
-      settings.snapshotRatio > 0 &&
-      fileBytes >= settings.snapshotRatio * generation.rdbBytes &&
-      fileBytes >= limits.snapshotRatioBytes;
-    return isLong ? "--snapshot-ratio" : undefined;
   }
 
   /** Gives up the one that is under way; resolves once nothing of it is left. */
