@@ -122,7 +122,11 @@ export class Renewal {
       event("generation", what);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
-      if (signal.aborted) return;
+      if (signal.aborted) {
+        const what = `the new snapshot was given up: ${String(signal.reason)}`;
+        log.info(what);
+        return event("generation", what);
+      }
       this.#fail(error, seconds());
     }
   }
@@ -186,9 +190,12 @@ export class Renewal {
     }
   }
 
-  /** Gives up the one that is under way; resolves once nothing of it is left. */
-  async stop(): Promise<void> {
-    this.#stopping.abort();
+  /**
+   * Gives up the one that is under way; resolves once nothing of it is left.
+   * @param why for the log: `REPLICAOF NO ONE`.
+   */
+  async stop(why: string): Promise<void> {
+    this.#stopping.abort(why);
     this.#stopping = new AbortController();
     await this.#running;
   }

@@ -200,7 +200,7 @@ export class Replica {
   follow(target: PrimaryTarget, by?: string): void {
     log.info(`told to follow ${describeTarget(target)}`, { client: by });
     this.#event("replicaof", describeTarget(target));
-    void this.renewal.stop();
+    void this.renewal.stop("REPLICAOF names another primary");
     this.#driver.leave();
     this.primary.follow(target);
     this.#isFollowing = true;
@@ -215,7 +215,7 @@ export class Replica {
     log.info(`told to leave ${this.primary.name}`, { client: by });
     this.#event("replicaof", "no one");
     this.#isFollowing = false;
-    void this.renewal.stop();
+    void this.renewal.stop("REPLICAOF NO ONE");
     this.#driver.leave();
     this.#interrupt();
   }
@@ -436,7 +436,7 @@ export class Replica {
   #onFullSync(state: Extract<State, { at: "receive-bulk-header" }>): void {
     this.#full = true;
     // What the primary sends now takes the place of what was followed.
-    void this.renewal.stop();
+    void this.renewal.stop("a full resync takes its place");
     this.syncs.full++;
     const what =
       state.grant.by === "psync" ? `at offset ${state.grant.position.offset}` : "by SYNC";
@@ -498,7 +498,7 @@ export class Replica {
   }
 
   async #finish(): Promise<void> {
-    const renewed = this.renewal.stop();
+    const renewed = this.renewal.stop("the replica stops");
     try {
       // A payload that is whole would have to be sent again.
       if (this.state.at === "transfer" && this.state.finishing) await this.#driver.finishing;

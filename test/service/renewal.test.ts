@@ -1,4 +1,6 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { realDisk } from "../../src/store/disk.ts";
 import {
   currentBase,
@@ -184,29 +186,29 @@ test("a new snapshot that would leave less room than --min-free is refused, and 
   expect(currentBase(replica.path).equals(SECOND)).toBe(true);
 });
 
-test.each(["REPLICAOF NO ONE", "SHUTDOWN"])(
-  "%s gives up the one that is under way",
-  async (command) => {
-    using dir = tempDir("renewal");
-    // It says nothing of a snapshot that is behind what is ever followed: the wait has no end.
-    await using primary = primaryWith((peer) => grantNow(peer, { offset: BASE + 10_000 }));
-    await using replica = await following(primary, dir);
-    const before = filesIn(replica.path);
-    await replica.client.send("BGSAVE");
-    await until(
-      () => Object.keys(filesIn(replica.path)).some((name) => name.includes("2/append")),
-      {
-        what: "the second snapshot",
-      },
-    );
-    replica.client.send(...(command.split(" ") as [string])).catch(() => undefined);
-    await replica.ended();
-    await until(() => Object.keys(filesIn(replica.path)).length === Object.keys(before).length, {
-      what: "the half-made generation to go",
-    });
-    expect(filesIn(replica.path)).toEqual(before);
-  },
-);
+test.each([
+  ["REPLICAOF NO ONE", "REPLICAOF NO ONE"],
+  ["SHUTDOWN", "the replica stops"],
+])("%s gives up the one that is under way, and says so", async (command, why) => {
+  using dir = tempDir("renewal");
+  // It says nothing of a snapshot that is behind what is ever followed: the wait has no end.
+  await using primary = primaryWith((peer) => grantNow(peer, { offset: BASE + 10_000 }));
+  await using replica = await following(primary, dir);
+  const before = filesIn(replica.path);
+  await replica.client.send("BGSAVE");
+  await until(() => Object.keys(filesIn(replica.path)).some((name) => name.includes("2/append")), {
+    what: "the second snapshot",
+  });
+  replica.client.send(...(command.split(" ") as [string])).catch(() => undefined);
+  await replica.ended();
+  await until(() => Object.keys(filesIn(replica.path)).length === Object.keys(before).length, {
+    what: "the half-made generation to go",
+  });
+  expect(filesIn(replica.path)).toEqual(before);
+  using database = new Database(join(replica.path, "replica.db"), { readonly: true });
+  const events = database.query<{ detail: string }, []>("SELECT detail FROM events").all();
+  expect(events.map(({ detail }) => detail)).toContain(`the new snapshot was given up: ${why}`);
+});
 
 test("whichever call of the disk fails, what is followed goes on or is resumed", async () => {
   let failed = 0;
