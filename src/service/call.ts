@@ -1,4 +1,4 @@
-import { error } from "../resp/reply.ts";
+import { array, error, simple } from "../resp/reply.ts";
 import type { Client } from "./client.ts";
 import type { Settings } from "../config.ts";
 import type { LoginThrottle } from "./login-throttle.ts";
@@ -35,6 +35,17 @@ export interface Call {
 /** As Redis words it; a subcommand as `client|kill`. */
 export function wrongArgs(name: string): Uint8Array {
   return error(`ERR wrong number of arguments for '${name}' command`);
+}
+
+/** HELP of a command: each of its subcommands, and what that does ("Redis, networking.c, addReplyHelp"). */
+export function subcommandHelp(
+  name: string,
+  subcommands: readonly (readonly [usage: string, what: string])[],
+): Uint8Array {
+  const own = ["HELP", "Prints this help."] as const;
+  const lines = [...subcommands, own].flatMap(([usage, what]) => [usage, `    ${what}`]);
+  const head = `${name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`;
+  return array([head, ...lines].map(simple));
 }
 
 /** CLIENT SETNAME and HELLO SETNAME; what is refused, if it is. */

@@ -1,6 +1,6 @@
 import { bulk, error, integer, nil, simple, verbatim } from "../resp/reply.ts";
 import type { Client } from "./client.ts";
-import { type Call, setName, wrongArgs } from "./call.ts";
+import { type Call, setName, subcommandHelp, wrongArgs } from "./call.ts";
 
 const OK = simple("OK");
 
@@ -30,6 +30,17 @@ export function clientCommand(call: Call): Uint8Array {
       return /^(on|off)$/i.test(rest[0] ?? "") && rest.length === 1
         ? OK
         : error("ERR syntax error");
+    case "HELP":
+      return subcommandHelp("CLIENT", [
+        ["ID", "Tells the number of this connection."],
+        ["GETNAME", "Tells its name."],
+        ["SETNAME <name>", "Names it."],
+        ["SETINFO <LIB-NAME|LIB-VER> <value>", "Tells which library speaks."],
+        ["INFO", "Tells of this connection."],
+        ["LIST [TYPE <type>|ID <id> [<id> ...]]", "Tells of all of them."],
+        ["KILL <addr>|<filter> <value> [...]", "Ends those with that address, or that match."],
+        ["NO-EVICT|NO-TOUCH <ON|OFF>", "Does nothing: no key is held here."],
+      ]);
     default:
       return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try CLIENT HELP.`);
   }

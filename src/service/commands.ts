@@ -1,5 +1,5 @@
 import { array, bulk, error, integer, map, nil, simple, verbatim } from "../resp/reply.ts";
-import { type Call, type PortContext, wrongArgs } from "./call.ts";
+import { type Call, type PortContext, subcommandHelp, wrongArgs } from "./call.ts";
 import type { Client } from "./client.ts";
 import { clientCommand } from "./client-commands.ts";
 import { configCommand } from "./config-commands.ts";
@@ -227,6 +227,14 @@ function commandCommand({ client, args }: Call): Uint8Array {
         client.proto,
       );
     }
+    case "help":
+      return subcommandHelp("COMMAND", [
+        ["(no subcommand)", "Tells of all commands."],
+        ["COUNT", "Tells how many there are."],
+        ["LIST", "Tells their names."],
+        ["INFO [<name> ...]", "Tells of these, or of all."],
+        ["DOCS [<name> ...]", "Tells what they do."],
+      ]);
     default:
       return error(`ERR unknown subcommand '${args[0]?.slice(0, 60)}'. Try COMMAND HELP.`);
   }

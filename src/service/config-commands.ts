@@ -1,7 +1,7 @@
 import { bulk, error, map, simple } from "../resp/reply.ts";
 import { limits } from "../config.ts";
 import { log } from "../logger.ts";
-import { type Call, wrongArgs } from "./call.ts";
+import { type Call, subcommandHelp, wrongArgs } from "./call.ts";
 import { globMatches } from "./pubsub.ts";
 
 /** CONFIG: the settings under the names that Redis's tools ask for ("Redis 7.2, config.c"). */
@@ -15,6 +15,13 @@ export function configCommand(call: Call): Uint8Array {
       return rest.length < 2 || rest.length % 2 !== 0 ? wrongArgs("config|set") : set(call, rest);
     case "REWRITE":
       return rewrite(call);
+    case "HELP":
+      return subcommandHelp("CONFIG", [
+        ["GET <pattern> [<pattern> ...]", "Tells the settings whose names match."],
+        ["SET <name> <value> [...]", "Takes what is set already; all else is set at start."],
+        ["REWRITE", "Keeps for the next start whom REPLICAOF named."],
+        ["RESETSTAT", "Begins to count anew what INFO tells of clients."],
+      ]);
     case "RESETSTAT":
       context.counts.commands = 0;
       context.counts.connections = 0;
@@ -55,6 +62,21 @@ function parameters({ context }: Call): [string, string][] {
   ];
 }
 
+/** The flags that set them. */
+const FLAGS: Readonly<Record<string, string>> = {
+  port: "--port",
+  bind: "--bind",
+  dir: "--dir",
+  appendfsync: "--fsync",
+  "repl-timeout": "--timeout",
+  "replica-announce-ip": "--announce-ip",
+  "replica-announce-port": "--announce-port",
+  "rdb-sync-bytes": "--rdb-sync-bytes",
+  io: "--io",
+  ack: "--ack",
+  loglevel: "--log-level",
+};
+
 function get(call: Call, patterns: readonly string[]): Uint8Array {
   const wanted = patterns.map((pattern) => pattern.toLowerCase());
   const found = parameters(call).filter(([name]) =>
@@ -78,8 +100,10 @@ function set(call: Call, pairs: readonly string[]): Uint8Array {
       );
     }
     if (value !== pairs[at + 1]) {
+      const flag = FLAGS[name];
+      const hint = flag === undefined ? "" : `: start it anew with ${flag}`;
       return error(
-        `ERR CONFIG SET failed (possibly related to argument '${name}') - can't set immutable config: start it anew with --${name}`,
+        `ERR CONFIG SET failed (possibly related to argument '${name}') - can't set immutable config${hint}`,
       );
     }
   }

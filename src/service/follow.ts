@@ -47,7 +47,7 @@ export function assemble(
       ? { ...parsePrimaryUrl(chosen), ...loginOf(given) }
       : given;
   const replica = new Replica(source, directory, disk, clock, settings, port.port);
-  if (chosen === null) replica.leave();
+  if (chosen === null) replica.beginIdle();
   const stopping = new AbortController();
   port.serve(replica, {
     rewrite: () => {

@@ -209,6 +209,11 @@ export class Replica {
     this.#interrupt();
   }
 
+  /** Begins without a primary, as CONFIG REWRITE left it; to be said before it runs. */
+  beginIdle(): void {
+    this.#isFollowing = false;
+  }
+
   /** REPLICAOF NO ONE: leaves the primary, in whatever state the link is. */
   leave(by?: string): void {
     if (!this.#isFollowing) return;

@@ -4,6 +4,8 @@ import { array, bulk, error, integer, simple } from "../resp/reply.ts";
 import type { Call } from "./call.ts";
 
 const OK = simple("OK");
+/** No name in the DNS is longer. */
+const MAX_HOST_CHARS = 253;
 
 export function role({ context }: Call): Uint8Array {
   const { state, log } = context.replica;
@@ -49,7 +51,7 @@ export function replicaOf({ client, context, args }: Call): Uint8Array {
   }
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
   // What would be a login in a URL isn't said back.
-  if (/[@/?#%]/.test(host)) return error("ERR Invalid master host");
+  if (host.length > MAX_HOST_CHARS || /[@/?#%]/.test(host)) return error("ERR Invalid master host");
   const { source, hostAndPort } = replica.primary;
   const tls = source.kind === "sentinel" ? source.tls : source.kind === "tls";
   try {

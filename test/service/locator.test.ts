@@ -1,4 +1,6 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { realDisk } from "../../src/store/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import type { FakePeer } from "../support/fake-peer.ts";
@@ -113,6 +115,10 @@ test("REPLICAOF ends a question: the primary that it names, or nobody, is follow
   await using client = await RespClient.connect({ port: again.port });
   await client.send("PING");
   expect(again.replica.isFollowing).toBe(false);
+  using database = new Database(join(again.path, "replica.db"), { readonly: true });
+  const query = "SELECT detail FROM events WHERE kind = 'replicaof' AND detail = 'no one'";
+  // That it begins as it was left is no news.
+  expect(database.query(query).all()).toHaveLength(1);
   await client.send("REPLICAOF", "127.0.0.1", primary.port);
   await again.connected();
   expect(sentinel.asked.length).toBe(2);

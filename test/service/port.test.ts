@@ -116,6 +116,40 @@ describe("the replica's own port", () => {
     await client.closed;
   });
 
+  test("HELP lists what there is, each with what it does", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    for (const name of ["CLIENT", "CONFIG", "COMMAND"]) {
+      const lines = (await client.send(name, "HELP")) as string[];
+      expect(lines[0]).toBe(`${name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`);
+      expect(lines.slice(-2)).toEqual(["HELP", "    Prints this help."]);
+      for (const usage of lines.slice(1).filter((line) => /^[A-Z]/.test(line))) {
+        const [word = ""] = usage.split(/[ |]/);
+        expect(String(await ask(client, name, word))).not.toContain("unknown subcommand");
+      }
+    }
+  });
+
+  test("what only a start can set names its flag, and none where there is none", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    const refused = "-ERR CONFIG SET failed (possibly related to argument";
+    const told = [
+      ["appendfsync", ": start it anew with --fsync"],
+      ["loglevel", ": start it anew with --log-level"],
+      ["repl-timeout", ": start it anew with --timeout"],
+      ["timeout", ""],
+      ["save", ""],
+    ];
+    for (const [name = "", hint] of told) {
+      const said = await ask(client, "CONFIG", "SET", name, "another");
+      expect(said).toBe(`${refused} '${name}') - can't set immutable config${hint}`);
+    }
+    expect(await ask(client, "REPLICAOF", "h".repeat(254), "6379")).toBe(
+      "-ERR Invalid master host",
+    );
+  });
+
   test("MULTI queues, EXEC runs, what was wrong aborts it", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
