@@ -18,6 +18,8 @@ export interface SnapshotSurroundings {
   readonly settings: Settings;
   /** Whether the checksum is computed and compared; only a benchmark leaves it out, of a file. */
   readonly checksum?: boolean;
+  /** Is told of the payload's bytes as they come. */
+  readonly received?: (bytes: number) => void;
 }
 
 /** Takes a payload and nothing else: one file, or standard output. */
@@ -37,7 +39,7 @@ const nothing = () => undefined;
  */
 export function fileOutlet(
   place: (grant: Grant, form: BulkForm) => Promise<string>,
-  { disk, clock, settings, checksum }: SnapshotSurroundings,
+  { disk, clock, settings, checksum, received }: SnapshotSurroundings,
   driver: () => Driver,
 ): Outlet {
   const giveUp = new AbortController();
@@ -82,7 +84,10 @@ export function fileOutlet(
       opened = opening.catch(() => undefined);
       return opening;
     },
-    payload: (bytes) => writer?.write(bytes),
+    payload: (bytes) => {
+      received?.(bytes.length);
+      writer?.write(bytes);
+    },
     finishSnapshot: async () => {
       summary = await writer!.finish(path);
       return { replid: undefined, receivedOffset: 0 };

@@ -23,6 +23,8 @@ export interface RenewalOptions {
   readonly announced: Announced;
   /** The primary that is followed, while the link to it is whole. */
   readonly followed: () => PrimaryTarget | undefined;
+  /** Is told of the payload's bytes as they come. */
+  readonly received: (bytes: number) => void;
   /** Notes what happened, for people who look later. */
   readonly event: (kind: string, detail: string) => void;
 }

@@ -183,6 +183,9 @@ export class Replica {
       clock,
       settings,
       announced,
+      received: (bytes) => {
+        this.counts.bytes.snapshot += bytes;
+      },
       followed: () => (this.state.at === "connected" ? this.primary.target : undefined),
       event,
     });
