@@ -5,6 +5,20 @@ import type { LoginThrottle } from "./login-throttle.ts";
 import type { PubSub } from "./pubsub.ts";
 import type { Replica } from "./replica.ts";
 
+/** What the port has counted since the start, or since CONFIG RESETSTAT. */
+export interface PortCounts {
+  commands: number;
+  connections: number;
+  rejected: number;
+  /** From clients and to them, those that sync from here among them. */
+  inputBytes: number;
+  outputBytes: number;
+}
+
+export function noCounts(): PortCounts {
+  return { commands: 0, connections: 0, rejected: 0, inputBytes: 0, outputBytes: 0 };
+}
+
 /** What a command of the replica's own port has to do with. */
 export interface PortContext {
   readonly replica: Replica;
@@ -14,7 +28,7 @@ export interface PortContext {
   readonly settings: Settings;
   readonly version: string;
   readonly port: number;
-  readonly counts: { commands: number; connections: number; rejected: number };
+  readonly counts: PortCounts;
   now(): number;
   /** Tells that a client spoke HTTP. */
   alarm(client: Client): void;

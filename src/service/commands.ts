@@ -109,7 +109,7 @@ function info({ client, context, args }: Call): Uint8Array {
     connectedClients: clients.size,
     blockedClients: [...clients].filter(({ blocked }) => blocked).length,
     maxClients: limits.clients,
-    ...counts,
+    counts,
   };
   const sections = infoSections(replica, about);
   return verbatim(infoText(sections, args), client.proto);

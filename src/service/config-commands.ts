@@ -1,7 +1,7 @@
 import { bulk, error, map, simple } from "../resp/reply.ts";
 import { limits } from "../config.ts";
 import { log } from "../logger.ts";
-import { type Call, subcommandHelp, wrongArgs } from "./call.ts";
+import { type Call, noCounts, subcommandHelp, wrongArgs } from "./call.ts";
 import { globMatches } from "./pubsub.ts";
 
 /** CONFIG: the settings under the names that Redis's tools ask for ("Redis 7.2, config.c"). */
@@ -23,9 +23,7 @@ export function configCommand(call: Call): Uint8Array {
         ["RESETSTAT", "Begins to count anew what INFO tells of clients."],
       ]);
     case "RESETSTAT":
-      context.counts.commands = 0;
-      context.counts.connections = 0;
-      context.counts.rejected = 0;
+      Object.assign(context.counts, noCounts());
       return simple("OK");
     default:
       return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try CONFIG HELP.`);

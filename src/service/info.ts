@@ -1,4 +1,5 @@
 import * as os from "node:os";
+import type { PortCounts } from "./call.ts";
 import { FULL_REASONS } from "./full-reason.ts";
 import { whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
@@ -13,9 +14,7 @@ export interface InfoSurroundings {
   readonly connectedClients: number;
   readonly blockedClients: number;
   readonly maxClients: number;
-  readonly commands: number;
-  readonly connections: number;
-  readonly rejected: number;
+  readonly counts: Readonly<PortCounts>;
 }
 
 type Field = readonly [name: string, value: string | number];
@@ -76,13 +75,27 @@ function clients({ connectedClients, blockedClients, maxClients }: InfoSurroundi
 
 function memory(): Field[] {
   const { rss, heapUsed } = process.memoryUsage();
+  const peak = Math.max(rss, process.resourceUsage().maxRSS * 1024);
   return [
     ["used_memory", heapUsed],
+    ["used_memory_human", human(heapUsed)],
     ["used_memory_rss", rss],
+    ["used_memory_rss_human", human(rss)],
+    // The most that was resident, in KiB there: of the heap alone nobody knows it.
+    ["used_memory_peak", peak],
+    ["used_memory_peak_human", human(peak)],
+    ["mem_fragmentation_ratio", (rss / Math.max(1, heapUsed)).toFixed(2)],
     ["total_system_memory", os.totalmem()],
     ["maxmemory", 0],
     ["maxmemory_policy", "noeviction"],
   ];
+}
+
+/** Bytes as Redis words them: `1.23M` ("Redis, util.c, bytesToHuman"). */
+function human(bytes: number): string {
+  const units = ["B", "K", "M", "G", "T"];
+  const power = Math.min(Math.floor(Math.log2(Math.max(1, bytes)) / 10), units.length - 1);
+  return `${power === 0 ? bytes : (bytes / 1024 ** power).toFixed(2)}${units[power]}`;
 }
 
 function persistence(replica: Replica): Field[] {
@@ -105,11 +118,17 @@ function persistence(replica: Replica): Field[] {
   ];
 }
 
-function stats({ relay }: Replica, { connections, commands, rejected }: InfoSurroundings): Field[] {
+function stats({ counts: { bytes }, relay }: Replica, { counts }: InfoSurroundings): Field[] {
+  const receivedBytes = bytes.snapshot + bytes.stream;
   return [
-    ["total_connections_received", connections],
-    ["total_commands_processed", commands],
-    ["rejected_connections", rejected],
+    ["total_connections_received", counts.connections],
+    ["total_commands_processed", counts.commands],
+    // As Redis counts them: what belongs to replication is in both.
+    ["total_net_input_bytes", counts.inputBytes + receivedBytes],
+    ["total_net_output_bytes", counts.outputBytes],
+    ["total_net_repl_input_bytes", receivedBytes],
+    ["total_net_repl_output_bytes", relay.counts.snapshot + relay.counts.stream],
+    ["rejected_connections", counts.rejected],
     // Of those that sync from here, as with Redis; what the primary granted us is in our own section.
     ["sync_full", relay.counts.full],
     ["sync_partial_ok", relay.counts.partial],

@@ -3,7 +3,7 @@ import { limits, type Settings } from "../config.ts";
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { error } from "../resp/reply.ts";
-import type { PortContext } from "./call.ts";
+import { noCounts, type PortContext } from "./call.ts";
 import { Client, type Wait } from "./client.ts";
 import { answer } from "./commands.ts";
 import { LoginThrottle } from "./login-throttle.ts";
@@ -30,7 +30,7 @@ export class Port {
   readonly #version: string;
   readonly #pubsub = new PubSub();
   readonly #clients = new Set<Client>();
-  readonly #counts = { commands: 0, connections: 0, rejected: 0 };
+  readonly #counts = noCounts();
   /** Whether clients are being turned away, for that to be said once. */
   #isFull = false;
   /** Whose commands are being answered now. */
@@ -162,6 +162,7 @@ export class Port {
 
   #onData(socket: PortSocket, bytes: Uint8Array): void {
     const client = socket.data;
+    this.#counts.inputBytes += bytes.length;
     if (client === undefined || client.leaving) return;
     client.downstream?.heard();
     client.reader.push(bytes);
@@ -237,6 +238,7 @@ export class Port {
     this.#flush(socket, client);
     if (client.stalled || client.leaving) return 0;
     const sent = Math.max(0, socket.write(bytes));
+    this.#counts.outputBytes += sent;
     client.stalled = sent < bytes.length;
     return sent;
   }
@@ -248,6 +250,7 @@ export class Port {
       const bytes = first !== undefined && more.length === 0 ? first : Buffer.concat(client.unsent);
       const sent = socket.write(bytes);
       if (sent < 0) return; // closed: the event follows
+      this.#counts.outputBytes += sent;
       client.stalled = sent < bytes.length;
       client.unsent = client.stalled ? [bytes.subarray(sent)] : [];
       client.unsentBytes -= sent;

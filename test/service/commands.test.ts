@@ -7,6 +7,7 @@ import { Client } from "../../src/service/client.ts";
 import { realClock } from "../../src/service/clock.ts";
 import { answer } from "../../src/service/commands.ts";
 import { assemble } from "../../src/service/follow.ts";
+import { noCounts } from "../../src/service/call.ts";
 import { LoginThrottle } from "../../src/service/login-throttle.ts";
 import { PubSub } from "../../src/service/pubsub.ts";
 import { realDisk } from "../../src/store/disk.ts";
@@ -48,7 +49,7 @@ class Rig {
     settings,
     version: "1.2.3",
     port: 6380,
-    counts: { commands: 0, connections: 0, rejected: 0 },
+    counts: noCounts(),
     now: () => (this.nowMs += 10),
     alarm: () => undefined,
     rewrite: () => undefined,

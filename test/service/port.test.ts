@@ -1,11 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { realDisk } from "../../src/store/disk.ts";
+import { parseInfo } from "../../src/resp/info-text.ts";
 import { globMatches } from "../../src/service/pubsub.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
-import { type Reply, ReplyError } from "../support/resp.ts";
+import { encodeCommand, type Reply, ReplyError } from "../support/resp.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -128,6 +129,30 @@ describe("the replica's own port", () => {
         expect(String(await ask(client, name, word))).not.toContain("unknown subcommand");
       }
     }
+  });
+
+  test("INFO tells what went over the wire, and the memory in Redis's words", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    const tell = async () => parseInfo(String(await client.send("INFO", "stats", "memory")));
+    const before = await tell();
+    const ask = encodeCommand(["PING", "x".repeat(1_000)]);
+    const [reply] = await client.exchangeBytes(ask, 1);
+    expect(reply).toBe("x".repeat(1_000));
+    const after = await tell();
+    const grown = (name: string) => Number(after.get(name)) - Number(before.get(name));
+    const infoBytes = encodeCommand(["INFO", "stats", "memory"]).length;
+    expect(grown("total_net_input_bytes")).toBe(ask.length + infoBytes);
+    expect(grown("total_net_output_bytes")).toBeGreaterThan(1_000);
+    expect(after.get("total_net_repl_input_bytes")).toBe(String(smallRdb("a value").length));
+    expect(after.get("used_memory_human")).toMatch(/^\d+\.\d\d[KMG]$/);
+    const [peak, rss] = ["used_memory_peak", "used_memory_rss"].map((name) => +after.get(name)!);
+    expect(peak).toBeGreaterThanOrEqual(rss!);
+    expect(after.get("mem_fragmentation_ratio")).toMatch(/^\d+\.\d\d$/);
+    await client.send("CONFIG", "RESETSTAT");
+    const { length } = smallRdb("a value");
+    const anew = Number((await tell()).get("total_net_input_bytes"));
+    expect(anew).toBe(length + infoBytes);
   });
 
   test("what only a start can set names its flag, and none where there is none", async () => {
