@@ -75,9 +75,17 @@ export async function verifyGeneration(
   generation: KeptGeneration,
   options: VerifyOptions,
 ): Promise<GenerationFindings> {
-  const damages: Damage[] = [];
-  const rdb = await verifyBase(generation, damages, options);
-  const log = await verifyLog(catalogue, generation, damages, options);
+  const ofBase: Damage[] = [];
+  const ofLog: Damage[] = [];
+  // Side by side: the one waits for the disk while the other is looked at.
+  const [base, commands] = await Promise.allSettled([
+    verifyBase(generation, ofBase, options),
+    verifyLog(catalogue, generation, ofLog, options),
+  ]);
+  if (base.status === "rejected") throw base.reason;
+  if (commands.status === "rejected") throw commands.reason;
+  const [rdb, log] = [base.value, commands.value];
+  const damages = [...ofBase, ...ofLog];
   verifyManifest(generation, damages);
   const logEnd = log === undefined ? generation.baseOffset : restorable(generation, log);
   return {
