@@ -1,3 +1,4 @@
+import * as fs from "node:fs";
 import type { Socket } from "bun";
 import { ReplicaError } from "../errors.ts";
 import type { Endpoint } from "../primary-url.ts";
@@ -213,10 +214,22 @@ function tlsReasonOf(cause: unknown): string | undefined {
   return "code" in cause && cause.code === "ERR_BORINGSSL" ? cause.message : undefined;
 }
 
+/** Bun calls that a refused connection too. */
+function noDescriptorIsFree(): boolean {
+  try {
+    fs.closeSync(fs.openSync("/dev/null", "r"));
+    return false;
+  } catch (error) {
+    return error instanceof Error && "code" in error && /^E[MN]FILE$/.test(String(error.code));
+  }
+}
+
 function reasonOf(cause: unknown, peer: string): string {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   const known: Record<string, string> = {
-    ECONNREFUSED: "connection refused: nothing listens there",
+    ECONNREFUSED: noDescriptorIsFree()
+      ? "this process has no file descriptor free (EMFILE): raise its limit (ulimit -n, LimitNOFILE)"
+      : "connection refused: nothing listens there",
     ECONNRESET: `${peer} reset the connection`,
     ENOENT: "there is no such socket",
     EACCES: "no permission to open the socket",
