@@ -26,7 +26,7 @@ export interface StockEnding {
   readonly hasLoaded: boolean;
 }
 
-/** Why a server ended by itself: RESTORE_UNUSABLE where the files are at fault, as far as it says. */
+/** Why a server ended by itself: RESTORE_UNUSABLE where it can't load the files, as far as it says. */
 export function stockFailure(
   restored: RestoredFolder,
   program: ServerProgram,
@@ -44,8 +44,9 @@ export function stockFailure(
   }
   const format = /Can't handle RDB format version (\d+)/.exec(said)?.[1];
   if (format !== undefined || (!hasLoaded && isUnknownToIt(restored, program, said))) {
+    // No fault of the files, but what was asked for is whether this server comes up on them.
     return failure(
-      "SERVER_FAILED",
+      "RESTORE_UNUSABLE",
       `can't read the snapshot's format (${format ?? "Valkey's own"}): the server is older than the primary was, or of the other kind (Redis, Valkey); give a newer one with --server`,
     );
   }

@@ -262,7 +262,7 @@ test.each(availableServers().filter((kind) => kind !== "redis-7.0"))(
       const error = await checkRestored(restored, server, { digest: false, signal: never }).catch(
         caught,
       );
-      expectError(error, "SERVER_FAILED", /^Redis 7\.0\.\d+ can't read .* older .* --server$/);
+      expectError(error, "RESTORE_UNUSABLE", /^Redis 7\.0\.\d+ can't read .* older .* --server$/);
     }
     expectNothingLeft();
   },
