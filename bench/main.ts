@@ -4,22 +4,32 @@ import { transferChart } from "./chart.ts";
 import { benchParts } from "./parts.ts";
 import { benchPort } from "./port.ts";
 import { benchPrimary } from "./primary.ts";
+import { benchRelay } from "./relay.ts";
 import { benchRestart } from "./restart.ts";
 import { benchRestore } from "./restore.ts";
 import { benchStream } from "./stream.ts";
 import { benchTransfer, transferTable } from "./transfer.ts";
 
-const HELP = `bun run bench [parts|transfer|primary|stream|restore|port|restart …] [flags]: all of them where none is named
+const HELP = `bun run bench [parts|transfer|primary|stream|restore|relay|port|restart …] [flags]: all of them where none is named
 
   --quick        sizes and rounds for a look: all of them in under a minute
-  --bytes N      the snapshot's size for transfer, primary and restore, at least 16777216 (2147483648, with --quick 268435456)
-  --rounds N     rounds of transfer, primary and restore, all receivers in turn (5, with --quick 1)
+  --bytes N      the snapshot's size for transfer, primary, restore and relay, at least 16777216 (2147483648, with --quick 268435456)
+  --rounds N     rounds of transfer, primary, restore and relay, all receivers in turn (5, with --quick 1)
   --json FILE    the results of all but parts and restart, for programs
   --svg FILE     the results of transfer as a chart
 `;
 /** A snapshot of the sender has at least one block. */
 const MIN_BYTES = 16 * 2 ** 20;
-const BENCHES = ["parts", "transfer", "primary", "stream", "restore", "port", "restart"] as const;
+const BENCHES = [
+  "parts",
+  "transfer",
+  "primary",
+  "stream",
+  "restore",
+  "relay",
+  "port",
+  "restart",
+] as const;
 
 /** A wrong command line: said with the help, 2. */
 class Usage extends Error {}
@@ -73,6 +83,7 @@ async function main(): Promise<void> {
   if (wanted("primary")) results["primary"] = await benchPrimary({ bytes, rounds, quick });
   if (wanted("stream")) results["stream"] = await benchStream(quick);
   if (wanted("restore")) results["restore"] = await benchRestore({ bytes, rounds });
+  if (wanted("relay")) results["relay"] = await benchRelay({ bytes, rounds });
   if (wanted("port")) results["port"] = await benchPort(quick);
   if (wanted("restart")) await benchRestart();
   if (values.json !== undefined) {

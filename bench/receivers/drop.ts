@@ -2,40 +2,56 @@ import type { Socket } from "bun";
 import { BulkReader, parseBulkHeader } from "../../src/resp/bulk-reader.ts";
 import { LineReader } from "../../src/resp/line-reader.ts";
 
-/** `bun bench/receivers/drop.ts PORT`: asks for a snapshot, drops its bytes, says how long it took. */
+/** `bun bench/receivers/drop.ts PORT [LINKS]`: asks for a snapshot over each link, and drops its bytes. */
 const ASKS = ["PING", "REPLCONF capa eof", "REPLCONF rdb-only 1", "SYNC"];
-const lines = new LineReader({ maxLineBytes: 65_536 });
-let asked = 0;
-let payload: BulkReader | undefined;
+const [port, links] = [Number(process.argv[2]), Number(process.argv[3] ?? 1)];
+let underWay = links;
 
-function take(socket: Socket, bytes: Uint8Array): void {
-  if (payload !== undefined) return drop(payload, bytes);
-  lines.push(bytes);
-  for (let line = lines.next(); line !== undefined; line = lines.next()) {
-    if (line.length === 0) continue; // a keepalive
-    const next = ASKS[++asked];
-    if (next !== undefined) {
-      socket.write(`${next}\r\n`);
-      continue;
+class Link {
+  readonly #lines = new LineReader({ maxLineBytes: 65_536 });
+  #asked = 0;
+  #payload: BulkReader | undefined;
+  #isWhole = false;
+
+  take(socket: Socket, bytes: Uint8Array): void {
+    if (this.#payload !== undefined) return this.#drop(this.#payload, bytes);
+    this.#lines.push(bytes);
+    for (let line = this.#lines.next(); line !== undefined; line = this.#lines.next()) {
+      if (line.length === 0) continue; // a keepalive
+      const next = ASKS[++this.#asked];
+      if (next !== undefined) {
+        socket.write(`${next}\r\n`);
+        continue;
+      }
+      this.#payload = new BulkReader(parseBulkHeader(line));
+      return this.#drop(this.#payload, this.#lines.rest());
     }
-    payload = new BulkReader(parseBulkHeader(line));
-    return drop(payload, lines.rest());
+  }
+
+  #drop(reader: BulkReader, bytes: Uint8Array): void {
+    if (this.#isWhole || reader.push(bytes, () => undefined) === undefined) return;
+    this.#isWhole = true;
+    if (--underWay === 0) process.exit(0);
+  }
+
+  /** A primary closes the link of one that asked for the snapshot alone, once it has it. */
+  closed(): void {
+    if (!this.#isWhole) process.exit(1);
   }
 }
 
-function drop(reader: BulkReader, bytes: Uint8Array): void {
-  if (reader.push(bytes, () => undefined) !== undefined) process.exit(0);
-}
-
-await Bun.connect({
-  hostname: "127.0.0.1",
-  port: Number(process.argv[2]),
-  socket: {
-    binaryType: "uint8array",
-    open: (socket) => {
-      socket.write(`${ASKS[0]}\r\n`);
+for (let n = 0; n < links; n++) {
+  const link = new Link();
+  await Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    socket: {
+      binaryType: "uint8array",
+      open: (socket) => {
+        socket.write(`${ASKS[0]}\r\n`);
+      },
+      data: (socket, bytes) => link.take(socket, bytes),
+      close: () => link.closed(),
     },
-    data: take,
-    close: () => process.exit(1),
-  },
-});
+  });
+}

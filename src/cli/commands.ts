@@ -1,6 +1,7 @@
 import { settingNames, type SettingName } from "../config.ts";
 import { DEFAULT_URL } from "../primary-url.ts";
 import type { Command, CommandOption } from "./command.ts";
+import { wantedOptions } from "./wanted.ts";
 
 const logSettings: readonly SettingName[] = ["log-level", "log-format"];
 
@@ -37,11 +38,19 @@ export const commands: readonly Command[] = [
     name: "follow",
     summary: "follow a primary until stopped; the command when none is named",
     usage: "[URL]",
-    about: aboutUrl,
+    about: `${aboutUrl}
+
+With --offline no primary is followed: it serves what DIR keeps, so that new servers are seeded from it
+(REPLICAOF to its port, then REPLICAOF NO ONE). With --at, --offset or --generation they get it as it was
+then: up to the last whole command before that, never inside a transaction. They stay attached, in a history
+of their own from there on. Nothing that is kept changes.`,
     minArgs: 0,
     maxArgs: 1,
     takes: settingNames,
-    options: [],
+    options: [
+      { name: "offline", value: "", help: "follow nobody: serve what is kept to other replicas" },
+      ...wantedOptions,
+    ],
     load: async () => (await import("./follow.ts")).follow,
   },
   {
@@ -82,17 +91,7 @@ that is booted on the result reads it, and never writes to it; one that doesn't 
     maxArgs: 2,
     takes: [...logSettings, "no-progress"],
     options: [
-      {
-        name: "at",
-        value: "TIME",
-        help: "as of then: ISO 8601, local without a zone, or unix seconds",
-      },
-      { name: "offset", value: "N", help: "up to this replication offset" },
-      {
-        name: "generation",
-        value: "ID",
-        help: "from this generation, not from the newest that fits",
-      },
+      ...wantedOptions,
       {
         name: "layout",
         value: "HOW",

@@ -1,12 +1,15 @@
+import type { Settings } from "../config.ts";
+import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { parsePrimarySource } from "../primary-source.ts";
 import { DEFAULT_URL } from "../primary-url.ts";
 import { realClock } from "../service/clock.ts";
-import { assemble } from "../service/follow.ts";
+import { assemble, type OfflineStart } from "../service/follow.ts";
 import type { Replica } from "../service/replica.ts";
 import { realDisk } from "../store/disk.ts";
 import { VERSION } from "../version.ts";
 import type { CommandContext } from "./command.ts";
+import { wantedOf, wantedOptions } from "./wanted.ts";
 import { watchTransfer } from "./watch-transfer.ts";
 
 /** `replica [follow] [URL]`: follows a primary until stopped. */
@@ -31,16 +34,17 @@ export async function follow(context: CommandContext): Promise<number> {
 
 /** @param assembled is told the replica as soon as there is one. */
 async function serve(
-  { settings, args, env, signal, stderr }: CommandContext,
+  { settings, args, options, env, signal, stderr }: CommandContext,
   assembled: (replica: Replica) => void,
 ): Promise<number> {
   const source = parsePrimarySource(args[0] ?? DEFAULT_URL);
-  // Loaded only where it is asked for: a restart is to be quick.
+  const offline = await offlineStart(options, settings);
+  // As above: only where it is asked for.
   const { Metrics } = settings.http === undefined ? {} : await import("../service/metrics.ts");
   const metrics = Metrics === undefined ? undefined : new Metrics();
   const disk = metrics?.timed(realDisk) ?? realDisk;
   // Not closed: the system does so within the time that a stop may take, whatever the disk does.
-  const { replica, run, shutdown } = assemble(source, disk, realClock, settings, VERSION);
+  const { replica, run, shutdown } = assemble(source, disk, realClock, settings, VERSION, offline);
   assembled(replica);
   let stopHttp: () => void = () => undefined;
   if (metrics !== undefined && settings.http !== undefined) {
@@ -68,6 +72,34 @@ async function serve(
     stopNotifying();
   }
   return 0;
+}
+
+/**
+ * Up to where it is to be served, without a primary; undefined where one is followed.
+ * @throws ReplicaError USAGE where nothing is kept, or not that moment.
+ */
+async function offlineStart(
+  options: CommandContext["options"],
+  { dir }: Settings,
+): Promise<OfflineStart | undefined> {
+  const wanted = wantedOf(options);
+  const isAll = Object.values(wanted).every((value) => value === undefined);
+  if (!options.has("offline")) {
+    if (isAll) return undefined;
+    const given = wantedOptions.filter(({ name }) => options.has(name));
+    throw new ReplicaError("USAGE", {
+      retry: "never",
+      message: `--${given[0]?.name} belongs to --offline: a primary that is followed goes on`,
+    });
+  }
+  // Loaded only where it is asked for: a restart is to be quick.
+  const [{ Catalogue }, { restorePoint }] = await Promise.all([
+    import("../store/catalogue.ts"),
+    import("../store/restore-point.ts"),
+  ]);
+  using catalogue = new Catalogue(dir);
+  const { generation, offset } = restorePoint(catalogue, wanted);
+  return { until: isAll ? undefined : { generation: generation.id, offset } };
 }
 
 /** Tells the service manager how the replica is, where one waits for that; gives what ends it. */

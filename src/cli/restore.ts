@@ -11,8 +11,8 @@ import { type RestorePoint, restorePoint, shownTime, type Wanted } from "../stor
 import { describeDamage } from "../store/verify.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
-import { parseTime } from "./parse-time.ts";
 import { table } from "./table.ts";
+import { wantedOf, wholeNumber } from "./wanted.ts";
 
 /** What happens with a restore once it is whole. */
 interface Afterwards {
@@ -139,31 +139,6 @@ async function afterwardsOf(options: ReadonlyMap<string, string>): Promise<After
 
 function usage(message: string): ReplicaError {
   return new ReplicaError("USAGE", { retry: "never", message });
-}
-
-function wantedOf(options: ReadonlyMap<string, string>): Wanted {
-  const [at, offset, generation] = ["at", "offset", "generation"].map((name) => options.get(name));
-  if (at !== undefined && offset !== undefined) throw usage("give --at or --offset, not both");
-  return {
-    atMs: at === undefined ? undefined : timeOf(at),
-    offset: wholeNumber("offset", offset),
-    generation: wholeNumber("generation", generation),
-  };
-}
-
-function timeOf(text: string): number {
-  const atMs = parseTime(text);
-  if (atMs !== undefined) return atMs;
-  throw usage(
-    `--at is ${JSON.stringify(text.slice(0, 100))}: it takes a time as 2026-01-31T12:00:00Z, or unix seconds`,
-  );
-}
-
-function wholeNumber(name: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(value)) return value;
-  throw usage(`--${name} is ${JSON.stringify(text.slice(0, 100))}: it takes a whole number`);
 }
 
 function layoutOf(text: string | undefined): Layout {

@@ -4,9 +4,9 @@ import type { Offset } from "../replication.ts";
 import { simple } from "../resp/reply.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import type { Generation } from "../store/generations.ts";
-import type { Log } from "../store/log.ts";
 import type { SharedBlocks, SharedFile } from "../store/shared-blocks.ts";
 import type { Clock } from "./clock.ts";
+import type { Stream } from "./relay-stream.ts";
 
 /** What a client has said of itself with REPLCONF. */
 export interface Announced {
@@ -31,8 +31,8 @@ export interface Feed {
   readonly directory: DataDirectory;
   readonly clock: Clock;
   readonly blocks: SharedBlocks;
-  /** The log that is followed; undefined while none is to be relied on. */
-  log(): Log | undefined;
+  /** Undefined while none is to be relied on. */
+  stream(): Stream | undefined;
   /** Counts what was handed to the kernel. */
   sent(phase: "snapshot" | "stream", bytes: number): void;
   /** It has acknowledged more. */
@@ -69,8 +69,8 @@ export class Downstream {
   #file: SharedFile | undefined;
   #generation: Generation;
   #unpin: () => void;
-  /** The log that was followed when it was looked up where to read, and up to where that holds. */
-  #log: Log | undefined;
+  /** The stream that was fed when it was looked up where to read, and up to where that holds. */
+  #stream: Stream | undefined;
   #until: Offset = 0;
   #stalled = false;
   #endedBecause: string | undefined;
@@ -217,35 +217,44 @@ export class Downstream {
 
   async #sendStream(): Promise<void> {
     while (this.#isOpen) {
-      const end = this.#readableTo();
-      if (end <= this.#offset) {
+      const stream = this.#readable();
+      const end = Math.min(this.#until, stream?.endOffset ?? 0);
+      if (stream === undefined || end <= this.#offset) {
         await this.#woken();
         continue;
       }
-      const { baseOffset, logHeaderBytes } = this.#generation;
-      const position = (offset: Offset) => offset - baseOffset + logHeaderBytes;
-      const range = { from: position(this.#offset), end: position(end) };
-      const sent = await this.#send(this.#file!, range);
+      const sent = await this.#sendRange(stream, end);
       this.#offset += sent;
       this.#feed.sent("stream", sent);
     }
   }
 
-  /** The last offset that may be sent now out of the file that is open; never past what is written. */
-  #readableTo(): Offset {
-    const followed = this.#feed.log();
-    if (followed === undefined) return this.#offset;
-    // A new generation holds the same bytes from its own beginning on: the newest that does is read.
-    if (followed !== this.#log || this.#offset >= this.#until) {
-      this.#goOn();
-      this.#log = followed;
+  /** Sends from behind its offset on, at most up to `end`; how many bytes the kernel took. */
+  async #sendRange(stream: Stream, end: Offset): Promise<number> {
+    if (this.#offset >= stream.writtenOffset) {
+      if (this.#stalled) await this.#woken();
+      return this.#stalled ? 0 : this.#offer(stream.tail(this.#offset, end));
     }
-    return Math.min(this.#until, followed.writtenOffset);
+    const { baseOffset, logHeaderBytes } = this.#generation;
+    const position = (offset: Offset) => offset - baseOffset + logHeaderBytes;
+    const kept = Math.min(end, stream.writtenOffset);
+    return await this.#send(this.#file!, { from: position(this.#offset), end: position(kept) });
   }
 
-  #goOn(): void {
+  /** The stream, whose file is open up to `#until`; undefined while there is none. */
+  #readable(): Stream | undefined {
+    const stream = this.#feed.stream();
+    // A new generation holds the same bytes from its own beginning on: the newest that does is read.
+    if (stream !== undefined && (stream !== this.#stream || this.#offset >= this.#until)) {
+      this.#goOn(stream);
+      this.#stream = stream;
+    }
+    return stream;
+  }
+
+  #goOn(stream: Stream): void {
     const { directory, blocks } = this.#feed;
-    const place = directory.lineage().at(this.#offset);
+    const place = stream.lineage().at(this.#offset);
     if (place === undefined) throw new Error("the log that it read is gone");
     const { generation, until } = place;
     this.#until = until;

@@ -4,9 +4,15 @@ import { describeSource, type PrimarySource } from "../primary-source.ts";
 import { type Login, parsePrimaryUrl } from "../primary-url.ts";
 import { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
+import type { StreamEnd } from "../store/stream-end.ts";
 import type { Clock } from "./clock.ts";
 import { Port } from "./port.ts";
 import { Replica } from "./replica.ts";
+
+/** That no primary is followed, and up to where what is kept is served; undefined: all of it. */
+export interface OfflineStart {
+  readonly until: StreamEnd | undefined;
+}
 
 /** A replica with its directory and its port, not running yet. */
 export interface Assembled {
@@ -30,6 +36,7 @@ export function assemble(
   clock: Clock,
   settings: Settings,
   version: string,
+  offline?: OfflineStart,
 ): Assembled {
   const directory = new DataDirectory(settings.dir, disk, clock);
   let port: Port;
@@ -47,10 +54,13 @@ export function assemble(
       ? { ...parsePrimaryUrl(chosen), ...loginOf(given) }
       : given;
   const replica = new Replica(source, directory, disk, clock, settings, port.port);
-  if (chosen === null) replica.beginIdle();
+  if (offline !== undefined) replica.beginOffline(offline.until);
+  else if (chosen === null) replica.beginIdle();
   const stopping = new AbortController();
   port.serve(replica, {
     rewrite: () => {
+      // That it serves what is kept for now says nothing of whom it is to follow.
+      if (replica.isOffline) return;
       const followed = given.kind === "sentinel" ? name : replica.primary.name;
       directory.choosePrimary(name, replica.isFollowing ? followed : null);
     },

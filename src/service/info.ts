@@ -167,7 +167,11 @@ function replication(replica: Replica): Field[] {
   if (!up) fields.push(["master_link_down_since_seconds", replica.linkDownSeconds ?? -1]);
   const ids = directory.replicationIds;
   const generation = directory.current;
-  const second = ids.at(-2);
+  const ended = replica.endedStream;
+  const [replid, second, from] =
+    ended === undefined
+      ? [ids.at(-1)?.replid, ids.at(-2)?.replid, ids.at(-1)?.fromOffset ?? 0]
+      : [ended.replid, ended.second, ended.writtenOffset];
   fields.push(
     ["slave_priority", 0],
     ["slave_read_only", 1],
@@ -179,11 +183,11 @@ function replication(replica: Replica): Field[] {
       return [`slave${index}`, about];
     }),
     ["master_failover_state", "no-failover"],
-    ["master_replid", ids.at(-1)?.replid ?? NO_ID],
-    ["master_replid2", second?.replid ?? NO_ID],
-    ["master_repl_offset", written],
+    ["master_replid", replid ?? NO_ID],
+    ["master_replid2", second ?? NO_ID],
+    ["master_repl_offset", ended?.endOffset ?? written],
     // As Redis counts it: from this offset on the second id no longer holds.
-    ["second_repl_offset", second === undefined ? -1 : (ids.at(-1)?.fromOffset ?? 0) + 1],
+    ["second_repl_offset", second === undefined ? -1 : from + 1],
     ["repl_backlog_active", log === undefined ? 0 : 1],
     ["repl_backlog_size", log?.fileBytes ?? 0],
     ["repl_backlog_first_byte_offset", generation === undefined ? 0 : generation.baseOffset + 1],

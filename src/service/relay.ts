@@ -3,7 +3,6 @@ import type { Offset } from "../replication.ts";
 import { error } from "../resp/reply.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
-import type { Log } from "../store/log.ts";
 import { SharedBlocks } from "../store/shared-blocks.ts";
 import type { Clock } from "./clock.ts";
 import {
@@ -15,6 +14,7 @@ import {
   type Grant,
   grantReply,
 } from "./downstream.ts";
+import type { Stream } from "./relay-stream.ts";
 
 export interface RelayOptions {
   readonly directory: DataDirectory;
@@ -22,10 +22,10 @@ export interface RelayOptions {
   readonly clock: Clock;
   /** --timeout */
   readonly timeoutMs: number;
-  /** The log that is followed; undefined while none is to be relied on. */
-  readonly log: () => Log | undefined;
-  /** Whether the link to the primary is whole. */
-  readonly isConnected: () => boolean;
+  /** What is fed; undefined while nothing is to be relied on. */
+  readonly stream: () => Stream | undefined;
+  /** Whether more is to come, from a primary whose link is not whole. */
+  readonly isWaiting: () => boolean;
 }
 
 /** What PSYNC asks for: to go on in a history, with this byte. */
@@ -65,7 +65,7 @@ export class Relay {
       directory: options.directory,
       clock: options.clock,
       blocks: this.#blocks,
-      log: options.log,
+      stream: options.stream,
       sent: (phase, bytes) => {
         this.counts[phase] += bytes;
       },
@@ -92,11 +92,10 @@ export class Relay {
     socket: DownstreamSocket,
     begin: (downstream: Downstream, reply: Uint8Array | undefined) => void,
   ): Uint8Array | undefined {
-    const { directory } = this.#options;
-    const followed = this.#options.log();
-    if (followed === undefined) return NO_MASTER_LINK;
-    if (asked !== undefined && directory.replid === undefined) return NO_PSYNC;
-    const granted = this.#grant(asked, followed);
+    const stream = this.#options.stream();
+    if (stream === undefined) return NO_MASTER_LINK;
+    if (asked !== undefined && stream.replid === undefined) return NO_PSYNC;
+    const granted = this.#grant(asked, stream);
     if (granted === undefined) return NO_MASTER_LINK;
     const { grant, why } = granted;
     const downstream = new Downstream(this.#feed, socket, announced, grant);
@@ -111,7 +110,7 @@ export class Relay {
       client: socket.address,
       generation: id,
     });
-    begin(downstream, grantReply(grant, directory.replid, announced.psync2));
+    begin(downstream, grantReply(grant, stream.replid, announced.psync2));
     void downstream.run();
     return undefined;
   }
@@ -123,25 +122,25 @@ export class Relay {
   }
 
   /** Undefined where it is to come again: what it asks for may be here then. */
-  #grant(asked: Asked | undefined, followed: Log): { grant: Grant; why: string } | undefined {
-    const { directory } = this.#options;
+  #grant(asked: Asked | undefined, stream: Stream): { grant: Grant; why: string } | undefined {
     const full = (why: string) => {
       const by = asked === undefined ? ("sync" as const) : ("psync" as const);
-      return { grant: { kind: "full", by, generation: directory.current! } as const, why };
+      return { grant: { kind: "full", by, generation: stream.generation } as const, why };
     };
     if (asked === undefined) return full("SYNC says of no offset");
     if (asked.replid === "?") return full("it has nothing to go on from");
-    const lineage = directory.lineage();
+    const lineage = stream.lineage();
     const offset = asked.nextOffset - 1;
     if (!lineage.knows(asked.replid)) return full(`its history ${asked.replid} is none of ours`);
     const place = lineage.at(offset);
     if (place === undefined || !lineage.holds(asked.replid, offset)) {
       return full(`offset ${asked.nextOffset} of ${asked.replid} is not in what is kept`);
     }
-    if (offset > followed.writtenOffset) {
+    if (asked.replid === stream.replid) stream.reach(offset);
+    if (offset > stream.endOffset) {
       // What we lost with a cut of the log, the primary sends again.
-      if (!this.#options.isConnected()) return undefined;
-      return full(`offset ${asked.nextOffset} is past the end, ${followed.writtenOffset}`);
+      if (this.#options.isWaiting()) return undefined;
+      return full(`offset ${asked.nextOffset} is past the end, ${stream.endOffset}`);
     }
     const { generation } = place;
     return { grant: { kind: "partial", generation, offset }, why: `of ${asked.replid}` };
@@ -154,6 +153,7 @@ export class Relay {
 
   /** Once a second. */
   tick(): void {
+    if (this.#downstreams.size > 0 && this.#options.stream()?.keepAlive() === true) this.moved();
     for (const downstream of this.#downstreams) downstream.tick(this.#options.timeoutMs);
   }
 
@@ -170,20 +170,20 @@ export class Relay {
     return counts;
   }
 
-  /** How far the furthest one of those online is behind what is written; bytes, 0 without one. */
+  /** How far the furthest one of those online is behind what may be sent; bytes, 0 without one. */
   get lagBytes(): number {
-    const written = this.#options.log()?.writtenOffset ?? 0;
+    const written = this.#options.stream()?.endOffset ?? 0;
     const online = this.#downstreams.values().filter(({ state }) => state === "online");
     return Math.max(0, ...online.map(({ ackedOffset }) => written - ackedOffset));
   }
 
   /**
-   * WAIT: calls `done` with how many have acknowledged what is written now, once these are as many as
+   * WAIT: calls `done` with how many have acknowledged what may be sent now, once these are as many as
    * are needed; at once where they are.
    * @returns how many they are now, and what ends the waiting.
    */
   wait(needed: number, done: (count: number) => void): { count: number; end: () => number } {
-    const offset = this.#options.log()?.writtenOffset ?? 0;
+    const offset = this.#options.stream()?.endOffset ?? 0;
     const waiting = { offset, needed, done };
     const count = this.#countAt(offset);
     if (count < needed) this.#waiting.add(waiting);

@@ -10,6 +10,7 @@ import { encodeCommand } from "../resp/encode.ts";
 import type { State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
+import type { StreamEnd } from "../store/stream-end.ts";
 import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
@@ -17,7 +18,9 @@ import { DurableAge } from "./durable-age.ts";
 import { type FullReason, whyFull } from "./full-reason.ts";
 import { GenerationKeeper } from "./keeper.ts";
 import { Locator } from "./locator.ts";
+import { Offline } from "./offline.ts";
 import { Relay } from "./relay.ts";
+import { type EndedStream, FollowedStream, type Stream } from "./relay-stream.ts";
 import { Renewal } from "./renewal.ts";
 import { Retention } from "./retention.ts";
 
@@ -79,8 +82,12 @@ export class Replica {
   #failures = 0;
   /** Since when the link is down; undefined while it is up, and before it ever was. */
   #linkDownSinceMs: number | undefined;
-  /** False after REPLICAOF NO ONE. */
+  /** False after REPLICAOF NO ONE, and with --offline. */
   #isFollowing = true;
+  /** Whether it was begun to follow nobody: what is kept can't be served then is the end. */
+  #isOffline = false;
+  readonly #offline: Offline;
+  #followed: FollowedStream | undefined;
   readonly #age: DurableAge;
   readonly #received: Rate;
   readonly #durable: Rate;
@@ -168,13 +175,15 @@ export class Replica {
     );
     const event = (kind: string, detail: string) => this.#event(kind, detail);
     this.retention = new Retention({ directory, disk, clock, settings, event });
+    const { timeoutMs } = settings;
+    this.#offline = new Offline({ directory, disk, clock, timeoutMs });
     this.relay = new Relay({
       directory,
       disk,
       clock,
-      timeoutMs: settings.timeoutMs,
-      log: () => this.log,
-      isConnected: () => this.state.at === "connected",
+      timeoutMs,
+      stream: () => this.stream,
+      isWaiting: () => this.#isFollowing && this.state.at !== "connected",
     });
     this.renewal = new Renewal({
       directory,
@@ -191,9 +200,28 @@ export class Replica {
     });
   }
 
-  /** False after REPLICAOF NO ONE. */
+  /** False after REPLICAOF NO ONE, and with --offline. */
   get isFollowing(): boolean {
     return this.#isFollowing;
+  }
+
+  /** Whether it was begun with --offline, and follows nobody yet. */
+  get isOffline(): boolean {
+    return this.#isOffline;
+  }
+
+  /** What downstreams are fed; undefined while nothing is to be relied on. */
+  get stream(): Stream | undefined {
+    if (!this.#isFollowing) return this.#offline.stream;
+    const { log } = this;
+    if (log === undefined) return undefined;
+    if (this.#followed?.log !== log) this.#followed = new FollowedStream(this.directory, log);
+    return this.#followed;
+  }
+
+  /** What is served while no primary is followed. */
+  get endedStream(): EndedStream | undefined {
+    return this.#isFollowing ? undefined : this.#offline.stream;
   }
 
   /**
@@ -206,7 +234,10 @@ export class Replica {
     void this.renewal.stop("REPLICAOF names another primary");
     this.#driver.leave();
     this.primary.follow(target);
+    if (!this.#isFollowing) this.relay.endAll("a primary is followed again");
     this.#isFollowing = true;
+    this.#isOffline = false;
+    this.#offline.until = undefined;
     this.#failures = 0;
     this.#breaks.clear();
     this.#interrupt();
@@ -215,6 +246,13 @@ export class Replica {
   /** Begins without a primary, as CONFIG REWRITE left it; to be said before it runs. */
   beginIdle(): void {
     this.#isFollowing = false;
+  }
+
+  /** Begins without a primary, to serve what is kept up to this; to be said before it runs. */
+  beginOffline(until: StreamEnd | undefined): void {
+    this.#isFollowing = false;
+    this.#isOffline = true;
+    this.#offline.until = until;
   }
 
   /** REPLICAOF NO ONE: leaves the primary, in whatever state the link is. */
@@ -296,11 +334,7 @@ export class Replica {
     signal.addEventListener("abort", () => this.#onAttemptEnded(undefined), { once: true });
     try {
       while (!signal.aborted) {
-        if (!this.#isFollowing) {
-          await this.#clock.sleep(IDLE_MS, AbortSignal.any([signal, this.#wake.signal]));
-          continue;
-        }
-        const error = await this.#attempt(signal);
+        const error = await (this.#isFollowing ? this.#attempt(signal) : this.#serveKept(signal));
         if (error === undefined) continue; // stopped, or told to follow another, or none
         if (error.retry === "never") throw error;
         const ceilingMs = this.#settings.retryMaxMs * this.#breaks.factor;
@@ -319,7 +353,8 @@ export class Replica {
   #onSecond(): void {
     this.#keeper.tick();
     this.renewal.tick();
-    this.retention.tick();
+    // What is served without a primary stays: nothing new takes its place.
+    if (this.#isFollowing) this.retention.tick();
     this.relay.tick();
     this.#age.sample(this.log);
     this.#sampleRates();
@@ -365,6 +400,44 @@ export class Replica {
       this.#onFailed(error);
     }
     return ended;
+  }
+
+  /**
+   * Serves what is kept until it is told otherwise; resolves with why that can't be done, or with nothing
+   * once there is something else to do.
+   */
+  async #serveKept(signal: AbortSignal): Promise<ReplicaError | undefined> {
+    const ending = AbortSignal.any([signal, this.#wake.signal]);
+    const ended = new Promise<undefined>((resolve) => {
+      ending.addEventListener("abort", () => resolve(undefined), { once: true });
+    });
+    try {
+      // A disk that hangs must not keep us from ending.
+      const beginning = this.#beginOffline(ending);
+      beginning.catch(() => undefined);
+      await Promise.race([beginning, ended]);
+      await this.#clock.sleep(IDLE_MS, ending);
+      return undefined;
+    } catch (error) {
+      if (ending.aborted) return undefined;
+      if (!(error instanceof ReplicaError)) throw error;
+      this.#onFailed(error);
+      // What is damaged stays so: who began it to be served is told, who left a primary may follow another.
+      if (error.retry !== "never" || this.#isOffline) return error;
+      log.error(`${error.message}; no replica is served until a primary is followed`);
+      await this.#clock.sleep(IDLE_MS, ending);
+      return undefined;
+    } finally {
+      this.#offline.end();
+    }
+  }
+
+  async #beginOffline(ending: AbortSignal): Promise<void> {
+    await this.#keeper.resume();
+    if (ending.aborted || this.log === undefined) return;
+    await this.#offline.begin(this.log, ending);
+    // As a promoted replica: those that are attached are to hear of the new history.
+    this.relay.endAll("no primary is followed: the stream goes on in a history of its own");
   }
 
   /** The primary of this attempt; undefined where `signal` was aborted meanwhile. */
@@ -423,6 +496,10 @@ export class Replica {
     this.#lastBreak = { error, atMs: this.#clock.now(), cause: "" };
     log.warn(error.message, { code: error.code });
     this.#event("break", error.message);
+    if (this.#isFollowing) return;
+    // What is served ends elsewhere now.
+    this.#offline.end();
+    this.#interrupt();
   }
 
   #onMoved(state: State): void {

@@ -238,16 +238,20 @@ export class DataDirectory {
 
   /**
    * The current generation, and the sealed ones before it whose logs lead to its without a gap.
+   * @param newest the id of an older one, with those before that.
+   * @param ended where it is to end, and the history that goes on there.
    * @throws ReplicaError of the database.
    */
-  lineage(): Lineage {
+  lineage(newest = Infinity, ended?: ReplicationIdFrom): Lineage {
     try {
-      const whole = this.#generations.whole();
-      const kept = whole.values().map((generation) => ({
-        ...generation,
-        replicationIds: this.#generations.replicationIds(generation.id),
-      }));
-      return new Lineage(kept, (generation) => this.#endOf(generation));
+      const whole = this.#generations.whole().values();
+      const kept = whole
+        .filter(({ id }) => id <= newest)
+        .map((generation) => ({
+          ...generation,
+          replicationIds: this.#generations.replicationIds(generation.id),
+        }));
+      return new Lineage(kept, (generation) => this.#endOf(generation), ended);
     } catch (cause) {
       throw databaseError(this.#database, cause);
     }

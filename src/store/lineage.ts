@@ -19,17 +19,20 @@ export class Lineage {
   /**
    * @param newestFirst the current generation, then the sealed ones.
    * @param endOf the last offset that a generation's log holds; undefined where its file isn't there.
+   * @param ended where the stream ends before its files do, and the history that it goes on in there.
    */
   constructor(
     newestFirst: Iterable<KeptGeneration>,
     endOf: (generation: KeptGeneration) => Offset | undefined,
+    ended?: ReplicationIdFrom,
   ) {
     for (const generation of newestFirst) {
       const next = this.#members.at(-1);
       if (next !== undefined && !leadsTo(generation, next, endOf)) break;
       this.#members.push(generation);
     }
-    for (const { replicationIds } of this.#members.toReversed()) {
+    const ends = ended === undefined ? [] : [{ replicationIds: [ended] }];
+    for (const { replicationIds } of [...this.#members.toReversed(), ...ends]) {
       for (const history of replicationIds) {
         // What a later generation says of its own stretch holds for both.
         while (isLater(this.#histories.at(-1), history)) this.#histories.pop();
@@ -41,6 +44,16 @@ export class Lineage {
   /** The first offset behind which there are bytes; undefined where nothing is kept. */
   get fromOffset(): Offset | undefined {
     return this.#members.at(-1)?.baseOffset;
+  }
+
+  /** The one whose log holds the end. */
+  get newest(): KeptGeneration | undefined {
+    return this.#members[0];
+  }
+
+  /** The history that the stream is in behind `offset`; undefined where nobody named one. */
+  historyAt(offset: Offset): ReplicationId | undefined {
+    return this.#histories.findLast(({ fromOffset }) => fromOffset <= offset)?.replid;
   }
 
   /**

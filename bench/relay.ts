@@ -1,0 +1,133 @@
+import { join } from "node:path";
+import { formatBytes } from "../src/quantity.ts";
+import { freePort } from "../test/support/ports.ts";
+import { type RealServer, startServer } from "../test/support/servers.ts";
+import { until } from "../test/support/wait.ts";
+import { cpuSecondsOf, Measured, median, peakRssOf, scratchFolder } from "./measure.ts";
+import { refuseWithoutProgram } from "./receivers.ts";
+
+const PROGRAM = join(import.meta.dir, "../dist/replica");
+const DROP = join(import.meta.dir, "receivers/drop.ts");
+const LINKS = 10;
+const VALUE_BYTES = 64 * 1024;
+const LIMIT_MS = 600_000;
+const MEGABYTE = 1e6;
+
+/** What ten full syncs at once cost who serves them. */
+interface Served {
+  readonly seconds: number;
+  /** Of who serves, the forked child's included. */
+  readonly cpuSeconds: number;
+}
+
+export interface RelayRow {
+  readonly name: string;
+  /** Over all links. */
+  readonly megabytesPerSecond: number;
+  /** Beside the primary with disk-based sync and the one with diskless sync, the better of both: the median of the rounds' ratios. */
+  readonly timesPrimary: number;
+  readonly cpuSeconds: number;
+  /** Resident of the replica before the first sync, and the most that ever was; 0 for a primary, which holds the data. */
+  readonly rssBeforeMiB: number;
+  readonly peakRssMiB: number;
+}
+
+/** Ten replicas that come at once, fed by a real primary, and by the replica behind it. */
+export async function benchRelay(options: {
+  readonly bytes: number;
+  readonly rounds: number;
+}): Promise<RelayRow[]> {
+  refuseWithoutProgram();
+  using scratch = scratchFolder();
+  // All ten wait for each other, so that they share one fork.
+  const flags = [
+    "--repl-diskless-sync-delay",
+    "60",
+    "--repl-diskless-sync-max-replicas",
+    `${LINKS}`,
+  ];
+  flags.push("--rdbcompression", "no", "--enable-debug-command", "local", "--save", "");
+  await using primary = await startServer("redis-7.0", { args: flags, startTimeoutMs: LIMIT_MS });
+  const keys = Math.ceil(options.bytes / VALUE_BYTES);
+  await primary.send("DEBUG", "POPULATE", keys, "key", VALUE_BYTES);
+  await primary.send("CONFIG", "SET", "repl-diskless-sync", "no");
+  const port = freePort();
+  const own = ["--dir", join(scratch.path, "data"), "--port", String(port), "--no-progress"];
+  const replica = new Measured([PROGRAM, "follow", primary.url(), ...own]);
+  try {
+    await replica.says(/connected by full resync/);
+    const { pid } = replica.child;
+    const rssBeforeBytes = peakRssOf(pid) ?? 0;
+    const runs = { disk: [] as Served[], diskless: [] as Served[], relay: [] as Served[] };
+    for (let round = 0; round < options.rounds; round++) {
+      const forksBefore = (await primary.info("stats"))["total_forks"];
+      runs.relay.push(await serve(port, () => cpuSecondsOf(pid) ?? 0));
+      if ((await primary.info("stats"))["total_forks"] !== forksBefore) {
+        throw new Error("the primary forked for a replica that it didn't feed");
+      }
+      for (const kind of ["disk", "diskless"] as const) {
+        const value = kind === "diskless" ? "yes" : "no";
+        await primary.send("CONFIG", "SET", "repl-diskless-sync", value);
+        runs[kind].push(await serveFrom(primary));
+      }
+    }
+    const best = runs.disk.map(({ seconds }, n) => Math.min(seconds, runs.diskless[n]!.seconds));
+    const row = (name: string, served: readonly Served[]): RelayRow => ({
+      name,
+      megabytesPerSecond: median(
+        served.map(({ seconds }) => (LINKS * options.bytes) / MEGABYTE / seconds),
+      ),
+      timesPrimary: median(served.map(({ seconds }, n) => best[n]! / seconds)),
+      cpuSeconds: median(served.map(({ cpuSeconds }) => cpuSeconds)),
+      rssBeforeMiB: served === runs.relay ? rssBeforeBytes / 2 ** 20 : 0,
+      peakRssMiB: served === runs.relay ? (peakRssOf(pid) ?? 0) / 2 ** 20 : 0,
+    });
+    const rows = [
+      row("redis-server 7.0, disk-based", runs.disk),
+      row("redis-server 7.0, diskless", runs.diskless),
+      row("replica", runs.relay),
+    ];
+    print(rows, options);
+    return rows;
+  } finally {
+    await replica.kill("SIGTERM");
+  }
+}
+
+async function serveFrom(primary: RealServer): Promise<Served> {
+  const isIdle = async () => (await primary.info("persistence"))["rdb_bgsave_in_progress"] === "0";
+  const idle = () => until(isIdle, { what: "the primary to be idle", timeoutMs: LIMIT_MS });
+  await idle();
+  const cpu = async () => {
+    const info = await primary.info("cpu");
+    return ["used_cpu_sys", "used_cpu_user", "used_cpu_sys_children", "used_cpu_user_children"]
+      .map((name) => Number(info[name]))
+      .reduce((sum, seconds) => sum + seconds);
+  };
+  const before = await cpu();
+  const { seconds } = await serve(primary.port, () => 0);
+  await idle();
+  return { seconds, cpuSeconds: (await cpu()) - before };
+}
+
+async function serve(port: number, cpuSeconds: () => number): Promise<Served> {
+  const before = cpuSeconds();
+  const argv = [process.execPath, DROP, String(port), String(LINKS)];
+  const { seconds } = await new Measured(argv).ends();
+  return { seconds, cpuSeconds: cpuSeconds() - before };
+}
+
+function print(rows: readonly RelayRow[], { bytes, rounds }: { bytes: number; rounds: number }) {
+  console.log(
+    `\nrelay: ${LINKS} full syncs of ${formatBytes(bytes)} at once, medians of ${rounds} rounds; × is the speed beside the better primary of the same rounds\n`,
+  );
+  console.log(
+    "| served by | MB/s | × | CPU s | RSS before | peak RSS |\n|---|--:|--:|--:|--:|--:|",
+  );
+  for (const row of rows) {
+    const mib = (value: number) => (value === 0 ? "" : `${value.toFixed(0)} MiB`);
+    console.log(
+      `| ${row.name} | ${row.megabytesPerSecond.toFixed(0)} | ${row.timesPrimary.toFixed(2)} | ${row.cpuSeconds.toFixed(2)} | ${mib(row.rssBeforeMiB)} | ${mib(row.peakRssMiB)} |`,
+    );
+  }
+}

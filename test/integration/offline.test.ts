@@ -1,0 +1,155 @@
+import { describe, expect, test } from "bun:test";
+import { parseInfo } from "../../src/resp/info-text.ts";
+import { SeededLoad } from "../faults/seeded-load.ts";
+import { fillAllTypes } from "../support/fill.ts";
+import { folderDigest } from "../support/folder-digest.ts";
+import { freePort } from "../support/ports.ts";
+import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { availableServers, type RealServer, startServer } from "../support/servers.ts";
+import { type TempDir, tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+/** No PING of the primary's own in the stream. */
+const quiet = { args: ["--repl-ping-replica-period", "3600"] };
+/** A downstream that gives its link up soon, and a replica that therefore says something sooner. */
+const hasty = { args: ["--repl-timeout", "3"] };
+const TIMEOUT = "4s";
+const PING_BYTES = 14;
+
+async function infoOf(port: number): Promise<Record<string, string>> {
+  await using client = await RespClient.connect({ port });
+  return Object.fromEntries(parseInfo(String(await client.send("INFO"))));
+}
+
+/** It has been asked for all that was kept, and has stayed longer than its own repl-timeout. */
+async function attachedFor(last: RealServer, port: number, pings: number): Promise<void> {
+  await until(
+    async () => {
+      const { master_link_status: status } = await last.info("replication");
+      const { slave0 = "", master_repl_offset: end, second_repl_offset: from } = await infoOf(port);
+      const acked = Number(/offset=(\d+)/.exec(slave0)?.[1]);
+      const tail = acked - (Number(from) - 1);
+      return status === "up" && tail >= pings * PING_BYTES && acked <= Number(end);
+    },
+    { timeoutMs: 30_000, what: `${pings} PINGs behind what is kept` },
+  );
+}
+
+async function durable(port: number, offset: number): Promise<void> {
+  await until(async () => Number((await infoOf(port))["durable_offset"]) >= offset, {
+    what: `offset ${offset} on the disk`,
+  });
+}
+
+async function offline(dir: TempDir, port: number, ...more: string[]): Promise<ReplicaProcess> {
+  const argv = ["--offline", "--dir", dir.file("data"), "--port", String(port)];
+  const replica = startReplica([...argv, "--timeout", TIMEOUT, ...more]);
+  await replica.waitForLine(/serving generation \d+ up to offset/);
+  return replica;
+}
+
+describe.each(availableServers())("%s", (kind) => {
+  test("is seeded from what is kept, as it is and as it was, and promoted", async () => {
+    using dir = tempDir("offline");
+    await using primary = await startServer(kind, quiet);
+    await fillAllTypes(primary, { keys: 2_000, seed: 8 });
+    const port = freePort();
+    const where = ["--dir", dir.file("data"), "--port", String(port)];
+    const following = startReplica(["follow", primary.url(), ...where, "--keep", "5"]);
+    await following.waitForLine(/connected by full resync/);
+    await using load = await SeededLoad.start(primary, 8);
+    await until(() => load.commands > 400, { what: "some load" });
+    await load.stop();
+    const then = { offset: await primary.offset(), digest: await primary.digest() };
+    await durable(port, then.offset);
+    const thenMs = Date.now() + 1;
+    await until(() => Date.now() > thenMs + 1, { what: "the next moment" });
+    await primary.sendAll([["SET", "later", "than that"]]);
+    following.signal("SIGUSR1");
+    await following.waitForLine(/generation 2 takes the place/, 30_000);
+    await primary.sendAll([
+      ["MULTI"],
+      ["SET", "last", "of all"],
+      ["RPUSH", "last:list", "a", "b"],
+      ["EXEC"],
+    ]);
+    const now = { offset: await primary.offset(), digest: await primary.digest() };
+    await durable(port, now.offset);
+    expect((await following.stop()).exitCode).toBe(0);
+    const { master_replid: replid } = await primary.info("replication");
+    await primary.stop();
+    const kept = folderDigest(dir.file("data/generations"));
+
+    // --keep of the command line is less than what is kept: nothing goes while no primary is followed.
+    const first = await offline(dir, port, "--keep", "0");
+    await using last = await startServer(kind, hasty);
+    await last.send("REPLICAOF", "127.0.0.1", port);
+    await attachedFor(last, port, 4);
+    expect(await last.digest()).toBe(now.digest);
+    const info = await infoOf(port);
+    expect(info["master_replid"]).not.toBe(replid!);
+    expect(info["master_replid2"]).toBe(replid!);
+    expect(info["second_repl_offset"]).toBe(String(now.offset + 1));
+    expect([info["sync_full"], info["ready"]]).toEqual(["1", "1"]);
+    expect((await runReplica(["status", `127.0.0.1:${port}`])).exitCode).toBe(0);
+    expect((await first.stop()).exitCode).toBe(0);
+
+    // The same end is the same history: one that has come into it goes on there.
+    const second = await offline(dir, port);
+    await attachedFor(last, port, 1);
+    const again = await infoOf(port);
+    expect([again["sync_full"], again["sync_partial_ok"]]).toEqual(["0", "1"]);
+    await last.send("REPLICAOF", "NO", "ONE");
+    expect(await last.send("SET", "written", "by a primary of its own")).toBe("OK");
+    expect((await second.stop()).exitCode).toBe(0);
+
+    await using third = await offline(dir, port, "--at", new Date(thenMs).toISOString());
+    await last.send("REPLICAOF", "127.0.0.1", port);
+    await attachedFor(last, port, 1);
+    expect(await last.digest()).toBe(then.digest);
+    expect((await infoOf(port))["second_repl_offset"]).toBe(String(then.offset + 1));
+    await last.send("REPLICAOF", "NO", "ONE");
+    expect(await last.send("EXISTS", "later")).toBe(0);
+    expect((await third.stop()).exitCode).toBe(0);
+    expect(folderDigest(dir.file("data/generations"))).toEqual(kept);
+  }, 120_000);
+});
+
+test("REPLICAOF NO ONE: who is attached goes on, and comes back with it to a primary", async () => {
+  using dir = tempDir("no-one");
+  await using primary = await startServer("redis-7.0", quiet);
+  await fillAllTypes(primary, { keys: 2_000, seed: 9 });
+  const port = freePort();
+  const where = ["--dir", dir.file("data"), "--port", String(port)];
+  await using relay = startReplica(["follow", primary.url(), ...where, "--timeout", TIMEOUT]);
+  await relay.waitForLine(/connected by full resync/);
+  await using last = await startServer("redis-7.0", hasty);
+  await last.send("REPLICAOF", "127.0.0.1", port);
+  await last.send("CONFIG", "SET", "repl-timeout", "3600");
+  await until(async () => (await last.info("replication"))["master_link_status"] === "up", {
+    what: "its link",
+  });
+  await last.send("CONFIG", "SET", "repl-timeout", "3");
+  await using client = await RespClient.connect({ port });
+  await client.send("REPLICAOF", "NO", "ONE");
+  await attachedFor(last, port, 4);
+  const { sync_full: full, sync_partial_ok: partial, ready } = await infoOf(port);
+  expect([full, partial, ready]).toEqual(["1", "1", "0"]);
+  expect(await last.digest()).toBe(await primary.digest());
+  // What it has of the history without a primary is none of the primary's.
+  await primary.send("SET", "while", "nobody followed");
+  await client.send("REPLICAOF", "127.0.0.1", primary.port);
+  await until(
+    async () => {
+      const { master_link_status: status } = await last.info("replication");
+      return status === "up" && (await last.offset()) === (await primary.offset());
+    },
+    { timeoutMs: 30_000, what: "it to have all that the primary has" },
+  );
+  expect(await last.digest()).toBe(await primary.digest());
+  const after = await infoOf(port);
+  expect([after["full_syncs"], after["partial_syncs"]]).toEqual(["1", "1"]);
+  expect(after["sync_full"]).toBe("2");
+  expect((await primary.info("stats"))["sync_full"]).toBe("1");
+}, 90_000);
