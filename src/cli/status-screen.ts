@@ -25,6 +25,8 @@ type Row = readonly [name: string, value: string];
 type Format = Parameters<typeof styleText>[0];
 
 const NAME_COLUMNS = 14;
+/** As many as the replica lets in. */
+const MAX_DOWNSTREAMS = 1_000;
 /** A terminal that is narrower is cut at its edge. */
 const LEAST_VALUE_COLUMNS = 20;
 
@@ -147,6 +149,7 @@ function rowsOf(fields: Fields): Row[] {
     ["log", fields.bytes("log_bytes")],
     ["kept before", fields.counted("sealed_generations", "sealed generation")],
     ...newSnapshotOf(fields),
+    ...downstreamsOf(fields),
     ["disk", roomOf(fields)],
     ["syncs", syncsOf(fields)],
     ["breaks", fields.count("breaks")],
@@ -167,6 +170,9 @@ function stateOf(fields: Fields): string {
 
 function primaryOf(fields: Fields): string {
   const primary = fields.text("primary");
+  if (fields.number("offline") === 1) {
+    return `none (--offline): what is kept is served up to offset ${fields.count("served_offset")}`;
+  }
   if (primary === "") return "none, since REPLICAOF NO ONE";
   return fields.text("master_host") === "" ? `${primary}, where none is named yet` : primary;
 }
@@ -219,6 +225,26 @@ function newSnapshotOf(fields: Fields): Row[] {
   }
   const error = fields.text("last_snapshot_error");
   return error === "" ? [] : [["new snapshot", `the last one failed: ${error}`]];
+}
+
+/** The replicas that it feeds, where there are any. */
+function downstreamsOf(fields: Fields): Row[] {
+  const count = fields.number("connected_slaves") ?? 0;
+  const all = Array.from({ length: Math.min(count, MAX_DOWNSTREAMS) }, (_, n) => {
+    const about = fields.text(`slave${n}`);
+    const [, state, offset] = /state=(\w+),offset=(\d{1,16}),/.exec(about) ?? [];
+    return { isOnline: state === "online", offset: Number(offset ?? 0) };
+  });
+  if (all.length === 0) return [];
+  const online = all.filter(({ isOnline }) => isOnline);
+  const end = fields.number("master_repl_offset") ?? 0;
+  // One that has just come has acknowledged nothing yet.
+  const acked = online.filter(({ offset }) => offset > 0);
+  const behind = Math.max(0, ...acked.map(({ offset }) => end - offset));
+  const lag = acked.length === 0 ? "" : `, at most ${formatBytes(behind)} behind`;
+  return [
+    ["feeds", `${fields.counted("connected_slaves", "replica")}, ${online.length} online${lag}`],
+  ];
 }
 
 function roomOf(fields: Fields): string {

@@ -68,7 +68,7 @@ export function serveHttp(
 }
 
 function page(replica: Replica): Response {
-  const { state, log, directory, syncs } = replica;
+  const { state, log, directory, syncs, relay } = replica;
   const generation = directory.current;
   const rows: [string, string][] = [
     ["primary", replica.isFollowing ? replica.primary.name : "none"],
@@ -78,6 +78,7 @@ function page(replica: Replica): Response {
     ["generation", String(generation?.id ?? "none")],
     ["snapshot", formatBytes(generation?.rdbBytes ?? 0)],
     ["log", formatBytes(log?.fileBytes ?? 0)],
+    ["feeds", `${relay.downstreams.size} replicas, ${relay.countByState().online} online`],
     ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
     ["last error", replica.lastError?.message ?? "none"],
   ];

@@ -220,6 +220,9 @@ function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
     ["not_ready_reason", notReady ?? ""],
     // Empty after REPLICAOF NO ONE; master_host keeps whom it followed last, as tools expect a host there.
     ["primary", replica.isFollowing ? replica.primary.name : ""],
+    // With --offline: up to where what is kept is served.
+    ["offline", replica.isOffline ? 1 : 0],
+    ["served_offset", replica.stream?.writtenOffset ?? 0],
     ["received_offset", receivedOffset(replica)],
     ["written_offset", log?.writtenOffset ?? 0],
     ["durable_offset", durable],

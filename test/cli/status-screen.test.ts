@@ -85,6 +85,22 @@ const down = {
 describe("says", () => {
   test.each<[string, Record<string, string | number>, string[]]>([
     [
+      "whom it feeds",
+      {
+        connected_slaves: 3,
+        master_repl_offset: 5_000,
+        slave0: "ip=127.0.0.1,port=7001,state=online,offset=4000,lag=0",
+        slave1: "ip=127.0.0.1,port=7002,state=online,offset=0,lag=0",
+        slave2: "ip=127.0.0.1,port=7003,state=send_bulk,offset=0,lag=0",
+      },
+      ["feeds         3 replicas, 2 online, at most 1000 B behind"],
+    ],
+    [
+      "that it serves what is kept",
+      { ...down, ready: 1, primary: "", offline: 1, served_offset: 1_200_000 },
+      ["primary       none (--offline): what is kept is served up to offset 1,200,000"],
+    ],
+    [
       "how far the disk is behind",
       { durable_offset: 1_000, durable_lag_bytes: 1_233_567, durable_age_seconds: "12.5" },
       [
