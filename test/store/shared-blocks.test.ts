@@ -4,7 +4,7 @@ import { SharedBlocks } from "../../src/store/shared-blocks.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { tempDir } from "../support/temp.ts";
 
-const BLOCK = 256 * 1024;
+const BLOCK = 512 * 1024;
 const CONTENT = Buffer.from(Uint8Array.from({ length: 3 * BLOCK + 100 }, (_, i) => (i * 7) % 251));
 
 function rig() {
@@ -59,7 +59,7 @@ test("a reader that is held up keeps its bytes, however much others read meanwhi
   const file = at.blocks.open(at.path);
   const held = at.disk.hold("read");
   const first = at.blocks.use(file, { from: 0, end: BLOCK }, copy);
-  const others = Array.from({ length: 60 }, (_, i) => {
+  const others = Array.from({ length: 200 }, (_, i) => {
     const from = BLOCK + i * 100;
     return at.blocks.use(file, { from, end: from + 50 }, (bytes) =>
       expect(Buffer.compare(bytes, CONTENT.subarray(from, from + 50))).toBe(0),
