@@ -151,14 +151,21 @@ export const rawDisk: Receiver = {
   },
 };
 
-/** The C receivers; none where no compiler is. @param dir where the program goes. */
-export function cFloors(dir: string): Receiver[] {
+/** Compiles one of the C programs into `dir`; undefined where no compiler is. */
+export function compiledC(dir: string, name: string): string | undefined {
   const compiler = Bun.which("cc");
-  if (compiler === null) return [];
-  const program = join(dir, "floor");
-  const source = join(import.meta.dir, "receivers/floor.c");
+  if (compiler === null) return undefined;
+  const program = join(dir, name);
+  const source = join(import.meta.dir, `receivers/${name}.c`);
   const compiled = Bun.spawnSync([compiler, "-O2", "-o", program, source]);
   if (compiled.exitCode !== 0) throw new Error(`cc: ${compiled.stderr.toString()}`);
+  return program;
+}
+
+/** The C receivers; none where no compiler is. @param dir where the program goes. */
+export function cFloors(dir: string): Receiver[] {
+  const program = compiledC(dir, "floor");
+  if (program === undefined) return [];
   const floor = (name: string, how: string): Receiver => ({
     name,
     kind: "floor",

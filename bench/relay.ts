@@ -4,12 +4,13 @@ import { freePort } from "../test/support/ports.ts";
 import { type RealServer, startServer } from "../test/support/servers.ts";
 import { until } from "../test/support/wait.ts";
 import { cpuSecondsOf, Measured, median, peakRssOf, scratchFolder } from "./measure.ts";
-import { refuseWithoutProgram } from "./receivers.ts";
+import { compiledC, refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
 const DROP = join(import.meta.dir, "receivers/drop.ts");
 const LINKS = 10;
-const VALUE_BYTES = 64 * 1024;
+/** Of large values a primary has little to do, of small ones much. */
+const VALUE_BYTES = [64 * 1024, 256];
 const LIMIT_MS = 600_000;
 const MEGABYTE = 1e6;
 
@@ -21,50 +22,76 @@ interface Served {
 }
 
 export interface RelayRow {
+  readonly valueBytes: number;
   readonly name: string;
   /** Over all links. */
   readonly megabytesPerSecond: number;
-  /** Beside the primary with disk-based sync and the one with diskless sync, the better of both: the median of the rounds' ratios. */
+  /** Beside the primary, disk-based or diskless, as is better: the median of the rounds' ratios. */
   readonly timesPrimary: number;
   readonly cpuSeconds: number;
-  /** Resident of the replica before the first sync, and the most that ever was; 0 for a primary, which holds the data. */
+  /** Resident of the replica before the first sync, and the most that ever was; 0 for the others. */
   readonly rssBeforeMiB: number;
   readonly peakRssMiB: number;
 }
 
-/** Ten replicas that come at once, fed by a real primary, and by the replica behind it. */
-export async function benchRelay(options: {
+interface Options {
   readonly bytes: number;
   readonly rounds: number;
-}): Promise<RelayRow[]> {
+}
+
+/** Ten replicas that come at once, fed by a real primary, and by the replica behind it. */
+export async function benchRelay(options: Options): Promise<RelayRow[]> {
   refuseWithoutProgram();
+  const rows: RelayRow[] = [];
+  for (const valueBytes of VALUE_BYTES) rows.push(...(await benchValues(valueBytes, options)));
+  console.log(
+    `\nrelay: ${LINKS} full syncs of ${formatBytes(options.bytes)} at once, medians of ${options.rounds} rounds; × is the speed beside the better primary of the same rounds\n`,
+  );
+  console.log(
+    "| values of | served by | MB/s | × | CPU s | RSS before | peak RSS |\n|--:|---|--:|--:|--:|--:|--:|",
+  );
+  for (const row of rows) {
+    const mib = (value: number) => (value === 0 ? "" : `${value.toFixed(0)} MiB`);
+    console.log(
+      `| ${formatBytes(row.valueBytes)} | ${row.name} | ${row.megabytesPerSecond.toFixed(0)} | ${row.timesPrimary.toFixed(2)} | ${row.cpuSeconds.toFixed(2)} | ${mib(row.rssBeforeMiB)} | ${mib(row.peakRssMiB)} |`,
+    );
+  }
+  return rows;
+}
+
+async function benchValues(valueBytes: number, options: Options): Promise<RelayRow[]> {
   using scratch = scratchFolder();
   // All ten wait for each other, so that they share one fork.
-  const flags = [
-    "--repl-diskless-sync-delay",
-    "60",
-    "--repl-diskless-sync-max-replicas",
-    `${LINKS}`,
-  ];
-  flags.push("--rdbcompression", "no", "--enable-debug-command", "local", "--save", "");
-  await using primary = await startServer("redis-7.0", { args: flags, startTimeoutMs: LIMIT_MS });
-  const keys = Math.ceil(options.bytes / VALUE_BYTES);
-  await primary.send("DEBUG", "POPULATE", keys, "key", VALUE_BYTES);
-  await primary.send("CONFIG", "SET", "repl-diskless-sync", "no");
+  const flags = ["--repl-diskless-sync-delay", "60", "--repl-diskless-sync-max-replicas"];
+  flags.push(`${LINKS}`, "--rdbcompression", "no", "--enable-debug-command", "local");
+  await using primary = await startServer("redis-7.0", {
+    args: [...flags, "--save", "", "--repl-diskless-sync", "no"],
+    startTimeoutMs: LIMIT_MS,
+  });
+  await primary.send("DEBUG", "POPULATE", Math.ceil(options.bytes / valueBytes), "key", valueBytes);
   const port = freePort();
-  const own = ["--dir", join(scratch.path, "data"), "--port", String(port), "--no-progress"];
+  const data = join(scratch.path, "data");
+  const own = ["--dir", data, "--port", String(port), "--no-progress"];
   const replica = new Measured([PROGRAM, "follow", primary.url(), ...own]);
   try {
     await replica.says(/connected by full resync/);
     const { pid } = replica.child;
-    const rssBeforeBytes = peakRssOf(pid) ?? 0;
-    const runs = { disk: [] as Served[], diskless: [] as Served[], relay: [] as Served[] };
+    const base = Bun.file(join(data, "current/appendonly.aof.1.base.rdb"));
+    const rssBeforeMiB = (peakRssOf(pid) ?? 0) / 2 ** 20;
+    const floor = compiledC(scratch.path, "serve-floor");
+    const runs = {
+      disk: [] as Served[],
+      diskless: [] as Served[],
+      relay: [] as Served[],
+      floor: [] as Served[],
+    };
     for (let round = 0; round < options.rounds; round++) {
       const forksBefore = (await primary.info("stats"))["total_forks"];
       runs.relay.push(await serve(port, () => cpuSecondsOf(pid) ?? 0));
       if ((await primary.info("stats"))["total_forks"] !== forksBefore) {
         throw new Error("the primary forked for a replica that it didn't feed");
       }
+      if (floor !== undefined) runs.floor.push(await serveByFloor(floor, base.name!));
       for (const kind of ["disk", "diskless"] as const) {
         const value = kind === "diskless" ? "yes" : "no";
         await primary.send("CONFIG", "SET", "repl-diskless-sync", value);
@@ -73,22 +100,22 @@ export async function benchRelay(options: {
     }
     const best = runs.disk.map(({ seconds }, n) => Math.min(seconds, runs.diskless[n]!.seconds));
     const row = (name: string, served: readonly Served[]): RelayRow => ({
+      valueBytes,
       name,
       megabytesPerSecond: median(
-        served.map(({ seconds }) => (LINKS * options.bytes) / MEGABYTE / seconds),
+        served.map(({ seconds }) => (LINKS * base.size) / MEGABYTE / seconds),
       ),
       timesPrimary: median(served.map(({ seconds }, n) => best[n]! / seconds)),
       cpuSeconds: median(served.map(({ cpuSeconds }) => cpuSeconds)),
-      rssBeforeMiB: served === runs.relay ? rssBeforeBytes / 2 ** 20 : 0,
+      rssBeforeMiB: served === runs.relay ? rssBeforeMiB : 0,
       peakRssMiB: served === runs.relay ? (peakRssOf(pid) ?? 0) / 2 ** 20 : 0,
     });
-    const rows = [
+    return [
       row("redis-server 7.0, disk-based", runs.disk),
       row("redis-server 7.0, diskless", runs.diskless),
       row("replica", runs.relay),
+      ...(floor === undefined ? [] : [row("floor: C, read and write", runs.floor)]),
     ];
-    print(rows, options);
-    return rows;
   } finally {
     await replica.kill("SIGTERM");
   }
@@ -117,17 +144,9 @@ async function serve(port: number, cpuSeconds: () => number): Promise<Served> {
   return { seconds, cpuSeconds: cpuSeconds() - before };
 }
 
-function print(rows: readonly RelayRow[], { bytes, rounds }: { bytes: number; rounds: number }) {
-  console.log(
-    `\nrelay: ${LINKS} full syncs of ${formatBytes(bytes)} at once, medians of ${rounds} rounds; × is the speed beside the better primary of the same rounds\n`,
-  );
-  console.log(
-    "| served by | MB/s | × | CPU s | RSS before | peak RSS |\n|---|--:|--:|--:|--:|--:|",
-  );
-  for (const row of rows) {
-    const mib = (value: number) => (value === 0 ? "" : `${value.toFixed(0)} MiB`);
-    console.log(
-      `| ${row.name} | ${row.megabytesPerSecond.toFixed(0)} | ${row.timesPrimary.toFixed(2)} | ${row.cpuSeconds.toFixed(2)} | ${mib(row.rssBeforeMiB)} | ${mib(row.peakRssMiB)} |`,
-    );
-  }
+async function serveByFloor(program: string, file: string): Promise<Served> {
+  const run = new Measured([program, file]);
+  await run.ends();
+  const [seconds = Number.NaN, cpuSeconds = Number.NaN] = run.said.split(" ").map(Number);
+  return { seconds, cpuSeconds };
 }

@@ -134,8 +134,9 @@ offsets, each can be restored. Works while a replica runs on it, and on a copy.`
     summary: "ask a running replica how it is",
     usage: "[HOST:PORT]",
     about: `Asks the replica at HOST:PORT, else at --bind and --port. Exits with 0 when it is ready (it follows its
-primary, and what came is durable within its own --ready-lag), and with 1 when it isn't or doesn't answer.
-With --watch it asks each second until it is stopped, a replica that is away too, and then exits with 0.`,
+primary, and what came is durable within its own --ready-lag; with --offline: it serves what is kept), and
+with 1 when it isn't or doesn't answer. With --watch it asks each second until it is stopped, a replica that
+is away too, and then exits with 0.`,
     minArgs: 0,
     maxArgs: 1,
     takes: ["port", "bind", "requirepass-file", ...logSettings],

@@ -51,6 +51,9 @@ export type DownstreamState = "send_bulk" | "rdb_transmitted" | "online";
 /** So long may one that asked for the snapshot alone take to leave ("Redis 7.2, replicationCron"). */
 const RDB_ONLY_GRACE_MS = 60_000;
 
+/** A snapshot of which nobody takes a byte for so many `--timeout`s is kept for nobody. */
+const STALLED_TIMEOUTS = 5;
+
 /** A replica that is fed from the files: where it is in them, and what it has acknowledged. */
 export class Downstream {
   readonly #feed: Feed;
@@ -61,6 +64,8 @@ export class Downstream {
   #state: DownstreamState;
   /** When it was last heard, or began to be waited for. */
   #heardMs: number;
+  /** When the kernel last took something for it. */
+  #takenMs: number;
   #ackedOffset: Offset = 0;
   /** The last byte of the stream that the kernel has taken. */
   #offset: Offset;
@@ -87,7 +92,7 @@ export class Downstream {
     // One that says SYNC may be an old one, or redis-cli, which acknowledge nothing ("Redis, syncCommand").
     this.#acknowledges = grant.kind === "partial" || grant.by === "psync";
     this.#state = grant.kind === "full" ? "send_bulk" : "online";
-    this.#beganMs = this.#heardMs = feed.clock.monotonicMs();
+    this.#beganMs = this.#heardMs = this.#takenMs = feed.clock.monotonicMs();
   }
 
   /** Where it listens, as INFO shows it. */
@@ -146,6 +151,10 @@ export class Downstream {
   /** Once a second: one that is silent for too long is let go. */
   tick(timeoutMs: number): void {
     const silentMs = this.#feed.clock.monotonicMs() - this.#heardMs;
+    const stalledMs = this.#feed.clock.monotonicMs() - this.#takenMs;
+    if (this.#state === "send_bulk" && stalledMs > STALLED_TIMEOUTS * timeoutMs) {
+      this.end(`it took no byte of its snapshot for ${Math.floor(stalledMs / 1000)} s`);
+    }
     if (this.#state === "rdb_transmitted" && silentMs > RDB_ONLY_GRACE_MS) {
       this.end("it has the snapshot that it asked for, and stayed");
     }
@@ -278,6 +287,7 @@ export class Downstream {
     const taken = this.#socket.offer(bytes);
     this.#stalled = taken < bytes.length;
     this.#sentBytes += taken;
+    if (taken > 0) this.#takenMs = this.#feed.clock.monotonicMs();
     return taken;
   }
 

@@ -1,3 +1,4 @@
+import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import type { Settings } from "../config.ts";
 import { describeSource, type PrimarySource } from "../primary-source.ts";
@@ -59,8 +60,11 @@ export function assemble(
   const stopping = new AbortController();
   port.serve(replica, {
     rewrite: () => {
-      // That it serves what is kept for now says nothing of whom it is to follow.
-      if (replica.isOffline) return;
+      if (replica.isOffline) {
+        throw new ReplicaError("USAGE", {
+          message: "it was started with --offline, which says nothing of whom to follow",
+        });
+      }
       const followed = given.kind === "sentinel" ? name : replica.primary.name;
       directory.choosePrimary(name, replica.isFollowing ? followed : null);
     },

@@ -137,9 +137,9 @@ function stats({ counts: { bytes }, relay }: Replica, { counts }: InfoSurroundin
 }
 
 function replication(replica: Replica): Field[] {
-  const { state, log, directory } = replica;
+  const { state, log, directory, endedStream: ended } = replica;
   const received = receivedOffset(replica);
-  const written = log?.writtenOffset ?? 0;
+  const written = writtenOffset(replica);
   const up = state.at === "connected";
   const syncing = state.at === "transfer" || state.at === "receive-bulk-header";
   const [host, port] = replica.primary.hostAndPort;
@@ -166,8 +166,7 @@ function replication(replica: Replica): Field[] {
   }
   if (!up) fields.push(["master_link_down_since_seconds", replica.linkDownSeconds ?? -1]);
   const ids = directory.replicationIds;
-  const generation = directory.current;
-  const ended = replica.endedStream;
+  const generation = ended?.generation ?? directory.current;
   const [replid, second, from] =
     ended === undefined
       ? [ids.at(-1)?.replid, ids.at(-2)?.replid, ids.at(-1)?.fromOffset ?? 0]
@@ -188,8 +187,8 @@ function replication(replica: Replica): Field[] {
     ["master_repl_offset", ended?.endOffset ?? written],
     // As Redis counts it: from this offset on the second id no longer holds.
     ["second_repl_offset", second === undefined ? -1 : from + 1],
-    ["repl_backlog_active", log === undefined ? 0 : 1],
-    ["repl_backlog_size", log?.fileBytes ?? 0],
+    ["repl_backlog_active", log === undefined && ended === undefined ? 0 : 1],
+    ["repl_backlog_size", logBytes(replica)],
     ["repl_backlog_first_byte_offset", generation === undefined ? 0 : generation.baseOffset + 1],
     ["repl_backlog_histlen", generation === undefined ? 0 : written - generation.baseOffset],
   );
@@ -204,15 +203,34 @@ function cpu(): Field[] {
   ];
 }
 
-function receivedOffset({ state, log }: Replica): number {
+/** Of the log that is followed, or of what is served of one. */
+function logBytes({ log, endedStream: ended }: Replica): number {
+  if (ended === undefined) return log?.fileBytes ?? 0;
+  const { baseOffset, logHeaderBytes } = ended.generation;
+  return ended.writtenOffset - baseOffset + logHeaderBytes;
+}
+
+function writtenOffset({ log, endedStream: ended }: Replica): number {
+  return ended?.writtenOffset ?? log?.writtenOffset ?? 0;
+}
+
+/** What is served with --offline lies on the disk since before. */
+function durableOffset({ log, endedStream: ended }: Replica): number {
+  const end = ended?.writtenOffset;
+  return Math.min(log?.durableOffset ?? end ?? 0, end ?? Infinity);
+}
+
+function receivedOffset({ state, log, endedStream: ended }: Replica): number {
+  if (ended !== undefined) return ended.writtenOffset;
   return state.at === "connected" ? state.receivedOffset : (log?.receivedOffset ?? 0);
 }
 
 function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
-  const { log, directory, counts, syncs, bytesPerSecond, lastBreak, renewal } = replica;
-  const generation = directory.current;
+  const { directory, counts, syncs, bytesPerSecond, lastBreak, renewal } = replica;
+  const ended = replica.endedStream;
+  const generation = ended?.generation ?? directory.current;
   const notReady = whyNotReady(replica, readyLagMs);
-  const durable = log?.durableOffset ?? 0;
+  const durable = durableOffset(replica);
   const renewing = renewal.state.at === "transfer" ? renewal.state : undefined;
   return [
     ["state", replica.state.at],
@@ -224,7 +242,7 @@ function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
     ["offline", replica.isOffline ? 1 : 0],
     ["served_offset", replica.stream?.writtenOffset ?? 0],
     ["received_offset", receivedOffset(replica)],
-    ["written_offset", log?.writtenOffset ?? 0],
+    ["written_offset", writtenOffset(replica)],
     ["durable_offset", durable],
     ["durable_lag_bytes", receivedOffset(replica) - durable],
     ["durable_age_seconds", replica.durableAgeSeconds.toFixed(1)],
@@ -234,7 +252,7 @@ function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
     ["received_stream_bytes", counts.bytes.stream],
     ["generation", generation?.id ?? 0],
     ["sealed_generations", orUnknown(() => sealed(directory.countByState()))],
-    ["log_bytes", log?.fileBytes ?? 0],
+    ["log_bytes", logBytes(replica)],
     ["rdb_bytes", generation?.rdbBytes ?? 0],
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
     ["disk_free_bytes", orUnknown(() => directory.freeBytes)],

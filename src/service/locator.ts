@@ -39,6 +39,11 @@ export class Locator {
     return target.kind === "unix" ? [target.path, 0] : [target.host, target.port];
   }
 
+  /** Nobody is to be followed, whoever was named at start. */
+  forget(): void {
+    this.#target = undefined;
+  }
+
   /** REPLICAOF: the next attempt is with this one; where Sentinel decides, it is asked after that. */
   follow(target: PrimaryTarget): void {
     this.#target = target;

@@ -1,6 +1,5 @@
 import { log } from "../logger.ts";
 import type { Disk } from "../store/disk.ts";
-import type { Log } from "../store/log.ts";
 import { type StreamEnd, wholeEnd } from "../store/stream-end.ts";
 import { EndedStream, type EndedStreamOptions } from "./relay-stream.ts";
 
@@ -33,14 +32,17 @@ export class Offline {
   }
 
   /**
-   * Looks for the end, and serves up to there from then on.
-   * @param kept the log of the current generation; nothing is appended to it meanwhile.
+   * Looks for the end, and serves up to there from then on; nothing where nothing is kept.
    * @throws ReplicaError DIRECTORY_DAMAGED, DISK_FAILED; the signal's reason.
    */
-  async begin(kept: Log, signal: AbortSignal): Promise<void> {
+  async begin(signal: AbortSignal): Promise<void> {
     const { directory, disk } = this.#options;
-    const all = { generation: directory.current!.id, offset: kept.writtenOffset };
-    const { generation, offset } = await wholeEnd(directory.path, this.#until ?? all, disk, signal);
+    const until = this.#until ?? directory.end;
+    if (until === undefined) return;
+    log.info(
+      `looking for the last whole command of generation ${until.generation} up to offset ${until.offset}`,
+    );
+    const { generation, offset } = await wholeEnd(directory.path, until, disk, signal);
     signal.throwIfAborted();
     const stream = new EndedStream(this.#options, generation, offset);
     this.#stream = stream;

@@ -14,7 +14,7 @@ import {
   type Grant,
   grantReply,
 } from "./downstream.ts";
-import type { Stream } from "./relay-stream.ts";
+import type { EndedStream, Stream } from "./relay-stream.ts";
 
 export interface RelayOptions {
   readonly directory: DataDirectory;
@@ -55,6 +55,8 @@ export class Relay {
   readonly #blocks: SharedBlocks;
   readonly #downstreams = new Set<Downstream>();
   readonly #waiting = new Set<Waiting>();
+  /** What was served before a primary was followed again, if anything was. */
+  before: EndedStream | undefined;
   /** Since the start: bytes sent, syncs granted, and what was asked to continue and couldn't. */
   readonly counts = { snapshot: 0, stream: 0, full: 0, partial: 0, refused: 0 };
 
@@ -131,6 +133,15 @@ export class Relay {
     if (asked.replid === "?") return full("it has nothing to go on from");
     const lineage = stream.lineage();
     const offset = asked.nextOffset - 1;
+    const { before } = this;
+    if (asked.replid === before?.replid && before.second !== undefined) {
+      // Up to its first PING that history is the one before it; past that, only a full resync helps, and
+      // what it is to begin with, the primary says first.
+      if (offset <= before.writtenOffset) {
+        return this.#grant({ ...asked, replid: before.second }, stream);
+      }
+      if (this.#options.isWaiting()) return undefined;
+    }
     if (!lineage.knows(asked.replid)) return full(`its history ${asked.replid} is none of ours`);
     const place = lineage.at(offset);
     if (place === undefined || !lineage.holds(asked.replid, offset)) {
@@ -183,7 +194,8 @@ export class Relay {
    * @returns how many they are now, and what ends the waiting.
    */
   wait(needed: number, done: (count: number) => void): { count: number; end: () => number } {
-    const offset = this.#options.stream()?.endOffset ?? 0;
+    // While there is nothing to be relied on, nobody has all of it.
+    const offset = this.#options.stream()?.endOffset ?? Infinity;
     const waiting = { offset, needed, done };
     const count = this.#countAt(offset);
     if (count < needed) this.#waiting.add(waiting);

@@ -27,9 +27,6 @@ import { Retention } from "./retention.ts";
 /** The contract gives a stop 2 s. */
 const STOP_LIMIT_MS = 1_800;
 
-/** How long it waits at a time for a primary to be named; that ends the wait at once. */
-const IDLE_MS = 3_600_000;
-
 /** A link that has held so long was a good one: what breaks it begins a new count. */
 const STEADY_MS = 10_000;
 
@@ -234,7 +231,10 @@ export class Replica {
     void this.renewal.stop("REPLICAOF names another primary");
     this.#driver.leave();
     this.primary.follow(target);
-    if (!this.#isFollowing) this.relay.endAll("a primary is followed again");
+    if (!this.#isFollowing) {
+      this.relay.before = this.#offline.stream;
+      this.relay.endAll("a primary is followed again");
+    }
     this.#isFollowing = true;
     this.#isOffline = false;
     this.#offline.until = undefined;
@@ -253,6 +253,7 @@ export class Replica {
     this.#isFollowing = false;
     this.#isOffline = true;
     this.#offline.until = until;
+    this.primary.forget();
   }
 
   /** REPLICAOF NO ONE: leaves the primary, in whatever state the link is. */
@@ -411,13 +412,15 @@ export class Replica {
     const ended = new Promise<undefined>((resolve) => {
       ending.addEventListener("abort", () => resolve(undefined), { once: true });
     });
+    if (ending.aborted) return undefined;
+    // As with a promoted replica: those that are attached are to ask for the new history.
+    this.relay.endAll("no primary is followed: what is kept goes on in a history of its own");
     try {
       // A disk that hangs must not keep us from ending.
       const beginning = this.#beginOffline(ending);
       beginning.catch(() => undefined);
       await Promise.race([beginning, ended]);
-      await this.#clock.sleep(IDLE_MS, ending);
-      return undefined;
+      return await ended;
     } catch (error) {
       if (ending.aborted) return undefined;
       if (!(error instanceof ReplicaError)) throw error;
@@ -425,19 +428,16 @@ export class Replica {
       // What is damaged stays so: who began it to be served is told, who left a primary may follow another.
       if (error.retry !== "never" || this.#isOffline) return error;
       log.error(`${error.message}; no replica is served until a primary is followed`);
-      await this.#clock.sleep(IDLE_MS, ending);
-      return undefined;
+      return await ended;
     } finally {
       this.#offline.end();
     }
   }
 
   async #beginOffline(ending: AbortSignal): Promise<void> {
-    await this.#keeper.resume();
-    if (ending.aborted || this.log === undefined) return;
-    await this.#offline.begin(this.log, ending);
-    // As a promoted replica: those that are attached are to hear of the new history.
-    this.relay.endAll("no primary is followed: the stream goes on in a history of its own");
+    // Opening the log may cut it, and what is only served stays as it is.
+    if (!this.#isOffline) await this.#keeper.resume();
+    if (!ending.aborted) await this.#offline.begin(ending);
   }
 
   /** The primary of this attempt; undefined where `signal` was aborted meanwhile. */

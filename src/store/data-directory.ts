@@ -28,6 +28,7 @@ import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./la
 import { Lineage } from "./lineage.ts";
 import { lockDirectory } from "./lock.ts";
 import { Log, type LogOptions } from "./log.ts";
+import type { StreamEnd } from "./stream-end.ts";
 
 /** The wall clock, in milliseconds since 1970. */
 export interface WallClock {
@@ -343,6 +344,24 @@ export class DataDirectory {
 
   #durable(generation: Generation): Offset {
     return this.#generations.lastMark(generation.id)?.durableOffset ?? generation.baseOffset;
+  }
+
+  /**
+   * Where what is kept ends now, without a change to it: at the end of the log, or at its last mark where
+   * no more is to be trusted; undefined where nothing is kept.
+   * @throws ReplicaError DISK_FAILED.
+   */
+  get end(): StreamEnd | undefined {
+    const generation = this.#current;
+    if (generation === undefined) return undefined;
+    const { id, baseOffset, logHeaderBytes } = generation;
+    if (this.#trustOnlyMarks) return { generation: id, offset: this.#durable(generation) };
+    const path = this.logPath(id);
+    try {
+      return { generation: id, offset: baseOffset + this.#disk.sizeOf(path) - logHeaderBytes };
+    } catch (cause) {
+      throw this.#error("looking at", path, cause);
+    }
   }
 
   #positionIn(generation: Generation, offset: Offset): number {

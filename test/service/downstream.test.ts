@@ -305,6 +305,16 @@ describe("many, slow and vanishing", () => {
     await until(() => openFiles(relay.path).length === 0, { what: "the descriptors to be closed" });
   });
 
+  test("one that takes no byte of its snapshot is let go in the end, and so is what it read", async () => {
+    await using relay = await relaying({ timeout: "1s" }, [large, ...again]);
+    await using stuck = await relay.connect();
+    stuck.pause();
+    stuck.say("SYNC");
+    await attached(relay, 1);
+    await attached(relay, 0);
+    expect(openFiles(relay.path)).toEqual([]);
+  }, 30_000);
+
   test("one that acknowledges nothing is let go, one that sends newlines is not", async () => {
     await using relay = await relaying({ timeout: "1s" }, [fullSync, ...again]);
     await using mute = await relay.connect();

@@ -1,14 +1,17 @@
 import { describe, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { Database } from "bun:sqlite";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseInfo } from "../../src/resp/info-text.ts";
 import type { OfflineStart } from "../../src/service/follow.ts";
 import { realDisk } from "../../src/store/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
-import { fakePrimary } from "../support/fake-primary.ts";
+import { fakePrimary, type Script, standardHandshake } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
 import { runReplica } from "../support/replica-process.ts";
 import { Downstream, fullSync, relaying } from "../support/relaying.ts";
+import { RespClient } from "../support/resp-client.ts";
 import { encodeCommand } from "../support/resp.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -91,6 +94,20 @@ describe("without a primary", () => {
     const offset = 100 + SET.length * 2;
     const offline = await serving(dir, { until: { generation: 1, offset: offset + 3 } });
     const replid = replidOf(offline);
+    {
+      await using client = await RespClient.connect({ port: offline.port });
+      const info = parseInfo(String(await client.send("INFO")));
+      const told = (names: readonly string[]) => names.map((name) => info.get(name));
+      expect(
+        told(["slave_repl_offset", "written_offset", "durable_offset", "served_offset"]),
+      ).toEqual(Array(4).fill(String(offset)));
+      expect(told(["master_host", "master_port", "offline", "primary"])).toEqual([
+        "",
+        "0",
+        "1",
+        "",
+      ]);
+    }
     await using downstream = await offline.connect();
     downstream.say("PSYNC", "?", -1);
     await downstream.has(`+FULLRESYNC ${replid} 100\r\n${BASE}${SET}${SET}${PING}`);
@@ -126,6 +143,22 @@ describe("without a primary", () => {
     await until(() => again.came.endsWith(`CONTINUE\r\n${PING}`), { what: "the next PING" });
   });
 
+  test("after a power cut what the last mark covers is served, and nothing is cut", async () => {
+    using dir = tempDir("offline");
+    const marked = await keptWith(dir, SET);
+    const log = dir.file("data/current/appendonly.aof.1.incr.aof");
+    appendFileSync(log, SET);
+    {
+      using db = new Database(dir.file("data/replica.db"));
+      db.run("UPDATE boot SET boot_id = 'another'");
+    }
+    const bytes = readFileSync(log);
+    const offline = await serving(dir);
+    expect(offline.replica.stream!.writtenOffset).toBe(marked);
+    await offline[Symbol.asyncDispose]();
+    expect(readFileSync(log)).toEqual(bytes);
+  });
+
   test("WAIT and INFO count with what is sent", async () => {
     using dir = tempDir("offline");
     const end = await keptWith(dir, SET);
@@ -158,7 +191,9 @@ describe("without a primary", () => {
 
 describe("REPLICAOF NO ONE", () => {
   test("ends the links, and what comes back goes on in the new history", async () => {
-    await using relay = await relaying(SOON);
+    const goOn: Script = (peer) =>
+      void standardHandshake(peer, { replid: REPLID, offset: 0, psyncReply: "+CONTINUE" });
+    await using relay = await relaying(SOON, [fullSync, goOn]);
     await relay.stream(SET);
     await using downstream = await relay.connect();
     downstream.say("PSYNC", "?", -1);
@@ -172,9 +207,18 @@ describe("REPLICAOF NO ONE", () => {
     expect(reply).toMatch(/^\+CONTINUE [0-9a-f]{40}$/);
     expect(reply).not.toContain(REPLID);
     await until(() => again.came.endsWith(PING), { what: "a PING" });
-    // What the primary sends from there on is another history.
-    expect(await client.ask("REPLICAOF", "127.0.0.1", relay.primary.port)).toBe("+OK");
+    const replid = reply.slice("+CONTINUE ".length);
+    // What the primary sends from there on is another history; what it is, it says once it is there.
+    expect(await client.ask("REPLICAOF", "127.0.0.1", 1)).toBe("+OK");
     await again.closed();
+    await using past = await relay.connect();
+    const asked = ["PSYNC", replid, 100 + SET.length + 1 + PING.length] as const;
+    expect(await past.ask(...asked)).toMatch(/^-NOMASTERLINK/);
+    await using before = await relay.connect();
+    expect(await before.ask("PSYNC", replid, 100 + SET.length + 1)).toBe("+CONTINUE");
+    expect(await client.ask("REPLICAOF", "127.0.0.1", relay.primary.port)).toBe("+OK");
+    await until(() => relay.replica.state.at === "connected", { what: "the link" });
+    expect(await past.ask(...asked)).toBe(`+FULLRESYNC ${REPLID} 100`);
   });
 
   test("with nothing kept there is nothing to serve", async () => {
@@ -190,14 +234,20 @@ describe("REPLICAOF NO ONE", () => {
     await using relay = await relaying(SOON);
     await relay.stream(SET);
     await until(() => relay.replica.log!.durableOffset === 100 + SET.length, { what: "a mark" });
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", "?", -1);
+    await until(() => downstream.came.endsWith(SET), { what: "the stream" });
     const log = join(relay.path, "current/appendonly.aof.1.incr.aof");
     const bytes = readFileSync(log);
     bytes[bytes.length - 4]! ^= 1;
     writeFileSync(log, bytes);
     await using client = await relay.connect();
     expect(await client.ask("REPLICAOF", "NO", "ONE")).toBe("+OK");
+    await downstream.closed();
     await until(() => relay.replica.lastError?.code === "DIRECTORY_DAMAGED", { what: "it" });
     expect(await client.ask("PSYNC", "?", -1)).toMatch(/^-NOMASTERLINK/);
+    // Nobody has what can't be told.
+    expect(await client.ask("WAIT", 1, 10)).toBe(":0");
     expect(await client.ask("PING")).toBe("+PONG");
   });
 });
