@@ -1,18 +1,13 @@
 import { beforeAll, describe, expect, test } from "bun:test";
-import { join } from "node:path";
 import { EmbeddedPrimary } from "../../src/demo/primary.ts";
+import { buildProgram } from "../support/compiled.ts";
 import { NotifySocket } from "../support/notify-socket.ts";
 import { freePort } from "../support/ports.ts";
 import { startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { tempDir } from "../support/temp.ts";
 
-const project = join(import.meta.dir, "../..");
-
-beforeAll(async () => {
-  const build = Bun.spawn([process.execPath, "run", "build"], { cwd: project, stderr: "pipe" });
-  if ((await build.exited) !== 0) throw new Error(await new Response(build.stderr).text());
-});
+beforeAll(buildProgram);
 
 /** Where each of these was said first. */
 function places(fields: readonly string[], patterns: readonly RegExp[]): number[] {

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { endingWithParent } from "../support/children.ts";
+import { buildProgram } from "../support/compiled.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { bootCopy, startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
@@ -10,10 +11,7 @@ import { until } from "../support/wait.ts";
 const project = join(import.meta.dir, "../..");
 const mebibyte = 1024 * 1024;
 
-beforeAll(async () => {
-  const build = Bun.spawn([process.execPath, "run", "build"], { cwd: project, stderr: "pipe" });
-  if ((await build.exited) !== 0) throw new Error(await new Response(build.stderr).text());
-});
+beforeAll(buildProgram);
 
 describe("demo", () => {
   for (const binary of ["source", "compiled"] as const) {
@@ -56,6 +54,17 @@ describe("demo", () => {
 });
 
 describe("the compiled program", () => {
+  test("takes no settings from files of Bun's in the folder that it is started in", async () => {
+    using dir = tempDir("compiled");
+    await Bun.write(dir.file(".env"), "REPLICA_LOG_LEVEL=nonsense\n");
+    await Bun.write(dir.file("bunfig.toml"), 'preload = ["./preload.ts"]\n');
+    await Bun.write(dir.file("preload.ts"), "process.exit(7);\n");
+    const run = (env: Record<string, string>) =>
+      runReplica(["snapshots", "none"], { binary: "compiled", cwd: dir.path, env });
+    expect((await run({})).stderr).toContain("none is no data directory");
+    expect((await run({ REPLICA_LOG_LEVEL: "nonsense" })).stderr).toContain("nonsense");
+  });
+
   test("follows a real primary, tells its status, resumes", async () => {
     await using server = await startServer("redis-7.0");
     await server.cli("set", "a", "1");
