@@ -120,8 +120,26 @@ export class Link {
       this.#events.opened();
       return;
     }
-    const why = problem === null ? "the handshake failed" : reasonOf(problem, this.#peer);
-    this.#lose("TLS_FAILED", `TLS: ${why}; ${TLS_HINT}`, problem);
+    // Bun's word for any end that comes before TLS is established.
+    if (problem !== null && "code" in problem && problem.code === "ECONNRESET") {
+      const message = `${this.#peer} closed the link in the midst of the TLS handshake: see its log`;
+      return this.#lose("LINK_LOST", message, problem);
+    }
+    this.#failTls(
+      problem === null
+        ? "the handshake failed"
+        : (tlsReasonOf(problem) ?? reasonOf(problem, this.#peer)),
+      problem,
+    );
+  }
+
+  #failTls(reason: string, cause: unknown): void {
+    // OpenSSL's word for an end in the midst of what it reads: no certificate is to blame for that.
+    if (reason.endsWith("alert decode error")) {
+      const message = `${this.#peer} closed the link: what it was sent ended too soon (${reason})`;
+      return this.#lose("LINK_LOST", message, cause);
+    }
+    this.#lose("TLS_FAILED", `TLS: ${reason}; ${TLS_HINT}`, cause);
   }
 
   /** Sends all of it, in order; what the kernel doesn't take now goes out when it drains. */
@@ -183,7 +201,7 @@ export class Link {
   /** The system, or the TLS library, says that it is over. */
   #break(code: "CONNECT_FAILED" | "LINK_LOST", cause: unknown): void {
     const tls = tlsReasonOf(cause);
-    if (tls !== undefined) return this.#lose("TLS_FAILED", `TLS: ${tls}; ${TLS_HINT}`, cause);
+    if (tls !== undefined) return this.#failTls(tls, cause);
     const why = cause === undefined ? `${this.#peer} closed the link` : reasonOf(cause, this.#peer);
     // What a server that wants TLS does with a plain PING.
     const mute = code === "LINK_LOST" && this.#target.kind === "tcp" && !this.#heard;
