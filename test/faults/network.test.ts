@@ -1,0 +1,428 @@
+import { Database } from "bun:sqlite";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Direction, DIRECTIONS, type Effect, type Plan } from "../support/fault-plan.ts";
+import { type FaultRoute, startFaultProxy } from "../support/fault-proxy.ts";
+import { Random } from "../support/fill.ts";
+import { encodeCommand } from "../support/resp.ts";
+import { bootCopy, type RealServer, startServer } from "../support/servers.ts";
+import { tempDir } from "../support/temp.ts";
+import { certificates } from "../support/tls.ts";
+import { until } from "../support/wait.ts";
+import { caughtUp, eventsOf, expectWhole, followAgain, type Following } from "./network-rig.ts";
+import { SeededLoad } from "./seeded-load.ts";
+
+/** More random cuts: `NETWORK_CUTS=500 bun test test/faults/network.test.ts`; the same again: `NETWORK_SEED`. */
+const CUTS = Number(process.env["NETWORK_CUTS"] ?? 20);
+const SEED = Number(process.env["NETWORK_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+
+const TEST_MS = 120_000 + CUTS * 2_000;
+setDefaultTimeout(TEST_MS);
+
+type CutKind = "reset" | "half-close";
+const CUT_KINDS: readonly CutKind[] = ["reset", "half-close"];
+const shards = DIRECTIONS.flatMap((direction) => CUT_KINDS.map((kind) => ({ direction, kind })));
+
+/** Nothing that was kept may be asked for again. */
+const BACKLOG = ["--repl-backlog-size", "64mb"];
+const PAYLOAD_KEYS = 20;
+const PAYLOAD_VALUE_BYTES = 60_000;
+const PAYLOAD_BYTES = PAYLOAD_KEYS * PAYLOAD_VALUE_BYTES;
+/** More than a primary says before the payload. */
+const BEFORE_PAYLOAD_BYTES = 300;
+
+const proxy = startFaultProxy();
+let server: RealServer;
+/** One that sends a PING each second, and soon gives up who acknowledges nothing. */
+let watchful: RealServer;
+
+beforeAll(async () => {
+  console.log(`NETWORK_SEED=${SEED} NETWORK_CUTS=${CUTS}`);
+  [server, watchful] = await Promise.all([
+    startPrimary(),
+    startPrimary("--repl-ping-replica-period", "1", "--repl-timeout", "3"),
+  ]);
+});
+
+afterAll(async () => {
+  await Promise.all([server, watchful].map((one) => one[Symbol.asyncDispose]()));
+  await proxy[Symbol.asyncDispose]();
+});
+
+/** A primary with bytes enough that a payload takes many packets. */
+async function startPrimary(...more: string[]): Promise<RealServer> {
+  const args = [...BACKLOG, "--rdbcompression", "no", "--hz", "100", ...more];
+  const primary = await startServer("redis-7.0", { args, tls: { clients: "no" } });
+  await primary.send("DEBUG", "POPULATE", PAYLOAD_KEYS, "large", PAYLOAD_VALUE_BYTES);
+  return primary;
+}
+
+/** How a replica goes through a route: plainly or by TLS. */
+const ways = {
+  plain: { url: (route: FaultRoute) => `redis://127.0.0.1:${route.port}`, flags: {} },
+  TLS: {
+    url: (route: FaultRoute) => `rediss://127.0.0.1:${route.port}`,
+    flags: { "tls-ca": certificates.ca },
+  },
+} as const;
+type Way = keyof typeof ways;
+
+async function routeTo(primary: RealServer, way: Way): Promise<FaultRoute> {
+  return await proxy.route(way === "TLS" ? primary.tlsPort! : primary.port);
+}
+
+const cut = (direction: Direction, kind: CutKind, afterBytes: number): Plan => [
+  { direction, afterBytes, effect: { kind } },
+];
+
+/** Both ends of all that is open are broken. */
+const breakAll = async (route: FaultRoute) => await route.inject("to-primary", { kind: "reset" });
+
+async function used(route: FaultRoute): Promise<void> {
+  await until(async () => (await route.count()).waiting === 0, {
+    timeoutMs: TEST_MS,
+    everyMs: 20,
+    what: "a connection for each plan",
+  });
+}
+
+/** Writes while something lasts, so that there is a stream. */
+async function writingWhile(primary: RealServer, work: Promise<void>): Promise<void> {
+  let isOver = false;
+  const over = work.finally(() => {
+    isOver = true;
+  });
+  over.catch(() => undefined);
+  for (let n = 0; !isOver; n++) {
+    await primary.send("SET", `written:${n % 100}`, `${n}:`.repeat(10));
+    await Bun.sleep(10);
+  }
+  await over;
+}
+
+/** What the replica says until its PSYNC is out, as bytes. */
+function askedBytes({ replica, port }: Following): number {
+  const commands = [
+    ["PING"],
+    ["REPLCONF", "listening-port", port],
+    ["REPLCONF", "capa", "eof", "capa", "psync2"],
+    ["REPLCONF", "version", "255.255.255"],
+    ["PSYNC", replica.directory.replid!, replica.log!.writtenOffset + 1],
+  ];
+  return commands.reduce((bytes, words) => bytes + encodeCommand(words).length, 0);
+}
+
+async function passedLast(route: FaultRoute): Promise<Readonly<Record<Direction, number>>> {
+  return (await route.count()).passed.at(-1)!;
+}
+
+const upTo = (bytes: number, stride = 1, first = 0): number[] =>
+  Array.from({ length: Math.floor((bytes - first) / stride) + 1 }, (_, n) => first + n * stride);
+
+const gone = /^the primary (reset the connection|closed the link)/;
+
+/** Why the links broke is told, in plain words. */
+function expectBreaks(path: string, says: RegExp): void {
+  const breaks = eventsOf(path, "break");
+  expect(breaks.length).toBeGreaterThan(0);
+  for (const reason of breaks) {
+    expect(reason).toMatch(/^[\x20-\x7e]+$/);
+    expect(reason).toMatch(says);
+  }
+}
+
+/** Nothing was sent whole again that was kept. */
+function expectNoneAgain(path: string): void {
+  for (const reason of eventsOf(path, "full-resync")) {
+    expect(reason).toEndWith("nothing was kept to resume from");
+  }
+}
+
+function countKept(path: string): number {
+  using db = new Database(join(path, "replica.db"), { readonly: true });
+  const counted = db.query<{ kept: number }, []>(
+    "SELECT count(*) AS kept FROM generations WHERE state != 'receiving'",
+  );
+  return counted.get()!.kept;
+}
+
+describe("a link that is cut at every byte of the handshake", () => {
+  test.concurrent.each(shards)(
+    "of a partial resync, $direction by $kind, is followed again at once",
+    async ({ direction, kind }) => {
+      using dir = tempDir("cuts");
+      await using route = await routeTo(server, "plain");
+      await using following = followAgain(ways.plain.url(route), dir);
+      await following.connected();
+      const { replica, path } = following;
+      const base = readFileSync(replica.directory.basePath(1));
+      await breakAll(route);
+      await until(() => replica.syncs.partial === 1, { what: "a partial resync" });
+      const bytes = {
+        "to-primary": askedBytes(following),
+        "to-replica": (await passedLast(route))["to-replica"],
+      };
+      // Behind each connection that is cut one that is followed, until its first ACK is under way. The
+      // offset in its PSYNC may have some digits more by then.
+      const followed = cut("to-primary", "reset", bytes["to-primary"] + 8);
+      const offsets = upTo(bytes[direction]);
+      await route.plan(offsets.flatMap((at) => [cut(direction, kind, at), followed]));
+      await breakAll(route);
+      await writingWhile(server, used(route));
+      await following.connected();
+      expect(replica.syncs.full).toBe(1);
+      expect(replica.syncs.partial).toBeGreaterThanOrEqual(offsets.length);
+      await expectWhole(following, server);
+      expectBreaks(path, gone);
+      expect(readFileSync(replica.directory.basePath(1)).equals(base)).toBe(true);
+      expect(await following.stop()).toBeUndefined();
+    },
+  );
+
+  test.concurrent.each(shards)(
+    "of a full resync, $direction by $kind, leaves what was kept as it was",
+    async ({ direction, kind }) => {
+      using dir = tempDir("cuts");
+      await using primary = await startServer("redis-7.0", { args: [...BACKLOG, "--hz", "100"] });
+      await using route = await routeTo(primary, "plain");
+      await using following = followAgain(ways.plain.url(route), dir);
+      await following.connected();
+      const { replica, path } = following;
+      const { directory } = replica;
+      const mark = 40;
+      const bytes = {
+        "to-primary": askedBytes(following),
+        "to-replica": (await passedLast(route))["to-replica"] - directory.current!.rdbBytes - mark,
+      };
+      await primary.send("SET", "key", "of the first history");
+      await caughtUp(following, primary);
+      const kept = () => [directory.basePath(1), directory.logPath(1)].map((p) => readFileSync(p));
+      const before = kept();
+      await primary.send("DEBUG", "CHANGE-REPL-ID");
+      // All but the last byte: the whole PSYNC would bring a whole snapshot.
+      const last = bytes[direction] - (direction === "to-primary" ? 1 : 0);
+      await route.plan(upTo(last).map((at) => cut(direction, kind, at)));
+      await breakAll(route);
+      await used(route);
+      await until(() => replica.state.at === "connected" && directory.current!.id > 1, {
+        timeoutMs: 20_000,
+        what: "a full resync",
+      });
+      await primary.send("SET", "key", "of the second history");
+      await expectWhole(following, primary);
+      expectBreaks(path, gone);
+      expect(kept()).toEqual(before);
+      expect(countKept(path)).toBe(2);
+      expect(await following.stop()).toBeUndefined();
+    },
+  );
+
+  test.concurrent.each(shards.map((shard, first) => ({ ...shard, first })))(
+    "and of TLS, at a stride, $direction by $kind, is followed again at once",
+    async ({ direction, kind, first }) => {
+      using dir = tempDir("cuts");
+      await using route = await routeTo(server, "TLS");
+      await using following = followAgain(ways.TLS.url(route), dir, ways.TLS.flags);
+      await following.connected();
+      const { replica, path } = following;
+      await breakAll(route);
+      await until(() => replica.syncs.partial === 1, { what: "a partial resync" });
+      const { [direction]: bytes } = await passedLast(route);
+      await route.plan(upTo(bytes, 29, first).map((at) => cut(direction, kind, at)));
+      await breakAll(route);
+      await writingWhile(server, used(route));
+      await following.connected();
+      await expectWhole(following, server);
+      expectBreaks(path, gone);
+      expectNoneAgain(path);
+      expect(await following.stop()).toBeUndefined();
+    },
+  );
+});
+
+describe("cuts at random bytes", () => {
+  const rounds = [
+    { way: "plain", diskless: "yes", what: "whose end a mark tells" },
+    { way: "plain", diskless: "no", what: "whose length is told" },
+    { way: "TLS", diskless: "yes", what: "over TLS" },
+  ] as const;
+
+  test.concurrent.each(rounds)(
+    "of a payload $what, and of the stream behind it, lose nothing",
+    async ({ way, diskless }) => {
+      const random = new Random(SEED);
+      using dir = tempDir("random-cuts");
+      await using primary = await startPrimary("--repl-diskless-sync", diskless);
+      await using load = await SeededLoad.start(primary, SEED);
+      await using route = await routeTo(primary, way);
+      const oneOf = <T>(values: readonly T[]): T => values[random.below(values.length)]!;
+      const inPayload = Array.from({ length: Math.ceil(CUTS / 2) }, () =>
+        cut(
+          "to-replica",
+          oneOf(CUT_KINDS),
+          (way === "TLS" ? 4_000 : BEFORE_PAYLOAD_BYTES) + random.below(PAYLOAD_BYTES),
+        ),
+      );
+      const inStream = Array.from({ length: CUTS }, () =>
+        random.below(4) === 0
+          ? cut("to-primary", oneOf(CUT_KINDS), 200 + random.below(200))
+          : cut("to-replica", oneOf(CUT_KINDS), random.below(40_000)),
+      );
+      // Whole, and some of the stream with it.
+      const whole = cut("to-replica", "reset", PAYLOAD_BYTES * 2);
+      await route.plan([...inPayload, whole, ...inStream]);
+      const { url, flags } = ways[way];
+      await using following = followAgain(url(route), dir, flags);
+      const { replica, path } = following;
+      await used(route);
+      await following.connected();
+      await load.stop();
+      await expectWhole(following, primary);
+      expectNoneAgain(path);
+      expect(replica.syncs.full).toBe(inPayload.length + 1);
+      expectBreaks(path, gone);
+      expect(countKept(path)).toBe(1);
+      expect(await following.stop()).toBeUndefined();
+      await using copy = await bootCopy("redis-7.0", join(path, "current"));
+      expect(await copy.digest()).toBe(await primary.digest());
+    },
+  );
+});
+
+type Phase = "handshake" | "transfer" | "stream";
+
+interface FaultCase {
+  readonly direction: Direction;
+  readonly phase: Phase;
+  readonly effect: Effect;
+  /** Bytes that the fault lasts; to the connection's end where it isn't told. */
+  readonly lastsBytes?: number;
+  /** Why the link breaks; undefined where it must not. */
+  readonly says?: RegExp;
+  readonly flags?: Record<string, string>;
+}
+
+const PHASES: readonly Phase[] = ["handshake", "transfer", "stream"];
+const places = PHASES.flatMap((phase) => DIRECTIONS.map((direction) => ({ phase, direction })));
+
+/** Where the fault begins, in the bytes of its direction; elsewhere it is injected as soon as it is time. */
+const BEGINS: Partial<Record<`${Phase} ${Direction}`, number>> = {
+  "handshake to-replica": 9,
+  "handshake to-primary": 30,
+  "transfer to-replica": 200_000,
+};
+/** So many bytes of the payload come so slowly that the transfer can be seen. */
+const SLOW_BYTES = 400_000;
+
+function gentle({ phase, direction }: (typeof places)[number]): FaultCase[] {
+  const isPayload = phase === "transfer" && direction === "to-replica";
+  const lastsBytes = isPayload ? 500_000 : 300;
+  return [
+    { phase, direction, effect: { kind: "delay", ms: 60 }, lastsBytes },
+    {
+      phase,
+      direction,
+      effect: { kind: "rate", bytesPerSecond: lastsBytes * 2 },
+      lastsBytes,
+    },
+    { phase, direction, effect: { kind: "single-bytes" }, lastsBytes: isPayload ? 3_000 : 300 },
+  ];
+}
+
+function harsh({ phase, direction }: (typeof places)[number]): FaultCase[] {
+  return [
+    { phase, direction, effect: { kind: "reset" }, says: /^the primary reset the connection/ },
+    { phase, direction, effect: { kind: "half-close" }, says: gone },
+    { phase, direction, effect: { kind: "black-hole" }, ...givenUp(phase, direction) },
+  ];
+}
+
+/** Who gives up a link in which nothing passes one way, and how that is told. */
+function givenUp(phase: Phase, direction: Direction): Pick<FaultCase, "says" | "flags"> {
+  if (phase === "handshake") {
+    const says = /^the primary was silent for 700 ms in state receive-\w+ \(--sync-timeout/;
+    return { flags: { "sync-timeout": "700ms" }, says };
+  }
+  const flags = { timeout: "2500ms" };
+  const silent = "the primary was silent for 2500 ms in state";
+  if (direction === "to-replica") {
+    const state = phase === "transfer" ? "transfer" : "connected";
+    return { flags, says: new RegExp(`^${silent} ${state} \\(--timeout\\)`) };
+  }
+  // What it sent whole is never acknowledged: the primary gives it up, or says nothing more.
+  return { flags, says: new RegExp(`${gone.source}|^${silent} connected \\(--timeout\\)`) };
+}
+
+async function suffer(fault: FaultCase, way: Way): Promise<void> {
+  const { direction, effect, phase, lastsBytes } = fault;
+  using dir = tempDir("faults");
+  const primary = effect.kind === "black-hole" ? watchful : server;
+  await using route = await routeTo(primary, way);
+  const lasts = lastsBytes === undefined ? {} : { lastsBytes };
+  // Over TLS the handshake is another, and longer.
+  const afterBytes = way === "TLS" && phase !== "transfer" ? 100 : BEGINS[`${phase} ${direction}`];
+  const isPlanned = phase !== "stream" && afterBytes !== undefined;
+  const slow: Plan = [
+    {
+      direction: "to-replica",
+      afterBytes: 100_000,
+      lastsBytes: SLOW_BYTES,
+      effect: { kind: "rate", bytesPerSecond: 2_000_000 },
+    },
+  ];
+  await route.plan([isPlanned ? [{ direction, effect, afterBytes, ...lasts }] : slow]);
+  const { url, flags } = ways[way];
+  await using following = followAgain(url(route), dir, { ...flags, ...fault.flags });
+  const { replica, path } = following;
+  if (!isPlanned) {
+    const state = phase === "stream" ? "connected" : phase;
+    await until(() => replica.state.at === state, { what: `the state ${state}`, everyMs: 1 });
+    await route.inject(direction, effect, lastsBytes);
+  }
+  const write = async () => {
+    for (let n = 0; n < 10; n++) await primary.send("APPEND", "appended", "x".repeat(50));
+  };
+  await write();
+  if (fault.says !== undefined) {
+    await until(() => replica.lastBreak, { timeoutMs: 30_000, what: "the link to break" });
+    expectBreaks(path, fault.says);
+    await write();
+  }
+  await following.connected();
+  await expectWhole(following, primary);
+  expectNoneAgain(path);
+  expect(countKept(path)).toBe(1);
+  if (fault.says === undefined) expect(replica.lastCause).toBe("");
+  expect(await following.stop()).toBeUndefined();
+}
+
+describe("what goes slowly or in pieces is taken whole:", () => {
+  test.concurrent.each(places.flatMap(gentle))(
+    "$effect.kind $direction, in the $phase",
+    async (fault) => await suffer(fault, "plain"),
+  );
+  test.concurrent.each(
+    gentle({ phase: "handshake", direction: "to-replica" }).concat(
+      gentle({ phase: "transfer", direction: "to-replica" }),
+    ),
+  )(
+    "$effect.kind $direction, in the $phase, over TLS",
+    async (fault) => await suffer(fault, "TLS"),
+  );
+});
+
+describe("what breaks a link is told, and followed again behind it:", () => {
+  test.concurrent.each(places.flatMap(harsh))(
+    "$effect.kind $direction, in the $phase",
+    async (fault) => await suffer(fault, "plain"),
+  );
+  const overTls = places.flatMap(harsh).map((fault) => {
+    const stuck = fault.effect.kind === "black-hole" && fault.phase === "handshake";
+    return stuck ? { ...fault, says: /^no connection within 700 ms \(--sync-timeout\)/ } : fault;
+  });
+  test.concurrent.each(overTls)(
+    "$effect.kind $direction, in the $phase, over TLS",
+    async (fault) => await suffer(fault, "TLS"),
+  );
+});
