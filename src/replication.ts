@@ -19,7 +19,7 @@ export interface Position {
 export function parseReplicationId(text: string): ReplicationId {
   if (!/^[0-9A-Za-z]{40}$/.test(text)) {
     throw new ReplicaError("PROTOCOL", {
-      message: `a replication id has 40 letters and digits, this one is ${JSON.stringify(text.slice(0, 60))}`,
+      message: `a replication id has 40 letters and digits, this one is ${shown(text)}`,
     });
   }
   return text as ReplicationId;
@@ -33,8 +33,13 @@ export function parseOffset(text: string): Offset {
   const offset = Number(text);
   if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(offset)) {
     throw new ReplicaError("PROTOCOL", {
-      message: `a replication offset is a whole number up to 2^53, this one is ${JSON.stringify(text.slice(0, 60))}`,
+      message: `a replication offset is a whole number up to 2^53, this one is ${shown(text)}`,
     });
   }
   return offset;
+}
+
+/** A piece of what a peer or a file says, for a message: nothing in it may move a terminal's cursor. */
+function shown(text: string): string {
+  return `"${text.slice(0, 60).replace(/[^ -~]/g, "?")}"`;
 }

@@ -17,6 +17,16 @@ describe("readPsync", () => {
   const psync = (line: string) => readPsync(bytes(line));
   const full = (id: string, offset: string) => psync(`+FULLRESYNC ${id} ${offset}`);
 
+  test("what it refuses can't steer a terminal", () => {
+    const nasty = '\x1b[2J\x7f\x90\x9d0;title\x07\xff"';
+    for (const act of [() => full(nasty, "1"), () => full(REPLID, nasty)]) {
+      const { code, message } = errorOf(act);
+      expect(code).toBe("PROTOCOL");
+      expect(message).toMatch(/^[ -~]+$/);
+      expect(message).toEndWith('this one is "?[2J???0;title??""');
+    }
+  });
+
   test.each(["0", "1", "9007199254740991"])("the offset %s", (offset) => {
     const position = { replid: REPLID, offset: Number(offset) };
     expect(full(REPLID, offset)).toEqual({ kind: "full", position });
