@@ -78,7 +78,8 @@ export function likelyCause(phase: CostlyPhase, error: ReplicaError, seen: SyncF
   const stalls = "a primary or a network that stalls: see the primary's log, or raise --timeout";
   const buffer =
     "the primary's output buffer limit (client-output-buffer-limit replica) or its repl-timeout: see its log, and raise the one that it names";
-  if (error.code !== "TIMED_OUT" && error.code !== "LINK_LOST") return figures;
+  // Behind a sentence of its own: "make room after 0.0 s" would be another advice.
+  if (error.code !== "TIMED_OUT" && error.code !== "LINK_LOST") return `(${figures})`;
   const because = (cause: string) => `${figures}; the likely cause is ${cause}`;
   switch (phase) {
     case "receive-psync":

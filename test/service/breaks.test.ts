@@ -46,9 +46,9 @@ test("silence: a primary or a network that stalls", () => {
   expect(likelyCause("transfer", silent, seen)).toContain("--timeout");
 });
 
-test("what failed for a reason of its own gets the figures alone", () => {
+test("what failed for a reason of its own gets the figures alone, set apart", () => {
   const full = new ReplicaError("DISK_FULL", { message: "full" });
   expect(likelyCause("transfer", full, seen)).toBe(
-    "after 100.0 MiB of 400.0 MiB in 10.0 s, 10.0 MiB/s",
+    "(after 100.0 MiB of 400.0 MiB in 10.0 s, 10.0 MiB/s)",
   );
 });
