@@ -1,0 +1,254 @@
+import { Database } from "bun:sqlite";
+import { expect } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { followArgs, smallRdb } from "../integration/bad-input-rig.ts";
+import { type FakePeer, PeerGone } from "../support/fake-peer.ts";
+import { bulkPayload, type FakePrimary, fakePrimary } from "../support/fake-primary.ts";
+import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
+import { encodeCommand } from "../support/resp.ts";
+import { type TempDir, tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import type { Speech } from "./mutations.ts";
+
+type Play = (peer: FakePeer) => Promise<void>;
+
+/** What a data directory keeps of one generation. */
+interface KeptFiles {
+  readonly base: string;
+  readonly manifest: string;
+  readonly log: Buffer;
+}
+
+/** The part of `replica verify --json` that is looked at. */
+interface Findings {
+  readonly generations: readonly {
+    readonly id: number;
+    readonly state: string;
+    readonly ok: boolean;
+    readonly rdb: object;
+  }[];
+  readonly damages: readonly {
+    readonly file: string;
+    readonly byte: number;
+    readonly what: string;
+  }[];
+}
+
+interface Kept {
+  readonly current: string | undefined;
+  readonly generations: ReadonlyMap<string, KeptFiles>;
+  /** What a resume must ask for: `PSYNC <replid> <offset>`. */
+  readonly asks: readonly [replid: string, offset: string];
+}
+
+const FILES = "/appendonly\\.aof\\.(manifest|1\\.base\\.rdb|1\\.incr\\.aof)";
+const KNOWN_NAMES = new RegExp(
+  `^(replica\\.(lock|db(-wal|-shm)?)|(current|generations/\\d{10})(${FILES})?|generations)$`,
+);
+/** A write, and the wish to have it acknowledged at once. */
+const STREAM = Buffer.concat([
+  encodeCommand(["SET", "key", "value"]),
+  encodeCommand(["REPLCONF", "GETACK", "*"]),
+]);
+const REASON = / warn {2}.*; next attempt in \d+ ms code=[A-Z_]+ primary=redis:/;
+/** Nothing worse than a warning; printable, and the sign that a long line was cut. */
+const PLAIN = /^(\S+ (info|warn) {2}[\x20-\x7e…]+)?$/;
+
+/** A replica of its own process, and a primary that plays to it what it is told, else behaves. */
+export class HostileStage implements AsyncDisposable {
+  readonly replica: ReplicaProcess;
+  readonly #temp: TempDir;
+  readonly #primary: FakePrimary;
+  /** What the next connection is to suffer. */
+  #hostile: Play | undefined;
+  /** The next ones wait until we have looked at what the hostile one left. */
+  #gate = Promise.withResolvers<void>();
+  #waiting = 0;
+  #followed: FakePeer | undefined;
+  #fullSyncs = 0;
+  #kept: Kept | undefined;
+  /** How the honest primary answers. */
+  #mode: "full" | "continue" = "full";
+
+  /** @param flags more of the replica's command line. */
+  constructor(...flags: string[]) {
+    this.#temp = tempDir("hostile");
+    this.#primary = fakePrimary(async (peer) => await this.#meet(peer), { timeoutMs: 20_000 });
+    const args = [...followArgs(this.#primary.url, this.dir), "--keep", "1000", ...flags];
+    this.replica = startReplica(args, { cwd: this.#temp.path });
+    this.#gate.resolve();
+  }
+
+  get dir(): string {
+    return this.#temp.file("data");
+  }
+
+  /** Waits until the honest primary is followed. */
+  async followed(): Promise<void> {
+    await until(() => this.#followed !== undefined && !this.#followed.isClosed, {
+      timeoutMs: 30_000,
+      what: `an honest primary to be followed\n${this.replica.output()}`,
+    });
+    this.#kept = keptIn(this.dir);
+  }
+
+  /**
+   * Lets the next connection suffer `play`, and looks at what that has left before the one after it is
+   * answered: then an honest primary goes on where that is possible.
+   * @returns the reasons that were told, and whether anything was accepted.
+   */
+  async suffer(play: Play): Promise<{ reasons: string[]; accepted: boolean }> {
+    const before = this.#kept;
+    const said = this.replica.stderr.length;
+    const gate = Promise.withResolvers<void>();
+    this.#gate = gate;
+    this.#hostile = play;
+    this.#waiting = 0;
+    const last = this.#followed;
+    this.#followed = undefined;
+    if (last !== undefined && !last.isClosed) await last.close();
+    await until(() => this.#waiting > 0 || !this.replica.isRunning, {
+      timeoutMs: 60_000,
+      what: `the attempt behind the hostile one\n${this.replica.output()}`,
+    });
+    expect(this.replica.isRunning, this.replica.output()).toBe(true);
+    await until(() => unknownIn(this.dir).length === 0, {
+      what: "the end of what is half made",
+    }).catch(() => expect(unknownIn(this.dir)).toEqual([]));
+    expect(readdirSync(this.#temp.path)).toEqual(["data"]);
+    const after = keptIn(this.dir);
+    const accepted = before === undefined ? after.current !== undefined : changed(before, after);
+    const lines = this.replica.stderr.slice(said).split("\n");
+    // The first is of the honest link, which was closed.
+    const reasons = lines.filter((line) => REASON.test(line)).slice(last === undefined ? 0 : 1);
+    for (const line of lines.slice(0, -1)) expect(line).toMatch(PLAIN);
+    expect(reasons.length, lines.join("\n")).toBeGreaterThan(0);
+    this.#kept = after;
+    this.#mode = accepted || after.current === undefined ? "full" : "continue";
+    gate.resolve();
+    await this.followed();
+    return { reasons, accepted };
+  }
+
+  /** Stops it, in order. */
+  async stop(): Promise<void> {
+    expect(await this.replica.stop()).toEqual({ exitCode: 0, signal: null });
+    expect(this.replica.stdout).toBe("");
+  }
+
+  /** What `replica verify` finds, by generation. */
+  async verified(): Promise<Findings> {
+    const { stdout } = await runReplica(["verify", this.dir, "--json"]);
+    return JSON.parse(stdout);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.replica[Symbol.asyncDispose]();
+    await this.#primary.stop();
+    this.#temp.remove();
+  }
+
+  async #meet(peer: FakePeer): Promise<void> {
+    try {
+      const hostile = this.#hostile;
+      this.#hostile = undefined;
+      if (hostile !== undefined) {
+        await hostile(peer);
+        if (!peer.isClosed) await peer.close();
+        return;
+      }
+      this.#waiting++;
+      await this.#gate.promise;
+      if (!peer.isClosed) await this.#behave(peer);
+    } catch (error) {
+      // The replica may leave at any word of a hostile one, and a slow machine at any time.
+      if (!(error instanceof PeerGone)) throw error;
+    }
+  }
+
+  async #behave(peer: FakePeer): Promise<void> {
+    const psync = await handshake(peer);
+    if (this.#kept !== undefined && this.#kept.current !== undefined) {
+      expect(psync).toEqual(["PSYNC", ...this.#kept.asks]);
+    }
+    let offset: number;
+    if (this.#mode === "full") {
+      const replid = String(++this.#fullSyncs).padStart(40, "b");
+      offset = 1_000 * this.#fullSyncs;
+      await peer.send(`+FULLRESYNC ${replid} ${offset}\r\n`);
+      await peer.send(bulkPayload(smallRdb(`snapshot ${this.#fullSyncs}`)));
+    } else {
+      offset = Number(psync[2]) - 1;
+      await peer.send("+CONTINUE\r\n");
+    }
+    await peer.send(STREAM);
+    await peer.readAck(offset + STREAM.length);
+    this.#followed = peer;
+  }
+}
+
+/** Answers all up to PSYNC, which it gives. */
+export async function handshake(peer: FakePeer): Promise<string[]> {
+  for (;;) {
+    const words = await peer.readCommand();
+    if (words[0] === "PSYNC") return words;
+    await peer.send(words[0] === "PING" ? "+PONG\r\n" : "+OK\r\n");
+  }
+}
+
+/** Says it all, then ends. */
+export async function say(peer: FakePeer, { answers, pieces }: Speech): Promise<void> {
+  for (const [n, piece] of pieces.entries()) {
+    if (n < answers) await peer.readCommand();
+    await peer.send(piece);
+  }
+}
+
+function unknownIn(dir: string): string[] {
+  return readdirSync(dir, { recursive: true, encoding: "utf8" }).filter(
+    (name) => !KNOWN_NAMES.test(name),
+  );
+}
+
+function keptIn(dir: string): Kept {
+  using db = new Database(join(dir, "replica.db"), { readonly: true });
+  const rows = db
+    .query<
+      { id: number; state: string; baseOffset: number; headerBytes: number; replid: string },
+      []
+    >(
+      `SELECT id, state, base_offset AS baseOffset, log_header_bytes AS headerBytes,
+         (SELECT replid FROM replication_ids WHERE generation = id ORDER BY rowid DESC LIMIT 1) AS replid
+       FROM generations WHERE state != 'receiving' ORDER BY id`,
+    )
+    .all();
+  const generations = new Map<string, KeptFiles>();
+  let current: string | undefined;
+  let asks: readonly [string, string] = ["?", "-1"];
+  for (const { id, state, baseOffset, headerBytes, replid } of rows) {
+    const name = String(id).padStart(10, "0");
+    const read = (file: string) => readFileSync(join(dir, "generations", name, file));
+    const base = read("appendonly.aof.1.base.rdb").toString("base64");
+    const manifest = read("appendonly.aof.manifest").toString();
+    const log = read("appendonly.aof.1.incr.aof");
+    generations.set(name, { base, manifest, log });
+    if (state !== "current") continue;
+    current = name;
+    if (replid !== null) asks = [replid, String(baseOffset + log.length - headerBytes + 1)];
+  }
+  return { current, generations, asks };
+}
+
+/** Nothing that was kept is gone or other than it was. @returns whether something has been added. */
+function changed(before: Kept, after: Kept): boolean {
+  for (const [name, { base, manifest, log }] of before.generations) {
+    const now = after.generations.get(name);
+    expect(now?.base).toBe(base);
+    expect(now?.manifest).toBe(manifest);
+    expect(now?.log.subarray(0, log.length).equals(log)).toBe(true);
+    if (name !== before.current) expect(now?.log.length).toBe(log.length);
+  }
+  const same = after.current === before.current && after.asks.join() === before.asks.join();
+  return !same || after.generations.size !== before.generations.size;
+}
