@@ -11,7 +11,7 @@ import { mutated } from "./mutations.ts";
 import { record, type Transcript } from "./transcripts.ts";
 
 /** More cases: `FUZZ_CASES=20000 bun test test/faults/hostile-primary.test.ts`; the same again: `FUZZ_SEED`. */
-const CASES = Number(process.env["FUZZ_CASES"] ?? 200);
+const CASES = Number(process.env["FUZZ_CASES"] ?? 400);
 const SEED = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
 
 setDefaultTimeout(120_000 + CASES * 2_000);
@@ -202,9 +202,10 @@ async function expectOutcome(stage: HostileStage, one: Case): Promise<void> {
 }
 
 test.concurrent("what no primary says is refused with a reason", async () => {
-  await using stage = new HostileStage("--sync-timeout", "1s", "--timeout", "1s");
+  await using stage = new HostileStage("--sync-timeout", "1s");
   await stage.followed();
   for (const one of cases) await expectOutcome(stage, one);
+  await stage.stop();
 });
 
 test.concurrent("what was never asked for is refused by a replica that keeps nothing", async () => {
@@ -305,6 +306,7 @@ test.concurrent(
       const moreBytes = stage.replica.rssPeakBytes() - rssBefore;
       expect(moreBytes, one.name).toBeLessThan(FLAT_BYTES);
     }
+    await stage.stop();
     const { generations, damages } = await stage.verified();
     expect(generations[0]).toMatchObject({ id: 1, ok: true, rdb: kept!.rdb });
     expect(generations.at(-1)).toMatchObject({ state: "current", ok: true });

@@ -68,6 +68,8 @@ export class HostileStage implements AsyncDisposable {
   #followed: FakePeer | undefined;
   #fullSyncs = 0;
   #kept: Kept | undefined;
+  /** What the next honest connection must be asked; it changes with what that one sends. */
+  #asks: Kept["asks"] | undefined;
   /** How the honest primary answers. */
   #mode: "full" | "continue" = "full";
 
@@ -88,7 +90,12 @@ export class HostileStage implements AsyncDisposable {
   async followed(): Promise<void> {
     await until(() => this.#followed !== undefined && !this.#followed.isClosed, {
       timeoutMs: 30_000,
-      what: `an honest primary to be followed\n${this.replica.output()}`,
+      what: "an honest primary to be followed",
+    }).catch((error: unknown) => {
+      const complaints = this.#primary.failures.map(({ message }) => message).join("\n");
+      throw new Error(`${String(error)}\n${complaints}\n${this.replica.output()}`, {
+        cause: error,
+      });
     });
     this.#kept = keptIn(this.dir);
   }
@@ -124,7 +131,7 @@ export class HostileStage implements AsyncDisposable {
     const reasons = lines.filter((line) => REASON.test(line)).slice(last === undefined ? 0 : 1);
     for (const line of lines.slice(0, -1)) expect(line).toMatch(PLAIN);
     expect(reasons.length, lines.join("\n")).toBeGreaterThan(0);
-    this.#kept = after;
+    this.#asks = after.asks;
     this.#mode = accepted || after.current === undefined ? "full" : "continue";
     gate.resolve();
     await this.followed();
@@ -169,9 +176,8 @@ export class HostileStage implements AsyncDisposable {
 
   async #behave(peer: FakePeer): Promise<void> {
     const psync = await handshake(peer);
-    if (this.#kept !== undefined && this.#kept.current !== undefined) {
-      expect(psync).toEqual(["PSYNC", ...this.#kept.asks]);
-    }
+    if (this.#asks !== undefined) expect(psync).toEqual(["PSYNC", ...this.#asks]);
+    this.#asks = undefined;
     let offset: number;
     if (this.#mode === "full") {
       const replid = String(++this.#fullSyncs).padStart(40, "b");
@@ -205,10 +211,15 @@ export async function say(peer: FakePeer, { answers, pieces }: Speech): Promise<
   }
 }
 
+/** Files that no data directory has, and folders of generations that never became whole. */
 function unknownIn(dir: string): string[] {
-  return readdirSync(dir, { recursive: true, encoding: "utf8" }).filter(
-    (name) => !KNOWN_NAMES.test(name),
-  );
+  const names = readdirSync(dir, { recursive: true, encoding: "utf8" });
+  const folders = readdirSync(join(dir, "generations"));
+  const { generations } = keptIn(dir);
+  return [
+    ...names.filter((name) => !KNOWN_NAMES.test(name)),
+    ...folders.filter((name) => !generations.has(name)),
+  ];
 }
 
 function keptIn(dir: string): Kept {

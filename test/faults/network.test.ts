@@ -14,7 +14,7 @@ import { caughtUp, eventsOf, expectWhole, followAgain, type Following } from "./
 import { SeededLoad } from "./seeded-load.ts";
 
 /** More random cuts: `NETWORK_CUTS=500 bun test test/faults/network.test.ts`; the same again: `NETWORK_SEED`. */
-const CUTS = Number(process.env["NETWORK_CUTS"] ?? 20);
+const CUTS = Number(process.env["NETWORK_CUTS"] ?? 30);
 const SEED = Number(process.env["NETWORK_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
 
 const TEST_MS = 120_000 + CUTS * 2_000;
@@ -426,3 +426,22 @@ describe("what breaks a link is told, and followed again behind it:", () => {
     async (fault) => await suffer(fault, "TLS"),
   );
 });
+
+test.concurrent.each(["plain", "TLS"] as const)(
+  "a partition, in which nobody hears of the other's end, costs nothing but the time (%s)",
+  async (way) => {
+    using dir = tempDir("partition");
+    await using route = await routeTo(watchful, way);
+    const { url, flags } = ways[way];
+    await using following = followAgain(url(route), dir, { ...flags, timeout: "2500ms" });
+    const { replica, path } = following;
+    await following.connected();
+    for (const direction of DIRECTIONS) await route.inject(direction, { kind: "black-hole" });
+    await watchful.send("APPEND", "appended", "while nobody hears");
+    await until(() => replica.lastBreak, { timeoutMs: 30_000, what: "the link to be given up" });
+    expectBreaks(path, /^the primary was silent for 2500 ms in state connected \(--timeout\)/);
+    await expectWhole(following, watchful);
+    expectNoneAgain(path);
+    expect(await following.stop()).toBeUndefined();
+  },
+);
