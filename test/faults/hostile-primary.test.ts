@@ -158,6 +158,11 @@ const cases: readonly Case[] = [
     bulkPayload(rdbWith(Buffer.from([0xfa, 0xff]))),
   ),
   toFull(
+    "a snapshot with a bit that was flipped",
+    /the snapshot of 50 bytes states the checksum [0-9a-f]{16}, but has [0-9a-f]{16}/,
+    sound.map((byte, at) => (at === sound.length - 15 ? byte ^ 1 : byte)),
+  ),
+  toFull(
     "no snapshot at all",
     /an RDB begins with REDIS or VALKEY/,
     bulkPayload(Buffer.alloc(999)),
