@@ -134,6 +134,11 @@ export class Link {
   }
 
   #failTls(reason: string, cause: unknown): void {
+    // What came is no TLS at all.
+    if (reason === "wrong version number") {
+      const plain = TLS_SCHEMES[this.#peer].replace("rediss", "redis");
+      return this.#lose("TLS_FAILED", `${this.#peer} does not speak TLS: use ${plain}`, cause);
+    }
     // OpenSSL's word for an end in the midst of what it reads: no certificate is to blame for that.
     if (reason.endsWith("alert decode error")) {
       const message = `${this.#peer} closed the link: what it was sent ended too soon (${reason})`;
