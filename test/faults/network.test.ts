@@ -241,6 +241,28 @@ describe("a link that is cut at every byte of the handshake", () => {
   );
 });
 
+function oneOf<T>(values: readonly T[], random: Random): T {
+  return values[random.below(values.length)]!;
+}
+
+/** So many cuts of payloads; each comes before the payload's end. */
+function cutsOfPayload(count: number, way: Way, random: Random): Plan[] {
+  const least = way === "TLS" ? 4_000 : BEFORE_PAYLOAD_BYTES;
+  return Array.from({ length: count }, () =>
+    cut("to-replica", oneOf(CUT_KINDS, random), least + random.below(PAYLOAD_BYTES)),
+  );
+}
+
+/** So many cuts behind a partial resync, of what is sent and of the ACKs. */
+function cutsOfStream(count: number, random: Random): Plan[] {
+  return Array.from({ length: count }, () => {
+    const kind = oneOf(CUT_KINDS, random);
+    return random.below(4) === 0
+      ? cut("to-primary", kind, 200 + random.below(200))
+      : cut("to-replica", kind, random.below(40_000));
+  });
+}
+
 describe("cuts at random bytes", () => {
   const rounds = [
     { way: "plain", diskless: "yes", what: "whose end a mark tells" },
@@ -256,22 +278,10 @@ describe("cuts at random bytes", () => {
       await using primary = await startPrimary("--repl-diskless-sync", diskless);
       await using load = await SeededLoad.start(primary, SEED);
       await using route = await routeTo(primary, way);
-      const oneOf = <T>(values: readonly T[]): T => values[random.below(values.length)]!;
-      const inPayload = Array.from({ length: Math.ceil(CUTS / 2) }, () =>
-        cut(
-          "to-replica",
-          oneOf(CUT_KINDS),
-          (way === "TLS" ? 4_000 : BEFORE_PAYLOAD_BYTES) + random.below(PAYLOAD_BYTES),
-        ),
-      );
-      const inStream = Array.from({ length: CUTS }, () =>
-        random.below(4) === 0
-          ? cut("to-primary", oneOf(CUT_KINDS), 200 + random.below(200))
-          : cut("to-replica", oneOf(CUT_KINDS), random.below(40_000)),
-      );
+      const inPayload = cutsOfPayload(Math.ceil(CUTS / 2), way, random);
       // Whole, and some of the stream with it.
       const whole = cut("to-replica", "reset", PAYLOAD_BYTES * 2);
-      await route.plan([...inPayload, whole, ...inStream]);
+      await route.plan([...inPayload, whole, ...cutsOfStream(CUTS, random)]);
       const { url, flags } = ways[way];
       await using following = followAgain(url(route), dir, flags);
       const { replica, path } = following;
@@ -288,6 +298,34 @@ describe("cuts at random bytes", () => {
       expect(await copy.digest()).toBe(await primary.digest());
     },
   );
+
+  test.concurrent("before and behind a replica that feeds another lose nothing", async () => {
+    const random = new Random(SEED);
+    using dir = tempDir("random-cuts");
+    using lastDir = tempDir("random-cuts");
+    await using primary = await startPrimary();
+    await using load = await SeededLoad.start(primary, SEED);
+    await using before = await routeTo(primary, "plain");
+    await using middle = followAgain(ways.plain.url(before), dir);
+    await middle.connected();
+    await using behind = await proxy.route(middle.port);
+    await before.plan(cutsOfStream(CUTS, random));
+    await breakAll(before);
+    const inPayload = cutsOfPayload(Math.ceil(CUTS / 4), "plain", random);
+    await behind.plan([...inPayload, [], ...cutsOfStream(CUTS, random)]);
+    await using last = followAgain(ways.plain.url(behind), lastDir);
+    await last.connected();
+    await breakAll(behind);
+    await Promise.all([used(before), used(behind)]);
+    await load.stop();
+    for (const following of [middle, last]) {
+      await following.connected();
+      await expectWhole(following, primary);
+      expectNoneAgain(following.path);
+      expectBreaks(following.path, gone);
+      expect(countKept(following.path)).toBe(1);
+    }
+  });
 });
 
 type Phase = "handshake" | "transfer" | "stream";
