@@ -1,0 +1,94 @@
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { filesIn, REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import { Random } from "../support/fill.ts";
+import { encodeCommand } from "../support/resp.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import { say } from "./hostile-stage.ts";
+import { mutated, type Speech } from "./mutations.ts";
+import { followAgain, halfMadeIn } from "./network-rig.ts";
+import { record, type Transcript } from "./transcripts.ts";
+
+/** More cases: `FUZZ_CASES=5000 bun test test/faults/hostile-second-link.test.ts`; the same again: `FUZZ_SEED`. */
+const CASES = Number(process.env["FUZZ_CASES"] ?? 150);
+const SEED = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+
+setDefaultTimeout(60_000 + CASES * 2_000);
+
+const SET = encodeCommand(["SET", "key", "value"]);
+const BASE = 100;
+
+let transcripts: Transcript[] = [];
+
+beforeAll(async () => {
+  console.log(`FUZZ_SEED=${SEED} FUZZ_CASES=${CASES}`);
+  transcripts = (await record("redis-7.0")).filter(({ unasked }) => unasked.length > 1);
+});
+
+/** As on a second link: one REPLCONF more is answered, and the snapshot is one of the history that is followed. */
+function ofSecondLink({ name, answers, unasked }: Transcript, offset: number): Transcript {
+  const [pong, ...confs] = answers.slice(0, -1);
+  const grant = Buffer.from(`+FULLRESYNC ${REPLID} ${offset}\r\n`);
+  return { name, answers: [pong!, Buffer.from("+OK\r\n"), ...confs, grant], unasked };
+}
+
+test("a second link on which anything is said harms neither what is kept nor the first link", async () => {
+  using dir = tempDir("second-link");
+  let speech: Speech | undefined;
+  let over = 0;
+  await using primary = fakePrimary(async (peer) => {
+    if (peer.index === 0) {
+      await standardHandshake(peer, { replid: REPLID, offset: BASE });
+      return await peer.send(bulkPayload(smallRdb("the first")));
+    }
+    try {
+      await say(peer, speech!);
+      await peer.close();
+    } finally {
+      over++;
+    }
+  });
+  const flags = { "sync-timeout": "150ms", keep: "100000", fsync: "always" };
+  await using following = followAgain(primary.url, dir, flags);
+  await following.connected();
+  const { replica, path } = following;
+  const { directory, renewal } = replica;
+  const first = primary.peers[0]!;
+  let offset = BASE;
+  for (let n = 0; n < CASES; n++) {
+    const ours = transcripts.map((one) => ofSecondLink(one, offset));
+    speech = mutated(ours, new Random(SEED + n));
+    const what = `FUZZ_SEED=${SEED + n} FUZZ_CASES=1: ${speech.changes.join("; ")}`;
+    const before = directory.current!.id;
+    const log = readFileSync(directory.logPath(before));
+    const kept = filesIn(path);
+    renewal.begin("the test");
+    await until(() => over > n, { what: `the end of the second link\n${what}` });
+    // Of a snapshot from the future it is waited until that has come: not here.
+    const isOver = () => renewal.runningSeconds === undefined || renewal.state.at === "none";
+    await until(isOver, { what: `the end of its session\n${what}` });
+    await first.send(SET);
+    offset += SET.length;
+    await until(() => replica.log!.writtenOffset === offset, { what: `the stream\n${what}` });
+    await renewal.stop("the test goes on");
+
+    expect(halfMadeIn(path), what).toEqual([]);
+    const now = filesIn(path);
+    const logName = directory.logPath(before).slice(path.length + 1);
+    for (const [name, content] of Object.entries(kept)) {
+      if (name.startsWith("current") || name === logName) continue;
+      expect({ name, content: now[name] }, what).toEqual({ name, content });
+    }
+    const logNow = readFileSync(directory.logPath(before));
+    expect(logNow.subarray(0, log.length).equals(log), what).toBe(true);
+    const { id } = directory.current!;
+    expect(readFileSync(directory.logPath(id)).subarray(-SET.length).equals(SET), what).toBe(true);
+    if (id === before) expect(logNow.length, what).toBe(log.length + SET.length);
+    expect(renewal.last?.error?.message ?? "none", what).toMatch(/^[\x20-\x7e…]+$/);
+    expect(first.isClosed, what).toBe(false);
+  }
+  expect(renewal.counts.ok + renewal.counts.failed).toBeGreaterThan(CASES / 2);
+  expect(await following.stop()).toBeUndefined();
+});
