@@ -79,8 +79,9 @@ const cut = (direction: Direction, kind: CutKind, afterBytes: number): Plan => [
 /** Both ends of all that is open are broken. */
 const breakAll = async (route: FaultRoute) => await route.inject("to-primary", { kind: "reset" });
 
-async function used(route: FaultRoute): Promise<void> {
-  await until(async () => (await route.count()).waiting === 0, {
+/** Waits until no more than `left` plans wait for a connection. */
+async function used(route: FaultRoute, left = 0): Promise<void> {
+  await until(async () => (await route.count()).waiting <= left, {
     timeoutMs: TEST_MS,
     everyMs: 20,
     what: "a connection for each plan",
@@ -314,6 +315,8 @@ describe("cuts at random bytes", () => {
     const inPayload = cutsOfPayload(Math.ceil(CUTS / 4), "plain", random);
     await behind.plan([...inPayload, [], ...cutsOfStream(CUTS, random)]);
     await using last = followAgain(ways.plain.url(behind), lastDir);
+    // Their turn comes when it has followed.
+    await used(behind, CUTS);
     await last.connected();
     await breakAll(behind);
     await Promise.all([used(before), used(behind)]);
