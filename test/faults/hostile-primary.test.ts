@@ -18,7 +18,7 @@ setDefaultTimeout(120_000 + CASES * 2_000);
 
 const MIB = 2 ** 20;
 /** More than a collector's noise and what may wait for the disk; less than what is thrown at it. */
-const FLAT_BYTES = 128 * MIB;
+const FLAT_BYTES = 192 * MIB;
 
 let transcripts: Transcript[] = [];
 
