@@ -402,12 +402,7 @@ export class GenerationKeeper implements Keeper {
       () => undefined,
     );
     this.#givingUp = Promise.all([this.#givingUp, closing]);
-    try {
-      this.#directory.discard(receiving.id);
-    } catch (error) {
-      // The next start clears it; the reason of the failed sync is what matters now.
-      log.warn(error instanceof Error ? error.message : String(error));
-    }
+    this.#directory.discard(receiving.id);
   }
 
   /** Why the generation before is sealed once a new one is whole. */

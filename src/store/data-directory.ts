@@ -91,6 +91,8 @@ export class DataDirectory {
   #trustOnlyMarks: boolean;
   /** Generations whose folders are removed, and whose rows stay until that is durable. */
   #removed: number[] = [];
+  /** Those whose folders are to be removed, and may still be there. */
+  readonly #leftOver = new Set<number>();
   /** How many readers each generation has that must not go under them. */
   readonly #pins = new Map<number, number>();
   #nameIsDurable = false;
@@ -682,7 +684,8 @@ export class DataDirectory {
 
   /**
    * Removes a generation that never became whole; one that did is never touched. Its row goes with
-   * the next one's beginning, or with the next start's.
+   * the next one's beginning, or with the next start's. Where its folder can't be removed, that is said,
+   * and `retain` tries again.
    */
   discard(id: number): void {
     if (id === this.#current?.id) return;
@@ -690,43 +693,53 @@ export class DataDirectory {
       this.#disk.remove(this.generationDir(id));
       this.#removed.push(id);
     } catch (cause) {
-      throw this.#error("removing", this.generationDir(id), cause);
+      this.#leftOver.add(id);
+      log.warn(diskError("removing", this.generationDir(id), cause).message);
     }
   }
 
   /**
    * Removes sealed generations beyond the newest `keep`, but for those that were sealed within the last
    * `keepForMs`. Never the current one, nor one that is pinned or younger than such a one; without a
-   * current one, nothing.
-   * @returns the ids that are gone.
+   * current one, none. What could not be removed before is tried again, last: it must not keep the others.
+   * @returns the ids that are gone, but for those.
    * @throws ReplicaError DISK_FAILED; what is half removed then is no generation any more, and goes with
-   * the next start.
+   * the next call, or the next start.
    */
   async retain(keep: number, keepForMs: number | undefined): Promise<number[]> {
-    if (this.#current === undefined) return [];
     const gone: number[] = [];
     try {
-      const youngAtMs = this.#clock.now() - (keepForMs ?? 0);
-      const old = this.#generations
-        .sealed()
-        .slice(keep)
-        .filter(({ sealedAtMs }) => sealedAtMs <= youngAtMs);
-      for (const { id } of old) {
+      for (const id of this.#old(keep, keepForMs)) {
         // Looked at each time: a reader may have come while the one before was removed.
         if (id >= Math.min(...this.#pins.keys())) continue;
         this.#generations.condemn(id);
-        // Before the first file of it goes: a power cut must not leave half of one that counts.
-        await this.#generations.sync();
-        while (this.#generations.forgetMarks(id, MARKS_AT_ONCE)) await Bun.sleep(0);
-        await this.#disk.removeLarge(this.generationDir(id));
-        this.#removed.push(id);
+        await this.#removeFolder(id);
         gone.push(id);
       }
-      if (gone.length > 0) await this.#syncGenerations();
+      for (const id of this.#leftOver) await this.#removeFolder(id);
+      if (this.#removed.length > 0) await this.#syncGenerations();
       return gone;
     } catch (cause) {
       throw this.#error("removing old generations from", this.#generationsDir, cause);
     }
+  }
+
+  /** The sealed generations that nobody wants to keep. */
+  #old(keep: number, keepForMs: number | undefined): number[] {
+    if (this.#current === undefined) return [];
+    const youngAtMs = this.#clock.now() - (keepForMs ?? 0);
+    const old = this.#generations.sealed().slice(keep);
+    return old.filter(({ sealedAtMs }) => sealedAtMs <= youngAtMs).map(({ id }) => id);
+  }
+
+  async #removeFolder(id: number): Promise<void> {
+    this.#leftOver.add(id);
+    // Before the first file of it goes: a power cut must not leave half of one that counts.
+    await this.#generations.sync();
+    while (this.#generations.forgetMarks(id, MARKS_AT_ONCE)) await Bun.sleep(0);
+    await this.#disk.removeLarge(this.generationDir(id));
+    this.#leftOver.delete(id);
+    this.#removed.push(id);
   }
 
   /** Only once it is durable that a folder is gone its row goes: without one, nobody would clear it. */

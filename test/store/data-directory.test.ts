@@ -416,21 +416,41 @@ describe("retain", () => {
     expect(await directory.retain(0, undefined)).toEqual([3, 2]);
   });
 
-  test("what could not be removed is no generation any more, and goes with the next start", async () => {
+  test.each(["the next call", "the next start"])(
+    "what could not be removed is no generation any more, and goes with %s",
+    async (when) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      {
+        using directory = open(dir.path, disk);
+        await generations(directory, disk, 3);
+        disk.fail({ operation: "removeLarge", call: 1, code: "EIO" });
+        const refused = directory.retain(0, undefined);
+        await expect(refused).rejects.toMatchObject({ code: "DISK_FAILED" });
+        expect(folders(dir.path).toSorted()).toEqual([1, 2, 3]);
+        if (when === "the next call") {
+          // It keeps no other from being removed, and is told of once: as of the failure.
+          expect(await directory.retain(0, undefined)).toEqual([1]);
+          expect([ids(dir.path), folders(dir.path)]).toEqual([[3], [3]]);
+          return;
+        }
+      }
+      using directory = open(dir.path, disk);
+      expect(directory.current?.id).toBe(3);
+      expect(folders(dir.path).toSorted()).toEqual([1, 3]);
+    },
+  );
+
+  test("what was given up and could not be removed goes with the next call", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
-    {
-      using directory = open(dir.path, disk);
-      await generations(directory, disk, 2);
-      disk.fail({ operation: "removeLarge", code: "EIO" });
-      await expect(directory.retain(0, undefined)).rejects.toMatchObject({ code: "DISK_FAILED" });
-      expect(folders(dir.path).toSorted()).toEqual([1, 2]);
-      disk.heal();
-      expect(await directory.retain(0, undefined)).toEqual([]);
-    }
     using directory = open(dir.path, disk);
-    expect(directory.current?.id).toBe(2);
-    expect(folders(dir.path)).toEqual([2]);
+    const { id } = await directory.begin("p");
+    disk.fail({ operation: "remove", call: 1, code: "EIO" });
+    directory.discard(id);
+    expect(folders(dir.path)).toEqual([id]);
+    expect(await directory.retain(0, undefined)).toEqual([]);
+    expect([ids(dir.path), folders(dir.path)]).toEqual([[], []]);
   });
 });
 
