@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { invariant, ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import type { Offset, ReplicationId } from "../replication.ts";
-import { type Disk, diskError } from "./disk.ts";
+import { closeQuietly, type Disk, diskError } from "./disk.ts";
 import type { Segment } from "./log.ts";
 
 /** The version of `replica.db`; a newer one is refused, not guessed at. */
@@ -285,8 +285,8 @@ export class Generations {
     this.#walFd = undefined;
     // Not under another thread that is just syncing it.
     const after = this.#syncing?.catch(() => undefined);
-    if (fd !== undefined && after === undefined) this.#disk.close(fd);
-    else if (fd !== undefined) void after?.then(() => this.#disk.close(fd));
+    if (fd !== undefined && after === undefined) closeQuietly(this.#disk, fd);
+    else if (fd !== undefined) void after?.then(() => closeQuietly(this.#disk, fd));
     this.#db.close();
   }
 

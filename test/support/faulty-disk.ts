@@ -12,15 +12,21 @@ export interface DiskCall {
 export interface DiskFault {
   /** Which call fails, counted from 1 over those that match; every one where it is left out. */
   readonly call?: number;
+  /** So many from that one on; it alone where this is left out. */
+  readonly times?: number;
   /** Of this operation only. */
   readonly operation?: DiskOperation;
-  /** Such as ENOSPC. */
-  readonly code: string;
+  /** Such as ENOSPC; `undefined`: it succeeds, only late. */
+  readonly code: string | undefined;
+  /** A write that fails has written its first half by then. */
+  readonly half?: boolean;
+  /** So late does an asynchronous call begin. */
+  readonly lateMs?: number;
 }
 
 /**
  * A real disk whose calls can be failed and held up, and which writes down what it was asked for. A
- * call that fails does nothing.
+ * call that fails does nothing, unless it is to do half.
  */
 export class FaultyDisk implements Disk {
   readonly calls: DiskCall[] = [];
@@ -28,6 +34,10 @@ export class FaultyDisk implements Disk {
   readonly #disk: Disk;
   readonly #faults: { fault: DiskFault; seen: number }[] = [];
   readonly #holds = new Map<DiskOperation, PromiseWithResolvers<void>>();
+  /** Past the page cache nothing but whole blocks can be written. */
+  readonly #directFds = new Set<number>();
+  /** The calls that a fault met, in order. */
+  readonly struck: (DiskCall & { readonly call: number })[] = [];
 
   constructor(...faults: DiskFault[]) {
     this.#disk = realDisk;
@@ -61,26 +71,36 @@ export class FaultyDisk implements Disk {
     return this.calls.filter((call) => call.operation === operation).length;
   }
 
-  #called(operation: DiskOperation, subject: string | number): void {
+  /** The fault that meets this call. */
+  #meet(operation: DiskOperation, subject: string | number): DiskFault | undefined {
     this.calls.push({ operation, subject });
-    let failing: DiskFault | undefined;
+    let met: DiskFault | undefined;
     for (const entry of this.#faults) {
       const { fault } = entry;
       if (fault.operation !== undefined && fault.operation !== operation) continue;
       entry.seen++;
-      if (fault.call === undefined || fault.call === entry.seen) failing ??= fault;
+      const { call = 1, times = fault.call === undefined ? Infinity : 1 } = fault;
+      if (entry.seen >= call && entry.seen < call + times) met ??= fault;
     }
-    if (failing === undefined) return;
-    const { code } = failing;
-    throw Object.assign(new Error(`${code}: made by the test, ${operation}`), { code });
+    if (met !== undefined) this.struck.push({ operation, subject, call: this.calls.length });
+    return met;
   }
 
+  #called(operation: DiskOperation, subject: string | number): void {
+    throwAs(this.#meet(operation, subject), operation);
+  }
+
+  /** @param half what is done of it where the fault says so. */
   async #later<T>(
     operation: DiskOperation,
     subject: string | number,
     act: () => T | Promise<T>,
+    half?: () => unknown,
   ): Promise<T> {
-    this.#called(operation, subject);
+    const met = this.#meet(operation, subject);
+    if (met?.lateMs !== undefined) await Bun.sleep(met.lateMs);
+    if (met?.half === true) await half?.();
+    throwAs(met, operation);
     await this.#holds.get(operation)?.promise;
     return act();
   }
@@ -92,6 +112,8 @@ export class FaultyDisk implements Disk {
     this.#called(operation, path);
     const fd = this.#disk[operation](path);
     this.openFds.add(fd);
+    if (operation === "createDirect") this.#directFds.add(fd);
+    else this.#directFds.delete(fd);
     return fd;
   }
 
@@ -123,14 +145,29 @@ export class FaultyDisk implements Disk {
   sink(fd: number): Sink {
     const sink = this.#disk.sink(fd);
     return {
-      write: (bytes) => this.#later("sink.write", fd, () => sink.write(bytes)),
+      write: (bytes) => {
+        const half = bytes.subarray(0, bytes.length >> 1);
+        return this.#later(
+          "sink.write",
+          fd,
+          () => sink.write(bytes),
+          () => sink.write(half),
+        );
+      },
       flush: () => this.#later("sink.flush", fd, () => sink.flush()),
       end: () => this.#later("sink.end", fd, () => sink.end()),
     };
   }
 
   write(fd: number, buffers: Uint8Array[], position: number): Promise<void> {
-    return this.#later("write", fd, () => this.#disk.write(fd, buffers, position));
+    const half = () => {
+      const bytes = Buffer.concat(buffers);
+      const halfBytes = bytes.length >> 1;
+      return this.#directFds.has(fd)
+        ? undefined
+        : this.#disk.write(fd, [bytes.subarray(0, halfBytes)], position);
+    };
+    return this.#later("write", fd, () => this.#disk.write(fd, buffers, position), half);
   }
 
   read(fd: number, buffer: Uint8Array, position: number): Promise<number> {
@@ -190,4 +227,10 @@ export class FaultyDisk implements Disk {
     this.#called("freeBytes", path);
     return this.#disk.freeBytes(path);
   }
+}
+
+function throwAs(fault: DiskFault | undefined, operation: DiskOperation): void {
+  const code = fault?.code;
+  if (code === undefined) return;
+  throw Object.assign(new Error(`${code}: made by the test, ${operation}`), { code });
 }

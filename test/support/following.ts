@@ -1,6 +1,6 @@
 import { loadSettings } from "../../src/load-settings.ts";
 import { parsePrimarySource } from "../../src/primary-source.ts";
-import { realClock } from "../../src/service/clock.ts";
+import { type Clock, realClock } from "../../src/service/clock.ts";
 import { assemble, type OfflineStart } from "../../src/service/follow.ts";
 import type { Disk } from "../../src/store/disk.ts";
 import type { TempDir } from "./temp.ts";
@@ -9,17 +9,18 @@ import { until, within } from "./wait.ts";
 /** A stop may take 2 s; the test gives a slow machine some more. */
 const STOP_MS = 3_000;
 
-/** The replica in this process, over a disk of the test's. */
+/** The replica in this process, over a disk, and by a clock, of the test's. */
 export function follow(
   url: string,
   disk: Disk,
   dir: TempDir,
   more: Record<string, string> = {},
   offline?: OfflineStart,
+  clock: Clock = realClock,
 ) {
   const flags = { dir: dir.file("data"), port: "0", "retry-max": "100ms", ...more };
   const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
-  const assembled = assemble(parsePrimarySource(url), disk, realClock, settings, "0", offline);
+  const assembled = assemble(parsePrimarySource(url), disk, clock, settings, "0", offline);
   const { replica, run } = assembled;
   const stopping = new AbortController();
   const ended = run(stopping.signal).then(

@@ -1,0 +1,179 @@
+import { resetSync } from "@logtape/logtape";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { configureLogging } from "../../src/cli/logging.ts";
+import { Output } from "../../src/cli/output.ts";
+import type { DiskCall, DiskFault } from "../support/faulty-disk.ts";
+import { Random } from "../support/fill.ts";
+import { ModelPrimary } from "../support/model-primary.ts";
+import { tempDir } from "../support/temp.ts";
+import { Lifetime, RememberingDisk } from "./lifetime-rig.ts";
+
+/** `EVERY_DISK_CALL=all bun test test/faults/every-disk-call.test.ts`: every fault at every call, in some minutes. */
+const ALL = process.env["EVERY_DISK_CALL"] === "all";
+/** Which calls a shorter run takes. */
+const SEED = Number(process.env["EVERY_DISK_CALL_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+
+setDefaultTimeout(ALL ? 1_800_000 : 600_000);
+
+type Io = "direct" | "buffered";
+type Fault = DiskFault & { readonly call: number };
+
+const IOS: readonly Io[] = ["direct", "buffered"];
+/** Lives that are lived at once: each waits for the disk most of the time. */
+const LANES = 4;
+
+const HINTS: Record<string, string> = {
+  EIO: "the device reports an error: check the disk",
+  ENOSPC: "the disk is full: make room",
+  EDQUOT: "the quota is used up: raise it or make room",
+  EROFS: "the file system is read-only: choose another folder, or remount it",
+};
+
+let lines: string[] = [];
+
+beforeAll(() => {
+  console.log(`EVERY_DISK_CALL_SEED=${SEED}`);
+  const output = new Output({ sink: (text) => lines.push(text), isTty: false });
+  configureLogging({ level: "warn", format: "text", output });
+});
+afterAll(resetSync);
+
+interface Lived {
+  /** Those of the two processes that meet the fault. */
+  readonly calls: readonly DiskCall[];
+  readonly struck: readonly DiskCall[];
+  /** What cost the primary something. */
+  readonly syncs: { readonly full: number; readonly partial: number };
+  /** What people were told, in the log or by what failed. */
+  readonly told: readonly string[];
+}
+
+/** The whole life of a folder, with two processes on a disk that fails, and a third on one that is sound. */
+async function live(io: Io, fault?: Fault): Promise<Lived> {
+  using dir = tempDir("life");
+  await using primary = new ModelPrimary();
+  const disk = new RememberingDisk();
+  if (fault !== undefined) disk.fail(fault);
+  const settings = { fsync: "always", keep: "1", "retry-max": "10ms", io };
+  const life = new Lifetime(dir, primary, disk, settings);
+  await life.first();
+  await life.second();
+  const calls = [...disk.calls];
+  disk.heal();
+  await life.last();
+  expect(primary.failures).toEqual([]);
+  expect(disk.openFds).toEqual(new Set());
+  const told = [...life.told, ...lines.filter((line) => line.includes(dir.path))];
+  return { calls, struck: disk.struck, syncs: primary.counts, told };
+}
+
+const undisturbed: Partial<Record<Io, Promise<Lived>>> = {};
+
+/** One life with one fault; whether its call was ever made. */
+async function liveWith(io: Io, fault: Fault): Promise<boolean> {
+  try {
+    undisturbed[io] ??= live(io);
+    const { syncs } = await undisturbed[io];
+    const lived = await live(io, fault);
+    const { code } = fault;
+    const words = code === undefined ? undefined : `: ${HINTS[code]} (${code})`;
+    const told = lived.told.filter((line) => words !== undefined && line.includes(words));
+    // What nobody is told of has cost nothing.
+    if (told.length === 0) expect(lived.syncs).toEqual(syncs);
+    // Nobody is told of it in other words.
+    expect(lived.told.filter((line) => line.includes("made by the test"))).toEqual([]);
+    return lived.struck.length > 0;
+  } catch (error) {
+    const what = `EVERY_DISK_CALL_SEED=${SEED}, ${io}, ${JSON.stringify(fault)}`;
+    throw new Error(`${what}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** All of them, some at a time; how many met a call. */
+async function liveAll(lives: readonly (readonly [Io, Fault])[]): Promise<number> {
+  lines = [];
+  const left = lives.values();
+  let met = 0;
+  const lane = async () => {
+    for (const [io, fault] of left) if (await liveWith(io, fault)) met++;
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  // Of a call that failed, only what it means is told.
+  expect(lines.filter((line) => line.includes("made by the test"))).toEqual([]);
+  return met;
+}
+
+async function callsOf(io: Io): Promise<readonly DiskCall[]> {
+  undisturbed[io] ??= live(io);
+  return (await undisturbed[io]).calls;
+}
+
+test("a life without a fault takes one full sync for each history, and tells of nothing", async () => {
+  for (const io of IOS) {
+    const { calls, struck, syncs, told } = await live(io);
+    expect(calls.length).toBeGreaterThan(100);
+    expect(struck).toEqual([]);
+    // The new generation comes by a full sync, too.
+    expect(syncs).toEqual({ full: 3, partial: 3 });
+    expect(told).toEqual([]);
+  }
+});
+
+test("whichever call of the disk fails: it is said, nothing is claimed that isn't so, and it goes on", async () => {
+  const lives: [Io, Fault][] = [];
+  for (const [n, io] of IOS.entries()) {
+    const { length } = await callsOf(io);
+    for (let call = 1; call <= length; call++) {
+      // The two differ in the snapshots alone.
+      if (ALL || call % 2 === n) lives.push([io, { call, code: "EIO" }]);
+    }
+  }
+  const met = await liveAll(lives);
+  expect(met).toBeGreaterThanOrEqual(lives.length - 2);
+});
+
+/** Longer than the second after which a replica tells its primary how far it is. */
+const LATE_MS = 1_200;
+
+/** What else may become of a call, and of those behind it. */
+const KINDS: readonly (readonly [
+  string,
+  Omit<DiskFault, "call">,
+  ((call: DiskCall) => boolean)?,
+])[] = [
+  ["finds no room", { code: "ENOSPC" }],
+  ["finds no room, nor do some after it", { code: "ENOSPC", times: 7 }],
+  ["is past the quota", { code: "EDQUOT", times: 2 }],
+  ["is on a disk that can't be written for a while", { code: "EROFS", times: 3 }],
+  ["fails with all around it", { code: "EIO", times: 25 }],
+  [
+    "is done by half",
+    { code: "ENOSPC", half: true },
+    ({ operation }) => /^(sink\.)?write$/.test(operation),
+  ],
+  [
+    "comes late",
+    { code: undefined, lateMs: LATE_MS },
+    ({ operation }) => /^(sink\..*|write|sync.*|read|removeLarge)$/.test(operation),
+  ],
+];
+
+/** So many calls of each kind in a shorter run. */
+const SOME = 16;
+
+test.each(KINDS)("a call that %s", async (_, fault, isMeant = () => true) => {
+  const random = new Random(SEED);
+  const lives: [Io, Fault][] = [];
+  for (const io of IOS) {
+    const calls = (await callsOf(io)).entries().filter(([, call]) => isMeant(call));
+    const numbers = [...calls].map(([n]) => n + 1);
+    const wanted = ALL ? numbers.length : Math.min(SOME / IOS.length, numbers.length);
+    for (let left = wanted; left > 0; left--) {
+      const [call] = numbers.splice(ALL ? 0 : random.below(numbers.length), 1);
+      lives.push([io, { ...fault, call: call! }]);
+    }
+  }
+  expect(await liveAll(lives)).toBeGreaterThan(lives.length / 2);
+});

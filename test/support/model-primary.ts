@@ -1,0 +1,166 @@
+import { smallRdb } from "../integration/bad-input-rig.ts";
+import type { FakePeer } from "./fake-peer.ts";
+import { bulkPayload, type FakePrimary, fakePrimary } from "./fake-primary.ts";
+import { encodeCommand } from "./resp.ts";
+
+/** A replica of it may wait for a slow machine. */
+const LINK_TIMEOUT_MS = 120_000;
+
+/** What a replica said it has: as REPLCONF ACK, and FACK. */
+export interface Acknowledged {
+  readonly ack: number;
+  readonly fack: number | undefined;
+}
+
+/** One link, once it is fed. */
+interface Fed {
+  readonly peer: FakePeer;
+  sentOffset: number;
+}
+
+/**
+ * A primary that has a history, and answers as one does: it goes on where that is asked of its history and
+ * its backlog, else gives a snapshot. What it has said is known to the byte.
+ */
+export class ModelPrimary implements AsyncDisposable {
+  readonly #fake: FakePrimary;
+  /** The replication ids, each with the offset from which on it holds; the last one is of now. */
+  #histories: { readonly replid: string; readonly fromOffset: number }[] = [];
+  #ids = 0;
+  /** What the backlog holds: the stream behind `#backlogFrom`. */
+  #backlogFrom: number;
+  #backlog = Buffer.alloc(0);
+  readonly #fed = new Set<Fed>();
+  readonly counts = { full: 0, partial: 0 };
+  /** Called with what comes over the links of replicas, as it is said. */
+  onAcknowledged: (said: Acknowledged) => void = () => undefined;
+
+  constructor(offset = 100) {
+    this.#backlogFrom = offset;
+    this.#beginHistory();
+    this.#fake = fakePrimary((peer) => this.#serve(peer), { timeoutMs: LINK_TIMEOUT_MS });
+  }
+
+  get url(): string {
+    return this.#fake.url;
+  }
+
+  /** The last byte of its stream. */
+  get offset(): number {
+    return this.#backlogFrom + this.#backlog.length;
+  }
+
+  get replid(): string {
+    return this.#histories.at(-1)!.replid;
+  }
+
+  /** The snapshot that it gives at an offset. */
+  snapshotAt(offset: number): Buffer {
+    return smallRdb(`as of ${offset}; `, 5_000);
+  }
+
+  /** The stream behind `from`, as far as the backlog holds it. @throws Error where it doesn't. */
+  streamFrom(from: number): Buffer {
+    if (from < this.#backlogFrom) throw new Error(`the backlog begins behind ${this.#backlogFrom}`);
+    return this.#backlog.subarray(from - this.#backlogFrom);
+  }
+
+  /** The stream goes on with a command, which every replica is sent. */
+  write(...words: (string | number)[]): void {
+    this.#backlog = Buffer.concat([this.#backlog, encodeCommand(words)]);
+    for (const fed of this.#fed) this.#feed(fed);
+  }
+
+  /** Another id from here on, as after a failover; who asks for the one before goes on. */
+  changeId(): void {
+    this.#beginHistory();
+  }
+
+  /** Nothing of what was is known any more: who asks gets a snapshot. */
+  forget(): void {
+    this.#backlogFrom = this.offset + 5_000;
+    this.#backlog = Buffer.alloc(0);
+    this.#histories = [];
+    this.#beginHistory();
+  }
+
+  /** Ends all links. */
+  async breakLinks(): Promise<void> {
+    await Promise.all(
+      this.#fake.peers.filter(({ isClosed }) => !isClosed).map((peer) => peer.reset()),
+    );
+  }
+
+  #beginHistory(): void {
+    const replid = (++this.#ids).toString(16).padStart(40, "0");
+    this.#histories.push({ replid, fromOffset: this.offset });
+  }
+
+  async #serve(peer: FakePeer): Promise<void> {
+    let rdbOnly = false;
+    try {
+      for (;;) {
+        const words = await peer.readCommand();
+        const name = words[0]!.toUpperCase();
+        if (name === "PSYNC") return await this.#onPsync(peer, words, rdbOnly);
+        if (name === "REPLCONF" && words[1] === "rdb-only") rdbOnly = true;
+        await peer.send(name === "PING" ? "+PONG\r\n" : "+OK\r\n");
+      }
+    } catch (error) {
+      // The other side may leave at any time.
+      if (!peer.isClosed) throw error;
+    }
+  }
+
+  async #onPsync(peer: FakePeer, [, replid, next]: string[], rdbOnly: boolean): Promise<void> {
+    const from = Number(next) - 1;
+    const { offset } = this;
+    let sentOffset = offset;
+    if (this.#holds(replid!, from)) {
+      this.counts.partial++;
+      sentOffset = from;
+      await peer.send(`+CONTINUE ${this.replid}\r\n`);
+    } else {
+      this.counts.full++;
+      await peer.send(`+FULLRESYNC ${this.replid} ${offset}\r\n`);
+      await peer.send(bulkPayload(this.snapshotAt(offset)));
+    }
+    if (rdbOnly) return await peer.closed;
+    const fed = { peer, sentOffset };
+    this.#fed.add(fed);
+    this.#feed(fed);
+    try {
+      for (;;) {
+        const words = await peer.readCommand();
+        if (words[1] !== "ACK") throw new Error(`a replica says ${words.join(" ")}`);
+        this.onAcknowledged({
+          ack: Number(words[2]),
+          fack: words[3] === "FACK" ? Number(words[4]) : undefined,
+        });
+      }
+    } finally {
+      this.#fed.delete(fed);
+    }
+  }
+
+  #holds(replid: string, offset: number): boolean {
+    const at = this.#histories.findLastIndex((history) => history.replid === replid);
+    const end = this.#histories[at + 1]?.fromOffset ?? this.offset;
+    return at !== -1 && offset >= this.#backlogFrom && offset <= end;
+  }
+
+  #feed(fed: Fed): void {
+    const bytes = this.streamFrom(fed.sentOffset);
+    fed.sentOffset = this.offset;
+    fed.peer.send(bytes).catch(() => undefined);
+  }
+
+  /** What its links have complained of. */
+  get failures(): readonly Error[] {
+    return this.#fake.failures;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#fake.stop();
+  }
+}
