@@ -562,6 +562,15 @@ function missing(path: string): ReplicaError {
   });
 }
 
+/** What SQLite's own words leave open: what to do next. It tells of a quota as of any failed write. */
+const SQLITE_HINTS: readonly (readonly [RegExp, string])[] = [
+  [/^SQLITE_FULL$/, "the disk is full: make room"],
+  [/^SQLITE_BUSY/, "somebody else keeps it locked: end what has it open"],
+  [/^SQLITE_READONLY/, "it can't be written: change its owner, or remount the file system"],
+  [/^SQLITE_CANTOPEN/, "it can't be opened: check the folder, and its owner"],
+  [/^SQLITE_IOERR/, "the device reports an error, or a limit is reached: check disk and quota"],
+];
+
 /** An error of SQLite as people should read it. */
 export function databaseError(path: string, cause: unknown): ReplicaError {
   if (cause instanceof ReplicaError) return cause;
@@ -574,11 +583,10 @@ export function databaseError(path: string, cause: unknown): ReplicaError {
       cause,
     });
   }
-  if (code === "SQLITE_FULL") {
-    return new ReplicaError("DISK_FULL", {
-      message: `writing ${path}: the disk is full: make room`,
-      cause,
-    });
-  }
-  return diskError("writing", path, cause);
+  const hint = SQLITE_HINTS.find(([codes]) => codes.test(code))?.[1];
+  if (hint === undefined) return diskError("writing", path, cause);
+  return new ReplicaError(code === "SQLITE_FULL" ? "DISK_FULL" : "DISK_FAILED", {
+    message: `writing ${path}: ${hint} (${code})`,
+    cause,
+  });
 }

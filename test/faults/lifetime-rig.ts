@@ -112,6 +112,18 @@ function currentIn(path: string) {
 
 type Following = ReturnType<typeof follow>;
 
+/** What a life goes through, in this order. */
+const STEPS = [
+  "first sync",
+  "stream",
+  "new id",
+  "full resync",
+  "new generation",
+  "removal",
+  "stop",
+] as const;
+export type Step = (typeof STEPS)[number];
+
 /**
  * The life of a folder behind a primary whose every byte is known: the processes on it, one after another,
  * and what has to hold at each moment, whatever its disk does.
@@ -119,6 +131,8 @@ type Following = ReturnType<typeof follow>;
 export class Lifetime {
   /** What people were told by the errors of a start, a stop and a new generation. */
   readonly told: string[] = [];
+  /** Called before each step of the first process, and with nothing when it has ended. */
+  onStep: (step: Step | undefined) => void = () => undefined;
   readonly #dir: TempDir;
   readonly #primary: ModelPrimary;
   readonly #disk: RememberingDisk;
@@ -150,20 +164,33 @@ export class Lifetime {
   /** A first sync, a stream, a new id, a second full resync, a new generation, a removal, a stop. */
   async first(): Promise<void> {
     await using one = this.#start();
-    await this.#settled(one);
-    await this.#stream(one, 3);
-    this.#primary.changeId();
-    await this.#primary.breakLinks();
-    await this.#settled(one);
-    await this.#stream(one, 2);
-    this.#primary.forget();
-    await this.#primary.breakLinks();
-    await this.#settled(one);
-    await this.#stream(one, 2);
-    await this.#renew(one);
-    await this.#retain(one);
-    await this.#stream(one, 1);
-    await this.#stop(one);
+    const steps: Record<Step, () => Promise<void>> = {
+      "first sync": () => this.#settled(one),
+      stream: () => this.#stream(one, 3),
+      "new id": async () => {
+        this.#primary.changeId();
+        await this.#primary.breakLinks();
+        await this.#settled(one);
+        await this.#stream(one, 2);
+      },
+      "full resync": async () => {
+        this.#primary.forget();
+        await this.#primary.breakLinks();
+        await this.#settled(one);
+        await this.#stream(one, 2);
+      },
+      "new generation": () => this.#renew(one),
+      removal: async () => {
+        await this.#retain(one);
+        await this.#stream(one, 1);
+      },
+      stop: () => this.#stop(one),
+    };
+    for (const step of STEPS) {
+      this.onStep(step);
+      await steps[step]();
+    }
+    this.onStep(undefined);
   }
 
   /** A start on what is there, a stream, a stop. */

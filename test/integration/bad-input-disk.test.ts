@@ -1,9 +1,10 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type FakePeer } from "../support/fake-peer.ts";
 import { bulkPayload, eofPayload, fakePrimary } from "../support/fake-primary.ts";
-import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
+import { runReplica, startReplica } from "../support/replica-process.ts";
+import { limitFileBytes, smallDisk } from "../support/small-disk.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import {
@@ -23,24 +24,6 @@ const MIB = 1024 * 1024;
 const first = smallRdb("first", 5000);
 const second = smallRdb("second", 5000);
 const tooLarge = smallRdb("too large", 12 * MIB);
-
-function run(...argv: string[]): boolean {
-  return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).success;
-}
-
-/** A file system of so many bytes, gone with `using`; undefined where this user may not mount. */
-function smallDisk(path: string, bytes: number): Disposable | undefined {
-  mkdirSync(path);
-  if (!run("mount", "-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", path)) return undefined;
-  return { [Symbol.dispose]: () => void run("umount", "--lazy", path) };
-}
-
-/** From now on, no file of the process grows past so many bytes: EFBIG, as a quota of one's own. */
-function limitFileBytes(replica: ReplicaProcess, bytes: number | "unlimited"): void {
-  if (!run("prlimit", "--pid", String(replica.pid), `--fsize=${bytes}:unlimited`)) {
-    throw new Error("prlimit is needed (Debian's package util-linux)");
-  }
-}
 
 describe("a folder that can't be written", () => {
   // Permission bits don't bind root: what is no folder, and what the kernel makes, does.

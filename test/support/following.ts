@@ -32,6 +32,8 @@ export function follow(
     /** Where its own port listens. */
     port: assembled.port.port,
     path: dir.file("data"),
+    /** Resolves once it has ended by itself, or was stopped, with what its end threw. */
+    ended,
     /** Stops it; gives what its end threw. */
     stop: async (): Promise<unknown> => {
       stopping.abort();

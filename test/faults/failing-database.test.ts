@@ -1,0 +1,295 @@
+import { resetSync } from "@logtape/logtape";
+import { Database } from "bun:sqlite";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { configureLogging } from "../../src/cli/logging.ts";
+import { Output } from "../../src/cli/output.ts";
+import { realDisk } from "../../src/store/disk.ts";
+import { LOG } from "../../src/store/layout.ts";
+import { endWithProcess } from "../support/children.ts";
+import { follow } from "../support/following.ts";
+import { filesIn } from "../integration/bad-input-rig.ts";
+import { ModelPrimary } from "../support/model-primary.ts";
+import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
+import { limitFileBytes, mayMount, smallDisk } from "../support/small-disk.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import { Lifetime, RememberingDisk, type Step } from "./lifetime-rig.ts";
+
+/*
+ * SQLite reads and writes its files by itself, so it is made to fail for real: by triggers, by locks, by
+ * limits that the kernel sets to the process.
+ */
+
+setDefaultTimeout(120_000);
+
+let lines: string[] = [];
+
+beforeAll(() => {
+  const output = new Output({ sink: (text) => lines.push(text), isTty: false });
+  configureLogging({ level: "warn", format: "text", output });
+});
+afterAll(resetSync);
+
+/** What each step writes to the database. */
+const STATEMENTS: readonly (readonly [Step, readonly string[]])[] = [
+  [
+    "first sync",
+    [
+      "INSERT ON generations",
+      "UPDATE ON generations",
+      "INSERT ON replication_ids",
+      "INSERT ON marks",
+      "INSERT ON events",
+      "INSERT ON boot",
+    ],
+  ],
+  ["stream", ["INSERT ON marks", "UPDATE ON marks"]],
+  ["new id", ["INSERT ON replication_ids", "UPDATE ON marks", "INSERT ON events"]],
+  [
+    "full resync",
+    [
+      "INSERT ON generations",
+      "UPDATE ON generations",
+      "INSERT ON replication_ids",
+      "INSERT ON marks",
+      "INSERT ON events",
+      "INSERT ON boot",
+    ],
+  ],
+  [
+    "new generation",
+    [
+      "INSERT ON generations",
+      "UPDATE ON generations",
+      "INSERT ON replication_ids",
+      "INSERT ON marks",
+      "INSERT ON events",
+      "INSERT ON boot",
+    ],
+  ],
+  [
+    "removal",
+    ["UPDATE ON generations", "DELETE ON generations", "DELETE ON marks", "INSERT ON events"],
+  ],
+];
+
+/**
+ * A life in which something is done to the database before one step, and undone once somebody is told.
+ * @returns what was told.
+ */
+async function live(at: Step, disturb: (database: string) => () => void) {
+  using dir = tempDir("database");
+  await using primary = new ModelPrimary();
+  const settings = { fsync: "always", keep: "1", "retry-max": "10ms" };
+  const life = new Lifetime(dir, primary, new RememberingDisk(), settings);
+  const told = () => lines.filter((line) => line.includes(dir.path) && /SQLITE_/.test(line));
+  let undo: (() => void) | undefined;
+  const heal = () => {
+    undo?.();
+    undo = undefined;
+  };
+  life.onStep = (step) => {
+    heal();
+    if (step === at) undo = disturb(join(life.path, "replica.db"));
+  };
+  lines = [];
+  const healing = setInterval(() => {
+    if (told().length > 0) heal();
+  }, 1);
+  try {
+    await life.first();
+    await life.second();
+    await life.last();
+  } finally {
+    clearInterval(healing);
+    heal();
+  }
+  expect(primary.failures).toEqual([]);
+  return { told: [...told(), ...life.told], syncs: primary.counts };
+}
+
+function run(path: string, sql: string): void {
+  using db = new Database(path);
+  db.run("PRAGMA busy_timeout = 1000");
+  db.run(sql);
+}
+
+test.each(STATEMENTS)(
+  "whichever statement fails in the step %s: it is said, nothing is claimed that isn't so, and it goes on",
+  async (step, statements) => {
+    for (const statement of statements) {
+      const refuse = `CREATE TRIGGER refused BEFORE ${statement} BEGIN SELECT RAISE(ABORT, 'refused by the test'); END`;
+      const { told } = await live(step, (database) => {
+        run(database, refuse);
+        return () => run(database, "DROP TRIGGER refused");
+      }).catch((error: unknown) => {
+        throw new Error(`${statement} fails: ${String(error)}`, { cause: error });
+      });
+      expect([statement, told.length > 0]).toEqual([statement, true]);
+      for (const line of told) {
+        expect(line).toMatch(
+          /writing \/\S+\/replica\.db: refused by the test \(SQLITE_CONSTRAINT_TRIGGER\)/,
+        );
+      }
+    }
+  },
+);
+
+/** Somebody who has the database open, and writes to it for longer than is waited for. */
+function lock(path: string): () => void {
+  const db = new Database(path);
+  db.run("BEGIN EXCLUSIVE");
+  return () => db.close();
+}
+
+test.each(["new id", "new generation"] as const)(
+  "somebody who keeps the database locked in the step %s: it is said, and it goes on once they leave",
+  async (step) => {
+    const { told } = await live(step, lock);
+    expect(told.length).toBeGreaterThan(0);
+    for (const line of told) {
+      expect(line).toMatch(
+        /writing \/\S+\/replica\.db: somebody else keeps it locked: end what has it open \(SQLITE_BUSY\)/,
+      );
+    }
+  },
+);
+
+test("a moment's lock is no failure: it waits, and nobody need know", async () => {
+  let holder: Bun.Subprocess | undefined;
+  const { told, syncs } = await live("stream", (database) => {
+    using dir = tempDir("holder");
+    const held = dir.file("held");
+    const hold = `
+      const db = new (await import("bun:sqlite")).Database(process.argv[1]);
+      db.run("BEGIN EXCLUSIVE");
+      await Bun.write(process.argv[2], "");
+      await Bun.sleep(300);
+      db.close();`;
+    holder = Bun.spawn([process.execPath, "-e", hold, database, held]);
+    endWithProcess(holder);
+    while (!existsSync(held)) Bun.sleepSync(1);
+    return () => undefined;
+  });
+  expect(await holder?.exited).toBe(0);
+  expect(told).toEqual([]);
+  expect(syncs).toEqual({ full: 3, partial: 3 });
+});
+
+test("a table that is gone ends it: the database is damaged, and that is said", async () => {
+  using dir = tempDir("database");
+  await using primary = new ModelPrimary();
+  await using replica = follow(primary.url, realDisk, dir, { fsync: "always" });
+  await replica.connected();
+  run(dir.file("data", "replica.db"), "DROP TABLE marks");
+  primary.write("SET", "key", "value");
+  const error = await replica.ended;
+  expect(error).toMatchObject({ code: "DIRECTORY_DAMAGED", retry: "never" });
+  expect(String(error)).toMatch(
+    /replica\.db is damaged .*no such table: marks.*restore it from a copy/,
+  );
+});
+
+describe("a process whose disk takes no more", () => {
+  /** Follows until its database can't grow, for as long as `free` isn't called, and on from there. */
+  async function fill(
+    data: string,
+    limit: (replica: ReplicaProcess) => void,
+    free: (replica: ReplicaProcess) => void,
+    says: RegExp,
+  ): Promise<void> {
+    await using primary = new ModelPrimary();
+    let heard = 0;
+    let broken: unknown;
+    primary.onAcknowledged = ({ fack = 0 }) => {
+      heard = fack;
+      try {
+        using db = new Database(join(data, "replica.db"), { readonly: true });
+        const marked = db.query<{ at: number }, []>("SELECT max(durable_offset) AS at FROM marks");
+        expect(fack).toBeLessThanOrEqual(marked.get()!.at);
+      } catch (error) {
+        broken ??= error;
+      }
+    };
+    const args = ["follow", primary.url, "--dir", data, "--port", "0", "--fsync", "always"];
+    await using replica = startReplica([...args, "--retry-max", "50ms"]);
+    const all = () => until(() => heard === primary.offset, { what: "all to be durable" });
+    await replica.waitForLine(/connected by full resync/);
+    limit(replica);
+    await until(
+      async () => {
+        primary.write("SET", "key", "a value");
+        await Bun.sleep(1);
+        return says.test(replica.stderr);
+      },
+      { what: `a line like ${says}`, timeoutMs: 30_000, everyMs: 1 },
+    ).catch((error: unknown) => {
+      throw new Error(`${String(error)}\n${replica.output()}`, { cause: error });
+    });
+    expect(heard).toBeLessThan(primary.offset);
+    free(replica);
+    await all();
+    primary.write("SET", "key", "another value");
+    await all();
+    if (broken !== undefined) throw broken;
+    expect(primary.counts).toMatchObject({ full: 1 });
+    expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
+    const verified = await runReplica(["verify", data]);
+    expect(verified).toMatchObject({ exitCode: 0, stderr: "" });
+    const log = readFileSync(join(data, "current", LOG));
+    expect(log.subarray(-(primary.offset - 100)).equals(primary.streamFrom(100))).toBe(true);
+  }
+
+  test("its files may grow no further", async () => {
+    using dir = tempDir("limit");
+    await fill(
+      dir.file("data"),
+      (replica) => limitFileBytes(replica, 256 * 1024),
+      (replica) => limitFileBytes(replica, "unlimited"),
+      /warn +writing \S+\/replica\.db: the device reports an error, or a limit is reached: check disk and quota \(SQLITE_IOERR/,
+    );
+  });
+
+  // Only who may mount has such a disk.
+  test.skipIf(!mayMount())("its disk is full", async () => {
+    using dir = tempDir("full");
+    using disk = smallDisk(dir.file("disk"), 512 * 1024);
+    await fill(
+      dir.file("disk", "data"),
+      () => undefined,
+      () => disk?.resize(64 * 1024 * 1024),
+      /warn +writing \S+\/replica\.db: the disk is full: make room \((SQLITE_FULL|ENOSPC)\)/,
+    );
+  });
+
+  test.skipIf(!mayMount())(
+    "its disk has become read-only: a start says so, and changes nothing",
+    async () => {
+      using dir = tempDir("read-only");
+      using disk = smallDisk(dir.file("disk"), 16 * 1024 * 1024);
+      const data = dir.file("disk", "data");
+      await using primary = new ModelPrimary();
+      const args = ["follow", primary.url, "--dir", data, "--port", "0"];
+      {
+        await using replica = startReplica(args);
+        await replica.waitForLine(/connected by full resync/);
+      }
+      const kept = filesIn(data);
+      disk?.remount("ro");
+      expect(await runReplica(args)).toMatchObject({
+        exitCode: 1,
+        stdout: "",
+        stderr: expect.stringMatching(/read-only|it can't be written/),
+      });
+      // To look at it, and to restore from it, nothing is written there.
+      expect(await runReplica(["verify", data])).toMatchObject({ exitCode: 0, stderr: "" });
+      expect(await runReplica(["restore", data, dir.file("out")])).toMatchObject({ exitCode: 0 });
+      expect(filesIn(data)).toEqual(kept);
+      disk?.remount("rw");
+      await using again = startReplica(args);
+      await again.waitForLine(/connected by partial resync/);
+    },
+  );
+});

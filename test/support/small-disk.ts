@@ -1,0 +1,41 @@
+import { mkdirSync } from "node:fs";
+import type { ReplicaProcess } from "./replica-process.ts";
+import { tempDir } from "./temp.ts";
+
+function run(...argv: string[]): boolean {
+  return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).success;
+}
+
+/** A file system in memory, gone with `using`. */
+export interface SmallDisk extends Disposable {
+  resize(bytes: number): void;
+  remount(how: "ro" | "rw"): void;
+}
+
+/** Whether this user may mount. */
+export function mayMount(): boolean {
+  using dir = tempDir("mount");
+  using disk = smallDisk(dir.file("disk"), 64 * 1024);
+  return disk !== undefined;
+}
+
+/** A file system of so many bytes at `path`, which is made; undefined where this user may not mount. */
+export function smallDisk(path: string, bytes: number): SmallDisk | undefined {
+  mkdirSync(path);
+  if (!run("mount", "-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", path)) return undefined;
+  const remount = (options: string) => {
+    if (!run("mount", "-o", `remount,${options}`, path)) throw new Error(`no remount: ${options}`);
+  };
+  return {
+    resize: (size) => remount(`size=${size}`),
+    remount,
+    [Symbol.dispose]: () => void run("umount", "--lazy", path),
+  };
+}
+
+/** From now on, no file of the process grows past so many bytes: EFBIG, as a quota of one's own. */
+export function limitFileBytes(replica: ReplicaProcess, bytes: number | "unlimited"): void {
+  if (!run("prlimit", "--pid", String(replica.pid), `--fsize=${bytes}:unlimited`)) {
+    throw new Error("prlimit is needed (Debian's package util-linux)");
+  }
+}
