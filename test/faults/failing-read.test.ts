@@ -1,0 +1,176 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { ReplicaError } from "../../src/errors.ts";
+import { Catalogue } from "../../src/store/catalogue.ts";
+import { BASE, CURRENT, LOG } from "../../src/store/layout.ts";
+import { type Layout, restore } from "../../src/store/restore.ts";
+import { restorePoint } from "../../src/store/restore-point.ts";
+import { verifyGeneration } from "../../src/store/verify.ts";
+import { filesIn, REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import { FaultyDisk } from "../support/faulty-disk.ts";
+import { ModelPrimary } from "../support/model-primary.ts";
+import { fullSync, relaying } from "../support/relaying.ts";
+import { runReplica } from "../support/replica-process.ts";
+import { type TempDir, tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import { Lifetime, RememberingDisk } from "./lifetime-rig.ts";
+
+setDefaultTimeout(60_000);
+
+/** A file of Linux that is a regular one, and whose first byte can't be read: EIO. */
+const UNREADABLE = "/proc/self/mem";
+const SAYS = /^(.*) \/\S+: the device reports an error: check the disk \(EIO\)$/;
+
+let made: TempDir;
+/** A folder with two generations. */
+let data: string;
+
+beforeAll(async () => {
+  made = tempDir("reading");
+  await using primary = new ModelPrimary();
+  const life = new Lifetime(made, primary, new RememberingDisk(), { fsync: "always", keep: "1" });
+  await life.first();
+  data = life.path;
+});
+afterAll(() => made[Symbol.dispose]());
+
+const surroundings = { signal: new AbortController().signal, onProgress: () => undefined };
+const whole = { generation: undefined, atMs: undefined, offset: undefined };
+
+/** A disk whose reads past the end of a file, made ahead of need, are none of the calls that fail. */
+class ReadingDisk extends FaultyDisk {
+  override read(fd: number, buffer: Uint8Array, position: number): Promise<number> {
+    if (position >= fs.fstatSync(fd).size) return Promise.resolve(0);
+    return super.read(fd, buffer, position);
+  }
+}
+
+/** Does it while each call of the disk fails in turn, then while none does. */
+async function failing(act: (disk: FaultyDisk) => Promise<unknown>): Promise<number> {
+  for (let call = 1; ; call++) {
+    const disk = new ReadingDisk({ call, code: "EIO" });
+    const error = await act(disk).then(
+      () => undefined,
+      (failure: unknown) => failure,
+    );
+    expect(disk.openFds).toEqual(new Set());
+    const [struck] = disk.struck;
+    if (struck === undefined) {
+      expect(error).toBeUndefined();
+      return call - 1;
+    }
+    // What close(2) says after a read is of no interest.
+    if (error === undefined && struck.operation === "close") continue;
+    expect(error, struck.operation).toBeInstanceOf(ReplicaError);
+    expect(error).toMatchObject({ code: "DISK_FAILED", message: expect.stringMatching(SAYS) });
+  }
+}
+
+describe("whichever call fails", () => {
+  test("verify says which, and takes nothing for damage", async () => {
+    using catalogue = new Catalogue(data);
+    for (const generation of catalogue.generations) {
+      const calls = await failing(async (disk) => {
+        const found = await verifyGeneration(catalogue, generation, { ...surroundings, disk });
+        expect(found.damages).toEqual([]);
+      });
+      expect(calls).toBeGreaterThan(6);
+    }
+  });
+
+  test.each([
+    ["multipart", "a new folder"],
+    ["multipart", "an empty folder"],
+    ["single", "a new folder"],
+    ["single", "an empty folder"],
+  ] as [Layout, string][])(
+    "restore, %s into %s, says which, and leaves nothing",
+    async (layout, kind) => {
+      using dir = tempDir("restore");
+      const before = filesIn(data);
+      let last: Record<string, string> = {};
+      const calls = await failing(async (disk) => {
+        fs.rmSync(dir.file("there"), { recursive: true, force: true });
+        fs.mkdirSync(dir.file("there"));
+        const target = kind === "a new folder" ? dir.file("there", "target") : dir.file("there");
+        using catalogue = new Catalogue(data);
+        const point = restorePoint(catalogue, whole);
+        await restore(catalogue, point, target, { ...surroundings, disk, layout }).finally(() => {
+          last = filesIn(dir.file("there"));
+          if (disk.struck.some(({ operation }) => operation !== "close")) expect(last).toEqual({});
+        });
+      });
+      expect(calls).toBeGreaterThan(15);
+      expect(Object.keys(last).length).toBeGreaterThan(0);
+      expect(filesIn(data)).toEqual(before);
+    },
+  );
+});
+
+describe("a file that the device can't read", () => {
+  test("verify of an RDB ends with 1, and says what to do", async () => {
+    const ended = await runReplica(["verify", UNREADABLE]);
+    expect(ended).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(ended.stderr).toMatch(
+      /reading byte 0 of \/proc\/self\/mem: the device reports an error: check the disk \(EIO\)\n$/,
+    );
+  });
+
+  test.each([BASE, LOG])("%s: verify and restore end with 1, and leave nothing", async (name) => {
+    using dir = tempDir("unreadable");
+    const copy = dir.file("copy");
+    fs.cpSync(data, copy, { recursive: true, verbatimSymlinks: true });
+    const file = join(copy, CURRENT, name);
+    fs.rmSync(file);
+    fs.symlinkSync(UNREADABLE, file);
+    for (const command of [
+      ["verify", copy],
+      ["restore", copy, dir.file("out")],
+    ]) {
+      const ended = await runReplica(command);
+      expect(ended.exitCode).toBe(1);
+      expect(ended.stderr).toMatch(/ \/\S+: the device reports an error: check the disk \(EIO\)/);
+    }
+    expect(fs.readdirSync(dir.path)).toEqual(["copy"]);
+  });
+});
+
+test("whichever read of the relay fails: that downstream is let go and told of, the next is served", async () => {
+  const rdb = smallRdb("a value", 300_000);
+  const disk = new FaultyDisk();
+  await using relay = await relaying({}, [(peer) => fullSync(peer, rdb)], disk);
+  await relay.stream("abcdef");
+  const left = () => until(() => relay.replica.relay.downstreams.size === 0, { what: "its end" });
+  const wanted = `+FULLRESYNC ${REPLID} 100\r\n$${rdb.length}\r\n${rdb.toString("latin1")}abcdef`;
+  const sync = async () => {
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", "?", -1);
+    await until(() => downstream.isClosed || downstream.came.length >= wanted.length, {
+      what: "all, or the end",
+    });
+    expect(wanted.startsWith(downstream.came)).toBe(true);
+    return downstream.came === wanted;
+  };
+  expect(await sync()).toBe(true);
+  await left();
+  const open = new Set(disk.openFds);
+  let failures = 0;
+  for (let call = 1; ; call++) {
+    const before = disk.struck.length;
+    disk.fail({ call, code: "EIO" });
+    const isWhole = await sync();
+    await left();
+    disk.heal();
+    expect(disk.openFds).toEqual(open);
+    const struck = disk.struck[before];
+    if (struck === undefined) break;
+    expect(isWhole).toBe(struck.operation === "close");
+    if (!isWhole) failures++;
+    // What is followed goes on, and so does who comes next.
+    expect(relay.replica.state.at).toBe("connected");
+    expect(await sync()).toBe(true);
+    await left();
+  }
+  expect(failures).toBeGreaterThan(3);
+});
