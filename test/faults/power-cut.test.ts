@@ -9,12 +9,18 @@ import type { Offset } from "../../src/replication.ts";
 import { GenerationKeeper } from "../../src/service/keeper.ts";
 import { DataDirectory } from "../../src/store/data-directory.ts";
 import { BASE, LOG, MANIFEST, manifestText } from "../../src/store/layout.ts";
+import { Catalogue } from "../../src/store/catalogue.ts";
+import { restore } from "../../src/store/restore.ts";
+import { restorePoint } from "../../src/store/restore-point.ts";
+import { filesIn } from "../integration/bad-input-rig.ts";
 import { keep } from "../store/kept.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
-import type { Survivors } from "../support/power-cut.ts";
+import { ModelPrimary } from "../support/model-primary.ts";
+import type { PowerCut, Survivors } from "../support/power-cut.ts";
 import { PowerCutDisk } from "../support/power-cut-disk.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
+import { Lifetime, RememberingDisk } from "./lifetime-rig.ts";
 import {
   FIRST_ID,
   HEADER,
@@ -361,3 +367,44 @@ test("a log that fails while a resume waits for it is cut back only after its la
   const again = new DataDirectory(dir.path, disk, clock);
   again.close();
 });
+
+test.each(["multipart", "single"] as const)(
+  "after a cut amid a restore (%s) the target is whole, or not there; once it is done, it is whole",
+  async (layout) => {
+    using dir = tempDir("power-cut");
+    const data = dir.file("data");
+    {
+      await using primary = new ModelPrimary();
+      await new Lifetime(dir, primary, new RememberingDisk(), { fsync: "always" }).first();
+    }
+    // Its temporary folder is made around the disk: one that is there is taken for one of a dead process.
+    fs.mkdirSync(dir.file(`.target.restoring-${process.pid}`));
+    const disk = new PowerCutDisk(dir.path, data, SEED);
+    const cuts: { cut: PowerCut; isDone: boolean }[] = [];
+    disk.onMoment((label) => cuts.push({ cut: disk.cut(label), isDone: false }));
+    const target = dir.file("target");
+    using catalogue = new Catalogue(data);
+    const everything = { generation: undefined, atMs: undefined, offset: undefined };
+    await restore(catalogue, restorePoint(catalogue, everything), target, {
+      disk,
+      layout,
+      signal: new AbortController().signal,
+      onProgress: () => undefined,
+    });
+    cuts.push({ cut: disk.cut("after all"), isDone: true });
+    const wanted = filesIn(target);
+    let missing = 0;
+    for (const [n, { cut, isDone }] of cuts.entries()) {
+      for (const [outcome, survivors] of OUTCOMES.entries()) {
+        using after = tempDir("power-cut");
+        await named(`${cut.label}; ${JSON.stringify(survivors)}`, async () => {
+          cut.restore(after.file("root"), survivors, new Random(SEED + 10 * n + outcome));
+          const found = after.file("root", "target");
+          if (isDone || fs.existsSync(found)) expect(filesIn(found)).toEqual(wanted);
+          else missing++;
+        });
+      }
+    }
+    expect(missing).toBeGreaterThan(50);
+  },
+);
