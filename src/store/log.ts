@@ -30,7 +30,7 @@ export interface LogOptions {
     durableOffset: Offset,
     segment: Segment | undefined,
   ) => Promise<void>;
-  /** Asked once a mark: whether its segment is long enough, so that the next mark begins one. */
+  /** Asked with each mark, and in pauses: whether its segment is long enough, so that the next begins one. */
   readonly segmentEnds: () => boolean;
   /** Called when the written or the durable offset has moved. */
   readonly onMoved: () => void;
@@ -205,6 +205,9 @@ export class Log {
    * was written.
    */
   tick(): void {
+    // What comes after a pause takes nobody's row: the mark before it tells what was there meanwhile.
+    const isIdle = this.#marks && this.#durableOffset === this.#writtenOffset;
+    if (isIdle && this.#options.segmentEnds()) this.#beginSegment();
     if (this.#options.fsync === "everysec") void this.sync();
     if (this.#options.fsync === "no") void this.#markWritten();
   }

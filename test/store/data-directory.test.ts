@@ -245,6 +245,35 @@ describe("a restart", () => {
   });
 });
 
+test("what comes after a pause has a mark of its own, beside that of what was there meanwhile", async () => {
+  using dir = tempDir();
+  const disk = new FaultyDisk();
+  let nowMs = 1_000_000;
+  const directory = new DataDirectory(dir.path, disk, { now: () => nowMs });
+  const log = await keep(directory, disk);
+  const marked = async (text: string) => {
+    log.append(Buffer.from(text));
+    await log.flushed();
+    await log.sync();
+  };
+  await marked("one");
+  nowMs += 100;
+  log.tick();
+  await marked(", two");
+  nowMs += 60_000;
+  log.tick();
+  nowMs += 100;
+  await marked(", three");
+  await log.close();
+  directory.close();
+  const marks = query<object>(dir.path, "SELECT at_ms, durable_offset FROM marks ORDER BY id");
+  expect(marks).toEqual([
+    { at_ms: 1_000_000, durable_offset: BASE_OFFSET },
+    { at_ms: 1_000_100, durable_offset: BASE_OFFSET + 8 },
+    { at_ms: 1_060_200, durable_offset: BASE_OFFSET + 15 },
+  ]);
+});
+
 describe("what is refused", () => {
   test("a newer format, with both versions", () => {
     using dir = tempDir();
