@@ -727,9 +727,18 @@ export class DataDirectory {
   /** The sealed generations that nobody wants to keep. */
   #old(keep: number, keepForMs: number | undefined): number[] {
     if (this.#current === undefined) return [];
-    const youngAtMs = this.#clock.now() - (keepForMs ?? 0);
-    const old = this.#generations.sealed().slice(keep);
-    return old.filter(({ sealedAtMs }) => sealedAtMs <= youngAtMs).map(({ id }) => id);
+    const nowMs = this.#clock.now();
+    // None was sealed later than the one after it, nor after now: so said a clock that was set back since.
+    let latestMs = nowMs;
+    return this.#generations
+      .sealed()
+      .map(({ id, sealedAtMs }) => ({
+        id,
+        sealedAtMs: (latestMs = Math.min(latestMs, sealedAtMs)),
+      }))
+      .slice(keep)
+      .filter(({ sealedAtMs }) => nowMs - sealedAtMs >= (keepForMs ?? 0))
+      .map(({ id }) => id);
   }
 
   async #removeFolder(id: number): Promise<void> {
