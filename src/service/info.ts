@@ -49,7 +49,7 @@ export function infoSections(
 }
 
 function server(replica: Replica, { version, port, nowMs }: InfoSurroundings): Field[] {
-  const uptimeSeconds = Math.max(0, Math.floor((nowMs - replica.startedAtMs) / 1000));
+  const { uptimeSeconds } = replica;
   return [
     ["redis_version", SPOKEN_VERSION],
     ["redis_mode", "standalone"],

@@ -65,7 +65,9 @@ export class Replica {
     bytes: { snapshot: 0, stream: 0 },
   };
   readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
+  /** Milliseconds since 1970. */
   readonly startedAtMs: number;
+  readonly #startedMs: number;
   readonly #clock: Clock;
   readonly #settings: Settings;
   readonly #driver: Driver;
@@ -118,6 +120,7 @@ export class Replica {
     this.#clock = clock;
     this.#settings = settings;
     this.startedAtMs = clock.now();
+    this.#startedMs = clock.monotonicMs();
     this.#age = new DurableAge(() => clock.monotonicMs(), settings.fsync);
     this.#received = new Rate(() => clock.monotonicMs());
     this.#durable = new Rate(() => clock.monotonicMs());
@@ -309,6 +312,11 @@ export class Replica {
   /** What is to become of a byte that came, for it to be kept: with `--fsync no` nothing is synced. */
   get keptWord(): "written" | "durable" {
     return this.#settings.fsync === "no" ? "written" : "durable";
+  }
+
+  /** Seconds since the start, however the clock was set meanwhile. */
+  get uptimeSeconds(): number {
+    return Math.floor((this.#clock.monotonicMs() - this.#startedMs) / 1000);
   }
 
   /** Milliseconds since the primary was last heard. */

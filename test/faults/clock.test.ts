@@ -1,0 +1,319 @@
+import { Database } from "bun:sqlite";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { type Clock, realClock } from "../../src/service/clock.ts";
+import { RenewalSchedule } from "../../src/service/renewal-schedule.ts";
+import { Catalogue } from "../../src/store/catalogue.ts";
+import { DataDirectory } from "../../src/store/data-directory.ts";
+import { realDisk } from "../../src/store/disk.ts";
+import { restorePoint } from "../../src/store/restore-point.ts";
+import { verifyCatalogue } from "../../src/store/verify.ts";
+import { keep } from "../store/kept.ts";
+import { FaultyDisk } from "../support/faulty-disk.ts";
+import { follow } from "../support/following.ts";
+import { ModelPrimary } from "../support/model-primary.ts";
+import { Downstream } from "../support/relaying.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { type TempDir, tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+setDefaultTimeout(60_000);
+
+const SECOND = 1_000;
+const HOUR = 3_600 * SECOND;
+const DAY = 24 * HOUR;
+const YEAR = 365 * DAY;
+
+/** A wall clock that goes on, and can be set; the other one is the machine's. */
+class SetClock implements Clock {
+  #aheadMs = 0;
+  now(): number {
+    return realClock.now() + this.#aheadMs;
+  }
+  set(byMs: number): void {
+    this.#aheadMs += byMs;
+  }
+  monotonicMs = () => realClock.monotonicMs();
+  sleep = (ms: number, signal: AbortSignal) => realClock.sleep(ms, signal);
+  random = () => realClock.random();
+}
+
+/** A replica by such a clock, behind a primary that is told what to do. */
+async function following(dir: TempDir, clock: Clock, more: Record<string, string> = {}) {
+  const primary = new ModelPrimary();
+  let acks = 0;
+  primary.onAcknowledged = () => acks++;
+  const settings = { fsync: "always", ...more };
+  const replica = follow(primary.url, realDisk, dir, settings, undefined, clock);
+  await replica.connected();
+  return {
+    ...replica,
+    primary,
+    /** One more command, and that it is durable. */
+    write: async () => {
+      primary.write("SET", "key", "a value");
+      await until(() => replica.replica.log?.durableOffset === primary.offset, { what: "a mark" });
+      return primary.offset;
+    },
+    /** Waits for the ACK of each second: whatever looks at the clock has looked by then. */
+    secondPasses: async () => {
+      const before = acks;
+      await until(() => acks > before, { what: "an ACK" });
+    },
+    [Symbol.asyncDispose]: async () => {
+      await replica[Symbol.asyncDispose]();
+      await primary[Symbol.asyncDispose]();
+    },
+  };
+}
+
+interface MarkRow {
+  readonly atMs: number;
+  readonly written: number;
+  readonly durable: number;
+}
+
+function marksOf(path: string): MarkRow[] {
+  using db = new Database(join(path, "replica.db"), { readonly: true });
+  return db
+    .query<MarkRow, []>(
+      "SELECT at_ms AS atMs, written_offset AS written, durable_offset AS durable FROM marks ORDER BY id",
+    )
+    .all();
+}
+
+function eventsOf(path: string, kind: string): string[] {
+  using db = new Database(join(path, "replica.db"), { readonly: true });
+  return db
+    .query<{ detail: string }, [string]>("SELECT detail FROM events WHERE kind = ?")
+    .all(kind)
+    .map(({ detail }) => detail);
+}
+
+/** Up to where a restore goes that is asked for by time. */
+function offsetAt(path: string, atMs: number, nowMs: number): number {
+  using catalogue = new Catalogue(path);
+  const wanted = { generation: undefined, offset: undefined, atMs };
+  return restorePoint(catalogue, wanted, nowMs).offset;
+}
+
+/** Ahead and back; two of them by more than an hour back. */
+const JUMPS_MS = [
+  3 * DAY,
+  -2 * SECOND,
+  -59 * 60 * SECOND,
+  YEAR,
+  -2 * HOUR,
+  -10 * YEAR,
+  9 * YEAR,
+] as const;
+
+test("a clock that jumps ends no link, and no mark stands before an earlier one but where it was set back", async () => {
+  using dir = tempDir("clock");
+  const clock = new SetClock();
+  await using replica = await following(dir, clock, { timeout: "5s" });
+  await using client = await RespClient.connect({ port: replica.port });
+  for (const byMs of JUMPS_MS) {
+    await replica.write();
+    clock.set(byMs);
+    await replica.write();
+    // A second passes; else these marks and the next ones would share a row.
+    clock.set(SECOND);
+    replica.replica.log!.tick();
+    replica.replica.relay.tick();
+  }
+  await replica.secondPasses();
+  await replica.secondPasses();
+  await replica.write();
+  expect(replica.primary.counts).toEqual({ full: 1, partial: 0 });
+  expect(replica.replica.lastError).toBeUndefined();
+  const info = String(await client.send("INFO", "server"));
+  expect(Number(/uptime_in_seconds:(\d+)/.exec(info)?.[1])).toBeLessThan(60);
+  expect(replica.replica.durableAgeSeconds).toBeLessThan(5);
+
+  const marks = marksOf(replica.path);
+  expect(marks.at(-1)?.durable).toBe(replica.primary.offset);
+  let setBack = 0;
+  for (const [n, mark] of marks.entries()) {
+    const before = marks[n - 1] ?? mark;
+    expect(mark.durable).toBeGreaterThanOrEqual(before.durable);
+    expect(mark.written).toBeGreaterThanOrEqual(before.written);
+    if (mark.atMs >= before.atMs) continue;
+    expect(before.atMs - mark.atMs).toBeGreaterThan(HOUR);
+    setBack++;
+  }
+  expect(setBack).toBe(2);
+  expect(eventsOf(replica.path, "clock")).toEqual([
+    expect.stringMatching(/^the clock was set back from .*: restores by time go by the new one/),
+    expect.stringMatching(/^the clock was set back from .*: restores by time go by the new one/),
+  ]);
+  using catalogue = new Catalogue(replica.path);
+  expect(verifyCatalogue(catalogue)).toEqual([]);
+});
+
+test.each([
+  ["ahead by days", 3 * DAY],
+  ["back by seconds", -5 * SECOND],
+  ["back by most of an hour", -59 * 60 * SECOND],
+])("a restore by time stays right where the clock went %s", async (_, byMs) => {
+  using dir = tempDir("clock");
+  const clock = new SetClock();
+  await using replica = await following(dir, clock);
+  const known: { atMs: number; offset: number }[] = [];
+  const write = async () => {
+    const offset = await replica.write();
+    // By the marks' clock, which waits for one that was set back.
+    known.push({ atMs: marksOf(replica.path).at(-1)!.atMs, offset });
+    clock.set(SECOND);
+    replica.replica.log!.tick();
+  };
+  for (let n = 0; n < 3; n++) await write();
+  clock.set(byMs);
+  for (let n = 0; n < 3; n++) await write();
+  const nowMs = clock.now();
+  for (const [n, { atMs, offset }] of known.entries()) {
+    // Those that fell into the time that the clock was set back by are as of its end.
+    const isSame = known.findLast((later) => later.atMs === atMs)!;
+    expect([n, offsetAt(replica.path, atMs, nowMs)]).toEqual([n, isSame.offset]);
+    expect(isSame.offset).toBeGreaterThanOrEqual(offset);
+  }
+  expect(offsetAt(replica.path, Math.max(nowMs, known.at(-1)!.atMs), nowMs)).toBe(
+    replica.primary.offset,
+  );
+});
+
+test("silence is told by the other clock: one that was set back hides none, one set ahead makes none", async () => {
+  using dir = tempDir("clock");
+  const clock = new SetClock();
+  await using replica = await following(dir, clock, { timeout: "1s" });
+  const alive = setInterval(() => replica.primary.write("PING"), 100);
+  clock.set(DAY);
+  await replica.secondPasses();
+  await replica.secondPasses();
+  expect(replica.primary.counts).toEqual({ full: 1, partial: 0 });
+  clearInterval(alive);
+  clock.set(-YEAR);
+  await until(() => replica.replica.lastError !== undefined, { what: "the silence to be told of" });
+  expect(replica.replica.lastError).toMatchObject({ code: "TIMED_OUT" });
+  await replica.connected();
+  expect(replica.primary.counts.full).toBe(1);
+});
+
+test("a replica that is fed is not let go because the clock was set", async () => {
+  using dir = tempDir("clock");
+  const clock = new SetClock();
+  let aheadMs = 0;
+  clock.monotonicMs = () => realClock.monotonicMs() + aheadMs;
+  await using replica = await following(dir, clock);
+  const { relay } = replica.replica;
+  await using downstream = await Downstream.connect(replica.port);
+  downstream.say("PSYNC", "?", -1);
+  await until(() => [...relay.downstreams].some(({ state }) => state === "online"), {
+    what: "it to be online",
+  });
+  for (const byMs of [DAY, -2 * YEAR]) {
+    clock.set(byMs);
+    relay.tick();
+    expect(relay.downstreams.size).toBe(1);
+  }
+  aheadMs += 61 * SECOND;
+  relay.tick();
+  expect(relay.downstreams.size).toBe(0);
+  await downstream.closed();
+});
+
+describe("what is kept", () => {
+  /** So many generations, an hour after another, the last one current; the clock is at its beginning. */
+  async function generations(path: string, clock: SetClock, count: number) {
+    const disk = new FaultyDisk();
+    const directory = new DataDirectory(path, disk, clock);
+    for (let n = 0; n < count; n++) {
+      if (n > 0) clock.set(HOUR);
+      await (await keep(directory, disk)).close();
+    }
+    const another = async () => (await keep(directory, disk)).close();
+    return { directory, another };
+  }
+
+  test("a clock set ahead makes all of it old: --keep holds, whatever --keep-for says", async () => {
+    using dir = tempDir("clock");
+    const clock = new SetClock();
+    const { directory } = await generations(dir.path, clock, 5);
+    expect(await directory.retain(1, DAY)).toEqual([]);
+    clock.set(10 * YEAR);
+    expect(await directory.retain(2, DAY)).toEqual([2, 1]);
+    expect(await directory.retain(2, DAY)).toEqual([]);
+    expect(directory.current?.id).toBe(5);
+    directory.close();
+  });
+
+  test("a clock set back keeps none for ever: without --keep-for all beyond --keep goes at once", async () => {
+    using dir = tempDir("clock");
+    const clock = new SetClock();
+    const { directory } = await generations(dir.path, clock, 4);
+    clock.set(-YEAR);
+    expect(await directory.retain(1, undefined)).toEqual([2, 1]);
+    directory.close();
+  });
+
+  test("a clock set back keeps none for ever: with --keep-for they age from the next new one on", async () => {
+    using dir = tempDir("clock");
+    const clock = new SetClock();
+    const { directory, another } = await generations(dir.path, clock, 4);
+    clock.set(-YEAR);
+    expect(await directory.retain(0, DAY)).toEqual([]);
+    clock.set(2 * DAY);
+    // By then the clock before has been found wrong; which of both was, nobody knows.
+    await another();
+    expect(await directory.retain(0, DAY)).toEqual([]);
+    clock.set(DAY - SECOND);
+    expect(await directory.retain(0, DAY)).toEqual([]);
+    clock.set(2 * SECOND);
+    expect(await directory.retain(0, DAY)).toEqual([4, 3, 2, 1]);
+    directory.close();
+  });
+});
+
+describe("--snapshot-every", () => {
+  test("a clock set ahead asks for one new generation, and for no more", async () => {
+    using dir = tempDir("clock");
+    const clock = new SetClock();
+    await using replica = await following(dir, clock, { "snapshot-every": "1h" });
+    const { renewal } = replica.replica;
+    const ticks = async () => {
+      for (let n = 0; n < 20; n++) {
+        renewal.tick();
+        await until(() => renewal.runningSeconds === undefined, { what: "its end" });
+      }
+    };
+    await ticks();
+    expect(renewal.counts).toEqual({ ok: 0, failed: 0 });
+    clock.set(3 * DAY);
+    await ticks();
+    expect(renewal.counts).toEqual({ ok: 1, failed: 0 });
+    for (const byMs of [-2 * DAY, 2 * DAY, -3 * DAY, 30 * 60 * SECOND]) {
+      clock.set(byMs);
+      await ticks();
+    }
+    expect(renewal.counts).toEqual({ ok: 1, failed: 0 });
+    expect(replica.primary.counts).toEqual({ full: 2, partial: 0 });
+  });
+
+  test("a clock that goes to and fro asks for no more than one that stands still", () => {
+    const clock = new SetClock();
+    let aheadMs = 0;
+    clock.monotonicMs = () => aheadMs;
+    const schedule = new RenewalSchedule(clock, { snapshotEveryMs: HOUR, snapshotRatio: 0 });
+    let current = { id: 1, currentAtMs: clock.now(), rdbBytes: 1_000 };
+    for (let second = 0; second < (2 * DAY) / SECOND; second++) {
+      aheadMs += SECOND;
+      clock.set(SECOND + (second % 2 === 0 ? YEAR : -YEAR));
+      if (schedule.next(current, 0) === undefined) continue;
+      schedule.succeeded();
+      current = { ...current, id: current.id + 1, currentAtMs: clock.now() };
+    }
+    // One each hour, and one for the first jump.
+    expect(current.id).toBeGreaterThanOrEqual(48);
+    expect(current.id).toBeLessThanOrEqual(50);
+  });
+});
