@@ -35,7 +35,10 @@ export class ModelPrimary implements AsyncDisposable {
   /** Called with what comes over the links of replicas, as it is said. */
   onAcknowledged: (said: Acknowledged) => void = () => undefined;
 
-  constructor(offset = 100) {
+  readonly #snapshotBytes: number;
+
+  constructor({ offset = 100, snapshotBytes = 5_000 } = {}) {
+    this.#snapshotBytes = snapshotBytes;
     this.#backlogFrom = offset;
     this.#beginHistory();
     this.#fake = fakePrimary((peer) => this.#serve(peer), { timeoutMs: LINK_TIMEOUT_MS });
@@ -43,6 +46,10 @@ export class ModelPrimary implements AsyncDisposable {
 
   get url(): string {
     return this.#fake.url;
+  }
+
+  get port(): number {
+    return this.#fake.port;
   }
 
   /** The last byte of its stream. */
@@ -56,7 +63,7 @@ export class ModelPrimary implements AsyncDisposable {
 
   /** The snapshot that it gives at an offset. */
   snapshotAt(offset: number): Buffer {
-    return smallRdb(`as of ${offset}; `, 5_000);
+    return smallRdb(`as of ${offset}; `, this.#snapshotBytes);
   }
 
   /** The stream behind `from`, as far as the backlog holds it. @throws Error where it doesn't. */
@@ -76,8 +83,9 @@ export class ModelPrimary implements AsyncDisposable {
     this.#beginHistory();
   }
 
-  /** Nothing of what was is known any more: who asks gets a snapshot. */
+  /** Nothing of what was is known any more: who is fed hears no more, who asks gets a snapshot. */
   forget(): void {
+    this.#fed.clear();
     this.#backlogFrom = this.offset + 5_000;
     this.#backlog = Buffer.alloc(0);
     this.#histories = [];

@@ -1,0 +1,200 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import { ModelPrimary } from "../support/model-primary.ts";
+import { startReplica } from "../support/replica-process.ts";
+import { Downstream } from "../support/relaying.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+/** Longer runs: `LEAKS_TIMES=10 bun test test/faults/leaks.test.ts`. */
+const TIMES = Number(process.env["LEAKS_TIMES"] ?? 1);
+const RECONNECTS = 1_000 * TIMES;
+const FULL_SYNCS = 100 * TIMES;
+const CLIENTS = 200;
+
+setDefaultTimeout(600_000 * TIMES);
+
+const MIB = 1024 * 1024;
+/** So much more than the most that a warm-up took; less by far than the snapshots of one test take together. */
+const MEMORY_BYTES = 32 * MIB;
+const SNAPSHOT_BYTES = 1 * MIB;
+
+/** What a process has open, by kind; a file of a generation without the generation's number. */
+function openIn(pid: number | "self"): string[] {
+  return readdirSync(`/proc/${pid}/fd`)
+    .flatMap((fd) => {
+      try {
+        return [readlinkSync(`/proc/${pid}/fd/${fd}`)];
+      } catch {
+        return []; // it was the listing's own, or is gone by now
+      }
+    })
+    .map((what) => what.replace(/:\[\d+\]$/, "").replace(/\/\d{10}\//, "/N/"))
+    .toSorted();
+}
+
+/** A replica as a process of its own behind a model primary, and what it holds when nothing is under way. */
+async function measured() {
+  const dir = tempDir("leaks");
+  const primary = new ModelPrimary({ snapshotBytes: SNAPSHOT_BYTES });
+  let acked = 0;
+  primary.onAcknowledged = ({ ack }) => (acked = ack);
+  const flags = { dir: dir.file("data"), port: "0", "retry-max": "10ms", keep: "1" };
+  const given = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
+  const http = ["--http", "127.0.0.1:0", "--min-free", "1MiB"];
+  const replica = startReplica(["follow", primary.url, ...given, ...http]);
+  const [, port] = await replica.waitForLine(/serving 127\.0\.0\.1:(\d+)/);
+  const [, httpUrl] = await replica.waitForLine(/serving metrics and health at (\S+)/);
+  /** Waits until it has told that it has all that the primary has said. */
+  const settled = async () => {
+    primary.write("REPLCONF", "GETACK", "*");
+    await until(() => acked === primary.offset, { what: "all to be acknowledged" });
+  };
+  await settled();
+  let before: { open: string[]; own: string[]; peakBytes: number } | undefined;
+  return {
+    primary,
+    port: Number(port),
+    httpUrl: httpUrl!,
+    generations: dir.file("data", "generations"),
+    settled,
+    /** To be called after a warm-up: what is open then is to be open after all. */
+    remember: async () => {
+      await settled();
+      before = {
+        open: openIn(replica.pid),
+        own: openIn("self"),
+        peakBytes: replica.rssPeakBytes(),
+      };
+    },
+    /** Waits until it holds what it held before, and no more memory than is allowed. */
+    expectNoMore: async () => {
+      await settled();
+      const { open, own, peakBytes } = before!;
+      const isSame = (pid: number | "self", wanted: string[]) => () => {
+        expect(openIn(pid)).toEqual(wanted);
+        return true;
+      };
+      // The last link may be just closing, and the collector has its own time.
+      await until(isSame(replica.pid, open), { what: "its descriptors to be those of before" });
+      await until(isSame("self", own), { what: "our descriptors to be those of before" });
+      const grownBytes = () => replica.rssBytes() - peakBytes;
+      await until(() => grownBytes() < MEMORY_BYTES, { what: "its memory to be that of before" });
+      const [peak, grown] = [peakBytes, grownBytes()].map((bytes) => (bytes / MIB).toFixed(1));
+      console.log(`${open.length} descriptors; a peak of ${peak} MiB before, ${grown} more now`);
+    },
+    [Symbol.asyncDispose]: async () => {
+      const ended = await replica.stop();
+      const { stderr } = replica;
+      await replica[Symbol.asyncDispose]();
+      await primary[Symbol.asyncDispose]();
+      dir.remove();
+      expect(ended).toEqual({ exitCode: 0, signal: null });
+      expect(stderr).not.toMatch(/ error |unexpected/);
+    },
+  };
+}
+
+type Measured = Awaited<ReturnType<typeof measured>>;
+
+test(`after ${RECONNECTS} reconnects it holds what it held before`, async () => {
+  await using it = await measured();
+  const { primary } = it;
+  const reconnect = async (times: number) => {
+    for (let left = times; left > 0; left--) {
+      const { partial } = primary.counts;
+      await primary.breakLinks();
+      primary.write("SET", "key", left);
+      await until(() => primary.counts.partial > partial, { what: "it to come back", everyMs: 1 });
+    }
+  };
+  await reconnect(100);
+  await it.remember();
+  await reconnect(RECONNECTS);
+  await it.expectNoMore();
+  expect(primary.counts.full).toBe(1);
+});
+
+test(`after ${FULL_SYNCS} full syncs it holds what it held before`, async () => {
+  await using it = await measured();
+  const { primary } = it;
+  const client = await RespClient.connect({ port: it.port });
+  const resync = async (times: number) => {
+    for (let left = times; left > 0; left--) {
+      primary.forget();
+      // Without the pause that comes after a break.
+      await client.send("REPLICAOF", "NO", "ONE");
+      await client.send("REPLICAOF", "127.0.0.1", primary.port);
+      await it.settled();
+    }
+  };
+  await resync(30);
+  await it.remember();
+  await resync(FULL_SYNCS);
+  await it.expectNoMore();
+  expect(primary.counts).toEqual({ full: 1 + 30 + FULL_SYNCS, partial: 0 });
+  await until(() => readdirSync(it.generations).length === 2, { what: "the old ones to go" });
+  client.close();
+});
+
+/** One that is fed: until it has this, which it gives. */
+async function fed(it: Measured, asks: (string | number)[], wantedBytes: number): Promise<string> {
+  await using downstream = await Downstream.connect(it.port);
+  await downstream.ask("REPLCONF", "capa", "psync2");
+  downstream.say("PSYNC", ...asks);
+  await until(() => downstream.came.length >= wantedBytes, { what: "all of it", everyMs: 1 });
+  return downstream.came;
+}
+
+test(`after ${FULL_SYNCS} full syncs of others, and as many that went on, it holds what it held before`, async () => {
+  await using it = await measured();
+  const { primary } = it;
+  const feed = async (times: number) => {
+    for (let left = times; left > 0; left--) {
+      const full = await fed(it, ["?", -1], SNAPSHOT_BYTES);
+      expect(full.slice(0, 60)).toStartWith(`+OK\r\n+FULLRESYNC ${primary.replid} `);
+      const { offset } = primary;
+      primary.write("SET", "key", left);
+      await it.settled();
+      const more = primary.streamFrom(offset).toString("latin1");
+      const wanted = `+OK\r\n+CONTINUE ${primary.replid}\r\n${more}`;
+      expect(await fed(it, [primary.replid, offset + 1], wanted.length)).toStartWith(wanted);
+    }
+  };
+  await feed(100);
+  await it.remember();
+  await feed(FULL_SYNCS);
+  await it.expectNoMore();
+});
+
+test(`after ${CLIENTS} clients of its port, and as many of its pages, at once, it holds what it held before`, async () => {
+  await using it = await measured();
+  const visit = async () => {
+    const clients = Array.from({ length: CLIENTS }, () => RespClient.connect({ port: it.port }));
+    const infos = await Promise.all(
+      clients.map(async (connecting) => {
+        const client = await connecting;
+        const info = String(await client.send("INFO"));
+        client.close();
+        return info;
+      }),
+    );
+    for (const info of infos) expect(info).toContain("role:slave");
+    const pages = ["metrics", "readyz", "", "none"].map((page) => join(it.httpUrl, page));
+    const statuses = await Promise.all(
+      Array.from({ length: CLIENTS }, async (_, n) => {
+        const headers = { connection: "close" };
+        const response = await fetch(pages[n % pages.length]!, { headers });
+        await response.text();
+        return response.status;
+      }),
+    );
+    expect(new Set(statuses)).toEqual(new Set([200, 404]));
+  };
+  for (let left = 5; left > 0; left--) await visit();
+  await it.remember();
+  for (let left = 5 * TIMES; left > 0; left--) await visit();
+  await it.expectNoMore();
+});
