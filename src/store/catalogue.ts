@@ -124,7 +124,7 @@ export class Catalogue implements Disposable {
       this.losses = [...lossesOfLog(database), ...this.#unknownFolders(database)];
     } catch (cause) {
       this[Symbol.dispose]();
-      throw databaseError(database, cause);
+      throw databaseError(database, cause, "reading");
     }
   }
 

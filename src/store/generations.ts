@@ -172,6 +172,8 @@ export class Generations {
       if (!isNew && !fs.existsSync(path)) throw missing(path);
       db = new Database(path, { create: true, strict: true });
       this.#db = db;
+      // Somebody may look into the database with a tool of their own; a moment's lock is no failure.
+      this.#db.run("PRAGMA busy_timeout = 1000");
       // Before anything is changed: what is of another version is left as it is.
       const version = this.#version();
       if (version > SCHEMA_VERSION) {
@@ -185,8 +187,6 @@ export class Generations {
       this.#db.run("PRAGMA synchronous = NORMAL");
       this.#db.run(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
       this.#db.run("PRAGMA foreign_keys = ON");
-      // Somebody may look into the database with a tool of their own; a moment's lock is no failure.
-      this.#db.run("PRAGMA busy_timeout = 1000");
       if (version < SCHEMA_VERSION) this.#migrate(version);
     } catch (cause) {
       db?.close();
@@ -572,7 +572,7 @@ const SQLITE_HINTS: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** An error of SQLite as people should read it. */
-export function databaseError(path: string, cause: unknown): ReplicaError {
+export function databaseError(path: string, cause: unknown, doing = "writing"): ReplicaError {
   if (cause instanceof ReplicaError) return cause;
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   // SQLITE_ERROR: a table or a column is missing.
@@ -584,9 +584,9 @@ export function databaseError(path: string, cause: unknown): ReplicaError {
     });
   }
   const hint = SQLITE_HINTS.find(([codes]) => codes.test(code))?.[1];
-  if (hint === undefined) return diskError("writing", path, cause);
+  if (hint === undefined) return diskError(doing, path, cause);
   return new ReplicaError(code === "SQLITE_FULL" ? "DISK_FULL" : "DISK_FAILED", {
-    message: `writing ${path}: ${hint} (${code})`,
+    message: `${doing} ${path}: ${hint} (${code})`,
     cause,
   });
 }

@@ -157,25 +157,53 @@ test.each(["new id", "new generation"] as const)(
   },
 );
 
+/** Another process that keeps writers out, or everybody, for a moment; it does when this returns. */
+function holdForAMoment(database: string, from: "writers" | "everybody"): Bun.Subprocess {
+  using dir = tempDir("holder");
+  const held = dir.file("held");
+  const hold = `
+    const db = new (await import("bun:sqlite")).Database(process.argv[1]);
+    db.run("PRAGMA locking_mode = ${from === "writers" ? "NORMAL" : "EXCLUSIVE"}");
+    db.run("BEGIN EXCLUSIVE");
+    await Bun.write(process.argv[2], "");
+    await Bun.sleep(300);
+    db.close();`;
+  const holder = Bun.spawn([process.execPath, "-e", hold, database, held]);
+  endWithProcess(holder);
+  // Nothing else may go on meanwhile.
+  for (let leftMs = 20_000; !existsSync(held); leftMs--) {
+    if (leftMs === 0) throw new Error("the database could not be locked");
+    Bun.sleepSync(1);
+  }
+  return holder;
+}
+
 test("a moment's lock is no failure: it waits, and nobody need know", async () => {
   let holder: Bun.Subprocess | undefined;
   const { told, syncs } = await live("stream", (database) => {
-    using dir = tempDir("holder");
-    const held = dir.file("held");
-    const hold = `
-      const db = new (await import("bun:sqlite")).Database(process.argv[1]);
-      db.run("BEGIN EXCLUSIVE");
-      await Bun.write(process.argv[2], "");
-      await Bun.sleep(300);
-      db.close();`;
-    holder = Bun.spawn([process.execPath, "-e", hold, database, held]);
-    endWithProcess(holder);
-    while (!existsSync(held)) Bun.sleepSync(1);
+    holder = holdForAMoment(database, "writers");
     return () => undefined;
   });
   expect(await holder?.exited).toBe(0);
   expect(told).toEqual([]);
   expect(syncs).toEqual({ full: 3, partial: 3 });
+});
+
+test("nor is it one while it starts", async () => {
+  using dir = tempDir("database");
+  await using primary = new ModelPrimary();
+  const begin = () => follow(primary.url, realDisk, dir);
+  const database = dir.file("data", "replica.db");
+  {
+    await using replica = begin();
+    await replica.connected();
+    expect(await replica.stop()).toBeUndefined();
+  }
+  const holder = holdForAMoment(database, "everybody");
+  await using replica = begin();
+  await replica.connected();
+  expect(await holder.exited).toBe(0);
+  expect(primary.counts).toEqual({ full: 1, partial: 1 });
 });
 
 test("a table that is gone ends it: the database is damaged, and that is said", async () => {
