@@ -72,6 +72,10 @@ export class RememberingDisk extends FaultyDisk {
     return this.#opened(super.create(path), path);
   }
 
+  override createDirect(path: string): number {
+    return this.#opened(super.createDirect(path), path);
+  }
+
   override openExisting(path: string): number {
     return this.#opened(super.openExisting(path), path);
   }
