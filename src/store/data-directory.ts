@@ -28,6 +28,7 @@ import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./la
 import { Lineage } from "./lineage.ts";
 import { lockDirectory } from "./lock.ts";
 import { Log, type LogOptions } from "./log.ts";
+import { Removal } from "./removal.ts";
 import type { StreamEnd } from "./stream-end.ts";
 
 /** The wall clock, in milliseconds since 1970. */
@@ -43,9 +44,6 @@ const SEGMENT_MS = 500;
 /** So much behind the last mark is read at a start, in pieces. */
 const MAX_UNMARKED_BYTES = 64 * 1024 * 1024;
 const READ_BYTES = 1024 * 1024;
-
-/** A day has 86,400 of them. */
-const MARKS_AT_ONCE = 5_000;
 
 function ownHistory({ replid, baseOffset }: KeptSnapshot): readonly ReplicationIdFrom[] {
   return replid === undefined ? [] : [{ replid, fromOffset: baseOffset }];
@@ -89,12 +87,7 @@ export class DataDirectory {
   #replicationIds: readonly ReplicationIdFrom[] = [];
   /** After a power cut, or a failed sync, only what a mark covers is trusted. */
   #trustOnlyMarks: boolean;
-  /** Generations whose folders are removed, and whose rows stay until that is durable. */
-  #removed: number[] = [];
-  /** Those whose folders are to be removed, and may still be there. */
-  readonly #leftOver = new Set<number>();
-  /** How many readers each generation has that must not go under them. */
-  readonly #pins = new Map<number, number>();
+  readonly #removal: Removal;
   #nameIsDurable = false;
   #lastMarkMs = 0;
   /** The last id that was given out by this process. */
@@ -121,6 +114,13 @@ export class DataDirectory {
       this.#unlock();
       throw error;
     }
+    this.#removal = new Removal({
+      disk,
+      generations: this.#generations,
+      parent: this.#generationsDir,
+      folderOf: (id) => this.generationDir(id),
+      now: () => clock.now(),
+    });
     try {
       this.#trustOnlyMarks = this.#generations.bootId() !== this.#boot;
       this.#current = this.#generations.current();
@@ -271,12 +271,7 @@ export class DataDirectory {
 
   /** Keeps a generation, and those after it, from being removed; gives what ends that, to be called once. */
   pin(id: number): () => void {
-    this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
-    return () => {
-      const left = this.#pins.get(id)! - 1;
-      if (left > 0) this.#pins.set(id, left);
-      else this.#pins.delete(id);
-    };
+    return this.#removal.pin(id);
   }
 
   /** How many generations there are in each state. */
@@ -535,7 +530,7 @@ export class DataDirectory {
   async begin(primaryName: string): Promise<{ id: number; dir: string }> {
     let id: number | undefined;
     try {
-      if (this.#removed.length > 0) await this.#syncGenerations();
+      if (this.#removal.isUnsynced) await this.#removal.sync();
       // Never one that was given out before: what was given up may still be ending.
       const least = 1 + Math.max(this.#lastId, ...this.#folders());
       id = this.#generations.begin(primaryName, this.#clock.now(), least);
@@ -609,7 +604,7 @@ export class DataDirectory {
       // Where its log begins is known before its manifest says that it is whole.
       await this.#generations.sync();
       await writeWhole(this.#disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
-      await this.#syncGenerations();
+      await this.#removal.sync();
       this.#link(id);
       await this.#disk.syncDir(this.path);
       await this.#syncName();
@@ -688,79 +683,24 @@ export class DataDirectory {
    * and `retain` tries again.
    */
   discard(id: number): void {
-    if (id === this.#current?.id) return;
-    try {
-      this.#disk.remove(this.generationDir(id));
-      this.#removed.push(id);
-    } catch (cause) {
-      this.#leftOver.add(id);
-      log.warn(diskError("removing", this.generationDir(id), cause).message);
-    }
+    if (id !== this.#current?.id) this.#removal.discard(id);
   }
 
   /**
    * Removes sealed generations beyond the newest `keep`, but for those that were sealed within the last
    * `keepForMs`. Never the current one, nor one that is pinned or younger than such a one; without a
-   * current one, none. What could not be removed before is tried again, last: it must not keep the others.
+   * current one, none. What could not be removed before is tried again.
    * @returns the ids that are gone, but for those.
    * @throws ReplicaError DISK_FAILED; what is half removed then is no generation any more, and goes with
    * the next call, or the next start.
    */
   async retain(keep: number, keepForMs: number | undefined): Promise<number[]> {
-    const gone: number[] = [];
     try {
-      for (const id of this.#old(keep, keepForMs)) {
-        // Looked at each time: a reader may have come while the one before was removed.
-        if (id >= Math.min(...this.#pins.keys())) continue;
-        this.#generations.condemn(id);
-        await this.#removeFolder(id);
-        gone.push(id);
-      }
-      for (const id of this.#leftOver) await this.#removeFolder(id);
-      if (this.#removed.length > 0) await this.#syncGenerations();
-      return gone;
+      if (this.#current !== undefined) return await this.#removal.retain(keep, keepForMs);
+      await this.#removal.removeLeftOver();
+      return [];
     } catch (cause) {
       throw this.#error("removing old generations from", this.#generationsDir, cause);
-    }
-  }
-
-  /** The sealed generations that nobody wants to keep. */
-  #old(keep: number, keepForMs: number | undefined): number[] {
-    if (this.#current === undefined) return [];
-    const nowMs = this.#clock.now();
-    // None was sealed later than the one after it, nor after now: so said a clock that was set back since.
-    let latestMs = nowMs;
-    return this.#generations
-      .sealed()
-      .map(({ id, sealedAtMs }) => ({
-        id,
-        sealedAtMs: (latestMs = Math.min(latestMs, sealedAtMs)),
-      }))
-      .slice(keep)
-      .filter(({ sealedAtMs }) => nowMs - sealedAtMs >= (keepForMs ?? 0))
-      .map(({ id }) => id);
-  }
-
-  async #removeFolder(id: number): Promise<void> {
-    this.#leftOver.add(id);
-    // Before the first file of it goes: a power cut must not leave half of one that counts.
-    await this.#generations.sync();
-    while (this.#generations.forgetMarks(id, MARKS_AT_ONCE)) await Bun.sleep(0);
-    await this.#disk.removeLarge(this.generationDir(id));
-    this.#leftOver.delete(id);
-    this.#removed.push(id);
-  }
-
-  /** Only once it is durable that a folder is gone its row goes: without one, nobody would clear it. */
-  async #syncGenerations(): Promise<void> {
-    const removed = this.#removed;
-    this.#removed = [];
-    try {
-      await this.#disk.syncDir(this.#generationsDir);
-      for (const id of removed) this.#generations.forget(id);
-    } catch (cause) {
-      this.#removed.push(...removed);
-      throw cause;
     }
   }
 
