@@ -60,6 +60,8 @@ export interface KeptGeneration {
   readonly replicationIds: readonly ReplicationIdFrom[];
 }
 
+/** So long it is waited for whoever holds the database. */
+const BUSY_TIMEOUT_MS = 5_000;
 const KEPT = `id, state, sealed_reason AS sealedReason, primary_name AS primaryName, base_offset AS baseOffset, stream_db AS streamDb,
   log_header_bytes AS logHeaderBytes, rdb_bytes AS rdbBytes, rdb_crc64 AS rdbCrc64, rdb_checked AS rdbChecked`;
 const MOMENT = "at_ms AS atMs, written_offset AS offset";
@@ -288,6 +290,8 @@ function openToRead(path: string): [Database, string | undefined] {
   if (isInUse) {
     try {
       const db = new Database(path, { readonly: true });
+      // A replica that starts after a kill holds it for a moment.
+      db.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
       db.query("SELECT count(*) FROM sqlite_schema").get();
       return [db, undefined];
     } catch (error) {
