@@ -3,9 +3,9 @@ import type { RespClient } from "../support/resp-client.ts";
 import { ReplyError } from "../support/resp.ts";
 import type { RealServer } from "../support/servers.ts";
 
-type Command = readonly (string | number)[];
+export type Command = readonly (string | number)[];
 
-const DATABASES = [0, 3, 9];
+export const DATABASES = [0, 3, 9];
 /** So few that lists and values are written again and again, and a snapshot stays small. */
 const KEYS = 200;
 const BATCH_COMMANDS = 40;
@@ -52,7 +52,7 @@ export class SeededLoad implements AsyncDisposable {
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
-      const batch = Array.from({ length: BATCH_COMMANDS }, () => this.#next()).flat();
+      const batch = Array.from({ length: BATCH_COMMANDS }, () => nextCommands(this.#random)).flat();
       const replies = await this.#client.exchange(batch);
       const error = replies.find((reply) => reply instanceof ReplyError);
       if (error instanceof ReplyError) throw error;
@@ -60,44 +60,44 @@ export class SeededLoad implements AsyncDisposable {
       await Bun.sleep(BETWEEN_BATCHES_MS);
     }
   }
+}
 
-  #next(): Command[] {
-    const random = this.#random;
-    const n = random.below(KEYS);
-    switch (random.below(12)) {
-      case 0:
-        return [["SELECT", DATABASES[random.below(DATABASES.length)]!]];
-      case 1:
-        return [["SET", `string:${n}`, random.text(20 + random.below(400))]];
-      case 2:
-        return [["INCRBY", `counter:${n}`, random.below(1000)]];
-      case 3:
-        return [
-          ["LPUSH", `list:${n}`, random.text(12), random.text(6)],
-          ["LTRIM", `list:${n}`, 0, 30],
-        ];
-      case 4:
-        return [["HSET", `hash:${n}`, `field${random.below(20)}`, random.text(15)]];
-      case 5:
-        return [["ZINCRBY", `zset:${n}`, random.below(100), `member${random.below(20)}`]];
-      case 6:
-        return [["SADD", `set:${n}`, random.below(50), random.below(50)]];
-      case 7:
-        // Which member goes is drawn by the server: the stream must carry what it drew.
-        return [["SPOP", `set:${n}`]];
-      case 8:
-        return [["XADD", `stream:${n}`, "MAXLEN", 20, "*", "field", random.text(10)]];
-      case 9:
-        return [["SET", `expiring:${n}`, random.text(10), "EXAT", FAR_FUTURE_S + n]];
-      case 10:
-        return [
-          ["MULTI"],
-          ["APPEND", `appended:${n % 20}`, random.text(8)],
-          ["INCR", "transactions"],
-          ["EXEC"],
-        ];
-      default:
-        return [["DEL", `${["string", "list", "hash", "zset"][random.below(4)]!}:${n}`]];
-    }
+/** The next few commands of a load: they belong together, and none of them can fail. */
+export function nextCommands(random: Random): Command[] {
+  const n = random.below(KEYS);
+  switch (random.below(12)) {
+    case 0:
+      return [["SELECT", DATABASES[random.below(DATABASES.length)]!]];
+    case 1:
+      return [["SET", `string:${n}`, random.text(20 + random.below(400))]];
+    case 2:
+      return [["INCRBY", `counter:${n}`, random.below(1000)]];
+    case 3:
+      return [
+        ["LPUSH", `list:${n}`, random.text(12), random.text(6)],
+        ["LTRIM", `list:${n}`, 0, 30],
+      ];
+    case 4:
+      return [["HSET", `hash:${n}`, `field${random.below(20)}`, random.text(15)]];
+    case 5:
+      return [["ZINCRBY", `zset:${n}`, random.below(100), `member${random.below(20)}`]];
+    case 6:
+      return [["SADD", `set:${n}`, random.below(50), random.below(50)]];
+    case 7:
+      // Which member goes is drawn by the server: the stream must carry what it drew.
+      return [["SPOP", `set:${n}`]];
+    case 8:
+      return [["XADD", `stream:${n}`, "MAXLEN", 20, "*", "field", random.text(10)]];
+    case 9:
+      return [["SET", `expiring:${n}`, random.text(10), "EXAT", FAR_FUTURE_S + n]];
+    case 10:
+      return [
+        ["MULTI"],
+        ["APPEND", `appended:${n % 20}`, random.text(8)],
+        ["INCR", "transactions"],
+        ["EXEC"],
+      ];
+    default:
+      return [["DEL", `${["string", "list", "hash", "zset"][random.below(4)]!}:${n}`]];
   }
 }

@@ -1,0 +1,37 @@
+import { expect, test } from "bun:test";
+import { availableServers } from "../support/servers.ts";
+import { FAULTS } from "../soak/faults.ts";
+import { reportText } from "../soak/report.ts";
+import { soak } from "../soak/soak.ts";
+
+/** A longer run: `SOAK_MINUTES=30 bun test test/faults/soak.test.ts`; the same again: `SOAK_SEED`. */
+const MINUTES = Number(process.env["SOAK_MINUTES"] ?? 2);
+const SEED = Number(process.env["SOAK_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+
+test(
+  `soaked for ${MINUTES} minutes in faults of all kinds, it loses nothing (SOAK_SEED=${SEED})`,
+  async () => {
+    const servers = availableServers();
+    const report = await soak({
+      minutes: MINUTES,
+      seed: SEED,
+      server: servers[SEED % servers.length]!,
+      binary: "source",
+    });
+    console.log(reportText(report));
+    expect({ lost: report.lost, problems: report.problems }).toEqual({ lost: 0, problems: [] });
+    expect(Object.keys(report.faults).toSorted()).toEqual(Object.keys(FAULTS).toSorted());
+    const { restored, downstream } = report.comparisons;
+    expect([restored > 0, downstream > 0, report.acknowledgedChecks > 0]).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    for (const { full, partial } of [report.syncs.replica, report.syncs.downstreams]) {
+      expect([full > 0, partial > 0]).toEqual([true, true]);
+    }
+    const { expiredKeys, evictedKeys } = report.load;
+    expect([expiredKeys > 0, evictedKeys > 0]).toEqual([true, true]);
+  },
+  MINUTES * 60_000 + 180_000,
+);
