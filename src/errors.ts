@@ -27,6 +27,7 @@ export type ErrorCode =
   | "DISK_FULL"
   | "DISK_FAILED"
   | "DIRECTORY_IN_USE"
+  | "DIRECTORY_LOST"
   | "DIRECTORY_DAMAGED"
   | "DIRECTORY_TOO_NEW"
   // What was restored, and the stock server that is booted on it: the files are at fault, or it is.

@@ -73,8 +73,17 @@ function clients({ connectedClients, blockedClients, maxClients }: InfoSurroundi
   ];
 }
 
+/** The system tells it through a file, which takes a descriptor: where there is none, 0. */
+function memoryUsage(): { readonly rss: number; readonly heapUsed: number } {
+  try {
+    return process.memoryUsage();
+  } catch {
+    return { rss: 0, heapUsed: 0 };
+  }
+}
+
 function memory(): Field[] {
-  const { rss, heapUsed } = process.memoryUsage();
+  const { rss, heapUsed } = memoryUsage();
   const peak = Math.max(rss, process.resourceUsage().maxRSS * 1024);
   return [
     ["used_memory", heapUsed],

@@ -148,6 +148,8 @@ export class GenerationKeeper implements Keeper {
     // It may have failed meanwhile: its last sync may still commit a mark, so nothing is cut before.
     await this.#givingUp;
     if (this.#isClosing) return undefined;
+    // Before the primary is asked for anything: each full resync that can't be kept costs it a fork.
+    this.#directory.refuseLost();
     this.#log ??= await this.#directory.openLog(this.#logCallbacks());
     if (this.#isClosing) await this.#log?.abandon();
     return this.#log === undefined ? undefined : this.#directory.position(this.#log);

@@ -101,6 +101,8 @@ export class Port {
   #onOpen(socket: PortSocket): void {
     this.#counts.connections++;
     if (this.#clients.size >= limits.clients) return this.#turnAway(socket);
+    // One that had gone before it was accepted has no address any more.
+    if (socket.remoteAddress === undefined) return void socket.terminate();
     const client = new Client(
       {
         id: this.#nextId++,

@@ -434,7 +434,8 @@ export class Replica {
       if (!(error instanceof ReplicaError)) throw error;
       this.#onFailed(error);
       // What is damaged stays so: who began it to be served is told, who left a primary may follow another.
-      if (error.retry !== "never" || this.#isOffline) return error;
+      if (error.retry !== "never" || this.#isOffline || error.code === "DIRECTORY_LOST")
+        return error;
       log.error(`${error.message}; no replica is served until a primary is followed`);
       return await ended;
     } finally {
@@ -586,6 +587,8 @@ export class Replica {
         `the disk did not finish within ${STOP_LIMIT_MS} ms: what no mark covers will be asked for again`,
       );
     }
+    // What is said to be durable is to be found.
+    this.directory.refuseLost();
     // That the primary left too is no failure of ours.
     if (this.#diskError !== undefined && this.#diskError !== before) throw this.#diskError;
   }

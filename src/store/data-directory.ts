@@ -26,7 +26,7 @@ import {
 } from "./generations.ts";
 import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
 import { Lineage } from "./lineage.ts";
-import { lockDirectory } from "./lock.ts";
+import { type DirectoryLock, lockDirectory } from "./lock.ts";
 import { Log, type LogOptions } from "./log.ts";
 import { Removal } from "./removal.ts";
 import type { StreamEnd } from "./stream-end.ts";
@@ -81,7 +81,7 @@ export class DataDirectory {
   readonly #disk: Disk;
   readonly #clock: WallClock;
   readonly #generations: Generations;
-  readonly #unlock: () => void;
+  readonly #lock: DirectoryLock;
   readonly #boot = bootId();
   #current: Generation | undefined;
   #replicationIds: readonly ReplicationIdFrom[] = [];
@@ -107,11 +107,11 @@ export class DataDirectory {
     } catch (cause) {
       throw diskError("making the data directory", this.path, cause);
     }
-    this.#unlock = lockDirectory(this.path);
+    this.#lock = lockDirectory(this.path);
     try {
       this.#generations = new Generations(this.#database, disk, this.#folders().length === 0);
     } catch (error) {
-      this.#unlock();
+      this.#lock.release();
       throw error;
     }
     this.#removal = new Removal({
@@ -195,6 +195,11 @@ export class DataDirectory {
   /** The generation that is whole, durable and followed. */
   get current(): Generation | undefined {
     return this.#current;
+  }
+
+  /** @throws ReplicaError DIRECTORY_LOST once the folder was moved or removed: its path may be another's. */
+  refuseLost(): void {
+    this.#lock.refuseLost();
   }
 
   /** Bytes that are free where the directory lies. @throws ReplicaError DISK_FAILED. */
@@ -304,7 +309,7 @@ export class DataDirectory {
   /** Gives back the lock; the last thing to be done. */
   close(): void {
     this.#generations.close();
-    this.#unlock();
+    this.#lock.release();
   }
 
   /** Files that are shorter than what was promised are damage: reported, not followed. */
@@ -374,6 +379,7 @@ export class DataDirectory {
     const generation = this.#current;
     if (generation === undefined) return undefined;
     const path = this.logPath(generation.id);
+    this.refuseLost();
     try {
       // The last mark may be one whose own sync a kill, or the disk, prevented: it counts from now on.
       await this.#generations.sync();
@@ -446,6 +452,7 @@ export class DataDirectory {
     if (generation === undefined || !this.#trustOnlyMarks) return;
     const path = this.logPath(generation.id);
     try {
+      this.refuseLost();
       const durableOffset = this.#durable(generation);
       this.#cutBack(path, this.#positionIn(generation, durableOffset), durableOffset);
     } catch (cause) {
@@ -493,6 +500,7 @@ export class DataDirectory {
 
   async #mark(id: number, mark: Omit<Mark, "atMs">): Promise<void> {
     try {
+      this.refuseLost();
       this.#generations.mark(id, { atMs: this.#markTime(), ...mark });
       await this.#generations.sync();
     } catch (cause) {
@@ -529,6 +537,7 @@ export class DataDirectory {
    */
   async begin(primaryName: string): Promise<{ id: number; dir: string }> {
     let id: number | undefined;
+    this.refuseLost();
     try {
       if (this.#removal.isUnsynced) await this.#removal.sync();
       // Never one that was given out before: what was given up may still be ending.
@@ -603,6 +612,7 @@ export class DataDirectory {
       await this.syncLog(id);
       // Where its log begins is known before its manifest says that it is whole.
       await this.#generations.sync();
+      this.refuseLost();
       await writeWhole(this.#disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
       await this.#removal.sync();
       this.#link(id);
@@ -658,6 +668,7 @@ export class DataDirectory {
   /** After a failure: at what is still current. Where even that fails, the next start does it. */
   #linkBack(): void {
     try {
+      this.refuseLost();
       if (this.#current === undefined) this.#disk.remove(join(this.path, CURRENT));
       else this.#link(this.#current.id);
     } catch {
@@ -683,7 +694,14 @@ export class DataDirectory {
    * and `retain` tries again.
    */
   discard(id: number): void {
-    if (id !== this.#current?.id) this.#removal.discard(id);
+    if (id === this.#current?.id) return;
+    try {
+      this.refuseLost();
+    } catch (lost) {
+      log.warn(lost instanceof Error ? lost.message : String(lost));
+      return;
+    }
+    this.#removal.discard(id);
   }
 
   /**
@@ -695,6 +713,7 @@ export class DataDirectory {
    * the next call, or the next start.
    */
   async retain(keep: number, keepForMs: number | undefined): Promise<number[]> {
+    this.refuseLost();
     try {
       if (this.#current !== undefined) return await this.#removal.retain(keep, keepForMs);
       await this.#removal.removeLeftOver();

@@ -15,12 +15,22 @@ function flock(fd: number): boolean {
   return symbols.flock(fd, LOCK_EX | LOCK_NB) === 0;
 }
 
+/** The lock of a data directory, held. */
+export interface DirectoryLock {
+  /** Gives it back. */
+  release(): void;
+  /**
+   * @throws ReplicaError DIRECTORY_LOST where the lock that is held is not in this folder any more: the folder
+   * was moved or removed, and what is there now, if anything is, may be another process's.
+   */
+  refuseLost(): void;
+}
+
 /**
  * Takes `replica.lock` for as long as this process lives, and writes the holder's name into it.
- * @returns what gives it back.
  * @throws ReplicaError DIRECTORY_IN_USE naming the holder; DISK_FAILED.
  */
-export function lockDirectory(dir: string): () => void {
+export function lockDirectory(dir: string): DirectoryLock {
   const path = join(dir, "replica.lock");
   let fd: number;
   try {
@@ -47,5 +57,16 @@ export function lockDirectory(dir: string): () => void {
     fs.closeSync(fd);
     throw diskError("writing", path, cause);
   }
-  return () => fs.closeSync(fd);
+  const { dev, ino } = fs.fstatSync(fd);
+  return {
+    release: () => fs.closeSync(fd),
+    refuseLost: () => {
+      const there = fs.statSync(path, { throwIfNoEntry: false });
+      if (there?.dev === dev && there.ino === ino) return;
+      throw new ReplicaError("DIRECTORY_LOST", {
+        retry: "never",
+        message: `${dir} was moved or removed while it was in use: nothing more is kept there; start again with the --dir where it is now`,
+      });
+    },
+  };
 }

@@ -1,0 +1,58 @@
+import { expect, test } from "bun:test";
+import { existsSync, renameSync, rmSync } from "node:fs";
+import { runReplica, startReplica } from "../support/replica-process.ts";
+import { type RealServer, startServer } from "../support/servers.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+const ENDED = /data was moved or removed while it was in use: .* start again with the --dir/;
+
+async function followed(primary: RealServer, data: string) {
+  const replica = startReplica(["follow", primary.url(), "--dir", data, "--port", "0"]);
+  await replica.waitForLine(/connected by full resync/);
+  return replica;
+}
+
+test("a folder that is moved away: it ends, and leaves what is in its place alone", async () => {
+  using dir = tempDir("moved");
+  const [data, old] = [dir.file("data"), dir.file("old")];
+  await using primary = await startServer("redis-7.0");
+  await primary.send("SET", "before", "1");
+  await using first = await followed(primary, data);
+  renameSync(data, old);
+  await using second = await followed(primary, data);
+  // It has a generation to come, and one to remove: neither touches the other's folder.
+  first.signal("SIGUSR1");
+  await primary.send("SET", "after", "1");
+  const { exitCode } = await first.ended();
+  expect(exitCode).toBe(1);
+  expect(first.stderr).toMatch(ENDED);
+  const offset = await primary.offset();
+  await until(async () => Number((await primary.info("replication"))["connected_slaves"]) === 1, {
+    what: "the second alone to be attached",
+  });
+  // By then it has written what the first one did not.
+  expect(await primary.send("WAIT", 1, 5_000)).toBe(1);
+  expect((await second.stop()).exitCode).toBe(0);
+  for (const path of [data, old]) {
+    const { exitCode, stdout } = await runReplica(["verify", path, "--json"]);
+    const { generations } = JSON.parse(stdout) as { generations: { id: number }[] };
+    expect([path, exitCode, generations.map(({ id }) => id)]).toEqual([path, 0, [1]]);
+  }
+  const restored = await runReplica(["restore", data, dir.file("restored"), "--json"]);
+  expect((JSON.parse(restored.stdout) as { offset: number }).offset).toBeGreaterThanOrEqual(offset);
+}, 60_000);
+
+test("a folder that is removed: it ends, and costs the primary no fork", async () => {
+  using dir = tempDir("removed");
+  const data = dir.file("data");
+  await using primary = await startServer("redis-7.0");
+  await using replica = await followed(primary, data);
+  const forks = (await primary.info("stats"))["total_forks"];
+  rmSync(data, { recursive: true });
+  await primary.send("SET", "after", "1");
+  expect((await replica.ended()).exitCode).toBe(1);
+  expect(replica.stderr).toMatch(ENDED);
+  expect((await primary.info("stats"))["total_forks"]).toBe(forks!);
+  expect(existsSync(data)).toBe(false);
+}, 60_000);
