@@ -275,3 +275,19 @@ test("of an address ten wrong passwords are borne: one by one, in a pipeline, in
   expect(await inside.send("PING")).toBe("PONG");
   expect(guarded.stderr.match(/too many wrong passwords from 127\.0\.0\.1/g)).toHaveLength(1);
 });
+
+test("who has gone before the process comes to it costs nothing", async () => {
+  const before = descriptors(free);
+  free.signal("SIGSTOP");
+  try {
+    const rude = Array.from({ length: 20 }, () => new Rude(open, "PING\r\n"));
+    await until(() => rude.every(({ socket }) => !socket.connecting), { what: "their links" });
+    for (const { socket } of rude) socket.resetAndDestroy();
+    await until(() => rude.every(({ isClosed }) => isClosed), { what: "them to be gone" });
+  } finally {
+    free.signal("SIGCONT");
+  }
+  await expectWell(open);
+  await until(() => descriptors(free) === before, { what: "the descriptors to be given back" });
+  expect(free.stderr).not.toMatch(/ error /);
+});
