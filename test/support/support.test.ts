@@ -42,11 +42,19 @@ test("a temporary folder goes with its block", () => {
   expect(existsSync(path)).toBe(false);
 });
 
-test("a free port can be listened on", () => {
+test("a free port can be listened on, and is given out once", () => {
   const port = freePort();
   const listener = Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => undefined } });
   expect(listener.port).toBe(port);
+  expect(freePort()).not.toBe(port);
   listener.stop(true);
+});
+
+test("a free port is none that somebody listens on", () => {
+  const next = freePort() + 1;
+  const socket = { data: () => undefined };
+  using listener = Bun.listen({ hostname: "127.0.0.1", port: next, socket });
+  expect(freePort()).not.toBe(listener.port);
 });
 
 describe("RESP", () => {
