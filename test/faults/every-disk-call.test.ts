@@ -9,6 +9,7 @@ import { backup } from "../../src/service/backup.ts";
 import { type DiskCall, type DiskFault, FaultyDisk } from "../support/faulty-disk.ts";
 import { Random } from "../support/fill.ts";
 import { ModelPrimary } from "../support/model-primary.ts";
+import { shortWrites } from "../support/short-writes.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { hastyClock, Lifetime, RememberingDisk } from "./lifetime-rig.ts";
@@ -126,6 +127,16 @@ test("a life without a fault takes one full sync for each history, and tells of 
     expect(syncs).toEqual({ full: 3, partial: 3 });
     expect(told).toEqual([]);
   }
+});
+
+test("a life on a disk that takes half of what it is given, and says no error, is as any other", async () => {
+  using short = shortWrites();
+  for (const io of IOS) {
+    const { syncs, told } = await live(io);
+    expect(syncs).toEqual({ full: 3, partial: 3 });
+    expect(told).toEqual([]);
+  }
+  expect(short.calls).toBeGreaterThan(100);
 });
 
 test("whichever call of the disk fails: it is said, nothing is claimed that isn't so, and it goes on", async () => {
