@@ -183,7 +183,13 @@ export class Catalogue implements Disposable {
     };
   }
 
-  /** The last moment of a generation that is not after `atMs`; undefined before its first. */
+  /** The earliest time that a generation has marks of, which is not the first one's where a clock was set back. */
+  earliestMs(id: number): number | undefined {
+    const sql = "SELECT min(at_ms) AS atMs FROM marks WHERE generation = ?";
+    return this.#db?.query<{ atMs: number | null }, [number]>(sql).get(id)?.atMs ?? undefined;
+  }
+
+  /** The last moment of a generation that is not after `atMs`; undefined before all of them. */
   momentBefore(id: number, atMs: number): Moment | undefined {
     return this.#moment(
       `SELECT ${MOMENT} FROM marks WHERE generation = ? AND at_ms <= ? ORDER BY id DESC LIMIT 1`,

@@ -63,25 +63,27 @@ function byTime(
   atMs: number,
   nowMs: number,
 ): RestorePoint {
-  const timed = candidates.filter(({ first, last }) => first !== undefined && last !== undefined);
-  const [newest, oldest] = [timed[0], timed.at(-1)];
-  if (newest === undefined || oldest === undefined) {
+  const timed = candidates.filter(({ last }) => last !== undefined);
+  const newest = timed[0];
+  if (newest === undefined) {
     throw outside(
       `without its database nothing tells what was when: give --offset instead of --at`,
     );
   }
-  const generation = timed.find(({ first }) => first!.atMs <= atMs);
   // What is followed stays as it was until more comes: its last mark tells of every moment since.
   const untilMs =
     newest.state === "current" ? Math.max(nowMs, newest.last!.atMs) : newest.last!.atMs;
-  if (generation === undefined || atMs > untilMs) {
-    throw outside(
-      `${shownTime(atMs)} is not kept: what is kept goes from ${shownTime(oldest.first!.atMs)} to ${shownTime(newest.last!.atMs)}`,
-    );
+  for (const generation of atMs > untilMs ? [] : timed) {
+    // Between the end of one generation and the beginning of the next nothing was known but that end.
+    // Its first mark doesn't tell what it covers: of a clock set back since, it lies in the future.
+    const moment = catalogue.momentBefore(generation.id, atMs);
+    if (moment === undefined) continue;
+    return { generation, offset: Math.min(moment.offset, generation.durableOffset) };
   }
-  // Between the end of one generation and the beginning of the next nothing was known but that end.
-  const moment = catalogue.momentBefore(generation.id, atMs) ?? generation.first!;
-  return { generation, offset: Math.min(moment.offset, generation.durableOffset) };
+  const fromMs = Math.min(...timed.map(({ id }) => catalogue.earliestMs(id)!));
+  throw outside(
+    `${shownTime(atMs)} is not kept: what is kept goes from ${shownTime(fromMs)} to ${shownTime(newest.last!.atMs)}`,
+  );
 }
 
 function outside(message: string): ReplicaError {

@@ -38,9 +38,14 @@ class SetClock implements Clock {
   random = () => realClock.random();
 }
 
-/** A replica by such a clock, behind a primary that is told what to do. */
-async function following(dir: TempDir, clock: Clock, more: Record<string, string> = {}) {
-  const primary = new ModelPrimary();
+/** A replica by such a clock, behind a primary that is told what to do: one of its own unless given. */
+async function following(
+  dir: TempDir,
+  clock: Clock,
+  more: Record<string, string> = {},
+  given?: ModelPrimary,
+) {
+  const primary = given ?? new ModelPrimary();
   let acks = 0;
   primary.onAcknowledged = () => acks++;
   const settings = { fsync: "always", ...more };
@@ -62,7 +67,7 @@ async function following(dir: TempDir, clock: Clock, more: Record<string, string
     },
     [Symbol.asyncDispose]: async () => {
       await replica[Symbol.asyncDispose]();
-      await primary[Symbol.asyncDispose]();
+      if (given === undefined) await primary[Symbol.asyncDispose]();
     },
   };
 }
@@ -180,6 +185,78 @@ test.each([
   expect(offsetAt(replica.path, Math.max(nowMs, known.at(-1)!.atMs), nowMs)).toBe(
     replica.primary.offset,
   );
+});
+
+test.each([
+  ["ahead by days", 3 * DAY],
+  ["back by seconds", -5 * SECOND],
+  ["back by most of half an hour", -29 * 60 * SECOND],
+  ["back by a year", -YEAR],
+])("a clock that is set %s while nothing runs keeps marks and restores right", async (_, byMs) => {
+  using dir = tempDir("clock");
+  const clock = new SetClock();
+  await using primary = new ModelPrimary();
+  const known: { atMs: number; offset: number }[] = [];
+  const write = async (replica: Awaited<ReturnType<typeof following>>) => {
+    const offset = await replica.write();
+    known.push({ atMs: marksOf(replica.path).at(-1)!.atMs, offset });
+    clock.set(SECOND);
+    replica.replica.log!.tick();
+  };
+  const lives = 3;
+  for (let life = 0; life < lives; life++) {
+    await using replica = await following(dir, clock, { timeout: "5s" }, primary);
+    await write(replica);
+    await write(replica);
+    expect(replica.replica.lastError).toBeUndefined();
+    expect(await replica.stop()).toBeUndefined();
+    clock.set(byMs);
+  }
+  expect(primary.counts).toEqual({ full: 1, partial: lives - 1 });
+  const path = dir.file("data");
+  const marks = marksOf(path);
+  const setBack = marks.filter((mark, n) => mark.atMs < (marks[n - 1] ?? mark).atMs);
+  expect(setBack).toHaveLength(byMs < -HOUR ? lives - 1 : 0);
+  expect(eventsOf(path, "clock")).toHaveLength(setBack.length);
+  const lastMs = marks.at(-1)!.atMs;
+  for (const [n, { atMs }] of known.entries()) {
+    // What was written before the clock was set back far is out of reach by time; by offset it is not.
+    if (atMs > lastMs) {
+      const earliestMs = Math.min(...known.map((one) => one.atMs));
+      const range = `from ${new Date(earliestMs).toISOString()} to ${new Date(lastMs).toISOString()}`;
+      expect(() => offsetAt(path, atMs, lastMs)).toThrow(range);
+      continue;
+    }
+    const asOf = known.findLast((other) => other.atMs <= atMs)!;
+    expect([n, offsetAt(path, atMs, lastMs)]).toEqual([n, asOf.offset]);
+  }
+  using catalogue = new Catalogue(path);
+  expect(verifyCatalogue(catalogue)).toEqual([]);
+});
+
+test("a snapshot taken by a clock that was ahead is what a restore by time begins with once that is set back", async () => {
+  using dir = tempDir("clock");
+  const clock = new SetClock();
+  await using replica = await following(dir, clock);
+  const { primary, path } = replica;
+  await replica.write();
+  clock.set(SECOND);
+  const beforeMs = clock.now();
+  clock.set(3 * HOUR);
+  primary.forget();
+  await primary.breakLinks();
+  await until(() => replica.replica.directory.current?.id === 2, { what: "a new generation" });
+  await replica.write();
+  clock.set(-3 * HOUR);
+  const offset = await replica.write();
+  const at = (atMs: number) => {
+    using catalogue = new Catalogue(path);
+    const wanted = { generation: undefined, offset: undefined, atMs };
+    const point = restorePoint(catalogue, wanted, clock.now());
+    return { generation: point.generation.id, offset: point.offset };
+  };
+  expect(at(clock.now())).toEqual({ generation: 2, offset });
+  expect(at(beforeMs).generation).toBe(1);
 });
 
 test("silence is told by the other clock: one that was set back hides none, one set ahead makes none", async () => {
