@@ -6,6 +6,7 @@ import { startReplica } from "../support/replica-process.ts";
 import { Downstream } from "../support/relaying.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { tempDir } from "../support/temp.ts";
+import { certificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 /** Longer runs: `LEAKS_TIMES=10 bun test test/faults/leaks.test.ts`. */
@@ -36,15 +37,16 @@ function openIn(pid: number | "self"): string[] {
 }
 
 /** A replica as a process of its own behind a model primary, and what it holds when nothing is under way. */
-async function measured() {
+async function measured({ tls = false } = {}) {
   const dir = tempDir("leaks");
-  const primary = new ModelPrimary({ snapshotBytes: SNAPSHOT_BYTES });
+  const primary = new ModelPrimary({ snapshotBytes: SNAPSHOT_BYTES, tls });
   let acked = 0;
   primary.onAcknowledged = ({ ack }) => (acked = ack);
   const flags = { dir: dir.file("data"), port: "0", "retry-max": "10ms", keep: "1" };
   const given = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
   const http = ["--http", "127.0.0.1:0", "--min-free", "1MiB"];
-  const replica = startReplica(["follow", primary.url, ...given, ...http]);
+  const trust = tls ? ["--tls-ca", certificates.ca] : [];
+  const replica = startReplica(["follow", primary.url, ...given, ...http, ...trust]);
   const [, port] = await replica.waitForLine(/serving 127\.0\.0\.1:(\d+)/);
   const [, httpUrl] = await replica.waitForLine(/serving metrics and health at (\S+)/);
   /** Waits until it has told that it has all that the primary has said. */
@@ -111,8 +113,11 @@ async function measured() {
 
 type Measured = Awaited<ReturnType<typeof measured>>;
 
-test(`after ${RECONNECTS} reconnects it holds what it held before`, async () => {
-  await using it = await measured();
+test.each([
+  ["plainly", false],
+  ["by TLS", true],
+])(`after ${RECONNECTS} reconnects %s it holds what it held before`, async (_, tls) => {
+  await using it = await measured({ tls });
   const { primary } = it;
   const reconnect = async (times: number) => {
     for (let left = times; left > 0; left--) {
@@ -149,6 +154,26 @@ test(`after ${FULL_SYNCS} full syncs it holds what it held before`, async () => 
   expect(primary.counts).toEqual({ full: 1 + 30 + FULL_SYNCS, partial: 0 });
   await until(() => readdirSync(it.generations).length === 2, { what: "the old ones to go" });
   client.close();
+});
+
+test(`after ${FULL_SYNCS} full syncs that broke off it holds what it held before`, async () => {
+  await using it = await measured();
+  const { primary } = it;
+  /** So often a snapshot breaks off, and is whole then. */
+  const fail = async (times: number) => {
+    const wanted = primary.counts.full + times;
+    primary.breaksPayloadAt = SNAPSHOT_BYTES / 2;
+    primary.forget();
+    await primary.breakLinks();
+    await until(() => primary.counts.full >= wanted, { what: "its attempts", timeoutMs: 60_000 });
+    primary.breaksPayloadAt = undefined;
+    await it.settled();
+  };
+  await fail(30);
+  await it.remember();
+  await fail(FULL_SYNCS);
+  await it.expectNoMore();
+  await until(() => readdirSync(it.generations).length === 2, { what: "the old ones to go" });
 });
 
 /** One that is fed: until it has this, which it gives. */

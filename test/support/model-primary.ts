@@ -2,6 +2,7 @@ import { smallRdb } from "../integration/bad-input-rig.ts";
 import type { FakePeer } from "./fake-peer.ts";
 import { bulkPayload, type FakePrimary, fakePrimary } from "./fake-primary.ts";
 import { encodeCommand } from "./resp.ts";
+import { certificates } from "./tls.ts";
 
 /** A replica of it may wait for a slow machine. */
 const LINK_TIMEOUT_MS = 120_000;
@@ -35,13 +36,19 @@ export class ModelPrimary implements AsyncDisposable {
   /** Called with what comes over the links of replicas, as it is said. */
   onAcknowledged: (said: Acknowledged) => void = () => undefined;
 
+  /** So much of each payload is given, and the link is broken then; the whole where it isn't told. */
+  breaksPayloadAt: number | undefined;
+
   readonly #snapshotBytes: number;
 
-  constructor({ offset = 100, snapshotBytes = 5_000 } = {}) {
+  constructor({ offset = 100, snapshotBytes = 5_000, tls = false } = {}) {
     this.#snapshotBytes = snapshotBytes;
     this.#backlogFrom = offset;
     this.#beginHistory();
-    this.#fake = fakePrimary((peer) => this.#serve(peer), { timeoutMs: LINK_TIMEOUT_MS });
+    this.#fake = fakePrimary((peer) => this.#serve(peer), {
+      timeoutMs: LINK_TIMEOUT_MS,
+      ...(tls ? { tls: { certificate: certificates.server } } : {}),
+    });
   }
 
   get url(): string {
@@ -131,7 +138,9 @@ export class ModelPrimary implements AsyncDisposable {
     } else {
       this.counts.full++;
       await peer.send(`+FULLRESYNC ${this.replid} ${offset}\r\n`);
-      await peer.send(bulkPayload(this.snapshotAt(offset)));
+      const payload = bulkPayload(this.snapshotAt(offset));
+      await peer.send(payload.subarray(0, this.breaksPayloadAt));
+      if (this.breaksPayloadAt !== undefined) return peer.reset();
     }
     if (rdbOnly) return await peer.closed;
     const fed = { peer, sentOffset };
