@@ -6,14 +6,12 @@ import { ReplicaError } from "../errors.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader, replicationAux } from "../rdb/header.ts";
 import type { Offset } from "../replication.ts";
 import { selectCommand } from "../resp/encode.ts";
+import { refuseNewer, versionOf } from "./database.ts";
+import { databaseError } from "./database-error.ts";
 import { diskError } from "./disk.ts";
-import {
-  CLOCK_SET_BACK_MS,
-  databaseError,
-  type ReplicationIdFrom,
-  SCHEMA_VERSION,
-} from "./generations.ts";
+import type { ReplicationIdFrom } from "./generations.ts";
 import { BASE, CURRENT, generationPath, LOG, MANIFEST } from "./layout.ts";
+import { CLOCK_SET_BACK_MS } from "./mark-clock.ts";
 import { walDamage } from "./wal.ts";
 
 /** A moment of a generation: at this time, in milliseconds since 1970, its log was written so far. */
@@ -116,7 +114,7 @@ export class Catalogue implements Disposable {
     }
     try {
       [this.#db, this.#temporary] = openToRead(database);
-      this.#refuseNewer(database);
+      refuseNewer(database, versionOf(this.#db));
       this.generations = this.#db
         .query<Row, []>(
           `SELECT ${KEPT} FROM generations WHERE state IN ('current', 'sealed') ORDER BY id`,
@@ -145,17 +143,6 @@ export class Catalogue implements Disposable {
         what: `it has lost that generation ${id} is whole`,
         meaning,
       }));
-  }
-
-  #refuseNewer(database: string): void {
-    const { user_version: version } = this.#db!.query<{ user_version: number }, []>(
-      "PRAGMA user_version",
-    ).get()!;
-    if (version <= SCHEMA_VERSION) return;
-    throw new ReplicaError("DIRECTORY_TOO_NEW", {
-      retry: "never",
-      message: `${database} was written by a newer replica (format ${version}, this one knows ${SCHEMA_VERSION}): run that one`,
-    });
   }
 
   #generation(row: Row): KeptGeneration {

@@ -1,10 +1,11 @@
 import { SQLiteError } from "bun:sqlite";
 import * as fs from "node:fs";
-import { dirname, join, resolve } from "node:path";
-import { ReplicaError } from "../errors.ts";
+import { join, resolve } from "node:path";
+import type { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { Crc64 } from "../rdb/crc64.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
+import { databaseError } from "./database-error.ts";
 import {
   closeQuietly,
   type Disk,
@@ -13,28 +14,23 @@ import {
   refuseTooLarge,
   writeWhole,
 } from "./disk.ts";
+import { DurableName } from "./durable-name.ts";
 import {
-  CLOCK_SET_BACK_MS,
   type Continuation,
-  databaseError,
   type Generation,
   Generations,
   type KeptSnapshot,
   type Mark,
   type ReplicationIdFrom,
-  type UnfinishedGeneration,
 } from "./generations.ts";
 import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
 import { Lineage } from "./lineage.ts";
 import { type DirectoryLock, lockDirectory } from "./lock.ts";
 import { Log, type LogOptions } from "./log.ts";
+import { MarkClock, type WallClock } from "./mark-clock.ts";
+import { positionIn, refuseDamaged, refuseLostRows } from "./promises.ts";
 import { Removal } from "./removal.ts";
 import type { StreamEnd } from "./stream-end.ts";
-
-/** The wall clock, in milliseconds since 1970. */
-export interface WallClock {
-  now(): number;
-}
 
 type LogCallbacks = Pick<LogOptions, "fsync" | "maxQueuedBytes" | "onMoved" | "onFailed">;
 
@@ -59,22 +55,6 @@ function bootId(): string {
   }
 }
 
-/**
- * The folders in which the names stand that lead to `path`, nearest first, as far as its own file
- * system reaches: what lies above was there when it was mounted.
- */
-function foldersAbove(path: string): string[] {
-  const above: string[] = [];
-  const real = fs.realpathSync(path);
-  const { dev } = fs.statSync(real);
-  for (let at = real; dirname(at) !== at;) {
-    at = dirname(at);
-    if (fs.statSync(at).dev !== dev) break;
-    above.push(at);
-  }
-  return above;
-}
-
 /** The data directory of the contract: its lock, its database, its generations, and their files. */
 export class DataDirectory {
   readonly path: string;
@@ -88,8 +68,8 @@ export class DataDirectory {
   /** After a power cut, or a failed sync, only what a mark covers is trusted. */
   #trustOnlyMarks: boolean;
   readonly #removal: Removal;
-  #nameIsDurable = false;
-  #lastMarkMs = 0;
+  readonly #name: DurableName;
+  readonly #markClock: MarkClock;
   /** The last id that was given out by this process. */
   #lastId = 0;
 
@@ -102,6 +82,8 @@ export class DataDirectory {
     this.path = resolve(dir);
     this.#disk = disk;
     this.#clock = clock;
+    this.#name = new DurableName(disk, this.path);
+    this.#markClock = new MarkClock(clock, (fromMs) => this.#onSetBack(fromMs));
     try {
       disk.makeDir(this.#generationsDir);
     } catch (cause) {
@@ -126,9 +108,9 @@ export class DataDirectory {
       this.#current = this.#generations.current();
       this.#clearUnfinished();
       if (this.#current !== undefined) {
-        this.#check(this.#current);
+        refuseDamaged(disk, this.path, this.#current, this.#durable(this.#current));
         this.#replicationIds = this.#generations.replicationIds(this.#current.id);
-        this.#lastMarkMs = this.#generations.lastMark(this.#current.id)?.atMs ?? 0;
+        this.#markClock.continueFrom(this.#generations.lastMark(this.#current.id)?.atMs ?? 0);
         this.#link(this.#current.id);
       } else {
         // Of a first generation that a kill kept from becoming current.
@@ -147,35 +129,14 @@ export class DataDirectory {
    */
   #clearUnfinished(): void {
     const unfinished = this.#generations.unfinished();
-    const known = new Set(this.#generations.ids());
-    const isWhole = (id: number) => fs.existsSync(join(this.generationDir(id), MANIFEST));
-    const lost = [
-      ...this.#folders().filter((id) => !known.has(id) && isWhole(id)),
-      ...unfinished.filter((one) => isWhole(one.id) && this.#wasFollowed(one)).map(({ id }) => id),
-    ];
-    if (lost.length > 0) {
-      throw new ReplicaError("DIRECTORY_DAMAGED", {
-        retry: "never",
-        message: `${this.#database} has lost that generation ${lost.join(", ")} is whole: move it and its -wal away to restore what the files hold (replica restore), or start with a new --dir`,
-      });
-    }
+    refuseLostRows(this.path, {
+      database: this.#database,
+      folders: this.#folders(),
+      known: new Set(this.#generations.ids()),
+      unfinished,
+      current: this.#current,
+    });
     for (const { id } of unfinished) this.discard(id);
-  }
-
-  /** Whether its log holds what the one before it does not: then it had become current. */
-  #wasFollowed({ id, sealedAtMs, baseOffset, logHeaderBytes }: UnfinishedGeneration): boolean {
-    if (sealedAtMs !== null) return false;
-    // Before its manifest is written, the database knows where its log begins.
-    if (baseOffset === null || logHeaderBytes === null) return true;
-    const bytes = (dir: string) =>
-      fs.statSync(join(dir, LOG), { throwIfNoEntry: false })?.size ?? 0;
-    const streamBytes = bytes(this.generationDir(id)) - logHeaderBytes;
-    if (streamBytes <= 0) return false;
-    const current = this.#current;
-    if (current === undefined) return true;
-    // One that was about to take its place ends where that does.
-    const end = current.baseOffset + bytes(this.generationDir(current.id)) - current.logHeaderBytes;
-    return baseOffset < current.baseOffset || baseOffset + streamBytes > end;
   }
 
   get #generationsDir(): string {
@@ -312,38 +273,6 @@ export class DataDirectory {
     this.#lock.release();
   }
 
-  /** Files that are shorter than what was promised are damage: reported, not followed. */
-  #check(generation: Generation): void {
-    const dir = this.generationDir(generation.id);
-    const damaged = (path: string, what: string) =>
-      new ReplicaError("DIRECTORY_DAMAGED", {
-        retry: "never",
-        message: `${path} ${what}: restore ${this.path} from a copy, or start with a new --dir`,
-      });
-    const sizeOf = (name: string): number => {
-      try {
-        return this.#disk.sizeOf(join(dir, name));
-      } catch (cause) {
-        if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") {
-          throw damaged(join(dir, name), "is missing");
-        }
-        throw diskError("looking at", join(dir, name), cause);
-      }
-    };
-    if (sizeOf(MANIFEST) !== manifestText().length) {
-      throw damaged(join(dir, MANIFEST), "is not the one that was written");
-    }
-    const base = sizeOf(BASE);
-    if (base !== generation.rdbBytes) {
-      throw damaged(join(dir, BASE), `has ${base} bytes, ${generation.rdbBytes} were kept`);
-    }
-    const promised = this.#positionIn(generation, this.#durable(generation));
-    const logBytes = sizeOf(LOG);
-    if (logBytes < promised) {
-      throw damaged(join(dir, LOG), `has ${logBytes} bytes, ${promised} were durable`);
-    }
-  }
-
   #durable(generation: Generation): Offset {
     return this.#generations.lastMark(generation.id)?.durableOffset ?? generation.baseOffset;
   }
@@ -366,10 +295,6 @@ export class DataDirectory {
     }
   }
 
-  #positionIn(generation: Generation, offset: Offset): number {
-    return offset - generation.baseOffset + generation.logHeaderBytes;
-  }
-
   /**
    * Opens the current generation's log at its end, or, where only marks are to be trusted, cuts it
    * back to the last mark first. Undefined where nothing is kept yet.
@@ -384,7 +309,7 @@ export class DataDirectory {
       // The last mark may be one whose own sync a kill, or the disk, prevented: it counts from now on.
       await this.#generations.sync();
       const durableOffset = this.#durable(generation);
-      const promised = this.#positionIn(generation, durableOffset);
+      const promised = positionIn(generation, durableOffset);
       if (this.#trustOnlyMarks) this.#cutBack(path, promised, durableOffset);
       const size = this.#disk.sizeOf(path);
       // Not before the cut: a start that ends before it must find the same distrust.
@@ -454,7 +379,7 @@ export class DataDirectory {
     try {
       this.refuseLost();
       const durableOffset = this.#durable(generation);
-      this.#cutBack(path, this.#positionIn(generation, durableOffset), durableOffset);
+      this.#cutBack(path, positionIn(generation, durableOffset), durableOffset);
     } catch (cause) {
       log.warn(this.#error("cutting back", path, cause).message);
     }
@@ -485,23 +410,16 @@ export class DataDirectory {
     });
   }
 
-  /** A clock that is set back a little must not put a later mark before an earlier one. */
-  #markTime(): number {
-    const now = this.#clock.now();
-    if (now < this.#lastMarkMs - CLOCK_SET_BACK_MS) {
-      const what = `the clock was set back from ${new Date(this.#lastMarkMs).toISOString()}: restores by time go by the new one from here on`;
-      log.warn(what);
-      this.event("clock", what);
-      this.#lastMarkMs = now;
-    }
-    this.#lastMarkMs = Math.max(this.#lastMarkMs, now);
-    return this.#lastMarkMs;
+  #onSetBack(fromMs: number): void {
+    const what = `the clock was set back from ${new Date(fromMs).toISOString()}: restores by time go by the new one from here on`;
+    log.warn(what);
+    this.event("clock", what);
   }
 
   async #mark(id: number, mark: Omit<Mark, "atMs">): Promise<void> {
     try {
       this.refuseLost();
-      this.#generations.mark(id, { atMs: this.#markTime(), ...mark });
+      this.#generations.mark(id, { atMs: this.#markClock.now(), ...mark });
       await this.#generations.sync();
     } catch (cause) {
       throw databaseError(this.#database, cause);
@@ -617,10 +535,10 @@ export class DataDirectory {
       await this.#removal.sync();
       this.#link(id);
       await this.#disk.syncDir(this.path);
-      await this.#syncName();
+      await this.#name.sync();
       this.#current = this.#generations.promote(id, kept, {
         sealReason,
-        atMs: this.#markTime(),
+        atMs: this.#markClock.now(),
         bootId: this.#boot,
         continued,
       });
@@ -649,20 +567,6 @@ export class DataDirectory {
     } catch (cause) {
       throw diskError("syncing", path, cause);
     }
-  }
-
-  /** The name of the folder itself, and of those above that were made for it, survives a power cut. */
-  async #syncName(): Promise<void> {
-    if (this.#nameIsDurable) return;
-    for (const folder of foldersAbove(this.path)) {
-      try {
-        await this.#disk.syncDir(folder);
-      } catch (cause) {
-        // A folder that we may not even read is none that we made a name in.
-        if (!(cause instanceof Error && "code" in cause && cause.code === "EACCES")) throw cause;
-      }
-    }
-    this.#nameIsDurable = true;
   }
 
   /** After a failure: at what is still current. Where even that fails, the next start does it. */

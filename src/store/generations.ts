@@ -1,65 +1,9 @@
-import { Database } from "bun:sqlite";
-import * as fs from "node:fs";
-import { dirname } from "node:path";
-import { invariant, ReplicaError } from "../errors.ts";
-import { log } from "../logger.ts";
+import type { Database } from "bun:sqlite";
+import { invariant } from "../errors.ts";
 import type { Offset, ReplicationId } from "../replication.ts";
-import { closeQuietly, type Disk, diskError } from "./disk.ts";
+import { ReplicaDatabase } from "./database.ts";
+import type { Disk } from "./disk.ts";
 import type { Segment } from "./log.ts";
-
-/** The version of `replica.db`; a newer one is refused, not guessed at. */
-export const SCHEMA_VERSION = 3;
-
-/** A clock that goes back by so much was wrong before: marks go back with it. By less, they wait for it. */
-export const CLOCK_SET_BACK_MS = 3_600_000;
-
-/** So large grows the write-ahead log, in pages, until SQLite moves it into the database. */
-const CHECKPOINT_PAGES = 1000;
-
-const SCHEMA = `
-  CREATE TABLE generations (
-    id INTEGER PRIMARY KEY,
-    state TEXT NOT NULL CHECK (state IN ('receiving', 'current', 'sealed')),
-    sealed_reason TEXT,
-    primary_name TEXT NOT NULL,
-    began_at_ms INTEGER NOT NULL,
-    current_at_ms INTEGER,
-    sealed_at_ms INTEGER,
-    base_offset INTEGER,
-    stream_db INTEGER,
-    rdb_bytes INTEGER,
-    rdb_crc64 TEXT,
-    rdb_checked INTEGER,
-    log_header_bytes INTEGER
-  ) STRICT;
-  CREATE TABLE replication_ids (
-    generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE,
-    from_offset INTEGER NOT NULL,
-    replid TEXT NOT NULL
-  ) STRICT;
-  CREATE TABLE marks (
-    id INTEGER PRIMARY KEY,
-    generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE,
-    at_ms INTEGER NOT NULL,
-    written_offset INTEGER NOT NULL,
-    durable_offset INTEGER NOT NULL
-  ) STRICT;
-  CREATE INDEX marks_of ON marks (generation, id);
-  CREATE TABLE events (at_ms INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
-  CREATE TABLE boot (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL) STRICT;
-`;
-
-/** What each version added to the one before it. */
-const MIGRATIONS: Readonly<Record<number, string>> = {
-  1: SCHEMA,
-  2: `CREATE TABLE chosen_primary (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    given TEXT NOT NULL,
-    followed TEXT
-  ) STRICT;`,
-  // Checksums of the log: of its bytes behind crc_from, up to durable_offset.
-  3: `ALTER TABLE marks ADD COLUMN crc_from INTEGER; ALTER TABLE marks ADD COLUMN crc64 TEXT;`,
-};
 
 /** A replication id, and the offset from which on the stream is of that history. */
 export interface ReplicationIdFrom {
@@ -140,154 +84,26 @@ export interface Promotion {
 const GENERATION = `id, primary_name AS primaryName, current_at_ms AS currentAtMs, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
   rdb_crc64 AS rdbCrc64, log_header_bytes AS logHeaderBytes`;
 
-/**
- * `replica.db`: which generations there are, and how much of each was ever promised.
- *
- * What is committed survives a kill. A power cut it survives after `sync`, which waits for the disk on
- * the thread pool: SQLite itself would do so on the event loop. Commits are one log, so a sync covers
- * all of them up to then, and a cut leaves the first so many.
- */
+/** What `replica.db` says: which generations there are, and how much of each was ever promised. */
 export class Generations {
-  readonly #path: string;
-  readonly #disk: Disk;
+  readonly #database: ReplicaDatabase;
   readonly #db: Database;
-  /** SQLite's write-ahead log, open for our own syncs. */
-  #walFd: number | undefined;
-  #syncing: Promise<void> | undefined;
-  /** A sync of it failed: its pages may be gone from the disk, whatever later syncs say. */
-  #distrusted = false;
   /** The mark that was inserted last, and where its segment begins. */
   #lastMark: { generation: number; row: number | bigint; fromOffset: Offset } | undefined;
 
-  /**
-   * Opens or makes the database.
-   * @param isNew whether nothing is kept in the folder yet: only then a database is made.
-   * @throws ReplicaError DIRECTORY_TOO_NEW, DIRECTORY_DAMAGED, DISK_FULL, DISK_FAILED.
-   */
+  /** See `ReplicaDatabase`. */
   constructor(path: string, disk: Disk, isNew: boolean) {
-    this.#path = path;
-    this.#disk = disk;
-    let db: Database | undefined;
-    try {
-      if (!isNew && !fs.existsSync(path)) throw missing(path);
-      db = new Database(path, { create: true, strict: true });
-      this.#db = db;
-      // Somebody may look into the database with a tool of their own; a moment's lock is no failure.
-      this.#db.run("PRAGMA busy_timeout = 1000");
-      // Before anything is changed: what is of another version is left as it is.
-      const version = this.#version();
-      if (version > SCHEMA_VERSION) {
-        throw new ReplicaError("DIRECTORY_TOO_NEW", {
-          retry: "never",
-          message: `${path} was written by a newer replica (format ${version}, this one knows ${SCHEMA_VERSION}): run that one`,
-        });
-      }
-      if (version < 0 || (version === 0 && !isNew)) throw missing(path);
-      this.#db.run("PRAGMA journal_mode = WAL");
-      this.#db.run("PRAGMA synchronous = NORMAL");
-      this.#db.run(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
-      this.#db.run("PRAGMA foreign_keys = ON");
-      if (version < SCHEMA_VERSION) this.#migrate(version);
-    } catch (cause) {
-      db?.close();
-      throw databaseError(path, cause);
-    }
+    this.#database = new ReplicaDatabase(path, disk, isNew);
+    this.#db = this.#database.db;
   }
 
-  #migrate(from: number): void {
-    this.#db.transaction(() => {
-      for (let version = from + 1; version <= SCHEMA_VERSION; version++) {
-        this.#db.run(MIGRATIONS[version]!);
-      }
-      this.#db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
-    })();
-  }
-
-  #version(): number {
-    return this.#db.query<{ user_version: number }, []>("PRAGMA user_version").get()!.user_version;
-  }
-
-  /**
-   * Makes durable what is committed.
-   * @throws Error of the disk, or of SQLite; nothing that was committed since the last sync that
-   * succeeded is to be relied on then.
-   */
-  async sync(): Promise<void> {
-    // One at a time: of two at once the kernel tells one of a failure.
-    while (this.#syncing !== undefined) await this.#syncing.catch(() => undefined);
-    this.#syncing = this.#syncOnce();
-    try {
-      await this.#syncing;
-    } finally {
-      this.#syncing = undefined;
-    }
-  }
-
-  async #syncOnce(): Promise<void> {
-    this.#writeAnew();
-    try {
-      const isFirst = this.#walFd === undefined;
-      this.#walFd ??= this.#disk.openExisting(`${this.#path}-wal`);
-      await this.#disk.syncData(this.#walFd);
-      if (isFirst) await this.#disk.syncDir(dirname(this.#path));
-    } catch (error) {
-      this.#distrusted = true;
-      throw error;
-    }
-  }
-
-  /**
-   * After a failed sync: everything goes into the database itself, and the log begins anew.
-   * @throws SQLiteError; Error where somebody reads the database just now.
-   */
-  #writeAnew(): void {
-    if (!this.#distrusted) return;
-    this.#db.run("PRAGMA synchronous = FULL");
-    try {
-      const { busy } = this.#db
-        .query<{ busy: number }, []>("PRAGMA wal_checkpoint(TRUNCATE)")
-        .get()!;
-      if (busy !== 0)
-        throw new Error("somebody reads the database, and keeps it from being synced");
-      this.#distrusted = false;
-    } finally {
-      this.#db.run("PRAGMA synchronous = NORMAL");
-    }
-  }
-
-  /** For what must be decided before this returns: SQLite's own syncs, though on the event loop. */
-  #durably<T>(act: () => T): T {
-    this.#writeAnew();
-    this.#db.run("PRAGMA synchronous = FULL");
-    try {
-      const done = act();
-      this.#checkpoint();
-      return done;
-    } finally {
-      this.#db.run("PRAGMA synchronous = NORMAL");
-    }
-  }
-
-  /**
-   * Into the database itself: of its log SQLite drops all behind a damaged byte, without a word. What was
-   * committed is durable without, so a failure undoes nothing.
-   */
-  #checkpoint(): void {
-    try {
-      this.#db.query("PRAGMA wal_checkpoint(PASSIVE)").get();
-    } catch (error) {
-      log.warn(databaseError(this.#path, error).message);
-    }
+  /** See `ReplicaDatabase.sync`. */
+  sync(): Promise<void> {
+    return this.#database.sync();
   }
 
   close(): void {
-    const fd = this.#walFd;
-    this.#walFd = undefined;
-    // Not under another thread that is just syncing it.
-    const after = this.#syncing?.catch(() => undefined);
-    if (fd !== undefined && after === undefined) closeQuietly(this.#disk, fd);
-    else if (fd !== undefined) void after?.then(() => closeQuietly(this.#disk, fd));
-    this.#db.close();
+    this.#database.close();
   }
 
   /** The boot in which the files were last known to be as they should. */
@@ -353,7 +169,7 @@ export class Generations {
       this.setBootId(bootId);
       return this.current()!;
     });
-    return this.#durably(promotion);
+    return this.#database.durably(promotion);
   }
 
   /** Takes over from the generation before what its stream was, and what was when, behind `baseOffset`. */
@@ -484,7 +300,7 @@ export class Generations {
 
   /** Durable when this returns. */
   choosePrimary(given: string, followed: string | null): void {
-    this.#durably(() =>
+    this.#database.durably(() =>
       this.#db.run("INSERT OR REPLACE INTO chosen_primary VALUES (1, ?, ?)", [given, followed]),
     );
   }
@@ -553,40 +369,4 @@ export class Generations {
 
 function hexOf(crc64: bigint): string {
   return crc64.toString(16).padStart(16, "0");
-}
-
-function missing(path: string): ReplicaError {
-  return new ReplicaError("DIRECTORY_DAMAGED", {
-    retry: "never",
-    message: `${path} is missing or empty, though generations are kept beside it: restore it from a copy, or start with a new --dir`,
-  });
-}
-
-/** What SQLite's own words leave open: what to do next. It tells of a quota as of any failed write. */
-const SQLITE_HINTS: readonly (readonly [RegExp, string])[] = [
-  [/^SQLITE_FULL$/, "the disk is full: make room"],
-  [/^SQLITE_BUSY/, "somebody else keeps it locked: end what has it open"],
-  [/^SQLITE_READONLY/, "it can't be written: change its owner, or remount the file system"],
-  [/^SQLITE_CANTOPEN/, "it can't be opened: check the folder, and its owner"],
-  [/^SQLITE_IOERR/, "the device reports an error, or a limit is reached: check disk and quota"],
-];
-
-/** An error of SQLite as people should read it. */
-export function databaseError(path: string, cause: unknown, doing = "writing"): ReplicaError {
-  if (cause instanceof ReplicaError) return cause;
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-  // SQLITE_ERROR: a table or a column is missing.
-  if (code === "SQLITE_NOTADB" || code === "SQLITE_CORRUPT" || code === "SQLITE_ERROR") {
-    return new ReplicaError("DIRECTORY_DAMAGED", {
-      retry: "never",
-      message: `${path} is damaged (${code}: ${cause instanceof Error ? cause.message : ""}): restore it from a copy, or start with a new --dir`,
-      cause,
-    });
-  }
-  const hint = SQLITE_HINTS.find(([codes]) => codes.test(code))?.[1];
-  if (hint === undefined) return diskError(doing, path, cause);
-  return new ReplicaError(code === "SQLITE_FULL" ? "DISK_FULL" : "DISK_FAILED", {
-    message: `${doing} ${path}: ${hint} (${code})`,
-    cause,
-  });
 }
