@@ -11,12 +11,12 @@ import type { State } from "../session/state.ts";
 import type { DataDirectory } from "../store/data-directory.ts";
 import type { Disk } from "../store/disk.ts";
 import type { StreamEnd } from "../store/stream-end.ts";
-import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
-import { backoffMs, type Clock } from "./clock.ts";
+import type { Clock } from "./clock.ts";
 import { Driver } from "./driver.ts";
 import { DurableAge } from "./durable-age.ts";
 import { type FullReason, whyFull } from "./full-reason.ts";
 import { GenerationKeeper } from "./keeper.ts";
+import { type Break, LinkHistory } from "./link-history.ts";
 import { Locator } from "./locator.ts";
 import { Offline } from "./offline.ts";
 import { Relay } from "./relay.ts";
@@ -27,22 +27,10 @@ import { Retention } from "./retention.ts";
 /** The contract gives a stop 2 s. */
 const STOP_LIMIT_MS = 1_800;
 
-/** A link that has held so long was a good one: what breaks it begins a new count. */
-const STEADY_MS = 10_000;
-
 /** What a sync that was granted turned out to be. */
 export interface SyncCounts {
   full: number;
   partial: number;
-}
-
-/** Why an attempt ended, or what failed between two of them. */
-export interface Break {
-  readonly error: ReplicaError;
-  /** Milliseconds since 1970. */
-  readonly atMs: number;
-  /** What was seen of a sync that broke, and its likely cause; empty where it cost the primary nothing. */
-  readonly cause: string;
 }
 
 /** What has happened since the start, by its kind. */
@@ -59,11 +47,7 @@ export class Replica {
   /** The primary that is followed, or was last. */
   readonly primary: Locator;
   readonly syncs: SyncCounts = { full: 0, partial: 0 };
-  readonly counts: ReplicaCounts = {
-    fullSyncs: new Map(),
-    breaks: new Map(),
-    bytes: { snapshot: 0, stream: 0 },
-  };
+  readonly counts: ReplicaCounts;
   readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
   /** Milliseconds since 1970. */
   readonly startedAtMs: number;
@@ -77,10 +61,7 @@ export class Replica {
   readonly retention: Retention;
   /** The replicas that are fed from here. */
   readonly relay: Relay;
-  #lastBreak: Break | undefined;
-  #failures = 0;
-  /** Since when the link is down; undefined while it is up, and before it ever was. */
-  #linkDownSinceMs: number | undefined;
+  readonly #links: LinkHistory;
   /** False after REPLICAOF NO ONE, and with --offline. */
   #isFollowing = true;
   /** Whether it was begun to follow nobody: what is kept can't be served then is the end. */
@@ -93,14 +74,8 @@ export class Replica {
   /** Ends a pause, of the back-off or without a primary. */
   #wake = new AbortController();
   #transferBeganMs = 0;
-  #wasConnected = false;
-  #connectedAtMs: number | undefined;
-  /** The last state of this attempt's link, since when, and for how long it had been paused by then. */
-  #reached:
-    { readonly state: State; readonly sinceMs: number; readonly pausedMs: number } | undefined;
   /** The last failure of the disk. */
   #diskError: ReplicaError | undefined;
-  readonly #breaks = new Breaks();
   /** What the attempt under way asked to continue from, and whether it got a full resync instead. */
   #asked: Position | undefined;
   #full = false;
@@ -173,6 +148,12 @@ export class Replica {
         moved: (state) => this.#onMoved(state),
       },
     );
+    this.#links = new LinkHistory(clock, () => this.#driver.pausedMs);
+    this.counts = {
+      fullSyncs: new Map(),
+      breaks: this.#links.counts,
+      bytes: { snapshot: 0, stream: 0 },
+    };
     const event = (kind: string, detail: string) => this.#event(kind, detail);
     this.retention = new Retention({ directory, disk, clock, settings, event });
     const { timeoutMs } = settings;
@@ -241,8 +222,7 @@ export class Replica {
     this.#isFollowing = true;
     this.#isOffline = false;
     this.#offline.until = undefined;
-    this.#failures = 0;
-    this.#breaks.clear();
+    this.#links.forget();
     this.#interrupt();
   }
 
@@ -283,17 +263,16 @@ export class Replica {
 
   /** The last thing that went wrong; it stays when all is well again. */
   get lastBreak(): Break | undefined {
-    return this.#lastBreak;
+    return this.#links.last;
   }
 
   get lastError(): ReplicaError | undefined {
-    return this.#lastBreak?.error;
+    return this.#links.last?.error;
   }
 
-  /** Why the last attempt ended, with its likely cause; empty before the first one did. */
+  /** See `LinkHistory.lastCause`. */
   get lastCause(): string {
-    const { error, cause = "" } = this.#lastBreak ?? {};
-    return `${error?.message ?? ""}${cause === "" ? "" : ` ${cause}`}`;
+    return this.#links.lastCause;
   }
 
   /** Over the last seconds, snapshot and stream alike. */
@@ -324,12 +303,9 @@ export class Replica {
     return this.#clock.monotonicMs() - this.#driver.session.lastIoMs;
   }
 
-  /** Seconds since the link was last whole; undefined while it is, and before it ever was. */
+  /** See `LinkHistory.downSeconds`. */
   get linkDownSeconds(): number | undefined {
-    const sinceMs = this.#linkDownSinceMs;
-    return sinceMs === undefined
-      ? undefined
-      : Math.floor((this.#clock.monotonicMs() - sinceMs) / 1000);
+    return this.#links.downSeconds;
   }
 
   /**
@@ -346,8 +322,7 @@ export class Replica {
         const error = await (this.#isFollowing ? this.#attempt(signal) : this.#serveKept(signal));
         if (error === undefined) continue; // stopped, or told to follow another, or none
         if (error.retry === "never") throw error;
-        const ceilingMs = this.#settings.retryMaxMs * this.#breaks.factor;
-        const waitMs = backoffMs(this.#failures, ceilingMs, () => this.#clock.random());
+        const waitMs = this.#links.waitMs(this.#settings.retryMaxMs);
         log.warn(`${this.lastCause}; next attempt in ${waitMs} ms`, {
           code: error.code,
           primary: this.primary.name,
@@ -459,42 +434,11 @@ export class Replica {
   }
 
   #onFailed(error: ReplicaError): void {
-    if (
-      this.#connectedAtMs !== undefined &&
-      this.#clock.monotonicMs() - this.#connectedAtMs > STEADY_MS
-    ) {
-      this.#failures = 0;
-      this.#reached = undefined;
-    }
-    if (this.#connectedAtMs === undefined) this.primary.judge(false);
-    this.#connectedAtMs = undefined;
-    this.#failures++;
-    increase(this.counts.breaks, error.code);
+    const { wasConnected, isAnother } = this.#links.failed(error, this.#full);
+    if (!wasConnected) this.primary.judge(false);
     // A primary that is away is told of once, not at each attempt.
-    if (error.message !== this.lastError?.message) this.#event("break", error.message);
-    this.#lastBreak = { error, atMs: this.#clock.now(), cause: this.#blame(error) };
-    this.#reached = undefined;
+    if (isAnother) this.#event("break", error.message);
     this.#onAttemptEnded(error);
-  }
-
-  /** Counts a break of a sync that cost the primary a fork, and gives its likely cause. */
-  #blame(error: ReplicaError): string {
-    const reached = this.#reached;
-    const phase = reached === undefined ? undefined : costlyPhase(error, reached.state, this.#full);
-    if (reached === undefined || phase === undefined) {
-      // It cost nothing, and what comes next is another matter.
-      this.#breaks.clear();
-      return "";
-    }
-    this.#breaks.add(phase);
-    // A link that was whole may break once for any reason.
-    if (phase === "connected" && this.#breaks.count === 1) return "";
-    const seconds = (this.#clock.monotonicMs() - reached.sinceMs) / 1000;
-    const pausedSeconds = (this.#driver.pausedMs - reached.pausedMs) / 1000;
-    const transfer = reached.state.at === "transfer" ? reached.state : undefined;
-    const cause = likelyCause(phase, error, { transfer, seconds, pausedSeconds });
-    const times = this.#breaks.count > 1 ? `; the ${this.#breaks.count}. time in a row` : "";
-    return `${cause}${times}`;
   }
 
   /** The log or the snapshot failed. Where no link is there to break, it is told of here. */
@@ -502,7 +446,7 @@ export class Replica {
     this.#diskError = error;
     const { at } = this.state;
     if (at !== "none" && at !== "connect") return this.#driver.keeperFailed(error);
-    this.#lastBreak = { error, atMs: this.#clock.now(), cause: "" };
+    this.#links.note(error);
     log.warn(error.message, { code: error.code });
     this.#event("break", error.message);
     if (this.#isFollowing) return;
@@ -512,14 +456,7 @@ export class Replica {
   }
 
   #onMoved(state: State): void {
-    if (state.at !== "none" && state.at !== "connect" && state.at !== "connecting") {
-      const { pausedMs } = this.#driver;
-      this.#reached = { state, sinceMs: this.#clock.monotonicMs(), pausedMs };
-    }
-    if (state.at !== "connected" && this.#wasConnected) {
-      this.#wasConnected = false;
-      this.#linkDownSinceMs = this.#clock.monotonicMs();
-    }
+    this.#links.moved(state);
     if (state.at === "receive-bulk-header") this.#onFullSync(state);
     if (state.at === "transfer") this.#transferBeganMs = this.#clock.monotonicMs();
     if (state.at === "connected") this.#onConnected();
@@ -543,9 +480,6 @@ export class Replica {
 
   #onConnected(): void {
     this.primary.judge(true);
-    this.#wasConnected = true;
-    this.#connectedAtMs = this.#clock.monotonicMs();
-    this.#linkDownSinceMs = undefined;
     const stream = this.log;
     if (this.#full) {
       const bytes = this.directory.current?.rdbBytes ?? 0;
