@@ -165,7 +165,10 @@ test(`after ${FULL_SYNCS} full syncs that broke off it holds what it held before
     primary.breaksPayloadAt = SNAPSHOT_BYTES / 2;
     primary.forget();
     await primary.breakLinks();
-    await until(() => primary.counts.full >= wanted, { what: "its attempts", timeoutMs: 60_000 });
+    await until(() => primary.counts.full >= wanted, {
+      what: "its attempts",
+      timeoutMs: 60_000 * TIMES,
+    });
     primary.breaksPayloadAt = undefined;
     await it.settled();
   };
