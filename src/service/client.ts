@@ -17,7 +17,8 @@ export type Wait = "login" | "rest" | "next" | "nothing";
 export interface ClientSocket {
   send(reply: Uint8Array): void;
   offer(bytes: Uint8Array): number;
-  proceed(): void;
+  /** Sends what was waited for, and takes what came meanwhile. */
+  proceed(reply: () => Uint8Array | undefined): void;
   end(): void;
 }
 
@@ -101,10 +102,10 @@ export class Client {
     return this.#socket.offer(bytes);
   }
 
-  /** Its reply is there: what it has said meanwhile is taken now. */
-  unblock(): void {
+  /** Its reply is there: that goes out, and what it has said meanwhile is taken. */
+  unblock(reply: () => Uint8Array | undefined): void {
     this.blocked = false;
-    this.#socket.proceed();
+    this.#socket.proceed(reply);
   }
 
   /** Ends its link at once. */

@@ -114,7 +114,7 @@ export class Port {
       {
         send: (reply) => this.#send(socket, client, reply),
         offer: (bytes) => this.#offer(socket, client, bytes),
-        proceed: () => this.#takeCommands(socket, client),
+        proceed: (reply) => this.#takeCommands(socket, client, reply),
         end: () => this.#cut(socket),
       },
     );
@@ -183,13 +183,22 @@ export class Port {
     client.downstream?.drained();
   }
 
-  /** Answers what has come, as long as the answers are read: who doesn't read isn't listened to. */
-  #takeCommands(socket: PortSocket, client: Client): void {
+  /**
+   * Answers what has come, as long as the answers are read: who doesn't read isn't listened to.
+   * @param late what it waited for, which goes out first.
+   */
+  #takeCommands(
+    socket: PortSocket,
+    client: Client,
+    late: () => Uint8Array | undefined = () => undefined,
+  ): void {
     const context = this.#context;
     if (context === undefined) return client.send(error("LOADING the replica is starting"));
     let took = false;
     this.#answered = client;
     try {
+      const lateReply = late();
+      if (lateReply !== undefined) client.send(lateReply);
       while (!client.leaving && !client.blocked && (!client.stalled || isFed(client))) {
         const command = client.reader.next();
         if (command === undefined) break;

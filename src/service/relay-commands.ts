@@ -6,6 +6,11 @@ const OK = simple("OK");
 const NOT_AN_INTEGER = error("ERR value is not an integer or out of range");
 /** As long as Redis takes one (NET_HOST_STR_LEN). */
 const MAX_HOST_BYTES = 255;
+/**
+ * So long one who is ahead of us waits for what the primary has sent to it already, and not yet to us: it
+ * followed the primary itself, or another way to it.
+ */
+const AHEAD_MS = 2_000;
 /** The longest that a timer can be set for. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -80,7 +85,10 @@ export function psync(call: Call): Uint8Array | undefined {
   }
   const nextOffset = integerOf(offset);
   if (nextOffset === undefined) return NOT_AN_INTEGER;
-  return attach(call, { replid, nextOffset });
+  const asked = { replid, nextOffset };
+  const { relay } = call.context.replica;
+  const reply = () => attach(call, asked);
+  return relay.isAhead(asked) ? later(call, AHEAD_MS, () => !relay.isAhead(asked), reply) : reply();
 }
 
 /** SYNC: everything, for one that knows no PSYNC, and for redis-cli. */
@@ -108,25 +116,40 @@ function attach({ client, context }: Call, asked: Asked | undefined): Uint8Array
 }
 
 /** WAIT numreplicas timeout: until so many have acknowledged all that is written now. */
-export function wait({ client, context, args }: Call): Uint8Array | undefined {
-  const [needed, timeoutMs] = args.map(integerOf);
+export function wait(call: Call): Uint8Array | undefined {
+  const [needed, timeoutMs] = call.args.map(integerOf);
   if (needed === undefined) return NOT_AN_INTEGER;
   if (timeoutMs === undefined) return error("ERR timeout is not an integer or out of range");
   if (timeoutMs < 0) return error("ERR timeout is negative");
+  const { relay } = call.context.replica;
+  // While there is nothing to be relied on, nobody has all of it.
+  const offset = relay.endOffset ?? Infinity;
+  const isEnough = () => relay.countAt(offset) >= needed;
+  const reply = () => integer(relay.countAt(offset));
+  return isEnough() ? reply() : later(call, timeoutMs, isEnough, reply);
+}
+
+/**
+ * A reply that is given once `holds`, or after `limitMs`, 0 for never; the client waits for it.
+ * @returns nothing: the reply is sent.
+ */
+function later(
+  { client, context }: Call,
+  limitMs: number,
+  holds: () => boolean,
+  reply: () => Uint8Array | undefined,
+): undefined {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const finish = (count: number) => {
-    clearTimeout(timer);
+  const go = () => {
+    client.onGone();
     client.onGone = () => undefined;
-    client.send(integer(count));
-    client.unblock();
+    client.unblock(reply);
   };
-  const { count, end } = context.replica.relay.wait(needed, finish);
-  if (count >= needed) return integer(count);
+  const forget = context.replica.relay.when(holds, go);
   client.blocked = true;
   client.onGone = () => {
     clearTimeout(timer);
-    end();
+    forget();
   };
-  if (timeoutMs > 0) timer = setTimeout(() => finish(end()), Math.min(timeoutMs, MAX_TIMER_MS));
-  return undefined;
+  if (limitMs > 0) timer = setTimeout(go, Math.min(limitMs, MAX_TIMER_MS));
 }

@@ -24,8 +24,8 @@ export interface RelayOptions {
   readonly timeoutMs: number;
   /** What is fed; undefined while nothing is to be relied on. */
   readonly stream: () => Stream | undefined;
-  /** Whether more is to come, from a primary whose link is not whole. */
-  readonly isWaiting: () => boolean;
+  /** The link to the primary: where it is down, more is to come; none without a primary. */
+  readonly link: () => "up" | "down" | "none";
 }
 
 /** What PSYNC asks for: to go on in a history, with this byte. */
@@ -34,11 +34,10 @@ export interface Asked {
   readonly nextOffset: Offset;
 }
 
-/** A client that waits until so many have acknowledged. */
+/** What is to be done once something holds. */
 interface Waiting {
-  readonly offset: Offset;
-  readonly needed: number;
-  readonly done: (count: number) => void;
+  readonly holds: () => boolean;
+  readonly done: () => void;
 }
 
 // As Redis words it: a replica tries again later ("Redis, replication.c, syncCommand").
@@ -71,7 +70,7 @@ export class Relay {
       sent: (phase, bytes) => {
         this.counts[phase] += bytes;
       },
-      acknowledged: () => this.#onAcknowledged(),
+      acknowledged: () => this.#look(),
       left: (downstream) => this.#downstreams.delete(downstream),
     };
   }
@@ -140,7 +139,7 @@ export class Relay {
       if (offset <= before.writtenOffset) {
         return this.#grant({ ...asked, replid: before.second }, stream);
       }
-      if (this.#options.isWaiting()) return undefined;
+      if (this.#options.link() === "down") return undefined;
     }
     if (!lineage.knows(asked.replid)) return full(`its history ${asked.replid} is none of ours`);
     const place = lineage.at(offset);
@@ -150,7 +149,7 @@ export class Relay {
     if (asked.replid === stream.replid) stream.reach(offset);
     if (offset > stream.endOffset) {
       // What we lost with a cut of the log, the primary sends again.
-      if (this.#options.isWaiting()) return undefined;
+      if (this.#options.link() === "down") return undefined;
       return full(`offset ${asked.nextOffset} is past the end, ${stream.endOffset}`);
     }
     const { generation } = place;
@@ -160,6 +159,7 @@ export class Relay {
   /** More was written, or another log has taken the place of the one that was followed. */
   moved(): void {
     for (const downstream of this.#downstreams) downstream.moved();
+    this.#look();
   }
 
   /** Once a second. */
@@ -183,42 +183,51 @@ export class Relay {
 
   /** How far the furthest one of those online is behind what may be sent; bytes, 0 without one. */
   get lagBytes(): number {
-    const written = this.#options.stream()?.endOffset ?? 0;
+    const written = this.endOffset ?? 0;
     const online = this.#downstreams.values().filter(({ state }) => state === "online");
     return Math.max(0, ...online.map(({ ackedOffset }) => written - ackedOffset));
   }
 
-  /**
-   * WAIT: calls `done` with how many have acknowledged what may be sent now, once these are as many as
-   * are needed; at once where they are.
-   * @returns how many they are now, and what ends the waiting.
-   */
-  wait(needed: number, done: (count: number) => void): { count: number; end: () => number } {
-    // While there is nothing to be relied on, nobody has all of it.
-    const offset = this.#options.stream()?.endOffset ?? Infinity;
-    const waiting = { offset, needed, done };
-    const count = this.#countAt(offset);
-    if (count < needed) this.#waiting.add(waiting);
-    const end = () => {
-      this.#waiting.delete(waiting);
-      return this.#countAt(offset);
-    };
-    return { count, end };
+  /** The last offset that may be sent; undefined while nothing is to be relied on. */
+  get endOffset(): Offset | undefined {
+    return this.#options.stream()?.endOffset;
   }
 
-  #countAt(offset: Offset): number {
+  /** How many have acknowledged all up to `offset`. */
+  countAt(offset: Offset): number {
     const there = this.#downstreams
       .values()
       .filter(({ state, ackedOffset }) => state === "online" && ackedOffset >= offset);
     return [...there].length;
   }
 
-  #onAcknowledged(): void {
-    for (const waiting of this.#waiting) {
-      const count = this.#countAt(waiting.offset);
-      if (count < waiting.needed) continue;
+  /**
+   * Whether who asks is further than we are, in the history that we follow and by a link that is whole:
+   * what it has is on its way to us.
+   */
+  isAhead({ replid, nextOffset }: Asked): boolean {
+    const stream = this.#options.stream();
+    const isAhead = stream?.replid === replid && nextOffset - 1 > stream.endOffset;
+    return isAhead && this.#options.link() === "up";
+  }
+
+  /**
+   * Calls `done` once something holds that depends on how far the stream is, or what was acknowledged.
+   * @returns what forgets it.
+   */
+  when(holds: () => boolean, done: () => void): () => void {
+    const waiting = { holds, done };
+    this.#waiting.add(waiting);
+    return () => {
       this.#waiting.delete(waiting);
-      waiting.done(count);
+    };
+  }
+
+  #look(): void {
+    for (const waiting of this.#waiting) {
+      if (!waiting.holds()) continue;
+      this.#waiting.delete(waiting);
+      waiting.done();
     }
   }
 }

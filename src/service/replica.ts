@@ -164,7 +164,10 @@ export class Replica {
       clock,
       timeoutMs,
       stream: () => this.stream,
-      isWaiting: () => this.#isFollowing && this.state.at !== "connected",
+      link: () => {
+        if (!this.#isFollowing) return "none";
+        return this.state.at === "connected" ? "up" : "down";
+      },
     });
     this.renewal = new Renewal({
       directory,

@@ -9,6 +9,7 @@ import {
 } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
 import { Downstream, fullSync, relaying } from "../support/relaying.ts";
+import { RespClient } from "../support/resp-client.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
@@ -122,6 +123,44 @@ describe("a partial sync", () => {
     downstream.say("PSYNC", replid, offset);
     await downstream.has(`${FULL}abcdef`);
     expect(relay.replica.relay.counts).toMatchObject({ full: 1, partial: 0, refused: 1 });
+  });
+
+  /** Waits until so many clients of its port wait for their replies. */
+  const blocked = async (client: RespClient, count: number) => {
+    await until(
+      async () =>
+        String(await client.send("INFO", "clients")).includes(`blocked_clients:${count}\r`),
+      { what: `${count} to wait` },
+    );
+  };
+
+  test("past the end of what has come so far: it goes on once that is here", async () => {
+    await using relay = await relaying();
+    await relay.stream("abc");
+    await using client = await RespClient.connect({ port: relay.port });
+    await using downstream = await relay.connect();
+    await downstream.ask("REPLCONF", "capa", "psync2");
+    // It followed the primary itself, which has told it of three bytes more.
+    downstream.say("PSYNC", REPLID, 107);
+    await blocked(client, 1);
+    await relay.stream("defgh");
+    await downstream.has(`+OK\r\n+CONTINUE ${REPLID}\r\ngh`);
+    await blocked(client, 0);
+    expect(relay.replica.relay.counts).toMatchObject({ full: 0, partial: 1, refused: 0 });
+  });
+
+  test("past the end, and gone before that is here: nobody is left waiting", async () => {
+    await using relay = await relaying();
+    await relay.stream("abc");
+    await using client = await RespClient.connect({ port: relay.port });
+    {
+      await using downstream = await relay.connect();
+      downstream.say("PSYNC", REPLID, 107);
+      await blocked(client, 1);
+    }
+    await blocked(client, 0);
+    await relay.stream("defgh");
+    expect(relay.replica.relay.counts).toMatchObject({ full: 0, partial: 0 });
   });
 
   test("past the end, while the primary is away: it is to come again", async () => {

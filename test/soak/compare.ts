@@ -83,7 +83,8 @@ export class Comparer {
           own.length === 0 ? "" : ` (the server's own replica differs, too: ${own.join(", ")})`;
         this.losses.push(`${what} at offset ${offset}: ${parts.join("; ")}${note}`);
       };
-      const generation = await this.#compareRestored(offset, differs);
+      const kept = this.#keptFrom(offset);
+      const generation = await this.#compareRestored(kept, differs);
       for (const downstream of this.#fleet.downstreams) {
         const name = `the downstream at port ${downstream.port}`;
         differs(name, await contentsOf(downstream));
@@ -91,11 +92,18 @@ export class Comparer {
         if (ahead > 0) this.losses.push(`${name} counts ${ahead} bytes more than there are`);
         this.counts.downstream++;
       }
-      this.#moments.push({ offset, generation, digest: contents.digest });
+      this.#moments.push({ offset: kept, generation, digest: contents.digest });
       await server.send("CONFIG", "SET", "maxmemory", MAX_MEMORY);
     } finally {
       this.#load.resume();
     }
+  }
+
+  /** A snapshot that came since begins behind that offset: nothing but PINGs lies between. */
+  #keptFrom(offset: number): number {
+    using catalogue = new Catalogue(this.#fleet.dataDir);
+    const current = catalogue.generations.find(({ state }) => state === "current");
+    return Math.max(offset, current?.baseOffset ?? 0);
   }
 
   async #compareRestored(
