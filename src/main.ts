@@ -13,6 +13,13 @@ const stopping = new AbortController();
 /** Whether errors come with their stack: a guess until the settings are known. */
 let debug = false;
 
+/**
+ * What asked to stop. Who signals a whole group (Ctrl-C, systemd) reaches `bun run` or npm too, which pass it on
+ * to us: the same signal within this time is no second one.
+ */
+const ECHO_MS = 500;
+let asked: { readonly signal: NodeJS.Signals; readonly atMs: number } | undefined;
+
 async function main(): Promise<number> {
   // Before anything else is loaded: until then, every user of this machine can read the password.
   hideUrlPassword(process.argv.slice(2));
@@ -34,7 +41,12 @@ async function main(): Promise<number> {
 
 /** The first signal asks to stop, the second one doesn't ask. */
 function stop(signal: NodeJS.Signals): void {
-  if (stopping.signal.aborted) exit(1);
+  const atMs = performance.now();
+  if (asked !== undefined) {
+    if (asked.signal === signal && atMs - asked.atMs < ECHO_MS) return;
+    exit(1);
+  }
+  asked = { signal, atMs };
   stopping.abort(new ReplicaError("STOPPED", { message: `stopped by ${signal}`, retry: "never" }));
 }
 

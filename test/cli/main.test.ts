@@ -143,6 +143,18 @@ describe("a command that misbehaves", () => {
     expect(await child.exited).toBe(1);
   });
 
+  test("takes the same signal, passed on by bun run or npm, for one", async () => {
+    const { child, seen } = await following([], stubborn, { TEST_FOLLOW: "ignoresStop" });
+    child.kill("SIGINT");
+    await until(() => seen.text.includes("asked"));
+    child.kill("SIGINT");
+    await Bun.sleep(100);
+    expect(child.exitCode).toBeNull();
+    await Bun.sleep(500);
+    child.kill("SIGINT");
+    expect(await child.exited).toBe(1);
+  });
+
   test.each([
     ["throws", "first line second line"],
     ["rejectsUnseen", "nobody awaits this"],
