@@ -74,6 +74,27 @@ async function until(holds: () => boolean): Promise<void> {
   }
 }
 
+test("npm run hands a signal on to it, and its exit code back", async () => {
+  const npm = ["npm", "run", "--silent", "replica", "--", "--dir", join(dir, "npm")];
+  const child = Bun.spawn([...npm, "--port", "0"], {
+    env: environment(),
+    cwd: project,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  children.push(child);
+  const seen = { text: "" };
+  const reading = (async () => {
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stderr) seen.text += decoder.decode(chunk, { stream: true });
+  })();
+  await until(() => seen.text.includes("following "));
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(0);
+  await reading;
+  expect(seen.text).toContain("stopped;");
+});
+
 describe("exit codes", () => {
   test("0: help and version, on standard output", async () => {
     const help = await run(["--help"]);
