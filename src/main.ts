@@ -5,6 +5,7 @@ import { OutputClosed, standardError, standardOutput } from "./cli/output.ts";
 import { printable } from "./cli/printable.ts";
 import { ReplicaError } from "./errors.ts";
 import { libc } from "./libc.ts";
+import { withoutPasswords } from "./primary-url.ts";
 
 const stdout = standardOutput();
 const stderr = standardError();
@@ -56,14 +57,16 @@ function report(error: unknown): number {
   if (error instanceof OutputClosed) return 0;
   const code = error instanceof ReplicaError ? error.code : undefined;
   if (code === "STOPPED" && stopping.signal.aborted) return 0;
-  const message = error instanceof Error ? error.message || error.name : String(error);
+  const message = withoutPasswords(
+    error instanceof Error ? error.message || error.name : String(error),
+  );
   const hint =
     code === undefined && !debug
       ? " (unexpected: --log-level debug shows where it comes from)"
       : "";
   stderr.endLiveLine();
   stderr.write(`replica: ${printable(message.replace(/\s*[\r\n]+\s*/g, " "))}${hint}\n`);
-  if (debug) stderr.write(`${stackOf(error)}\n`);
+  if (debug) stderr.write(`${withoutPasswords(stackOf(error))}\n`);
   switch (code) {
     case "USAGE":
       return 2;

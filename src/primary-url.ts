@@ -123,6 +123,14 @@ export function redactUrl(url: string): string {
   return scheme + rest.replace(/^(\[[^\]]*\]|[^:[]*):(?!\d{1,6}(?:\/|$)).*$/s, "$1:***");
 }
 
+/**
+ * The text of an error without the passwords of URLs in it: one that was given as a file, a folder or a flag's
+ * value is told as it came. A path that was made of it has one slash.
+ */
+export function withoutPasswords(text: string): string {
+  return text.replace(/([a-z][a-z+]*:\/{1,2}[^\s:/@"]*):[^\s"]*@/gi, "$1:***@");
+}
+
 /** `host[:port],…/name`, so far as nothing in it can be a password. */
 const sentinelList =
   /^(?:\[[^\]]*\]|[^:[,/]*)(?::\d{1,6})?(?:,(?:\[[^\]]*\]|[^:[,/]*)(?::\d{1,6})?)*(?:\/[^:]*)?$/s;

@@ -220,6 +220,24 @@ test("a password in a malformed URL isn't printed", async () => {
   }
 });
 
+test("a password in a URL that stands where none belongs isn't printed", async () => {
+  const url = "redis://u:hunter2@h:6380";
+  for (const argv of [
+    ["status", url],
+    ["verify", url],
+    ["snapshots", url],
+    ["restore", url, "target"],
+    [`--http=${url}`],
+    [`--config=${url}`],
+    [`--${url}`],
+  ]) {
+    const { code, stderr } = await run([...argv, "--log-level", "debug"]);
+    expect(code).toBe(2);
+    expect(stderr).not.toContain("hunter2");
+    expect(stderr).toMatch(/redis:\/\/?u:\*\*\*@h:6380/);
+  }
+});
+
 /** A primary that wants a password, and keeps the line it was given it in. */
 function guardedPrimary(): { url: (login: string) => string; heard: () => string; stop(): void } {
   let heard = "";
