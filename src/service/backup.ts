@@ -1,7 +1,8 @@
 import * as fs from "node:fs";
 import { basename, dirname, resolve } from "node:path";
-import { ReplicaError } from "../errors.ts";
+import { type ErrorCode, ReplicaError } from "../errors.ts";
 import type { PrimarySource } from "../primary-source.ts";
+import { describeTarget, type PrimaryTarget } from "../primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
 import type { Driver } from "./driver.ts";
@@ -37,8 +38,38 @@ export async function backup(
   const path = lookAt(out) === undefined ? resolve(out) : fs.realpathSync(out);
   const openOutlet = (driver: () => Driver) =>
     out === "-" ? stdoutOutlet(driver) : fileOutlet(async () => path, surroundings, driver);
-  const rdb = await fetchSnapshot(target, openOutlet, surroundings, signal, onMoved);
+  const rdb = await fetchSnapshot(target, openOutlet, surroundings, signal, onMoved).catch(
+    (error: unknown) => {
+      throw withPrimary(error, target);
+    },
+  );
   return { rdb, seconds: (clock.monotonicMs() - beganMs) / 1000 };
+}
+
+/** What the link or the primary is at fault for: the message says what, not where. */
+const ofTheLink: ReadonlySet<ErrorCode> = new Set([
+  "CONNECT_FAILED",
+  "LINK_LOST",
+  "TIMED_OUT",
+  "TLS_FAILED",
+  "NOT_A_PRIMARY",
+  "AUTH_FAILED",
+  "PRIMARY_BUSY",
+  "PRIMARY_REFUSED",
+  "PROTOCOL",
+  "BAD_PAYLOAD",
+  "BAD_CHECKSUM",
+]);
+
+/** The error with whose it is, which the log of `replica follow` has beside the message. */
+function withPrimary(error: unknown, target: PrimaryTarget): unknown {
+  if (!(error instanceof ReplicaError) || !ofTheLink.has(error.code)) return error;
+  const { code, retry, message } = error;
+  return new ReplicaError(code, {
+    retry,
+    message: `${describeTarget(target)}: ${message}`,
+    cause: error,
+  });
 }
 
 function refuseBadOut(out: string): void {

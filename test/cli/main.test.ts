@@ -140,6 +140,15 @@ describe("exit codes", () => {
     });
   });
 
+  test("1: a backup says which primary failed it", async () => {
+    for (const url of ["redis://u@127.0.0.1:1", `unix://${join(dir, "none.sock")}`]) {
+      const { code, stdout, stderr } = await run(["backup", url, join(dir, "none.rdb")]);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+      expect(stderr).toStartWith(`replica: ${url}: `);
+      expect(stderr).toMatch(/^[^\n]+\n$/);
+    }
+  });
+
   test.each(["SIGINT", "SIGTERM"] as const)("0: stopped by %s", async (signal) => {
     const { child } = await following(["redis://127.0.0.1:1"]);
     child.kill(signal);
