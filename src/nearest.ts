@@ -6,10 +6,13 @@ import { closest, distance } from "fastest-levenshtein";
  */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   if (known.length === 0 || name.length < 2) return undefined;
-  const best = closest(name, [...known]);
-  if (distance(name, best) <= Math.max(name.length < 4 ? 1 : 2, Math.floor(name.length / 3)))
-    return best;
-  return known.find((other) => name.length >= 3 && other.startsWith(name));
+  // Large letters are no slips: PORT in a settings file, --PORT.
+  const typed = name.toLowerCase();
+  const small = known.map((other) => other.toLowerCase());
+  const best = closest(typed, small);
+  if (distance(typed, best) <= Math.max(name.length < 4 ? 1 : 2, Math.floor(name.length / 3)))
+    return known[small.indexOf(best)];
+  return known.find((_, index) => name.length >= 3 && small[index]?.startsWith(typed));
 }
 
 /** The question that ends an error about an unknown name, or nothing where none is close. */

@@ -114,6 +114,8 @@ describe("exit codes", () => {
     const wrong: [string[], Record<string, string>, string][] = [
       [["--prot", "1"], {}, "did you mean --port?"],
       [[], { REPLICA_PROT: "1" }, "did you mean REPLICA_PORT?"],
+      [[], { REPLICA_port: "1" }, "did you mean REPLICA_PORT?"],
+      [["--PORT", "1"], {}, "did you mean --port?"],
       [["--config", config], {}, "did you mean port?"],
       [["--port", "x"], {}, "the flag --port is"],
       [["follow", "localhost"], {}, "redis://localhost:6379?"],
