@@ -112,6 +112,14 @@ const ratio = (min: number, max: number) =>
 const toggle = () =>
   z.stringbool({ truthy: ["true", "1", "yes"], falsy: ["false", "0", "no"] }).prefault("false");
 
+/** A setting whose default is told as "off", so that it can be given: a flag that turns the file's off. */
+const orOff = <T extends z.ZodType<unknown, string>>(schema: T) =>
+  z
+    .literal("off")
+    .transform(() => undefined)
+    .or(schema)
+    .optional();
+
 const secondMs = 1000;
 const dayMs = 24 * 60 * 60 * secondMs;
 const file = { kind: "text", value: "FILE", takes: "the path of a file" } as const;
@@ -164,8 +172,8 @@ export const settingsSchema = z.strictObject({
       help: "the port that the primary shows for it (NAT, containers)",
       unset: "what is bound",
     }),
-  http: text(300)
-    .transform((value, context) => {
+  http: orOff(
+    text(300).transform((value, context) => {
       const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(value);
       const host = match?.[1] ?? match?.[2] ?? "";
       const number = Number(match?.[3]);
@@ -174,15 +182,14 @@ export const settingsSchema = z.strictObject({
       if (isHost && number <= 65535) return { host, port: number };
       context.addIssue({ code: "custom", message: "no address" });
       return z.NEVER;
-    })
-    .optional()
-    .register(aboutSettings, {
-      kind: "text",
-      value: "ADDR:PORT",
-      takes: "an address and a port, such as 127.0.0.1:9121 or [::1]:9121",
-      help: "serve metrics, health and a status page by HTTP; without a password",
-      unset: "off",
     }),
+  ).register(aboutSettings, {
+    kind: "text",
+    value: "ADDR:PORT",
+    takes: "an address and a port, such as 127.0.0.1:9121 or [::1]:9121, or off",
+    help: "serve metrics, health and a status page by HTTP; without a password",
+    unset: "off",
+  }),
   "ready-lag": durationMs(secondMs, dayMs)
     .prefault("10s")
     .register(aboutSettings, {
@@ -287,14 +294,12 @@ export const settingsSchema = z.strictObject({
     takes: "written or durable",
     help: "the offset in REPLCONF ACK: written, or durable (then WAIT means: on disk)",
   }),
-  "snapshot-every": durationMs(secondMs, 366 * dayMs)
-    .optional()
-    .register(aboutSettings, {
-      ...duration,
-      takes: "a duration from 1s to 366d, such as 24h; a number alone counts seconds",
-      help: "a new snapshot, over a second link, each so often",
-      unset: "off",
-    }),
+  "snapshot-every": orOff(durationMs(secondMs, 366 * dayMs)).register(aboutSettings, {
+    ...duration,
+    takes: "a duration from 1s to 366d, such as 24h, or off; a number alone counts seconds",
+    help: "a new snapshot, over a second link, each so often",
+    unset: "off",
+  }),
   "snapshot-ratio": ratio(0, 1_000_000).prefault("0").register(aboutSettings, {
     kind: "number",
     value: "N",
@@ -307,14 +312,12 @@ export const settingsSchema = z.strictObject({
     takes: "a whole number from 0 to 1000000",
     help: "so many generations before the current one are kept, and all that --keep-for keeps",
   }),
-  "keep-for": durationMs(secondMs, 3660 * dayMs)
-    .optional()
-    .register(aboutSettings, {
-      ...duration,
-      takes: "a duration from 1s to 3660d, such as 7d; a number alone counts seconds",
-      help: "those that were current within this time are kept, however many they are",
-      unset: "off",
-    }),
+  "keep-for": orOff(durationMs(secondMs, 3660 * dayMs)).register(aboutSettings, {
+    ...duration,
+    takes: "a duration from 1s to 3660d, such as 7d, or off; a number alone counts seconds",
+    help: "those that were current within this time are kept, however many they are",
+    unset: "off",
+  }),
   "min-free": bytes(0, 1024 ** 5)
     .prefault("1GiB")
     .register(aboutSettings, {

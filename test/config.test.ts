@@ -368,6 +368,13 @@ test("sizes for people are in binary units", () => {
   expect(formatBytes(1.5 * 1024 ** 4)).toBe("1.5 TiB");
 });
 
+test("what is off unless told can be told off, so that a flag goes before the file", () => {
+  const config = write("on.toml", 'http = "127.0.0.1:0"\nkeep-for = "7d"\nsnapshot-every = "24h"');
+  expect(load({ config })).toMatchObject({ keepForMs: 604_800_000, snapshotEveryMs: 86_400_000 });
+  const off = { http: "off", "keep-for": "off", "snapshot-every": "off" };
+  expect(load({ config, ...off })).toEqual(load());
+});
+
 test("the nearest name is near", () => {
   const known = ["port", "password-file", "timeout"];
   expect(nearest("prot", known)).toBe("port");
