@@ -1,5 +1,6 @@
 import { ReplicaError } from "../errors.ts";
 import { formatBytes } from "../quantity.ts";
+import { cursorsOf } from "./cursors.ts";
 import type { Metrics } from "./metrics.ts";
 import { whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
@@ -68,16 +69,17 @@ export function serveHttp(
 }
 
 function page(replica: Replica): Response {
-  const { state, log, directory, syncs, relay } = replica;
+  const { state, directory, syncs, relay } = replica;
+  const { received, durable, logBytes } = cursorsOf(replica);
   const generation = directory.current;
   const rows: [string, string][] = [
     ["primary", replica.isFollowing ? replica.primary.name : "none"],
     ["state", state.at],
-    ["offset received", String(log?.receivedOffset ?? 0)],
-    ["offset durable", String(log?.durableOffset ?? 0)],
+    ["offset received", String(received)],
+    ["offset durable", String(durable)],
     ["generation", String(generation?.id ?? "none")],
     ["snapshot", formatBytes(generation?.rdbBytes ?? 0)],
-    ["log", formatBytes(log?.fileBytes ?? 0)],
+    ["log", formatBytes(logBytes)],
     ["feeds", `${relay.downstreams.size} replicas, ${relay.countByState().online} online`],
     ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
     ["last error", replica.lastError?.message ?? "none"],

@@ -1,5 +1,6 @@
 import * as os from "node:os";
 import type { PortCounts } from "./call.ts";
+import { cursorsOf } from "./cursors.ts";
 import { FULL_REASONS } from "./full-reason.ts";
 import { whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
@@ -123,7 +124,7 @@ function persistence(replica: Replica): Field[] {
     ["aof_rewrite_in_progress", 0],
     ["aof_last_write_status", replica.lastError?.code.startsWith("DISK") === true ? "err" : "ok"],
     ["aof_base_size", generation?.rdbBytes ?? 0],
-    ["aof_current_size", (generation?.rdbBytes ?? 0) + (replica.log?.fileBytes ?? 0)],
+    ["aof_current_size", (generation?.rdbBytes ?? 0) + cursorsOf(replica).logBytes],
   ];
 }
 
@@ -147,8 +148,7 @@ function stats({ counts: { bytes }, relay }: Replica, { counts }: InfoSurroundin
 
 function replication(replica: Replica): Field[] {
   const { state, log, directory, endedStream: ended } = replica;
-  const received = receivedOffset(replica);
-  const written = writtenOffset(replica);
+  const { received, written, logBytes } = cursorsOf(replica);
   const up = state.at === "connected";
   const syncing = state.at === "transfer" || state.at === "receive-bulk-header";
   const [host, port] = replica.primary.hostAndPort;
@@ -197,7 +197,7 @@ function replication(replica: Replica): Field[] {
     // As Redis counts it: from this offset on the second id no longer holds.
     ["second_repl_offset", second === undefined ? -1 : from + 1],
     ["repl_backlog_active", log === undefined && ended === undefined ? 0 : 1],
-    ["repl_backlog_size", logBytes(replica)],
+    ["repl_backlog_size", logBytes],
     ["repl_backlog_first_byte_offset", generation === undefined ? 0 : generation.baseOffset + 1],
     ["repl_backlog_histlen", generation === undefined ? 0 : written - generation.baseOffset],
   );
@@ -212,34 +212,12 @@ function cpu(): Field[] {
   ];
 }
 
-/** Of the log that is followed, or of what is served of one. */
-function logBytes({ log, endedStream: ended }: Replica): number {
-  if (ended === undefined) return log?.fileBytes ?? 0;
-  const { baseOffset, logHeaderBytes } = ended.generation;
-  return ended.writtenOffset - baseOffset + logHeaderBytes;
-}
-
-function writtenOffset({ log, endedStream: ended }: Replica): number {
-  return ended?.writtenOffset ?? log?.writtenOffset ?? 0;
-}
-
-/** What is served with --offline lies on the disk since before. */
-function durableOffset({ log, endedStream: ended }: Replica): number {
-  const end = ended?.writtenOffset;
-  return Math.min(log?.durableOffset ?? end ?? 0, end ?? Infinity);
-}
-
-function receivedOffset({ state, log, endedStream: ended }: Replica): number {
-  if (ended !== undefined) return ended.writtenOffset;
-  return state.at === "connected" ? state.receivedOffset : (log?.receivedOffset ?? 0);
-}
-
 function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
   const { directory, counts, syncs, bytesPerSecond, lastBreak, renewal } = replica;
   const ended = replica.endedStream;
   const generation = ended?.generation ?? directory.current;
   const notReady = whyNotReady(replica, readyLagMs);
-  const durable = durableOffset(replica);
+  const { received, written, durable, logBytes } = cursorsOf(replica);
   const renewing = renewal.state.at === "transfer" ? renewal.state : undefined;
   return [
     ["state", replica.state.at],
@@ -250,10 +228,10 @@ function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
     // With --offline: up to where what is kept is served.
     ["offline", replica.isOffline ? 1 : 0],
     ["served_offset", replica.stream?.writtenOffset ?? 0],
-    ["received_offset", receivedOffset(replica)],
-    ["written_offset", writtenOffset(replica)],
+    ["received_offset", received],
+    ["written_offset", written],
     ["durable_offset", durable],
-    ["durable_lag_bytes", receivedOffset(replica) - durable],
+    ["durable_lag_bytes", received - durable],
     ["durable_age_seconds", replica.durableAgeSeconds.toFixed(1)],
     ["received_bytes_per_second", Math.round(bytesPerSecond.received)],
     ["durable_bytes_per_second", Math.round(bytesPerSecond.durable)],
@@ -261,7 +239,7 @@ function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
     ["received_stream_bytes", counts.bytes.stream],
     ["generation", generation?.id ?? 0],
     ["sealed_generations", orUnknown(() => sealed(directory.countByState()))],
-    ["log_bytes", logBytes(replica)],
+    ["log_bytes", logBytes],
     ["rdb_bytes", generation?.rdbBytes ?? 0],
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
     ["disk_free_bytes", orUnknown(() => directory.freeBytes)],

@@ -446,6 +446,10 @@ export class GenerationKeeper implements Keeper {
     this.#isClosing = true;
     this.discardSnapshot();
     await this.#givingUp;
-    await this.#log?.close();
+    const closing = this.#log;
+    if (closing === undefined) return;
+    await closing.close();
+    // Its failure comes by a callback, which gives it up.
+    if (this.#log === closing) this.#directory.stopped(closing);
   }
 }

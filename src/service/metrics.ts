@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Disk } from "../store/disk.ts";
 import type { ErrorCode } from "../errors.ts";
+import { cursorsOf } from "./cursors.ts";
 import type { FullReason } from "./full-reason.ts";
 import type { Replica } from "./replica.ts";
 
@@ -89,7 +90,6 @@ export class Metrics {
   of(replica: Replica, disk: Disk, version: string): void {
     const { directory, counts, syncs } = replica;
     const link = () => (replica.state.at === "connected" ? 1 : 0);
-    const log = () => replica.log;
     const generation = () => directory.current;
     this.#gauge("build_info", "Constant 1; the version is its label.", ["version"], (gauge) =>
       gauge.set({ version }, 1),
@@ -107,12 +107,19 @@ export class Metrics {
       gauge.set(replica.silentMs / 1000),
     );
     this.#gauge("offset_bytes", "Replication offset of each cursor.", ["cursor"], (gauge) => {
-      gauge.set({ cursor: "received" }, log()?.receivedOffset ?? 0);
-      gauge.set({ cursor: "written" }, log()?.writtenOffset ?? 0);
-      gauge.set({ cursor: "durable" }, log()?.durableOffset ?? 0);
+      const { received, written, durable } = cursorsOf(replica);
+      gauge.set({ cursor: "received" }, received);
+      gauge.set({ cursor: "written" }, written);
+      gauge.set({ cursor: "durable" }, durable);
     });
-    this.#gauge("durable_lag_bytes", "Stream that has come and is not durable yet.", [], (gauge) =>
-      gauge.set((log()?.receivedOffset ?? 0) - (log()?.durableOffset ?? 0)),
+    this.#gauge(
+      "durable_lag_bytes",
+      "Stream that has come and is not durable yet.",
+      [],
+      (gauge) => {
+        const { received, durable } = cursorsOf(replica);
+        gauge.set(received - durable);
+      },
     );
     this.#gauge(
       "durable_lag_seconds",
@@ -139,7 +146,7 @@ export class Metrics {
       gauge.set(generation()?.rdbBytes ?? 0),
     );
     this.#gauge("log_bytes", "Length of the current log.", [], (gauge) =>
-      gauge.set(log()?.fileBytes ?? 0),
+      gauge.set(cursorsOf(replica).logBytes),
     );
     this.#gauge(
       "snapshot_in_progress",

@@ -6,7 +6,7 @@ import { ReplicaError } from "../errors.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader, replicationAux } from "../rdb/header.ts";
 import type { Offset } from "../replication.ts";
 import { selectCommand } from "../resp/encode.ts";
-import { refuseNewer, versionOf } from "./database.ts";
+import { refuseNewer, STOPPED, versionOf } from "./database.ts";
 import { databaseError } from "./database-error.ts";
 import { diskError } from "./disk.ts";
 import type { ReplicationIdFrom } from "./generations.ts";
@@ -168,6 +168,12 @@ export class Catalogue implements Disposable {
         )
         .all(row.id),
     };
+  }
+
+  /** Whether nothing runs on it, and what ran ended with all of its log behind marks. */
+  get wasStopped(): boolean {
+    const sql = "SELECT boot_id AS bootId FROM boot";
+    return this.#db?.query<{ bootId: string }, []>(sql).get()?.bootId === STOPPED;
   }
 
   /** The earliest time that a generation has marks of, which is not the first one's where a clock was set back. */

@@ -1,10 +1,11 @@
 import { SQLiteError } from "bun:sqlite";
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
-import type { ReplicaError } from "../errors.ts";
+import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { Crc64 } from "../rdb/crc64.ts";
 import type { Offset, Position, ReplicationId } from "../replication.ts";
+import { STOPPED } from "./database.ts";
 import { databaseError } from "./database-error.ts";
 import {
   closeQuietly,
@@ -23,13 +24,23 @@ import {
   type Mark,
   type ReplicationIdFrom,
 } from "./generations.ts";
-import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
+import {
+  BASE,
+  CURRENT,
+  generationPath,
+  LOG,
+  MANIFEST,
+  manifestText,
+  offsetIn,
+  positionIn,
+} from "./layout.ts";
 import { Lineage } from "./lineage.ts";
 import { type DirectoryLock, lockDirectory } from "./lock.ts";
 import { Log, type LogOptions } from "./log.ts";
 import { MarkClock, type WallClock } from "./mark-clock.ts";
-import { positionIn, refuseDamaged, refuseLostRows } from "./promises.ts";
+import { refuseDamaged, refuseLostRows } from "./promises.ts";
 import { Removal } from "./removal.ts";
+import { stillThere } from "./still-there.ts";
 import type { StreamEnd } from "./stream-end.ts";
 
 type LogCallbacks = Pick<LogOptions, "fsync" | "maxQueuedBytes" | "onMoved" | "onFailed">;
@@ -67,6 +78,10 @@ export class DataDirectory {
   #replicationIds: readonly ReplicationIdFrom[] = [];
   /** After a power cut, or a failed sync, only what a mark covers is trusted. */
   #trustOnlyMarks: boolean;
+  /** Up to where the current generation's log is promised. */
+  #durableOffset: Offset | undefined;
+  /** Whether the current generation's log is where it was opened; of others, once they are current. */
+  readonly #logIsThere = new Map<number, () => boolean>();
   readonly #removal: Removal;
   readonly #name: DurableName;
   readonly #markClock: MarkClock;
@@ -108,7 +123,8 @@ export class DataDirectory {
       this.#current = this.#generations.current();
       this.#clearUnfinished();
       if (this.#current !== undefined) {
-        refuseDamaged(disk, this.path, this.#current, this.#durable(this.#current));
+        this.#durableOffset = this.#durable(this.#current);
+        refuseDamaged(disk, this.path, this.#current, this.#durableOffset);
         this.#replicationIds = this.#generations.replicationIds(this.#current.id);
         this.#markClock.continueFrom(this.#generations.lastMark(this.#current.id)?.atMs ?? 0);
         this.#link(this.#current.id);
@@ -158,9 +174,23 @@ export class DataDirectory {
     return this.#current;
   }
 
-  /** @throws ReplicaError DIRECTORY_LOST once the folder was moved or removed: its path may be another's. */
+  /**
+   * @throws ReplicaError DIRECTORY_LOST once the folder was moved or removed: its path may be another's; and
+   * once the log that is followed was.
+   */
   refuseLost(): void {
     this.#lock.refuseLost();
+    const id = this.#current?.id;
+    if (id === undefined || this.#logIsThere.get(id)?.() !== false) return;
+    throw new ReplicaError("DIRECTORY_LOST", {
+      retry: "never",
+      message: `${this.logPath(id)} was moved or removed while it was in use: what came since is kept nowhere; restore ${this.path} from a copy, or start with a new --dir`,
+    });
+  }
+
+  /** Up to where the current generation's log is promised; undefined where nothing is kept. */
+  get durableOffset(): Offset | undefined {
+    return this.#durableOffset;
   }
 
   /** Bytes that are free where the directory lies. @throws ReplicaError DISK_FAILED. */
@@ -226,9 +256,9 @@ export class DataDirectory {
     }
   }
 
-  #endOf({ id, baseOffset, logHeaderBytes }: Generation): Offset | undefined {
+  #endOf(generation: Generation): Offset | undefined {
     try {
-      return baseOffset + this.#disk.sizeOf(this.logPath(id)) - logHeaderBytes;
+      return offsetIn(generation, this.#disk.sizeOf(this.logPath(generation.id)));
     } catch {
       // Somebody took its file away: it leads nowhere.
       return undefined;
@@ -285,11 +315,11 @@ export class DataDirectory {
   get end(): StreamEnd | undefined {
     const generation = this.#current;
     if (generation === undefined) return undefined;
-    const { id, baseOffset, logHeaderBytes } = generation;
+    const { id } = generation;
     if (this.#trustOnlyMarks) return { generation: id, offset: this.#durable(generation) };
     const path = this.logPath(id);
     try {
-      return { generation: id, offset: baseOffset + this.#disk.sizeOf(path) - logHeaderBytes };
+      return { generation: id, offset: offsetIn(generation, this.#disk.sizeOf(path)) };
     } catch (cause) {
       throw this.#error("looking at", path, cause);
     }
@@ -318,7 +348,7 @@ export class DataDirectory {
       const fd = this.#disk.openExisting(path);
       this.#trustOnlyMarks = false;
       return this.#log(fd, generation, path, callbacks, {
-        writtenOffset: generation.baseOffset + size - generation.logHeaderBytes,
+        writtenOffset: offsetIn(generation, size),
         durableOffset,
         unmarked,
         marks: true,
@@ -357,6 +387,19 @@ export class DataDirectory {
     this.event("cut-back", what);
   }
 
+  /**
+   * A log was closed for good. Where marks cover all of it, what the next start finds past them is none of
+   * ours; after a kill it is, as far as the disk was not cut off.
+   */
+  stopped({ durableOffset, writtenOffset }: Log): void {
+    if (durableOffset !== writtenOffset || this.#trustOnlyMarks) return;
+    try {
+      this.#generations.setBootId(STOPPED);
+    } catch (cause) {
+      log.warn(databaseError(this.#database, cause).message);
+    }
+  }
+
   /** A write or a sync of the log failed: what no mark covers is never trusted again. */
   distrustLog(): void {
     this.#trustOnlyMarks = true;
@@ -393,6 +436,7 @@ export class DataDirectory {
     at: Pick<LogOptions, "writtenOffset" | "durableOffset" | "unmarked"> & { marks: boolean },
   ): Log {
     let segmentBeganAtMs = this.#clock.now();
+    this.#logIsThere.set(generation.id, stillThere(fd, path));
     return new Log(this.#disk, fd, {
       ...callbacks,
       ...at,
@@ -421,6 +465,7 @@ export class DataDirectory {
       this.refuseLost();
       this.#generations.mark(id, { atMs: this.#markClock.now(), ...mark });
       await this.#generations.sync();
+      if (id === this.#current?.id) this.#durableOffset = mark.durableOffset;
     } catch (cause) {
       throw databaseError(this.#database, cause);
     }
@@ -543,6 +588,10 @@ export class DataDirectory {
         continued,
       });
       // Nothing that can fail comes after the row: it is current from here on.
+      this.#durableOffset = continued?.durableOffset ?? kept.baseOffset;
+      for (const other of this.#logIsThere.keys()) {
+        if (other !== id) this.#logIsThere.delete(other);
+      }
       this.#replicationIds = continued?.replicationIds ?? ownHistory(kept);
       this.#trustOnlyMarks = false;
     } catch (cause) {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { ReplicaError } from "../errors.ts";
 import { libc } from "../libc.ts";
 import { diskError } from "./disk.ts";
+import { stillThere } from "./still-there.ts";
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -57,12 +58,11 @@ export function lockDirectory(dir: string): DirectoryLock {
     fs.closeSync(fd);
     throw diskError("writing", path, cause);
   }
-  const { dev, ino } = fs.fstatSync(fd);
+  const isThere = stillThere(fd, path);
   return {
     release: () => fs.closeSync(fd),
     refuseLost: () => {
-      const there = fs.statSync(path, { throwIfNoEntry: false });
-      if (there?.dev === dev && there.ino === ino) return;
+      if (isThere()) return;
       throw new ReplicaError("DIRECTORY_LOST", {
         retry: "never",
         message: `${dir} was moved or removed while it was in use: nothing more is kept there; start again with the --dir where it is now`,

@@ -5,7 +5,7 @@ import { readBlocks } from "./blocks.ts";
 import type { KeptGeneration, KnownSegment } from "./catalogue.ts";
 import type { Disk } from "./disk.ts";
 import { join } from "node:path";
-import { LOG } from "./layout.ts";
+import { LOG, positionIn } from "./layout.ts";
 
 /** What the log of a generation was found to be. Positions are bytes of the file. */
 export interface LogFindings {
@@ -27,16 +27,6 @@ export interface LogDamage {
   readonly from: number;
   readonly to: number;
   readonly what: string;
-}
-
-/** The position in the log's file that belongs to an offset. */
-export function positionIn(generation: KeptGeneration, offset: number): number {
-  return offset - generation.baseOffset + generation.logHeaderBytes;
-}
-
-/** The offset that belongs to a position in the log's file. */
-export function offsetIn(generation: KeptGeneration, position: number): number {
-  return position - generation.logHeaderBytes + generation.baseOffset;
 }
 
 /**

@@ -4,15 +4,7 @@ import { ReplicaError } from "../errors.ts";
 import type { Offset } from "../replication.ts";
 import { type Disk, diskError } from "./disk.ts";
 import type { Generation, UnfinishedGeneration } from "./generations.ts";
-import { BASE, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
-
-/** Where a byte of the stream lies in the log's file. */
-export function positionIn(
-  { baseOffset, logHeaderBytes }: Pick<Generation, "baseOffset" | "logHeaderBytes">,
-  offset: Offset,
-): number {
-  return offset - baseOffset + logHeaderBytes;
-}
+import { BASE, generationPath, LOG, MANIFEST, manifestText, positionIn } from "./layout.ts";
 
 /**
  * Holds the files of a generation against what was promised of them.

@@ -8,9 +8,9 @@ import { streamsRelativeExpiries } from "../resp/absolute-expiry.ts";
 import { readBlocks } from "./blocks.ts";
 import { type Catalogue, headerOf, isGone, type KeptGeneration } from "./catalogue.ts";
 import { type Disk, diskError, freeBytesAt, writeWhole } from "./disk.ts";
-import { BASE, LOG, MANIFEST, manifestText } from "./layout.ts";
+import { BASE, LOG, MANIFEST, manifestText, offsetIn, positionIn } from "./layout.ts";
 import { ExpiryRewriter, type KnownUntil } from "./expiry-rewriter.ts";
-import { type LogFindings, offsetIn, positionIn, scanLog } from "./log-scan.ts";
+import { type LogFindings, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
 import { beginTarget, findTarget, publishTarget } from "./restore-target.ts";
 import {

@@ -3,8 +3,8 @@ import { ReplicaError } from "../errors.ts";
 import type { Offset } from "../replication.ts";
 import { Catalogue } from "./catalogue.ts";
 import type { Disk } from "./disk.ts";
-import { LOG } from "./layout.ts";
-import { offsetIn, positionIn, scanLog } from "./log-scan.ts";
+import { LOG, offsetIn, positionIn } from "./layout.ts";
+import { scanLog } from "./log-scan.ts";
 import { describeDamage } from "./verify.ts";
 
 /** A generation, and an offset in its log. */

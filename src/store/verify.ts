@@ -5,8 +5,17 @@ import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import { readBlocks } from "./blocks.ts";
 import type { Catalogue, KeptGeneration } from "./catalogue.ts";
 import { type Disk, diskError } from "./disk.ts";
-import { BASE, CURRENT, generationPath, LOG, MANIFEST, manifestText } from "./layout.ts";
-import { type LogFindings, offsetIn, positionIn, scanLog } from "./log-scan.ts";
+import {
+  BASE,
+  CURRENT,
+  generationPath,
+  LOG,
+  MANIFEST,
+  manifestText,
+  offsetIn,
+  positionIn,
+} from "./layout.ts";
+import { type LogFindings, scanLog } from "./log-scan.ts";
 
 /** Something that is not as it was written. */
 export interface Damage {
@@ -162,6 +171,13 @@ async function verifyLog(
     const offset = restorable(generation, findings);
     const meaning = `of this generation all up to offset ${offset} can be restored (--generation ${generation.id} --offset ${offset})`;
     damages.push({ file, byte: from, what, meaning });
+  }
+  const strangeBytes = sizeOf(disk, file) - until;
+  // Asked in this order: a replica that begins just now says so before it writes.
+  if (strangeBytes > 0 && generation.state === "current" && catalogue.wasStopped) {
+    const what = `${strangeBytes} bytes follow that were never written to it`;
+    const meaning = "all that was kept can be restored; the next start cuts them off";
+    damages.push({ file, byte: until, what, meaning });
   }
   return findings;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { type RealServer, startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
@@ -55,4 +55,20 @@ test("a folder that is removed: it ends, and costs the primary no fork", async (
   expect(replica.stderr).toMatch(ENDED);
   expect((await primary.info("stats"))["total_forks"]).toBe(forks!);
   expect(existsSync(data)).toBe(false);
+}, 60_000);
+
+test("the log that is followed is removed, or another in its place: it ends, and says which", async () => {
+  for (const inItsPlace of [false, true]) {
+    using dir = tempDir("removed");
+    const data = dir.file("data");
+    await using primary = await startServer("redis-7.0");
+    await using replica = await followed(primary, data);
+    const log = dir.file("data", "current", "appendonly.aof.1.incr.aof");
+    rmSync(log);
+    if (inItsPlace) writeFileSync(log, "*1\r\n$4\r\nPING\r\n");
+    await primary.send("SET", "after", "1");
+    expect((await replica.ended()).exitCode).toBe(1);
+    expect(replica.stderr).toMatch(/incr\.aof was moved or removed while it was in use: .* --dir/);
+    expect(replica.stderr).not.toContain("durable up to");
+  }
 }, 60_000);

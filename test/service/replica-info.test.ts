@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Info } from "../../src/cli/info-connection.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
+import { Metrics } from "../../src/service/metrics.ts";
 import { realDisk } from "../../src/store/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import type { FakePeer } from "../support/fake-peer.ts";
@@ -113,6 +114,40 @@ test("ready with --fsync no, where nothing is synced", async () => {
   );
   expect(info).toMatchObject({ ready: "1", durable_age_seconds: "0.0", durable_offset: "100" });
 }, 20_000);
+
+test("while the log can't be opened again: what is promised, not that there is nothing", async () => {
+  using dir = tempDir("own-info");
+  await using primary = fakePrimary(grantFull);
+  const disk = new FaultyDisk();
+  const metrics = new Metrics();
+  await using replica = follow(primary.url, disk, dir, { fsync: "always" });
+  metrics.of(replica.replica, disk, "1.2.3");
+  await replica.connected();
+  await using client = await RespClient.connect({ port: replica.port });
+  await primary.peers[0]!.send(SET);
+  const durable = 100 + SET.length;
+  const before = await infoWhere(
+    client,
+    "it to be durable",
+    (info) => info.get("durable_offset") === String(durable),
+  );
+  disk.fail({ operation: "openExisting", code: "ENOSPC" });
+  disk.fail({ operation: "write", code: "ENOSPC" });
+  await primary.peers[0]!.send(SET);
+  const info = await infoWhere(
+    client,
+    "a log that can't be opened",
+    (now) => now.get("last_error")?.startsWith("opening the log") === true,
+  );
+  for (const name of ["received_offset", "written_offset", "durable_offset", "log_bytes"]) {
+    expect([name, info[name]]).toEqual([name, before[name]]);
+  }
+  expect(info["durable_lag_bytes"]).toBe("0");
+  const all = parseInfo(String(await client.send("INFO", "replication")));
+  expect(all.get("master_repl_offset")).toBe(String(durable));
+  expect(all.get("repl_backlog_histlen")).toBe(String(SET.length));
+  expect(await metrics.text()).toContain(`replica_offset_bytes{cursor="durable"} ${durable}\n`);
+});
 
 test("a second full resync: its reason, and the generation before is sealed", async () => {
   using dir = tempDir("own-info");
