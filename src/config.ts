@@ -12,6 +12,8 @@ export const limits = {
   configFileBytes: 1024 * 1024,
   // The longest password that an ACL file line could carry; more is the wrong file.
   passwordFileBytes: 64 * 1024,
+  // A bundle of all that a system trusts has some 200 KiB.
+  tlsFileBytes: 8 * 1024 * 1024,
   // INFO of a large Redis takes some 20 KiB; a peer that sends more isn't ours.
   statusReplyBytes: 1024 * 1024,
   // `replica status` asks a process that answers in a millisecond.

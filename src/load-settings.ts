@@ -1,4 +1,5 @@
-import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import type { z } from "zod";
 import {
@@ -208,13 +209,14 @@ function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
   for (const name of ["tls-ca", "tls-cert", "tls-key"] as const) {
     const tlsFile = values[name];
     if (tlsFile === undefined) continue;
+    const source = given.get(name)?.source ?? name;
+    const text = readSmallFile(tlsFile, limits.tlsFileBytes, source);
     try {
-      accessSync(tlsFile, constants.R_OK);
+      if (name === "tls-key") createPrivateKey(text);
+      else void new X509Certificate(text).subject;
     } catch (cause) {
-      throw usage(
-        `${given.get(name)?.source}: can't read ${tlsFile}: ${systemReason(cause)}`,
-        cause,
-      );
+      const what = name === "tls-key" ? "private key without a passphrase" : "certificate";
+      throw usage(`${source}: ${tlsFile} holds no ${what} in PEM`, cause);
     }
   }
 }

@@ -7,6 +7,7 @@ import { ReplicaError } from "../src/errors.ts";
 import { isLoopback, loadSettings, type SettingSources } from "../src/load-settings.ts";
 import { nearest } from "../src/nearest.ts";
 import { formatBytes, parseBytes, parseDurationMs } from "../src/quantity.ts";
+import { certificates } from "./support/tls.ts";
 
 let dir = "";
 beforeAll(() => {
@@ -325,14 +326,23 @@ describe("what must fit together", () => {
     }
   });
 
-  test("a certificate and its key come together and can be read", () => {
+  test("a certificate and its key come together, can be read, and are what they are said to be", () => {
     const pem = write("c.pem", "x");
     expect(complaintOf({ "tls-cert": pem })).toBe(
       "the flag --tls-cert needs --tls-key FILE beside it",
     );
     expect(complaintOf({ "tls-key": pem })).toContain("needs --tls-cert FILE");
     expect(complaintOf({ "tls-ca": join(dir, "no.pem") })).toContain("there is no such file");
-    expect(load({ "tls-cert": pem, "tls-key": pem, "tls-ca": pem }).tls.certFile).toBe(pem);
+    for (const name of ["tls-cert", "tls-key", "tls-ca"]) {
+      const { cert, key } = certificates.client;
+      const flags = { "tls-cert": cert, "tls-key": key, [name]: pem };
+      expect(complaintOf(flags)).toMatch(
+        new RegExp(`^the flag --${name}: .*c\\.pem holds no .* in PEM`),
+      );
+    }
+    const { ca, client } = certificates;
+    const { tls } = load({ "tls-cert": client.cert, "tls-key": client.key, "tls-ca": ca });
+    expect([tls.certFile, tls.keyFile, tls.caFile]).toEqual([client.cert, client.key, ca]);
   });
 });
 

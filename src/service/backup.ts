@@ -35,14 +35,18 @@ export async function backup(
   if (target === undefined) throw stopped();
   const beganMs = clock.monotonicMs();
   // A link to an earlier backup stays a link: its target is what is replaced.
-  const path = lookAt(out) === undefined ? resolve(out) : fs.realpathSync(out);
+  const earlier = lookAt(out);
+  const path = earlier === undefined ? resolve(out) : fs.realpathSync(out);
   const openOutlet = (driver: () => Driver) =>
     out === "-" ? stdoutOutlet(driver) : fileOutlet(async () => path, surroundings, driver);
-  const rdb = await fetchSnapshot(target, openOutlet, surroundings, signal, onMoved).catch(
-    (error: unknown) => {
+  // Who could not read the earlier one can't read what takes its place, from the first byte on.
+  const hidden = earlier === undefined || out === "-" ? 0 : 0o777 & ~earlier.mode;
+  const umask = process.umask(process.umask() | hidden);
+  const rdb = await fetchSnapshot(target, openOutlet, surroundings, signal, onMoved)
+    .catch((error: unknown) => {
       throw withPrimary(error, target);
-    },
-  );
+    })
+    .finally(() => process.umask(umask));
   return { rdb, seconds: (clock.monotonicMs() - beganMs) / 1000 };
 }
 

@@ -1,5 +1,13 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { lstatSync, readFileSync, readdirSync, readlinkSync } from "node:fs";
+import {
+  lstatSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { parseRdbHeader } from "../../src/rdb/header.ts";
 import { fillAllTypes } from "../support/fill.ts";
@@ -273,4 +281,20 @@ describe("backup of a real primary", () => {
       expect(readdirSync(dir.path).sort()).toEqual(["dump.rdb", "piped.rdb"]);
     }, 60_000);
   }
+
+  test("in the place of one that its owner alone may read: nobody else reads it either", async () => {
+    await using server = await startServer("redis-7.0", { args: diskless });
+    const dir = tempDir("backup");
+    folders.push(dir);
+    const modeAfter = async (before: number | undefined) => {
+      const out = dir.file("dump.rdb");
+      rmSync(out, { force: true });
+      if (before !== undefined) writeFileSync(out, "an earlier backup", { mode: before });
+      expect((await runReplica(["backup", server.url(), out])).exitCode).toBe(0);
+      return statSync(out).mode & 0o777;
+    };
+    expect(await modeAfter(0o600)).toBe(0o600);
+    expect(await modeAfter(0o640)).toBe(0o640);
+    expect(await modeAfter(undefined)).toBe(0o644 & ~process.umask());
+  }, 60_000);
 });
