@@ -128,7 +128,8 @@ export function redactUrl(url: string): string {
  * value is told as it came. A path that was made of it has one slash.
  */
 export function withoutPasswords(text: string): string {
-  return text.replace(/([a-z][a-z+]*:\/{1,2}[^\s:/@"]*):[^\s"]*@/gi, "$1:***@");
+  const inUrl = /([a-z][a-z+]*:\/{1,2}[^\s:/@"]*):(?!\d{1,5}(?:: |[/,]|$))[^\n]*@/gim;
+  return text.replace(inUrl, "$1:***@");
 }
 
 /** `host[:port],…/name`, so far as nothing in it can be a password. */

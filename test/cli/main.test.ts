@@ -234,6 +234,8 @@ test("a password in a malformed URL isn't printed", async () => {
 test("a password in a URL that stands where none belongs isn't printed", async () => {
   const url = "redis://u:hunter2@h:6380";
   for (const argv of [
+    ["status", 'redis://u:with a " hunter2@h:6380'],
+    ["status", "redis://u:1234:hunter2@h:6380"],
     ["status", url],
     ["verify", url],
     ["snapshots", url],
