@@ -42,12 +42,22 @@ export class Downstream implements AsyncDisposable {
     return downstream;
   }
 
-  /** What has come so far, as latin1. */
+  /** What has come so far, as latin1: for what is short. */
   get came(): string {
+    return this.cameBytes.toString("latin1");
+  }
+
+  /** What has come so far. */
+  get cameBytes(): Buffer {
     if (this.#chunks.length > 0) {
       this.#bytes = Buffer.concat([this.#bytes, ...this.#chunks.splice(0)]);
     }
-    return this.#bytes.toString("latin1");
+    return this.#bytes;
+  }
+
+  /** How many bytes have come so far. */
+  get cameLength(): number {
+    return this.#chunks.reduce((sum, { length }) => sum + length, this.#bytes.length);
   }
 
   say(...words: (string | number)[]): void {
