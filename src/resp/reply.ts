@@ -11,9 +11,9 @@ export function simple(text: string): Uint8Array {
   return Buffer.from(`+${oneLine(text)}\r\n`);
 }
 
-/** `-text`, which begins with its code: `ERR …`; line ends become blanks. */
-export function error(text: string): Uint8Array {
-  return Buffer.from(`-${oneLine(text)}\r\n`);
+/** `-text`, which begins with its code: `ERR …`; line ends become blanks. In latin1 where a peer's bytes are in it. */
+export function error(text: string, encoding: "utf8" | "latin1" = "utf8"): Uint8Array {
+  return Buffer.from(`-${oneLine(text)}\r\n`, encoding);
 }
 
 /** `:value`. */

@@ -6,6 +6,7 @@ import { configCommand } from "./config-commands.ts";
 import { auth, hello, ping, reset, select } from "./connection-commands.ts";
 import { bgsave, replicaOf, role } from "./replication-commands.ts";
 import { psync, replconf, sync, wait } from "./relay-commands.ts";
+import { refuseUnknown } from "./refuse-unknown.ts";
 import { infoSections, infoText } from "./info.ts";
 import { limits } from "../config.ts";
 import { log } from "../logger.ts";
@@ -26,7 +27,6 @@ interface Command {
   run(call: Call): Uint8Array | undefined;
 }
 
-const NO_KEYS = "ERR this replica keeps its data on disk and answers no key commands";
 const OK = simple("OK");
 
 /** Answers one command; undefined where nothing, or all, was sent. */
@@ -55,7 +55,7 @@ export function answer(
   const reply = refusal(client, verb, command, words.length);
   if (reply !== undefined || command === undefined) {
     if (client.transaction !== undefined) client.transaction.refused = true;
-    return reply ?? error(NO_KEYS);
+    return reply ?? refuseUnknown(words);
   }
   if (client.transaction !== undefined && command.unqueued !== true) {
     const queued = client.transaction;
@@ -79,6 +79,7 @@ const MAX_QUEUED = 1000;
 /** What a word takes beside its bytes. */
 const WORD_BYTES = 100;
 
+/** Why it isn't run; undefined, too, where there is no such command and the client may know. */
 function refusal(
   client: Client,
   verb: string,
@@ -86,7 +87,7 @@ function refusal(
   words: number,
 ): Uint8Array | undefined {
   if (!client.loggedIn && command?.early !== true) return error("NOAUTH Authentication required.");
-  if (command === undefined) return error(NO_KEYS);
+  if (command === undefined) return undefined;
   if (command.arity >= 0 ? words !== command.arity : words < -command.arity) return wrongArgs(verb);
   if (client.transaction !== undefined && command.alone === true) {
     return error("ERR Command not allowed inside a transaction");

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { realDisk } from "../../src/store/disk.ts";
 import { fakePrimary } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
-import { type RealServer, startServer } from "../support/servers.ts";
+import type { Reply, ReplyError } from "../support/resp.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { availableServers, type RealServer, startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { within } from "../support/wait.ts";
 import { behave, smallRdb } from "./bad-input-rig.ts";
@@ -135,6 +137,13 @@ describe("the same bytes get the same answer as from Redis 7.0", () => {
     PUNSUBSCRIBE x
     UNSUBSCRIBE a b
     INFO nosuch
+    NOSUCH
+    NoSuch a b
+    constructor
+    "" ""
+    "a\x00b" "\x00" "a\x00b" c
+    "NO\r\nSUCH" "a\r\nb" "\n"
+    NOSUCH "\xc3\xa9\xff" it's\x x'y"
   `
     .trim()
     .split(/\n */);
@@ -149,6 +158,13 @@ describe("the same bytes get the same answer as from Redis 7.0", () => {
     lines("SUBSCRIBE a", "INFO", "PING", "PING x", "PSUBSCRIBE a*", "UNSUBSCRIBE", "PUNSUBSCRIBE"),
     lines("SUBSCRIBE a a b", "MULTI", "RESET"),
     lines("SUBSCRIBE a", "QUIT"),
+    lines("MULTI", "NOSUCH a", "PING", "EXEC"),
+    lines("SUBSCRIBE a", "NOSUCH a"),
+    lines(`${"n".repeat(200)} a`),
+    lines(`NOSUCH ${"a".repeat(300)} b`),
+    lines(`NOSUCH ${"a".repeat(124)} bb c`),
+    lines(`NOSUCH ${"a".repeat(60)} ${"b".repeat(100)} c`),
+    lines(`NOSUCH ${"x ".repeat(60)}`),
     lines("POST / HTTP/1.1", "Host: x", "", "CLIENT SETNAME evil"),
   ];
   const cases = [...frames, ...commands.map((command) => lines(command)), ...sessions];
@@ -159,7 +175,45 @@ describe("the same bytes get the same answer as from Redis 7.0", () => {
   });
 });
 
+/** As COMMAND tells of it: name, arity, flags, first key and so on; the subcommands are its tenth. */
+function isOnKeys(about: readonly Reply[]): boolean {
+  const flags = (about[2] as Reply[]).map(String);
+  const subcommands = (about[9] ?? []) as Reply[][];
+  const isFlagged = ["readonly", "write", "movablekeys"].some((flag) => flags.includes(flag));
+  return isFlagged || about[3] !== 0 || subcommands.some(isOnKeys);
+}
+
+test.each(availableServers())(
+  "of the commands of %s, those on keys are told from those that it doesn't know",
+  async (kind) => {
+    await using real = await startServer(kind);
+    await using client = await RespClient.connect({ port: replica.port });
+    const own = ((await client.send("COMMAND", "LIST")) as Reply[]).map(String);
+    const all = ((await real.send("COMMAND")) as Reply[][]).filter(
+      // A container whose slots are what is on keys, in Valkey 9.
+      ([name]) => !own.includes(String(name).toLowerCase()) && name !== "cluster",
+    );
+    expect(all.length).toBeGreaterThan(200);
+    const replies = await client.exchange(all.map(([name]) => [String(name), "x"]));
+    const wanted = all.map((about) =>
+      isOnKeys(about)
+        ? `${about[0]}: ERR this replica keeps its data on disk and answers no key commands`
+        : `${about[0]}: ERR unknown command '${about[0]}', with args beginning with: 'x' `,
+    );
+    const said = replies.map(
+      (reply, index) => `${all[index]![0]}: ${(reply as ReplyError).message}`,
+    );
+    expect(said).toEqual(wanted);
+  },
+);
+
 describe("what is refused earlier than there, or said otherwise", () => {
+  test("control characters of an unknown command steer no terminal", async () => {
+    const said = await told(replica.port, '"NO\\x1b[2J" "a\\x07\\x7fb"\r\n');
+    const [line] = said.split("\r\n");
+    expect(line).toBe("-ERR unknown command 'NO [2J', with args beginning with: 'a  b' ");
+  });
+
   test.each([
     ["*1000000\r\n", "-ERR Protocol error: invalid multibulk length\r\n(the end)"],
     ["*1\r\n$1073741824\r\n", "-ERR Protocol error: invalid bulk length\r\n(the end)"],
