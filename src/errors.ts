@@ -35,6 +35,7 @@ export type ErrorCode =
   | "SERVER_FAILED"
   // This process.
   | "PORT_IN_USE"
+  | "LISTEN_FAILED"
   | "STOPPED";
 
 /** Whether another attempt can help: after the back-off, or not before a person did something. */

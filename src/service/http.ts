@@ -1,6 +1,6 @@
-import { ReplicaError } from "../errors.ts";
 import { formatBytes } from "../quantity.ts";
 import { cursorsOf } from "./cursors.ts";
+import { listenFailure } from "./listen-failure.ts";
 import type { Metrics } from "./metrics.ts";
 import { whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
@@ -20,7 +20,7 @@ export interface HttpOptions {
 /**
  * Serves `/metrics`, `/healthz` (the process lives), `/readyz` (it follows, and what it follows is
  * durable) and a page for people.
- * @throws ReplicaError PORT_IN_USE.
+ * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED.
  */
 export function serveHttp(
   options: HttpOptions,
@@ -60,11 +60,8 @@ export function serveHttp(
     });
     return { port: server.port ?? options.port, stop: () => void server.stop(true) };
   } catch (cause) {
-    throw new ReplicaError("PORT_IN_USE", {
-      retry: "never",
-      message: `can't serve HTTP on ${options.host}:${options.port}: ${cause instanceof Error ? cause.message : cause}; choose another --http`,
-      cause,
-    });
+    const wanted = { what: "serve HTTP", addressFlag: "--http", portFlag: "--http" } as const;
+    throw listenFailure(options, wanted, cause);
   }
 }
 

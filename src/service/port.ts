@@ -6,6 +6,7 @@ import { error } from "../resp/reply.ts";
 import { noCounts, type PortContext } from "./call.ts";
 import { Client, type Wait } from "./client.ts";
 import { answer } from "./commands.ts";
+import { listenFailure } from "./listen-failure.ts";
 import { LoginThrottle } from "./login-throttle.ts";
 import { PubSub } from "./pubsub.ts";
 import type { Replica } from "./replica.ts";
@@ -41,7 +42,7 @@ export class Port {
 
   /**
    * Begins to listen; `port` 0 picks a free one.
-   * @throws ReplicaError PORT_IN_USE.
+   * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED.
    */
   constructor(settings: Settings, version: string) {
     this.#settings = settings;
@@ -64,11 +65,9 @@ export class Port {
         },
       });
     } catch (cause) {
-      throw new ReplicaError("PORT_IN_USE", {
-        retry: "never",
-        message: `can't listen on ${settings.bind}:${settings.port}: ${cause instanceof Error ? cause.message : cause}; choose another --port, or 0 for a free one`,
-        cause,
-      });
+      const { bind, port } = settings;
+      const wanted = { what: "listen", addressFlag: "--bind", portFlag: "--port" } as const;
+      throw listenFailure({ host: bind, port }, wanted, cause);
     }
   }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { limits } from "../../src/config.ts";
 import { fakePrimary } from "../support/fake-primary.ts";
@@ -74,12 +74,66 @@ async function expectWell(port: number, password?: string): Promise<void> {
   expect(await client.send("PING")).toBe("PONG");
 }
 
-test("a port that is taken is named, and the program ends with 1", async () => {
-  const args = [...followArgs(primary.url, dir.file("taken")), "--port", String(open)];
-  const ended = await runReplica(args);
+const TAKEN = `127.0.0.1:${open}`;
+
+test.each([
+  [
+    ["--port", String(open)],
+    `listen on ${TAKEN}: the port is in use; choose another --port, or 0 for a free one`,
+  ],
+  [
+    ["--bind", "192.0.2.1", "--port", "7001", "--unprotected"],
+    "listen on 192.0.2.1:7001: this machine has no such address; choose another --bind",
+  ],
+  [
+    ["--bind", "2001:db8::1", "--port", "7001", "--unprotected"],
+    "listen on [2001:db8::1]:7001: this machine has no such address; choose another --bind",
+  ],
+  [
+    ["--bind", "nosuch.invalid", "--port", "7001", "--unprotected"],
+    "listen on nosuch.invalid:7001: no address is known for that name; choose another --bind",
+  ],
+  [
+    ["--port", "0", "--http", TAKEN],
+    `serve HTTP on ${TAKEN}: the port is in use; choose another --http, or 0 for a free one`,
+  ],
+  [
+    ["--port", "0", "--http", "192.0.2.1:7001"],
+    "serve HTTP on 192.0.2.1:7001: this machine has no such address; choose another --http",
+  ],
+  [
+    ["--port", "0", "--http", "nosuch.invalid:7001"],
+    "serve HTTP on nosuch.invalid:7001: no address is known for that name; choose another --http",
+  ],
+])("with %p, the program ends with 1 and says why, and what to do", async (args, says) => {
+  const ended = await runReplica([...followArgs(primary.url, dir.file("taken")), ...args]);
   expect(ended.exitCode).toBe(1);
-  expect(ended.stderr).toContain(`can't listen on 127.0.0.1:${open}`);
-  expect(ended.stderr).toContain("choose another --port");
+  expect(ended.stderr).toContain(`replica: can't ${says}\n`);
+});
+
+// Where any user may have any port, the system refuses none of them.
+const lowestPort = Number(readFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "utf8"));
+
+test.skipIf(lowestPort <= 80)("a port that is root's, without root's rights", async () => {
+  const rights = ["--bounding-set", "-net_bind_service", "--inh-caps", "-net_bind_service"];
+  const under = process.getuid?.() === 0 ? ["setpriv", ...rights] : [];
+  const more = [
+    [
+      ["--port", "80"],
+      "listen on 127.0.0.1:80: permission denied; choose a port above 1023 with --port",
+    ],
+    [
+      ["--port", "0", "--http", "127.0.0.1:80"],
+      "serve HTTP on 127.0.0.1:80: permission denied; choose a port above 1023 with --http",
+    ],
+  ] as const;
+  for (const [args, says] of more) {
+    const ended = await runReplica([...followArgs(primary.url, dir.file("low")), ...args], {
+      under,
+    });
+    expect(ended.exitCode).toBe(1);
+    expect(ended.stderr).toContain(`replica: can't ${says}\n`);
+  }
 });
 
 test("what announces too much is refused at its line, and nothing is set aside for it", async () => {

@@ -14,6 +14,8 @@ export interface ReplicaOptions {
   readonly cwd?: string;
   /** `bun src/main.ts`, or what `bun run build` made. */
   readonly binary?: "source" | "compiled";
+  /** What it is run by and becomes it, such as `nohup`. */
+  readonly under?: readonly string[];
 }
 
 /** How the program ended: by itself with a code, or by a signal. */
@@ -38,7 +40,7 @@ export class ReplicaProcess implements AsyncDisposable {
     const [stdout, stderr] = ["stdout", "stderr"].map((name) =>
       openSync(this.#outputs.file(name), "a"),
     ) as [number, number];
-    this.#child = Bun.spawn(endingWithParent([...program, ...args]), {
+    this.#child = Bun.spawn(endingWithParent([...(options.under ?? []), ...program, ...args]), {
       stdin: "ignore",
       stdout,
       stderr,
