@@ -1,5 +1,6 @@
 #!/usr/bin/env bun
 import { FFIType } from "bun:ffi";
+import { isHangupIgnored } from "./cli/hangup.ts";
 import { hideUrlPassword, restoreUrlPassword } from "./cli/hide-password.ts";
 import { OutputClosed, standardError, standardOutput } from "./cli/output.ts";
 import { printable } from "./cli/printable.ts";
@@ -30,6 +31,7 @@ async function main(): Promise<number> {
     / --log-level[= ]debug( |$)/.test(` ${argv.join(" ")}`);
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
+  if (!isHangupIgnored()) process.on("SIGHUP", stop);
   const { runCommandLine } = await import("./cli/run.ts");
   return await runCommandLine(argv, {
     env: process.env,
@@ -40,11 +42,16 @@ async function main(): Promise<number> {
   });
 }
 
-/** The first signal asks to stop, the second one doesn't ask. */
+/**
+ * The first signal asks to stop, the second one doesn't ask. But a hangup never insists: a terminal that is
+ * closed sends it twice, and systemd, at the end of a session, together with SIGTERM.
+ */
 function stop(signal: NodeJS.Signals): void {
   const atMs = performance.now();
   if (asked !== undefined) {
-    if (asked.signal === signal && atMs - asked.atMs < ECHO_MS) return;
+    if (signal === "SIGHUP") return;
+    const isEcho = asked.signal === signal || asked.signal === "SIGHUP";
+    if (isEcho && atMs - asked.atMs < ECHO_MS) return;
     exit(1);
   }
   asked = { signal, atMs };

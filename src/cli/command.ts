@@ -11,7 +11,7 @@ export interface CommandContext {
   readonly options: ReadonlyMap<string, string>;
   /** The variables; a command takes out what no child of this process is to have. */
   readonly env: Record<string, string | undefined>;
-  /** Aborts at the first SIGINT or SIGTERM; a second one ends the process with 1 at once. */
+  /** Aborts at the first SIGINT, SIGTERM or SIGHUP; a second one, no SIGHUP, ends the process with 1 at once. */
   readonly signal: AbortSignal;
   /** What a program reads. Its write throws OutputClosed when the reader has gone; main then ends with 0. */
   readonly stdout: Output;

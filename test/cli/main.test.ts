@@ -151,9 +151,36 @@ describe("exit codes", () => {
     }
   });
 
-  test.each(["SIGINT", "SIGTERM"] as const)("0: stopped by %s", async (signal) => {
-    const { child } = await following(["redis://127.0.0.1:1"]);
+  test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("0: stopped by %s", async (signal) => {
+    const { child, seen, reading } = await following(["redis://127.0.0.1:1"]);
     child.kill(signal);
+    expect(await child.exited).toBe(0);
+    await reading;
+    expect(seen.text).toContain("stopped;");
+  });
+
+  test.skipIf(process.platform !== "linux")("not by SIGHUP under nohup", async () => {
+    // The URL's password has it execute itself anew, which changes nothing of that.
+    for (const url of ["redis://127.0.0.1:1", "redis://:secret@127.0.0.1:1"]) {
+      const { child } = await following([url], ["nohup", ...fromSource]);
+      child.kill("SIGHUP");
+      await Bun.sleep(300);
+      expect([child.exitCode, child.signalCode]).toEqual([null, null]);
+      child.kill("SIGTERM");
+      expect(await child.exited).toBe(0);
+    }
+  });
+
+  test("0: stopped by the end of its terminal", async () => {
+    let seen = "";
+    const child = Bun.spawn([...fromSource, "redis://127.0.0.1:1", "--port", "0"], {
+      env: environment(),
+      cwd: mkdtempSync(join(dir, "run-")),
+      terminal: { data: (_terminal, bytes) => (seen += Buffer.from(bytes).toString()) },
+    });
+    children.push(child);
+    await until(() => seen.includes("following "));
+    child.terminal!.close();
     expect(await child.exited).toBe(0);
   });
 });
@@ -185,6 +212,21 @@ describe("a command that misbehaves", () => {
     await Bun.sleep(500);
     child.kill("SIGINT");
     expect(await child.exited).toBe(1);
+  });
+
+  test("takes a hangup, again or beside another signal, for no second one", async () => {
+    for (const first of ["SIGHUP", "SIGTERM"] as const) {
+      const { child, seen } = await following([], stubborn, { TEST_FOLLOW: "ignoresStop" });
+      child.kill(first);
+      await until(() => seen.text.includes("asked"));
+      child.kill(first === "SIGHUP" ? "SIGTERM" : "SIGHUP");
+      await Bun.sleep(600);
+      child.kill("SIGHUP");
+      await Bun.sleep(100);
+      expect(child.exitCode).toBeNull();
+      child.kill("SIGTERM");
+      expect(await child.exited).toBe(1);
+    }
   });
 
   test.each([

@@ -54,7 +54,7 @@ const moments: [string, (peer: FakePeer) => Promise<void>][] = [
 
 describe("a stop", () => {
   const each = moments.flatMap(([when, play]) =>
-    (["SIGTERM", "SIGINT"] as const).map((signal) => ({ when, signal, play })),
+    (["SIGTERM", "SIGINT", "SIGHUP"] as const).map((signal) => ({ when, signal, play })),
   );
 
   test.concurrent.each(each)(
