@@ -1,5 +1,5 @@
 import { type Stats, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { ReplicaError } from "../errors.ts";
 import { log } from "../logger.ts";
 import { formatBytes } from "../quantity.ts";
@@ -36,7 +36,7 @@ export const verify: RunCommand = async (context) => {
       : await verifyFile(path, context, surroundings);
   } catch (error) {
     // Where not even the database can be read: programs that wait for an answer get one, too.
-    if (isDirectoryDamage(error)) tellDamage(context, resolve(path), error.message);
+    if (isDirectoryDamage(error)) tellRuin(context, resolve(path), error.message);
     throw error;
   } finally {
     progress.end();
@@ -66,10 +66,15 @@ function isDirectoryDamage(error: unknown): error is ReplicaError {
   return error instanceof ReplicaError && error.code === "DIRECTORY_DAMAGED";
 }
 
-function tellDamage({ options, stdout }: CommandContext, path: string, message: string): void {
-  if (options.has("json")) {
-    stdout.write(`${JSON.stringify({ path, ok: false, damages: [message] })}\n`);
-  }
+/** A database that can't be read: what `message` says of it is all that is known. */
+function tellRuin({ options, stdout }: CommandContext, path: string, message: string): void {
+  if (!options.has("json")) return;
+  const file = join(path, "replica.db");
+  const what = message.replace(`${file} `, "it ");
+  const meaning = "nothing that is kept can be restored unless the database is moved away";
+  stdout.write(
+    `${JSON.stringify(damagedToJson(path, { file, byte: undefined, what, meaning }))}\n`,
+  );
 }
 
 async function verifyFile(
@@ -90,9 +95,13 @@ async function verifyFile(
       error instanceof ReplicaError &&
       (error.code === "BAD_PAYLOAD" || error.code === "BAD_CHECKSUM");
     if (!isDamage) throw error;
-    if (options.has("json"))
-      stdout.write(`${JSON.stringify({ path, ok: false, damages: [error.message] })}\n`);
-    else stdout.write(`${path}: damaged: ${error.message}\n`);
+    const what = error.message;
+    const damage = { file: path, byte: undefined, what, meaning: "a server refuses to load it" };
+    stdout.write(
+      options.has("json")
+        ? `${JSON.stringify(damagedToJson(path, damage))}\n`
+        : `${path}: damaged: ${what}\n`,
+    );
     return DAMAGED;
   }
 }
@@ -203,11 +212,15 @@ function toJson(
               },
       }),
     ),
-    damages: damages.map(({ file, byte, what, meaning }) => ({
-      file,
-      byte: byte ?? null,
-      what,
-      meaning,
-    })),
+    damages: damages.map(damageToJson),
   };
+}
+
+/** What was no further looked at. */
+function damagedToJson(path: string, damage: Damage) {
+  return { path, ok: false, damages: [damageToJson(damage)] };
+}
+
+function damageToJson({ file, byte, what, meaning }: Damage) {
+  return { file, byte: byte ?? null, what, meaning };
 }

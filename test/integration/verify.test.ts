@@ -43,12 +43,19 @@ describe.each(availableServers())("an RDB of %s", (kind) => {
   ];
   test.each(damages)("%s: 3, and why", async (_, damage, why) => {
     writeFileSync(dir.file("damaged.rdb"), damage(readFileSync(dir.file("whole.rdb"))));
-    const { exitCode, stdout } = await runReplica(["verify", dir.file("damaged.rdb")]);
+    const file = dir.file("damaged.rdb");
+    const { exitCode, stdout } = await runReplica(["verify", file]);
     expect(exitCode).toBe(3);
-    expect(stdout).toMatch(/damaged\.rdb: damaged: /);
+    const beginning = `${file}: damaged: `;
+    expect(stdout).toStartWith(beginning);
     expect(stdout).toMatch(why);
-    const { stdout: json } = await runReplica(["verify", dir.file("damaged.rdb"), "--json"]);
-    expect(JSON.parse(json)).toMatchObject({ ok: false, damages: [expect.any(String)] });
+    const what = stdout.slice(beginning.length, -1);
+    const { stdout: json } = await runReplica(["verify", file, "--json"]);
+    expect(JSON.parse(json)).toEqual({
+      path: file,
+      ok: false,
+      damages: [{ file, byte: null, what, meaning: "a server refuses to load it" }],
+    });
   });
 });
 
@@ -88,7 +95,14 @@ test.each(ruins)("a replica.db that %s: 3, and the message for programs, too", a
   expect(JSON.parse(verified.stdout)).toEqual({
     path: dir.file("data"),
     ok: false,
-    damages: [verified.stderr.replace(/^replica: |\n$/g, "")],
+    damages: [
+      {
+        file: dir.file("data/replica.db"),
+        byte: null,
+        what: expect.stringMatching(/^it is damaged \(SQLITE_.*\): restore it from a copy/),
+        meaning: "nothing that is kept can be restored unless the database is moved away",
+      },
+    ],
   });
   const restored = await runReplica(["restore", dir.file("data"), dir.file("target"), "--json"]);
   expect([restored.exitCode, restored.stdout]).toEqual([3, ""]);
