@@ -39,30 +39,40 @@ export function serveHttp(
     },
     "/": () => page(replica),
   };
+  const answer = (request: Request): Response | Promise<Response> => {
+    // What a Host header makes of the URL needn't be one.
+    const path = URL.parse(request.url)?.pathname;
+    if (path === undefined) return new Response("no such address\n", { status: 400 });
+    const route = routes[path];
+    if (route === undefined) return new Response("there is no such page\n", { status: 404 });
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      return new Response("GET and HEAD\n", { status: 405, headers: { allow: "GET, HEAD" } });
+    }
+    return route();
+  };
   try {
     const server = Bun.serve({
       hostname: options.host,
       port: options.port,
       idleTimeout: IDLE_SECONDS,
       maxRequestBodySize: MAX_BODY_BYTES,
-      fetch: (request) => {
-        // What a Host header makes of the URL needn't be one.
-        const path = URL.parse(request.url)?.pathname;
-        if (path === undefined) return new Response("no such address\n", { status: 400 });
-        const route = routes[path];
-        if (route === undefined) return new Response("there is no such page\n", { status: 404 });
-        if (request.method !== "GET" && request.method !== "HEAD") {
-          return new Response("GET and HEAD\n", { status: 405, headers: { allow: "GET, HEAD" } });
-        }
-        return route();
-      },
-      error: () => new Response("it failed\n", { status: 500 }),
+      fetch: async (request) => theLast(await answer(request)),
+      error: () => theLast(new Response("it failed\n", { status: 500 })),
     });
     return { port: server.port ?? options.port, stop: () => void server.stop(true) };
   } catch (cause) {
     const wanted = { what: "serve HTTP", addressFlag: "--http", portFlag: "--http" } as const;
     throw listenFailure(options, wanted, cause);
   }
+}
+
+/**
+ * The only answer of its connection. Requests that stand behind it would all be answered in one turn of the
+ * event loop: of some hundred connections, that keeps all else waiting for a minute.
+ */
+function theLast(response: Response): Response {
+  response.headers.set("connection", "close");
+  return response;
 }
 
 function page(replica: Replica): Response {

@@ -176,6 +176,17 @@ describe("HTTP", () => {
     expect((await replica.get("/healthz")).status).toBe(200);
   });
 
+  test("a connection is given one answer, however many it asks for", async () => {
+    await using replica = await served();
+    for (const path of ["/healthz", "/metrics", "/", "/nothing"]) {
+      const request = `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+      using socket = new RawHttp(replica.httpPort, request.repeat(2_000));
+      await until(() => socket.isClosed, { what: `the end of ${path}` });
+      expect(socket.heard.match(/HTTP\/1\.1 \d{3}/g)).toHaveLength(1);
+      expect(socket.heard).toMatch(/\r\nconnection: close\r\n/i);
+    }
+  });
+
   test("a thousand connections are served, and those that come to no request are cut off", async () => {
     await using replica = await served();
     const whole = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
