@@ -85,6 +85,8 @@ export class Catalogue implements Disposable {
   readonly generations: readonly KeptGeneration[];
   /** What is lost of the database, and what that means for a restore. */
   readonly losses: readonly Loss[];
+  /** Whether nothing ran on it, and what ran before had ended with all of its log behind marks. */
+  readonly #wasStopped: boolean = false;
   readonly #db: Database | undefined;
   readonly #temporary: string | undefined;
 
@@ -115,6 +117,8 @@ export class Catalogue implements Disposable {
     try {
       [this.#db, this.#temporary] = openToRead(database);
       refuseNewer(database, versionOf(this.#db));
+      // Before the marks: those of a replica that stops just now are all there, then.
+      this.#wasStopped = this.#bootId === STOPPED;
       this.generations = this.#db
         .query<Row, []>(
           `SELECT ${KEPT} FROM generations WHERE state IN ('current', 'sealed') ORDER BY id`,
@@ -145,6 +149,11 @@ export class Catalogue implements Disposable {
       }));
   }
 
+  get #bootId(): string | undefined {
+    const sql = "SELECT boot_id AS bootId FROM boot";
+    return this.#db?.query<{ bootId: string }, []>(sql).get()?.bootId;
+  }
+
   #generation(row: Row): KeptGeneration {
     const db = this.#db!;
     const marks = (order: string) =>
@@ -170,10 +179,11 @@ export class Catalogue implements Disposable {
     };
   }
 
-  /** Whether nothing runs on it, and what ran ended with all of its log behind marks. */
-  get wasStopped(): boolean {
-    const sql = "SELECT boot_id AS bootId FROM boot";
-    return this.#db?.query<{ bootId: string }, []>(sql).get()?.bootId === STOPPED;
+  /** Whether `before`, read earlier, is current and ends where it did then, and nothing runs on it. */
+  isAtRest(before: KeptGeneration): boolean {
+    const now = this.generations.find(({ id }) => id === before.id);
+    const isSame = now?.state === "current" && now.durableOffset === before.durableOffset;
+    return this.#wasStopped && isSame;
   }
 
   /** The earliest time that a generation has marks of, which is not the first one's where a clock was set back. */

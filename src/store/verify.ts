@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { ReplicaError } from "../errors.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import { readBlocks } from "./blocks.ts";
-import type { Catalogue, KeptGeneration } from "./catalogue.ts";
+import { Catalogue, type KeptGeneration } from "./catalogue.ts";
 import { type Disk, diskError } from "./disk.ts";
 import {
   BASE,
@@ -173,13 +173,18 @@ async function verifyLog(
     damages.push({ file, byte: from, what, meaning });
   }
   const strangeBytes = sizeOf(disk, file) - until;
-  // Asked in this order: a replica that begins just now says so before it writes.
-  if (strangeBytes > 0 && generation.state === "current" && catalogue.wasStopped) {
+  // Asked after that: a replica may have run, begun or stopped since the catalogue was read.
+  if (strangeBytes > 0 && isAtRest(catalogue.path, generation)) {
     const what = `${strangeBytes} bytes follow that were never written to it`;
     const meaning = "all that was kept can be restored; the next start cuts them off";
     damages.push({ file, byte: until, what, meaning });
   }
   return findings;
+}
+
+function isAtRest(path: string, generation: KeptGeneration): boolean {
+  using now = new Catalogue(path);
+  return now.isAtRest(generation);
 }
 
 /** Tells among `damages` where the manifest isn't the one that was written. */

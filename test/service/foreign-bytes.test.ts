@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { appendFileSync, readFileSync, statSync } from "node:fs";
+import { appendFileSync, readFileSync, rmSync, statSync } from "node:fs";
 import { Catalogue, type KeptGeneration } from "../../src/store/catalogue.ts";
 import { realDisk } from "../../src/store/disk.ts";
 import { LOG } from "../../src/store/layout.ts";
@@ -12,6 +12,10 @@ import { until } from "../support/wait.ts";
 
 async function damagesOf(path: string): Promise<readonly unknown[]> {
   using catalogue = new Catalogue(path);
+  return await damagesIn(catalogue);
+}
+
+async function damagesIn(catalogue: Catalogue): Promise<readonly unknown[]> {
   const { signal } = new AbortController();
   const options = { disk: realDisk, signal, onProgress: () => undefined };
   const found = await verifyGeneration(catalogue, catalogue.generations.at(-1)!, options);
@@ -56,3 +60,22 @@ test.each(["always", "everysec", "no"])(
     expect(await damagesOf(dir.file("data"))).toEqual([]);
   },
 );
+
+test("what a replica writes while it is verified, and stops or begins meanwhile, is its own", async () => {
+  using dir = tempDir("foreign");
+  await using primary = new ModelPrimary();
+  {
+    await using replica = follow(primary.url, realDisk, dir);
+    await replica.connected();
+    using catalogue = new Catalogue(dir.file("data"));
+    primary.write("SET", "key", "before it stops");
+    await until(() => replica.replica.log?.writtenOffset === primary.offset, { what: "the write" });
+    expect(await replica.stop()).toBeUndefined();
+    expect(await damagesIn(catalogue)).toEqual([]);
+  }
+  // Without it the catalogue reads a copy, which tells nothing of what comes after.
+  rmSync(dir.file("data", "replica.db-shm"), { force: true });
+  using catalogue = new Catalogue(dir.file("data"));
+  await followOnce(primary, dir, "no");
+  expect(await damagesIn(catalogue)).toEqual([]);
+});
