@@ -144,7 +144,7 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Map
 }
 
 function fromFile(configFile: string): Map<string, Given> {
-  const text = readSmallFile(configFile, limits.configFileBytes, "the settings file");
+  const text = readSmallText(configFile, limits.configFileBytes, "the settings file");
   let table: object;
   try {
     table = Bun.TOML.parse(text);
@@ -210,7 +210,8 @@ function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
     const tlsFile = values[name];
     if (tlsFile === undefined) continue;
     const source = given.get(name)?.source ?? name;
-    const text = readSmallFile(tlsFile, limits.tlsFileBytes, source);
+    // Comments between the certificates may be in any encoding.
+    const text = readSmallFile(tlsFile, limits.tlsFileBytes, source).toString("latin1");
     try {
       if (name === "tls-key") createPrivateKey(text);
       else void new X509Certificate(text).subject;
@@ -226,14 +227,14 @@ function readPassword(
   given: Given | undefined,
 ): string | undefined {
   if (passwordFile === undefined || given === undefined) return undefined;
-  const text = readSmallFile(passwordFile, limits.passwordFileBytes, given.source);
+  const text = readSmallText(passwordFile, limits.passwordFileBytes, given.source);
   const password = text.replace(/\r?\n$/, "");
   if (password === "")
     throw usage(`${given.source}: ${passwordFile} is empty; write the password into it`);
   return password;
 }
 
-function readSmallFile(name: string, maxBytes: number, source: string): string {
+function readSmallFile(name: string, maxBytes: number, source: string): Buffer {
   let content: Buffer;
   try {
     // A pipe or /dev/stdin has no size; a regular file of the wrong kind may have a great one.
@@ -245,6 +246,11 @@ function readSmallFile(name: string, maxBytes: number, source: string): string {
     throw usage(`${source}: can't read ${name}: ${systemReason(cause)}`, cause);
   }
   if (content.length > maxBytes) throw usage(`${source}: ${name} is larger than ${maxBytes} bytes`);
+  return content;
+}
+
+function readSmallText(name: string, maxBytes: number, source: string): string {
+  const content = readSmallFile(name, maxBytes, source);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(content);
   } catch (cause) {

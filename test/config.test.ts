@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { aboutSetting, settingNames, variableOf } from "../src/config.ts";
@@ -397,4 +397,10 @@ test("the nearest name is near", () => {
 
 test("a setting's variable", () => {
   expect(variableOf("rdb-sync-bytes")).toBe("REPLICA_RDB_SYNC_BYTES");
+});
+
+test("comments in a file of certificates may be in any encoding", () => {
+  const comment = Buffer.from("# F\xf5tan\xfas\xedtv\xe1ny\n", "latin1");
+  const path = write("latin1.pem", Buffer.concat([comment, readFileSync(certificates.ca)]));
+  expect(load({ "tls-ca": path }).tls.caFile).toBe(path);
 });

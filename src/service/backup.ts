@@ -39,8 +39,9 @@ export async function backup(
   const path = earlier === undefined ? resolve(out) : fs.realpathSync(out);
   const openOutlet = (driver: () => Driver) =>
     out === "-" ? stdoutOutlet(driver) : fileOutlet(async () => path, surroundings, driver);
-  // Who could not read the earlier one can't read what takes its place, from the first byte on.
-  const hidden = earlier === undefined || out === "-" ? 0 : 0o777 & ~earlier.mode;
+  // Who could not read the earlier one can't read what takes its place, from the first byte on. We can: it
+  // is opened again, so one that was write-protected must not stay so.
+  const hidden = earlier === undefined || out === "-" ? 0 : 0o077 & ~earlier.mode;
   const umask = process.umask(process.umask() | hidden);
   const rdb = await fetchSnapshot(target, openOutlet, surroundings, signal, onMoved)
     .catch((error: unknown) => {

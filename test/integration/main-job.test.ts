@@ -295,6 +295,9 @@ describe("backup of a real primary", () => {
     };
     expect(await modeAfter(0o600)).toBe(0o600);
     expect(await modeAfter(0o640)).toBe(0o640);
+    // One that was write-protected: the temporary file is opened again, which only root may do regardless.
+    expect(await modeAfter(0o400)).toBe(0o600);
+    expect(await modeAfter(0o440)).toBe(0o640);
     expect(await modeAfter(undefined)).toBe(0o644 & ~process.umask());
   }, 60_000);
 });
