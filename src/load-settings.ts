@@ -210,6 +210,10 @@ function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
     const tlsFile = values[name];
     if (tlsFile === undefined) continue;
     const source = given.get(name)?.source ?? name;
+    // It is read anew at each connect: what can be read once, or waits for a writer, is of no use.
+    if (statSync(tlsFile, { throwIfNoEntry: false })?.isFile() === false) {
+      throw usage(`${source}: ${tlsFile} is no regular file, and is read at each connect`);
+    }
     // Comments between the certificates may be in any encoding.
     const text = readSmallFile(tlsFile, limits.tlsFileBytes, source).toString("latin1");
     try {

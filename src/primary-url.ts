@@ -128,8 +128,14 @@ export function redactUrl(url: string): string {
  * value is told as it came. A path that was made of it has one slash.
  */
 export function withoutPasswords(text: string): string {
-  const inUrl = /([a-z][a-z+]*:\/{1,2}[^\s:/@"]*):(?!\d{1,5}(?:: |[/,]|$))[^\n]*@/gim;
-  return text.replace(inUrl, "$1:***@");
+  return text.split("\n").map(withoutPassword).join("\n");
+}
+
+/** Up to the last @, though no password may be meant by that: which it is, can't be told. */
+function withoutPassword(line: string): string {
+  const end = line.lastIndexOf("@");
+  const url = /(?<![a-z+])[a-z][a-z+]*:\/{1,2}[^\s:/@"]*:/i.exec(line.slice(0, Math.max(0, end)));
+  return url === null ? line : `${line.slice(0, url.index)}${url[0]}***${line.slice(end)}`;
 }
 
 /** `host[:port],…/name`, so far as nothing in it can be a password. */

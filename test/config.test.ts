@@ -340,6 +340,7 @@ describe("what must fit together", () => {
         new RegExp(`^the flag --${name}: .*c\\.pem holds no .* in PEM`),
       );
     }
+    expect(complaintOf({ "tls-ca": "/dev/null" })).toContain("/dev/null is no regular file");
     const { ca, client } = certificates;
     const { tls } = load({ "tls-cert": client.cert, "tls-key": client.key, "tls-ca": ca });
     expect([tls.certFile, tls.keyFile, tls.caFile]).toEqual([client.cert, client.key, ca]);

@@ -278,6 +278,8 @@ test("a password in a URL that stands where none belongs isn't printed", async (
   for (const argv of [
     ["status", 'redis://u:with a " hunter2@h:6380'],
     ["status", "redis://u:1234:hunter2@h:6380"],
+    ["status", "redis://u:12/hunter2@h:6380"],
+    ["status", "redis://u:12: hunter2@h:6380"],
     ["status", url],
     ["verify", url],
     ["snapshots", url],
