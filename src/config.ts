@@ -51,6 +51,14 @@ export const limits = {
     maxArgBytes: 64 * 1024,
     maxCommandBytes: 65 * 1024,
   },
+  // What is read of one client before another has its turn, as Redis reads at once (PROTO_IOBUF_LEN); and
+  // so long may the answers to it take: a socket may hold some ten thousand commands.
+  turnBytes: 16 * 1024,
+  turnMs: 1,
+  // What a client may send, and ask, without a right login: one of the largest kind, and a second try; a
+  // client library asks a handful of things before, and is told that it has to log in.
+  loginInputBytes: 128 * 1024,
+  loginCommands: 100,
   // INFO takes some 3 KiB: a client that leaves so much unread has stopped reading. One reply, and one
   // transaction's, have no more.
   clientUnsentBytes: 1024 * 1024,

@@ -78,15 +78,17 @@ export class CommandReader {
 
   /**
    * Takes the next command: its name and arguments, at least one, as copies. `undefined`: it has not
-   * come whole. Empty commands (`*0`, `*-1`, an empty line) are passed over, as Redis does.
+   * come whole, and no chunk that was pushed is held any more. Empty commands (`*0`, `*-1`, an empty line)
+   * are passed over, as Redis does.
    * @throws ReplicaError PROTOCOL for what isn't a command, or is past a limit.
    */
   next(): Uint8Array[] | undefined {
     for (;;) {
       const { state, args } = this.#step(this.#state) ?? {};
       if (state === undefined) {
-        // A few bytes shouldn't hold the large chunk that they came in.
-        if (!this.#owned && this.#end > this.#start) this.#makeRoom(this.#end - this.#start);
+        // A few bytes shouldn't hold the large chunk that they came in; nor should none.
+        if (this.#end === this.#start) this.push(EMPTY);
+        else if (!this.#owned) this.#makeRoom(this.#end - this.#start);
         return undefined;
       }
       this.#state = state;
@@ -119,6 +121,7 @@ export class CommandReader {
   }
 
   #onCommandLine(): Step | undefined {
+    this.#passEmptyLines();
     const isArray = this.#buffer[this.#start] === STAR;
     const line = this.#takeLine(isArray ? "too big mbulk count string" : "too big inline request");
     if (line === undefined) return undefined;
@@ -128,6 +131,17 @@ export class CommandReader {
       throw malformed("invalid multibulk length");
     }
     return { state: count > 0 ? { at: "argument-length", missing: count } : { at: "command" } };
+  }
+
+  /** Without anything being made for each: there may be as many as half of what came. */
+  #passEmptyLines(): void {
+    for (;;) {
+      const isLong = this.#buffer[this.#start] === CR;
+      const at = this.#start + (isLong ? 1 : 0);
+      if (at >= this.#end || this.#buffer[at] !== LF) break;
+      this.#start = at + 1;
+    }
+    this.#searched = Math.max(this.#searched, this.#start);
   }
 
   #onArgumentLength(missing: number): Step | undefined {
@@ -194,8 +208,6 @@ export class CommandReader {
     if (content - this.#start > this.limits.maxLineBytes) throw malformed(tooLong);
     if (end === this.#end) {
       this.#searched = end;
-      // An idle client shouldn't hold the chunk that its last command came in.
-      if (this.#start === end) this.push(EMPTY);
       return undefined;
     }
     const line = this.#buffer.subarray(this.#start, content);

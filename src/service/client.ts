@@ -1,6 +1,7 @@
 import { CommandReader } from "../resp/command-reader.ts";
 import type { Proto } from "../resp/reply.ts";
 import { limits } from "../config.ts";
+import { Inbox } from "./inbox.ts";
 import type { Announced, Downstream } from "./downstream.ts";
 
 /** A transaction that is being queued; `refused` once a command of it was wrong, as EXEC then says. */
@@ -34,6 +35,11 @@ export class Client {
   readonly localAddress: string;
   readonly beganAtMs: number;
   readonly reader: CommandReader;
+  /** What has come and waits for its turn to be read. */
+  readonly inbox = new Inbox();
+  /** What was read of it, and answered, while it was not logged in. */
+  strangerBytes = 0;
+  strangerCommands = 0;
   readonly channels = new Set<string>();
   readonly patterns = new Set<string>();
   proto: Proto = 2;
@@ -48,6 +54,10 @@ export class Client {
   unsentBytes = 0;
   /** Whether the kernel takes no more for now: it doesn't read. */
   stalled = false;
+  /** Whether the socket is read. */
+  listens = true;
+  /** Whether it has had its time for now, and its next turn is due. */
+  awaitsTurn = false;
   /** What the time that runs now was given for; the port's. */
   waitsFor: Wait | undefined;
   /** No more commands are taken; the link ends once what is unsent has gone out. */
@@ -90,6 +100,7 @@ export class Client {
 
   set loggedIn(isSo: boolean) {
     this.#loggedIn = isSo;
+    this.strangerBytes = this.strangerCommands = 0;
     this.reader.limits = isSo ? limits.command : limits.loginCommand;
   }
 
@@ -111,6 +122,11 @@ export class Client {
   /** Ends its link at once. */
   kill(): void {
     this.#socket.end();
+  }
+
+  /** Bytes that it has sent and that are not looked at yet. */
+  get heldBytes(): number {
+    return this.reader.heldBytes + this.inbox.bytes;
   }
 
   /** Whether it has subscribed; in RESP2 it may then ask for little else. */
@@ -156,7 +172,7 @@ export class Client {
       ["sub", this.channels.size],
       ["psub", this.patterns.size],
       ["multi", this.transaction?.commands.length ?? -1],
-      ["qbuf", this.reader.heldBytes],
+      ["qbuf", this.heldBytes],
       ["omem", this.unsentBytes],
       ["cmd", this.lastCommand],
       ["user", "default"],

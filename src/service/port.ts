@@ -1,6 +1,7 @@
 import type { Socket } from "bun";
 import { limits, type Settings } from "../config.ts";
 import { ReplicaError } from "../errors.ts";
+import { giveBack } from "../store/disk.ts";
 import { log } from "../logger.ts";
 import { error } from "../resp/reply.ts";
 import { noCounts, type PortContext } from "./call.ts";
@@ -148,6 +149,7 @@ export class Port {
     client.leaving = true;
     client.unsent = [];
     client.unsentBytes = 0;
+    client.inbox.clear();
     this.#pubsub.forget(client);
     this.#clients.delete(client);
     client.onGone();
@@ -164,11 +166,11 @@ export class Port {
   #onData(socket: PortSocket, bytes: Uint8Array): void {
     const client = socket.data;
     this.#counts.inputBytes += bytes.length;
-    if (client === undefined || client.leaving) return;
+    if (client === undefined || client.leaving) return giveBack(bytes);
     client.downstream?.heard();
-    client.reader.push(bytes);
-    if (client.blocked && client.reader.heldBytes > limits.clientHeldBytes) this.#cut(socket);
-    else this.#takeCommands(socket, client);
+    client.inbox.push(bytes);
+    if (client.blocked && client.heldBytes > limits.clientHeldBytes) this.#cut(socket);
+    else if (!client.awaitsTurn) this.#takeCommands(socket, client);
   }
 
   #onDrain(socket: PortSocket): void {
@@ -177,13 +179,24 @@ export class Port {
     client.stalled = false;
     this.#flush(socket, client);
     if (client.stalled || client.leaving) return;
-    socket.resume();
-    this.#takeCommands(socket, client);
+    if (!client.awaitsTurn) this.#takeCommands(socket, client);
     client.downstream?.drained();
   }
 
+  /** Lets a client go that has sent more than logins, and none was right; a pipeline may begin with one. */
+  #refuseStranger(client: Client): boolean {
+    if (client.loggedIn) return false;
+    const { strangerBytes, strangerCommands, inbox } = client;
+    const bytes = strangerBytes === 0 ? 0 : strangerBytes + inbox.bytes;
+    if (bytes <= limits.loginInputBytes && strangerCommands <= limits.loginCommands) return false;
+    client.leaving = true;
+    client.send(error("NOAUTH too much was sent without a login"));
+    return true;
+  }
+
   /**
-   * Answers what has come, as long as the answers are read: who doesn't read isn't listened to.
+   * Answers what has come, as long as the answers are read: who doesn't read isn't listened to. Whoever has
+   * had his time waits until the others had theirs.
    * @param late what it waited for, which goes out first.
    */
   #takeCommands(
@@ -194,16 +207,26 @@ export class Port {
     const context = this.#context;
     if (context === undefined) return client.send(error("LOADING the replica is starting"));
     let took = false;
+    const endMs = performance.now() + limits.turnMs;
     this.#answered = client;
     try {
       const lateReply = late();
       if (lateReply !== undefined) client.send(lateReply);
       while (!client.leaving && !client.blocked && (!client.stalled || isFed(client))) {
+        if (performance.now() > endMs) {
+          if (!this.#refuseStranger(client)) this.#awaitTurn(socket, client);
+          break;
+        }
         const command = client.reader.next();
-        if (command === undefined) break;
+        if (command === undefined) {
+          if (this.#refuseStranger(client) || !readOn(client)) break;
+          continue;
+        }
         took = true;
         const reply = answer(context, client, command);
         if (reply !== undefined) client.send(reply);
+        if (!client.loggedIn && ++client.strangerCommands > limits.loginCommands)
+          this.#refuseStranger(client);
       }
     } catch (failure) {
       if (!(failure instanceof ReplicaError)) throw failure;
@@ -215,13 +238,20 @@ export class Port {
       this.#answered = undefined;
     }
     this.#flush(socket, client);
+    if (client.leaving) client.inbox.clear();
+    listen(socket, client);
     if (client.leaving) return;
-    if (client.stalled && !isFed(client)) {
-      // Who has no password may make it hold nothing.
-      if (!client.loggedIn) return this.#cut(socket);
-      socket.pause();
-    }
+    // Who has no password may make it hold nothing.
+    if (client.stalled && !isFed(client) && !client.loggedIn) return this.#cut(socket);
     this.#giveTime(socket, client, took);
+  }
+
+  #awaitTurn(socket: PortSocket, client: Client): void {
+    client.awaitsTurn = true;
+    setImmediate(() => {
+      client.awaitsTurn = false;
+      if (!client.leaving) this.#takeCommands(socket, client);
+    });
   }
 
   /** A link has its time for what it waits for; time for a login or a command can't be had twice. */
@@ -269,6 +299,26 @@ export class Port {
   }
 }
 
+/** Gives its reader some more of what has come; whether there was more. */
+function readOn(client: Client): boolean {
+  const piece = client.inbox.take(limits.turnBytes);
+  if (piece === undefined) return false;
+  if (!client.loggedIn) client.strangerBytes += piece.length;
+  client.reader.push(piece);
+  return true;
+}
+
+/** Reads the socket, or leaves what comes to the kernel. */
+function listen(socket: PortSocket, client: Client): void {
+  const hasRead = client.inbox.bytes === 0 && (!client.stalled || isFed(client));
+  // Who waits for a reply may go meanwhile.
+  const listens = client.blocked || (hasRead && !client.awaitsTurn);
+  if (listens === client.listens) return;
+  client.listens = listens;
+  if (listens) socket.resume();
+  else socket.pause();
+}
+
 /** A replica is heard, however slowly it reads: what it says is what it has. */
 function isFed(client: Client): boolean {
   return client.downstream !== undefined;
@@ -278,7 +328,8 @@ function waitOf(client: Client): Wait {
   if (isFed(client) || client.blocked) return "nothing";
   if (!client.loggedIn) return "login";
   // One whose answers wait to be read has commands here that are whole.
-  if (client.reader.hasBegun && !client.stalled) return "rest";
+  const hasBegun = client.reader.hasBegun && !client.awaitsTurn && client.inbox.bytes === 0;
+  if (hasBegun && !client.stalled) return "rest";
   // One who listens says nothing for days.
   return client.subscriptions > 0 ? "nothing" : "next";
 }
