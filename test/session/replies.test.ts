@@ -27,7 +27,7 @@ describe("readPsync", () => {
     }
   });
 
-  test.each(["0", "1", "9007199254740991"])("the offset %s", (offset) => {
+  test.each(["0", "1", "4503599627370496"])("the offset %s", (offset) => {
     const position = { replid: REPLID, offset: Number(offset) };
     expect(full(REPLID, offset)).toEqual({ kind: "full", position });
   });
@@ -39,7 +39,7 @@ describe("readPsync", () => {
     "0x10",
     "1e3",
     "abc",
-    "9007199254740992",
+    "4503599627370497",
     "99999999999999999999",
     "١",
   ])("the offset '%s' is malformed", (offset) => {
