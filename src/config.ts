@@ -55,6 +55,8 @@ export const limits = {
   // so long may the answers to it take: a socket may hold some ten thousand commands.
   turnBytes: 16 * 1024,
   turnMs: 1,
+  // So many are answered however long that takes: what a client sends together stays together.
+  turnCommands: 16,
   // What a client may send, and ask, without a right login: one of the largest kind, and a second try; a
   // client library asks a handful of things before, and is told that it has to log in.
   loginInputBytes: 128 * 1024,

@@ -206,14 +206,14 @@ export class Port {
   ): void {
     const context = this.#context;
     if (context === undefined) return client.send(error("LOADING the replica is starting"));
-    let took = false;
+    let took = 0;
     const endMs = performance.now() + limits.turnMs;
     this.#answered = client;
     try {
       const lateReply = late();
       if (lateReply !== undefined) client.send(lateReply);
       while (!client.leaving && !client.blocked && (!client.stalled || isFed(client))) {
-        if (performance.now() > endMs) {
+        if (took >= limits.turnCommands && performance.now() > endMs) {
           if (!this.#refuseStranger(client)) this.#awaitTurn(socket, client);
           break;
         }
@@ -222,7 +222,7 @@ export class Port {
           if (this.#refuseStranger(client) || !readOn(client)) break;
           continue;
         }
-        took = true;
+        took++;
         const reply = answer(context, client, command);
         if (reply !== undefined) client.send(reply);
         if (!client.loggedIn && ++client.strangerCommands > limits.loginCommands)
@@ -243,7 +243,7 @@ export class Port {
     if (client.leaving) return;
     // Who has no password may make it hold nothing.
     if (client.stalled && !isFed(client) && !client.loggedIn) return this.#cut(socket);
-    this.#giveTime(socket, client, took);
+    this.#giveTime(socket, client, took > 0);
   }
 
   #awaitTurn(socket: PortSocket, client: Client): void {
