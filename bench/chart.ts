@@ -1,4 +1,4 @@
-import { formatBytes } from "../src/quantity.ts";
+import { formatBytes } from "../src/base/quantity.ts";
 import type { TransferResult } from "./transfer.ts";
 
 const COLOURS = { replica: "#d94c3d", peer: "#7a8794", floor: "#c3cad1" } as const;

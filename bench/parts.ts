@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { do_not_optimize as keep, measure } from "mitata";
-import { limits } from "../src/config.ts";
+import { limits } from "../src/config/settings.ts";
 import { RdbChecker } from "../src/rdb/checker.ts";
 import { Crc64 } from "../src/rdb/crc64.ts";
 import { BulkReader } from "../src/resp/bulk-reader.ts";
@@ -10,9 +10,9 @@ import { encodeCommand } from "../src/resp/encode.ts";
 import { FrameScanner } from "../src/resp/frame-scanner.ts";
 import { GetackFinder } from "../src/resp/getack-finder.ts";
 import { LineReader } from "../src/resp/line-reader.ts";
-import { alignedBytes } from "../src/store/direct-writer.ts";
-import { realDisk } from "../src/store/disk.ts";
-import { createPayloadFile, openWriter } from "../src/store/payload-file.ts";
+import { alignedBytes } from "../src/store/disk/direct-writer.ts";
+import { realDisk } from "../src/store/disk/disk.ts";
+import { createPayloadFile, openWriter } from "../src/store/disk/payload-file.ts";
 import { median, scratchFolder } from "./measure.ts";
 
 /** What Bun hands over at most in one `data` event. */

@@ -1,4 +1,4 @@
-import { formatBytes } from "../src/quantity.ts";
+import { formatBytes } from "../src/base/quantity.ts";
 import { startServer } from "../test/support/servers.ts";
 import { until } from "../test/support/wait.ts";
 import { type Figures, median, scratchFolder } from "./measure.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { formatBytes } from "../src/quantity.ts";
+import { formatBytes } from "../src/base/quantity.ts";
 import { freePort } from "../test/support/ports.ts";
 import { type RealServer, startServer } from "../test/support/servers.ts";
 import { until } from "../test/support/wait.ts";

@@ -1,10 +1,10 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { loadSettings } from "../src/load-settings.ts";
-import { formatBytes } from "../src/quantity.ts";
+import { loadSettings } from "../src/config/load-settings.ts";
+import { formatBytes } from "../src/base/quantity.ts";
 import { encodeCommand } from "../src/resp/encode.ts";
-import { DataDirectory } from "../src/store/data-directory.ts";
-import { realDisk } from "../src/store/disk.ts";
+import { DataDirectory } from "../src/store/generation/data-directory.ts";
+import { realDisk } from "../src/store/disk/disk.ts";
 import { setBlock } from "./blaster.ts";
 import { type Figures, Measured, median, scratchFolder } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";

@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { formatBytes } from "../src/quantity.ts";
+import { formatBytes } from "../src/base/quantity.ts";
 import { type Figures, Measured, median, scratchFolder } from "./measure.ts";
 import {
   cFloors,

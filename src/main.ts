@@ -2,11 +2,11 @@
 import { FFIType } from "bun:ffi";
 import { isHangupIgnored } from "./cli/hangup.ts";
 import { hideUrlPassword, restoreUrlPassword } from "./cli/hide-password.ts";
-import { OutputClosed, standardError, standardOutput } from "./cli/output.ts";
-import { printable } from "./cli/printable.ts";
-import { ReplicaError } from "./errors.ts";
-import { libc } from "./libc.ts";
-import { withoutPasswords } from "./primary-url.ts";
+import { OutputClosed, standardError, standardOutput } from "./cli/terminal/output.ts";
+import { printable } from "./base/printable.ts";
+import { ReplicaError } from "./base/errors.ts";
+import { libc } from "./base/libc.ts";
+import { withoutPasswords } from "./config/primary-url.ts";
 
 const stdout = standardOutput();
 const stderr = standardError();

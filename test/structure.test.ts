@@ -32,92 +32,99 @@ describe("finds", () => {
   const cases: [string, Record<string, string>, string][] = [
     [
       "an import that points up",
-      { "store/log.ts": `import { x } from "../service/ack.ts";\n${body}`, "service/ack.ts": body },
-      "src/store/log.ts imports src/service/ack.ts: from store up to service",
+      {
+        "session/log.ts": `import { x } from "../upstream/ack.ts";\n${body}`,
+        "upstream/ack.ts": body,
+      },
+      "src/session/log.ts imports src/upstream/ack.ts: session may not import upstream",
     ],
     [
       "an import that points sideways",
-      { "session/a.ts": `import { x } from "../store/b.ts";\n${body}`, "store/b.ts": body },
-      "src/session/a.ts imports src/store/b.ts: from session sideways to store",
+      { "session/a.ts": `import { x } from "../rdb/b.ts";\n${body}`, "rdb/b.ts": body },
+      "src/session/a.ts imports src/rdb/b.ts: session may not import rdb",
     ],
     [
       "an import of a type that points sideways",
       { "resp/a.ts": `import type { X } from "../rdb/b.ts";\n${body}`, "rdb/b.ts": body },
-      "src/resp/a.ts imports src/rdb/b.ts: from resp sideways to rdb",
+      "src/resp/a.ts imports src/rdb/b.ts: resp may not import rdb",
     ],
     [
       "a type looked up by import() that points up",
-      { "config.ts": `export type Y = import("./cli/a.ts").X;`, "cli/a.ts": body },
-      "src/config.ts imports src/cli/a.ts: from base up to cli",
+      { "config/x.ts": `export type Y = import("../cli/a.ts").X;`, "cli/a.ts": body },
+      "src/config/x.ts imports src/cli/a.ts: config may not import cli",
     ],
     [
       "an import of many lines that points up",
       { "demo/a.ts": `import {\n  x,\n} from "../cli/b.ts";\n${body}`, "cli/b.ts": body },
-      "src/demo/a.ts imports src/cli/b.ts: from demo up to cli",
+      "src/demo/a.ts imports src/cli/b.ts: demo may not import cli",
     ],
     [
       "a dynamic import that points up",
-      { "service/a.ts": `${body}await import("../demo/b.ts");`, "demo/b.ts": body },
-      "src/service/a.ts imports src/demo/b.ts: from service up to demo",
+      { "replica/a.ts": `${body}await import("../demo/b.ts");`, "demo/b.ts": body },
+      "src/replica/a.ts imports src/demo/b.ts: replica may not import demo",
     ],
     [
       "a worker that points up",
       {
-        "store/a.ts": `${body}new Worker(new URL("../service/b.ts", import.meta.url));`,
-        "service/b.ts": body,
+        "rdb/a.ts": `${body}new Worker(new URL("../replica/b.ts", import.meta.url));`,
+        "replica/b.ts": body,
       },
-      "src/store/a.ts imports src/service/b.ts: from store up to service",
+      "src/rdb/a.ts imports src/replica/b.ts: rdb may not import replica",
     ],
     [
       "a re-export that points up",
-      { "errors.ts": `${body}export { y } from "./resp/b.ts";`, "resp/b.ts": body },
-      "src/errors.ts imports src/resp/b.ts: from base up to resp",
+      { "base/errors.ts": `${body}export { y } from "../resp/b.ts";`, "resp/b.ts": body },
+      "src/base/errors.ts imports src/resp/b.ts: base may not import resp",
     ],
     [
       "a cycle",
       {
-        "store/a.ts": `import { x } from "./b.ts";\n${body}`,
-        "store/b.ts": `import type { X } from "./a.ts";\n${body}`,
+        "session/a.ts": `import { x } from "./b.ts";\n${body}`,
+        "session/b.ts": `import type { X } from "./a.ts";\n${body}`,
       },
-      "a cycle: src/store/a.ts → src/store/b.ts → src/store/a.ts",
+      "a cycle: src/session/a.ts → src/session/b.ts → src/session/a.ts",
     ],
-    ["a folder that is no layer", { "helpers/a.ts": body }, "src/helpers/a.ts is in no layer"],
-    ["a file named utils", { "store/utils.ts": body }, "src/store/utils.ts is named after nothing"],
+    ["a folder that is no room", { "helpers/a.ts": body }, "src/helpers/a.ts is in no room"],
+    [
+      "a file named utils",
+      { "session/utils.ts": body },
+      "src/session/utils.ts is named after nothing",
+    ],
     [
       "a file named after its being a util",
-      { "store/disk-util.ts": body },
-      "src/store/disk-util.ts is named after nothing",
+      { "session/disk-util.ts": body },
+      "src/session/disk-util.ts is named after nothing",
     ],
     [
       "a default export",
-      { "config.ts": "const x = 1;\nexport default x;" },
-      "src/config.ts:2 has a default export",
+      { "config/x.ts": "const x = 1;\nexport default x;" },
+      "src/config/x.ts:2 has a default export",
     ],
     [
       "a default export by name",
-      { "config.ts": "const x = 1;\nexport { x as default };" },
-      "src/config.ts:2 has a default export",
+      { "config/x.ts": "const x = 1;\nexport { x as default };" },
+      "src/config/x.ts:2 has a default export",
     ],
-    ["an any", { "config.ts": "export let x: any;" }, "src/config.ts:1 uses the type any"],
+    ["an any", { "config/x.ts": "export let x: any;" }, "src/config/x.ts:1 uses the type any"],
     [
       "an any within",
-      { "config.ts": "export let x: Map<string, any>;" },
-      "src/config.ts:1 uses the type any",
+      { "config/x.ts": "export let x: Map<string, any>;" },
+      "src/config/x.ts:1 uses the type any",
     ],
     [
       "a cast to any",
-      { "config.ts": "export const x = y as any;" },
-      "src/config.ts:1 uses the type any",
+      { "config/x.ts": "export const x = y as any;" },
+      "src/config/x.ts:1 uses the type any",
     ],
     [
       "an EventEmitter",
-      { "service/a.ts": "export class X extends EventEmitter {}" },
-      "src/service/a.ts:1 uses an EventEmitter",
+      { "replica/a.ts": "export class X extends EventEmitter {}" },
+      "src/replica/a.ts:1 uses an EventEmitter",
     ],
     [
       "an import of node:events",
-      { "service/a.ts": `import { once } from "node:events";\n${body}` },
-      "src/service/a.ts imports node:events: no EventEmitter",
+      { "replica/a.ts": `import { once } from "node:events";\n${body}` },
+      "src/replica/a.ts imports node:events: no EventEmitter",
     ],
     [
       "process.exit outside main.ts",
@@ -127,23 +134,23 @@ describe("finds", () => {
     [
       "a barrel",
       {
-        "store/index.ts": `export * from "./a.ts";\nexport type { X } from "./a.ts";`,
-        "store/a.ts": body,
+        "session/index.ts": `export * from "./a.ts";\nexport type { X } from "./a.ts";`,
+        "session/a.ts": body,
       },
-      "src/store/index.ts only passes on what others export",
+      "src/session/index.ts only passes on what others export",
     ],
     [
       "a barrel that imports first",
       {
-        "store/index.ts": `import { x } from "./a.ts";\n// All.\nexport { x };`,
-        "store/a.ts": body,
+        "session/index.ts": `import { x } from "./a.ts";\n// All.\nexport { x };`,
+        "session/a.ts": body,
       },
-      "src/store/index.ts only passes on what others export",
+      "src/session/index.ts only passes on what others export",
     ],
     [
       "an import of a file that isn't there",
-      { "config.ts": `import "./gone.ts";\n${body}` },
-      "src/config.ts imports src/gone.ts: no such file",
+      { "config/x.ts": `import "./gone.ts";\n${body}` },
+      "src/config/x.ts imports src/config/gone.ts: no such file",
     ],
     [
       "a computed import",
@@ -151,30 +158,59 @@ describe("finds", () => {
       "src/cli/a.ts:2 imports a path that is computed",
     ],
     [
-      "a clock in a pure layer",
+      "a clock in a pure room",
       { "session/a.ts": "export const now = () => Date.now();" },
-      "src/session/a.ts:1 looks at the clock or the network, and its layer is pure",
+      "src/session/a.ts:1 looks at the clock or the network, and its room is pure",
     ],
     [
-      "a file opened in a pure layer",
+      "a file opened in a pure room",
       { "rdb/a.ts": `import { openSync } from "node:fs";\n${body}` },
-      "src/rdb/a.ts imports node:fs, and its layer is pure",
+      "src/rdb/a.ts imports node:fs, and its room is pure",
     ],
     [
-      "Bun in a pure layer",
+      "Bun in a pure room",
       { "resp/a.ts": "export const x = Bun.hash('1');" },
-      "src/resp/a.ts:1 reaches outside of itself, and its layer is pure",
+      "src/resp/a.ts:1 reaches outside of itself, and its room is pure",
     ],
   ];
+
+  const lines = (count: number) => "  f();\n".repeat(count);
+
+  test("a file that is too long", () => {
+    const tree = treeOf({ "base/a.ts": `${body}${"//\n".repeat(400)}` });
+    expect(structureComplaints(tree)).toEqual(["src/base/a.ts has 401 lines, more than 400"]);
+  });
+
+  test.each([
+    ["a function", `export function long(x: number): void {\n${lines(71)}}\n`, "long"],
+    ["an arrow function", `export const long = async (x: number) => {\n${lines(71)}};\n`, "long"],
+    ["a method", `export class X {\n  #long(x: { a: 1 }): { b: 2 } {\n${lines(71)}}\n}\n`, "#long"],
+    [
+      "a constructor",
+      `export class X {\n  constructor(x: number) {\n${lines(71)}}\n}\n`,
+      "constructor",
+    ],
+  ])("%s that is too long", (_what, source, name) => {
+    expect(structureComplaints(treeOf({ "base/a.ts": source }))).toEqual([
+      `src/base/a.ts ${name} has 73 lines, more than 70`,
+    ]);
+  });
+
+  test("a room with too many files", () => {
+    const files = Array.from({ length: 17 }, (_, at) => [`base/${at}.ts`, body]);
+    expect(structureComplaints(treeOf(Object.fromEntries(files)))).toEqual([
+      "src/base has 17 files, more than 16",
+    ]);
+  });
 
   test.each(cases)("%s", (_name, files, complaint) => {
     expect(structureComplaints(treeOf(files))).toEqual([complaint]);
   });
 
   test("a file that nothing imports", () => {
-    const tree = treeOf({ "store/a.ts": body }, { orphans: ["store/a.ts"] });
+    const tree = treeOf({ "session/a.ts": body }, { orphans: ["session/a.ts"] });
     expect(structureComplaints(tree)).toEqual([
-      "nothing that starts at src/main.ts imports src/store/a.ts",
+      "nothing that starts at src/main.ts imports src/session/a.ts",
     ]);
   });
 });
@@ -182,16 +218,16 @@ describe("finds", () => {
 describe("has nothing against", () => {
   const cases: [string, Record<string, string>][] = [
     [
-      "imports that point down or stay in their layer",
+      "imports that point down or stay in their room",
       {
-        "errors.ts": "export const e = 1;",
-        "config.ts": `import { e } from "./errors.ts";\nexport const c = e;`,
-        "resp/a.ts": `import { e } from "../errors.ts";\nexport const a = e;`,
+        "base/errors.ts": "export const e = 1;",
+        "config/c.ts": `import { e } from "../base/errors.ts";\nexport const c = e;`,
+        "resp/a.ts": `import { e } from "../base/errors.ts";\nexport const a = e;`,
         "resp/b.ts": `import { a } from "./a.ts";\nexport const b = a;`,
-        "store/s.ts": `import { b } from "../resp/b.ts";\nexport const s = b;`,
-        "service/v.ts": `import { s } from "../store/s.ts";\nexport const v = s;`,
-        "demo/d.ts": `import { v } from "../service/v.ts";\nexport const d = v;`,
-        "cli/c.ts": `import { d } from "../demo/d.ts";\nexport const c = d;`,
+        "session/s.ts": `import { b } from "../resp/b.ts";\nexport const s = b;`,
+        "upstream/v.ts": `import { s } from "../session/s.ts";\nexport const v = s;`,
+        "program/d.ts": `import { c } from "../config/c.ts";\nexport const d = c;`,
+        "cli/commands/c.ts": `import { d } from "../../program/d.ts";\nexport const e = d;`,
       },
     ],
     ["process.exit in main.ts", { "main.ts": "process.exit(1);" }],
@@ -213,16 +249,20 @@ describe("has nothing against", () => {
     [
       "a file that exports and re-exports",
       {
-        "store/a.ts": `export { x } from "./b.ts";\nexport const y = 1;`,
-        "store/b.ts": "export const x = 1;",
+        "session/a.ts": `export { x } from "./b.ts";\nexport const y = 1;`,
+        "session/b.ts": "export const x = 1;",
       },
     ],
     [
       "a worker named from the project's root",
       {
-        "store/a.ts": `new Worker("./src/store/b.ts");\nexport const y = 1;`,
-        "store/b.ts": "export const x = 1;",
+        "session/a.ts": `new Worker("./src/session/b.ts");\nexport const y = 1;`,
+        "session/b.ts": "export const x = 1;",
       },
+    ],
+    [
+      "a long class of short functions",
+      { "base/a.ts": `export class X {\n${"  f(): void {\n  }\n".repeat(50)}}\n` },
     ],
     ["an import of what is no source", { "main.ts": `import about from "../package.json";` }],
   ];

@@ -1,8 +1,8 @@
-import { loadSettings } from "../../src/load-settings.ts";
-import { parsePrimaryUrl } from "../../src/primary-url.ts";
-import { backup } from "../../src/service/backup.ts";
-import { realClock } from "../../src/service/clock.ts";
-import { realDisk } from "../../src/store/disk.ts";
+import { loadSettings } from "../../src/config/load-settings.ts";
+import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
+import { backup } from "../../src/upstream/backup.ts";
+import { realClock } from "../../src/base/clock.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
 
 /** `unchecked URL OUT IO`: `replica backup` without the checksum, to see what that costs. */
 const [url = "", out = "", io = "auto"] = process.argv.slice(2);

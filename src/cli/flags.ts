@@ -1,10 +1,10 @@
 import { parseArgs } from "node:util";
-import { aboutSetting, isSetting, settingNames } from "../config.ts";
-import { ReplicaError } from "../errors.ts";
-import { didYouMean } from "../nearest.ts";
-import { redactUrl } from "../primary-url.ts";
-import type { Command } from "./command.ts";
-import { commands, findCommand } from "./commands.ts";
+import { aboutSetting, isSetting, settingNames } from "../config/settings.ts";
+import { ReplicaError } from "../base/errors.ts";
+import { didYouMean } from "../base/nearest.ts";
+import { redactUrl } from "../config/primary-url.ts";
+import type { Command } from "./commands/command.ts";
+import { commands, findCommand } from "./command-table.ts";
 
 /** What the command line asks for. */
 export type Invocation =

@@ -1,7 +1,7 @@
-import { aboutSetting, settingNames, variableOf, type SettingName } from "../config.ts";
-import { VERSION } from "../version.ts";
-import type { Command } from "./command.ts";
-import { commands } from "./commands.ts";
+import { aboutSetting, settingNames, variableOf, type SettingName } from "../config/settings.ts";
+import { VERSION } from "../base/version.ts";
+import type { Command } from "./commands/command.ts";
+import { commands } from "./command-table.ts";
 
 /** The answer to --version. */
 export const version: string = `replica ${VERSION}`;

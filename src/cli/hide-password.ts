@@ -1,6 +1,6 @@
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
-import { joinPassword, splitPassword } from "../primary-url.ts";
+import { joinPassword, splitPassword } from "../config/primary-url.ts";
 
 /** Carries the URL's password through the restart, so that it stays the one that comes first. */
 const variable = "REPLICA_URL_PASSWORD";

@@ -1,8 +1,8 @@
-import { loadSettings } from "../load-settings.ts";
-import type { CommandContext } from "./command.ts";
+import { loadSettings } from "../config/load-settings.ts";
+import type { CommandContext } from "./commands/command.ts";
 import { parseCommandLine } from "./flags.ts";
 import { commandHelp, generalHelp, version } from "./help.ts";
-import { configureLogging } from "./logging.ts";
+import { configureLogging } from "./terminal/logging.ts";
 
 /** What a command line runs in. */
 export interface Surroundings extends Pick<CommandContext, "env" | "signal" | "stdout" | "stderr"> {

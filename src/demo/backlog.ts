@@ -1,5 +1,5 @@
-import { invariant } from "../errors.ts";
-import type { Offset } from "../replication.ts";
+import { invariant } from "../base/errors.ts";
+import type { Offset } from "../base/history.ts";
 
 /**
  * The last bytes of the replication stream, addressed by offset. It is at once what a replica may

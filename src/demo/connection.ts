@@ -1,5 +1,5 @@
-import { ReplicaError, unreachable } from "../errors.ts";
-import type { Offset, ReplicationId } from "../replication.ts";
+import { ReplicaError, unreachable } from "../base/errors.ts";
+import type { Offset, ReplicationId } from "../base/history.ts";
 import { CommandReader } from "../resp/command-reader.ts";
 import type { Backlog } from "./backlog.ts";
 import { type Answer, Handshake, readOffset } from "./handshake.ts";

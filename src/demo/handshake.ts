@@ -1,4 +1,4 @@
-import { type Offset, parseOffset } from "../replication.ts";
+import { type Offset, parseOffset } from "../base/history.ts";
 
 /** What a command before the sync leads to; `text` is a whole RESP reply. */
 export type Answer =

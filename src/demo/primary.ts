@@ -1,4 +1,4 @@
-import { type Offset, parseReplicationId, type ReplicationId } from "../replication.ts";
+import { type Offset, parseReplicationId, type ReplicationId } from "../base/history.ts";
 import { encodeCommand } from "../resp/encode.ts";
 import { Backlog } from "./backlog.ts";
 import {

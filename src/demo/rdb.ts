@@ -1,5 +1,5 @@
-import { invariant } from "../errors.ts";
-import type { Offset, ReplicationId } from "../replication.ts";
+import { invariant } from "../base/errors.ts";
+import type { Offset, ReplicationId } from "../base/history.ts";
 import { Crc64 } from "../rdb/crc64.ts";
 import { Random } from "./random.ts";
 

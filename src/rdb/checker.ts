@@ -1,4 +1,4 @@
-import { ReplicaError } from "../errors.ts";
+import { ReplicaError } from "../base/errors.ts";
 import { Crc64 } from "./crc64.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader } from "./header.ts";
 

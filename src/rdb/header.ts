@@ -1,5 +1,5 @@
-import { ReplicaError } from "../errors.ts";
-import { parseOffset, parseReplicationId, type Position } from "../replication.ts";
+import { ReplicaError } from "../base/errors.ts";
+import { parseOffset, parseReplicationId, type Position } from "../base/history.ts";
 
 /** How far an RDB's beginning is read: what servers write there has a few hundred bytes. */
 export const MAX_HEADER_BYTES = 64 * 1024;

@@ -1,4 +1,4 @@
-import { ReplicaError } from "../errors.ts";
+import { ReplicaError } from "../base/errors.ts";
 import { Needle } from "./needle.ts";
 
 const DOLLAR = 0x24;

@@ -1,4 +1,4 @@
-import { ReplicaError, unreachable } from "../errors.ts";
+import { ReplicaError, unreachable } from "../base/errors.ts";
 import { splitInline } from "./inline.ts";
 
 const LF = 0x0a;

@@ -1,4 +1,4 @@
-import { ReplicaError, invariant } from "../errors.ts";
+import { ReplicaError, invariant } from "../base/errors.ts";
 
 const CR = 0x0d;
 const LF = 0x0a;

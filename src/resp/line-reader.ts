@@ -1,4 +1,4 @@
-import { ReplicaError } from "../errors.ts";
+import { ReplicaError } from "../base/errors.ts";
 
 const LF = 0x0a;
 const CR = 0x0d;

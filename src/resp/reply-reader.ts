@@ -1,4 +1,4 @@
-import { ReplicaError } from "../errors.ts";
+import { ReplicaError } from "../base/errors.ts";
 
 const CRLF = "\r\n";
 const EMPTY = Buffer.alloc(0);

@@ -1,6 +1,6 @@
-import type { ReplicaError } from "../errors.ts";
+import type { ReplicaError } from "../base/errors.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
-import type { Offset, Position, ReplicationId } from "../replication.ts";
+import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import type { Grant } from "./state.ts";
 
 /** What happens to a session. Times are milliseconds of a clock that never runs backwards. */

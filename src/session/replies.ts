@@ -1,10 +1,10 @@
-import { ReplicaError } from "../errors.ts";
+import { ReplicaError } from "../base/errors.ts";
 import {
   type Position,
   parseOffset,
   parseReplicationId,
   type ReplicationId,
-} from "../replication.ts";
+} from "../base/history.ts";
 
 const decoder = new TextDecoder("latin1");
 

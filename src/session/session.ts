@@ -1,9 +1,9 @@
-import { invariant, ReplicaError, unreachable } from "../errors.ts";
+import { invariant, ReplicaError, unreachable } from "../base/errors.ts";
 import { BulkReader, parseBulkHeader } from "../resp/bulk-reader.ts";
 import { encodeCommand } from "../resp/encode.ts";
 import { GetackFinder } from "../resp/getack-finder.ts";
 import { LineReader } from "../resp/line-reader.ts";
-import type { Position } from "../replication.ts";
+import type { Position } from "../base/history.ts";
 import type { Effect, Event } from "./events.ts";
 import { printable, readAuth, readPong, readPsync } from "./replies.ts";
 import type { Grant, State, Transfer } from "./state.ts";

@@ -1,6 +1,6 @@
-import type { ReplicaError } from "../errors.ts";
+import type { ReplicaError } from "../base/errors.ts";
 import type { BulkForm, BulkReader } from "../resp/bulk-reader.ts";
-import type { Offset, Position, ReplicationId } from "../replication.ts";
+import type { Offset, Position, ReplicationId } from "../base/history.ts";
 
 /**
  * What the primary granted: with PSYNC it names its history and the last byte that the snapshot

@@ -16,7 +16,7 @@ const bodies: Record<string, string> = {
 Bun.plugin({
   name: "stubborn follow",
   setup(build) {
-    build.onLoad({ filter: /src\/cli\/follow\.ts$/ }, () => ({
+    build.onLoad({ filter: /src\/cli\/commands\/follow\.ts$/ }, () => ({
       loader: "js",
       contents: `export const follow = ${bodies[process.env["TEST_FOLLOW"] ?? ""]};`,
     }));

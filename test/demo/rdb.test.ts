@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { LiveData } from "../../src/demo/live.ts";
 import { BaseData, DemoSnapshot } from "../../src/demo/rdb.ts";
 import { Crc64 } from "../../src/rdb/crc64.ts";
-import { parseReplicationId } from "../../src/replication.ts";
+import { parseReplicationId } from "../../src/base/history.ts";
 import { tool } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 

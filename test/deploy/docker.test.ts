@@ -3,7 +3,7 @@ import { validate } from "dockerfile-utils";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parseCommandLine } from "../../src/cli/flags.ts";
-import { loadSettings } from "../../src/load-settings.ts";
+import { loadSettings } from "../../src/config/load-settings.ts";
 import about from "../../package.json";
 
 const project = join(import.meta.dir, "../..");

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { Metrics } from "../../src/service/metrics.ts";
-import { parseDurationMs } from "../../src/quantity.ts";
-import { realDisk } from "../../src/store/disk.ts";
+import { Metrics } from "../../src/monitor/metrics.ts";
+import { parseDurationMs } from "../../src/base/quantity.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import { parseExposition, type Sample } from "../support/exposition.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";

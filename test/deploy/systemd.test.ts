@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { parseCommandLine } from "../../src/cli/flags.ts";
-import { loadSettings } from "../../src/load-settings.ts";
-import { parseDurationMs } from "../../src/quantity.ts";
+import { loadSettings } from "../../src/config/load-settings.ts";
+import { parseDurationMs } from "../../src/base/quantity.ts";
 import { tempDir } from "../support/temp.ts";
 import { parseUnit, valuesOf } from "./unit-file.ts";
 

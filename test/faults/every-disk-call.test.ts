@@ -1,11 +1,11 @@
 import { resetSync } from "@logtape/logtape";
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import * as fs from "node:fs";
-import { configureLogging } from "../../src/cli/logging.ts";
-import { Output } from "../../src/cli/output.ts";
-import { loadSettings } from "../../src/load-settings.ts";
-import { parsePrimarySource } from "../../src/primary-source.ts";
-import { backup } from "../../src/service/backup.ts";
+import { configureLogging } from "../../src/cli/terminal/logging.ts";
+import { Output } from "../../src/cli/terminal/output.ts";
+import { loadSettings } from "../../src/config/load-settings.ts";
+import { parsePrimarySource } from "../../src/config/primary-source.ts";
+import { backup } from "../../src/upstream/backup.ts";
 import { type DiskCall, type DiskFault, FaultyDisk } from "../support/faulty-disk.ts";
 import { Random } from "../support/fill.ts";
 import { ModelPrimary } from "../support/model-primary.ts";

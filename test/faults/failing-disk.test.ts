@@ -1,11 +1,11 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { ReplicaError } from "../../src/errors.ts";
-import { loadSettings } from "../../src/load-settings.ts";
-import { parsePrimaryUrl } from "../../src/primary-url.ts";
-import { realClock } from "../../src/service/clock.ts";
-import { assemble } from "../../src/service/follow.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
+import { loadSettings } from "../../src/config/load-settings.ts";
+import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
+import { realClock } from "../../src/base/clock.ts";
+import { assemble } from "../../src/program/assemble.ts";
 import { currentLog, REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import type { FakePeer } from "../support/fake-peer.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { ReplicaError } from "../../src/errors.ts";
-import { Catalogue } from "../../src/store/catalogue.ts";
-import { BASE, CURRENT, LOG } from "../../src/store/layout.ts";
-import { type Layout, restore } from "../../src/store/restore.ts";
-import { restorePoint } from "../../src/store/restore-point.ts";
-import { verifyGeneration } from "../../src/store/verify.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
+import { Catalogue } from "../../src/store/restore/catalogue.ts";
+import { BASE, CURRENT, LOG } from "../../src/store/generation/layout.ts";
+import { type Layout, restore } from "../../src/store/restore/restore.ts";
+import { restorePoint } from "../../src/store/restore/restore-point.ts";
+import { verifyGeneration } from "../../src/store/restore/verify.ts";
 import { filesIn, REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { ModelPrimary } from "../support/model-primary.ts";

@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { expect } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { realDisk } from "../../src/store/disk.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
 import { encodeCommand } from "../support/resp.ts";
 import type { RealServer } from "../support/servers.ts";
 import { follow } from "../support/following.ts";

@@ -1,12 +1,12 @@
 import { expect } from "bun:test";
 import { join } from "node:path";
 import { Random } from "../../src/demo/random.ts";
-import { ReplicaError } from "../../src/errors.ts";
-import { type Offset, parseReplicationId, type ReplicationId } from "../../src/replication.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
+import { type Offset, parseReplicationId, type ReplicationId } from "../../src/base/history.ts";
 import { selectCommand } from "../../src/resp/encode.ts";
-import { GenerationKeeper } from "../../src/service/keeper.ts";
-import { DataDirectory } from "../../src/store/data-directory.ts";
-import { SnapshotWriter } from "../../src/store/snapshot.ts";
+import { GenerationKeeper } from "../../src/upstream/keeper.ts";
+import { DataDirectory } from "../../src/store/generation/data-directory.ts";
+import { SnapshotWriter } from "../../src/store/generation/snapshot.ts";
 import { pieces, rdbOf } from "../store/rdb.ts";
 import type { PowerCut } from "../support/power-cut.ts";
 import { PowerCutDisk } from "../support/power-cut-disk.ts";

@@ -1,8 +1,8 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { readdirSync, readlinkSync } from "node:fs";
-import { DataDirectory } from "../../src/store/data-directory.ts";
-import { realDisk } from "../../src/store/disk.ts";
+import { DataDirectory } from "../../src/store/generation/data-directory.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
 import { type ReplicaProcess, startReplica } from "../support/replica-process.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";

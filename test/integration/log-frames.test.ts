@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { limits } from "../../src/config.ts";
+import { limits } from "../../src/config/settings.ts";
 import { Crc64 } from "../../src/rdb/crc64.ts";
 import { absoluteExpiry, mayExpireRelatively } from "../../src/resp/absolute-expiry.ts";
 import { FrameScanner, wordsOf } from "../../src/resp/frame-scanner.ts";
-import { realDisk } from "../../src/store/disk.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
 import { fillAllTypes } from "../support/fill.ts";
 import { follow } from "../support/following.ts";
 import { type NaiveFrame, naiveFrames, naiveSafeEnd } from "../support/naive-frames.ts";

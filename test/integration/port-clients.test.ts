@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Redis } from "ioredis";
-import { realDisk } from "../../src/store/disk.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
 import { RespClient } from "../support/resp-client.ts";

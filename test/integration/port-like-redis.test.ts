@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { realDisk } from "../../src/store/disk.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
 import { fakePrimary } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
 import type { Reply, ReplyError } from "../support/resp.ts";

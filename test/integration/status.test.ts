@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { status } from "../../src/cli/status.ts";
-import { loadSettings } from "../../src/load-settings.ts";
-import { realDisk } from "../../src/store/disk.ts";
-import { Screen } from "../cli/screen.ts";
+import { status } from "../../src/cli/commands/status.ts";
+import { loadSettings } from "../../src/config/load-settings.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
+import { Screen } from "../cli/commands/screen.ts";
 import { endingWithParent, endWithProcess } from "../support/children.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/errors.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { RdbChecker, type RdbSummary } from "../../src/rdb/checker.ts";
 import { crc64 } from "../../src/rdb/crc64.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/errors.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { parseRdbHeader, replicationAux } from "../../src/rdb/header.ts";
-import type { ReplicationId } from "../../src/replication.ts";
+import type { ReplicationId } from "../../src/base/history.ts";
 
 /** Written by Redis 7.0.15 with a backlog, and no key. */
 const EMPTY_7_0 = Uint8Array.fromBase64(

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { ReplicaError } from "../../src/errors.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { type CommandLimits, CommandReader } from "../../src/resp/command-reader.ts";
 
 const SEED = 20260104;

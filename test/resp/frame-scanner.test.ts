@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { limits } from "../../src/config.ts";
-import { ReplicaError } from "../../src/errors.ts";
+import { limits } from "../../src/config/settings.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { FrameScanner, wordsOf } from "../../src/resp/frame-scanner.ts";
 import { type NaiveFrame, naiveFrames, naiveSafeEnd } from "../support/naive-frames.ts";
 import { encodeCommand } from "../support/resp.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/errors.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { LineReader } from "../../src/resp/line-reader.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);

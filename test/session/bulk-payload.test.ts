@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/errors.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { GETACK, MARK, REPLID, TO_BULK, Walk, WAYS } from "./walk.ts";
 
 const lost = new ReplicaError("LINK_LOST", { message: "the primary closed the link" });

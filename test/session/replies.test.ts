@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/errors.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { printable, readAuth, readPong, readPsync } from "../../src/session/replies.ts";
 import { bytes, REPLID } from "./walk.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/errors.ts";
+import { ReplicaError } from "../../src/base/errors.ts";
 import { REPLID, TO_BULK, TO_PSYNC, Walk, WAYS } from "./walk.ts";
 
 const refused = new ReplicaError("CONNECT_FAILED", { message: "connection refused" });

@@ -1,6 +1,6 @@
 import { encodeCommand } from "../../src/resp/encode.ts";
-import { parseReplicationId, type Position } from "../../src/replication.ts";
-import type { ReplicaError } from "../../src/errors.ts";
+import { parseReplicationId, type Position } from "../../src/base/history.ts";
+import type { ReplicaError } from "../../src/base/errors.ts";
 import type { Effect, Event } from "../../src/session/events.ts";
 import { Session, type SessionOptions } from "../../src/session/session.ts";
 import type { State } from "../../src/session/state.ts";

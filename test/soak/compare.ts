@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { Catalogue } from "../../src/store/catalogue.ts";
-import { LOG } from "../../src/store/layout.ts";
+import { Catalogue } from "../../src/store/restore/catalogue.ts";
+import { LOG } from "../../src/store/generation/layout.ts";
 import { DATABASES } from "../faults/seeded-load.ts";
 import type { Random } from "../support/fill.ts";
 import { runReplica } from "../support/replica-process.ts";

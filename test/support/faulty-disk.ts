@@ -1,4 +1,4 @@
-import { type Disk, realDisk, type Sink } from "../../src/store/disk.ts";
+import { type Disk, realDisk, type Sink } from "../../src/store/disk/disk.ts";
 
 /** What may fail or be delayed: each call of the disk, and of the sinks that it gives. */
 export type DiskOperation = Exclude<keyof Disk, "sink"> | "sink.write" | "sink.flush" | "sink.end";

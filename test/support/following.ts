@@ -1,8 +1,8 @@
-import { loadSettings } from "../../src/load-settings.ts";
-import { parsePrimarySource } from "../../src/primary-source.ts";
-import { type Clock, realClock } from "../../src/service/clock.ts";
-import { assemble, type OfflineStart } from "../../src/service/follow.ts";
-import type { Disk } from "../../src/store/disk.ts";
+import { loadSettings } from "../../src/config/load-settings.ts";
+import { parsePrimarySource } from "../../src/config/primary-source.ts";
+import { type Clock, realClock } from "../../src/base/clock.ts";
+import { assemble, type OfflineStart } from "../../src/program/assemble.ts";
+import type { Disk } from "../../src/store/disk/disk.ts";
 import type { TempDir } from "./temp.ts";
 import { until, within } from "./wait.ts";
 

@@ -1,6 +1,6 @@
 import { FFIType, ptr } from "bun:ffi";
-import { libc } from "../../src/libc.ts";
-import { unixAddress } from "../../src/unix-datagrams.ts";
+import { libc } from "../../src/base/libc.ts";
+import { unixAddress } from "../../src/monitor/unix-datagrams.ts";
 import { until } from "./wait.ts";
 
 const AF_UNIX = 1;

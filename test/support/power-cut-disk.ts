@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { join, relative } from "node:path";
 import { Random } from "../../src/demo/random.ts";
-import { type Disk, realDisk, type Sink } from "../../src/store/disk.ts";
+import { type Disk, realDisk, type Sink } from "../../src/store/disk/disk.ts";
 import {
   apply,
   EMPTY,

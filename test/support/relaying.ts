@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { realDisk, type Disk } from "../../src/store/disk.ts";
+import { realDisk, type Disk } from "../../src/store/disk/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import type { FakePeer } from "./fake-peer.ts";
 import { bulkPayload, fakePrimary, type Script, standardHandshake } from "./fake-primary.ts";

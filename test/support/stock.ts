@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { BASE, LOG, MANIFEST, manifestText } from "../../src/store/layout.ts";
-import type { Layout } from "../../src/store/restore.ts";
+import { BASE, LOG, MANIFEST, manifestText } from "../../src/store/generation/layout.ts";
+import type { Layout } from "../../src/store/restore/restore.ts";
 import { fillAllTypes } from "./fill.ts";
 import { type ServerKind, startServer, tool } from "./servers.ts";
 import type { TempDir } from "./temp.ts";

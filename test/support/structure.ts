@@ -5,19 +5,84 @@ export type SourceTree = ReadonlyMap<string, string>;
 
 const ROOT = "src/main.ts";
 
-/** The layers from the bottom up; those of one row never meet. */
-const LAYERS: readonly (readonly string[])[] = [
-  ["base"],
-  ["resp", "rdb"],
-  ["session", "store"],
-  ["service"],
-  ["demo"],
-  ["cli"],
-  ["main"],
-];
+interface Room {
+  /** The rooms whose files it may import, besides its own. */
+  readonly mayImport: readonly string[];
+  /** Pure: no I/O, no clock, no randomness; what it needs comes in as an argument. */
+  readonly pure?: true;
+}
 
-/** Layers that do no I/O and know no time: what they need comes in as an argument. */
-const PURE_LAYERS = ["resp", "rdb", "session"];
+/** Rooms that every room above them may import. */
+const GROUND = ["base", "config"];
+const STORE = ["store/disk", "store/ledger", "store/generation", "store/restore"];
+
+/**
+ * Every folder of src/ that holds files, from the bottom up, and what each may import. A room imports
+ * only rooms that stand before it here, so no two can ever need each other. main.ts may import all of them.
+ */
+export const ROOMS: Readonly<Record<string, Room>> = {
+  base: { mayImport: [] },
+  config: { mayImport: ["base"] },
+  resp: { mayImport: ["base"], pure: true },
+  rdb: { mayImport: ["base"], pure: true },
+  session: { mayImport: ["base", "resp"], pure: true },
+  "store/disk": { mayImport: ["base"] },
+  "store/ledger": { mayImport: ["base", "store/disk"] },
+  "store/generation": { mayImport: ["base", "rdb", "store/disk", "store/ledger"] },
+  "store/restore": { mayImport: [...GROUND, "resp", "rdb", ...STORE] },
+  "upstream/link": { mayImport: [...GROUND, "resp", "session"] },
+  upstream: { mayImport: [...GROUND, "resp", "rdb", "session", ...STORE, "upstream/link"] },
+  downstream: { mayImport: [...GROUND, "resp", ...STORE] },
+  replica: {
+    mayImport: [...GROUND, "resp", "session", ...STORE, "upstream/link", "upstream", "downstream"],
+  },
+  monitor: { mayImport: [...GROUND, "upstream/link", "store/disk", "replica"] },
+  port: { mayImport: [...GROUND, "resp", "store/disk", "downstream", "replica", "monitor"] },
+  stock: { mayImport: [...GROUND, "resp", ...STORE] },
+  program: { mayImport: [...GROUND, ...STORE, "replica", "monitor", "port"] },
+  demo: { mayImport: ["base", "resp", "rdb"] },
+  "cli/terminal": { mayImport: GROUND },
+  "cli/commands": {
+    mayImport: [
+      ...GROUND,
+      "resp",
+      "rdb",
+      "session",
+      ...STORE,
+      "upstream/link",
+      "upstream",
+      "replica",
+      "monitor",
+      "stock",
+      "program",
+      "demo",
+      "cli/terminal",
+    ],
+  },
+  cli: { mayImport: [...GROUND, "cli/terminal", "cli/commands"] },
+};
+
+/** A room with more files holds two things. */
+const MAX_FILES = 16;
+/** So does a longer file, and a longer function, unless it stands in LONG with its reason. */
+const MAX_FILE_LINES = 400;
+const MAX_FUNCTION_LINES = 70;
+
+/** What may be longer, and why: a file by its path, a function by path and name. */
+const LONG: Readonly<Record<string, string>> = {
+  "src/cli/commands/demo.ts demo": "being split",
+  "src/config/settings.ts": "being split",
+  "src/demo/connection.ts": "being split",
+  "src/monitor/metrics.ts of": "being split",
+  "src/port/commands.ts": "being split",
+  "src/replica/replica.ts": "being split",
+  "src/replica/replica.ts constructor": "being split",
+  "src/resp/frame-scanner.ts": "being split",
+  "src/session/session.ts": "being split",
+  "src/store/generation/data-directory.ts": "being split",
+  "src/store/restore/catalogue.ts": "being split",
+  "src/upstream/keeper.ts": "being split",
+};
 
 interface Rule {
   readonly pattern: RegExp;
@@ -37,12 +102,12 @@ const RULES: readonly Rule[] = [
   { pattern: /\bimport\s*\(\s*[^"'`\s]/, complaint: "imports a path that is computed" },
   {
     pattern: /(?<![\w.$#])(?:Bun|process|console|performance)\s*\./,
-    complaint: "reaches outside of itself, and its layer is pure",
+    complaint: "reaches outside of itself, and its room is pure",
     appliesTo: isPure,
   },
   {
     pattern: /(?<![\w.$#])(?:Date\.now|new Date\(\)|setTimeout|setInterval|fetch)(?![\w$])/,
-    complaint: "looks at the clock or the network, and its layer is pure",
+    complaint: "looks at the clock or the network, and its room is pure",
     appliesTo: isPure,
   },
 ];
@@ -55,6 +120,7 @@ export function structureComplaints(tree: SourceTree): string[] {
     const masked = maskSource(source);
     const references = scanReferences(source, masked);
     complaints.push(...nameComplaints(path), ...ruleComplaints(path, masked));
+    complaints.push(...sizeComplaints(path, source, masked));
     if (isBarrel(masked)) complaints.push(`${path} only passes on what others export`);
     const targets = new Set<string>();
     graph.set(path, targets);
@@ -64,9 +130,14 @@ export function structureComplaints(tree: SourceTree): string[] {
       else if (tree.has(target)) targets.add(target);
       else if (target.endsWith(".ts")) complaints.push(`${path} imports ${target}: no such file`);
     }
-    for (const target of targets) complaints.push(...layerComplaints(path, target));
+    for (const target of targets) complaints.push(...importComplaints(path, target));
   }
-  return [...complaints, ...cycleComplaints(graph), ...orphanComplaints(graph)];
+  return [
+    ...complaints,
+    ...folderComplaints(tree.keys()),
+    ...cycleComplaints(graph),
+    ...orphanComplaints(graph),
+  ];
 }
 
 function targetOf(path: string, reference: Reference, tree: SourceTree): string | undefined {
@@ -77,24 +148,19 @@ function targetOf(path: string, reference: Reference, tree: SourceTree): string 
   return target;
 }
 
-/** "src/store/log.ts" is in "store"; files right in src/ are "base", apart from the root. */
-function layerOf(path: string): string {
+/** "src/store/disk/disk.ts" is in "store/disk"; main.ts is a room of its own. */
+function roomOf(path: string): string {
   if (path === ROOT) return "main";
-  const [, folder, file] = path.split("/");
-  return file === undefined ? "base" : (folder ?? "");
-}
-
-function rankOf(layer: string): number {
-  return LAYERS.findIndex((row) => row.includes(layer));
+  return path.split("/").slice(1, -1).join("/");
 }
 
 function isPure(path: string): boolean {
-  return PURE_LAYERS.includes(layerOf(path));
+  return ROOMS[roomOf(path)]?.pure === true;
 }
 
 function nameComplaints(path: string): string[] {
   const complaints: string[] = [];
-  if (rankOf(layerOf(path)) < 0) complaints.push(`${path} is in no layer`);
+  if (path !== ROOT && ROOMS[roomOf(path)] === undefined) complaints.push(`${path} is in no room`);
   if (/(?:^|[/._-])utils?(?=$|[/._-])/i.test(path))
     complaints.push(`${path} is named after nothing`);
   return complaints;
@@ -117,16 +183,65 @@ function packageComplaints(path: string, { specifier }: Reference): string[] {
   if (name === "events") return [`${path} imports ${specifier}: no EventEmitter`];
   const outside = /^(fs|net|tls|dgram|child_process|worker_threads|os|process|timers|bun\b)/;
   if (isPure(path) && outside.test(name)) {
-    return [`${path} imports ${specifier}, and its layer is pure`];
+    return [`${path} imports ${specifier}, and its room is pure`];
   }
   return [];
 }
 
-function layerComplaints(path: string, target: string): string[] {
-  const [from, to] = [layerOf(path), layerOf(target)];
-  if (from === to || rankOf(to) < rankOf(from)) return [];
-  const way = rankOf(to) === rankOf(from) ? "sideways" : "up";
-  return [`${path} imports ${target}: from ${from} ${way} to ${to}`];
+function importComplaints(path: string, target: string): string[] {
+  const [from, to] = [roomOf(path), roomOf(target)];
+  const room = ROOMS[from];
+  if (from === to || path === ROOT || room === undefined || room.mayImport.includes(to)) return [];
+  return [`${path} imports ${target}: ${from} may not import ${to}`];
+}
+
+function sizeComplaints(path: string, source: string, masked: string): string[] {
+  const complaints: string[] = [];
+  const lines = source.split("\n").length - 1;
+  if (lines > MAX_FILE_LINES && !(path in LONG)) {
+    complaints.push(`${path} has ${lines} lines, more than ${MAX_FILE_LINES}`);
+  }
+  for (const { name, lines: length } of longBlocks(masked, MAX_FUNCTION_LINES)) {
+    if (`${path} ${name}` in LONG) continue;
+    complaints.push(`${path} ${name} has ${length} lines, more than ${MAX_FUNCTION_LINES}`);
+  }
+  return complaints;
+}
+
+/**
+ * The functions of a masked source that have more lines than `most`. A block is taken for a function's
+ * where a parameter list, a return type or an arrow stands before it; so a long `if` counts too, but
+ * that stands in a long function anyway.
+ */
+function longBlocks(masked: string, most: number): { name: string; lines: number }[] {
+  const found: { name: string; lines: number }[] = [];
+  const open: { at: number; head: string }[] = [];
+  for (const { index: at, 0: brace } of masked.matchAll(/[{}]/g)) {
+    if (brace === "{") {
+      open.push({ at, head: masked.slice(Math.max(0, at - 300), at) });
+      continue;
+    }
+    const block = open.pop();
+    if (block === undefined || !/(?:=>|\)(?:\s*:[^;={}()]*)?|[\w>\]]\s*\}|>)\s*$/.test(block.head))
+      continue;
+    const lines = masked.slice(block.at, at).split("\n").length;
+    if (lines > most) found.push({ name: nameIn(block.head), lines });
+  }
+  return found;
+}
+
+/** The name that stands nearest before a function's body. */
+function nameIn(head: string): string {
+  const names =
+    /(?:function\*?\s+|(?:const|let)\s+|^\s*(?:(?:private|static|async|get|set|override)\s+)*)(#?[\w$]+)\s*(?=[(<=])/gm;
+  return [...head.matchAll(names)].at(-1)?.[1] ?? "(unnamed)";
+}
+
+function folderComplaints(paths: Iterable<string>): string[] {
+  const files = Map.groupBy(paths, roomOf);
+  return [...files]
+    .filter(([, those]) => those.length > MAX_FILES)
+    .map(([room, those]) => `src/${room} has ${those.length} files, more than ${MAX_FILES}`);
 }
 
 function isBarrel(masked: string): boolean {

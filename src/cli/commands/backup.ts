@@ -1,0 +1,50 @@
+import { ReplicaError } from "../../base/errors.ts";
+import { log } from "../../base/logger.ts";
+import { describeSource, parsePrimarySource } from "../../config/primary-source.ts";
+import { DEFAULT_URL } from "../../config/primary-url.ts";
+import { formatBytes } from "../../base/quantity.ts";
+import { backup as takeBackup } from "../../upstream/backup.ts";
+import { realClock } from "../../base/clock.ts";
+import type { State } from "../../session/state.ts";
+import { realDisk } from "../../store/disk/disk.ts";
+import type { CommandContext } from "./command.ts";
+
+import { watchTransfer } from "./watch-transfer.ts";
+
+/** `replica backup [URL] OUT`: one snapshot, verified and durable, then leave. */
+export async function backup({ settings, args, signal, stderr }: CommandContext): Promise<number> {
+  const [url, out] = args.length === 2 ? [args[0]!, args[1]!] : [DEFAULT_URL, args[0]!];
+  const source = parsePrimarySource(url);
+  if (out.includes("://")) {
+    throw new ReplicaError("USAGE", {
+      message: `${describeSource(parsePrimarySource(out))} is no file: replica backup [URL] OUT wants OUT last`,
+    });
+  }
+  let state: State = { at: "connect" };
+  const stopWatching = watchTransfer(() => state, stderr, settings.progress);
+  try {
+    const { rdb, seconds } = await takeBackup(
+      source,
+      out,
+      { disk: realDisk, clock: realClock, settings },
+      signal,
+      (now) => {
+        state = now;
+      },
+    );
+    log.info(
+      `${formatBytes(rdb.bytes)} from ${describeSource(source)} to ${out === "-" ? "standard output" : out} in ${seconds.toFixed(2)} s, ${formatBytes(rdb.bytes / seconds)}/s; ${
+        rdb.checked ? "the checksum holds" : "the primary made no checksum"
+      }`,
+      { bytes: rdb.bytes, seconds },
+    );
+  } catch (error) {
+    if (!(error instanceof ReplicaError && error.code === "STOPPED")) throw error;
+    // Not 0: a script that goes on to use the file must not believe that there is one.
+    log.warn(error.message);
+    return 1;
+  } finally {
+    stopWatching();
+  }
+  return 0;
+}

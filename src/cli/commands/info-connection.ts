@@ -1,0 +1,189 @@
+import type { Socket } from "bun";
+import { isIP } from "node:net";
+import { limits } from "../../config/settings.ts";
+import { ReplicaError } from "../../base/errors.ts";
+import { encodeCommand } from "../../resp/encode.ts";
+import { parseInfo } from "../../resp/info-text.ts";
+import { printable } from "../../base/printable.ts";
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** As a person writes it: an IPv6 address in brackets. */
+export function describeAddress({ host, port }: Address): string {
+  return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+}
+
+/** The fields of INFO by their names. */
+export type Info = ReadonlyMap<string, string>;
+
+/** Asks a replica's port for INFO, over one connection for as long as that holds. */
+export class InfoConnection {
+  readonly #address: Address;
+  readonly #at: string;
+  readonly #password: string | undefined;
+  /** Of the connection that counts; what others say is no longer heard. */
+  #epoch = 0;
+  #socket: Socket | undefined;
+  #received: Buffer = Buffer.alloc(0);
+  /** True until the answer to AUTH has come. */
+  #awaitsLogin = false;
+  #question: PromiseWithResolvers<Info> | undefined;
+
+  /** Connects when it is asked. `password` is that of the port, where it has one. */
+  constructor(address: Address, password: string | undefined) {
+    this.#address = address;
+    this.#at = describeAddress(address);
+    this.#password = password;
+  }
+
+  /**
+   * Asks once; one question at a time. After a failure the next question comes over a new connection.
+   * @throws ReplicaError CONNECT_FAILED where nothing answers, or not yet; AUTH_FAILED; PROTOCOL from what
+   * is no replica of this kind; the signal's reason once it has aborted.
+   */
+  async ask(signal: AbortSignal): Promise<Info> {
+    signal.throwIfAborted();
+    const question = Promise.withResolvers<Info>();
+    this.#question = question;
+    const seconds = limits.statusTimeoutMs / 1000;
+    const timer = setTimeout(
+      () => question.reject(silence(`no answer from ${this.#at} within ${seconds} s`)),
+      limits.statusTimeoutMs,
+    );
+    const onAbort = (): void => question.reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      if (this.#socket === undefined) this.#connect();
+      else this.#socket.write(encodeCommand("INFO"));
+      return await question.promise;
+    } catch (error) {
+      // An answer that comes late would be taken for the next one.
+      this.close();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
+      this.#question = undefined;
+    }
+  }
+
+  close(): void {
+    this.#epoch++;
+    this.#socket?.end();
+    this.#socket = undefined;
+    this.#received = Buffer.alloc(0);
+  }
+
+  #connect(): void {
+    const epoch = ++this.#epoch;
+    const isOld = (): boolean => epoch !== this.#epoch;
+    const nobody = (cause: unknown): void => {
+      if (isOld()) return;
+      this.#fail(silence(`nothing answers at ${this.#at}: is replica running there?`, cause));
+    };
+    this.#awaitsLogin = this.#password !== undefined;
+    // Not awaited: a connect that hangs must not outlast the time limit.
+    Bun.connect({
+      hostname: this.#address.host,
+      port: this.#address.port,
+      socket: {
+        open: (socket) => {
+          if (isOld()) return void socket.end();
+          this.#socket = socket;
+          // Its password leads, so the port answers that first.
+          const login = this.#password === undefined ? [] : [encodeCommand("AUTH", this.#password)];
+          socket.write(Buffer.concat([...login, encodeCommand("INFO")]));
+        },
+        data: (_socket, chunk) => {
+          if (!isOld()) this.#onData(chunk);
+        },
+        close: () => {
+          if (isOld()) return;
+          this.#fail(silence(`${this.#at} closed the connection without an answer`));
+        },
+        error: (_socket, cause) => nobody(cause),
+      },
+    }).catch(nobody);
+  }
+
+  #fail(error: unknown): void {
+    this.#question?.reject(error);
+    this.close();
+  }
+
+  #onData(chunk: Buffer): void {
+    this.#received = Buffer.concat([this.#received, chunk]);
+    try {
+      if (this.#received.length > limits.statusReplyBytes) throw notOurs(this.#at);
+      if (this.#awaitsLogin && !this.#readLogin()) return;
+      const info = this.#readInfo();
+      if (info !== undefined) this.#question?.resolve(info);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Whether the answer to AUTH has come; too short is not wrong. */
+  #readLogin(): boolean {
+    const line = this.#line();
+    if (line === undefined) return false;
+    // A port without a password needs no AUTH, and says so as Redis does.
+    const isNeedless = /^-ERR .*without any password/.test(line.text);
+    if (line.text.startsWith("-") && !isNeedless) throw refusal(line.text, this.#at);
+    if (line.text !== "+OK" && !isNeedless) throw notOurs(this.#at);
+    this.#received = this.#received.subarray(line.end);
+    this.#awaitsLogin = false;
+    return true;
+  }
+
+  #readInfo(): Info | undefined {
+    const line = this.#line();
+    if (line === undefined) return undefined;
+    if (line.text.startsWith("-")) throw refusal(line.text, this.#at);
+    if (!/^\$\d{1,8}$/.test(line.text)) throw notOurs(this.#at);
+    const end = line.end + Number(line.text.slice(1));
+    if (end + 2 > this.#received.length) return undefined;
+    const info = parseInfo(this.#received.toString("utf8", line.end, end));
+    this.#received = this.#received.subarray(end + 2);
+    if (info.has("state") && info.has("ready")) return info;
+    throw new ReplicaError("PROTOCOL", {
+      message: `what answers at ${this.#at} is no replica of this kind: its INFO has no state`,
+    });
+  }
+
+  #line(): { readonly text: string; readonly end: number } | undefined {
+    const end = this.#received.indexOf("\r\n");
+    if (end === -1) return undefined;
+    return { text: this.#received.toString("utf8", 0, end), end: end + 2 };
+  }
+}
+
+function silence(message: string, cause?: unknown): ReplicaError {
+  return new ReplicaError("CONNECT_FAILED", { message, cause });
+}
+
+function refusal(line: string, at: string): ReplicaError {
+  if (line.startsWith("-LOADING")) return silence(`${at} is starting: ask again`);
+  if (line.startsWith("-NOAUTH")) {
+    return new ReplicaError("AUTH_FAILED", {
+      message: `${at} asks for a password: give --requirepass-file FILE`,
+    });
+  }
+  if (line.startsWith("-WRONGPASS") || line.startsWith("-ERR invalid password")) {
+    return new ReplicaError("AUTH_FAILED", {
+      message: `${at} takes another password than the one in --requirepass-file`,
+    });
+  }
+  // It may quote the password that it was sent.
+  const said = line.slice(1, 200).replace(/,? with args beginning with.*$/i, "");
+  return new ReplicaError("PROTOCOL", { message: `${at} answered: ${printable(said)}` });
+}
+
+function notOurs(at: string): ReplicaError {
+  return new ReplicaError("PROTOCOL", {
+    message: `what answers at ${at} doesn't speak as a replica does: is it another service?`,
+  });
+}

@@ -1,0 +1,208 @@
+import { ReplicaError } from "../../base/errors.ts";
+import { log } from "../../base/logger.ts";
+import { formatBytes } from "../../base/quantity.ts";
+import { findServer, nameOf, type ServerProgram } from "../../stock/server-program.ts";
+import { refuseMismatch } from "../../stock/stock-folder.ts";
+import { type CheckResult, checkRestored, serveRestored } from "../../stock/stock-server.ts";
+import { Catalogue } from "../../store/restore/catalogue.ts";
+import { realDisk } from "../../store/disk/disk.ts";
+import { type Layout, restore as write, type Restored } from "../../store/restore/restore.ts";
+import {
+  type RestorePoint,
+  restorePoint,
+  shownTime,
+  type Wanted,
+} from "../../store/restore/restore-point.ts";
+import { describeDamage } from "../../store/restore/verify.ts";
+import type { CommandContext, RunCommand } from "./command.ts";
+import { fileProgress } from "./file-progress.ts";
+import { table } from "../terminal/table.ts";
+import { wantedOf, wholeNumber } from "./wanted.ts";
+
+/** What happens with a restore once it is whole. */
+interface Afterwards {
+  readonly server: ServerProgram;
+  readonly check: { readonly digest: boolean } | undefined;
+  readonly servePort: number | undefined;
+}
+
+/** `replica restore DIR TARGET`: what a stock server starts from, as of a moment. */
+export const restore: RunCommand = async (context) => {
+  const { args, options, settings, stderr } = context;
+  const wanted = wantedOf(options);
+  const layout = layoutOf(options.get("layout"));
+  // Before anything is written: a server that isn't there, or is too old, is known of at once.
+  const afterwards = await afterwardsOf(options);
+  if (afterwards !== undefined) refuseMismatch({ layout }, afterwards.server);
+  const progress = fileProgress(stderr, settings.progress);
+  try {
+    const restored = await writeRestored(context, args, { wanted, layout }, progress.look);
+    if (afterwards === undefined) {
+      tell(context, restored, undefined);
+      return 0;
+    }
+    const load = (loaded: number, total: number) => progress.look("load", loaded, total);
+    return await boot(context, restored, afterwards, load);
+  } finally {
+    progress.end();
+  }
+};
+
+async function writeRestored(
+  { signal }: CommandContext,
+  [dir = "", target = ""]: readonly string[],
+  { wanted, layout }: { readonly wanted: Wanted; readonly layout: Layout },
+  onProgress: (file: string, bytes: number, totalBytes: number) => void,
+): Promise<Restored> {
+  using catalogue = new Catalogue(dir);
+  for (const loss of catalogue.losses) log.warn(describeDamage(loss));
+  const point = restorePoint(catalogue, wanted);
+  const surroundings = { disk: realDisk, signal, layout, onProgress };
+  const restored = await write(catalogue, point, target, surroundings).catch((error: unknown) => {
+    throw isDamage(error) ? withOthers(error, catalogue, wanted, point) : error;
+  });
+  for (const warning of restored.warnings) log.warn(warning);
+  return restored;
+}
+
+function isDamage(error: unknown): error is ReplicaError {
+  return error instanceof ReplicaError && error.code === "DIRECTORY_DAMAGED";
+}
+
+/** So many other generations are named; `replica snapshots` lists them all. */
+const MAX_OTHERS = 3;
+
+/** Tells with the damage which other generations can be restored instead, the newest first. */
+function withOthers(
+  damage: ReplicaError,
+  catalogue: Catalogue,
+  wanted: Wanted,
+  { generation: damaged }: RestorePoint,
+): ReplicaError {
+  const isEnd = wanted.offset === undefined && wanted.atMs === undefined;
+  const others = catalogue.generations
+    .filter(({ id }) => id !== damaged.id)
+    .toReversed()
+    .flatMap(({ id }) => pointIn(catalogue, { ...wanted, generation: id }) ?? [])
+    .slice(0, MAX_OTHERS)
+    .map(({ generation: { id }, offset }) => {
+      const what = isEnd ? `goes up to offset ${offset}` : "covers it, too";
+      return `; generation ${id} ${what} (--generation ${id})`;
+    });
+  const { code, retry, message } = damage;
+  return new ReplicaError(code, { retry, message: message + others.join(""), cause: damage });
+}
+
+function pointIn(catalogue: Catalogue, wanted: Wanted): RestorePoint | undefined {
+  try {
+    return restorePoint(catalogue, wanted);
+  } catch (error) {
+    if (error instanceof ReplicaError && error.code === "USAGE") return undefined;
+    throw error;
+  }
+}
+
+async function boot(
+  context: CommandContext,
+  restored: Restored,
+  { server, check, servePort }: Afterwards,
+  onProgress: (loadedBytes: number, totalBytes: number) => void,
+): Promise<number> {
+  const { signal, stderr } = context;
+  let checked: CheckResult | undefined;
+  if (check !== undefined) {
+    checked = await checkRestored(restored, server, { ...check, signal, onProgress });
+  }
+  tell(context, restored, checked === undefined ? undefined : { server, ...checked });
+  if (servePort === undefined) return 0;
+  const { port, ended } = await serveRestored(restored, server, {
+    port: servePort,
+    signal,
+    onProgress,
+  });
+  const when = restored.atMs === undefined ? "" : ` as of ${shownTime(restored.atMs)}`;
+  stderr.write(
+    `${nameOf(server)} serves it at 127.0.0.1:${port}${when}, to be read only; Ctrl-C ends it\n`,
+  );
+  await ended;
+  return 0;
+}
+
+async function afterwardsOf(options: ReadonlyMap<string, string>): Promise<Afterwards | undefined> {
+  const digest = options.has("digest");
+  const isChecked = options.has("check") || digest;
+  const serve = options.get("serve");
+  if (!isChecked && serve === undefined) {
+    if (options.has("server")) throw usage("--server belongs to --check or --serve");
+    return undefined;
+  }
+  const servePort = wholeNumber("serve", serve);
+  if ((servePort ?? 0) > 65535) throw usage(`--serve takes a port from 0 to 65535, 0 picks one`);
+  const server = await findServer(options.get("server"));
+  return { server, check: isChecked ? { digest } : undefined, servePort };
+}
+
+function usage(message: string): ReplicaError {
+  return new ReplicaError("USAGE", { retry: "never", message });
+}
+
+function layoutOf(text: string | undefined): Layout {
+  if (text === undefined || text === "multipart") return "multipart";
+  if (text === "single") return "single";
+  throw usage(`--layout is ${JSON.stringify(text.slice(0, 100))}: it takes multipart or single`);
+}
+
+type Checked = CheckResult & { readonly server: ServerProgram };
+
+function tell(
+  { options, stdout }: CommandContext,
+  restored: Restored,
+  checked: Checked | undefined,
+): void {
+  stdout.write(
+    options.has("json")
+      ? `${JSON.stringify({ ...toJson(restored), ...(checked && { check: checkToJson(checked) }) })}\n`
+      : describe(restored) + (checked === undefined ? "" : describeCheck(checked)),
+  );
+}
+
+function describeCheck({ server, databases, digest }: Checked): string {
+  const rows = databases.map(({ database, keys, expires }) => [`db${database}`, keys, expires]);
+  const found =
+    rows.length === 0 ? "no key\n" : `\n${table(["database", "keys", "with expiry"], rows)}`;
+  const sum = digest === undefined ? "" : `digest ${digest}\n`;
+  return `${nameOf(server)} starts from it${rows.length === 0 ? ", with " : ":"}${found}${sum}`;
+}
+
+function checkToJson({ server, databases, digest }: Checked) {
+  const keys = databases.map(({ database, keys: count }) => [`db${database}`, count]);
+  const told = { server: nameOf(server), keys: Object.fromEntries(keys) };
+  return digest === undefined ? told : { ...told, digest };
+}
+
+function describe(restored: Restored): string {
+  const { dir, layout, generation, offset, atMs, commands, rewrittenCommands } = restored;
+  const when = atMs === undefined ? "at a time that nothing tells" : `as of ${shownTime(atMs)}`;
+  const made =
+    rewrittenCommands === 0 ? "" : `, of which ${rewrittenCommands} got the expiry that they meant`;
+  return `${dir}: generation ${generation.id} up to offset ${offset}, ${when}
+  ${formatBytes(restored.rdbBytes)} of snapshot, and ${commands} commands behind it (${formatBytes(restored.logBytes)})${made}
+  start a server on it: redis-server --dir ${dir} --appendonly yes
+  (with --databases N where the primary has more than 16${layout === "single" ? "; any server from Redis 4 on" : ""})
+`;
+}
+
+function toJson({ dir, layout, generation, offset, atMs, commands, ...more }: Restored) {
+  return {
+    dir,
+    layout,
+    generation: generation.id,
+    offset,
+    time: atMs === undefined ? null : shownTime(atMs),
+    commands,
+    rewritten_commands: more.rewrittenCommands,
+    rdb_bytes: more.rdbBytes,
+    log_bytes: more.logBytes,
+    warnings: more.warnings,
+  };
+}

@@ -1,0 +1,89 @@
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { log } from "../../base/logger.ts";
+import { formatBytes } from "../../base/quantity.ts";
+import { Catalogue, type KeptGeneration, type Moment } from "../../store/restore/catalogue.ts";
+import { LOG } from "../../store/generation/layout.ts";
+import { describeDamage } from "../../store/restore/verify.ts";
+import type { RunCommand } from "./command.ts";
+import { table } from "../terminal/table.ts";
+
+/** `replica snapshots DIR`: what can be restored from a data directory. */
+export const snapshots: RunCommand = async ({ args, options, stdout }) => {
+  using catalogue = new Catalogue(args[0]!);
+  const warnings = catalogue.losses.map(describeDamage);
+  for (const warning of warnings) log.warn(warning);
+  const { generations } = catalogue;
+  if (options.has("json")) {
+    const told = {
+      dir: catalogue.path,
+      warnings,
+      generations: generations.map(toJson),
+    };
+    stdout.write(`${JSON.stringify(told)}\n`);
+    return 0;
+  }
+  if (generations.length === 0) {
+    stdout.write(`${catalogue.path} keeps no snapshot yet\n`);
+    return 0;
+  }
+  stdout.write(
+    table(
+      [
+        "id",
+        "state",
+        "from",
+        "until",
+        "from offset",
+        "to offset",
+        "snapshot",
+        "log",
+        "sealed because",
+      ],
+      generations.map((generation) => [
+        generation.id,
+        generation.state,
+        shown(generation.first),
+        shown(generation.last),
+        generation.baseOffset,
+        generation.durableOffset,
+        formatBytes(generation.rdbBytes),
+        formatBytes(logBytes(generation)),
+        generation.sealedReason ?? "",
+      ]),
+    ),
+  );
+  return 0;
+};
+
+function shown(moment: Moment | undefined): string {
+  return moment === undefined ? "unknown" : new Date(moment.atMs).toISOString();
+}
+
+/** Length of the file, which may go on past what is promised; 0 where it is missing. */
+function logBytes({ dir }: KeptGeneration): number {
+  return statSync(join(dir, LOG), { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** Names and units as in INFO. */
+function toJson(generation: KeptGeneration) {
+  const time = (moment: Moment | undefined) => (moment === undefined ? null : shown(moment));
+  return {
+    id: generation.id,
+    state: generation.state,
+    sealed_reason: generation.sealedReason ?? null,
+    primary: generation.primaryName ?? null,
+    from_time: time(generation.first),
+    to_time: time(generation.last),
+    from_offset: generation.baseOffset,
+    to_offset: generation.durableOffset,
+    durable_offset: generation.durableOffset,
+    rdb_bytes: generation.rdbBytes,
+    rdb_crc64: generation.rdbCrc64 ?? null,
+    log_bytes: logBytes(generation),
+    replication_ids: generation.replicationIds.map(({ replid, fromOffset }) => ({
+      replid,
+      from_offset: fromOffset,
+    })),
+  };
+}

@@ -1,0 +1,276 @@
+import { styleText } from "node:util";
+import { formatAge, formatBytes, formatProgress } from "../../base/quantity.ts";
+import { FULL_REASONS } from "../../upstream/link/full-reason.ts";
+import type { Info } from "./info-connection.ts";
+import { printable } from "../../base/printable.ts";
+
+/** What is shown. */
+export interface Scene {
+  /** Where it was asked for, as HOST:PORT. */
+  readonly at: string;
+  /** What was answered last; undefined where nothing ever was. */
+  readonly info: Info | undefined;
+  /** Why there is no answer now, and since when; undefined where there is one. */
+  readonly away?: { readonly reason: string; readonly seconds: number };
+}
+
+/** How it is shown. */
+export interface Look {
+  /** Longer lines are wrapped; undefined: not at all. */
+  readonly columns: number | undefined;
+  readonly hasColors: boolean;
+}
+
+type Row = readonly [name: string, value: string];
+type Format = Parameters<typeof styleText>[0];
+
+const NAME_COLUMNS = 14;
+/** As many as the replica lets in. */
+const MAX_DOWNSTREAMS = 1_000;
+/** A terminal that is narrower is cut at its edge. */
+const LEAST_VALUE_COLUMNS = 20;
+
+/** Whether it is ready, by the rule of /readyz. */
+export function isReady(info: Info): boolean {
+  return info.get("ready") === "1";
+}
+
+/** The fields as JSON: numbers as numbers, where none of their digits is lost. */
+export function infoToJson(info: Info): Record<string, string | number> {
+  const entries = [...info].map(([name, value]): [string, string | number] => {
+    // Such names hold texts that consist of digits now and then; their type must not change with it.
+    const isText = /^run_id$|(?:crc64|replid2?|version|host|error|reason|cause)$/.test(name);
+    return [name, isText ? value : (exactNumber(value) ?? value)];
+  });
+  return Object.fromEntries(entries);
+}
+
+function exactNumber(text: string): number | undefined {
+  const isWhole = /^-?\d+$/.test(text) && String(Number(text)) === text;
+  // A double holds 15 decimal digits, whatever they are.
+  const isDecimal = /^-?(?:0|[1-9]\d*)\.\d+$/.test(text) && text.replace(/\D/g, "").length <= 15;
+  return isWhole || isDecimal ? Number(text) : undefined;
+}
+
+/** The screen: a headline and a table; lines without their ends. */
+export function screenLines({ at, info, away }: Scene, { columns, hasColors }: Look): string[] {
+  const paint = (format: Format, text: string): string =>
+    hasColors ? styleText(format, text, { validateStream: false }) : text;
+  const wrap = (text: string, width: number | undefined): string[] =>
+    width === undefined ? [text] : Bun.wrapAnsi(text, width, { hard: true }).split("\n");
+
+  const head = wrap(headline(at, info, away, paint), columns);
+  if (info === undefined) return head;
+  const width =
+    columns === undefined ? undefined : Math.max(LEAST_VALUE_COLUMNS, columns - NAME_COLUMNS);
+  const rows = rowsOf(new Fields(info)).flatMap(([name, value]) =>
+    wrap(printable(value), width).map((line, index) => {
+      const label = (index === 0 ? name : "").padEnd(NAME_COLUMNS);
+      // What was true when it was last seen is shown, and not as if it were now.
+      return away === undefined ? `${paint("dim", label)}${line}` : paint("dim", label + line);
+    }),
+  );
+  return [...head, "", ...rows];
+}
+
+function headline(
+  at: string,
+  info: Info | undefined,
+  away: Scene["away"],
+  paint: (format: Format, text: string) => string,
+): string {
+  if (away !== undefined || info === undefined) {
+    const { reason = "not asked yet", seconds = 0 } = away ?? {};
+    const since = info === undefined ? "" : `; below is how it was ${formatAge(seconds)} ago`;
+    return `${at}: ${paint(["bold", "red"], "no answer")}: ${printable(reason)}${since}`;
+  }
+  if (isReady(info)) return `${at} is ${paint(["bold", "green"], "ready")}`;
+  // What comes in is on its way to be ready.
+  const color = info.get("master_sync_in_progress") === "1" ? "yellow" : "red";
+  const reason = printable(info.get("not_ready_reason") ?? "");
+  return `${at} is ${paint(["bold", color], "not ready")}: ${reason}`;
+}
+
+/** INFO's fields as people read them. What isn't there, or isn't what it should be, is shown as "?". */
+class Fields {
+  readonly #info: Info;
+
+  constructor(info: Info) {
+    this.#info = info;
+  }
+
+  text(name: string): string {
+    return this.#info.get(name) ?? "?";
+  }
+
+  number(name: string): number | undefined {
+    const value = this.#info.get(name) ?? "";
+    return /^-?\d{1,16}(?:\.\d{1,6})?$/.test(value) ? Number(value) : undefined;
+  }
+
+  count(name: string): string {
+    return this.number(name)?.toLocaleString("en") ?? "?";
+  }
+
+  /** A count with its noun: "1 break", "2 breaks". */
+  counted(name: string, noun: string): string {
+    return `${this.count(name)} ${noun}${this.number(name) === 1 ? "" : "s"}`;
+  }
+
+  bytes(name: string): string {
+    const value = this.number(name);
+    return value === undefined || value < 0 ? "?" : formatBytes(value);
+  }
+
+  age(name: string): string {
+    const value = this.number(name);
+    return value === undefined ? "?" : formatAge(Math.max(0, value));
+  }
+
+  /** A moment in unix seconds, and how long ago that is for the replica. */
+  moment(name: string): string {
+    const seconds = this.number(name);
+    const nowSeconds = (this.number("server_time_usec") ?? 0) / 1e6;
+    // The last moment that has a date of four digits.
+    if (seconds === undefined || seconds < 0 || seconds > 253_402_300_799) return "?";
+    const date = new Date(seconds * 1000).toISOString().replace("T", " ").replace(".000Z", " UTC");
+    return `${date} (${formatAge(Math.max(0, nowSeconds - seconds))} ago)`;
+  }
+}
+
+function rowsOf(fields: Fields): Row[] {
+  return [
+    ["state", stateOf(fields)],
+    ["primary", primaryOf(fields)],
+    ...transferOf(fields),
+    ...offsetsOf(fields),
+    ["lag", lagOf(fields)],
+    ["generation", generationOf(fields)],
+    ["log", fields.bytes("log_bytes")],
+    ["kept before", fields.counted("sealed_generations", "sealed generation")],
+    ...newSnapshotOf(fields),
+    ...downstreamsOf(fields),
+    ["disk", roomOf(fields)],
+    ["syncs", syncsOf(fields)],
+    ["breaks", fields.count("breaks")],
+    ["last error", lastErrorOf(fields)],
+    ["uptime", uptimeOf(fields)],
+  ];
+}
+
+function stateOf(fields: Fields): string {
+  const state = fields.text("state");
+  if (fields.text("master_link_status") === "up") {
+    return `${state}, last heard ${fields.age("master_last_io_seconds_ago")} ago`;
+  }
+  const downSeconds = fields.number("master_link_down_since_seconds") ?? -1;
+  if (downSeconds < 0) return `${state}, not connected since its start`;
+  return `${state}, down for ${formatAge(downSeconds)}`;
+}
+
+function primaryOf(fields: Fields): string {
+  const primary = fields.text("primary");
+  if (fields.number("offline") === 1) {
+    return `none (--offline): what is kept is served up to offset ${fields.count("served_offset")}`;
+  }
+  if (primary === "") return "none, since REPLICAOF NO ONE";
+  return fields.text("master_host") === "" ? `${primary}, where none is named yet` : primary;
+}
+
+function transferOf(fields: Fields): Row[] {
+  if (fields.number("master_sync_in_progress") !== 1) return [];
+  const readBytes = fields.number("master_sync_read_bytes") ?? 0;
+  // With $EOF nobody knows it before the end, and Redis's word for that is 0.
+  const totalBytes = fields.number("master_sync_total_bytes") || undefined;
+  if (fields.text("state") !== "transfer") return [["transfer", "waits for the primary to begin"]];
+  if (readBytes === totalBytes) {
+    return [["transfer", `${formatBytes(readBytes)} have come; checked and made durable now`]];
+  }
+  const rate = fields.number("received_bytes_per_second") ?? 0;
+  return [["transfer", formatProgress(readBytes, totalBytes, rate).trimStart()]];
+}
+
+function offsetsOf(fields: Fields): Row[] {
+  const names = ["received", "written", "durable"];
+  const offsets = names.map((name) => fields.count(`${name}_offset`));
+  const width = Math.max(...offsets.map((offset) => offset.length));
+  return names.map((name, index): Row => {
+    const rate = fields.number(`${name}_bytes_per_second`);
+    const perSecond = rate === undefined ? "" : `   ${formatBytes(rate)}/s`;
+    return [name, `offset ${(offsets[index] ?? "").padStart(width)}${perSecond}`];
+  });
+}
+
+function lagOf(fields: Fields): string {
+  const bytes = fields.number("durable_lag_bytes");
+  const age = fields.number("durable_age_seconds");
+  if (bytes === 0 && age === 0) return "none: all that came is durable";
+  const seconds = age === undefined ? "?" : `${age.toFixed(1)} s`;
+  return `${fields.bytes("durable_lag_bytes")} not durable yet, the oldest for ${seconds}`;
+}
+
+function generationOf(fields: Fields): string {
+  if (fields.number("generation") === 0) return "none yet: nothing is kept";
+  const since = fields.moment("rdb_last_save_time");
+  return `${fields.text("generation")}, snapshot of ${fields.bytes("rdb_bytes")}, since ${since}`;
+}
+
+/** Of a new generation, whose snapshot comes in while the link follows on. */
+function newSnapshotOf(fields: Fields): Row[] {
+  if (fields.number("rdb_bgsave_in_progress") === 1) {
+    const totalBytes = fields.number("snapshot_total_bytes") ?? 0;
+    const of = totalBytes === 0 ? "" : ` of ${formatBytes(totalBytes)}`;
+    const age = fields.age("rdb_current_bgsave_time_sec");
+    return [["new snapshot", `${fields.bytes("snapshot_read_bytes")}${of}, for ${age} by now`]];
+  }
+  const error = fields.text("last_snapshot_error");
+  return error === "" ? [] : [["new snapshot", `the last one failed: ${error}`]];
+}
+
+/** The replicas that it feeds, where there are any. */
+function downstreamsOf(fields: Fields): Row[] {
+  const count = fields.number("connected_slaves") ?? 0;
+  const all = Array.from({ length: Math.min(count, MAX_DOWNSTREAMS) }, (_, n) => {
+    const about = fields.text(`slave${n}`);
+    const [, state, offset] = /state=(\w+),offset=(\d{1,16}),/.exec(about) ?? [];
+    return { isOnline: state === "online", offset: Number(offset ?? 0) };
+  });
+  if (all.length === 0) return [];
+  const online = all.filter(({ isOnline }) => isOnline);
+  const end = fields.number("master_repl_offset") ?? 0;
+  // One that has just come has acknowledged nothing yet.
+  const acked = online.filter(({ offset }) => offset > 0);
+  const behind = Math.max(0, ...acked.map(({ offset }) => end - offset));
+  const lag = acked.length === 0 ? "" : `, at most ${formatBytes(behind)} behind`;
+  return [
+    ["feeds", `${fields.counted("connected_slaves", "replica")}, ${online.length} online${lag}`],
+  ];
+}
+
+function roomOf(fields: Fields): string {
+  const isLow = fields.number("disk_low") === 1;
+  const low = isLow ? ", less than --min-free: no new snapshot is taken" : "";
+  return `${fields.bytes("disk_free_bytes")} free${low}`;
+}
+
+function syncsOf(fields: Fields): string {
+  const reasons = FULL_REASONS.flatMap((reason) => {
+    const count = fields.number(`full_syncs_${reason.replaceAll("-", "_")}`) ?? 0;
+    return count === 0 ? [] : [`${reason.replaceAll("-", " ")}: ${count}`];
+  });
+  const why = reasons.length === 0 ? "" : ` (${reasons.join(", ")})`;
+  return `${fields.count("full_syncs")} full${why}, ${fields.count("partial_syncs")} partial`;
+}
+
+function lastErrorOf(fields: Fields): string {
+  const error = fields.text("last_error");
+  if (error === "") return "none";
+  const cause = fields.text("last_error_cause");
+  return `${fields.moment("last_error_time")}: ${error}${cause === "" ? "" : ` ${cause}`}`;
+}
+
+function uptimeOf(fields: Fields): string {
+  const snapshots = fields.bytes("received_snapshot_bytes");
+  const stream = fields.bytes("received_stream_bytes");
+  return `${fields.age("uptime_in_seconds")}; came in: ${snapshots} of snapshots, ${stream} of stream`;
+}

@@ -1,0 +1,124 @@
+import { ReplicaError } from "../../base/errors.ts";
+import { realClock } from "../../base/clock.ts";
+import type { Info } from "./info-connection.ts";
+import type { Output } from "../terminal/output.ts";
+import { infoToJson, type Scene, screenLines } from "./status-screen.ts";
+
+/** Where what is seen goes, again and again. */
+interface View {
+  show(scene: Scene): void;
+  end(): void;
+}
+
+export interface WatchOptions {
+  /** The replica's address as HOST:PORT. */
+  readonly at: string;
+  readonly ask: (signal: AbortSignal) => Promise<Info>;
+  readonly json: boolean;
+  readonly stdout: Output;
+  readonly signal: AbortSignal;
+  /** Milliseconds from one question to the next. */
+  readonly everyMs: number;
+}
+
+/**
+ * Shows a replica until the signal aborts: a picture that is drawn anew on a terminal; elsewhere, and with
+ * `json`, one block or line after the other. One that doesn't answer is asked on.
+ * @throws ReplicaError AUTH_FAILED, PROTOCOL: asking on wouldn't help.
+ */
+export async function watchStatus(options: WatchOptions): Promise<void> {
+  const { at, ask, json, stdout, signal, everyMs } = options;
+  const view = json ? jsonLines(stdout) : stdout.isTty ? new Picture(stdout) : blocks(stdout);
+  let info: Info | undefined;
+  let seenAtMs = 0;
+  try {
+    while (!signal.aborted) {
+      const beganMs = realClock.monotonicMs();
+      try {
+        info = await ask(signal);
+        seenAtMs = realClock.monotonicMs();
+        view.show({ at, info });
+      } catch (error) {
+        if (signal.aborted) break;
+        if (!(error instanceof ReplicaError) || error.code !== "CONNECT_FAILED") throw error;
+        const seconds = (realClock.monotonicMs() - seenAtMs) / 1000;
+        view.show({ at, info, away: { reason: error.message, seconds } });
+      }
+      const spentMs = realClock.monotonicMs() - beganMs;
+      await realClock.sleep(Math.max(0, everyMs - spentMs), signal);
+    }
+  } finally {
+    view.end();
+  }
+}
+
+function jsonLines(stdout: Output): View {
+  return {
+    show: ({ info, away }) => {
+      const told =
+        info === undefined || away !== undefined
+          ? { ready: 0, not_ready_reason: away?.reason ?? "" }
+          : infoToJson(info);
+      stdout.write(`${JSON.stringify(told)}\n`);
+    },
+    end: () => undefined,
+  };
+}
+
+function blocks(stdout: Output): View {
+  const look = { columns: undefined, hasColors: false };
+  return {
+    // What was seen before stands above already.
+    show: ({ at, info, away }) => {
+      const scene = away === undefined ? { at, info } : { at, info: undefined, away };
+      stdout.write(`${screenLines(scene, look).join("\n")}\n\n`);
+    },
+    end: () => undefined,
+  };
+}
+
+const ALTERNATE_SCREEN = "\x1b[?1049h";
+const FORMER_SCREEN = "\x1b[?1049l";
+const HIDE_CURSOR = "\x1b[?25l";
+const SHOW_CURSOR = "\x1b[?25h";
+const HOME = "\x1b[H";
+const CLEAR_LINE = "\x1b[K";
+const CLEAR_BELOW = "\x1b[J";
+
+/** The terminal's other screen, drawn over line by line; the last scene stays behind on the former one. */
+class Picture implements View {
+  readonly #stdout: Output;
+  readonly #endListening: () => void;
+  #scene: Scene | undefined;
+
+  constructor(stdout: Output) {
+    this.#stdout = stdout;
+    this.#endListening = stdout.onResize(() => this.#draw());
+    stdout.write(ALTERNATE_SCREEN + HIDE_CURSOR);
+  }
+
+  show(scene: Scene): void {
+    this.#scene = scene;
+    this.#draw();
+  }
+
+  #draw(): void {
+    const { rows } = this.#stdout;
+    // A line that ends in the last column would be cleared there, and the last row would scroll.
+    const columns = Math.max(1, this.#stdout.columns - 1);
+    const lines = this.#lines(columns).slice(0, Math.max(1, rows - 1));
+    const drawn = lines.map((line) => `${Bun.sliceAnsi(line, 0, columns)}${CLEAR_LINE}\n`);
+    this.#stdout.write(`${HOME}${drawn.join("")}${CLEAR_BELOW}`);
+  }
+
+  #lines(columns: number): string[] {
+    if (this.#scene === undefined) return [];
+    return screenLines(this.#scene, { columns, hasColors: this.#stdout.hasColors });
+  }
+
+  end(): void {
+    this.#endListening();
+    const last = this.#lines(this.#stdout.columns).map((line) => `${line}\n`);
+    this.#stdout.write(`${SHOW_CURSOR}${FORMER_SCREEN}${last.join("")}`);
+  }
+}

@@ -1,0 +1,59 @@
+import { isIP } from "node:net";
+import type { Settings } from "../../config/settings.ts";
+import { ReplicaError } from "../../base/errors.ts";
+import type { RunCommand } from "./command.ts";
+import { type Address, describeAddress, InfoConnection } from "./info-connection.ts";
+import { infoToJson, isReady, screenLines } from "./status-screen.ts";
+import { watchStatus } from "./status-watch.ts";
+
+const WATCH_EVERY_MS = 1_000;
+
+/** `replica status [HOST:PORT]`: what a running replica says of itself, once or again and again. */
+export const status: RunCommand = async ({ settings, args, options, signal, stdout }) => {
+  const json = options.has("json");
+  const address = args[0] === undefined ? ownAddress(settings) : parseAddress(args[0], settings);
+  const at = describeAddress(address);
+  const connection = new InfoConnection(address, settings.requirepass);
+  try {
+    if (options.has("watch")) {
+      const ask = (signal: AbortSignal) => connection.ask(signal);
+      await watchStatus({ at, ask, json, stdout, signal, everyMs: WATCH_EVERY_MS });
+      return 0;
+    }
+    const info = await connection.ask(signal);
+    if (json) stdout.write(`${JSON.stringify(infoToJson(info))}\n`);
+    else {
+      const { isTty, hasColors } = stdout;
+      const columns = isTty ? stdout.columns : undefined;
+      stdout.write(`${screenLines({ at, info }, { columns, hasColors }).join("\n")}\n`);
+    }
+    return isReady(info) ? 0 : 1;
+  } finally {
+    connection.close();
+  }
+};
+
+function ownAddress(settings: Settings): Address {
+  if (settings.port === 0) throw usage("--port 0 names no port: give the one that was picked");
+  // Who serves every address answers at the loopback one.
+  const wildcards: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
+  return { host: wildcards[settings.bind] ?? settings.bind, port: settings.port };
+}
+
+function parseAddress(text: string, settings: Settings): Address {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]*))(?::(\d{1,5}))?$/i.exec(text);
+  const host = match?.[1] ?? match?.[2] ?? "";
+  const port = match?.[3] === undefined ? settings.port : Number(match[3]);
+  const badHost =
+    match?.[1] === undefined ? host === "" && match?.[3] === undefined : isIP(host) !== 6;
+  if (match === null || badHost || port < 1 || port > 65535) {
+    throw usage(
+      `status takes HOST:PORT, such as 127.0.0.1:6380 or [::1]:6380, not ${JSON.stringify(text)}`,
+    );
+  }
+  return { host: host === "" ? "127.0.0.1" : host, port };
+}
+
+function usage(message: string): ReplicaError {
+  return new ReplicaError("USAGE", { message, retry: "never" });
+}

@@ -1,0 +1,226 @@
+import { type Stats, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { ReplicaError } from "../../base/errors.ts";
+import { log } from "../../base/logger.ts";
+import { formatBytes } from "../../base/quantity.ts";
+import type { RdbSummary } from "../../rdb/checker.ts";
+import { Catalogue, isGone, type KeptGeneration } from "../../store/restore/catalogue.ts";
+import { realDisk } from "../../store/disk/disk.ts";
+import {
+  type Damage,
+  describeDamage,
+  type GenerationFindings,
+  verifyCatalogue,
+  verifyGeneration,
+  verifyRdb,
+  type VerifyOptions,
+} from "../../store/restore/verify.ts";
+import type { CommandContext, RunCommand } from "./command.ts";
+import { fileProgress } from "./file-progress.ts";
+
+const LOOKS = 5;
+const LOOK_EVERY_MS = 200;
+
+/** The exit code of what was checked and is damaged. */
+const DAMAGED = 3;
+
+/** `replica verify PATH`: an RDB file, or everything in a data directory. */
+export const verify: RunCommand = async (context) => {
+  const { args, stderr, settings, signal } = context;
+  const path = args[0]!;
+  const progress = fileProgress(stderr, settings.progress);
+  const surroundings: VerifyOptions = { disk: realDisk, signal, onProgress: progress.look };
+  try {
+    return isFolder(path)
+      ? await verifyDirectory(path, context, surroundings)
+      : await verifyFile(path, context, surroundings);
+  } catch (error) {
+    // Where not even the database can be read: programs that wait for an answer get one, too.
+    if (isDirectoryDamage(error)) tellRuin(context, resolve(path), error.message);
+    throw error;
+  } finally {
+    progress.end();
+  }
+};
+
+/** Nothing else has an end that can be checked: a pipe without a writer is waited for without end. */
+function isFolder(path: string): boolean {
+  let found: Stats;
+  try {
+    found = statSync(path);
+  } catch (cause) {
+    throw refusal(
+      `${path} can't be looked at: ${cause instanceof Error && "code" in cause && cause.code === "ENOENT" ? "there is no such file or folder" : cause}`,
+      cause,
+    );
+  }
+  if (found.isFile() || found.isDirectory()) return found.isDirectory();
+  throw refusal(`${path} is neither a file nor a folder: name an RDB file or a data directory`);
+}
+
+function refusal(message: string, cause?: unknown): ReplicaError {
+  return new ReplicaError("USAGE", { retry: "never", message, cause });
+}
+
+function isDirectoryDamage(error: unknown): error is ReplicaError {
+  return error instanceof ReplicaError && error.code === "DIRECTORY_DAMAGED";
+}
+
+/** A database that can't be read: what `message` says of it is all that is known. */
+function tellRuin({ options, stdout }: CommandContext, path: string, message: string): void {
+  if (!options.has("json")) return;
+  const file = join(path, "replica.db");
+  const what = message.replace(`${file} `, "it ");
+  const meaning = "nothing that is kept can be restored unless the database is moved away";
+  stdout.write(
+    `${JSON.stringify(damagedToJson(path, { file, byte: undefined, what, meaning }))}\n`,
+  );
+}
+
+async function verifyFile(
+  path: string,
+  { options, stdout }: CommandContext,
+  surroundings: VerifyOptions,
+): Promise<number> {
+  try {
+    const rdb = await verifyRdb(path, surroundings);
+    stdout.write(
+      options.has("json")
+        ? `${JSON.stringify({ path, ok: true, ...rdbToJson(rdb) })}\n`
+        : `${path}: ${describeRdb(rdb)}\n`,
+    );
+    return 0;
+  } catch (error) {
+    const isDamage =
+      error instanceof ReplicaError &&
+      (error.code === "BAD_PAYLOAD" || error.code === "BAD_CHECKSUM");
+    if (!isDamage) throw error;
+    const what = error.message;
+    const damage = { file: path, byte: undefined, what, meaning: "a server refuses to load it" };
+    stdout.write(
+      options.has("json")
+        ? `${JSON.stringify(damagedToJson(path, damage))}\n`
+        : `${path}: damaged: ${what}\n`,
+    );
+    return DAMAGED;
+  }
+}
+
+function describeRdb({ header, bytes, crc64, checked }: RdbSummary): string {
+  const sum = checked
+    ? `the checksum ${crc64.toString(16).padStart(16, "0")} holds`
+    : "it states no checksum: what lies between its beginning and its end can't be checked";
+  return `${header.magic} version ${header.version}, ${formatBytes(bytes)}, ${sum}`;
+}
+
+function rdbToJson({ header, bytes, crc64, checked }: RdbSummary) {
+  const { magic, version } = header;
+  return { magic, version, bytes, crc64: crc64.toString(16).padStart(16, "0"), checked };
+}
+
+async function verifyDirectory(
+  path: string,
+  { options, stdout }: CommandContext,
+  surroundings: VerifyOptions,
+): Promise<number> {
+  const damages = await lastingDamages(path);
+  using catalogue = new Catalogue(path);
+  const found: GenerationFindings[] = [];
+  for (const generation of catalogue.generations) {
+    const findings = await findingsOf(catalogue, generation, surroundings);
+    if (findings === undefined) {
+      log.info(`generation ${generation.id} was removed meanwhile`);
+      continue;
+    }
+    found.push(findings);
+    damages.push(...findings.damages);
+  }
+  if (options.has("json")) stdout.write(`${JSON.stringify(toJson(catalogue, found, damages))}\n`);
+  else stdout.write(report(catalogue, found, damages));
+  return damages.length === 0 ? 0 : DAMAGED;
+}
+
+/** What is wrong for more than a moment: of a generation that becomes current the link comes before the row. */
+async function lastingDamages(path: string): Promise<Damage[]> {
+  for (let left = LOOKS; ; left--) {
+    using catalogue = new Catalogue(path);
+    const damages = verifyCatalogue(catalogue);
+    if (damages.length === 0 || left === 0) return damages;
+    await Bun.sleep(LOOK_EVERY_MS);
+  }
+}
+
+/** Undefined where the retention of a replica that runs has removed the generation meanwhile. */
+async function findingsOf(
+  catalogue: Catalogue,
+  generation: KeptGeneration,
+  surroundings: VerifyOptions,
+): Promise<GenerationFindings | undefined> {
+  try {
+    const findings = await verifyGeneration(catalogue, generation, surroundings);
+    if (findings.damages.length === 0 || !isGone(catalogue.path, generation.id)) return findings;
+  } catch (error) {
+    if (surroundings.signal.aborted || !isGone(catalogue.path, generation.id)) throw error;
+  }
+  return undefined;
+}
+
+function report(
+  catalogue: Catalogue,
+  found: readonly GenerationFindings[],
+  damages: readonly Damage[],
+): string {
+  const lines = found.flatMap(({ generation, rdb, log: commands, restorableOffset }) => [
+    `generation ${generation.id} (${generation.state})`,
+    `  snapshot  ${rdb === undefined ? "damaged" : describeRdb(rdb)}`,
+    `  log       ${commands === undefined ? "missing" : `${commands.commands} commands, ${formatBytes(commands.bytes)}${unchecked(commands.uncheckedBytes)}${commands.damage === undefined ? "" : ", then damaged"}`}`,
+    `  restores  ${restorableOffset === undefined ? "nothing" : `offset ${generation.baseOffset} to ${restorableOffset}`}`,
+  ]);
+  for (const damage of damages) lines.push(`damaged: ${describeDamage(damage)}`);
+  if (found.length === 0) lines.push(`${catalogue.path} keeps no snapshot yet`);
+  else if (damages.length === 0) lines.push(`${catalogue.path}: all is as it was written`);
+  return `${lines.join("\n")}\n`;
+}
+
+function unchecked(bytes: number): string {
+  return bytes === 0 ? "" : ` (${formatBytes(bytes)} of it without a checksum)`;
+}
+
+function toJson(
+  catalogue: Catalogue,
+  found: readonly GenerationFindings[],
+  damages: readonly Damage[],
+) {
+  return {
+    path: catalogue.path,
+    ok: damages.length === 0,
+    generations: found.map(
+      ({ generation, rdb, log: commands, restorableOffset, damages: own }) => ({
+        id: generation.id,
+        state: generation.state,
+        ok: own.length === 0,
+        from_offset: generation.baseOffset,
+        to_offset: restorableOffset ?? null,
+        rdb: rdb === undefined ? null : rdbToJson(rdb),
+        log:
+          commands === undefined
+            ? null
+            : {
+                commands: commands.commands,
+                bytes: commands.bytes,
+                unchecked_bytes: commands.uncheckedBytes,
+              },
+      }),
+    ),
+    damages: damages.map(damageToJson),
+  };
+}
+
+/** What was no further looked at. */
+function damagedToJson(path: string, damage: Damage) {
+  return { path, ok: false, damages: [damageToJson(damage)] };
+}
+
+function damageToJson({ file, byte, what, meaning }: Damage) {
+  return { file, byte: byte ?? null, what, meaning };
+}

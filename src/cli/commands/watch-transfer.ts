@@ -1,0 +1,51 @@
+import { log } from "../../base/logger.ts";
+import { formatBytes } from "../../base/quantity.ts";
+import type { State } from "../../session/state.ts";
+import type { Output } from "../terminal/output.ts";
+import { Progress } from "../terminal/progress.ts";
+
+const EVERY_MS = 100;
+/** Where nobody watches a line, a long transfer is told of now and then in the log. */
+const LOG_EVERY_MS = 10_000;
+
+/**
+ * Shows each bulk payload that comes in: as a progress line on a terminal, as log lines elsewhere.
+ * @returns what ends it.
+ */
+export function watchTransfer(state: () => State, stderr: Output, enabled: boolean): () => void {
+  if (!enabled || !stderr.isTty) return logTransfer(state);
+  const progress = new Progress({ output: stderr, enabled });
+  let drawing = false;
+  const look = () => {
+    const now = state();
+    if (now.at === "transfer") {
+      if (!drawing) progress.begin("snapshot", now.totalBytes);
+      drawing = true;
+      progress.update(now.readBytes);
+    } else if (drawing) {
+      drawing = false;
+      progress.end();
+    }
+  };
+  const timer = setInterval(look, EVERY_MS);
+  return () => {
+    clearInterval(timer);
+    if (drawing) progress.end();
+  };
+}
+
+function logTransfer(state: () => State): () => void {
+  let lastBytes = 0;
+  const timer = setInterval(() => {
+    const now = state();
+    if (now.at !== "transfer") {
+      lastBytes = 0;
+      return;
+    }
+    const rate = (Math.max(0, now.readBytes - lastBytes) / LOG_EVERY_MS) * 1000;
+    lastBytes = now.readBytes;
+    const of = now.totalBytes === undefined ? "" : ` of ${formatBytes(now.totalBytes)}`;
+    log.info(`snapshot: ${formatBytes(now.readBytes)}${of}, ${formatBytes(rate)}/s`);
+  }, LOG_EVERY_MS);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,277 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import { isIPv4 } from "node:net";
+import type { z } from "zod";
+import {
+  aboutSetting,
+  isSetting,
+  limits,
+  settingNames,
+  settingsSchema,
+  variableOf,
+  type SettingName,
+  type Settings,
+} from "./settings.ts";
+import { ReplicaError } from "../base/errors.ts";
+import { didYouMean } from "../base/nearest.ts";
+
+type Values = z.infer<typeof settingsSchema>;
+
+/** Where settings come from, besides their defaults. */
+export interface SettingSources {
+  /** Flags as given, without the dashes; `config` may be among them. */
+  readonly flags?: ReadonlyMap<string, string>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** The settings that the command takes: a file that none of these names is not read. Default: all. */
+  readonly takes?: readonly SettingName[];
+}
+
+/** A value as text, and where it stood, for errors. */
+interface Given {
+  readonly text: string;
+  readonly source: string;
+}
+
+/**
+ * The settings from flag, environment, `--config` file and default, in that order. An empty
+ * variable counts as unset.
+ * @throws ReplicaError USAGE for an unknown name, a bad value, an unreadable file, or settings that
+ * don't fit together; it says which, from which source. No message carries a password.
+ */
+export function loadSettings(sources: SettingSources): Settings {
+  const env = sources.env ?? {};
+  const takes = new Set<string>(sources.takes ?? settingNames);
+  const flags = fromFlags(sources.flags ?? new Map());
+  const variables = fromEnvironment(env);
+  const configFile = flags.get("config")?.text ?? variables.get("config")?.text;
+  const given = new Map([
+    ...(configFile === undefined ? [] : fromFile(configFile)),
+    ...variables,
+    ...flags,
+  ]);
+  given.delete("config");
+  const values = parseValues(given);
+  if (takes.has("unprotected")) refuseOpenPort(values);
+  if (takes.has("tls-cert")) checkTls(values, given);
+
+  const passwordIn = (name: "password-file" | "sentinel-password-file" | "requirepass-file") =>
+    takes.has(name) ? readPassword(values[name], given.get(name)) : undefined;
+  return {
+    dir: values.dir,
+    port: values.port,
+    bind: values.bind,
+    announceIp: values["announce-ip"],
+    announcePort: values["announce-port"],
+    username: values.username,
+    password: passwordIn("password-file") ?? (env["REPLICA_PASSWORD"] || undefined),
+    sentinel: {
+      username: values["sentinel-username"],
+      password: passwordIn("sentinel-password-file"),
+    },
+    requirepass: passwordIn("requirepass-file"),
+    unprotected: values.unprotected,
+    tls: {
+      caFile: values["tls-ca"],
+      certFile: values["tls-cert"],
+      keyFile: values["tls-key"],
+      serverName: values["tls-server-name"],
+      insecure: values["tls-insecure"],
+    },
+    http: values.http,
+    readyLagMs: values["ready-lag"],
+    io: values.io,
+    rdbSyncBytes: values["rdb-sync-bytes"],
+    fsync: values.fsync,
+    ack: values.ack,
+    snapshotEveryMs: values["snapshot-every"],
+    snapshotRatio: values["snapshot-ratio"],
+    keep: values.keep,
+    keepForMs: values["keep-for"],
+    minFreeBytes: values["min-free"],
+    timeoutMs: values.timeout,
+    syncTimeoutMs: values["sync-timeout"],
+    retryMaxMs: values["retry-max"],
+    logLevel: values["log-level"],
+    logFormat: values["log-format"],
+    progress: !values["no-progress"],
+  };
+}
+
+function usage(message: string, cause?: unknown): ReplicaError {
+  return new ReplicaError("USAGE", {
+    message,
+    retry: "never",
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+function fromFlags(flags: ReadonlyMap<string, string>): Map<string, Given> {
+  const given = new Map<string, Given>();
+  for (const [name, value] of flags) {
+    if (!isSetting(name) && name !== "config") {
+      throw usage(
+        `no flag is called --${name}${didYouMean(name, [...settingNames, "config"], "--")}`,
+      );
+    }
+    given.set(name, { text: value, source: `the flag --${name}` });
+  }
+  return given;
+}
+
+function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Map<string, Given> {
+  const names = new Map([...settingNames, "config"].map((name) => [variableOf(name), name]));
+  const given = new Map<string, Given>();
+  for (const [variable, value] of Object.entries(env)) {
+    if (!variable.startsWith("REPLICA_") || variable === "REPLICA_PASSWORD" || value === undefined)
+      continue;
+    const name = names.get(variable);
+    if (name === undefined || (name === "port" && value.startsWith("tcp://"))) {
+      // Kubernetes gives each container of a namespace REPLICA_PORT=tcp://… and REPLICA_SERVICE_HOST
+      // once a service is called "replica".
+      if (/^REPLICA_(?:PORT(?:_\d+_.*)?|SERVICE_.*)$/.test(variable)) {
+        throw usage(
+          `the variable ${variable} is no setting of ours: Kubernetes sets it for a service called "replica"; ` +
+            "set enableServiceLinks: false in the pod, or rename the service",
+        );
+      }
+      throw usage(
+        `no setting belongs to the variable ${variable}${didYouMean(variable, [...names.keys()])}`,
+      );
+    }
+    if (value !== "") given.set(name, { text: value, source: `the variable ${variable}` });
+  }
+  return given;
+}
+
+function fromFile(configFile: string): Map<string, Given> {
+  const text = readSmallText(configFile, limits.configFileBytes, "the settings file");
+  let table: object;
+  try {
+    table = Bun.TOML.parse(text);
+  } catch (cause) {
+    // The parser quotes what it read, which may be a password that somebody forgot to quote.
+    const reason =
+      cause instanceof Error ? cause.message.replace(/: ".*"$/s, "") : "it can't be parsed";
+    throw usage(`the settings file ${configFile} is no TOML: ${reason}`);
+  }
+  const given = new Map<string, Given>();
+  for (const [name, value] of Object.entries(table) as [string, unknown][]) {
+    if (!isSetting(name)) {
+      throw usage(
+        `no setting is called ${name}, in ${configFile}${didYouMean(name, settingNames)}`,
+      );
+    }
+    const { kind, takes } = aboutSetting(name);
+    const fits =
+      typeof value === "string" ||
+      (kind !== "text" && typeof value === "number") ||
+      (kind === "switch" && typeof value === "boolean");
+    if (!fits) throw usage(`${name} in ${configFile} takes ${takes}, as a string`);
+    given.set(name, { text: String(value), source: `${name} in ${configFile}` });
+  }
+  return given;
+}
+
+function parseValues(given: ReadonlyMap<string, Given>): Values {
+  const texts = Object.fromEntries([...given].map(([name, { text: value }]) => [name, value]));
+  const result = settingsSchema.safeParse(texts);
+  if (result.success) return result.data;
+  const name = String(result.error.issues[0]?.path[0]);
+  const bad = given.get(name);
+  if (!isSetting(name) || bad === undefined) throw result.error;
+  throw usage(
+    `${bad.source} is ${JSON.stringify(bad.text.slice(0, 100))}: it takes ${aboutSetting(name).takes}`,
+  );
+}
+
+/** Whether only this machine reaches the address. A name other than localhost may be anything. */
+export function isLoopback(address: string): boolean {
+  const lower = address.toLowerCase();
+  if (lower === "localhost" || lower === "::1") return true;
+  const inner = lower.startsWith("::ffff:") ? lower.slice("::ffff:".length) : lower;
+  return isIPv4(inner) && inner.startsWith("127.");
+}
+
+function refuseOpenPort(values: Values): void {
+  if (isLoopback(values.bind) || values["requirepass-file"] !== undefined || values.unprotected)
+    return;
+  throw usage(
+    `binding ${values.bind} would serve every key to whoever reaches it: give --requirepass-file FILE, ` +
+      "or --unprotected if the network is trusted, or leave --bind at 127.0.0.1",
+  );
+}
+
+function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
+  if ((values["tls-cert"] === undefined) !== (values["tls-key"] === undefined)) {
+    const [has, lacks] = values["tls-cert"] === undefined ? ["key", "cert"] : ["cert", "key"];
+    throw usage(`${given.get(`tls-${has}`)?.source} needs --tls-${lacks} FILE beside it`);
+  }
+  for (const name of ["tls-ca", "tls-cert", "tls-key"] as const) {
+    const tlsFile = values[name];
+    if (tlsFile === undefined) continue;
+    const source = given.get(name)?.source ?? name;
+    // It is read anew at each connect: what can be read once, or waits for a writer, is of no use.
+    if (statSync(tlsFile, { throwIfNoEntry: false })?.isFile() === false) {
+      throw usage(`${source}: ${tlsFile} is no regular file, and is read at each connect`);
+    }
+    // Comments between the certificates may be in any encoding.
+    const text = readSmallFile(tlsFile, limits.tlsFileBytes, source).toString("latin1");
+    try {
+      if (name === "tls-key") createPrivateKey(text);
+      else void new X509Certificate(text).subject;
+    } catch (cause) {
+      const what = name === "tls-key" ? "private key without a passphrase" : "certificate";
+      throw usage(`${source}: ${tlsFile} holds no ${what} in PEM`, cause);
+    }
+  }
+}
+
+function readPassword(
+  passwordFile: string | undefined,
+  given: Given | undefined,
+): string | undefined {
+  if (passwordFile === undefined || given === undefined) return undefined;
+  const text = readSmallText(passwordFile, limits.passwordFileBytes, given.source);
+  const password = text.replace(/\r?\n$/, "");
+  if (password === "")
+    throw usage(`${given.source}: ${passwordFile} is empty; write the password into it`);
+  return password;
+}
+
+function readSmallFile(name: string, maxBytes: number, source: string): Buffer {
+  let content: Buffer;
+  try {
+    // A pipe or /dev/stdin has no size; a regular file of the wrong kind may have a great one.
+    if (statSync(name).size > maxBytes)
+      throw usage(`${source}: ${name} is larger than ${maxBytes} bytes`);
+    content = readFileSync(name);
+  } catch (cause) {
+    if (cause instanceof ReplicaError) throw cause;
+    throw usage(`${source}: can't read ${name}: ${systemReason(cause)}`, cause);
+  }
+  if (content.length > maxBytes) throw usage(`${source}: ${name} is larger than ${maxBytes} bytes`);
+  return content;
+}
+
+function readSmallText(name: string, maxBytes: number, source: string): string {
+  const content = readSmallFile(name, maxBytes, source);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(content);
+  } catch (cause) {
+    throw usage(`${source}: ${name} is no UTF-8 text`, cause);
+  }
+}
+
+function systemReason(cause: unknown): string {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
+  switch (code) {
+    case "ENOENT":
+      return "there is no such file";
+    case "EACCES":
+      return "permission denied";
+    case "EISDIR":
+      return "it is a directory";
+    default:
+      return code ?? "it failed";
+  }
+}

@@ -1,0 +1,120 @@
+import { timingSafeEqual } from "node:crypto";
+import { log } from "../base/logger.ts";
+import { array, bulk, error, integer, map, push, simple } from "../resp/reply.ts";
+import { type Call, type PortContext, setName, wrongArgs } from "./call.ts";
+import type { Client } from "./client.ts";
+import { SPOKEN_VERSION } from "../monitor/info.ts";
+
+const OK = simple("OK");
+const WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";
+/** As many as a Redis has unless told otherwise; none holds a key here. */
+const DATABASES = 16;
+
+export function ping({ client, args, bytes }: Call): Uint8Array {
+  if (args.length > 1) return wrongArgs("ping");
+  if (client.proto === 2 && client.subscriptions > 0) {
+    return push([bulk("pong"), bulk(bytes[0] ?? "")], 2);
+  }
+  return bytes[0] === undefined ? simple("PONG") : bulk(bytes[0]);
+}
+
+export function auth({ client, context, args }: Call): Uint8Array {
+  const [user, password] = args.length === 1 ? ["default", args[0]!] : [args[0], args[1]];
+  if (args.length > 2) return error("ERR syntax error");
+  const right = context.settings.requirepass;
+  if (right === undefined) {
+    // As with Redis, the default user without a password takes any, where it is named.
+    if (args.length === 2) return user === "default" ? OK : error(WRONG_PASSWORD);
+    return error(
+      "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+    );
+  }
+  // What came is latin1 for its bytes; the password is text.
+  const isRight = same(password!, Buffer.from(right).toString("latin1"));
+  if (!isRight || user !== "default") return refuseLogin(client, context);
+  client.loggedIn = true;
+  return OK;
+}
+
+/**
+ * Counts it, and cuts off who guesses on. Who knows the password is let in all the same: others behind
+ * one address (a proxy, a NAT) must not keep them out.
+ */
+function refuseLogin(client: Client, { logins, now }: PortContext): Uint8Array {
+  const host = client.address.slice(0, client.address.lastIndexOf(":"));
+  if (!logins.allows(host, now())) {
+    client.leaving = true;
+    return error("ERR too many wrong passwords from your address: check the password");
+  }
+  if (logins.failed(host, now())) {
+    log.warn(`too many wrong passwords from ${host}: for some seconds whoever is wrong is cut off`);
+  }
+  return error(WRONG_PASSWORD);
+}
+
+/** Compares without telling by its time how much was right. */
+function same(given: string, right: string): boolean {
+  const digest = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest();
+  return timingSafeEqual(digest(given), digest(right));
+}
+
+export function hello(call: Call): Uint8Array {
+  const { client } = call;
+  const words = [...call.args];
+  const asked = words.shift();
+  if (asked !== undefined && !/^-?\d{1,18}$/.test(asked)) {
+    return error("ERR Protocol version is not an integer or out of range");
+  }
+  if (asked !== undefined && asked !== "2" && asked !== "3") {
+    return error("NOPROTO unsupported protocol version");
+  }
+  let name: string | undefined;
+  for (let word = words.shift(); word !== undefined; word = words.shift()) {
+    const option = word.toUpperCase();
+    if (option === "AUTH" && words.length >= 2) {
+      const reply = auth({ ...call, args: words.splice(0, 2) });
+      if (reply[0] === 0x2d) return reply;
+    } else if (option === "SETNAME" && words.length >= 1) {
+      name = words.shift();
+    } else {
+      return error(`ERR Syntax error in HELLO option '${word.slice(0, 60)}'`);
+    }
+  }
+  if (!client.loggedIn) {
+    return error(
+      "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+    );
+  }
+  if (name !== undefined) {
+    const refused = setName(client, name);
+    if (refused !== undefined) return refused;
+  }
+  if (asked !== undefined) client.proto = asked === "3" ? 3 : 2;
+  const fields: [string, Uint8Array][] = [
+    ["server", bulk("redis")],
+    ["version", bulk(SPOKEN_VERSION)],
+    ["proto", integer(client.proto)],
+    ["id", integer(client.id)],
+    ["mode", bulk("standalone")],
+    ["role", bulk("replica")],
+    ["modules", array([])],
+  ];
+  return map(
+    fields.map(([key, value]) => [bulk(key), value]),
+    client.proto,
+  );
+}
+
+export function reset({ client, context }: Call): Uint8Array {
+  context.pubsub.forget(client);
+  client.reset();
+  return simple("RESET");
+}
+
+export function select({ client, args }: Call): Uint8Array {
+  const database = Number(args[0]);
+  if (!/^-?\d{1,10}$/.test(args[0]!)) return error("ERR value is not an integer or out of range");
+  if (database < 0 || database >= DATABASES) return error("ERR DB index is out of range");
+  client.database = database;
+  return OK;
+}

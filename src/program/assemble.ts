@@ -1,0 +1,98 @@
+import { ReplicaError } from "../base/errors.ts";
+import { log } from "../base/logger.ts";
+import type { Settings } from "../config/settings.ts";
+import { describeSource, type PrimarySource } from "../config/primary-source.ts";
+import { type Login, parsePrimaryUrl } from "../config/primary-url.ts";
+import { DataDirectory } from "../store/generation/data-directory.ts";
+import type { Disk } from "../store/disk/disk.ts";
+import type { StreamEnd } from "../store/generation/layout.ts";
+import type { Clock } from "../base/clock.ts";
+import { Port } from "../port/port.ts";
+import { Replica } from "../replica/replica.ts";
+
+/** That no primary is followed, and up to where what is kept is served; undefined: all of it. */
+export interface OfflineStart {
+  readonly until: StreamEnd | undefined;
+}
+
+/** A replica with its directory and its port, not running yet. */
+export interface Assembled {
+  readonly replica: Replica;
+  readonly port: Port;
+  /** Aborts where a client says SHUTDOWN. */
+  readonly shutdown: AbortSignal;
+  /** Follows until the signal aborts; then everything is written, and the port is given back. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Gives back the directory. Takes SQLite two more syncs, which a process that ends needn't wait for. */
+  close(): void;
+}
+
+/**
+ * Opens the data directory and the port, and joins them to a replica.
+ * @throws ReplicaError as the directory or the port say; nothing stays open then.
+ */
+export function assemble(
+  given: PrimarySource,
+  disk: Disk,
+  clock: Clock,
+  settings: Settings,
+  version: string,
+  offline?: OfflineStart,
+): Assembled {
+  const directory = new DataDirectory(settings.dir, disk, clock);
+  let port: Port;
+  try {
+    port = new Port(settings, version);
+  } catch (error) {
+    directory.close();
+    throw error;
+  }
+  const name = describeSource(given);
+  const chosen = directory.chosenPrimary(name);
+  // Where Sentinel decides, no address is kept: only whether anybody is followed.
+  const source =
+    typeof chosen === "string" && given.kind !== "sentinel"
+      ? { ...parsePrimaryUrl(chosen), ...loginOf(given) }
+      : given;
+  const replica = new Replica(source, directory, disk, clock, settings, port.port);
+  if (offline !== undefined) replica.beginOffline(offline.until);
+  else if (chosen === null) replica.beginIdle();
+  const stopping = new AbortController();
+  port.serve(replica, {
+    rewrite: () => {
+      if (replica.isOffline) {
+        throw new ReplicaError("USAGE", {
+          message: "it was started with --offline, which says nothing of whom to follow",
+        });
+      }
+      const followed = given.kind === "sentinel" ? name : replica.primary.name;
+      directory.choosePrimary(name, replica.isFollowing ? followed : null);
+    },
+    shutdown: () => stopping.abort(),
+  });
+  return {
+    replica,
+    port,
+    shutdown: stopping.signal,
+    run: async (signal) => {
+      log.info(
+        `following ${replica.isFollowing ? replica.primary.name : "no one"} into ${directory.path}, serving ${settings.bind}:${port.port}`,
+        { pid: process.pid },
+      );
+      try {
+        await replica.run(AbortSignal.any([signal, stopping.signal]));
+        log.info(
+          `stopped; durable up to offset ${replica.log?.durableOffset ?? "none: nothing was kept yet"}`,
+        );
+      } finally {
+        port.stop();
+      }
+    },
+    close: () => directory.close(),
+  };
+}
+
+/** The password is stored nowhere: it comes with the primary that was named at start. */
+function loginOf({ username, password }: Login) {
+  return { username, password };
+}

@@ -1,0 +1,80 @@
+import type { Socket } from "bun";
+import { ReplicaError } from "../base/errors.ts";
+import { encodeCommand } from "../resp/encode.ts";
+import { type Reply, ReplyReader } from "../resp/reply-reader.ts";
+
+export type AskedAddress =
+  { readonly unix: string } | { readonly hostname: string; readonly port: number };
+
+/**
+ * A connection over which a server is asked for what a line or a text answers. It knows no time: the
+ * one who asks decides how long an answer may take, and closes it.
+ */
+export class Asker {
+  readonly #reader: ReplyReader;
+  #socket: Socket | undefined;
+  #waiting: PromiseWithResolvers<Reply>[] = [];
+  #failure: ReplicaError | undefined;
+
+  private constructor(maxReplyBytes: number) {
+    this.#reader = new ReplyReader({ maxReplyBytes });
+  }
+
+  /** @throws ReplicaError CONNECT_FAILED where nothing listens there. */
+  static async connect(address: AskedAddress, maxReplyBytes: number): Promise<Asker> {
+    const asker = new Asker(maxReplyBytes);
+    const socket = {
+      data: (_socket: Socket, chunk: Uint8Array) => asker.#receive(chunk),
+      close: () => asker.#fail("closed the connection without an answer"),
+      error: (_socket: Socket, cause: Error) => asker.#fail(cause.message, cause),
+    };
+    try {
+      asker.#socket = await ("unix" in address
+        ? Bun.connect({ unix: address.unix, socket })
+        : Bun.connect({ hostname: address.hostname, port: address.port, socket }));
+    } catch (cause) {
+      asker.#fail("takes no connection", cause);
+    }
+    if (asker.#failure !== undefined) throw asker.#failure;
+    return asker;
+  }
+
+  /**
+   * Sends a command, a short one, and gives its reply, an error's too.
+   * @throws ReplicaError CONNECT_FAILED where the connection ends first, PROTOCOL for what is no
+   * such reply.
+   */
+  async ask(...words: string[]): Promise<Reply> {
+    if (this.#failure !== undefined) throw this.#failure;
+    const waiting = Promise.withResolvers<Reply>();
+    this.#waiting.push(waiting);
+    this.#socket?.write(encodeCommand(...words));
+    return await waiting.promise;
+  }
+
+  close(): void {
+    this.#socket?.end();
+  }
+
+  #receive(chunk: Uint8Array): void {
+    try {
+      this.#reader.push(chunk);
+      for (let reply = this.#reader.next(); reply !== undefined; reply = this.#reader.next()) {
+        this.#waiting.shift()?.resolve(reply);
+      }
+    } catch (caught) {
+      if (!(caught instanceof ReplicaError)) throw caught;
+      this.#end(caught);
+      this.close();
+    }
+  }
+
+  #fail(what: string, cause?: unknown): void {
+    this.#end(new ReplicaError("CONNECT_FAILED", { message: `the server ${what}`, cause }));
+  }
+
+  #end(failure: ReplicaError): void {
+    this.#failure ??= failure;
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#failure);
+  }
+}

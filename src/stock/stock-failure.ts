@@ -1,0 +1,116 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { type ErrorCode, ReplicaError } from "../base/errors.ts";
+import { BASE } from "../store/generation/layout.ts";
+import { APPEND_DIR, SINGLE_FILE } from "../store/restore/restore.ts";
+import { nameOf, type ServerProgram } from "./server-program.ts";
+import { DATABASES, type RestoredFolder } from "./stock-folder.ts";
+
+const QUOTED_LINES = 3;
+const QUOTED_CHARACTERS = 300;
+/** What it always warns of: of the machine, and of the primary that it hasn't. */
+const NO_REASON = /^WARNING|^Server initialized|^Error condition on socket for SYNC/;
+const VALKEY_MAGIC = "VALKEY";
+
+/** How a stock server ended. */
+export interface StockEnding {
+  /** Where it was to serve: `127.0.0.1:7000`, or its socket. */
+  readonly address: string;
+  /** What it said last, on both outputs. */
+  readonly lines: readonly string[];
+  readonly exitCode: number | null;
+  readonly signalCode: string | null;
+  /** Whether it had come to the files: what went wrong before was not their fault. */
+  readonly hasBegun: boolean;
+  /** Whether it had loaded everything before. */
+  readonly hasLoaded: boolean;
+}
+
+/** Why a server ended by itself: RESTORE_UNUSABLE where it can't load the files, as far as it says. */
+export function stockFailure(
+  restored: RestoredFolder,
+  program: ServerProgram,
+  ending: StockEnding,
+): ReplicaError {
+  const { address, lines, exitCode, signalCode, hasBegun, hasLoaded } = ending;
+  const failure = (code: ErrorCode, what: string): ReplicaError =>
+    new ReplicaError(code, { retry: "never", message: `${nameOf(program)} ${what}` });
+  const said = lines.join("\n");
+  if (said.includes("Address already in use")) {
+    return failure(
+      "PORT_IN_USE",
+      `can't serve at ${address}: the port is in use; choose another one`,
+    );
+  }
+  const format = /Can't handle RDB format version (\d+)/.exec(said)?.[1];
+  if (format !== undefined || (!hasLoaded && isUnknownToIt(restored, program, said))) {
+    // No fault of the files, but what was asked for is whether this server comes up on them.
+    return failure(
+      "RESTORE_UNUSABLE",
+      `can't read the snapshot's format (${format ?? "Valkey's own"}): the server is older than the primary was, or of the other kind (Redis, Valkey); give a newer one with --server`,
+    );
+  }
+  if (!hasLoaded && said.includes("configured to handle more than")) {
+    return failure(
+      "SERVER_FAILED",
+      `has ${DATABASES} databases here, and the snapshot more: start a server on it by hand, with as many as the primary has`,
+    );
+  }
+  const words = `${quote(lines)} (${signalCode ?? `exit code ${exitCode}`})`;
+  if (signalCode === "SIGKILL" || said.includes("Out Of Memory")) {
+    return failure(
+      "SERVER_FAILED",
+      `was killed, or found no memory, of which it needs as much as the data takes; it said: ${words}`,
+    );
+  }
+  if (hasLoaded || !hasBegun) {
+    return failure("SERVER_FAILED", `ended by itself, saying: ${words}`);
+  }
+  return failure(
+    "RESTORE_UNUSABLE",
+    `doesn't start from ${restored.dir}, saying: ${words}; restore it anew, and an earlier moment if that says the same`,
+  );
+}
+
+/**
+ * Whether it took the snapshot for damaged commands, since that begins with VALKEY: Valkey 9 and later
+ * write so, and whoever came before doesn't know it as a snapshot at all.
+ */
+function isUnknownToIt(
+  { dir, layout }: RestoredFolder,
+  program: ServerProgram,
+  said: string,
+): boolean {
+  if (!said.includes("Bad file format") || (program.product === "Valkey" && program.major >= 9)) {
+    return false;
+  }
+  const path = layout === "single" ? join(dir, SINGLE_FILE) : join(dir, APPEND_DIR, BASE);
+  const head = Buffer.alloc(VALKEY_MAGIC.length);
+  try {
+    const fd = fs.openSync(path, "r");
+    try {
+      fs.readSync(fd, head, 0, head.length, 0);
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch {
+    // Another name or no file: what the server said stands.
+  }
+  return head.toString("latin1") === VALKEY_MAGIC;
+}
+
+/** The last of its warnings, in one line; where it gave none (a crash, a shell), its last lines. */
+function quote(lines: readonly string[]): string {
+  const plain = lines
+    .map((line) => line.replace(/\p{Cc}/gu, " ").trim())
+    .filter((line) => line !== "");
+  // `<pid>:<role> <date> # <text>`; the role is of the server itself, not of the process before it.
+  const warnings = plain.flatMap((line) => /^\d+:[MS] .*? # (.*)$/.exec(line)?.[1] ?? []);
+  const reasons = warnings.filter((text) => !NO_REASON.test(text));
+  const quoted = reasons.length === 0 ? plain : reasons;
+  if (quoted.length === 0) return "nothing";
+  return quoted
+    .slice(-QUOTED_LINES)
+    .map((text) => JSON.stringify(text.slice(0, QUOTED_CHARACTERS)))
+    .join(", ");
+}

@@ -1,0 +1,197 @@
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { ReplicaError } from "../base/errors.ts";
+import { diskError } from "../store/disk/disk.ts";
+import { MANIFEST } from "../store/generation/layout.ts";
+import { APPEND_DIR, type Restored, SINGLE_FILE } from "../store/restore/restore.ts";
+import { nameOf, type ServerProgram } from "./server-program.ts";
+
+/** What `replica restore` wrote: the folder, and in which of the two layouts. */
+export type RestoredFolder = Pick<Restored, "dir" | "layout">;
+
+/** A TCP address that a server listens at. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A folder for a stock server to run in. */
+export interface StockFolder {
+  readonly path: string;
+  readonly socketPath: string;
+  readonly listen: ListenAddress | undefined;
+  readonly configPath: string;
+}
+
+/** The empty file behind the restored ones: the only one that the server opens for appending. */
+const OPEN_END = "open-end.incr.aof";
+/** The address of a unix socket has 108 bytes on Linux, 104 elsewhere; one of them ends it. */
+const MAX_SOCKET_PATH_BYTES = 103;
+/**
+ * More than a primary has: a log that selects a database which the server has not is loaded into the
+ * wrong one. Each takes up to 4 KB (Redis 8.0).
+ */
+export const DATABASES = 10_000;
+
+/**
+ * Lays a private folder that a server can run in on what was restored, without ever writing to it.
+ * Redis 7 and later get links, and a manifest that goes on with an empty file; older ones a copy,
+ * since they append to the one file they load.
+ * @param listen where it serves; only the folder's socket where not told.
+ * @throws ReplicaError USAGE, RESTORE_UNUSABLE, DISK_FULL, DISK_FAILED; what the signal was aborted
+ * with. No folder is left then.
+ */
+export async function layStockFolder(
+  restored: RestoredFolder,
+  server: ServerProgram,
+  signal: AbortSignal,
+  listen?: ListenAddress,
+): Promise<StockFolder> {
+  refuseMismatch(restored, server);
+  const path = makeFolder();
+  try {
+    if (server.major < 7) {
+      await copyFile(join(restored.dir, SINGLE_FILE), join(path, SINGLE_FILE), signal);
+    } else {
+      layLinks(restored, join(path, APPEND_DIR));
+    }
+    const socketPath = join(path, "s");
+    const configPath = join(path, "server.conf");
+    const config = [
+      ...baseConfig(path, socketPath, server),
+      ...(listen === undefined ? ["port 0"] : listenConfig(listen, server)),
+    ];
+    fs.writeFileSync(configPath, config.map((line) => `${line}\n`).join(""), { mode: 0o600 });
+    return { path, socketPath, configPath, listen };
+  } catch (cause) {
+    await removeStockFolder(path);
+    if (signal.aborted) throw signal.reason;
+    throw diskError("preparing a server's folder in", path, cause);
+  }
+}
+
+/** Takes the folder away; the links in it are not followed. */
+export async function removeStockFolder(path: string): Promise<void> {
+  await fs.promises.rm(path, { recursive: true, force: true });
+}
+
+/**
+ * Refuses a server that can't read the layout, before anything is done for it.
+ * @throws ReplicaError USAGE
+ */
+export function refuseMismatch(
+  restored: Pick<RestoredFolder, "layout">,
+  server: ServerProgram,
+): void {
+  if (server.major < 4) {
+    throw new ReplicaError("USAGE", {
+      retry: "never",
+      message: `${nameOf(server)} reads no snapshot in an append-only file: name Redis 4 or later with --server`,
+    });
+  }
+  if (server.major < 7 && restored.layout === "multipart") {
+    throw new ReplicaError("USAGE", {
+      retry: "never",
+      message: `${nameOf(server)} reads no append-only directory: restore with --layout single, or name Redis 7 or later with --server`,
+    });
+  }
+}
+
+/** Only we may look into it (0700): its socket asks for no password. */
+function makeFolder(): string {
+  // A long TMPDIR leaves no room for a socket's name.
+  for (const root of new Set([tmpdir(), "/tmp"])) {
+    const prefix = join(resolve(root), "replica-stock-");
+    // Six characters are added to it, and "/s".
+    if (Buffer.byteLength(prefix) + 8 > MAX_SOCKET_PATH_BYTES) continue;
+    try {
+      return fs.mkdtempSync(prefix);
+    } catch (cause) {
+      throw diskError("making a folder in", root, cause);
+    }
+  }
+  throw new ReplicaError("DISK_FAILED", {
+    retry: "never",
+    message: `${tmpdir()} is too long for a unix socket's path: set TMPDIR to a shorter one`,
+  });
+}
+
+function layLinks({ dir, layout }: RestoredFolder, appendDir: string): void {
+  fs.mkdirSync(appendDir);
+  const source = layout === "single" ? resolve(dir) : resolve(dir, APPEND_DIR);
+  const names = layout === "single" ? [SINGLE_FILE] : restoredNames(source);
+  for (const name of names) fs.symlinkSync(join(source, name), join(appendDir, name));
+  // A base may go on with commands: Redis 7 itself takes over an older server's file so.
+  const manifest =
+    layout === "single"
+      ? `file ${SINGLE_FILE} seq 1 type b\n`
+      : fs.readFileSync(join(source, MANIFEST), "utf8");
+  const sequences = [...manifest.matchAll(/ seq (\d+) type i\b/g)].map(([, seq]) => Number(seq));
+  const next = Math.max(0, ...sequences) + 1;
+  fs.writeFileSync(join(appendDir, OPEN_END), "");
+  fs.writeFileSync(join(appendDir, MANIFEST), `${manifest}file ${OPEN_END} seq ${next} type i\n`);
+}
+
+function restoredNames(appendDir: string): string[] {
+  const names = fs.existsSync(appendDir) ? fs.readdirSync(appendDir) : [];
+  if (!names.includes(MANIFEST)) {
+    throw new ReplicaError("RESTORE_UNUSABLE", {
+      retry: "never",
+      message: `${appendDir} holds no ${MANIFEST}: nothing is restored there, or not all of it`,
+    });
+  }
+  return names.filter((name) => name !== MANIFEST);
+}
+
+/** By reference where the file system can: it takes no room and no time then. */
+async function copyFile(from: string, to: string, signal: AbortSignal): Promise<void> {
+  try {
+    await fs.promises.copyFile(from, to, fs.constants.COPYFILE_FICLONE_FORCE);
+  } catch {
+    try {
+      await pipeline(fs.createReadStream(from), fs.createWriteStream(to), { signal });
+    } catch (cause) {
+      throw diskError("copying", `${from} to ${to}`, cause);
+    }
+  }
+}
+
+/**
+ * It runs as the replica of nobody: so nothing expires and no client can write, whatever the server's
+ * version, while the keys that have expired since are hidden from clients as they should be.
+ */
+function baseConfig(path: string, socketPath: string, { major }: ServerProgram): string[] {
+  return [
+    `dir ${JSON.stringify(path)}`,
+    `unixsocket ${JSON.stringify(socketPath)}`,
+    "unixsocketperm 700",
+    "daemonize no",
+    'logfile ""',
+    "loglevel notice",
+    'save ""',
+    `databases ${DATABASES}`,
+    "maxmemory 0",
+    "appendonly yes",
+    `appendfilename ${SINGLE_FILE}`,
+    // A cut file is to be said, and never to be cut further.
+    "aof-load-truncated no",
+    "auto-aof-rewrite-percentage 0",
+    // Nothing can be connected to at port 0; it tries once a second, which costs nothing.
+    `${major < 5 ? "slaveof" : "replicaof"} 127.0.0.1 0`,
+    ...(major < 7 ? [] : [`appenddirname ${APPEND_DIR}`, "enable-debug-command local"]),
+  ];
+}
+
+/** What is served is for looking around: no command that makes it another server, or ends it. */
+function listenConfig({ host, port }: ListenAddress, { major, minor }: ServerProgram): string[] {
+  const listening = [`bind ${host}`, `port ${port}`, "protected-mode yes"];
+  if (major >= 6) {
+    const channels = major > 6 || minor >= 2 ? "&* " : "";
+    return [...listening, `user default on nopass ~* ${channels}+@all -@admin +client +config|get`];
+  }
+  const denied = "SLAVEOF CONFIG DEBUG SAVE BGSAVE BGREWRITEAOF SHUTDOWN SYNC PSYNC MODULE MONITOR";
+  const names = [...denied.split(" "), ...(major < 5 ? [] : ["REPLICAOF"])];
+  return [...listening, ...names.map((name) => `rename-command ${name} ""`)];
+}

@@ -1,0 +1,212 @@
+import * as fs from "node:fs";
+import { dirname } from "node:path";
+import { ReplicaError } from "../../base/errors.ts";
+
+/** Takes bytes in order; a promise where it can't take more yet. It rejects where they were not taken. */
+export interface Sink {
+  write(bytes: Uint8Array): number | Promise<number>;
+  /** Hands what is buffered to the kernel. */
+  flush(): number | Promise<number>;
+  end(): number | Promise<number>;
+}
+
+/**
+ * The disk, as everything here sees it: a seam, so that tests can let every call fail in turn.
+ * What waits for the device is asynchronous, on the thread pool; names and sizes are not.
+ */
+export interface Disk {
+  /** Opens for writing; `create` fails where the file exists (O_EXCL), 0644. */
+  create(path: string): number;
+  /** The same past the page cache (O_DIRECT); a file system that can't says EINVAL. */
+  createDirect(path: string): number;
+  openExisting(path: string): number;
+  openToRead(path: string): number;
+  close(fd: number): void;
+  sink(fd: number): Sink;
+  /** Writes all of it at `position`; short writes are gone on with. */
+  write(fd: number, buffers: Uint8Array[], position: number): Promise<void>;
+  /** Reads up to `buffer.length` bytes at `position`; how many, 0 at the end. */
+  read(fd: number, buffer: Uint8Array, position: number): Promise<number>;
+  syncData(fd: number): Promise<void>;
+  syncDir(path: string): Promise<void>;
+  sizeOf(path: string): number;
+  truncate(path: string, bytes: number): void;
+  /** Copies a file to a new one: by reference where the file system can, else inside the kernel. */
+  copy(from: string, to: string): Promise<void>;
+  rename(from: string, to: string): void;
+  remove(path: string): void;
+  /** The same of what may be large, off the event loop. */
+  removeLarge(path: string): Promise<void>;
+  makeDir(path: string): void;
+  linkTo(target: string, path: string): void;
+  /** Bytes that are free for us where `path` lies. */
+  freeBytes(path: string): number;
+}
+
+/** What a piece costs while it waits, however short it is: a peer that sends bytes singly is held by it. */
+export const PIECE_BYTES = 256;
+
+/** Buffers below this are not worth giving back. */
+const WORTH_BYTES = 16 * 1024;
+
+/**
+ * Frees a chunk of the socket that was written or copied, where it fills its buffer: nobody else has
+ * a part of it then. The collector would do it too, but lets a hundred megabytes of them come together
+ * first.
+ */
+export function giveBack(bytes: Uint8Array): void {
+  const { buffer } = bytes;
+  const isWhole = bytes.length === buffer.byteLength && bytes.length >= WORTH_BYTES;
+  if (isWhole && buffer instanceof ArrayBuffer) buffer.transfer(0);
+}
+
+/** Closes what is given up, or was synced before: what close(2) says is of no interest then. */
+export function closeQuietly(disk: Disk, fd: number): void {
+  try {
+    disk.close(fd);
+  } catch {
+    // Said above.
+  }
+}
+
+/** One write of a Bun.file writer at or above this goes straight to the kernel; below, they are gathered. */
+const SINK_BYTES = 256 * 1024;
+/** Linux takes at most this many pieces in one writev(2). */
+const MAX_PIECES = 1024;
+
+/** The real one. */
+export const realDisk: Disk = {
+  create: (path) =>
+    fs.openSync(path, fs.constants.O_CREAT | fs.constants.O_WRONLY | fs.constants.O_EXCL, 0o644),
+  createDirect: (path) => {
+    const { O_CREAT, O_WRONLY, O_EXCL, O_DIRECT } = fs.constants;
+    // Where the system has no such flag, no file system can.
+    if (O_DIRECT === undefined) throw Object.assign(new Error("EINVAL"), { code: "EINVAL" });
+    return fs.openSync(path, O_CREAT | O_WRONLY | O_EXCL | O_DIRECT, 0o644);
+  },
+  openExisting: (path) => fs.openSync(path, fs.constants.O_WRONLY),
+  openToRead: (path) => fs.openSync(path, fs.constants.O_RDONLY),
+  close: (fd) => fs.closeSync(fd),
+  sink: (fd) => Bun.file(fd).writer({ highWaterMark: SINK_BYTES }),
+  write: async (fd, buffers, position) => {
+    for (let at = 0; at < buffers.length; at += MAX_PIECES) {
+      position += await writeAll(fd, buffers.slice(at, at + MAX_PIECES), position);
+    }
+  },
+  read: (fd, buffer, position) =>
+    new Promise((resolve, reject) =>
+      fs.read(fd, buffer, 0, buffer.length, position, (error, n) =>
+        error ? reject(error) : resolve(n),
+      ),
+    ),
+  syncData: (fd) =>
+    new Promise((resolve, reject) =>
+      fs.fdatasync(fd, (error) => (error ? reject(error) : resolve())),
+    ),
+  syncDir: async (path) => {
+    const dir = await fs.promises.open(path, "r");
+    try {
+      await dir.sync();
+    } finally {
+      await dir.close();
+    }
+  },
+  sizeOf: (path) => fs.statSync(path).size,
+  truncate: (path, bytes) => fs.truncateSync(path, bytes),
+  copy: (from, to) => {
+    const { COPYFILE_EXCL, COPYFILE_FICLONE } = fs.constants;
+    return fs.promises.copyFile(from, to, COPYFILE_EXCL | COPYFILE_FICLONE);
+  },
+  rename: (from, to) => fs.renameSync(from, to),
+  remove: (path) => fs.rmSync(path, { recursive: true, force: true }),
+  removeLarge: (path) => fs.promises.rm(path, { recursive: true, force: true }),
+  makeDir: (path) => {
+    fs.mkdirSync(path, { recursive: true });
+  },
+  linkTo: (target, path) => fs.symlinkSync(target, path),
+  freeBytes: (path) => {
+    const { bavail, bsize } = fs.statfsSync(path);
+    return bavail * bsize;
+  },
+};
+
+async function writeAll(fd: number, buffers: Uint8Array[], position: number): Promise<number> {
+  let pieces = buffers;
+  let done = 0;
+  for (;;) {
+    const written = await new Promise<number>((resolve, reject) =>
+      fs.writev(fd, pieces, position + done, (error, n) => (error ? reject(error) : resolve(n))),
+    );
+    done += written;
+    let skip = written;
+    const first = pieces.findIndex((piece) => {
+      if (skip < piece.length) return true;
+      skip -= piece.length;
+      return false;
+    });
+    if (first === -1) return done;
+    if (written === 0) throw new Error("the disk takes no more bytes, and says no error");
+    pieces = [pieces[first]!.subarray(skip), ...pieces.slice(first + 1)];
+  }
+}
+
+/**
+ * Writes a small file whole, or not at all: a temporary name, a data sync, a rename, a sync of the
+ * folder. An earlier file of the name stays until the new one is durable.
+ */
+export async function writeWhole(disk: Disk, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.tmp`;
+  disk.remove(temporary);
+  const fd = disk.create(temporary);
+  try {
+    await disk.write(fd, [bytes], 0);
+    await disk.syncData(fd);
+  } finally {
+    disk.close(fd);
+  }
+  disk.rename(temporary, path);
+  await disk.syncDir(dirname(path));
+}
+
+/** Bytes that are free for us where `dir` lies. @throws ReplicaError DISK_FAILED. */
+export function freeBytesAt(disk: Disk, dir: string): number {
+  try {
+    return disk.freeBytes(dir);
+  } catch (cause) {
+    throw diskError("looking for room in", dir, cause);
+  }
+}
+
+/**
+ * Holds a snapshot's size against the room that there is.
+ * @param totalBytes undefined where nobody knows it yet: then the disk tells when it is full.
+ * @throws ReplicaError DISK_FULL, DISK_FAILED.
+ */
+export function refuseTooLarge(disk: Disk, dir: string, totalBytes: number | undefined): void {
+  if (totalBytes === undefined) return;
+  const free = freeBytesAt(disk, dir);
+  if (totalBytes <= free) return;
+  throw new ReplicaError("DISK_FULL", {
+    message: `the snapshot has ${totalBytes} bytes, ${dir} has room for ${free}: make room`,
+  });
+}
+
+/** An error of the disk as people should read it: what was done, where, and what to do next. */
+export function diskError(doing: string, path: string, cause: unknown): ReplicaError {
+  if (cause instanceof ReplicaError) return cause;
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  const hints: Record<string, string> = {
+    ENOSPC: "the disk is full: make room",
+    EDQUOT: "the quota is used up: raise it or make room",
+    EROFS: "the file system is read-only: choose another folder, or remount it",
+    EACCES: "no permission: choose another folder, or change its owner",
+    EPERM: "no permission: choose another folder, or change its owner",
+    EIO: "the device reports an error: check the disk",
+    ENOTDIR: "a part of the path is no folder: choose another folder",
+  };
+  const why = hints[code] ?? (cause instanceof Error ? cause.message : String(cause));
+  return new ReplicaError(code === "ENOSPC" || code === "EDQUOT" ? "DISK_FULL" : "DISK_FAILED", {
+    message: `${doing} ${path}: ${why}${code === "" ? "" : ` (${code})`}`,
+    cause,
+  });
+}

@@ -1,0 +1,72 @@
+import { FFIType } from "bun:ffi";
+import * as fs from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { ReplicaError } from "../../base/errors.ts";
+import { libc } from "../../base/libc.ts";
+import { diskError } from "../disk/disk.ts";
+import { stillThere } from "../disk/still-there.ts";
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** flock(2) is what a kill, and a second container on the same volume, can't get wrong; Bun has no call for it. */
+function flock(fd: number): boolean {
+  const { symbols } = libc({ flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } });
+  return symbols.flock(fd, LOCK_EX | LOCK_NB) === 0;
+}
+
+/** The lock of a data directory, held. */
+export interface DirectoryLock {
+  /** Gives it back. */
+  release(): void;
+  /**
+   * @throws ReplicaError DIRECTORY_LOST where the lock that is held is not in this folder any more: the folder
+   * was moved or removed, and what is there now, if anything is, may be another process's.
+   */
+  refuseLost(): void;
+}
+
+/**
+ * Takes `replica.lock` for as long as this process lives, and writes the holder's name into it.
+ * @throws ReplicaError DIRECTORY_IN_USE naming the holder; DISK_FAILED.
+ */
+export function lockDirectory(dir: string): DirectoryLock {
+  const path = join(dir, "replica.lock");
+  let fd: number;
+  try {
+    fd = fs.openSync(path, fs.constants.O_CREAT | fs.constants.O_RDWR, 0o644);
+  } catch (cause) {
+    throw diskError("opening", path, cause);
+  }
+  if (!flock(fd)) {
+    const holder = fs.readFileSync(path, "utf8").trim().slice(0, 200);
+    fs.closeSync(fd);
+    throw new ReplicaError("DIRECTORY_IN_USE", {
+      retry: "never",
+      message: `${dir} is in use by ${holder === "" ? "another process" : holder}: stop it, or choose another --dir`,
+    });
+  }
+  try {
+    fs.ftruncateSync(fd, 0);
+    fs.writeSync(
+      fd,
+      `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`,
+      0,
+    );
+  } catch (cause) {
+    fs.closeSync(fd);
+    throw diskError("writing", path, cause);
+  }
+  const isThere = stillThere(fd, path);
+  return {
+    release: () => fs.closeSync(fd),
+    refuseLost: () => {
+      if (isThere()) return;
+      throw new ReplicaError("DIRECTORY_LOST", {
+        retry: "never",
+        message: `${dir} was moved or removed while it was in use: nothing more is kept there; start again with the --dir where it is now`,
+      });
+    },
+  };
+}

@@ -1,0 +1,92 @@
+import * as fs from "node:fs";
+import { diskError } from "../disk/disk.ts";
+
+const HEADER_BYTES = 32;
+const FRAME_HEADER_BYTES = 24;
+/** The checksum's words are big-endian with this magic, little-endian with the one below it. */
+const MAGIC_BIG = 0x377f0683;
+const LOOKS = 2;
+const LOOK_EVERY_MS = 50;
+/** SQLite moves it into the database long before; a larger one is no log of ours. */
+const MAX_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Looks for damage in SQLite's write-ahead log, of which SQLite itself says nothing: behind the first
+ * frame whose checksum does not hold it ignores all others ("SQLite, WAL file format").
+ * @param path of the database.
+ * @returns the byte of the log at which the damaged frame begins, where a whole transaction follows it;
+ * undefined where there is none. After a power cut such a frame may be one that was never synced.
+ * @throws ReplicaError DISK_FAILED.
+ */
+export function walDamage(path: string): number | undefined {
+  const found = look(path);
+  // Whoever writes to it may just have begun it anew: what is damage stays where it is.
+  for (let turn = 0; found !== undefined && turn < LOOKS; turn++) {
+    Bun.sleepSync(LOOK_EVERY_MS);
+    if (look(path) !== found) return undefined;
+  }
+  return found;
+}
+
+function look(path: string): number | undefined {
+  const wal = `${path}-wal`;
+  let bytes: Buffer;
+  try {
+    const size = fs.statSync(wal, { throwIfNoEntry: false })?.size ?? 0;
+    if (size < HEADER_BYTES || size > MAX_BYTES) return undefined;
+    bytes = fs.readFileSync(wal);
+  } catch (cause) {
+    throw diskError("reading", wal, cause);
+  }
+  const magic = bytes.readUInt32BE(0);
+  const pageBytes = bytes.readUInt32BE(8);
+  const salts = bytes.subarray(16, 24);
+  if ((magic | 1) >>> 0 !== MAGIC_BIG || pageBytes < 512 || pageBytes > 65_536) return undefined;
+  const read = magic === MAGIC_BIG ? bytes.readUInt32BE : bytes.readUInt32LE;
+  const sum = new Checksum(bytes, read);
+  sum.add(0, 24);
+  if (!sum.is(24)) return 0;
+  const frameBytes = FRAME_HEADER_BYTES + pageBytes;
+  let damaged: number | undefined;
+  for (let at = HEADER_BYTES; at + frameBytes <= bytes.length; at += frameBytes) {
+    // Others are of an earlier round, before the log began anew: behind them comes none of this one.
+    const isOfThisRound = bytes.subarray(at + 8, at + 16).equals(salts);
+    const isCommit = bytes.readUInt32BE(at + 4) !== 0;
+    if (damaged === undefined && isOfThisRound) {
+      sum.add(at, 8);
+      sum.add(at + FRAME_HEADER_BYTES, pageBytes);
+      if (!sum.is(at + 16)) damaged = at;
+    } else if (damaged === undefined) {
+      damaged = at;
+    } else if (isOfThisRound && isCommit) {
+      return damaged;
+    }
+  }
+  return undefined;
+}
+
+/** The log's running checksum: two sums over pairs of words. */
+class Checksum {
+  readonly #bytes: Buffer;
+  readonly #read: (at: number) => number;
+  #first = 0;
+  #second = 0;
+
+  constructor(bytes: Buffer, read: (at: number) => number) {
+    this.#bytes = bytes;
+    this.#read = read.bind(bytes);
+  }
+
+  add(from: number, length: number): void {
+    for (let at = from; at < from + length; at += 8) {
+      this.#first = (this.#first + this.#read(at) + this.#second) >>> 0;
+      this.#second = (this.#second + this.#read(at + 4) + this.#first) >>> 0;
+    }
+  }
+
+  /** Whether the two words at this place, always big-endian, are the sums so far. */
+  is(at: number): boolean {
+    const { first, second } = { first: this.#first, second: this.#second };
+    return this.#bytes.readUInt32BE(at) === first && this.#bytes.readUInt32BE(at + 4) === second;
+  }
+}

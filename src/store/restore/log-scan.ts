@@ -1,0 +1,169 @@
+import { limits } from "../../config/settings.ts";
+import { Crc64 } from "../../rdb/crc64.ts";
+import { FrameError, FrameScanner } from "../../resp/frame-scanner.ts";
+import { readBlocks } from "../disk/blocks.ts";
+import type { KeptGeneration, KnownSegment } from "./catalogue.ts";
+import type { Disk } from "../disk/disk.ts";
+import { join } from "node:path";
+import { LOG, positionIn } from "../generation/layout.ts";
+
+/** What the log of a generation was found to be. Positions are bytes of the file. */
+export interface LogFindings {
+  /** Whole commands up to `safeEnd`, the SELECT at the beginning apart. */
+  readonly commands: number;
+  /** Behind the last whole command, outside of transactions, that ends where it was to be looked at, or before. */
+  readonly safeEnd: number;
+  /** Up to here nothing speaks against it: `until`, or where the damage, or its checksum, begins. */
+  readonly soundEnd: number;
+  /** Bytes that were looked at, and how many of them no checksum covers. */
+  readonly bytes: number;
+  readonly uncheckedBytes: number;
+  /** Where it is no sound log, and why; undefined where it is sound. */
+  readonly damage: LogDamage | undefined;
+}
+
+export interface LogDamage {
+  /** Bytes of the file between which it lies; one byte where the commands themselves tell. */
+  readonly from: number;
+  readonly to: number;
+  readonly what: string;
+}
+
+/**
+ * Looks at every command of a generation's log from its beginning up to `until`, and at every byte by its
+ * checksum, up to the end of the one that covers `until`.
+ * @param until a position in the file.
+ * @param onBlock is given each block once it was looked at, and where it begins in the file.
+ * @throws ReplicaError DISK_FAILED; the signal's reason. Damage is no error here.
+ */
+export async function scanLog(
+  disk: Disk,
+  generation: KeptGeneration,
+  segments: Iterable<KnownSegment>,
+  until: number,
+  onBlock: (bytes: Uint8Array, position: number) => Promise<void> | void,
+  signal: AbortSignal,
+): Promise<LogFindings> {
+  const scanner = new FrameScanner({ limits: limits.frame });
+  const checker = new SegmentChecker(segments, generation, until);
+  let commands = 0;
+  let safeCommands = 0;
+  let damage: LogDamage | undefined;
+  const look = (bytes: Uint8Array, position: number) => {
+    checker.push(bytes, position);
+    scanner.push(bytes.subarray(0, Math.max(0, until - position)));
+    while (scanner.next()) {
+      if (commands === 0) checkFirst(scanner, generation);
+      commands++;
+      if (scanner.lastSafeEnd === scanner.end) safeCommands = commands;
+    }
+  };
+  const path = join(generation.dir, LOG);
+  const read = await readBlocks(
+    disk,
+    path,
+    { from: 0, to: Infinity },
+    async (block, position) => {
+      try {
+        look(block, position);
+      } catch (error) {
+        if (!(error instanceof FrameError)) throw error;
+        damage = { from: error.position, to: error.position, what: error.message };
+        return false;
+      }
+      await onBlock(block, position);
+      const end = position + block.length;
+      return checker.damage === undefined && end < Math.max(until, checker.end);
+    },
+    signal,
+  );
+  const wanted = Math.max(until, checker.end);
+  const bytes = Math.min(read, wanted);
+  // What the commands tell names its byte; a checksum's segment is only where it lies.
+  damage ??= checker.damage;
+  if (damage === undefined && bytes < wanted) {
+    damage = { from: bytes, to: bytes, what: `it ends at byte ${bytes}, ${wanted} were durable` };
+  }
+  const safeEnd = Math.min(scanner.lastSafeEnd, damage?.from ?? Infinity);
+  const soundEnd = damage === undefined ? until : Math.min(safeEnd, checker.provenEnd);
+  return {
+    commands: Math.max(0, safeCommands - 1),
+    safeEnd,
+    soundEnd,
+    bytes,
+    uncheckedBytes: Math.max(0, bytes - generation.logHeaderBytes - checker.checkedBytes),
+    damage,
+  };
+}
+
+/** The log begins with a SELECT of the snapshot's stream database, and the stream right behind it. */
+function checkFirst(scanner: FrameScanner, generation: KeptGeneration): void {
+  const isSelect = scanner.verb === "SELECT" && scanner.db === generation.streamDb;
+  if (isSelect && scanner.end === generation.logHeaderBytes) return;
+  throw new FrameError(
+    0,
+    `it does not begin with the SELECT ${generation.streamDb} that was written`,
+  );
+}
+
+/** Compares the checksums of the marks with the bytes that pass. */
+class SegmentChecker {
+  readonly #generation: KeptGeneration;
+  readonly #segments: Iterator<KnownSegment>;
+  readonly #until: number;
+  #segment: KnownSegment | undefined;
+  #crc = new Crc64();
+  checkedBytes = 0;
+  damage: LogDamage | undefined;
+
+  constructor(segments: Iterable<KnownSegment>, generation: KeptGeneration, until: number) {
+    this.#segments = segments[Symbol.iterator]();
+    this.#generation = generation;
+    this.#until = until;
+    this.#next();
+  }
+
+  #next(): void {
+    const { done, value } = this.#segments.next();
+    this.#crc = new Crc64();
+    // One that begins behind what is looked at is of no interest.
+    const isWanted = done !== true && positionIn(this.#generation, value.fromOffset) < this.#until;
+    this.#segment = isWanted ? value : undefined;
+  }
+
+  /** So far the file is to be read for the segment under way; 0 where there is none. */
+  get end(): number {
+    return this.#segment === undefined ? 0 : positionIn(this.#generation, this.#segment.toOffset);
+  }
+
+  /** Where the segment begins that is under way, or that was found to be damaged. */
+  get provenEnd(): number {
+    const segment = this.#segment;
+    return segment === undefined ? Infinity : positionIn(this.#generation, segment.fromOffset);
+  }
+
+  push(bytes: Uint8Array, position: number): void {
+    const blockEnd = position + bytes.length;
+    while (this.#segment !== undefined && this.damage === undefined) {
+      const from = positionIn(this.#generation, this.#segment.fromOffset);
+      const to = this.end;
+      const begin = Math.max(from, position);
+      if (begin < Math.min(to, blockEnd)) {
+        this.#crc.update(bytes.subarray(begin - position, to - position));
+      }
+      if (to > blockEnd) return;
+      this.#compare(this.#segment, from, to);
+      if (this.damage === undefined) this.#next();
+    }
+  }
+
+  #compare({ crc64 }: KnownSegment, from: number, to: number): void {
+    const found = this.#crc.value.toString(16).padStart(16, "0");
+    if (found === crc64) {
+      this.checkedBytes += to - from;
+      return;
+    }
+    const what = `the checksum of the bytes from ${from} to ${to} is ${found}, ${crc64} was written`;
+    this.damage = { from, to, what };
+  }
+}

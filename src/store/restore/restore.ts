@@ -1,0 +1,321 @@
+import { dirname, join } from "node:path";
+import * as fs from "node:fs";
+import { ReplicaError } from "../../base/errors.ts";
+import { replicationAux } from "../../rdb/header.ts";
+import type { Offset } from "../../base/history.ts";
+import { selectCommand } from "../../resp/encode.ts";
+import { streamsRelativeExpiries } from "../../resp/absolute-expiry.ts";
+import { readBlocks } from "../disk/blocks.ts";
+import { type Catalogue, headerOf, isGone, type KeptGeneration } from "./catalogue.ts";
+import { type Disk, diskError, freeBytesAt, writeWhole } from "../disk/disk.ts";
+import { BASE, LOG, MANIFEST, manifestText, offsetIn, positionIn } from "../generation/layout.ts";
+import { ExpiryRewriter, type KnownUntil } from "./expiry-rewriter.ts";
+import { type LogFindings, scanLog } from "./log-scan.ts";
+import type { RestorePoint } from "./restore-point.ts";
+import { beginTarget, findTarget, publishTarget } from "./restore-target.ts";
+import {
+  type Damage,
+  describeDamage,
+  verifyBase,
+  verifyManifest,
+  type VerifyOptions,
+} from "./verify.ts";
+
+/** `multipart`: Redis 7 and later; `single`: one append-only file behind its RDB, Redis 4 and later. */
+export type Layout = "multipart" | "single";
+
+/** The folder and the file that a stock server looks for, unless it is told otherwise. */
+export const APPEND_DIR = "appendonlydir";
+export const SINGLE_FILE = "appendonly.aof";
+
+export interface RestoreOptions extends VerifyOptions {
+  readonly layout: Layout;
+}
+
+/** What was restored. */
+export interface Restored {
+  readonly dir: string;
+  readonly layout: Layout;
+  readonly generation: KeptGeneration;
+  /** Of the last command that is in it. */
+  readonly offset: Offset;
+  /** When that one had come, in milliseconds since 1970; undefined where nothing tells. */
+  readonly atMs: number | undefined;
+  /** Commands behind the snapshot; those whose expiry was made absolute among them. */
+  readonly commands: number;
+  readonly rewrittenCommands: number;
+  readonly rdbBytes: number;
+  readonly logBytes: number;
+  /** What is not as it was written, and did not matter. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Writes into `target` what a stock server starts from. It is written under a temporary name beside it,
+ * or inside where the folder is there, checked on the way, synced and renamed: a restore that breaks off
+ * leaves nothing.
+ * @param target a folder that is new or empty, outside of the data directory.
+ * @throws ReplicaError USAGE for a target that is neither; DIRECTORY_DAMAGED where what is to be restored
+ * is damaged, with what still can be; DISK_FULL, DISK_FAILED; the signal's reason.
+ */
+export async function restore(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  target: string,
+  options: RestoreOptions,
+): Promise<Restored> {
+  const place = findTarget(target, catalogue.path);
+  const { disk, layout } = options;
+  const { generation, offset } = point;
+  refuseLongLog(disk, dirname(place.temporary), positionIn(generation, offset));
+  try {
+    beginTarget(place);
+    const restored = await write(catalogue, point, place.temporary, options);
+    if (isGone(catalogue.path, generation.id)) throw goneError(generation);
+    await publishTarget(disk, place, layout === "multipart" ? APPEND_DIR : SINGLE_FILE);
+    return { ...restored, dir: place.path };
+  } catch (cause) {
+    fs.rmSync(place.temporary, { recursive: true, force: true });
+    options.signal.throwIfAborted();
+    if (isGone(catalogue.path, generation.id)) throw goneError(generation);
+    throw diskError("restoring to", place.path, cause);
+  }
+}
+
+/** What was read of it may be half of it: its files go one by one, and its marks before them. */
+function goneError({ id }: KeptGeneration): ReplicaError {
+  return new ReplicaError("DISK_FAILED", {
+    retry: "never",
+    message: `generation ${id} was removed while it was restored (--keep): restore from another one`,
+  });
+}
+
+/**
+ * The log is written anew and needs its room. The snapshot may need none, copied by reference where the
+ * file system can: whether it does, only the copy itself tells.
+ */
+function refuseLongLog(disk: Disk, dir: string, logBytes: number): void {
+  const free = freeBytesAt(disk, dir);
+  if (logBytes <= free) return;
+  throw new ReplicaError("DISK_FULL", {
+    message: `the log up to there has ${logBytes} bytes, ${dir} has room for ${free}: make room`,
+  });
+}
+
+async function write(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  temporary: string,
+  options: RestoreOptions,
+): Promise<Restored> {
+  const { disk, layout } = options;
+  const { generation } = point;
+  const written =
+    layout === "multipart"
+      ? await writeFolder(catalogue, point, join(temporary, APPEND_DIR), options)
+      : await writeFile(catalogue, point, join(temporary, SINGLE_FILE), options);
+  await disk.syncDir(temporary);
+  const offset = offsetIn(generation, written.findings.safeEnd);
+  return {
+    dir: temporary,
+    layout,
+    generation,
+    offset,
+    atMs: (catalogue.momentOf(generation.id, offset) ?? generation.last)?.atMs,
+    commands: written.findings.commands,
+    rewrittenCommands: written.rewrittenCommands,
+    rdbBytes: generation.rdbBytes,
+    logBytes: written.bytes,
+    warnings: warningsOf(generation),
+  };
+}
+
+/** Both files at a time: the one waits for the disk, the other for the processor. */
+async function writeFolder(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  dir: string,
+  options: RestoreOptions,
+): Promise<WrittenLog> {
+  const { disk } = options;
+  disk.makeDir(dir);
+  const log = join(dir, LOG);
+  // Before anything is under way: where it fails, nothing is left to wait for.
+  const to = { path: log, fd: disk.create(log), at: 0 };
+  const [base, written] = await Promise.allSettled([
+    writeBase(point.generation, join(dir, BASE), options),
+    writeLog(catalogue, point, to, options),
+  ]);
+  if (base.status === "rejected") throw base.reason;
+  if (written.status === "rejected") throw written.reason;
+  await writeWhole(disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
+  return written.value;
+}
+
+async function writeFile(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  path: string,
+  options: RestoreOptions,
+): Promise<WrittenLog> {
+  await writeBase(point.generation, path, options);
+  const to = { path, fd: options.disk.openExisting(path), at: point.generation.rdbBytes };
+  return await writeLog(catalogue, point, to, options);
+}
+
+function warningsOf(generation: KeptGeneration): string[] {
+  const damages: Damage[] = [];
+  verifyManifest(generation, damages);
+  return damages.map(describeDamage);
+}
+
+/** Copies the snapshot, while it is checked, and makes it durable. */
+async function writeBase(
+  generation: KeptGeneration,
+  to: string,
+  options: RestoreOptions,
+): Promise<void> {
+  const damages: Damage[] = [];
+  const [checked, copied] = await Promise.allSettled([
+    verifyBase(generation, damages, options),
+    options.disk.copy(join(generation.dir, BASE), to),
+  ]);
+  if (checked.status === "rejected") throw checked.reason;
+  const [damage] = damages;
+  if (damage !== undefined) throw damaged(damage);
+  if (copied.status === "rejected") throw copied.reason;
+  fs.chmodSync(to, 0o644);
+  const fd = options.disk.openExisting(to);
+  try {
+    await options.disk.syncData(fd);
+  } finally {
+    options.disk.close(fd);
+  }
+}
+
+function damaged(damage: Damage): ReplicaError {
+  return new ReplicaError("DIRECTORY_DAMAGED", { retry: "never", message: describeDamage(damage) });
+}
+
+/** An open file, its path, and the position from which on it is written. */
+interface Destination {
+  readonly fd: number;
+  readonly path: string;
+  readonly at: number;
+}
+
+/** Writes one piece behind the other. */
+class Appender {
+  readonly #disk: Disk;
+  readonly #to: Destination;
+  bytes = 0;
+
+  constructor(disk: Disk, to: Destination) {
+    this.#disk = disk;
+    this.#to = to;
+  }
+
+  async write(pieces: Uint8Array[]): Promise<void> {
+    await this.#disk.write(this.#to.fd, pieces, this.#to.at + this.bytes);
+    for (const piece of pieces) this.bytes += piece.length;
+  }
+
+  /** Only the first so many bytes stay. */
+  cut(bytes: number): void {
+    if (bytes < this.bytes) this.#disk.truncate(this.#to.path, this.#to.at + bytes);
+    this.bytes = bytes;
+  }
+}
+
+interface WrittenLog {
+  readonly findings: Pick<LogFindings, "commands" | "safeEnd">;
+  readonly bytes: number;
+  readonly rewrittenCommands: number;
+}
+
+/**
+ * Writes the log up to its last whole command before the point, behind `at`, and makes it durable; closes
+ * the file in any case.
+ */
+async function writeLog(
+  catalogue: Catalogue,
+  point: RestorePoint,
+  to: Destination,
+  options: RestoreOptions,
+): Promise<WrittenLog> {
+  try {
+    const written = await copyLog(catalogue, point, to, options);
+    await options.disk.syncData(to.fd);
+    return written;
+  } finally {
+    options.disk.close(to.fd);
+  }
+}
+
+async function copyLog(
+  catalogue: Catalogue,
+  { generation, offset }: RestorePoint,
+  to: Destination,
+  options: RestoreOptions,
+): Promise<WrittenLog> {
+  const until = positionIn(generation, offset);
+  const file = join(generation.dir, LOG);
+  const writer = new Appender(options.disk, to);
+  const { redisVersion, streamDb } = replicationAux(headerOf(join(generation.dir, BASE)));
+  if (!fs.existsSync(file)) {
+    if (offset > generation.baseOffset) {
+      const meaning = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
+      throw damaged({ file, byte: undefined, what: "it is missing", meaning });
+    }
+    await writer.write([selectCommand(streamDb)]);
+    const findings = { commands: 0, safeEnd: until };
+    return { findings, bytes: writer.bytes, rewrittenCommands: 0 };
+  }
+  const isRewritten = streamsRelativeExpiries(redisVersion);
+  const segments = catalogue.segments(generation.id);
+  const findings = await scanLog(
+    options.disk,
+    generation,
+    segments,
+    until,
+    (block, position) => {
+      options.onProgress(file, Math.min(position + block.length, until), until);
+      return isRewritten
+        ? undefined
+        : writer.write([block.subarray(0, Math.max(0, until - position))]);
+    },
+    options.signal,
+  );
+  if (findings.damage !== undefined) {
+    const { from, what } = findings.damage;
+    const last = Math.max(generation.baseOffset, offsetIn(generation, findings.soundEnd));
+    const meaning = `all up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`;
+    throw damaged({ file, byte: from, what, meaning });
+  }
+  if (isRewritten) return await rewriteLog(catalogue, generation, findings, writer, options);
+  writer.cut(findings.safeEnd);
+  return { findings, bytes: findings.safeEnd, rewrittenCommands: 0 };
+}
+
+async function rewriteLog(
+  catalogue: Catalogue,
+  generation: KeptGeneration,
+  findings: Pick<LogFindings, "commands" | "safeEnd">,
+  writer: Appender,
+  { disk, signal }: RestoreOptions,
+): Promise<WrittenLog> {
+  const moments = catalogue.moments(generation.id);
+  let known: KnownUntil | undefined;
+  const rewriter = new ExpiryRewriter((position) => {
+    while (known === undefined || known.until < position) {
+      const { value: moment } = moments.next();
+      if (moment === undefined) return undefined;
+      known = { atMs: moment.atMs, until: positionIn(generation, moment.offset) };
+    }
+    return known;
+  });
+  const path = join(generation.dir, LOG);
+  const range = { from: 0, to: findings.safeEnd };
+  await readBlocks(disk, path, range, (block) => writer.write(rewriter.push(block)), signal);
+  return { findings, bytes: writer.bytes, rewrittenCommands: rewriter.rewrittenCommands };
+}

@@ -1,0 +1,234 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { ReplicaError } from "../../base/errors.ts";
+import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
+import { readBlocks } from "../disk/blocks.ts";
+import { Catalogue, type KeptGeneration } from "./catalogue.ts";
+import { type Disk, diskError } from "../disk/disk.ts";
+import {
+  BASE,
+  CURRENT,
+  generationPath,
+  LOG,
+  MANIFEST,
+  manifestText,
+  offsetIn,
+  positionIn,
+} from "../generation/layout.ts";
+import { type LogFindings, scanLog } from "./log-scan.ts";
+
+/** Something that is not as it was written. */
+export interface Damage {
+  readonly file: string;
+  /** The byte of the file where it is, or the first of those between which it is; undefined: unknown. */
+  readonly byte: number | undefined;
+  readonly what: string;
+  /** What it means for a restore. */
+  readonly meaning: string;
+}
+
+/** In one line: which file, which byte, what, and what it means. */
+export function describeDamage({ file, byte, what, meaning }: Damage): string {
+  return `${file}${byte === undefined ? "" : `, byte ${byte}`}: ${what}; ${meaning}`;
+}
+
+/** What a generation was found to be. */
+export interface GenerationFindings {
+  readonly generation: KeptGeneration;
+  /** Undefined where it is damaged. */
+  readonly rdb: RdbSummary | undefined;
+  readonly log: LogFindings | undefined;
+  /** The last offset that a restore can reach; undefined where not even the snapshot is whole. */
+  readonly restorableOffset: number | undefined;
+  readonly damages: readonly Damage[];
+}
+
+export interface VerifyOptions {
+  readonly disk: Disk;
+  readonly signal: AbortSignal;
+  /** Told how many bytes of a file were looked at. */
+  readonly onProgress: (file: string, bytes: number, totalBytes: number) => void;
+}
+
+/**
+ * Checks a whole RDB file: its beginning, its end, its checksum.
+ * @throws ReplicaError BAD_PAYLOAD, BAD_CHECKSUM for one that is damaged; DISK_FAILED.
+ */
+export async function verifyRdb(path: string, options: VerifyOptions): Promise<RdbSummary> {
+  const { disk, signal, onProgress } = options;
+  const totalBytes = sizeOf(disk, path);
+  const checker = new RdbChecker();
+  const push = (block: Uint8Array, position: number) => {
+    checker.push(block);
+    onProgress(path, position + block.length, totalBytes);
+  };
+  await readBlocks(disk, path, { from: 0, to: Infinity }, push, signal);
+  return checker.finish();
+}
+
+function sizeOf(disk: Disk, path: string): number {
+  try {
+    return disk.sizeOf(path);
+  } catch (cause) {
+    throw diskError("looking at", path, cause);
+  }
+}
+
+/**
+ * Checks one generation: that its files are there, its snapshot as it came, its log sound from the first
+ * byte to the last durable one.
+ * @throws ReplicaError DISK_FAILED; the signal's reason.
+ */
+export async function verifyGeneration(
+  catalogue: Catalogue,
+  generation: KeptGeneration,
+  options: VerifyOptions,
+): Promise<GenerationFindings> {
+  const ofBase: Damage[] = [];
+  const ofLog: Damage[] = [];
+  // Side by side: the one waits for the disk while the other is looked at.
+  const [base, commands] = await Promise.allSettled([
+    verifyBase(generation, ofBase, options),
+    verifyLog(catalogue, generation, ofLog, options),
+  ]);
+  if (base.status === "rejected") throw base.reason;
+  if (commands.status === "rejected") throw commands.reason;
+  const [rdb, log] = [base.value, commands.value];
+  const damages = [...ofBase, ...ofLog];
+  verifyManifest(generation, damages);
+  const logEnd = log === undefined ? generation.baseOffset : restorable(generation, log);
+  return {
+    generation,
+    rdb,
+    log,
+    restorableOffset: rdb === undefined ? undefined : logEnd,
+    damages,
+  };
+}
+
+/** The last offset at which the log can be cut. */
+function restorable(generation: KeptGeneration, { soundEnd }: LogFindings): number {
+  return Math.max(generation.baseOffset, offsetIn(generation, soundEnd));
+}
+
+/** The snapshot of a generation; undefined, and told among `damages`, where it is not as it came. */
+export async function verifyBase(
+  generation: KeptGeneration,
+  damages: Damage[],
+  options: VerifyOptions,
+): Promise<RdbSummary | undefined> {
+  const file = join(generation.dir, BASE);
+  const meaning = "nothing of this generation can be restored";
+  try {
+    const rdb = await verifyRdb(file, options);
+    const crc64 = rdb.crc64.toString(16).padStart(16, "0");
+    const isKept = generation.rdbCrc64 === undefined || generation.rdbCrc64 === crc64;
+    if (isKept && rdb.bytes === generation.rdbBytes) return rdb;
+    const what = `it has ${rdb.bytes} bytes with the checksum ${crc64}, ${generation.rdbBytes} with ${generation.rdbCrc64} were kept`;
+    damages.push({ file, byte: undefined, what, meaning });
+  } catch (error) {
+    const bytes = fs.statSync(file, { throwIfNoEntry: false })?.size;
+    if (bytes === undefined) {
+      damages.push({ file, byte: undefined, what: "it is missing", meaning });
+    } else if (isDamage(error)) {
+      const isShort = bytes < generation.rdbBytes;
+      const what = isShort
+        ? `it ends at byte ${bytes}, ${generation.rdbBytes} were kept`
+        : error.message;
+      damages.push({ file, byte: isShort ? bytes : undefined, what, meaning });
+    } else {
+      throw error;
+    }
+  }
+  return undefined;
+}
+
+function isDamage(error: unknown): error is ReplicaError {
+  return (
+    error instanceof ReplicaError && (error.code === "BAD_PAYLOAD" || error.code === "BAD_CHECKSUM")
+  );
+}
+
+async function verifyLog(
+  catalogue: Catalogue,
+  generation: KeptGeneration,
+  damages: Damage[],
+  { disk, signal, onProgress }: VerifyOptions,
+): Promise<LogFindings | undefined> {
+  const file = join(generation.dir, LOG);
+  if (!fs.existsSync(file)) {
+    const meaning = `of this generation only its snapshot can be restored, offset ${generation.baseOffset}`;
+    damages.push({ file, byte: undefined, what: "it is missing", meaning });
+    return undefined;
+  }
+  const until = positionIn(generation, generation.durableOffset);
+  const progress = (block: Uint8Array, position: number) =>
+    onProgress(file, Math.min(position + block.length, until), until);
+  const segments = catalogue.segments(generation.id);
+  const findings = await scanLog(disk, generation, segments, until, progress, signal);
+  if (findings.damage !== undefined) {
+    const { from, what } = findings.damage;
+    const offset = restorable(generation, findings);
+    const meaning = `of this generation all up to offset ${offset} can be restored (--generation ${generation.id} --offset ${offset})`;
+    damages.push({ file, byte: from, what, meaning });
+  }
+  const strangeBytes = sizeOf(disk, file) - until;
+  // Asked after that: a replica may have run, begun or stopped since the catalogue was read.
+  if (strangeBytes > 0 && isAtRest(catalogue.path, generation)) {
+    const what = `${strangeBytes} bytes follow that were never written to it`;
+    const meaning = "all that was kept can be restored; the next start cuts them off";
+    damages.push({ file, byte: until, what, meaning });
+  }
+  return findings;
+}
+
+function isAtRest(path: string, generation: KeptGeneration): boolean {
+  using now = new Catalogue(path);
+  return now.isAtRest(generation);
+}
+
+/** Tells among `damages` where the manifest isn't the one that was written. */
+export function verifyManifest(generation: KeptGeneration, damages: Damage[]): void {
+  const file = join(generation.dir, MANIFEST);
+  const meaning = "a stock server can't start from this folder itself; a restore writes a new one";
+  let found: string;
+  try {
+    found = fs.readFileSync(file, "utf8");
+  } catch (cause) {
+    if (fs.existsSync(file)) throw diskError("reading", file, cause);
+    damages.push({ file, byte: undefined, what: "it is missing", meaning });
+    return;
+  }
+  const wanted = manifestText();
+  if (found === wanted) return;
+  const byte = [...wanted].findIndex((character, at) => found[at] !== character);
+  const what = "it is not the one that was written";
+  damages.push({ file, byte: byte === -1 ? wanted.length : byte, what, meaning });
+}
+
+/** What is wrong with the database and with the link, whatever the files are like. */
+export function verifyCatalogue(catalogue: Catalogue): Damage[] {
+  const file = join(catalogue.path, "replica.db");
+  const damages: Damage[] = [...catalogue.losses];
+  const meaning = "times, offsets and checksums that it tells may be wrong";
+  for (const what of [...catalogue.complaints(), ...catalogue.markComplaints()]) {
+    damages.push({ file, byte: undefined, what, meaning });
+  }
+  const current = catalogue.generations.find(({ state }) => state === "current");
+  const link = join(catalogue.path, CURRENT);
+  const target = linkTarget(link);
+  if (current !== undefined && target !== generationPath(current.id)) {
+    const what = target === undefined ? "it is missing" : `it points at ${target}`;
+    const means = `generation ${current.id} is the current one; the next start points it there`;
+    damages.push({ file: link, byte: undefined, what, meaning: means });
+  }
+  return damages;
+}
+
+function linkTarget(path: string): string | undefined {
+  try {
+    return fs.readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,105 @@
+import * as fs from "node:fs";
+import { basename, dirname, resolve } from "node:path";
+import { type ErrorCode, ReplicaError } from "../base/errors.ts";
+import type { PrimarySource } from "../config/primary-source.ts";
+import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
+import type { RdbSummary } from "../rdb/checker.ts";
+import type { State } from "../session/state.ts";
+import type { Driver } from "./driver.ts";
+import { fetchSnapshot, stopped } from "./fetch.ts";
+import { Locator } from "./link/locator.ts";
+import { fileOutlet, type SnapshotSurroundings, stdoutOutlet } from "./outlet.ts";
+
+/** What a backup came to. */
+export interface BackupResult {
+  readonly rdb: RdbSummary;
+  readonly seconds: number;
+}
+
+/**
+ * Takes one snapshot to `out` (`-`: standard output).
+ * @param onMoved is told each state of the session, for the progress line.
+ * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of
+ * the name is as it was. STOPPED where `signal` was aborted.
+ */
+export async function backup(
+  source: PrimarySource,
+  out: string,
+  surroundings: SnapshotSurroundings,
+  signal: AbortSignal,
+  onMoved: (state: State) => void,
+): Promise<BackupResult> {
+  const { clock, settings } = surroundings;
+  if (out !== "-") refuseBadOut(out);
+  const target = await new Locator(source, clock, settings).locate(signal);
+  if (target === undefined) throw stopped();
+  const beganMs = clock.monotonicMs();
+  // A link to an earlier backup stays a link: its target is what is replaced.
+  const earlier = lookAt(out);
+  const path = earlier === undefined ? resolve(out) : fs.realpathSync(out);
+  const openOutlet = (driver: () => Driver) =>
+    out === "-" ? stdoutOutlet(driver) : fileOutlet(async () => path, surroundings, driver);
+  // Who could not read the earlier one can't read what takes its place, from the first byte on. We can: it
+  // is opened again, so one that was write-protected must not stay so.
+  const hidden = earlier === undefined || out === "-" ? 0 : 0o077 & ~earlier.mode;
+  const umask = process.umask(process.umask() | hidden);
+  const rdb = await fetchSnapshot(target, openOutlet, surroundings, signal, onMoved)
+    .catch((error: unknown) => {
+      throw withPrimary(error, target);
+    })
+    .finally(() => process.umask(umask));
+  return { rdb, seconds: (clock.monotonicMs() - beganMs) / 1000 };
+}
+
+/** What the link or the primary is at fault for: the message says what, not where. */
+const ofTheLink: ReadonlySet<ErrorCode> = new Set([
+  "CONNECT_FAILED",
+  "LINK_LOST",
+  "TIMED_OUT",
+  "TLS_FAILED",
+  "NOT_A_PRIMARY",
+  "AUTH_FAILED",
+  "PRIMARY_BUSY",
+  "PRIMARY_REFUSED",
+  "PROTOCOL",
+  "BAD_PAYLOAD",
+  "BAD_CHECKSUM",
+]);
+
+/** The error with whose it is, which the log of `replica follow` has beside the message. */
+function withPrimary(error: unknown, target: PrimaryTarget): unknown {
+  if (!(error instanceof ReplicaError) || !ofTheLink.has(error.code)) return error;
+  const { code, retry, message } = error;
+  return new ReplicaError(code, {
+    retry,
+    message: `${describeTarget(target)}: ${message}`,
+    cause: error,
+  });
+}
+
+function refuseBadOut(out: string): void {
+  const path = resolve(out);
+  const dir = dirname(path);
+  const bad = (why: string) =>
+    new ReplicaError("USAGE", { retry: "never", message: `${out} ${why}` });
+  if (!lookAt(dir)?.isDirectory()) {
+    throw bad(`can't be written: the folder ${dir} does not exist`);
+  }
+  const found = lookAt(path);
+  if (found?.isDirectory()) {
+    throw bad(`is a folder: name a file in it, such as ${basename(path)}/dump.rdb`);
+  }
+  // The snapshot takes the name of what is there: /dev/null would be gone.
+  if (found !== undefined && !found.isFile()) {
+    throw bad("is no file: give - for standard output");
+  }
+}
+
+/** What lies there; undefined where nothing does, or a part of the path is no folder. */
+function lookAt(path: string): fs.Stats | undefined {
+  try {
+    return fs.statSync(path);
+  } catch {
+    return undefined;
+  }
+}

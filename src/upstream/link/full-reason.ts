@@ -1,0 +1,40 @@
+import { formatBytes } from "../../base/quantity.ts";
+import type { Position } from "../../base/history.ts";
+import type { Grant } from "../../session/state.ts";
+
+/** Why a primary insisted on a full resync, for programs. */
+export const FULL_REASONS = [
+  "nothing-kept",
+  "no-psync",
+  "other-history",
+  "primary-behind",
+  "backlog-too-small",
+] as const;
+
+export type FullReason = (typeof FULL_REASONS)[number];
+
+/** Why the primary insists on a full resync, and what would have spared it. */
+export function whyFull(asked: Position | undefined, grant: Grant): [FullReason, string] {
+  if (asked === undefined) return ["nothing-kept", "nothing was kept to resume from"];
+  if (grant.by === "sync") return ["no-psync", "the primary knows no partial resync"];
+  const { replid, offset } = grant.position;
+  const gapBytes = offset - asked.offset;
+  const size = `repl-backlog-size to at least ${formatBytes(2 ** Math.ceil(Math.log2(gapBytes + 1)))}`;
+  if (replid !== asked.replid) {
+    const other = `the primary's history is another (${replid}) than the one kept up to offset ${asked.offset} (${asked.replid}): it was restarted or replaced, or dropped its backlog after repl-backlog-ttl without a replica`;
+    const why =
+      gapBytes > 0
+        ? `${other}, or was promoted with too small a backlog (this gap would have needed ${gapBytes} bytes, ${size})`
+        : `${other}, or is behind us`;
+    return ["other-history", why];
+  }
+  if (gapBytes < 0) {
+    const why = `the primary is at offset ${offset}, behind the ${asked.offset} that is kept here`;
+    return ["primary-behind", why];
+  }
+  const why =
+    gapBytes === 0
+      ? "the primary has no backlog, though nothing was missed"
+      : `the primary's backlog no longer holds offset ${asked.offset + 1}: this gap needed ${gapBytes} bytes, set ${size}`;
+  return ["backlog-too-small", why];
+}

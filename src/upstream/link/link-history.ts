@@ -1,0 +1,130 @@
+import type { ReplicaError } from "../../base/errors.ts";
+import type { State } from "../../session/state.ts";
+import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
+import { backoffMs, type Clock } from "../../base/clock.ts";
+
+/** A link that has held so long was a good one: what breaks it begins a new count. */
+const STEADY_MS = 10_000;
+
+/** Why an attempt ended, or what failed between two of them. */
+export interface Break {
+  readonly error: ReplicaError;
+  /** Milliseconds since 1970. */
+  readonly atMs: number;
+  /** What was seen of a sync that broke, and its likely cause; empty where it cost the primary nothing. */
+  readonly cause: string;
+}
+
+/** What has become of the links so far: how long each held, why it broke, and how long to wait for the next. */
+export class LinkHistory {
+  /** Attempts that ended in an error, by its code. */
+  readonly counts = new Map<string, number>();
+  readonly #clock: Clock;
+  readonly #pausedMs: () => number;
+  readonly #breaks = new Breaks();
+  #failures = 0;
+  #last: Break | undefined;
+  #isConnected = false;
+  /** When the attempt under way was connected; undefined where it wasn't yet. */
+  #connectedAtMs: number | undefined;
+  /** Since when the link is down; undefined while it is up, and before it ever was. */
+  #downSinceMs: number | undefined;
+  /** The last state of this attempt's link, since when, and for how long it had been paused by then. */
+  #reached:
+    { readonly state: State; readonly sinceMs: number; readonly pausedMs: number } | undefined;
+
+  /** @param pausedMs for how long the link has been paused so far, in milliseconds. */
+  constructor(clock: Clock, pausedMs: () => number) {
+    this.#clock = clock;
+    this.#pausedMs = pausedMs;
+  }
+
+  /** The last thing that went wrong; it stays when all is well again. */
+  get last(): Break | undefined {
+    return this.#last;
+  }
+
+  /** Why the last attempt ended, with its likely cause; empty before the first one did. */
+  get lastCause(): string {
+    const { error, cause = "" } = this.#last ?? {};
+    return `${error?.message ?? ""}${cause === "" ? "" : ` ${cause}`}`;
+  }
+
+  /** Seconds since the link was last whole; undefined while it is, and before it ever was. */
+  get downSeconds(): number | undefined {
+    const sinceMs = this.#downSinceMs;
+    return sinceMs === undefined
+      ? undefined
+      : Math.floor((this.#clock.monotonicMs() - sinceMs) / 1000);
+  }
+
+  moved(state: State): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (state.at !== "none" && state.at !== "connect" && state.at !== "connecting") {
+      this.#reached = { state, sinceMs: nowMs, pausedMs: this.#pausedMs() };
+    }
+    if (state.at === "connected") {
+      this.#connectedAtMs = nowMs;
+      this.#downSinceMs = undefined;
+    } else if (this.#isConnected) {
+      this.#downSinceMs = nowMs;
+    }
+    this.#isConnected = state.at === "connected";
+  }
+
+  /**
+   * An attempt ended.
+   * @param isFull whether it got a full resync.
+   * @returns whether it had been connected, and whether this is another error than the last one.
+   */
+  failed(error: ReplicaError, isFull: boolean): { wasConnected: boolean; isAnother: boolean } {
+    const wasConnected = this.#connectedAtMs !== undefined;
+    if (wasConnected && this.#clock.monotonicMs() - this.#connectedAtMs! > STEADY_MS) {
+      this.#failures = 0;
+      this.#reached = undefined;
+    }
+    this.#connectedAtMs = undefined;
+    this.#failures++;
+    this.counts.set(error.code, (this.counts.get(error.code) ?? 0) + 1);
+    const isAnother = error.message !== this.#last?.error.message;
+    this.note(error, this.#blame(error, isFull));
+    this.#reached = undefined;
+    return { wasConnected, isAnother };
+  }
+
+  /** Something failed while there was no link that could break. */
+  note(error: ReplicaError, cause = ""): void {
+    this.#last = { error, atMs: this.#clock.now(), cause };
+  }
+
+  /** Counts a break of a sync that cost the primary a fork, and gives its likely cause. */
+  #blame(error: ReplicaError, isFull: boolean): string {
+    const reached = this.#reached;
+    const phase = reached === undefined ? undefined : costlyPhase(error, reached.state, isFull);
+    if (reached === undefined || phase === undefined) {
+      // It cost nothing, and what comes next is another matter.
+      this.#breaks.clear();
+      return "";
+    }
+    this.#breaks.add(phase);
+    // A link that was whole may break once for any reason.
+    if (phase === "connected" && this.#breaks.count === 1) return "";
+    const seconds = (this.#clock.monotonicMs() - reached.sinceMs) / 1000;
+    const pausedSeconds = (this.#pausedMs() - reached.pausedMs) / 1000;
+    const transfer = reached.state.at === "transfer" ? reached.state : undefined;
+    const cause = likelyCause(phase, error, { transfer, seconds, pausedSeconds });
+    const times = this.#breaks.count > 1 ? `; the ${this.#breaks.count}. time in a row` : "";
+    return `${cause}${times}`;
+  }
+
+  /** Another primary is another matter. */
+  forget(): void {
+    this.#failures = 0;
+    this.#breaks.clear();
+  }
+
+  /** How long to wait for the next attempt: at most `ceilingMs`, but in a storm of costly breaks. */
+  waitMs(ceilingMs: number): number {
+    return backoffMs(this.#failures, ceilingMs * this.#breaks.factor, () => this.#clock.random());
+  }
+}

@@ -1,0 +1,266 @@
+import * as fs from "node:fs";
+import type { Socket } from "bun";
+import { ReplicaError } from "../../base/errors.ts";
+import type { Endpoint } from "../../config/primary-url.ts";
+
+/** What a link tells. Nothing comes after `lost`, nor after `close()`. */
+export interface LinkEvents {
+  opened(): void;
+  bytes(bytes: Uint8Array): void;
+  lost(error: ReplicaError): void;
+}
+
+/** Whom a link is with, and the URL's scheme that speaks TLS to it. */
+const TLS_SCHEMES = {
+  "the primary": "rediss://",
+  "the sentinel": "rediss+sentinel://",
+} as const;
+
+export interface TlsFiles {
+  readonly caFile: string | undefined;
+  readonly certFile: string | undefined;
+  readonly keyFile: string | undefined;
+  readonly serverName: string | undefined;
+  readonly insecure: boolean;
+}
+
+/** What may wait to be sent: a replica sends short lines only. */
+const MAX_UNSENT_BYTES = 1024 * 1024;
+
+const TLS_HINT =
+  "check --tls-ca, --tls-server-name and the client certificate (--tls-cert, --tls-key)";
+
+/**
+ * One connection to a primary or a sentinel: TCP, TLS or a unix socket. Callbacks of a connection that
+ * was closed or lost are dropped here: each belongs to its own object, and the dead say nothing.
+ */
+export class Link {
+  readonly #target: Endpoint;
+  readonly #events: LinkEvents;
+  readonly #insecure: boolean;
+  readonly #peer: keyof typeof TLS_SCHEMES;
+  #socket: Socket | undefined;
+  #unsent: Uint8Array[] = [];
+  #unsentBytes = 0;
+  #ended = false;
+  #deaf = false;
+  /** Whether the peer ever said anything. */
+  #heard = false;
+  #paused = false;
+
+  /** Begins to connect; the outcome comes as an event, never before this returns. */
+  constructor(
+    target: Endpoint,
+    tls: TlsFiles,
+    events: LinkEvents,
+    peer: keyof typeof TLS_SCHEMES = "the primary",
+  ) {
+    this.#target = target;
+    this.#events = events;
+    this.#insecure = tls.insecure;
+    this.#peer = peer;
+    this.#connect(tls).catch((cause: unknown) => this.#break("CONNECT_FAILED", cause));
+  }
+
+  async #connect(tls: TlsFiles): Promise<void> {
+    const target = this.#target;
+    const socket = {
+      binaryType: "uint8array" as const,
+      open: (socket: Socket) => this.#onOpen(socket),
+      handshake: (socket: Socket, success: boolean, error: Error | null) =>
+        this.#onHandshake(socket, success, error),
+      data: (_socket: Socket, bytes: Uint8Array) => {
+        if (this.#ended || this.#deaf) return;
+        this.#heard = true;
+        this.#events.bytes(bytes);
+      },
+      drain: () => this.#flush(),
+      end: () => this.#break("LINK_LOST", undefined),
+      close: (_socket: Socket, error?: Error) => this.#break("LINK_LOST", error),
+      error: (_socket: Socket, error: Error) => this.#break("LINK_LOST", error),
+      connectError: (_socket: Socket, error: Error) => this.#break("CONNECT_FAILED", error),
+    };
+    if (target.kind === "unix") {
+      await Bun.connect({ unix: target.path, socket });
+    } else if (target.kind === "tls") {
+      const file = (path: string | undefined) => (path === undefined ? undefined : Bun.file(path));
+      const given = { ca: file(tls.caFile), cert: file(tls.certFile), key: file(tls.keyFile) };
+      const options = Object.fromEntries(Object.entries(given).filter(([, value]) => value));
+      await Bun.connect({
+        hostname: target.host,
+        port: target.port,
+        tls: {
+          ...options,
+          serverName: tls.serverName ?? target.host,
+          rejectUnauthorized: !tls.insecure,
+        },
+        socket,
+      });
+    } else {
+      await Bun.connect({ hostname: target.host, port: target.port, socket });
+    }
+  }
+
+  #onOpen(socket: Socket): void {
+    if (this.#ended) {
+      socket.terminate();
+      return;
+    }
+    this.#socket = socket;
+    if (this.#paused) socket.pause();
+    socket.setNoDelay?.(true);
+    if (this.#target.kind !== "tls") this.#events.opened();
+  }
+
+  /** A TLS link is open once the certificate was verified, the host's name included. */
+  #onHandshake(socket: Socket, success: boolean, error: Error | null): void {
+    if (this.#ended || this.#target.kind !== "tls") return;
+    const problem = error ?? socket.getAuthorizationError?.() ?? null;
+    if (this.#insecure ? success || problem !== null : success && problem === null) {
+      this.#events.opened();
+      return;
+    }
+    // Bun's word for any end that comes before TLS is established.
+    if (problem !== null && "code" in problem && problem.code === "ECONNRESET") {
+      const message = `${this.#peer} closed the link in the midst of the TLS handshake: see its log`;
+      return this.#lose("LINK_LOST", message, problem);
+    }
+    this.#failTls(
+      problem === null
+        ? "the handshake failed"
+        : (tlsReasonOf(problem) ?? reasonOf(problem, this.#peer)),
+      problem,
+    );
+  }
+
+  #failTls(reason: string, cause: unknown): void {
+    // What came is no TLS at all.
+    if (reason === "wrong version number") {
+      const plain = TLS_SCHEMES[this.#peer].replace("rediss", "redis");
+      return this.#lose("TLS_FAILED", `${this.#peer} does not speak TLS: use ${plain}`, cause);
+    }
+    // OpenSSL's word for an end in the midst of what it reads: no certificate is to blame for that.
+    if (reason.endsWith("alert decode error")) {
+      const message = `${this.#peer} closed the link: what it was sent ended too soon (${reason})`;
+      return this.#lose("LINK_LOST", message, cause);
+    }
+    this.#lose("TLS_FAILED", `TLS: ${reason}; ${TLS_HINT}`, cause);
+  }
+
+  /** Sends all of it, in order; what the kernel doesn't take now goes out when it drains. */
+  send(bytes: Uint8Array): void {
+    if (this.#ended) return;
+    this.#unsent.push(bytes);
+    this.#unsentBytes += bytes.length;
+    this.#flush();
+    if (this.#unsentBytes > MAX_UNSENT_BYTES) {
+      this.#lose("LINK_LOST", `${this.#peer} does not read what it is sent`);
+    }
+  }
+
+  #flush(): void {
+    while (this.#socket !== undefined && !this.#ended) {
+      const bytes = this.#unsent[0];
+      if (bytes === undefined) return;
+      const sent = this.#socket.write(bytes);
+      if (sent < 0) return; // closed: the event follows
+      this.#unsentBytes -= sent;
+      if (sent < bytes.length) {
+        this.#unsent[0] = bytes.subarray(sent);
+        return;
+      }
+      this.#unsent.shift();
+    }
+  }
+
+  /** Stops data completely; the kernel's buffers, and then the peer, wait. */
+  pause(): void {
+    this.#paused = true;
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#socket?.resume();
+  }
+
+  /** No bytes are told of any more; sending goes on. */
+  stopReading(): void {
+    this.#deaf = true;
+    this.pause();
+  }
+
+  close(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#socket?.terminate();
+  }
+
+  /** Closes after what was sent has gone out. */
+  closeGently(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#socket?.end();
+  }
+
+  /** The system, or the TLS library, says that it is over. */
+  #break(code: "CONNECT_FAILED" | "LINK_LOST", cause: unknown): void {
+    const tls = tlsReasonOf(cause);
+    if (tls !== undefined) return this.#failTls(tls, cause);
+    const why = cause === undefined ? `${this.#peer} closed the link` : reasonOf(cause, this.#peer);
+    // What a server that wants TLS does with a plain PING.
+    const mute = code === "LINK_LOST" && this.#target.kind === "tcp" && !this.#heard;
+    const hint = mute
+      ? ` before it said a word: if it wants TLS, use ${TLS_SCHEMES[this.#peer]}`
+      : "";
+    this.#lose(code, why + hint, cause);
+  }
+
+  #lose(
+    code: "CONNECT_FAILED" | "LINK_LOST" | "TLS_FAILED",
+    message: string,
+    cause?: unknown,
+  ): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#socket?.terminate();
+    this.#events.lost(new ReplicaError(code, { message, cause }));
+  }
+}
+
+/** What the TLS library complains of; undefined for any other error. */
+function tlsReasonOf(cause: unknown): string | undefined {
+  if (!(cause instanceof Error)) return undefined;
+  // "error:1000045c:SSL routines:OPENSSL_internal:TLSV1_ALERT_CERTIFICATE_REQUIRED"
+  const alert = /SSL routines:.*?([A-Z0-9_]+)$/.exec(cause.message)?.[1];
+  if (alert !== undefined) return alert.toLowerCase().replaceAll("_", " ");
+  return "code" in cause && cause.code === "ERR_BORINGSSL" ? cause.message : undefined;
+}
+
+/** Bun calls that a refused connection too. */
+function noDescriptorIsFree(): boolean {
+  try {
+    fs.closeSync(fs.openSync("/dev/null", "r"));
+    return false;
+  } catch (error) {
+    return error instanceof Error && "code" in error && /^E[MN]FILE$/.test(String(error.code));
+  }
+}
+
+function reasonOf(cause: unknown, peer: string): string {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  const known: Record<string, string> = {
+    ECONNREFUSED: noDescriptorIsFree()
+      ? "this process has no file descriptor free (EMFILE): raise its limit (ulimit -n, LimitNOFILE)"
+      : "connection refused: nothing listens there",
+    ECONNRESET: `${peer} reset the connection`,
+    ENOENT: "there is no such socket",
+    EACCES: "no permission to open the socket",
+    ETIMEDOUT: "the connection timed out",
+    EHOSTUNREACH: "the host can't be reached",
+    ENETUNREACH: "the network can't be reached",
+    ENOTFOUND: "the host's name is not known",
+  };
+  if (known[code] !== undefined) return known[code];
+  return cause instanceof Error ? cause.message || code : String(cause);
+}

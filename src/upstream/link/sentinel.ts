@@ -1,0 +1,216 @@
+import { limits, type Settings } from "../../config/settings.ts";
+import { type ErrorCode, ReplicaError } from "../../base/errors.ts";
+import { log } from "../../base/logger.ts";
+import type { SentinelSource } from "../../config/primary-source.ts";
+import { describeTarget, type PrimaryTarget, targetAt } from "../../config/primary-url.ts";
+import { encodeCommand } from "../../resp/encode.ts";
+import { LineReader } from "../../resp/line-reader.ts";
+import { printable, readAuth } from "../../session/replies.ts";
+import type { Clock } from "../../base/clock.ts";
+import { Link } from "./link.ts";
+import { type Address, describeAddress } from "../../base/address.ts";
+
+/** How it ends with a sentinel that is away. */
+const SILENT: ReadonlySet<ErrorCode> = new Set(["CONNECT_FAILED", "LINK_LOST", "TIMED_OUT"]);
+
+/** What is needed to ask a sentinel. */
+export type SentinelSettings = Pick<Settings, "sentinel" | "syncTimeoutMs" | "tls">;
+
+/** Asks the sentinels of a source where its primary is ("Guidelines for Redis clients with Sentinel"). */
+export class Sentinels {
+  readonly #source: SentinelSource;
+  readonly #clock: Clock;
+  readonly #settings: SentinelSettings;
+  /** In the order in which they are asked. */
+  #sentinels: readonly Address[];
+  /** Who answered last, and whom it named. */
+  #answer: { readonly sentinel: Address; readonly target: PrimaryTarget } | undefined;
+
+  constructor(source: SentinelSource, clock: Clock, settings: SentinelSettings) {
+    this.#source = source;
+    this.#clock = clock;
+    this.#settings = settings;
+    this.#sentinels = source.sentinels;
+  }
+
+  /**
+   * The primary that the first sentinel names which knows it; with the login of the source. Undefined
+   * once `signal` is aborted, and at once then.
+   * @param followed is given back, with a warning, where no sentinel can be reached: that they are away
+   * is no reason to leave the primary.
+   * @throws ReplicaError PRIMARY_UNKNOWN with what each of them said, where none names one.
+   */
+  async locate(signal: AbortSignal, followed?: PrimaryTarget): Promise<PrimaryTarget | undefined> {
+    this.#answer = undefined;
+    const failures: { sentinel: Address; error: ReplicaError }[] = [];
+    for (const sentinel of this.#sentinels) {
+      try {
+        const target = await this.#ask(sentinel, signal);
+        if (signal.aborted) return undefined;
+        this.#answer = { sentinel, target };
+        return target;
+      } catch (error) {
+        if (signal.aborted) return undefined;
+        if (!(error instanceof ReplicaError)) throw error;
+        failures.push({ sentinel, error });
+      }
+    }
+    const reasons = Map.groupBy(failures, ({ error }) => error.message);
+    const said = [...reasons].map(([reason, those]) => {
+      const who = those.map(({ sentinel }) => describeAddress(sentinel)).join(", ");
+      return `${reason} (${who})`;
+    });
+    const message = `no sentinel names the primary: ${said.join("; ")}`;
+    if (followed !== undefined && failures.every(({ error }) => SILENT.has(error.code))) {
+      log.warn(`${message}; trying ${describeTarget(followed)} again, which was followed last`);
+      return followed;
+    }
+    throw new ReplicaError("PRIMARY_UNKNOWN", { message, cause: failures.at(-1)?.error });
+  }
+
+  /**
+   * What the attempt with a primary came to. The sentinel that named it is asked first from now on where
+   * the link was connected, else last: one that missed a failover names the dead for ever.
+   */
+  judge(target: PrimaryTarget, isConnected: boolean): void {
+    const answer = this.#answer;
+    if (answer === undefined || answer.target !== target) return;
+    this.#answer = undefined;
+    const others = this.#sentinels.filter((other) => other !== answer.sentinel);
+    this.#sentinels = isConnected ? [answer.sentinel, ...others] : [...others, answer.sentinel];
+  }
+
+  async #ask(sentinel: Address, signal: AbortSignal): Promise<PrimaryTarget> {
+    const { tls, syncTimeoutMs, sentinel: login } = this.#settings;
+    const { promise, resolve, reject } = Promise.withResolvers<PrimaryTarget>();
+    const answer = new Answer(this.#source, login.password !== undefined);
+    const link = new Link(
+      { kind: this.#source.tls ? "tls" : "tcp", ...sentinel },
+      tls,
+      {
+        opened: () => link.send(question(this.#source.master, login)),
+        bytes: (bytes) => {
+          try {
+            const target = answer.push(bytes);
+            if (target !== undefined) resolve(target);
+          } catch (error) {
+            reject(error);
+          }
+        },
+        lost: reject,
+      },
+      "the sentinel",
+    );
+    const over = new AbortController();
+    void this.#clock.sleep(syncTimeoutMs, AbortSignal.any([signal, over.signal])).then(() =>
+      reject(
+        new ReplicaError("TIMED_OUT", {
+          message: `no answer within ${syncTimeoutMs} ms (--sync-timeout)`,
+        }),
+      ),
+    );
+    try {
+      return await promise;
+    } finally {
+      over.abort();
+      link.close();
+    }
+  }
+}
+
+/** The login, where there is one, goes ahead of the question: its reply comes first. */
+function question(master: string, { username, password }: Settings["sentinel"]): Uint8Array {
+  const ask = encodeCommand("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master);
+  if (password === undefined) return ask;
+  const login = username === undefined ? [password] : [username, password];
+  return Buffer.concat([encodeCommand("AUTH", ...login), ask]);
+}
+
+/** A sentinel's answer as it comes in: a line or five, after the reply to AUTH. */
+class Answer {
+  readonly #source: SentinelSource;
+  readonly #reader = new LineReader({ maxLineBytes: limits.sentinelLineBytes });
+  readonly #lines: Uint8Array[] = [];
+  #awaitsAuth: boolean;
+
+  constructor(source: SentinelSource, awaitsAuth: boolean) {
+    this.#source = source;
+    this.#awaitsAuth = awaitsAuth;
+  }
+
+  /**
+   * Takes what came, and gives the primary once it is named; undefined: the rest comes with the next
+   * chunk.
+   * @throws ReplicaError AUTH_FAILED, PRIMARY_UNKNOWN, PRIMARY_REFUSED; PROTOCOL for what is no answer.
+   */
+  push(bytes: Uint8Array): PrimaryTarget | undefined {
+    this.#reader.push(bytes);
+    for (let line = this.#reader.next(); line !== undefined; line = this.#reader.next()) {
+      if (this.#awaitsAuth) {
+        readAuth(line, "the sentinel");
+        this.#awaitsAuth = false;
+        continue;
+      }
+      this.#lines.push(line);
+      const target = this.#read();
+      if (target !== undefined) return target;
+    }
+    return undefined;
+  }
+
+  /** `*2`, and twice `$<length>` and a text: what has come of that must be right. */
+  #read(): PrimaryTarget | undefined {
+    const [head, hostLength, host, portLength, port] = this.#lines;
+    if (head !== undefined && printable(head) !== "*2") throw this.#refusal(head);
+    checkText(hostLength, host);
+    checkText(portLength, port);
+    if (host === undefined || port === undefined) return undefined;
+    const kind = this.#source.tls ? "tls" : "tcp";
+    return targetAt(kind, textOf(host), textOf(port), this.#source);
+  }
+
+  #refusal(line: Uint8Array): ReplicaError {
+    const said = printable(line);
+    if (["*-1", "$-1", "_"].includes(said)) {
+      return new ReplicaError("PRIMARY_UNKNOWN", {
+        message: `the master's name ${JSON.stringify(this.#source.master)} is not known there: check it`,
+      });
+    }
+    if (said.startsWith("-NOAUTH")) {
+      return new ReplicaError("AUTH_FAILED", {
+        message: `the sentinel wants a password (${said}): set --sentinel-password-file`,
+      });
+    }
+    if (said.startsWith("-NOPERM")) {
+      return new ReplicaError("AUTH_FAILED", {
+        message: `the sentinel allows no question: ${said}; set --sentinel-username and --sentinel-password-file`,
+      });
+    }
+    if (/^-ERR unknown command/i.test(said)) {
+      return new ReplicaError("PROTOCOL", {
+        message: `this is no sentinel: it answers ${said.replace(/,? with args.*$/i, "")}`,
+      });
+    }
+    if (said.startsWith("-")) {
+      return new ReplicaError("PRIMARY_REFUSED", { message: `the sentinel refuses: ${said}` });
+    }
+    return malformed(line);
+  }
+}
+
+/** A bulk string without line ends, so far as it has come. */
+function checkText(length: Uint8Array | undefined, text: Uint8Array | undefined): void {
+  if (length !== undefined && !/^\$\d{1,4}$/.test(textOf(length))) throw malformed(length);
+  if (length === undefined || text === undefined) return;
+  if (text.length !== Number(textOf(length).slice(1))) throw malformed(text);
+}
+
+function textOf(line: Uint8Array): string {
+  return Buffer.from(line).toString();
+}
+
+function malformed(line: Uint8Array): ReplicaError {
+  return new ReplicaError("PROTOCOL", {
+    message: `this is no sentinel: it answers "${printable(line)}"`,
+  });
+}

@@ -1,0 +1,204 @@
+import type { Settings } from "../config/settings.ts";
+import { ReplicaError } from "../base/errors.ts";
+import { log } from "../base/logger.ts";
+import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
+import { formatBytes } from "../base/quantity.ts";
+import type { RdbSummary } from "../rdb/checker.ts";
+import type { Grant, State } from "../session/state.ts";
+import type { DataDirectory } from "../store/generation/data-directory.ts";
+import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
+import type { Clock } from "../base/clock.ts";
+import { type Announced, fetchSnapshot } from "./fetch.ts";
+import type { GenerationKeeper } from "./keeper.ts";
+import { fileOutlet } from "./outlet.ts";
+import { RenewalSchedule } from "./renewal-schedule.ts";
+
+export interface RenewalOptions {
+  readonly directory: DataDirectory;
+  readonly keeper: GenerationKeeper;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly settings: Settings;
+  /** As the first link says it: by it Sentinel knows whose the second one is. */
+  readonly announced: Announced;
+  /** The primary that is followed, while the link to it is whole. */
+  readonly followed: () => PrimaryTarget | undefined;
+  /** Is told of the payload's bytes as they come. */
+  readonly received: (bytes: number) => void;
+  /** Notes what happened, for people who look later. */
+  readonly event: (kind: string, detail: string) => void;
+}
+
+/** How a new generation went. */
+export interface RenewalOutcome {
+  /** Undefined where it is current. */
+  readonly error: ReplicaError | undefined;
+  readonly seconds: number;
+}
+
+/**
+ * New generations without losing the stream: the snapshot comes over a second link while the first one
+ * follows on, then the keeper lets the new generation take the place of the current one. One at a time.
+ */
+export class Renewal {
+  readonly #options: RenewalOptions;
+  #stopping = new AbortController();
+  #running: Promise<void> | undefined;
+  #beganMs = 0;
+  #state: State = { at: "none" };
+  #last: RenewalOutcome | undefined;
+  readonly #schedule: RenewalSchedule;
+
+  constructor(options: RenewalOptions) {
+    this.#options = options;
+    this.#schedule = new RenewalSchedule(options.clock, options.settings);
+  }
+
+  /** For how long one is under way, in seconds; undefined where none is. */
+  get runningSeconds(): number | undefined {
+    if (this.#running === undefined) return undefined;
+    return (this.#options.clock.monotonicMs() - this.#beganMs) / 1000;
+  }
+
+  /** Of the second link. */
+  get state(): State {
+    return this.#state;
+  }
+
+  /** How many became current, and how many failed, since the start. */
+  readonly counts = { ok: 0, failed: 0 };
+
+  /** How the last one went; undefined before there was one. */
+  get last(): RenewalOutcome | undefined {
+    return this.#last;
+  }
+
+  /**
+   * Begins one, and doesn't wait for it.
+   * @param by who asks for it, for the log: `BGSAVE`.
+   * @throws ReplicaError NOT_FOLLOWING where there is no whole link to go on with, PRIMARY_BUSY where
+   * one is under way, DISK_FULL where it would leave less room than `--min-free`.
+   */
+  begin(by: string): void {
+    if (this.#running !== undefined) {
+      throw new ReplicaError("PRIMARY_BUSY", { message: "a new snapshot is already under way" });
+    }
+    const target = this.#options.followed();
+    if (target === undefined) {
+      throw new ReplicaError("NOT_FOLLOWING", {
+        message: "no new snapshot while no primary is followed: wait until the link is up",
+      });
+    }
+    this.#refuseWithoutRoom();
+    this.#beganMs = this.#options.clock.monotonicMs();
+    log.info(`new snapshot, asked for by ${by}: over a second link to ${describeTarget(target)}`);
+    this.#running = this.#run(target, by, this.#stopping.signal).finally(() => {
+      this.#running = undefined;
+      this.#state = { at: "none" };
+    });
+  }
+
+  /** Long before the disk is full: what is followed needs the room that is left. */
+  #refuseWithoutRoom(): void {
+    const { directory, disk, settings } = this.#options;
+    const rdbBytes = directory.current?.rdbBytes ?? 0;
+    if (freeBytesAt(disk, directory.path) - rdbBytes >= settings.minFreeBytes) return;
+    throw new ReplicaError("DISK_FULL", {
+      message: `it would leave less room than --min-free ${formatBytes(settings.minFreeBytes)}: make room`,
+    });
+  }
+
+  async #run(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<void> {
+    const { clock, directory, event } = this.#options;
+    const seconds = () => (clock.monotonicMs() - this.#beganMs) / 1000;
+    const before = directory.current?.id;
+    try {
+      const { bytes } = await this.#renew(target, by, signal);
+      this.#last = { error: undefined, seconds: seconds() };
+      this.counts.ok++;
+      this.#schedule.succeeded();
+      const { id, baseOffset } = directory.current!;
+      const rate = bytes / Math.max(seconds(), 0.001);
+      const what = `generation ${id} takes the place of ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
+      log.info(what, { generation: id, bytes, seconds: seconds() });
+      event("generation", what);
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      if (signal.aborted) {
+        const what = `the new snapshot was given up: ${String(signal.reason)}`;
+        log.info(what);
+        return event("generation", what);
+      }
+      this.#fail(error, seconds());
+    }
+  }
+
+  #fail(error: ReplicaError, seconds: number): void {
+    const { directory, event } = this.#options;
+    this.#schedule.failed();
+    this.counts.failed++;
+    const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
+    // One that there is no room for is told of once, however often it is due.
+    if (error.message !== this.#last?.error?.message) {
+      log.warn(what, { code: error.code });
+      event("generation", what);
+    }
+    this.#last = { error, seconds };
+  }
+
+  async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
+    const { clock, directory, keeper } = this.#options;
+    let id: number | undefined;
+    let asked: Grant | undefined;
+    let grantedAtMs = 0;
+    const place = async (grant: Grant) => {
+      asked = grant;
+      const begun = await directory.begin(describeTarget(target));
+      id = begun.id;
+      return directory.basePath(begun.id);
+    };
+    try {
+      const rdb = await fetchSnapshot(
+        target,
+        (driver) => fileOutlet(place, this.#options, driver),
+        this.#options,
+        signal,
+        (state) => {
+          if (state.at === "receive-bulk-header") grantedAtMs = clock.now();
+          this.#state = state;
+        },
+      );
+      await keeper.adopt({ id: id!, rdb, grant: asked!, grantedAtMs }, `replaced (${by})`, signal);
+      return rdb;
+    } catch (error) {
+      if (id !== undefined) directory.discard(id);
+      throw error;
+    }
+  }
+
+  /** Once a second: begins one that is due by time (`--snapshot-every`) or size (`--snapshot-ratio`). */
+  tick(): void {
+    const { directory, followed, keeper } = this.#options;
+    if (this.#running !== undefined || followed() === undefined) return;
+    const { current } = directory;
+    if (current === undefined || keeper.log === undefined) return;
+    const by = this.#schedule.next(current, keeper.log.fileBytes);
+    if (by === undefined) return;
+    try {
+      this.begin(by);
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      this.#fail(error, 0);
+    }
+  }
+
+  /**
+   * Gives up the one that is under way; resolves once nothing of it is left.
+   * @param why for the log: `REPLICAOF NO ONE`.
+   */
+  async stop(why: string): Promise<void> {
+    this.#stopping.abort(why);
+    this.#stopping = new AbortController();
+    await this.#running;
+  }
+}

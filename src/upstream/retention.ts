@@ -1,0 +1,93 @@
+import type { Settings } from "../config/settings.ts";
+import { log } from "../base/logger.ts";
+import { formatBytes } from "../base/quantity.ts";
+import type { DataDirectory } from "../store/generation/data-directory.ts";
+import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
+import type { Clock } from "../base/clock.ts";
+
+/** How often old generations and the room on the disk are looked at, when nothing else calls for it. */
+const EVERY_MS = 10_000;
+
+export interface RetentionOptions {
+  readonly directory: DataDirectory;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly settings: Pick<Settings, "keep" | "keepForMs" | "minFreeBytes">;
+  /** Notes what happened, for people who look later. */
+  readonly event: (kind: string, detail: string) => void;
+}
+
+/** Removes sealed generations that nobody wants to keep, and watches the room on the disk. */
+export class Retention {
+  readonly #options: RetentionOptions;
+  #running: Promise<void> | undefined;
+  #seenGeneration: number | undefined;
+  #nextMs = 0;
+  #isLow = false;
+  #failure = "";
+
+  constructor(options: RetentionOptions) {
+    this.#options = options;
+  }
+
+  /** Whether less than `--min-free` was free when it was looked at last. */
+  get lowOnRoom(): boolean {
+    return this.#isLow;
+  }
+
+  /** Once a second: does what is due after a generation has become current, or after some time. */
+  tick(): void {
+    const { clock, directory } = this.#options;
+    const generation = directory.current?.id;
+    const isDue = generation !== this.#seenGeneration || clock.monotonicMs() >= this.#nextMs;
+    if (this.#running !== undefined || !isDue) return;
+    this.#seenGeneration = generation;
+    this.#nextMs = clock.monotonicMs() + EVERY_MS;
+    this.#running = this.#retain().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async #retain(): Promise<void> {
+    const { directory, event, settings } = this.#options;
+    const { keep, keepForMs } = settings;
+    try {
+      const gone = await directory.retain(keep, keepForMs);
+      if (gone.length > 0) {
+        const which =
+          gone.length === 1 ? `generation ${gone[0]} is` : `generations ${gone.join(", ")} are`;
+        const what = `${which} removed: --keep ${keep} keeps no more`;
+        log.info(what);
+        event("retention", what);
+      }
+      this.#lookForRoom();
+      this.#failure = "";
+    } catch (error) {
+      // The next look tries again; what is followed goes on meanwhile.
+      const message = error instanceof Error ? error.message : String(error);
+      if (message !== this.#failure) log.warn(message);
+      this.#failure = message;
+    }
+  }
+
+  #lookForRoom(): void {
+    const { directory, disk, settings } = this.#options;
+    const free = freeBytesAt(disk, directory.path);
+    const isLow = free < settings.minFreeBytes;
+    if (isLow === this.#isLow) return;
+    this.#isLow = isLow;
+    const where = `${formatBytes(free)} are free where ${directory.path} lies`;
+    if (isLow) {
+      log.warn(
+        `${where}, less than --min-free ${formatBytes(settings.minFreeBytes)}: no new snapshot is taken; make room, or lower --keep`,
+      );
+    } else {
+      log.info(`${where} again`);
+    }
+  }
+
+  /** Resolves once nothing is being removed. */
+  async stop(): Promise<void> {
+    await this.#running;
+  }
+}

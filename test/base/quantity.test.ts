@@ -1,0 +1,21 @@
+import { expect, test } from "bun:test";
+import { formatAge, formatProgress } from "../../src/base/quantity.ts";
+
+test.each([
+  [0, "0 s"],
+  [59.9, "59 s"],
+  [60, "1 min"],
+  [3599, "59 min"],
+  [3600, "1 h 0 min"],
+  [86_399, "23 h 59 min"],
+  [86_400, "1 d 0 h"],
+  [1e7, "115 d 17 h"],
+])("%d seconds are %p", (seconds, text) => {
+  expect(formatAge(seconds)).toBe(text);
+});
+
+test("how far a transfer is, with a length and without", () => {
+  expect(formatProgress(512, 2048, 256)).toBe(" 25%  512 B of 2.0 KiB  256 B/s  0:06 left");
+  expect(formatProgress(512, 2048, 0)).toBe(" 25%  512 B of 2.0 KiB  0 B/s  --:-- left");
+  expect(formatProgress(512, undefined, 256)).toBe("512 B  256 B/s");
+});

@@ -1,0 +1,291 @@
+import { describe, expect, test } from "bun:test";
+import { parseInfo } from "../../../src/resp/info-text.ts";
+import {
+  infoToJson,
+  isReady,
+  type Scene,
+  screenLines,
+} from "../../../src/cli/commands/status-screen.ts";
+
+const mebibyte = 1024 * 1024;
+const plain = { columns: undefined, hasColors: false };
+
+/** INFO of a replica that follows and is durable, with these fields in place of the usual ones. */
+function infoWith(fields: Record<string, string | number> = {}) {
+  const usual = {
+    server_time_usec: 1_700_000_120_500_000,
+    uptime_in_seconds: 90_000,
+    rdb_last_save_time: 1_700_000_000,
+    master_link_status: "up",
+    master_last_io_seconds_ago: 2,
+    master_sync_in_progress: 0,
+    state: "connected",
+    ready: 1,
+    not_ready_reason: "",
+    primary: "redis://10.0.0.5:6379",
+    received_offset: 1_234_567,
+    written_offset: 1_234_567,
+    durable_offset: 1_234_567,
+    durable_lag_bytes: 0,
+    durable_age_seconds: "0.0",
+    received_bytes_per_second: 2 * mebibyte,
+    durable_bytes_per_second: mebibyte,
+    received_snapshot_bytes: 8 * mebibyte,
+    received_stream_bytes: mebibyte,
+    generation: 2,
+    sealed_generations: 1,
+    log_bytes: mebibyte,
+    rdb_bytes: 8 * mebibyte,
+    disk_free_bytes: 1024 * mebibyte,
+    disk_low: 0,
+    rdb_bgsave_in_progress: 0,
+    last_snapshot_error: "",
+    full_syncs: 2,
+    full_syncs_nothing_kept: 1,
+    full_syncs_backlog_too_small: 1,
+    partial_syncs: 3,
+    breaks: 1,
+    last_error: "",
+    last_error_cause: "",
+    last_error_time: 0,
+  };
+  const lines = Object.entries({ ...usual, ...fields }).map(([name, value]) => `${name}:${value}`);
+  return parseInfo(lines.join("\r\n"));
+}
+
+function screenWith(fields: Record<string, string | number> = {}): string {
+  return screenLines({ at: "h:1", info: infoWith(fields) }, plain).join("\n");
+}
+
+test("a replica that follows", () => {
+  expect(screenWith()).toBe(
+    `
+h:1 is ready
+
+state         connected, last heard 2 s ago
+primary       redis://10.0.0.5:6379
+received      offset 1,234,567   2.0 MiB/s
+written       offset 1,234,567
+durable       offset 1,234,567   1.0 MiB/s
+lag           none: all that came is durable
+generation    2, snapshot of 8.0 MiB, since 2023-11-14 22:13:20 UTC (2 min ago)
+log           1.0 MiB
+kept before   1 sealed generation
+disk          1.0 GiB free
+syncs         2 full (nothing kept: 1, backlog too small: 1), 3 partial
+breaks        1
+last error    none
+uptime        1 d 1 h; came in: 8.0 MiB of snapshots, 1.0 MiB of stream
+`.trim(),
+  );
+});
+
+const down = {
+  ready: 0,
+  master_link_status: "down",
+  not_ready_reason: "the link is in state connect",
+  state: "connect",
+};
+
+describe("says", () => {
+  test.each<[string, Record<string, string | number>, string[]]>([
+    [
+      "whom it feeds",
+      {
+        connected_slaves: 3,
+        master_repl_offset: 5_000,
+        slave0: "ip=127.0.0.1,port=7001,state=online,offset=4000,lag=0",
+        slave1: "ip=127.0.0.1,port=7002,state=online,offset=0,lag=0",
+        slave2: "ip=127.0.0.1,port=7003,state=send_bulk,offset=0,lag=0",
+      },
+      ["feeds         3 replicas, 2 online, at most 1000 B behind"],
+    ],
+    [
+      "that it serves what is kept",
+      { ...down, ready: 1, primary: "", offline: 1, served_offset: 1_200_000 },
+      ["primary       none (--offline): what is kept is served up to offset 1,200,000"],
+    ],
+    [
+      "how far the disk is behind",
+      { durable_offset: 1_000, durable_lag_bytes: 1_233_567, durable_age_seconds: "12.5" },
+      [
+        "durable       offset     1,000",
+        "lag           1.2 MiB not durable yet, the oldest for 12.5 s",
+      ],
+    ],
+    [
+      "that it never was connected, and holds nothing",
+      { ...down, master_link_down_since_seconds: -1, generation: 0, rdb_bytes: 0 },
+      [
+        "h:1 is not ready: the link is in state connect",
+        "connect, not connected since its start",
+        "none yet: nothing is kept",
+      ],
+    ],
+    [
+      "since when the link is down, and why",
+      {
+        ...down,
+        master_link_down_since_seconds: 75,
+        last_error: "the primary closed the link",
+        last_error_cause: "after 1.0 MiB; the likely cause is a full disk",
+        last_error_time: 1_700_000_100,
+      },
+      [
+        "state         connect, down for 1 min",
+        "last error    2023-11-14 22:15:00 UTC (20 s ago): the primary closed the link after 1.0 MiB; the likely cause",
+      ],
+    ],
+    [
+      "that nobody is followed",
+      { ...down, state: "none", primary: "" },
+      ["primary       none, since REPLICAOF NO ONE"],
+    ],
+    [
+      "which socket is followed",
+      { primary: "unix:///run/redis.sock" },
+      ["primary       unix:///run/redis.sock"],
+    ],
+    [
+      "that Sentinel has named no primary yet",
+      { ...down, primary: "redis+sentinel://s:26379/m", master_host: "", master_port: 0 },
+      ["primary       redis+sentinel://s:26379/m, where none is named yet"],
+    ],
+    [
+      "how far a transfer is",
+      {
+        ...down,
+        state: "transfer",
+        master_sync_in_progress: 1,
+        master_sync_total_bytes: 8 * mebibyte,
+        master_sync_read_bytes: 2 * mebibyte,
+      },
+      ["transfer      25%  2.0 MiB of 8.0 MiB  2.0 MiB/s  0:03 left"],
+    ],
+    [
+      "how far one of unknown length is",
+      {
+        ...down,
+        state: "transfer",
+        master_sync_in_progress: 1,
+        master_sync_total_bytes: 0,
+        master_sync_read_bytes: 2 * mebibyte,
+      },
+      ["transfer      2.0 MiB  2.0 MiB/s"],
+    ],
+    [
+      "that one is whole",
+      {
+        ...down,
+        state: "transfer",
+        master_sync_in_progress: 1,
+        master_sync_total_bytes: mebibyte,
+        master_sync_read_bytes: mebibyte,
+      },
+      ["transfer      1.0 MiB have come; checked and made durable now"],
+    ],
+    [
+      "that the primary has not begun",
+      {
+        ...down,
+        state: "receive-bulk-header",
+        master_sync_in_progress: 1,
+        master_sync_total_bytes: 0,
+        master_sync_read_bytes: 0,
+      },
+      ["transfer      waits for the primary to begin"],
+    ],
+    [
+      "how far a new generation is",
+      {
+        rdb_bgsave_in_progress: 1,
+        rdb_current_bgsave_time_sec: 3,
+        snapshot_read_bytes: mebibyte,
+        snapshot_total_bytes: 4 * mebibyte,
+      },
+      ["new snapshot  1.0 MiB of 4.0 MiB, for 3 s by now"],
+    ],
+    [
+      "that one failed, and that there is no room",
+      { last_snapshot_error: "make room", disk_low: 1 },
+      ["new snapshot  the last one failed: make room", "free, less than --min-free: no new"],
+    ],
+    ["that the room is unknown", { disk_free_bytes: -1 }, ["disk          ? free"]],
+  ])("%s", (_name, fields, lines) => {
+    for (const line of lines) expect(screenWith(fields)).toContain(line);
+  });
+});
+
+test("what a server says is shown for what it is, and can't steer the terminal", () => {
+  const evil = "\x1b[2Jx\x07\x9b1m\u202ey\u2028z";
+  const names = [...infoWith().keys()];
+  for (const value of [evil, "", "Infinity", "9".repeat(400), "-1", "1e999", "٣"]) {
+    const fields = Object.fromEntries(names.map((name) => [name, value]));
+    for (const info of [infoWith(fields), parseInfo(`state:${value}\nready:${value}`)]) {
+      const scenes: Scene[] = [
+        { at: "h:1", info },
+        { at: "h:1", info, away: { reason: value, seconds: 1 } },
+      ];
+      for (const scene of scenes) {
+        const text = screenLines(scene, plain).join("");
+        expect(text).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}]/u);
+        expect(text).not.toContain("NaN");
+        expect(text).not.toContain("undefined");
+      }
+    }
+  }
+});
+
+test("one that doesn't answer is shown as it was", () => {
+  const away = { reason: "nothing answers", seconds: 61 };
+  const [head, ...rows] = screenLines({ at: "h:1", info: infoWith(), away }, plain);
+  expect(head).toBe("h:1: no answer: nothing answers; below is how it was 1 min ago");
+  expect(rows.join("\n")).toContain("connected");
+  expect(screenLines({ at: "h:1", info: undefined, away }, plain)).toEqual([
+    "h:1: no answer: nothing answers",
+  ]);
+});
+
+test("colours where they are wanted: green for ready, yellow on the way, else red", () => {
+  const colored = { columns: undefined, hasColors: true };
+  const head = (fields: Record<string, string | number>) =>
+    screenLines({ at: "h:1", info: infoWith(fields) }, colored)[0];
+  expect(head({})).toContain("\x1b[32mready");
+  expect(head({ ...down, master_sync_in_progress: 1 })).toContain("\x1b[33mnot ready");
+  expect(head(down)).toContain("\x1b[31mnot ready");
+  expect(screenWith()).not.toContain("\x1b");
+});
+
+test("lines fit the terminal, and what is wrapped stays in its column", () => {
+  const info = infoWith({ last_error: "words and words ".repeat(20) + "x".repeat(200) });
+  for (const columns of [40, 80, 200]) {
+    const lines = screenLines({ at: "h:1", info }, { columns, hasColors: true });
+    for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(columns);
+    const at = lines.findIndex((line) => Bun.stripANSI(line).startsWith("last error"));
+    expect(Bun.stripANSI(lines[at + 1] ?? "")).toMatch(/^ {14}\S/);
+  }
+});
+
+test("JSON: a number whose digits would be lost stays text, and so does what is a text", () => {
+  const fields = parseInfo(
+    "a:9007199254740993\na2:007\nb:1.5\nb2:0.50\nc:-1\nd:\nprocess_id:7\nx_version:7\nlast_error:7\nnot_ready_reason:7",
+  );
+  expect(infoToJson(fields)).toEqual({
+    a: "9007199254740993",
+    a2: "007",
+    b: 1.5,
+    b2: 0.5,
+    c: -1,
+    d: "",
+    process_id: 7,
+    x_version: "7",
+    last_error: "7",
+    not_ready_reason: "7",
+  });
+});
+
+test("ready is what it says of itself", () => {
+  expect(isReady(infoWith())).toBe(true);
+  expect(isReady(infoWith({ ready: 0 }))).toBe(false);
+  expect(isReady(infoWith({ ready: "yes" }))).toBe(false);
+});

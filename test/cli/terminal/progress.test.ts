@@ -1,0 +1,88 @@
+import { expect, test } from "bun:test";
+import { Progress } from "../../../src/cli/terminal/progress.ts";
+import { Screen } from "../commands/screen.ts";
+
+const mebibyte = 1024 * 1024;
+
+/** The last line that was drawn after the given steps, a second apart. */
+function lastLine(totalBytes: number | undefined, steps: readonly number[]): string {
+  const screen = new Screen({ isTty: true });
+  let nowMs = 1000;
+  const progress = new Progress({ output: screen.output, enabled: true, nowMs: () => nowMs });
+  progress.begin("snapshot", totalBytes);
+  for (const bytes of steps) {
+    nowMs += 1000;
+    progress.update(bytes);
+  }
+  progress.end();
+  return screen.plain.split("\r").findLast((line) => line !== "") ?? screen.plain;
+}
+
+test("with a known length: bytes, share, rate and time left", () => {
+  const line = lastLine(100 * mebibyte, [10 * mebibyte, 25 * mebibyte]);
+  expect(line).toContain(" 25%  25.0 MiB of 100.0 MiB  12.5 MiB/s  0:06 left");
+  expect(line).toContain("snapshot [====---");
+});
+
+test("without one ($EOF): bytes and rate", () => {
+  expect(lastLine(undefined, [3 * mebibyte])).toContain("snapshot  3.0 MiB  3.0 MiB/s");
+});
+
+test("at the start, and when nothing comes, no time is promised", () => {
+  expect(lastLine(mebibyte, [])).toContain("0%  0 B of 1.0 MiB  0 B/s  --:-- left");
+  expect(lastLine(mebibyte, [0, 0])).toContain("--:-- left");
+});
+
+test("an empty transfer is a whole one, and too much is no more than that", () => {
+  expect(lastLine(0, [0])).toContain("100%");
+  expect(lastLine(10, [20])).toContain("100%");
+});
+
+test("hours are shown as such", () => {
+  expect(lastLine(10_000 * mebibyte, [mebibyte])).toContain("2:46:39 left");
+});
+
+test("the line is cut at the terminal's width", () => {
+  const screen = new Screen({ isTty: true, columns: 20 });
+  const progress = new Progress({ output: screen.output, enabled: true });
+  progress.begin("snapshot", 100);
+  progress.end();
+  for (const line of screen.plain.split("\r")) expect(line.length).toBeLessThanOrEqual(20);
+});
+
+test("the end clears the line and leaves the summary", () => {
+  const screen = new Screen({ isTty: true });
+  const progress = new Progress({ output: screen.output, enabled: true });
+  progress.begin("snapshot", 100);
+  progress.end("all there");
+  progress.end("said once");
+  expect(screen.text).toEndWith("\r\x1b[Kall there\n");
+});
+
+test("what is written meanwhile takes the line's place, and the line comes back below", async () => {
+  const screen = new Screen({ isTty: true });
+  const progress = new Progress({ output: screen.output, enabled: true, nowMs: () => 0 });
+  progress.begin("snapshot", 100);
+  screen.output.write("a log line\n");
+  expect(screen.text).toEndWith("\r\x1b[Ka log line\n");
+  const soFar = screen.text.length;
+  // The bar redraws ten times a second by a timer of its own.
+  while (screen.text.length === soFar) await Bun.sleep(5);
+  expect(screen.plain.slice(-100)).toContain("snapshot [");
+  progress.end();
+  // Saving and restoring the cursor would write over the log line.
+  expect(screen.text).not.toContain("\x1b7");
+  expect(screen.text).not.toContain("\x1b8");
+});
+
+test.each([
+  ["no terminal", false, true],
+  ["--no-progress", true, false],
+])("%s: nothing at all", (_name, isTty, enabled) => {
+  const screen = new Screen({ isTty });
+  const progress = new Progress({ output: screen.output, enabled });
+  progress.begin("snapshot", 100);
+  progress.update(50);
+  progress.end("summary");
+  expect(screen.text).toBe("");
+});

@@ -1,0 +1,156 @@
+import { describe, expect, test } from "bun:test";
+import { ReplicaError } from "../../src/base/errors.ts";
+import {
+  describeSource,
+  parsePrimarySource,
+  type PrimarySource,
+} from "../../src/config/primary-source.ts";
+import { joinPassword, redactUrl, splitPassword } from "../../src/config/primary-url.ts";
+
+const nobody = { username: undefined, password: undefined };
+const plain = { kind: "sentinel", tls: false, master: "main", ...nobody } as const;
+
+describe("reads", () => {
+  const cases: [string, PrimarySource][] = [
+    ["redis+sentinel://h/main", { ...plain, sentinels: [{ host: "h", port: 26379 }] }],
+    [
+      "REDIS+Sentinel://a:1,b.example:,[::1],[fe80::1]:65535/main",
+      {
+        ...plain,
+        sentinels: [
+          { host: "a", port: 1 },
+          { host: "b.example", port: 26379 },
+          { host: "::1", port: 26379 },
+          { host: "fe80::1", port: 65535 },
+        ],
+      },
+    ],
+    [
+      "rediss+sentinel://us%40er:p%2C%3A%C3%A9:x@h:7/my%2Fmain%20one",
+      {
+        kind: "sentinel",
+        tls: true,
+        sentinels: [{ host: "h", port: 7 }],
+        master: "my/main one",
+        username: "us@er",
+        password: "p,:é:x",
+      },
+    ],
+    [
+      "redis+sentinel://:p@h,g/main",
+      {
+        ...plain,
+        sentinels: [
+          { host: "h", port: 26379 },
+          { host: "g", port: 26379 },
+        ],
+        password: "p",
+      },
+    ],
+    ["redis://h", { kind: "tcp", host: "h", port: 6379, ...nobody }],
+    ["unix:///x", { kind: "unix", path: "/x", ...nobody }],
+  ];
+  test.each(cases)("%s", (url, source) => {
+    expect(parsePrimarySource(url)).toEqual(source);
+  });
+});
+
+function complaint(url: string): string {
+  try {
+    parsePrimarySource(url);
+  } catch (error) {
+    if (!(error instanceof ReplicaError)) throw error;
+    expect(error.code).toBe("USAGE");
+    return error.message;
+  }
+  throw new Error(`${url} was taken`);
+}
+
+describe("refuses", () => {
+  test.each([
+    ["redis+sentinel://", "names no host"],
+    ["redis+sentinel:///main", "names no host"],
+    ["redis+sentinel://h,/main", "names no host"],
+    ["redis+sentinel://h,,g/main", "names no host"],
+    ["redis+sentinel://h", "the master's name is missing"],
+    ["redis+sentinel://h/", "the master's name is missing"],
+    ["redis+sentinel://h/main/", "write / in it as %2F"],
+    ["redis+sentinel://h/main/0", "write / in it as %2F"],
+    ["redis+sentinel://h/%zz", "write it as %25"],
+    ["redis+sentinel://h/a%0Ab", "control character"],
+    ["redis+sentinel://h:0/main", "from 1 to 65535"],
+    ["redis+sentinel://g,h:65536/main", "from 1 to 65535"],
+    ["redis+sentinel://g,::1/main", "names no host"],
+    ["redis+sentinel://[::1/main", "in brackets"],
+    ["redis+sentinel://[1.2.3.4]/main", "no IPv6 address"],
+    ["redis+sentinel://g h/main", "no host name"],
+    ["redis+sentinel://h/main?db=1", "? or #"],
+    ["redis+sentinel:h/main", "a URL is expected"],
+    ["redis+sentinels://h/main", "the scheme redis+sentinels:// is none of"],
+    ["unix+sentinel:///x/main", "the scheme unix+sentinel:// is none of"],
+    ["redis://g:1,h:2/main", "its port is no whole number"],
+  ])("%s", (url, reason) => {
+    expect(complaint(url)).toContain(reason);
+  });
+});
+
+describe("an error never shows the password", () => {
+  test.each([
+    "redis+sentinel://u:hunter2@h",
+    "redis+sentinel://u:hunter2@h:x/main",
+    "redis+sentinel://u:hunter2@g,h:99999/main",
+    "redis+sentinel://:hunter2",
+    "redis+sentinel://u:hunter2/main",
+    "redis+sentinel://g:1,u:hunter2/main",
+    "redis+sentinel://[::1]:hunter2/main",
+    "redis+sentinel://u:x,hunter2/main",
+    "redis+sentinel://u:hun/hunter2@h/main",
+    "redis+sentinel://u:x@hunter2@h/main",
+    "redis+sentinel://u:p@g,u:hunter2@h/main",
+    "redis+sentinel://u:x?hunter2@h/main",
+    "redis+sentinel://u:x#hunter2@h/main",
+    "redis+sentinel://u:hunter2%@h/main",
+    "redis+sentinel://h/main?password=hunter2",
+    "redis+sentinel://h:1/main:hunter2/",
+    "redis+sentinel:/u:hunter2@h/main",
+    "redis+sentinels://u:hunter2@h/main",
+    "redis://u:1,hunter2",
+  ])("%s", (url) => {
+    expect(complaint(url)).not.toContain("hunter2");
+    expect(redactUrl(url)).not.toContain("hunter2");
+  });
+
+  test("nor hides what can be none", () => {
+    const url = "redis+sentinel://g:26379,[::1]:26380,h/main";
+    expect(redactUrl(url)).toBe(url);
+    expect(redactUrl("redis+sentinel://u:p@g:1,h/main")).toBe("redis+sentinel://***@g:1,h/main");
+  });
+});
+
+test("a source is described as a URL without its password, which reads as the same", () => {
+  for (const [url, shown] of [
+    ["redis+sentinel://u:p@h,[::1]:1/main", "redis+sentinel://u@h:26379,[::1]:1/main"],
+    ["rediss+sentinel://:p@h:1/a%2Fb%20c", "rediss+sentinel://h:1/a%2Fb%20c"],
+    ["rediss://u:p@h", "rediss://u@h:6379"],
+  ] as const) {
+    const source = parsePrimarySource(url);
+    expect(describeSource(source)).toBe(shown);
+    expect(parsePrimarySource(shown)).toEqual({ ...source, password: undefined });
+  }
+});
+
+test("a URL is split from its password, and joined with it again", () => {
+  const url = "rediss+sentinel://u:p%40@g:1,h/main";
+  expect(splitPassword(url)).toEqual({
+    url: "rediss+sentinel://u@g:1,h/main",
+    password: "p%40",
+  });
+  for (const whole of [url, "redis://u:p@h", "unix://:p@/x"]) {
+    const { url: bare, password } = splitPassword(whole)!;
+    expect(joinPassword(bare, password)).toBe(whole);
+  }
+  for (const without of ["redis+sentinel://h/main", "--dir", "u@h", "http://u@h"]) {
+    expect(splitPassword(without)).toBeUndefined();
+    expect(joinPassword(without, "p")).toBeUndefined();
+  }
+});

@@ -1,0 +1,122 @@
+import { describe, expect, test } from "bun:test";
+import { ReplicaError } from "../../src/base/errors.ts";
+import {
+  describeTarget,
+  parsePrimaryUrl,
+  redactUrl,
+  splitPassword,
+} from "../../src/config/primary-url.ts";
+
+const nobody = { username: undefined, password: undefined };
+
+describe("reads", () => {
+  test.each([
+    ["redis://host", { kind: "tcp", host: "host", port: 6379, ...nobody }],
+    ["redis://host:7000", { kind: "tcp", host: "host", port: 7000, ...nobody }],
+    ["redis://host:7000/", { kind: "tcp", host: "host", port: 7000, ...nobody }],
+    ["REDIS://10.0.0.1:", { kind: "tcp", host: "10.0.0.1", port: 6379, ...nobody }],
+    ["rediss://a.b-c_d.example", { kind: "tls", host: "a.b-c_d.example", port: 6379, ...nobody }],
+    ["redis://[::1]", { kind: "tcp", host: "::1", port: 6379, ...nobody }],
+    ["redis://[fe80::1]:1", { kind: "tcp", host: "fe80::1", port: 1, ...nobody }],
+    ["redis://u@h", { kind: "tcp", host: "h", port: 6379, username: "u", password: undefined }],
+    ["redis://:p@h", { kind: "tcp", host: "h", port: 6379, username: undefined, password: "p" }],
+    ["redis://@h", { kind: "tcp", host: "h", port: 6379, ...nobody }],
+    [
+      "redis://us%40er:p%3A%2F%3Fs%C3%A9:x@[::1]:65535",
+      { kind: "tcp", host: "::1", port: 65535, username: "us@er", password: "p:/?sé:x" },
+    ],
+    ["unix:///run/redis.sock", { kind: "unix", path: "/run/redis.sock", ...nobody }],
+    [
+      "unix://u:p@/run/a%20b.sock",
+      { kind: "unix", path: "/run/a b.sock", username: "u", password: "p" },
+    ],
+  ])("%s", (url, target) => {
+    expect(parsePrimaryUrl(url)).toEqual(target as ReturnType<typeof parsePrimaryUrl>);
+  });
+});
+
+function complaint(url: string): string {
+  try {
+    parsePrimaryUrl(url);
+  } catch (error) {
+    if (!(error instanceof ReplicaError)) throw error;
+    expect(error.code).toBe("USAGE");
+    return error.message;
+  }
+  throw new Error(`${url} was taken`);
+}
+
+describe("refuses", () => {
+  test.each([
+    ["", "a URL is expected"],
+    ["localhost", "redis://localhost:6379?"],
+    ["localhost:6390", "redis://localhost:6390?"],
+    ["::1", "redis://[::1]:6379?"],
+    ["http://host", "the scheme http:// is none of"],
+    ["redis://", "it names no host"],
+    ["redis://:6379", "it names no host"],
+    ["redis://host:0", "from 1 to 65535"],
+    ["redis://host:65536", "from 1 to 65535"],
+    ["redis://host:1e3", "from 1 to 65535"],
+    ["redis://::1:6379", "it names no host"],
+    ["redis://a::1", "its port is no whole number"],
+    ["redis://[::1", "in brackets"],
+    ["redis://[1.2.3.4]", "no IPv6 address"],
+    ["redis://ho st", "no host name"],
+    ["redis://host/0", "may not end in a path"],
+    ["redis://host?db=1", "? or #"],
+    ["redis://host#x", "? or #"],
+    ["redis://u%zz@host", "write it as %25"],
+    ["unix://run/redis.sock", "begins with /"],
+    ["unix:///", "names no socket"],
+    [`unix:///${"x".repeat(107)}`, "107 bytes"],
+  ])("%s", (url, reason) => {
+    expect(complaint(url)).toContain(reason);
+  });
+});
+
+describe("an error never shows the password", () => {
+  test.each([
+    "redis://u:hunter2@h:99999",
+    "redis://u:hunter2@h/0",
+    "redis://u:hunter2@",
+    "redis://:hunter2",
+    "redis://h:hunter2/",
+    "redis://u:hun/hunter2@h",
+    "redis://u:x@hunter2@h",
+    "redis://u:x?hunter2@h",
+    "redis://u:x#hunter2@h",
+    "redis://u:hunter2%@h",
+    "redis://h?password=hunter2",
+    "redis://h/?password=a@hunter2",
+    "redis://[::1]:hunter2",
+    "http://u:hunter2@h",
+    "redis:/u:hunter2@h",
+    "u:hunter2@h:6379",
+    "u:hunter2@h",
+    "unix://u:hunter2@run/x",
+    "unix://u:hunter2",
+  ])("%s", (url) => {
+    expect(complaint(url)).not.toContain("hunter2");
+    expect(redactUrl(url)).not.toContain("hunter2");
+  });
+});
+
+test("a target is described as a URL without its password", () => {
+  for (const [url, shown] of [
+    ["redis://u:p@h", "redis://u@h:6379"],
+    ["rediss://:p@[::1]:1", "rediss://[::1]:1"],
+    ["redis://a%40b:p@h", "redis://a%40b@h:6379"],
+    ["unix://:p@/run/a%20b", "unix:///run/a%20b"],
+  ] as const) {
+    expect(describeTarget(parsePrimaryUrl(url))).toBe(shown);
+  }
+});
+
+test("a URL is split from its password", () => {
+  expect(splitPassword("redis://u:p%40@h:1/")).toEqual({ url: "redis://u@h:1/", password: "p%40" });
+  expect(splitPassword("unix://:p@/x")).toEqual({ url: "unix://@/x", password: "p" });
+  for (const without of ["redis://h:1", "redis://u@h", "--dir", "u:p@h", "http://u:p@h"]) {
+    expect(splitPassword(without)).toBeUndefined();
+  }
+});

@@ -1,0 +1,383 @@
+import { describe, expect, test } from "bun:test";
+import { readdirSync, readlinkSync } from "node:fs";
+import { Metrics } from "../../src/monitor/metrics.ts";
+import { type Disk, realDisk } from "../../src/store/disk/disk.ts";
+import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import type { FakePeer } from "../support/fake-peer.ts";
+import { type Script } from "../support/fake-primary.ts";
+import { type Downstream, fullSync, relaying } from "../support/relaying.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { until } from "../support/wait.ts";
+
+const LARGE_BYTES = 24 * 1024 * 1024;
+/** More than any socket takes: who doesn't read it holds up whoever waits for that. */
+const LARGE = smallRdb("0123456789abcdef", LARGE_BYTES);
+const large: Script = (peer: FakePeer) => fullSync(peer, LARGE);
+
+/** The files of the data directory that this process has open, by their descriptors. */
+function openFiles(path: string): string[] {
+  return readdirSync("/proc/self/fd")
+    .flatMap((fd) => {
+      try {
+        return [readlinkSync(`/proc/self/fd/${fd}`)];
+      } catch {
+        return []; // It was the listing's own.
+      }
+    })
+    .filter((file) => file.startsWith(path) && file.endsWith(".rdb"));
+}
+
+type Relaying = Awaited<ReturnType<typeof relaying>>;
+
+async function attached(relay: Relaying, count: number): Promise<void> {
+  await until(() => relay.replica.relay.downstreams.size === count, { what: `${count} attached` });
+}
+
+/** One that is online and has announced itself. */
+async function online(relay: Relaying): Promise<Downstream> {
+  const downstream = await relay.connect();
+  await downstream.ask("REPLCONF", "listening-port", 7001, "capa", "psync2");
+  await downstream.ask("PSYNC", REPLID, relay.replica.log!.writtenOffset + 1);
+  return downstream;
+}
+
+describe("what is told of downstreams", () => {
+  test("INFO has their state, offset and lag; ROLE is a replica's; CLIENT LIST marks them", async () => {
+    await using relay = await relaying();
+    await relay.stream("abcdef");
+    await using client = await RespClient.connect({ port: relay.port });
+    await using one = await online(relay);
+    one.say("REPLCONF", "ACK", 104, "FACK", 103);
+    await using two = await relay.connect();
+    await two.ask("REPLCONF", "ip-address", "replica.example", "listening-port", 7002);
+    await two.ask("PSYNC", REPLID, 101);
+    await until(() => relay.replica.relay.lagBytes === 106, { what: "the ACK" });
+    const info = String(await client.send("INFO", "replication"));
+    expect(info).toContain("connected_slaves:2\r\n");
+    expect(info).toMatch(/slave0:ip=127\.0\.0\.1,port=7001,state=online,offset=104,lag=\d\r\n/);
+    expect(info).toMatch(/slave1:ip=replica\.example,port=7002,state=online,offset=0,lag=\d\r\n/);
+    expect(await client.send("ROLE")).toEqual([
+      "slave",
+      "127.0.0.1",
+      relay.primary.port,
+      "connected",
+      106,
+    ]);
+    const listed = String(await client.send("CLIENT", "LIST", "TYPE", "replica"))
+      .trim()
+      .split("\n");
+    expect(listed.map((line) => / flags=(\S+) /.exec(line)?.[1])).toEqual(["S", "S"]);
+    const metrics = new Metrics();
+    metrics.of(relay.replica, realDisk, "0");
+    const text = await metrics.text();
+    expect(text).toContain('replica_downstreams{state="online"} 2\n');
+    expect(text).toContain("replica_downstream_lag_bytes 106\n");
+    expect(text).toContain('replica_downstream_sent_bytes_total{phase="stream"} 6\n');
+    expect(text).toContain('replica_downstream_syncs_total{kind="partial"} 2\n');
+    expect(await client.send("CLIENT", "KILL", "TYPE", "slave")).toBe(2);
+    await attached(relay, 0);
+  });
+
+  test("an ACK never counts for more than was sent, and never for less than before", async () => {
+    await using relay = await relaying();
+    await relay.stream("abc");
+    await using one = await online(relay);
+    const acked = async (said: number, counted: number) => {
+      one.say("REPLCONF", "ACK", said);
+      const [downstream] = relay.replica.relay.downstreams;
+      await until(() => downstream!.ackedOffset === counted, { what: `an ACK of ${counted}` });
+    };
+    await acked(102, 102);
+    await acked(Number.MAX_SAFE_INTEGER, 103);
+    one.say("REPLCONF", "ACK", 101);
+    await relay.stream("def");
+    await acked(106, 106);
+  });
+});
+
+describe("WAIT", () => {
+  test("counts those that have what is written now", async () => {
+    await using relay = await relaying();
+    await relay.stream("abc");
+    await using client = await RespClient.connect({ port: relay.port });
+    expect(await client.send("WAIT", 0, 0)).toBe(0);
+    await using one = await online(relay);
+    expect(await client.send("WAIT", 1, 20)).toBe(0);
+    const waiting = client.send("WAIT", 1, 0);
+    // What the client says meanwhile is answered behind it; others are not held up.
+    const next = client.send("PING");
+    await using other = await RespClient.connect({ port: relay.port });
+    await until(
+      async () => String(await other.send("INFO", "clients")).includes("blocked_clients:1"),
+      {
+        what: "the client to wait",
+      },
+    );
+    one.say("REPLCONF", "ACK", 103);
+    expect([await waiting, await next]).toEqual([1, "PONG"]);
+    expect(await client.send("WAIT", 1, 0)).toBe(1);
+    expect(await client.send("WAIT", 2, 20)).toBe(1);
+    await relay.stream("def");
+    expect(await client.send("WAIT", 1, 20)).toBe(0);
+  });
+
+  test("is forgotten where its client goes, or says too much meanwhile", async () => {
+    await using relay = await relaying();
+    await using other = await RespClient.connect({ port: relay.port });
+    await using one = await relay.connect();
+    one.say("WAIT", 1, 0);
+    await using two = await relay.connect();
+    two.say("WAIT", 1, 0);
+    const blocked = (count: number) =>
+      until(
+        async () =>
+          String(await other.send("INFO", "clients")).includes(`blocked_clients:${count}\r`),
+        { what: `${count} that wait` },
+      );
+    await blocked(2);
+    one.reset();
+    await blocked(1);
+    two.write("x".repeat(2 * 1024 * 1024));
+    await two.closed();
+    await blocked(0);
+  });
+
+  test.each([
+    [["x", 0], "ERR value is not an integer or out of range"],
+    [[1, "x"], "ERR timeout is not an integer or out of range"],
+    [[1, -1], "ERR timeout is negative"],
+    [[1], "ERR wrong number of arguments for 'wait' command"],
+  ])("%p is refused", async (args, message) => {
+    await using relay = await relaying();
+    await using client = await RespClient.connect({ port: relay.port });
+    await expect(client.send("WAIT", ...args)).rejects.toThrow(message);
+  });
+});
+
+describe("bad input", () => {
+  test.each([
+    [["REPLCONF", "listening-port"], "-ERR syntax error"],
+    [["REPLCONF", "listening-port", "x"], "-ERR value is not an integer or out of range"],
+    [["REPLCONF", "ip-address", "x".repeat(256)], "-ERR REPLCONF ip-address provided"],
+    [["REPLCONF", "ip-address", "a\r\nb"], "-ERR REPLCONF ip-address provided"],
+    [["REPLCONF", "rdb-only", "2"], "-ERR value is out of range"],
+    [["REPLCONF", "rdb-filter-only", "functions"], "-ERR Unrecognized REPLCONF option: rdb-filter"],
+    [["REPLCONF", "capa", "anything", "version", "9.0.0"], "+OK"],
+    [["REPLCONF"], "+OK"],
+    [["PSYNC"], "-ERR wrong number of arguments for 'psync' command"],
+    [["PSYNC", REPLID, "x"], "-ERR value is not an integer or out of range"],
+    [["PSYNC", REPLID, "9".repeat(30)], "-ERR value is not an integer or out of range"],
+    [["PSYNC", REPLID, "101", "FAILOVER"], "-ERR this replica keeps its data on disk and can't"],
+    [["SYNC", "now"], "-ERR wrong number of arguments for 'sync' command"],
+  ])("%p", async (words, reply) => {
+    await using relay = await relaying();
+    await using downstream = await relay.connect();
+    expect(await downstream.ask(...words)).toStartWith(reply);
+    expect(await downstream.ask("PING")).toBe("+PONG");
+    expect(relay.replica.relay.downstreams.size).toBe(0);
+  });
+
+  test("ACKs of one that isn't attached get no reply, and count for nothing", async () => {
+    await using relay = await relaying();
+    await using downstream = await relay.connect();
+    downstream.say("REPLCONF", "ACK", 100);
+    downstream.say("REPLCONF", "GETACK", "*");
+    expect(await downstream.ask("PING")).toBe("+PONG");
+    expect(downstream.came).toBe("+PONG\r\n");
+  });
+
+  test("PSYNC behind a command whose reply waits is refused, as by Redis", async () => {
+    await using relay = await relaying();
+    await using downstream = await relay.connect();
+    downstream.write(`PING\r\nPSYNC ? -1\r\n`);
+    await downstream.has("+PONG\r\n-ERR SYNC and PSYNC are invalid with pending output\r\n");
+  });
+
+  test.each([
+    ["a command", "PING\r\n"],
+    ["what is no command", "*1\r\n!3\r\n"],
+    ["a command for keys", "GET key\r\n"],
+  ])("%s behind PSYNC ends the link; nothing of it gets into the stream", async (_name, text) => {
+    await using relay = await relaying();
+    await using downstream = await relay.connect();
+    downstream.write(`PSYNC ${REPLID} 101\r\n`);
+    await downstream.has("+CONTINUE\r\n");
+    downstream.write(`\r\n\nPSYNC ? -1\r\nREPLCONF capa eof\r\nREPLCONF x\r\n`);
+    await relay.stream("abc");
+    await downstream.has("+CONTINUE\r\nabc");
+    downstream.write(text);
+    await downstream.closed();
+    expect(downstream.came).toBe("+CONTINUE\r\nabc");
+    await attached(relay, 0);
+  });
+
+  test("what is published doesn't get into the stream of one that had subscribed", async () => {
+    await using relay = await relaying();
+    await using client = await RespClient.connect({ port: relay.port });
+    await using downstream = await relay.connect();
+    await downstream.ask("HELLO", 3);
+    await downstream.ask("SUBSCRIBE", "news");
+    await until(() => downstream.came.endsWith(":1\r\n"), { what: "the subscription" });
+    const before = downstream.came;
+    downstream.say("PSYNC", REPLID, 101);
+    await downstream.has(`${before}+CONTINUE\r\n`);
+    expect(await client.send("PUBLISH", "news", "x")).toBe(0);
+    await relay.stream("abc");
+    await downstream.has(`${before}+CONTINUE\r\nabc`);
+  });
+});
+
+describe("many, slow and vanishing", () => {
+  test("fifty at once get the same bytes, over one descriptor", async () => {
+    await using relay = await relaying({}, [large]);
+    const all = await Promise.all(Array.from({ length: 50 }, () => relay.connect()));
+    for (const downstream of all) {
+      downstream.pause();
+      downstream.say("SYNC");
+    }
+    await attached(relay, 50);
+    expect(openFiles(relay.path)).toHaveLength(1);
+    await relay.stream("abc");
+    const header = Buffer.from(`$${LARGE.length}\r\n`);
+    const expected = Buffer.concat([header, LARGE, Buffer.from("abc")]);
+    for (const downstream of all) {
+      downstream.resume();
+      await until(() => downstream.cameLength === expected.length, {
+        what: "all of it",
+        timeoutMs: 20_000,
+      });
+      expect(downstream.cameBytes.equals(expected)).toBe(true);
+      downstream.reset();
+    }
+    await attached(relay, 0);
+    await until(() => openFiles(relay.path).length === 0, {
+      what: "the descriptor to be given back",
+    });
+  }, 60_000);
+
+  test("one that doesn't read holds up nobody, and its ACKs are heard", async () => {
+    await using relay = await relaying({ timeout: "2s" }, [large, ...again]);
+    await using slow = await relay.connect();
+    slow.pause();
+    slow.say("PSYNC", "?", -1);
+    await attached(relay, 1);
+    await using fast = await relay.connect();
+    fast.say("PSYNC", REPLID, 101);
+    for (const text of ["one", "two", "three"]) await relay.stream(text);
+    await fast.has("+CONTINUE\r\nonetwothree");
+    expect(relay.replica.relay.countByState()).toMatchObject({ send_bulk: 1, online: 1 });
+    slow.resume();
+    await until(() => slow.came.endsWith("onetwothree"), { what: "all of it" });
+    expect(slow.came).toBe(
+      `+FULLRESYNC ${REPLID} 100\r\n$${LARGE.length}\r\n${LARGE.toString("latin1")}onetwothree`,
+    );
+  }, 30_000);
+
+  test("one that is slow keeps what it reads from being removed, and goes on behind it", async () => {
+    const renewed: Script = (peer) => fullSync(peer, smallRdb("another value"), 103);
+    await using relay = await relaying({ keep: "0" }, [large, renewed]);
+    await relay.stream("abc");
+    await using slow = await relay.connect();
+    slow.pause();
+    slow.say("PSYNC", "?", -1);
+    await attached(relay, 1);
+    await relay.stream("def");
+    const { replica } = relay;
+    replica.renewal.begin("the test");
+    await until(() => replica.directory.current?.id === 2, { what: "the new generation" });
+    await relay.streamOn(0, "ghi");
+    expect(await replica.directory.retain(0, undefined)).toEqual([]);
+    slow.resume();
+    const start = `+FULLRESYNC ${REPLID} 100\r\n$${LARGE.length}\r\n`;
+    await slow.has(`${start}${LARGE.toString("latin1")}abcdefghi`);
+    expect(await replica.directory.retain(0, undefined)).toEqual([1]);
+    await relay.streamOn(0, "jkl");
+    await slow.has(`${start}${LARGE.toString("latin1")}abcdefghijkl`);
+  }, 30_000);
+
+  test("one that vanishes amid the base gives back what it held", async () => {
+    await using relay = await relaying({}, [large]);
+    for (let round = 0; round < 5; round++) {
+      const downstream = await relay.connect();
+      downstream.pause();
+      downstream.say("SYNC");
+      await attached(relay, 1);
+      downstream.reset();
+      await attached(relay, 0);
+    }
+    await until(() => openFiles(relay.path).length === 0, { what: "the descriptors to be closed" });
+  });
+
+  test("one that takes no byte of its snapshot is let go in the end, and so is what it read", async () => {
+    await using relay = await relaying({ timeout: "1s" }, [large, ...again]);
+    await using stuck = await relay.connect();
+    stuck.pause();
+    stuck.say("SYNC");
+    await attached(relay, 1);
+    await attached(relay, 0);
+    expect(openFiles(relay.path)).toEqual([]);
+  }, 30_000);
+
+  test("one that acknowledges nothing is let go, one that sends newlines is not", async () => {
+    await using relay = await relaying({ timeout: "1s" }, [fullSync, ...again]);
+    await using mute = await relay.connect();
+    mute.say("PSYNC", REPLID, 101);
+    await using loading = await relay.connect();
+    loading.say("PSYNC", "?", -1);
+    const newlines = setInterval(() => loading.write("\n"), 100);
+    try {
+      await mute.closed();
+      expect(loading.isClosed).toBe(false);
+    } finally {
+      clearInterval(newlines);
+    }
+    await loading.closed();
+  });
+});
+
+/** A primary that is left again and again, for its silence. */
+const again = Array.from({ length: 100 }, (): Script => [{ close: true }]);
+
+describe("a disk that fails", () => {
+  test("a base that can't be read ends that link, and the log goes on", async () => {
+    const disk: Disk = {
+      ...realDisk,
+      read: (fd, buffer, position) =>
+        readlinkSync(`/proc/self/fd/${fd}`).endsWith(".rdb")
+          ? Promise.reject(Object.assign(new Error("EIO"), { code: "EIO" }))
+          : realDisk.read(fd, buffer, position),
+    };
+    await using relay = await relaying({}, [fullSync], disk);
+    await using downstream = await relay.connect();
+    downstream.say("SYNC");
+    await downstream.closed();
+    expect(openFiles(relay.path)).toEqual([]);
+    await using other = await relay.connect();
+    other.say("PSYNC", REPLID, 101);
+    await relay.stream("abc");
+    await other.has("+CONTINUE\r\nabc");
+  });
+
+  test("a log that fails ends the links; one that has more than is left comes again", async () => {
+    let fails = false;
+    const disk: Disk = {
+      ...realDisk,
+      syncData: (fd) =>
+        fails
+          ? Promise.reject(Object.assign(new Error("EIO"), { code: "EIO" }))
+          : realDisk.syncData(fd),
+    };
+    await using relay = await relaying({}, [fullSync, ...again], disk);
+    await using downstream = await online(relay);
+    fails = true;
+    await relay.stream("abc");
+    await downstream.closed();
+    expect(downstream.came).toEndWith("abc");
+    await using back = await relay.connect();
+    expect(await back.ask("PSYNC", REPLID, 104)).toMatch(/^-NOMASTERLINK/);
+    fails = false;
+    await until(() => relay.replica.log?.writtenOffset === 100, { what: "the log to be cut back" });
+    expect(await back.ask("PSYNC", REPLID, 104)).toMatch(/^-NOMASTERLINK/);
+    expect(await back.ask("PSYNC", REPLID, 101)).toBe("+CONTINUE");
+  });
+});

@@ -1,0 +1,264 @@
+import { describe, expect, test } from "bun:test";
+import { realDisk } from "../../src/store/disk/disk.ts";
+import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import {
+  bulkPayload,
+  fakePrimary,
+  type Script,
+  standardHandshake,
+} from "../support/fake-primary.ts";
+import { follow } from "../support/following.ts";
+import { Downstream, fullSync, relaying } from "../support/relaying.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+const OTHER = "b".repeat(40);
+const RDB = smallRdb("a value");
+const FULL = `+FULLRESYNC ${REPLID} 100\r\n$${RDB.length}\r\n${RDB.toString("latin1")}`;
+
+describe("a full sync", () => {
+  test("is the base, then the log behind its SELECT, then what comes in", async () => {
+    await using relay = await relaying();
+    await relay.stream("*1\r\n$4\r\nPING\r\n");
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", "?", -1);
+    await downstream.has(`${FULL}*1\r\n$4\r\nPING\r\n`);
+    await relay.stream("one");
+    await relay.stream("two");
+    await downstream.has(`${FULL}*1\r\n$4\r\nPING\r\nonetwo`);
+  });
+
+  test("SYNC is answered without a line, and is never timed out", async () => {
+    // The primary says nothing either, and is left.
+    const again = Array.from({ length: 100 }, (): Script => [{ close: true }]);
+    await using relay = await relaying({ timeout: "1s" }, [fullSync, ...again]);
+    await relay.stream("abc");
+    await using quiet = await relay.connect();
+    quiet.say("SYNC");
+    await using mute = await relay.connect();
+    mute.say("PSYNC", "?", -1);
+    await quiet.has(`${FULL.slice(FULL.indexOf("$"))}abc`);
+    // Of the two that say nothing, the one that is to acknowledge is let go.
+    await mute.closed();
+    expect(quiet.isClosed).toBe(false);
+  });
+
+  test("rdb-only is the base and nothing else", async () => {
+    await using relay = await relaying();
+    await relay.stream("abc");
+    await using downstream = await relay.connect();
+    expect(await downstream.ask("REPLCONF", "rdb-only", 1)).toBe("+OK");
+    downstream.say("SYNC");
+    await until(() => relay.replica.relay.countByState().rdb_transmitted === 1, {
+      what: "its end",
+    });
+    await relay.stream("def");
+    await downstream.has(`+OK\r\n${FULL.slice(FULL.indexOf("$"))}`);
+  });
+
+  test("is refused while nothing is kept, in a way that lets a replica come again", async () => {
+    using dir = tempDir("relay");
+    await using primary = fakePrimary({ connections: [[{ untilClosed: true }]] });
+    await using following = follow(primary.url, realDisk, dir);
+    await using downstream = await Downstream.connect(following.port);
+    const refusal = "-NOMASTERLINK Can't SYNC while not connected with my master";
+    expect(await downstream.ask("PSYNC", "?", -1)).toBe(refusal);
+    expect(await downstream.ask("SYNC")).toBe(refusal);
+  });
+
+  test("of a primary without PSYNC goes by SYNC alone", async () => {
+    const rdb = RDB.toString("latin1");
+    await using relay = await relaying({}, [
+      async (peer) => {
+        const replies = { PSYNC: "-ERR unknown command 'PSYNC'" };
+        await standardHandshake(peer, { replid: REPLID, offset: 0, replies });
+        await peer.expectCommand("SYNC");
+        await peer.send(bulkPayload(RDB));
+      },
+    ]);
+    await using downstream = await relay.connect();
+    expect(await downstream.ask("PSYNC", "?", -1)).toMatch(/^-ERR unknown command 'PSYNC'/);
+    const before = downstream.came;
+    downstream.say("SYNC");
+    await downstream.has(`${before}$${rdb.length}\r\n${rdb}`);
+  });
+});
+
+describe("a partial sync", () => {
+  test.each([
+    ["from the base on", 101, "abcdef"],
+    ["from the middle of what there is", 104, "def"],
+    ["from the end on", 107, ""],
+  ])("%s", async (_name, offset, rest) => {
+    await using relay = await relaying();
+    await relay.stream("abcdef");
+    await using downstream = await relay.connect();
+    await downstream.ask("REPLCONF", "capa", "eof", "capa", "psync2");
+    downstream.say("PSYNC", REPLID, offset);
+    await downstream.has(`+OK\r\n+CONTINUE ${REPLID}\r\n${rest}`);
+    await relay.stream("ghi");
+    await downstream.has(`+OK\r\n+CONTINUE ${REPLID}\r\n${rest}ghi`);
+  });
+
+  test("tells no id to one that doesn't know of ids that change", async () => {
+    await using relay = await relaying();
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", REPLID, 101);
+    await downstream.has("+CONTINUE\r\n");
+  });
+
+  test.each([
+    ["before the base", REPLID, 100],
+    ["past the end", REPLID, 108],
+    ["far past the end", REPLID, Number.MAX_SAFE_INTEGER],
+    ["below zero", REPLID, -5],
+    ["of another history", OTHER, 104],
+    ["of an id in other case", REPLID.toUpperCase(), 104],
+    ["of an id that is none", "x", 104],
+  ])("%s: a full one", async (_name, replid, offset) => {
+    await using relay = await relaying();
+    await relay.stream("abcdef");
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", replid, offset);
+    await downstream.has(`${FULL}abcdef`);
+    expect(relay.replica.relay.counts).toMatchObject({ full: 1, partial: 0, refused: 1 });
+  });
+
+  /** Waits until so many clients of its port wait for their replies. */
+  const blocked = async (client: RespClient, count: number) => {
+    await until(
+      async () =>
+        String(await client.send("INFO", "clients")).includes(`blocked_clients:${count}\r`),
+      { what: `${count} to wait` },
+    );
+  };
+
+  test("past the end of what has come so far: it goes on once that is here", async () => {
+    await using relay = await relaying();
+    await relay.stream("abc");
+    await using client = await RespClient.connect({ port: relay.port });
+    await using downstream = await relay.connect();
+    await downstream.ask("REPLCONF", "capa", "psync2");
+    // It followed the primary itself, which has told it of three bytes more.
+    downstream.say("PSYNC", REPLID, 107);
+    await blocked(client, 1);
+    await relay.stream("defgh");
+    await downstream.has(`+OK\r\n+CONTINUE ${REPLID}\r\ngh`);
+    await blocked(client, 0);
+    expect(relay.replica.relay.counts).toMatchObject({ full: 0, partial: 1, refused: 0 });
+  });
+
+  test("past the end, and gone before that is here: nobody is left waiting", async () => {
+    await using relay = await relaying();
+    await relay.stream("abc");
+    await using client = await RespClient.connect({ port: relay.port });
+    {
+      await using downstream = await relay.connect();
+      downstream.say("PSYNC", REPLID, 107);
+      await blocked(client, 1);
+    }
+    await blocked(client, 0);
+    await relay.stream("defgh");
+    expect(relay.replica.relay.counts).toMatchObject({ full: 0, partial: 0 });
+  });
+
+  test("past the end, while the primary is away: it is to come again", async () => {
+    const go = Promise.withResolvers<void>();
+    await using relay = await relaying({}, [
+      async (peer) => {
+        await fullSync(peer);
+        await go.promise;
+        await peer.close();
+      },
+      ...Array.from({ length: 1_000 }, (): Script => [{ close: true }]),
+    ]);
+    go.resolve();
+    await until(() => relay.replica.state.at !== "connected", { what: "the primary to be away" });
+    await using downstream = await relay.connect();
+    expect(await downstream.ask("PSYNC", REPLID, 102)).toMatch(/^-NOMASTERLINK/);
+    expect(await downstream.ask("PSYNC", REPLID, 101)).toBe("+CONTINUE");
+  });
+});
+
+describe("a new id of the primary's", () => {
+  test("ends the links, and what comes back continues under either id", async () => {
+    await using relay = await relaying({}, [
+      async (peer) => {
+        await fullSync(peer);
+        await peer.send("abc");
+        await peer.readAck(103);
+        await peer.close();
+      },
+      async (peer) => {
+        await standardHandshake(peer, {
+          replid: OTHER,
+          offset: 103,
+          psyncReply: `+CONTINUE ${OTHER}`,
+        });
+        await peer.send("def");
+      },
+    ]);
+    await until(() => relay.replica.log?.writtenOffset === 106, { what: "the new history" });
+    await using first = await relay.connect();
+    first.say("PSYNC", REPLID, 102);
+    await first.has("+CONTINUE\r\nbcdef");
+    // One past the last byte of the old history is a full sync, under the new id.
+    await using second = await relay.connect();
+    second.say("PSYNC", REPLID, 105);
+    const full = FULL.replace(REPLID, OTHER);
+    await second.has(`${full}abcdef`);
+    // Who was told the new id with the base may break off before the place where it began.
+    await using third = await relay.connect();
+    third.say("PSYNC", OTHER, 102);
+    await third.has("+CONTINUE\r\nbcdef");
+  });
+
+  test("while one is attached: its link is closed", async () => {
+    const go = Promise.withResolvers<void>();
+    await using relay = await relaying({}, [
+      async (peer) => {
+        await fullSync(peer);
+        await go.promise;
+        await peer.close();
+      },
+      async (peer) => {
+        await standardHandshake(peer, {
+          replid: OTHER,
+          offset: 100,
+          psyncReply: `+CONTINUE ${OTHER}`,
+        });
+      },
+    ]);
+    await using downstream = await relay.connect();
+    downstream.say("PSYNC", REPLID, 101);
+    await downstream.has("+CONTINUE\r\n");
+    go.resolve();
+    await downstream.closed();
+    expect(relay.replica.directory.replid as string).toBe(OTHER);
+  });
+
+  test("a full resync ends the links, and what was kept before leads nowhere", async () => {
+    const go = Promise.withResolvers<void>();
+    await using relay = await relaying({}, [
+      async (peer) => {
+        await fullSync(peer);
+        await go.promise;
+        await peer.close();
+      },
+      async (peer) => {
+        await standardHandshake(peer, { replid: OTHER, offset: 500 });
+        await peer.send(bulkPayload(RDB));
+      },
+    ]);
+    await relay.stream("abc");
+    await using before = await relay.connect();
+    before.say("PSYNC", REPLID, 101);
+    await before.has("+CONTINUE\r\nabc");
+    go.resolve();
+    await before.closed();
+    await using after = await relay.connect();
+    after.say("PSYNC", REPLID, 102);
+    await after.has(FULL.replace(`${REPLID} 100`, `${OTHER} 500`));
+  });
+});

@@ -1,0 +1,215 @@
+import { describe, expect, test } from "bun:test";
+import { connect, type Socket } from "node:net";
+import { serveHttp } from "../../src/monitor/http.ts";
+import { Metrics } from "../../src/monitor/metrics.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
+import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import { FaultyDisk } from "../support/faulty-disk.ts";
+import { follow } from "../support/following.ts";
+import { encodeCommand } from "../support/resp.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+const SET = encodeCommand(["SET", "key", "value"]);
+
+/** A replica whose metrics are served; `readyLagMs` as --ready-lag. */
+async function served(readyLagMs = 10_000) {
+  const dir = tempDir("http");
+  const primary = fakePrimary(async (peer) => {
+    await standardHandshake(peer, { replid: REPLID, offset: 100 });
+    await peer.send(bulkPayload(smallRdb("a value")));
+  });
+  const disk = new FaultyDisk();
+  const metrics = new Metrics();
+  const following = follow(primary.url, disk, dir);
+  metrics.of(following.replica, realDisk, "1.2.3");
+  const http = serveHttp({ host: "127.0.0.1", port: 0, readyLagMs }, metrics, following.replica);
+  return {
+    ...following,
+    disk,
+    primary,
+    httpPort: http.port,
+    get: (path: string, init?: RequestInit) => fetch(`http://127.0.0.1:${http.port}${path}`, init),
+    [Symbol.asyncDispose]: async () => {
+      http.stop();
+      await following[Symbol.asyncDispose]();
+      await primary.stop();
+      dir.remove();
+    },
+  };
+}
+
+/** What is sent is what was said. */
+class RawHttp implements Disposable {
+  readonly socket: Socket;
+  heard = "";
+  isClosed = false;
+
+  constructor(port: number, bytes: string) {
+    this.socket = connect(port, "127.0.0.1");
+    this.socket.on("error", () => undefined);
+    this.socket.on("data", (data) => (this.heard += data.toString("latin1")));
+    this.socket.on("close", () => (this.isClosed = true));
+    this.socket.write(Buffer.from(bytes, "latin1"));
+  }
+
+  [Symbol.dispose](): void {
+    this.socket.destroy();
+  }
+}
+
+/** Samples by their line up to the value. */
+function samplesOf(text: string): Map<string, number> {
+  const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+  return new Map(
+    lines.map((line) => {
+      const at = line.lastIndexOf(" ");
+      return [line.slice(0, at), Number(line.slice(at + 1))];
+    }),
+  );
+}
+
+describe("HTTP", () => {
+  test("/metrics is Prometheus's text, and holds what the replica knows", async () => {
+    await using replica = await served();
+    await replica.connected();
+    await replica.primary.peers[0]!.send(SET);
+    await until(() => replica.replica.log?.durableOffset === 100 + SET.length, {
+      what: "the durable byte",
+    });
+    const response = await replica.get("/metrics");
+    expect(response.headers.get("content-type")).toStartWith("text/plain; version=0.0.4");
+    const text = await response.text();
+    const samples = samplesOf(text);
+    const expected: [string, number][] = [
+      ["replica_link_up", 1],
+      ['replica_state{state="connected"}', 1],
+      ['replica_state{state="transfer"}', 0],
+      ['replica_offset_bytes{cursor="durable"}', 100 + SET.length],
+      ["replica_durable_lag_bytes", 0],
+      ["replica_durable_lag_seconds", 0],
+      ["replica_generation_id", 1],
+      ['replica_generations{state="current"}', 1],
+      ["replica_log_bytes", SET.length + encodeCommand(["SELECT", 0]).length],
+      ['replica_received_bytes_total{phase="stream"}', SET.length],
+      ['replica_received_bytes_total{phase="snapshot"}', smallRdb("a value").length],
+      ['replica_syncs_total{kind="full",reason="nothing-kept"}', 1],
+      ['replica_build_info{version="1.2.3"}', 1],
+    ];
+    for (const [name, value] of expected) expect([name, samples.get(name)]).toEqual([name, value]);
+    expect(samples.get("replica_disk_free_bytes")).toBeGreaterThan(0);
+    // Asked again, what is counted is the same.
+    const again = samplesOf(await (await replica.get("/metrics")).text());
+    expect(again.get('replica_received_bytes_total{phase="stream"}')).toBe(SET.length);
+  });
+
+  test("the time of data syncs is kept, those that fail too", async () => {
+    const disk = new FaultyDisk({ operation: "syncData", call: 2, code: "EIO" });
+    const metrics = new Metrics();
+    const timed = metrics.timed({ ...realDisk, syncData: (fd) => disk.syncData(fd) });
+    using dir = tempDir("fsync");
+    const fd = disk.create(dir.file("file"));
+    await timed.syncData(fd);
+    await expect(timed.syncData(fd)).rejects.toThrow("EIO");
+    disk.close(fd);
+    expect(samplesOf(await metrics.text()).get("replica_fsync_duration_seconds_count")).toBe(2);
+  });
+
+  test("/healthz while it lives, /readyz while it follows and is durable", async () => {
+    await using replica = await served(1_000);
+    await replica.connected();
+    expect((await replica.get("/healthz")).status).toBe(200);
+    expect((await replica.get("/readyz")).status).toBe(200);
+    const held = replica.disk.hold("syncData");
+    await replica.primary.peers[0]!.send(SET);
+    const late = await until(
+      async () => {
+        const response = await replica.get("/readyz");
+        return response.status === 503 ? await response.text() : undefined;
+      },
+      { what: "it to say that it is not ready" },
+    );
+    expect(late).toMatch(/^not ready: what came \d+ s ago is not durable yet/);
+    held.release();
+    await until(async () => (await replica.get("/readyz")).status === 200, { what: "ready again" });
+    replica.replica.leave();
+    expect(await (await replica.get("/readyz")).text()).toBe(
+      "not ready: the link is in state none\n",
+    );
+    expect((await replica.get("/healthz")).status).toBe(200);
+  });
+
+  test("a page for people, which can't be made to say something else", async () => {
+    await using replica = await served();
+    await replica.connected();
+    const response = await replica.get("/");
+    expect(response.headers.get("content-security-policy")).toContain("default-src 'none'");
+    expect(await response.text()).toContain("<td>connected");
+  });
+
+  test("other pages and verbs are refused; a body too large too", async () => {
+    await using replica = await served();
+    expect((await replica.get("/nothing")).status).toBe(404);
+    expect((await replica.get("/metrics", { method: "POST", body: "x" })).status).toBe(405);
+    expect((await replica.get("/metrics", { method: "DELETE" })).status).toBe(405);
+    expect((await replica.get("/metrics", { method: "HEAD" })).status).toBe(200);
+    const large = await replica.get("/metrics", { method: "POST", body: "x".repeat(1_000_000) });
+    expect(large.status).toBeGreaterThanOrEqual(400);
+  });
+
+  test("what is no request is refused as that", async () => {
+    await using replica = await served();
+    const told: [string, RegExp][] = [
+      ["GET / HTTP/1.1\r\nHost: [[[:x\r\n\r\n", /^HTTP\/1\.1 400 /],
+      ["GET / HTTP/1.1\r\n\r\n", /^HTTP\/1\.1 400 /],
+      ["GET //nothing HTTP/1.1\r\nHost: x\r\n\r\n", /^HTTP\/1\.1 404 /],
+      ["GET /__proto__ HTTP/1.1\r\nHost: x\r\n\r\n", /^HTTP\/1\.1 404 /],
+      ["\x00\x01\xff\r\n\r\n", /^HTTP\/1\.1 400 /],
+      ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", /^HTTP\/1\.1 400 /],
+      [`GET / HTTP/1.1\r\nHost: x\r\nX: ${"x".repeat(2 ** 20)}\r\n\r\n`, /^HTTP\/1\.1 431 /],
+    ];
+    for (const [bytes, says] of told) {
+      using socket = new RawHttp(replica.httpPort, bytes);
+      await until(() => says.test(socket.heard), { what: `the answer to ${bytes.slice(0, 40)}` });
+    }
+    expect((await replica.get("/healthz")).status).toBe(200);
+  });
+
+  test("a connection is given one answer, however many it asks for", async () => {
+    await using replica = await served();
+    for (const path of ["/healthz", "/metrics", "/", "/nothing"]) {
+      const request = `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+      using socket = new RawHttp(replica.httpPort, request.repeat(2_000));
+      await until(() => socket.isClosed, { what: `the end of ${path}` });
+      expect(socket.heard.match(/HTTP\/1\.1 \d{3}/g)).toHaveLength(1);
+      expect(socket.heard).toMatch(/\r\nconnection: close\r\n/i);
+    }
+  });
+
+  test("a thousand connections are served, and those that come to no request are cut off", async () => {
+    await using replica = await served();
+    const whole = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    const many = Array.from({ length: 1_000 }, () => new RawHttp(replica.httpPort, whole));
+    await until(() => many.every(({ heard }) => heard.startsWith("HTTP/1.1 200")), {
+      what: "a thousand answers",
+    });
+    for (const one of many) one[Symbol.dispose]();
+    const slow = [
+      "",
+      "GET /hea",
+      "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ",
+      "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+    ].map((bytes) => new RawHttp(replica.httpPort, bytes));
+    // One byte now and then buys no time.
+    const drip = setInterval(() => {
+      for (const { socket } of slow.slice(1)) if (socket.writable) socket.write("a");
+    }, 1000);
+    await until(() => slow.every(({ isClosed }) => isClosed), {
+      what: "the slow to be cut off",
+      timeoutMs: 30_000,
+    });
+    clearInterval(drip);
+    expect((await replica.get("/healthz")).status).toBe(200);
+  }, 60_000);
+});

@@ -1,0 +1,31 @@
+import { expect, test } from "bun:test";
+import { LoginThrottle } from "../../src/port/login-throttle.ts";
+
+test("the tenth wrong password locks an address out, once, and for no longer than its ten seconds", () => {
+  const logins = new LoginThrottle();
+  const told: boolean[] = [];
+  for (let n = 0; n < 12; n++) {
+    expect(logins.allows("a", 5_000)).toBe(n < 10);
+    told.push(logins.failed("a", 5_000));
+  }
+  expect(told.indexOf(true)).toBe(9);
+  expect(told.lastIndexOf(true)).toBe(9);
+  expect(logins.allows("b", 5_000)).toBe(true);
+  expect(logins.allows("a", 14_999)).toBe(false);
+  expect(logins.allows("a", 15_000)).toBe(true);
+  // A clock that was set back locks nobody out either.
+  for (let n = 0; n < 10; n++) logins.failed("a", 15_000);
+  expect(logins.allows("a", 15_000)).toBe(false);
+  expect(logins.allows("a", 1_000)).toBe(true);
+});
+
+test("addresses without number are forgotten, the oldest first", () => {
+  const logins = new LoginThrottle();
+  const lock = (host: string) => {
+    for (let n = 0; n < 10; n++) logins.failed(host, 0);
+  };
+  for (let n = 0; n < 1_001; n++) lock(`host ${n}`);
+  expect(logins.allows("host 0", 0)).toBe(true);
+  expect(logins.allows("host 1", 0)).toBe(false);
+  expect(logins.allows("host 1000", 0)).toBe(false);
+});

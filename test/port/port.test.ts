@@ -1,0 +1,314 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { realDisk } from "../../src/store/disk/disk.ts";
+import { parseInfo } from "../../src/resp/info-text.ts";
+import { globMatches } from "../../src/port/pubsub.ts";
+import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import { follow } from "../support/following.ts";
+import { encodeCommand, type Reply, ReplyError } from "../support/resp.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+/** A replica that is connected, and a way to its own port. */
+async function serving(more: Record<string, string> = {}) {
+  const dir = tempDir("port");
+  const primary = fakePrimary(async (peer) => {
+    await standardHandshake(peer, { replid: REPLID, offset: 100 });
+    await peer.send(bulkPayload(smallRdb("a value")));
+  });
+  const following = follow(primary.url, realDisk, dir, more);
+  await following.connected();
+  const { port } = following;
+  return {
+    ...following,
+    connect: (password?: string) =>
+      RespClient.connect({ port, ...(password === undefined ? {} : { password }) }),
+    [Symbol.asyncDispose]: async () => {
+      await following[Symbol.asyncDispose]();
+      await primary.stop();
+      dir.remove();
+    },
+  };
+}
+
+/** What a client was told, errors as their text. */
+async function ask(client: RespClient, ...words: (string | number)[]): Promise<Reply> {
+  const [command = "", ...args] = words.map(String);
+  try {
+    return text(await client.send(command, ...args));
+  } catch (error) {
+    if (error instanceof ReplyError) return `-${error.message}`;
+    throw error;
+  }
+}
+
+function text(reply: Reply): Reply {
+  return reply instanceof ReplyError ? `-${reply.message}` : reply;
+}
+
+describe("the replica's own port", () => {
+  test("answers what clients ask of any server", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    expect(await ask(client, "PING")).toBe("PONG");
+    expect(await ask(client, "ping", "hi")).toBe("hi");
+    expect(await ask(client, "ECHO", "é\r\n")).toBe("é\r\n");
+    expect(await ask(client, "ECHO")).toBe("-ERR wrong number of arguments for 'echo' command");
+    expect(await ask(client, "SELECT", 15)).toBe("OK");
+    expect(await ask(client, "SELECT", 16)).toBe("-ERR DB index is out of range");
+    expect(await ask(client, "SELECT", "x")).toMatch(/^-ERR value is not an integer/);
+    expect(await ask(client, "DBSIZE")).toBe(0);
+    const [seconds] = (await client.send("TIME")) as Reply[];
+    expect(Math.abs(Number(seconds) - Date.now() / 1000)).toBeLessThan(5);
+    for (const words of [
+      ["GET", "a"],
+      ["SET", "a", "b"],
+      ["KEYS", "*"],
+    ]) {
+      expect(await ask(client, ...words)).toBe(
+        "-ERR this replica keeps its data on disk and answers no key commands",
+      );
+    }
+    expect(await ask(client, "RESET")).toBe("RESET");
+    expect(await ask(client, "QUIT")).toBe("OK");
+  });
+
+  test("COMMAND tells of what there is", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    const names = ((await client.send("COMMAND", "LIST")) as Reply[]).map((name) => text(name));
+    expect(names).toContain("subscribe");
+    expect(await ask(client, "COMMAND", "COUNT")).toBe(names.length);
+    expect((await client.send("COMMAND")) as Reply[]).toHaveLength(names.length);
+    const [ping, none] = (await client.send("COMMAND", "INFO", "PING", "GET")) as Reply[][];
+    expect([text(ping![0]!), ping![1]]).toEqual(["ping", -1]);
+    expect(none).toBeNull();
+    const docs = (await client.send("COMMAND", "DOCS", "ping")) as Reply[];
+    expect(text(docs[0]!)).toBe("ping");
+  });
+
+  test("CLIENT: names, lists and ends clients", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    await using other = await replica.connect();
+    expect(await ask(client, "CLIENT", "GETNAME")).toBeNull();
+    expect(await ask(client, "CLIENT", "SETNAME", "a b")).toMatch(/^-ERR Client names cannot/);
+    expect(await ask(client, "CLIENT", "SETNAME", "tool")).toBe("OK");
+    expect(await ask(client, "CLIENT", "SETINFO", "lib-name", "lib")).toBe("OK");
+    expect(await ask(client, "CLIENT", "SETINFO", "lib-age", "1")).toMatch(/Unrecognized option/);
+    const id = Number(await ask(client, "CLIENT", "ID"));
+    expect(await ask(client, "CLIENT", "INFO")).toMatch(
+      new RegExp(String.raw`^id=${id} addr=127\.0\.0\.1:\d+ .*name=tool .*lib-name=lib`),
+    );
+    const listed = String(await ask(client, "CLIENT", "LIST"))
+      .trim()
+      .split("\n");
+    expect(listed).toHaveLength(2);
+    const otherId = Number(await ask(other, "CLIENT", "ID"));
+    expect(await ask(client, "CLIENT", "LIST", "ID", otherId)).toStartWith(`id=${otherId} `);
+    expect(await ask(client, "CLIENT", "KILL", "ID", otherId)).toBe(1);
+    await other.closed;
+    expect(await ask(client, "CLIENT", "KILL", "TYPE", "normal")).toBe(0);
+    expect(await ask(client, "CLIENT", "KILL", "127.0.0.1:1")).toBe("-ERR No such client");
+    expect(await ask(client, "CLIENT", "FROB")).toMatch(/unknown subcommand 'FROB'/);
+    expect(await ask(client, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")).toBe(1);
+    await client.closed;
+  });
+
+  test("HELP lists what there is, each with what it does", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    for (const name of ["CLIENT", "CONFIG", "COMMAND"]) {
+      const lines = (await client.send(name, "HELP")) as string[];
+      expect(lines[0]).toBe(`${name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`);
+      expect(lines.slice(-2)).toEqual(["HELP", "    Prints this help."]);
+      for (const usage of lines.slice(1).filter((line) => /^[A-Z]/.test(line))) {
+        const [word = ""] = usage.split(/[ |]/);
+        expect(String(await ask(client, name, word))).not.toContain("unknown subcommand");
+      }
+    }
+  });
+
+  test("INFO tells what went over the wire, and the memory in Redis's words", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    const tell = async () => parseInfo(String(await client.send("INFO", "stats", "memory")));
+    const before = await tell();
+    const ask = encodeCommand(["PING", "x".repeat(1_000)]);
+    const [reply] = await client.exchangeBytes(ask, 1);
+    expect(reply).toBe("x".repeat(1_000));
+    const after = await tell();
+    const grown = (name: string) => Number(after.get(name)) - Number(before.get(name));
+    const infoBytes = encodeCommand(["INFO", "stats", "memory"]).length;
+    expect(grown("total_net_input_bytes")).toBe(ask.length + infoBytes);
+    expect(grown("total_net_output_bytes")).toBeGreaterThan(1_000);
+    expect(after.get("total_net_repl_input_bytes")).toBe(String(smallRdb("a value").length));
+    expect(after.get("used_memory_human")).toMatch(/^\d+\.\d\d[KMG]$/);
+    const [peak, rss] = ["used_memory_peak", "used_memory_rss"].map((name) => +after.get(name)!);
+    expect(peak).toBeGreaterThanOrEqual(rss!);
+    expect(after.get("mem_fragmentation_ratio")).toMatch(/^\d+\.\d\d$/);
+    await client.send("CONFIG", "RESETSTAT");
+    const { length } = smallRdb("a value");
+    const anew = Number((await tell()).get("total_net_input_bytes"));
+    expect(anew).toBe(length + infoBytes);
+  });
+
+  test("what only a start can set names its flag, and none where there is none", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    const refused = "-ERR CONFIG SET failed (possibly related to argument";
+    const told = [
+      ["appendfsync", ": start it anew with --fsync"],
+      ["loglevel", ": start it anew with --log-level"],
+      ["repl-timeout", ": start it anew with --timeout"],
+      ["timeout", ""],
+      ["save", ""],
+    ];
+    for (const [name = "", hint] of told) {
+      const said = await ask(client, "CONFIG", "SET", name, "another");
+      expect(said).toBe(`${refused} '${name}') - can't set immutable config${hint}`);
+    }
+    expect(await ask(client, "REPLICAOF", "h".repeat(254), "6379")).toBe(
+      "-ERR Invalid master host",
+    );
+  });
+
+  test("MULTI queues, EXEC runs, what was wrong aborts it", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    expect(await ask(client, "EXEC")).toBe("-ERR EXEC without MULTI");
+    expect(await ask(client, "MULTI")).toBe("OK");
+    expect(await ask(client, "MULTI")).toMatch(/nested/);
+    expect(await ask(client, "PING")).toBe("QUEUED");
+    expect(await ask(client, "CLIENT", "GETNAME")).toBe("QUEUED");
+    expect((await client.send("EXEC")) as Reply[]).toEqual(["PONG", null]);
+    await ask(client, "MULTI");
+    expect(await ask(client, "GET", "a")).toMatch(/^-ERR this replica/);
+    expect(await ask(client, "EXEC")).toMatch(/^-EXECABORT/);
+    await ask(client, "MULTI");
+    expect(await ask(client, "DISCARD")).toBe("OK");
+    expect(await ask(client, "DISCARD")).toBe("-ERR DISCARD without MULTI");
+  });
+
+  test("what is published comes to who listens, by channel and by pattern", async () => {
+    await using replica = await serving();
+    await using listener = await replica.connect();
+    await using speaker = await replica.connect();
+    expect(((await listener.send("SUBSCRIBE", "news")) as Reply[]).map(text)).toEqual([
+      "subscribe",
+      "news",
+      1,
+    ]);
+    expect(((await listener.send("PSUBSCRIBE", "n*s")) as Reply[]).map(text)).toEqual([
+      "psubscribe",
+      "n*s",
+      2,
+    ]);
+    expect(await ask(listener, "INFO")).toMatch(/^-ERR Can't execute 'info': only/);
+    expect(((await listener.send("PING")) as Reply[]).map(text)).toEqual(["pong", ""]);
+    expect(await ask(speaker, "PUBLISH", "news", "now")).toBe(2);
+    expect(await ask(speaker, "PUBLISH", "other", "now")).toBe(0);
+    await until(() => listener.pushes.length === 2, { what: "the messages" });
+    expect((listener.pushes as Reply[][]).map((message) => message.map(text))).toEqual([
+      ["message", "news", "now"],
+      ["pmessage", "n*s", "news", "now"],
+    ]);
+    await listener.send("UNSUBSCRIBE", "news");
+    await listener.send("PUNSUBSCRIBE");
+    expect(await ask(listener, "PING")).toBe("PONG");
+    expect(await ask(speaker, "PUBLISH", "news", "now")).toBe(0);
+  });
+
+  test("what a client can make it hold is bounded: subscriptions, and transactions", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    const large = "x".repeat(60_000);
+    await ask(client, "MULTI");
+    const queued: Reply[] = [];
+    for (let n = 0; n < 20; n++) queued.push(await ask(client, "PING", large));
+    expect(queued[0]).toBe("QUEUED");
+    expect(queued.at(-1)).toBe("-ERR too much in one transaction");
+    expect(await ask(client, "EXEC")).toMatch(/^-EXECABORT/);
+    const refused = "-ERR too many subscriptions of one client, or too long a name";
+    for (const verb of ["SUBSCRIBE", "PSUBSCRIBE"])
+      expect(await ask(client, verb, large)).toBe(refused);
+    expect(await ask(client, "PUBLISH", large, "x")).toBe("-ERR the channel's name is too long");
+    const subscribed: Reply[] = [];
+    for (let n = 0; n < 1001; n++) subscribed.push(await ask(client, "SUBSCRIBE", n));
+    expect((subscribed.at(-2) as Reply[]).at(-1)).toBe(1000);
+    expect(subscribed.at(-1)).toBe(refused);
+    await ask(client, "RESET");
+    const again = (await client.send("SUBSCRIBE", "news")) as Reply[];
+    expect(again.at(-1)).toBe(1);
+  });
+
+  test("a password is asked for, before anything else; and time for it is short", async () => {
+    using dir = tempDir("password");
+    await Bun.write(dir.file("password"), "sésame\n");
+    await using replica = await serving({ "requirepass-file": dir.file("password") });
+    await using client = await replica.connect();
+    expect(await ask(client, "PING")).toBe("-NOAUTH Authentication required.");
+    expect(await ask(client, "AUTH", "wrong")).toMatch(/^-WRONGPASS/);
+    expect(await ask(client, "AUTH", "somebody", "sésame")).toMatch(/^-WRONGPASS/);
+    expect(await ask(client, "HELLO", 3)).toMatch(/^-NOAUTH/);
+    expect(await ask(client, "AUTH", "sésame")).toBe("OK");
+    expect(await ask(client, "PING")).toBe("PONG");
+    expect(await ask(client, "RESET")).toBe("RESET");
+    expect(await ask(client, "PING")).toBe("-NOAUTH Authentication required.");
+    const guesses: Reply[] = [];
+    for (let n = 0; n < 9; n++) guesses.push(await ask(client, "AUTH", `guess ${n}`));
+    expect(guesses.at(-1)).toMatch(/^-ERR too many wrong passwords/);
+    // Whoever guesses on is cut off; whoever knows it is let in, from the same address too.
+    await expect(client.send("PING")).rejects.toThrow();
+    await using other = await replica.connect();
+    expect(await ask(other, "AUTH", "sésame")).toBe("OK");
+    expect(await ask(other, "AUTH", "wrong")).toMatch(/^-ERR too many wrong passwords/);
+  });
+
+  test("SHUTDOWN ends it as a signal would", async () => {
+    await using replica = await serving();
+    await using client = await replica.connect();
+    expect(await ask(client, "SHUTDOWN", "SOON")).toBe("-ERR syntax error");
+    client.send("SHUTDOWN", "NOW").catch(() => undefined);
+    await until(() => replica.replica.state.at === "none", { what: "the end" });
+  });
+});
+
+describe("patterns of channels, as Redis matches them", () => {
+  test.each([
+    ["n*s", "news", true],
+    ["n*s", "newsx", false],
+    ["*", "", true],
+    ["n?ws", "nws", false],
+    ["h[ae]llo", "hallo", true],
+    ["h[^e]llo", "hello", false],
+    ["h[a-c]llo", "hbllo", true],
+    ["h[c-a]llo", "hbllo", true],
+    [String.raw`\*`, "*", true],
+    [String.raw`\*`, "a", false],
+    ["[", "[", false],
+    ["a**b", "axxb", true],
+  ] as const)("%s %s", (pattern, channel, matches) => {
+    expect(globMatches(pattern, channel)).toBe(matches);
+  });
+
+  test("no pattern takes long", () => {
+    expect(globMatches("*a".repeat(1000), `${"a".repeat(60_000)}b`)).toBe(false);
+  });
+
+  test("any pattern is one", () => {
+    fc.assert(
+      fc.property(
+        fc.string({ maxLength: 20 }),
+        fc.string({ maxLength: 20 }),
+        (pattern, channel) => {
+          globMatches(pattern, channel);
+          expect(globMatches("*", channel)).toBe(true);
+        },
+      ),
+      { seed: 5, numRuns: 500 },
+    );
+  });
+});

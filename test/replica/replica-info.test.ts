@@ -1,0 +1,265 @@
+import { expect, test } from "bun:test";
+import type { Info } from "../../src/cli/commands/info-connection.ts";
+import { parseInfo } from "../../src/resp/info-text.ts";
+import { Metrics } from "../../src/monitor/metrics.ts";
+import { realDisk } from "../../src/store/disk/disk.ts";
+import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
+import type { FakePeer } from "../support/fake-peer.ts";
+import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import { FaultyDisk } from "../support/faulty-disk.ts";
+import { follow } from "../support/following.ts";
+import { freePort } from "../support/ports.ts";
+import { encodeCommand } from "../support/resp.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+const SET = encodeCommand(["SET", "key", "value"]);
+const RDB = smallRdb("a value");
+
+async function grantFull(peer: FakePeer): Promise<void> {
+  await standardHandshake(peer, { replid: REPLID, offset: 100 });
+  await peer.send(bulkPayload(RDB));
+}
+
+/** Asks until `holds`; gives the answer that did. */
+async function infoWhere(client: RespClient, what: string, holds: (info: Info) => boolean) {
+  return await until(
+    async () => {
+      const info = parseInfo(String(await client.send("INFO", "replica")));
+      return holds(info) ? Object.fromEntries(info) : undefined;
+    },
+    { what },
+  );
+}
+
+const isAt = (state: string) => (info: Info) => info.get("state") === state;
+
+test("connected: cursors, rates, counts, and ready; behind: not ready, and why", async () => {
+  using dir = tempDir("own-info");
+  await using primary = fakePrimary(grantFull);
+  const disk = new FaultyDisk();
+  await using replica = follow(primary.url, disk, dir, { "ready-lag": "1s" });
+  await replica.connected();
+  await using client = await RespClient.connect({ port: replica.port });
+  await primary.peers[0]!.send(SET);
+  const durable = String(100 + SET.length);
+  const info = await infoWhere(
+    client,
+    "a durable byte and its rate",
+    (info) =>
+      info.get("durable_offset") === durable &&
+      Number(info.get("durable_bytes_per_second")) > 0 &&
+      Number(info.get("received_bytes_per_second")) > 0,
+  );
+  expect(info).toMatchObject({
+    state: "connected",
+    ready: "1",
+    not_ready_reason: "",
+    primary: primary.url,
+    received_offset: durable,
+    written_offset: durable,
+    durable_lag_bytes: "0",
+    durable_age_seconds: "0.0",
+    received_snapshot_bytes: String(RDB.length),
+    received_stream_bytes: String(SET.length),
+    generation: "1",
+    sealed_generations: "0",
+    disk_low: "0",
+    snapshot_read_bytes: "0",
+    full_syncs: "1",
+    full_syncs_nothing_kept: "1",
+    full_syncs_backlog_too_small: "0",
+    partial_syncs: "0",
+    breaks: "0",
+    last_error: "",
+    last_error_code: "",
+    last_error_cause: "",
+    last_error_time: "0",
+  });
+  expect(Number(info["disk_free_bytes"])).toBeGreaterThan(0);
+
+  disk.hold("syncData");
+  await primary.peers[0]!.send(SET);
+  const late = await infoWhere(client, "it to be late", (info) => info.get("ready") === "0");
+  expect(late["not_ready_reason"]).toMatch(/^what came \d+ s ago is not durable yet$/);
+  expect(late["durable_lag_bytes"]).toBe(String(SET.length));
+  expect(Number(late["durable_age_seconds"])).toBeGreaterThanOrEqual(1);
+
+  // What a disk that fails can't tell is left open, and all else is told.
+  disk.fail({ operation: "freeBytes", code: "EIO" });
+  const failing = await infoWhere(client, "an answer", () => true);
+  expect(failing).toMatchObject({
+    disk_free_bytes: "-1",
+    sealed_generations: "0",
+    generation: "1",
+  });
+}, 20_000);
+
+test("ready with --fsync no, where nothing is synced", async () => {
+  using dir = tempDir("own-info");
+  await using primary = fakePrimary(grantFull);
+  const flags = { "ready-lag": "1s", fsync: "no" };
+  await using replica = follow(primary.url, realDisk, dir, flags);
+  await replica.connected();
+  await using client = await RespClient.connect({ port: replica.port });
+  await primary.peers[0]!.send(SET);
+  const written = String(100 + SET.length);
+  const at = replica.replica.silentMs;
+  // Past --ready-lag, in which a byte that only a sync makes kept would have made it not ready.
+  const info = await infoWhere(
+    client,
+    "two seconds after the byte",
+    (found) => found.get("written_offset") === written && replica.replica.silentMs > at + 2_000,
+  );
+  expect(info).toMatchObject({ ready: "1", durable_age_seconds: "0.0", durable_offset: "100" });
+}, 20_000);
+
+test("while the log can't be opened again: what is promised, not that there is nothing", async () => {
+  using dir = tempDir("own-info");
+  await using primary = fakePrimary(grantFull);
+  const disk = new FaultyDisk();
+  const metrics = new Metrics();
+  await using replica = follow(primary.url, disk, dir, { fsync: "always" });
+  metrics.of(replica.replica, disk, "1.2.3");
+  await replica.connected();
+  await using client = await RespClient.connect({ port: replica.port });
+  await primary.peers[0]!.send(SET);
+  const durable = 100 + SET.length;
+  const before = await infoWhere(
+    client,
+    "it to be durable",
+    (info) => info.get("durable_offset") === String(durable),
+  );
+  disk.fail({ operation: "openExisting", code: "ENOSPC" });
+  disk.fail({ operation: "write", code: "ENOSPC" });
+  await primary.peers[0]!.send(SET);
+  const info = await infoWhere(
+    client,
+    "a log that can't be opened",
+    (now) => now.get("last_error")?.startsWith("opening the log") === true,
+  );
+  for (const name of ["received_offset", "written_offset", "durable_offset", "log_bytes"]) {
+    expect([name, info[name]]).toEqual([name, before[name]]);
+  }
+  expect(info["durable_lag_bytes"]).toBe("0");
+  const all = parseInfo(String(await client.send("INFO", "replication")));
+  expect(all.get("master_repl_offset")).toBe(String(durable));
+  expect(all.get("repl_backlog_histlen")).toBe(String(SET.length));
+  expect(await metrics.text()).toContain(`replica_offset_bytes{cursor="durable"} ${durable}\n`);
+});
+
+test("a second full resync: its reason, and the generation before is sealed", async () => {
+  using dir = tempDir("own-info");
+  await using primary = fakePrimary(async (peer) => {
+    await standardHandshake(peer, {
+      replid: (peer.index === 0 ? "a" : "b").repeat(40),
+      offset: 100,
+    });
+    await peer.send(bulkPayload(RDB));
+    await peer.readAck(100);
+    if (peer.index === 0) await peer.close();
+  });
+  const beganSeconds = Math.floor(Date.now() / 1000);
+  await using replica = follow(primary.url, realDisk, dir);
+  await using client = await RespClient.connect({ port: replica.port });
+  const info = await infoWhere(
+    client,
+    "the second generation",
+    (info) => isAt("connected")(info) && info.get("generation") === "2",
+  );
+  expect(info).toMatchObject({
+    full_syncs: "2",
+    full_syncs_nothing_kept: "1",
+    full_syncs_other_history: "1",
+    sealed_generations: "1",
+    breaks: "1",
+    last_error: "the primary closed the link",
+    last_error_code: "LINK_LOST",
+  });
+  expect(Number(info["last_error_time"])).toBeGreaterThanOrEqual(beganSeconds);
+}, 20_000);
+
+test("in the midst of a payload, and its end with its likely cause", async () => {
+  using dir = tempDir("own-info");
+  const goOn = Promise.withResolvers<void>();
+  await using primary = fakePrimary(async (peer) => {
+    await standardHandshake(peer, { replid: REPLID, offset: 100 });
+    await peer.send("$1000\r\nREDIS0009");
+    await goOn.promise;
+    await peer.close();
+  });
+  await using replica = follow(primary.url, realDisk, dir);
+  await using client = await RespClient.connect({ port: replica.port });
+  const info = await infoWhere(
+    client,
+    "the payload",
+    (info) => isAt("transfer")(info) && info.get("received_snapshot_bytes") === "9",
+  );
+  expect(info).toMatchObject({
+    ready: "0",
+    not_ready_reason: "the link is in state transfer",
+    generation: "0",
+    received_offset: "0",
+    durable_lag_bytes: "0",
+    received_stream_bytes: "0",
+  });
+  goOn.resolve();
+  const broken = await infoWhere(client, "the break", (info) => info.get("breaks") !== "0");
+  expect(broken["last_error_code"]).toBe("LINK_LOST");
+  expect(broken["last_error_cause"]).toMatch(/^after 9 B of 1000 B in .*the likely cause is /);
+});
+
+test("nobody answers at a socket; nobody is followed", async () => {
+  using dir = tempDir("own-info");
+  const path = dir.file("no.sock");
+  await using replica = follow(`unix://${path}`, realDisk, dir);
+  await using client = await RespClient.connect({ port: replica.port });
+  const info = await infoWhere(client, "a refusal", (info) => info.get("breaks") !== "0");
+  expect(info).toMatchObject({
+    ready: "0",
+    primary: `unix://${path}`,
+    last_error_code: "CONNECT_FAILED",
+    last_error_cause: "",
+    generation: "0",
+    rdb_crc64: "",
+  });
+  await client.send("REPLICAOF", "NO", "ONE");
+  expect(await infoWhere(client, "the end", isAt("none"))).toMatchObject({
+    ready: "0",
+    not_ready_reason: "the link is in state none",
+    primary: "",
+  });
+  await client.send("REPLICAOF", "127.0.0.1", String(freePort()));
+  await infoWhere(
+    client,
+    "another",
+    (info) => info.get("primary")?.startsWith("redis://") ?? false,
+  );
+});
+
+test("a new generation under way: how far it is, and that it failed", async () => {
+  using dir = tempDir("own-info");
+  const goOn = Promise.withResolvers<void>();
+  await using primary = fakePrimary(async (peer) => {
+    if (peer.index === 0) return await grantFull(peer);
+    await standardHandshake(peer, { replid: REPLID, offset: 100 });
+    await peer.send("$1000\r\nREDIS0009");
+    await goOn.promise;
+    await peer.close();
+  });
+  await using replica = follow(primary.url, realDisk, dir, { "min-free": "0" });
+  await replica.connected();
+  await using client = await RespClient.connect({ port: replica.port });
+  await client.send("BGSAVE");
+  const under = await infoWhere(client, "it", (info) => info.get("snapshot_read_bytes") === "9");
+  expect(under).toMatchObject({ state: "connected", ready: "1", snapshot_total_bytes: "1000" });
+  goOn.resolve();
+  const failed = await infoWhere(
+    client,
+    "its end",
+    (info) => info.get("last_snapshot_error") !== "",
+  );
+  expect(failed).toMatchObject({ state: "connected", ready: "1", last_error: "", breaks: "0" });
+  expect(failed["snapshot_read_bytes"]).toBe("0");
+});

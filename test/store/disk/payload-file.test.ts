@@ -1,0 +1,94 @@
+import { describe, expect, test } from "bun:test";
+import * as fs from "node:fs";
+import { PayloadFiles } from "../../../src/store/disk/payload-file.ts";
+import { FaultyDisk } from "../../support/faulty-disk.ts";
+import { tempDir } from "../../support/temp.ts";
+import { until } from "../../support/wait.ts";
+
+const never = new AbortController().signal;
+const clock = { now: () => 1_700_000_000_000, sleep: async () => undefined };
+
+/** Opens a file as a snapshot's, closes and removes it, and tells which way it would have gone. */
+async function opened(files: PayloadFiles, disk: FaultyDisk, dir: string) {
+  const { path, fd, io } = await files.open(dir, never);
+  disk.close(fd);
+  disk.remove(path);
+  return io;
+}
+
+describe("--io", () => {
+  test.each([
+    ["buffered", "create"],
+    ["direct", "createDirect"],
+    ["auto", "createDirect"],
+  ] as const)("%s: %s", async (io, operation) => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const files = new PayloadFiles(disk, clock, io);
+    expect(await opened(files, disk, dir.path)).toBe(io === "buffered" ? "buffered" : "direct");
+    expect(disk.calls[0]?.operation).toBe(operation);
+  });
+
+  test.each(["EINVAL", "EOPNOTSUPP"])(
+    "a file system that refuses (%s) is asked once; then snapshots go through the page cache",
+    async (code) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk({ operation: "createDirect", code });
+      const files = new PayloadFiles(disk, clock, "auto");
+      for (let n = 0; n < 3; n++) expect(await opened(files, disk, dir.path)).toBe("buffered");
+      expect(disk.count("createDirect")).toBe(1);
+      expect(fs.readdirSync(dir.path)).toEqual([]);
+    },
+  );
+
+  test("a file that such a system makes all the same is not in the way", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    disk.createDirect = (path) => {
+      fs.writeFileSync(path, "");
+      throw Object.assign(new Error("EINVAL"), { code: "EINVAL" });
+    };
+    const files = new PayloadFiles(disk, clock, "auto");
+    expect(await opened(files, disk, dir.path)).toBe("buffered");
+  });
+
+  test("a file system that takes the flag and refuses the write is one that refuses", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk({ operation: "write", code: "EINVAL" });
+    const files = new PayloadFiles(disk, clock, "auto");
+    for (let n = 0; n < 2; n++) expect(await opened(files, disk, dir.path)).toBe("buffered");
+    expect(disk.count("createDirect")).toBe(1);
+    expect(disk.openFds.size).toBe(0);
+  });
+
+  test("what is tried out leaves an empty file", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { path, fd } = await new PayloadFiles(disk, clock, "direct").open(dir.path, never);
+    expect(fs.statSync(path).size).toBe(0);
+    disk.close(fd);
+  });
+
+  test("given up while it is tried out, nothing is left", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const held = disk.hold("write");
+    const giveUp = new AbortController();
+    const opening = new PayloadFiles(disk, clock, "direct").open(dir.path, giveUp.signal);
+    opening.catch(() => undefined);
+    await until(() => disk.count("write") === 1, { what: "the first write" });
+    giveUp.abort();
+    held.release();
+    await expect(opening).rejects.toMatchObject({ code: "STOPPED" });
+    expect(fs.readdirSync(dir.path)).toEqual([]);
+    expect(disk.openFds.size).toBe(0);
+  });
+
+  test("a disk that is full is no refusal", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk({ operation: "createDirect", code: "ENOSPC" });
+    const files = new PayloadFiles(disk, clock, "auto");
+    await expect(opened(files, disk, dir.path)).rejects.toMatchObject({ code: "DISK_FULL" });
+    expect(disk.count("create")).toBe(0);
+  });
+});

@@ -1,0 +1,105 @@
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { SharedBlocks } from "../../../src/store/disk/shared-blocks.ts";
+import { FaultyDisk } from "../../support/faulty-disk.ts";
+import { tempDir } from "../../support/temp.ts";
+
+const BLOCK = 512 * 1024;
+const CONTENT = Buffer.from(Uint8Array.from({ length: 3 * BLOCK + 100 }, (_, i) => (i * 7) % 251));
+
+function rig() {
+  const dir = tempDir("blocks");
+  const path = dir.file("file");
+  writeFileSync(path, CONTENT);
+  const disk = new FaultyDisk();
+  return { path, disk, blocks: new SharedBlocks(disk), [Symbol.dispose]: () => dir.remove() };
+}
+
+const copy = (bytes: Uint8Array) => Buffer.from(bytes);
+
+test("gives what the file has, wherever a reader stands, never past the end it was told", async () => {
+  using at = rig();
+  const file = at.blocks.open(at.path);
+  for (const end of [1, 100, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, CONTENT.length]) {
+    const pieces: Buffer[] = [];
+    for (let from = 0; from < end;) {
+      const step = 1 + ((from * 31) % 100_000);
+      const piece = await at.blocks.use(file, { from, end }, (bytes) =>
+        copy(bytes.subarray(0, step)),
+      );
+      pieces.push(piece);
+      from += piece.length;
+    }
+    expect(Buffer.compare(Buffer.concat(pieces), CONTENT.subarray(0, end))).toBe(0);
+  }
+  at.blocks.close(file);
+  expect([...at.disk.openFds]).toEqual([]);
+});
+
+test("who is at the same place shares a descriptor and a read", async () => {
+  using at = rig();
+  const files = Array.from({ length: 20 }, () => at.blocks.open(at.path));
+  const end = CONTENT.length;
+  const read = (from: number) =>
+    Promise.all(files.map((file, i) => at.blocks.use(file, { from: from + i, end }, copy)));
+  for (const [i, bytes] of (await read(BLOCK)).entries()) {
+    expect(Buffer.compare(bytes, CONTENT.subarray(BLOCK + i, 2 * BLOCK))).toBe(0);
+  }
+  await read(BLOCK + 5);
+  expect([at.disk.count("openToRead"), at.disk.count("read")]).toEqual([1, 1]);
+  for (const file of files) {
+    expect(at.disk.openFds.size).toBe(1);
+    at.blocks.close(file);
+  }
+  expect(at.disk.openFds.size).toBe(0);
+});
+
+test("a reader that is held up keeps its bytes, however much others read meanwhile", async () => {
+  using at = rig();
+  const file = at.blocks.open(at.path);
+  const held = at.disk.hold("read");
+  const first = at.blocks.use(file, { from: 0, end: BLOCK }, copy);
+  const others = Array.from({ length: 200 }, (_, i) => {
+    const from = BLOCK + i * 100;
+    return at.blocks.use(file, { from, end: from + 50 }, (bytes) =>
+      expect(Buffer.compare(bytes, CONTENT.subarray(from, from + 50))).toBe(0),
+    );
+  });
+  held.release();
+  await Promise.all(others);
+  expect(Buffer.compare(await first, CONTENT.subarray(0, BLOCK))).toBe(0);
+  at.blocks.close(file);
+});
+
+test("a file that was cut and grew anew is read anew, once it was said", async () => {
+  using at = rig();
+  const [before, end] = [at.blocks.open(at.path), BLOCK];
+  await at.blocks.use(before, { from: 0, end }, copy);
+  at.blocks.forget();
+  const other = Buffer.alloc(BLOCK, "x");
+  writeFileSync(at.path, other);
+  const after = at.blocks.open(at.path);
+  expect(Buffer.compare(await at.blocks.use(after, { from: 0, end }, copy), other)).toBe(0);
+  at.blocks.close(before);
+  at.blocks.close(after);
+  expect(at.disk.openFds.size).toBe(0);
+});
+
+test("a read that fails, and a file that is too short, are told of, and tried anew", async () => {
+  using at = rig();
+  const file = at.blocks.open(at.path);
+  at.disk.fail({ operation: "read", code: "EIO" });
+  const read = (end: number) => at.blocks.use(file, { from: 0, end }, copy);
+  await expect(read(100)).rejects.toThrow(
+    `reading byte 0 of ${at.path}: the device reports an error`,
+  );
+  at.disk.heal();
+  expect(await read(100)).toHaveLength(100);
+  await expect(
+    at.blocks.use(file, { from: CONTENT.length - 1, end: CONTENT.length + 1 }, copy),
+  ).rejects.toThrow(
+    `reading byte ${CONTENT.length} of ${at.path}: the file ends before what was written`,
+  );
+  at.blocks.close(file);
+  await expect(async () => at.blocks.open(`${at.path}.none`)).toThrow("reading");
+});

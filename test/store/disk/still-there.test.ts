@@ -1,0 +1,23 @@
+import { expect, test } from "bun:test";
+import { closeSync, openSync, rmSync, symlinkSync } from "node:fs";
+import { stillThere } from "../../../src/store/disk/still-there.ts";
+import { tempDir } from "../../support/temp.ts";
+
+test("where it can't be told whether a file is still there, that is a failure of the disk, to be tried again", () => {
+  using dir = tempDir("still-there");
+  const path = dir.file("file");
+  const fd = openSync(path, "w");
+  try {
+    const isThere = stillThere(fd, path);
+    expect(isThere()).toBe(true);
+    rmSync(path);
+    expect(isThere()).toBe(false);
+    // What a folder without permission is to all but root, a link to itself is to root too.
+    symlinkSync(path, path);
+    expect(isThere).toThrow(
+      expect.objectContaining({ code: "DISK_FAILED", message: expect.stringContaining(path) }),
+    );
+  } finally {
+    closeSync(fd);
+  }
+});

@@ -1,0 +1,621 @@
+import { describe, expect, test } from "bun:test";
+import { Database } from "bun:sqlite";
+import * as fs from "node:fs";
+import { dirname, join } from "node:path";
+import { ReplicaError } from "../../../src/base/errors.ts";
+import { crc64 } from "../../../src/rdb/crc64.ts";
+import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
+import { endWithProcess } from "../../support/children.ts";
+import { FaultyDisk } from "../../support/faulty-disk.ts";
+import { tempDir } from "../../support/temp.ts";
+import { BASE_OFFSET, callbacks, clock, HEADER, keep, lay, RDB, REPLID } from "../restore/kept.ts";
+
+function open(path: string, disk = new FaultyDisk()): DataDirectory & Disposable {
+  const directory = new DataDirectory(path, disk, clock);
+  let isOpen = true;
+  const close = directory.close.bind(directory);
+  directory.close = () => {
+    if (isOpen) close();
+    isOpen = false;
+  };
+  return Object.assign(directory, { [Symbol.dispose]: () => directory.close() });
+}
+
+/** How many folders lie above `path` on its file system. */
+function depthOf(path: string): number {
+  const parent = dirname(path);
+  if (parent === path || fs.statSync(parent).dev !== fs.statSync(path).dev) return 0;
+  return 1 + depthOf(parent);
+}
+
+function errorOf(act: () => unknown): ReplicaError {
+  try {
+    act();
+  } catch (caught) {
+    if (caught instanceof ReplicaError) return caught;
+    throw caught;
+  }
+  throw new Error("it was accepted");
+}
+
+/** What stands in the folder's database. */
+function query<T>(path: string, sql: string): T[] {
+  using db = new Database(join(path, "replica.db"), { readonly: true });
+  return db.query<T, []>(sql).all();
+}
+
+function change(path: string, sql: string): void {
+  using db = new Database(join(path, "replica.db"));
+  db.run(sql);
+}
+
+/** A folder with one generation whose log holds `stream`, of which `marked` bytes have a mark. */
+async function written(path: string, stream: string, marked: number): Promise<void> {
+  const disk = new FaultyDisk();
+  using directory = open(path, disk);
+  const log = await keep(directory, disk);
+  log.append(Buffer.from(stream.slice(0, marked)));
+  await log.flushed();
+  await log.sync();
+  log.append(Buffer.from(stream.slice(marked)));
+  await log.flushed();
+  await log.abandon();
+}
+
+const GENERATION = "generations/0000000001";
+const LOG = `${GENERATION}/appendonly.aof.1.incr.aof`;
+const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
+const MANIFEST = `${GENERATION}/appendonly.aof.manifest`;
+
+describe("the layout is the contract's", () => {
+  test("a new folder", async () => {
+    using dir = tempDir();
+    using directory = open(dir.file("data"));
+    expect(directory.current).toBeUndefined();
+    expect(await directory.openLog(callbacks())).toBeUndefined();
+    const names = fs.readdirSync(directory.path).filter((name) => !name.startsWith("replica.db"));
+    expect(names.toSorted()).toEqual(["generations", "replica.lock"]);
+  });
+
+  test("a generation", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const log = await keep(directory, disk);
+    log.append(Buffer.from("stream"));
+    await log.close();
+    expect(fs.readlinkSync(dir.file("current"))).toBe(GENERATION);
+    expect(fs.readdirSync(dir.file(GENERATION)).toSorted()).toEqual([
+      "appendonly.aof.1.base.rdb",
+      "appendonly.aof.1.incr.aof",
+      "appendonly.aof.manifest",
+    ]);
+    expect(fs.readFileSync(dir.file("current", "appendonly.aof.manifest"), "utf8")).toBe(
+      "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n",
+    );
+    expect(RDB).toEqual(new Uint8Array(fs.readFileSync(dir.file(BASE))));
+    expect(fs.readFileSync(dir.file(LOG), "latin1")).toBe(
+      "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\nstream",
+    );
+    expect(directory.current).toMatchObject({ id: 1, baseOffset: BASE_OFFSET });
+    expect(directory.replid).toBe(REPLID);
+    expect(fs.readdirSync(dir.path)).not.toContain("current.tmp");
+  });
+
+  test("a second one seals the first, with its reason, and takes the link", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    for (let n = 0; n < 2; n++) await (await keep(directory, disk)).close();
+    expect(fs.readlinkSync(dir.file("current"))).toBe("generations/0000000002");
+    expect(fs.existsSync(dir.file(BASE))).toBe(true);
+    expect(query<object>(dir.path, "SELECT id, state, sealed_reason FROM generations")).toEqual([
+      { id: 1, state: "sealed", sealed_reason: "full resync" },
+      { id: 2, state: "current", sealed_reason: null },
+    ]);
+  });
+
+  test("a new replication id holds from the offset where the primary continues", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const log = await keep(directory, disk);
+    directory.continueAs(REPLID, 1005);
+    const other = "f".repeat(40) as typeof REPLID;
+    directory.continueAs(other, 1010);
+    expect(directory.position(log)).toEqual({ replid: other, offset: BASE_OFFSET });
+    const ids = query<object>(dir.path, "SELECT from_offset, replid FROM replication_ids");
+    expect(ids).toEqual([
+      { from_offset: 1000, replid: REPLID },
+      { from_offset: 1010, replid: other },
+    ]);
+    await log.close();
+  });
+});
+
+describe("a restart", () => {
+  test("after a kill it goes on from the end of the log", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    using directory = open(dir.path);
+    const log = (await directory.openLog(callbacks()))!;
+    expect([log.writtenOffset, log.durableOffset]).toEqual([BASE_OFFSET + 16, BASE_OFFSET + 6]);
+    log.append(Buffer.from("!"));
+    await log.close();
+    expect(fs.readFileSync(dir.file(LOG), "latin1")).toEndWith("3\r\nmarked, unmarked!");
+    expect(query<object>(dir.path, "SELECT durable_offset FROM marks ORDER BY id")).toEqual([
+      { durable_offset: 1000 },
+      { durable_offset: 1006 },
+      { durable_offset: 1017 },
+    ]);
+  });
+
+  test("what a kill has left behind the last mark is in the checksum of the next", async () => {
+    using dir = tempDir();
+    await written(dir.path, "stream", 2);
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const log = await directory.openLog(callbacks());
+    log!.append(Buffer.from("ed"));
+    await log!.close();
+    const marks = query<{ crc_from: number; durable_offset: number; crc64: string }>(
+      dir.path,
+      "SELECT crc_from, durable_offset, crc64 FROM marks WHERE crc64 IS NOT NULL ORDER BY id",
+    );
+    const crcOf = (text: string) => crc64(Buffer.from(text)).toString(16).padStart(16, "0");
+    expect(marks).toEqual([
+      { crc_from: BASE_OFFSET, durable_offset: BASE_OFFSET + 2, crc64: crcOf("st") },
+      { crc_from: BASE_OFFSET + 2, durable_offset: BASE_OFFSET + 8, crc64: crcOf("reamed") },
+    ]);
+  });
+
+  test("after a power cut (the boot id changed) from the last mark", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    change(dir.path, "UPDATE boot SET boot_id = 'another'");
+    using directory = open(dir.path);
+    const log = (await directory.openLog(callbacks()))!;
+    expect([log.writtenOffset, log.durableOffset]).toEqual([BASE_OFFSET + 6, BASE_OFFSET + 6]);
+    await log.close();
+    expect(fs.readFileSync(dir.file(LOG), "latin1")).toEndWith("3\r\nmarked");
+  });
+
+  test("after a power cut, even if the first start ends before the cut", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    change(dir.path, "UPDATE boot SET boot_id = 'another'");
+    open(dir.path).close();
+    using directory = open(dir.path);
+    expect((await directory.openLog(callbacks()))!.writtenOffset).toBe(BASE_OFFSET + 6);
+  });
+
+  test("after a failed sync, within one process: from the last mark", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    using directory = open(dir.path);
+    directory.distrustLog();
+    const log = (await directory.openLog(callbacks()))!;
+    expect(log.writtenOffset).toBe(BASE_OFFSET + 6);
+    await log.close();
+  });
+
+  test("half-made generations are cleared, folders of unknown names are not touched", async () => {
+    using dir = tempDir();
+    await written(dir.path, "", 0);
+    {
+      using directory = open(dir.path);
+      const { dir: half } = await directory.begin("p");
+      fs.writeFileSync(join(half, "temp-1.2.rdb"), "half");
+    }
+    for (const name of ["mine", "0000000009", "2", "0000000002.bak"]) {
+      fs.mkdirSync(dir.file("generations", name));
+    }
+    using directory = open(dir.path);
+    expect(fs.readdirSync(dir.file("generations")).toSorted()).toEqual([
+      "0000000001",
+      "0000000002.bak",
+      "0000000009",
+      "2",
+      "mine",
+    ]);
+    // An id whose folder is somebody else's is never taken.
+    expect((await directory.begin("p")).id).toBe(10);
+    expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: 1 }, { id: 10 }]);
+  });
+
+  test("a link to a first generation that never became current is gone with it", async () => {
+    using dir = tempDir();
+    {
+      using directory = open(dir.path);
+      const { id } = await directory.begin("p");
+      fs.symlinkSync(`generations/000000000${id}`, dir.file("current"));
+    }
+    using directory = open(dir.path);
+    expect(directory.current).toBeUndefined();
+    expect(fs.readdirSync(dir.path)).not.toContain("current");
+  });
+
+  test("the link is pointed at what the database says", async () => {
+    using dir = tempDir();
+    await written(dir.path, "", 0);
+    fs.rmSync(dir.file("current"));
+    fs.symlinkSync("elsewhere", dir.file("current"));
+    using _ = open(dir.path);
+    expect(fs.readlinkSync(dir.file("current"))).toBe(GENERATION);
+  });
+});
+
+test("what comes after a pause has a mark of its own, beside that of what was there meanwhile", async () => {
+  using dir = tempDir();
+  const disk = new FaultyDisk();
+  let nowMs = 1_000_000;
+  const directory = new DataDirectory(dir.path, disk, { now: () => nowMs });
+  const log = await keep(directory, disk);
+  const marked = async (text: string) => {
+    log.append(Buffer.from(text));
+    await log.flushed();
+    await log.sync();
+  };
+  await marked("one");
+  nowMs += 100;
+  log.tick();
+  await marked(", two");
+  nowMs += 60_000;
+  log.tick();
+  nowMs += 100;
+  await marked(", three");
+  await log.close();
+  directory.close();
+  const marks = query<object>(dir.path, "SELECT at_ms, durable_offset FROM marks ORDER BY id");
+  expect(marks).toEqual([
+    { at_ms: 1_000_000, durable_offset: BASE_OFFSET },
+    { at_ms: 1_000_100, durable_offset: BASE_OFFSET + 8 },
+    { at_ms: 1_060_200, durable_offset: BASE_OFFSET + 15 },
+  ]);
+});
+
+describe("what is refused", () => {
+  test("a newer format, with both versions", () => {
+    using dir = tempDir();
+    open(dir.path).close();
+    change(dir.path, "PRAGMA user_version = 4");
+    change(dir.path, "PRAGMA journal_mode = DELETE");
+    const before = fs.readFileSync(dir.file("replica.db"));
+    const error = errorOf(() => open(dir.path));
+    expect(fs.readFileSync(dir.file("replica.db")).equals(before)).toBe(true);
+    expect(error).toMatchObject({ code: "DIRECTORY_TOO_NEW", retry: "never" });
+    expect(error.message).toMatch(/format 4.*knows 3/);
+  });
+
+  test("an older format is brought up to date, and keeps what it holds", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked", 6);
+    change(dir.path, "DROP TABLE chosen_primary");
+    for (const column of ["crc_from", "crc64"]) {
+      change(dir.path, `ALTER TABLE marks DROP COLUMN ${column}`);
+    }
+    change(dir.path, "PRAGMA user_version = 1");
+    using directory = open(dir.path);
+    expect(directory.current?.baseOffset).toBe(BASE_OFFSET);
+    expect(directory.chosenPrimary("a")).toBeUndefined();
+    directory.choosePrimary("a", "b");
+    expect([directory.chosenPrimary("a"), directory.chosenPrimary("c")]).toEqual(["b", undefined]);
+  });
+
+  const damages: Record<string, (file: (name: string) => string) => void> = {
+    "a base that is too short": (file) => fs.truncateSync(file(BASE), RDB.length - 1),
+    "a base that is too long": (file) => fs.appendFileSync(file(BASE), "x"),
+    "a base that is missing": (file) => fs.rmSync(file(BASE)),
+    "a log that is shorter than its mark": (file) => fs.truncateSync(file(LOG), HEADER.length + 5),
+    "a log that is missing": (file) => fs.rmSync(file(LOG)),
+    "a manifest that is missing": (file) => fs.rmSync(file(MANIFEST)),
+    "a manifest that was cut": (file) => fs.truncateSync(file(MANIFEST), 10),
+  };
+  test.each(Object.entries(damages))("%s", async (_, damage) => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    damage((name) => dir.file(name));
+    const error = errorOf(() => open(dir.path));
+    expect(error).toMatchObject({ code: "DIRECTORY_DAMAGED", retry: "never" });
+    expect(error.message).toContain(GENERATION);
+    // Refused is not held: the lock is free again.
+    expect(errorOf(() => open(dir.path)).code).toBe("DIRECTORY_DAMAGED");
+  });
+
+  const databases: Record<string, (path: string) => void> = {
+    "is missing": (path) => fs.rmSync(join(path, "replica.db")),
+    "is empty": (path) => fs.truncateSync(join(path, "replica.db"), 0),
+    "has no version": (path) => change(path, "PRAGMA user_version = -1"),
+    "lacks a table": (path) => change(path, "DROP TABLE boot"),
+  };
+  test.each(Object.entries(databases))("a database that %s", async (_, damage) => {
+    using dir = tempDir();
+    await written(dir.path, "marked", 6);
+    damage(dir.path);
+    const error = errorOf(() => open(dir.path));
+    expect(error).toMatchObject({ code: "DIRECTORY_DAMAGED", retry: "never" });
+    expect(error.message).toContain("replica.db");
+    expect(fs.existsSync(dir.file(LOG))).toBe(true);
+  });
+
+  test("a log that ends exactly at its mark is whole", async () => {
+    using dir = tempDir();
+    await written(dir.path, "marked, unmarked", 6);
+    fs.truncateSync(dir.file(LOG), HEADER.length + 6);
+    using directory = open(dir.path);
+    expect((await directory.openLog(callbacks()))!.writtenOffset).toBe(BASE_OFFSET + 6);
+  });
+
+  test("a database that is none", () => {
+    using dir = tempDir();
+    fs.writeFileSync(dir.file("replica.db"), "this is no database, and long enough ".repeat(100));
+    expect(errorOf(() => open(dir.path)).code).toBe("DIRECTORY_DAMAGED");
+  });
+});
+
+describe("replica.lock", () => {
+  const hold = (path: string) => {
+    const child = Bun.spawn([process.execPath, join(import.meta.dir, "holder.ts"), path], {
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    endWithProcess(child);
+    return child;
+  };
+  const firstWords = async (child: ReturnType<typeof hold>) => {
+    const { value } = await child.stdout.getReader().read();
+    return new TextDecoder().decode(value);
+  };
+
+  test("a second process is told who holds it", async () => {
+    using dir = tempDir();
+    using _ = open(dir.path);
+    const said = await firstWords(hold(dir.path));
+    expect(said).toContain(`in use by process ${process.pid} on `);
+  });
+
+  test("is free once its holder is killed", async () => {
+    using dir = tempDir();
+    const child = hold(dir.path);
+    expect(await firstWords(child)).toBe("held\n");
+    const error = errorOf(() => open(dir.path));
+    expect(error).toMatchObject({ code: "DIRECTORY_IN_USE", retry: "never" });
+    expect(error.message).toContain(`process ${child.pid} on `);
+    child.kill("SIGKILL");
+    await child.exited;
+    open(dir.path).close();
+  });
+
+  test("is given back by close", () => {
+    using dir = tempDir();
+    open(dir.path).close();
+    open(dir.path).close();
+  });
+});
+
+describe("retain", () => {
+  /** So many generations, one after another; each is current for a time. */
+  async function generations(directory: DataDirectory, disk: FaultyDisk, count: number) {
+    for (let left = count; left > 0; left--) await (await keep(directory, disk)).close();
+  }
+
+  const ids = (path: string) =>
+    query<{ id: number }>(path, "SELECT id FROM generations ORDER BY id").map(({ id }) => id);
+  const folders = (path: string) => fs.readdirSync(join(path, "generations")).map(Number);
+
+  test("keeps so many, the newest, and always the current one", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    expect(await directory.retain(0, undefined)).toEqual([]);
+    await generations(directory, disk, 5);
+    expect(await directory.retain(4, undefined)).toEqual([]);
+    expect(await directory.retain(2, undefined)).toEqual([2, 1]);
+    expect([ids(dir.path), folders(dir.path).toSorted()]).toEqual([
+      [3, 4, 5],
+      [3, 4, 5],
+    ]);
+    expect(query<object>(dir.path, "SELECT * FROM marks WHERE generation < 3")).toEqual([]);
+    expect(await directory.retain(0, undefined)).toEqual([4, 3]);
+    expect(directory.current?.id).toBe(5);
+    expect(ids(dir.path)).toEqual([5]);
+  });
+
+  test("keeps all that are younger, however many", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    await generations(directory, disk, 4);
+    change(dir.path, `UPDATE generations SET sealed_at_ms = ${clock.now() - 5_000} WHERE id = 1`);
+    expect(await directory.retain(0, 60_000)).toEqual([]);
+    expect(await directory.retain(0, 4_000)).toEqual([1]);
+    expect(ids(dir.path)).toEqual([2, 3, 4]);
+  });
+
+  test("keeps one that is pinned, and those after it, until nobody reads it any more", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    await generations(directory, disk, 4);
+    const [one, another] = [directory.pin(2), directory.pin(2)];
+    expect(await directory.retain(0, undefined)).toEqual([1]);
+    one();
+    expect(await directory.retain(0, undefined)).toEqual([]);
+    another();
+    expect(await directory.retain(0, undefined)).toEqual([3, 2]);
+  });
+
+  test.each(["the next call", "the next start"])(
+    "what could not be removed is no generation any more, and goes with %s",
+    async (when) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      {
+        using directory = open(dir.path, disk);
+        await generations(directory, disk, 3);
+        disk.fail({ operation: "removeLarge", call: 1, code: "EIO" });
+        const refused = directory.retain(0, undefined);
+        await expect(refused).rejects.toMatchObject({ code: "DISK_FAILED" });
+        expect(folders(dir.path).toSorted()).toEqual([1, 2, 3]);
+        if (when === "the next call") {
+          // It keeps no other from being removed, and is told of once: as of the failure.
+          expect(await directory.retain(0, undefined)).toEqual([1]);
+          expect([ids(dir.path), folders(dir.path)]).toEqual([[3], [3]]);
+          return;
+        }
+      }
+      using directory = open(dir.path, disk);
+      expect(directory.current?.id).toBe(3);
+      expect(folders(dir.path).toSorted()).toEqual([1, 3]);
+    },
+  );
+
+  test("what was given up and could not be removed goes with the next call", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const { id } = await directory.begin("p");
+    disk.fail({ operation: "remove", call: 1, code: "EIO" });
+    directory.discard(id);
+    expect(folders(dir.path)).toEqual([id]);
+    expect(await directory.retain(0, undefined)).toEqual([]);
+    expect([ids(dir.path), folders(dir.path)]).toEqual([[], []]);
+  });
+});
+
+describe("promote", () => {
+  /** Promotes a second generation while disk call `n` fails; whether it was reached. */
+  async function failingAt(path: string, n: number): Promise<boolean> {
+    const disk = new FaultyDisk();
+    using directory = open(path, disk);
+    const first = await keep(directory, disk);
+    first.append(Buffer.from("stream"));
+    await first.flushed();
+    await first.sync();
+    const { id, log, promote } = await lay(directory, disk);
+    const before = disk.calls.length;
+    disk.fail({ call: n, code: "ENOSPC" });
+    let error: unknown;
+    try {
+      await promote();
+    } catch (caught) {
+      error = caught;
+    }
+    const reached = disk.calls.length - before >= n;
+    expect(error !== undefined).toBe(reached);
+    disk.heal();
+    if (reached) {
+      expect(error).toMatchObject({ code: "DISK_FULL" });
+      expect((error as ReplicaError).message).not.toContain("replica.db");
+      expect(directory.current?.id).toBe(1);
+      directory.discard(id);
+    }
+    await log.abandon();
+    await first.close();
+    directory.close();
+    expect(disk.openFds.size).toBe(0);
+    using again = open(path);
+    expect(again.current?.id).toBe(reached ? 1 : 2);
+    expect(fs.readlinkSync(join(path, "current"))).toBe(`generations/000000000${reached ? 1 : 2}`);
+    const old = again.generationDir(1);
+    expect(RDB).toEqual(new Uint8Array(fs.readFileSync(join(old, "appendonly.aof.1.base.rdb"))));
+    expect(fs.readFileSync(join(old, "appendonly.aof.1.incr.aof"), "latin1")).toEndWith("stream");
+    return reached;
+  }
+
+  test("whichever disk call fails, the old generation stays current and whole", async () => {
+    let n = 1;
+    for (; ; n++) {
+      using dir = tempDir();
+      if (!(await failingAt(dir.path, n))) break;
+    }
+    expect(n).toBeGreaterThan(12);
+  });
+
+  test("whichever disk call fails, the link never points at what is not there", async () => {
+    for (let n = 1; ; n++) {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      using directory = open(dir.path, disk);
+      await (await keep(directory, disk)).close();
+      const { id, log, promote } = await lay(directory, disk);
+      const before = disk.calls.length;
+      disk.fail({ call: n, code: "EIO" });
+      const failed = await promote().then(
+        () => false,
+        () => true,
+      );
+      disk.heal();
+      await log.abandon();
+      if (failed) directory.discard(id);
+      expect(fs.existsSync(dir.file("current", "appendonly.aof.manifest"))).toBe(true);
+      if (disk.calls.length - before < n) break;
+    }
+  });
+
+  test("a current generation is never discarded", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    await (await keep(directory, disk)).close();
+    directory.discard(1);
+    expect(fs.existsSync(dir.file(BASE))).toBe(true);
+  });
+
+  test("everything is durable before the row says so", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const { log, promote } = await lay(directory, disk);
+    const held = disk.hold("syncDir");
+    const over = promote();
+    await Bun.sleep(20);
+    expect(query<object>(dir.path, "SELECT state FROM generations")).toEqual([
+      { state: "receiving" },
+    ]);
+    held.release();
+    await over;
+    await log.close();
+    const synced = disk.calls.filter((call) => call.operation === "syncDir");
+    const [own, ...above] = synced
+      .map((call) => String(call.subject))
+      .slice(-1 - depthOf(dir.path));
+    expect(own).toBe(dir.path);
+    // Its name stands in the folder above, and so on, up to where the file system begins.
+    expect(above[0]).toBe(dirname(dir.path));
+    for (const [n, path] of above.entries()) expect(path).toBe(dirname(above[n - 1] ?? dir.path));
+  });
+
+  test("a folder's row stays until it is durable that the folder is gone", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.path, disk);
+    const { id } = await directory.begin("p");
+    directory.discard(id);
+    disk.fail({ operation: "syncDir", code: "EIO" });
+    await expect(directory.begin("p")).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id }]);
+    disk.heal();
+    const next = await directory.begin("p");
+    expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: next.id }]);
+  });
+
+  test("a folder above that may not be read is passed over, one that can't be synced is not", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    using directory = open(dir.file("data"), disk);
+    const { log, promote } = await lay(directory, disk);
+    const { syncDir } = disk;
+    let code = "EIO";
+    disk.syncDir = async (path) => {
+      if (path === dir.path) throw Object.assign(new Error(code), { code });
+      return syncDir.call(disk, path);
+    };
+    await expect(promote()).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(directory.current).toBeUndefined();
+    code = "EACCES";
+    await promote();
+    expect(directory.current?.id).toBe(1);
+    await log.close();
+  });
+});

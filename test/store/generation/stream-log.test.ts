@@ -1,0 +1,388 @@
+import { describe, expect, test } from "bun:test";
+import * as fs from "node:fs";
+import type { ReplicaError } from "../../../src/base/errors.ts";
+import { Crc64, crc64 } from "../../../src/rdb/crc64.ts";
+import { Log, type LogOptions } from "../../../src/store/generation/stream-log.ts";
+import { FaultyDisk } from "../../support/faulty-disk.ts";
+import { type TempDir, tempDir } from "../../support/temp.ts";
+import { until } from "../../support/wait.ts";
+import type { Segment } from "../../../src/store/ledger/ledger.ts";
+
+const HEADER = "SELECT";
+const BASE = 1000;
+
+interface Told {
+  moved: number;
+  failed: ReplicaError[];
+  marks: { written: number; durable: number; syncs: number }[];
+  segments: (Partial<Segment> & { to: number })[];
+}
+
+/** A log behind a header of 6 bytes, at offset 1000; each move checks the cursors. */
+function openLog(
+  dir: TempDir,
+  disk: FaultyDisk,
+  options: Partial<LogOptions> & { marks?: boolean } = {},
+): { log: Log; told: Told; content: () => string } {
+  const path = dir.file("log.aof");
+  fs.writeFileSync(path, HEADER);
+  const told: Told = { moved: 0, failed: [], marks: [], segments: [] };
+  const log = new Log(disk, disk.openExisting(path), {
+    path,
+    headerBytes: HEADER.length,
+    baseOffset: BASE,
+    writtenOffset: BASE,
+    durableOffset: BASE,
+    fsync: "everysec",
+    maxQueuedBytes: 100,
+    unmarked: { fromOffset: BASE, crc: new Crc64() },
+    segmentEnds: () => false,
+    commitMark: async (written, durable, segment) => {
+      told.segments.push({ ...segment, to: durable });
+      // The mark comes only after the sync that it speaks of, and before the cursor moves.
+      expect(log.durableOffset).toBeLessThanOrEqual(durable);
+      told.marks.push({ written, durable, syncs: disk.count("syncData") });
+    },
+    onMoved: () => {
+      told.moved++;
+      ordered(log);
+    },
+    onFailed: (error) => told.failed.push(error),
+    marks: true,
+    ...options,
+  });
+  return { log, told, content: () => fs.readFileSync(path, "latin1") };
+}
+
+function ordered(log: Log): void {
+  expect(log.durableOffset).toBeLessThanOrEqual(log.writtenOffset);
+  expect(log.writtenOffset).toBeLessThanOrEqual(log.receivedOffset);
+}
+
+const chunk = (text: string) => new Uint8Array(Buffer.from(text));
+
+describe("Log", () => {
+  test("everything is written behind the header, in order, and marked when it closes", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told, content } = openLog(dir, disk);
+    const all = Array.from({ length: 500 }, (_, n) => `chunk ${n};`);
+    for (const [n, text] of all.entries()) {
+      log.append(chunk(text));
+      if (n % 50 === 0) await Bun.sleep(0);
+      ordered(log);
+    }
+    await log.close();
+    const end = BASE + all.join("").length;
+    expect(content()).toBe(HEADER + all.join(""));
+    expect([log.receivedOffset, log.writtenOffset, log.durableOffset]).toEqual([end, end, end]);
+    expect(log.fileBytes).toBe(HEADER.length + end - BASE);
+    expect(told.marks.at(-1)).toMatchObject({ written: end, durable: end });
+    expect(told.failed).toEqual([]);
+    expect(disk.openFds.size).toBe(0);
+  });
+
+  test("what comes while a write is under way goes out in one batch", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk);
+    const held = disk.hold("write");
+    for (const text of ["a", "b", "c", "d"]) log.append(chunk(text));
+    expect(disk.count("write")).toBe(1);
+    expect([log.receivedOffset, log.writtenOffset]).toEqual([BASE + 4, BASE]);
+    held.release();
+    await log.flushed();
+    expect(disk.count("write")).toBe(2);
+    await log.close();
+  });
+
+  test("one sync is in flight; it covers what was written before it, the next what came meanwhile", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told } = openLog(dir, disk);
+    log.append(chunk("first"));
+    await log.flushed();
+    const held = disk.hold("syncData");
+    const syncs = [log.sync(), log.sync()];
+    log.append(chunk("second"));
+    await log.flushed();
+    syncs.push(log.sync());
+    log.tick();
+    await Bun.sleep(5);
+    expect(disk.count("syncData")).toBe(1);
+    expect([log.writtenOffset, log.durableOffset]).toEqual([BASE + 11, BASE]);
+    held.release();
+    await Promise.all(syncs);
+    expect(told.marks).toEqual([
+      { written: BASE + 11, durable: BASE + 5, syncs: 1 },
+      { written: BASE + 11, durable: BASE + 11, syncs: 2 },
+    ]);
+    await log.close();
+  });
+
+  test("with nothing new there is no sync", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk);
+    log.tick();
+    await log.sync();
+    await log.close();
+    expect(disk.count("syncData")).toBe(0);
+  });
+
+  test.each([
+    ["always", 1, 1],
+    ["everysec", 0, 1],
+    ["no", 0, 0],
+  ] as const)(
+    "--fsync %s: %d syncs after a write, %d after a tick",
+    async (fsync, first, second) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      const { log } = openLog(dir, disk, { fsync });
+      log.append(chunk("abc"));
+      await log.flushed();
+      expect(disk.count("syncData")).toBe(first);
+      log.tick();
+      await Bun.sleep(5);
+      expect(disk.count("syncData")).toBe(second);
+      await log.close();
+      expect(log.durableOffset).toBe(BASE + 3);
+    },
+  );
+
+  test("--fsync no: a mark a second says how much was written, and claims nothing", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told } = openLog(dir, disk, { fsync: "no" });
+    log.tick();
+    log.append(chunk("abc"));
+    await log.flushed();
+    log.tick();
+    log.tick();
+    await Bun.sleep(1);
+    log.tick();
+    expect(told.marks).toEqual([{ written: BASE + 3, durable: BASE, syncs: 0 }]);
+    expect(log.durableOffset).toBe(BASE);
+    await log.close();
+  });
+
+  test("--fsync no: no mark takes back what one before it says is durable", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const marked: { written: number; durable: number }[] = [];
+    const committing = Promise.withResolvers<void>();
+    const { log } = openLog(dir, disk, {
+      fsync: "no",
+      commitMark: async (written, durable) => {
+        marked.push({ written, durable });
+        await committing.promise;
+      },
+    });
+    log.append(chunk("abc"));
+    await log.flushed();
+    const syncing = log.sync();
+    await until(() => marked.length === 1, { what: "the mark of the sync" });
+    log.append(chunk("def"));
+    await log.flushed();
+    log.tick();
+    await Bun.sleep(1);
+    committing.resolve();
+    await syncing;
+    log.tick();
+    await Bun.sleep(1);
+    expect(marked).toEqual([
+      { written: BASE + 3, durable: BASE + 3 },
+      { written: BASE + 6, durable: BASE + 3 },
+    ]);
+    await log.close();
+  });
+
+  test("pieces count for more than their bytes: single bytes are held back too", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk, { maxQueuedBytes: 1_000 });
+    const held = disk.hold("write");
+    log.append(chunk("a"));
+    expect(log.congested).toBe(false);
+    for (let n = 0; n < 10; n++) log.append(chunk("b"));
+    expect(log.congested).toBe(true);
+    held.release();
+    await log.flushed();
+    expect(log.congested).toBe(false);
+    await log.close();
+  });
+
+  test("after a failed write, what was written before it is synced and marked; after a failed sync nothing is", async () => {
+    for (const operation of ["write", "syncData"] as const) {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      const { log, told } = openLog(dir, disk);
+      log.append(chunk("abc"));
+      await log.flushed();
+      disk.fail({ operation, code: "ENOSPC" });
+      if (operation === "write") log.append(chunk("def"));
+      await log.flushed();
+      await log.sync();
+      disk.heal();
+      await log.abandon();
+      expect(told.failed).toHaveLength(1);
+      expect(log.durableOffset).toBe(operation === "write" ? BASE + 3 : BASE);
+    }
+  });
+
+  test.each([true, false])(
+    "each byte is in the checksum of one segment, also of those written while a sync is under way (segments end: %p)",
+    async (ends) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      const { log, told, content } = openLog(dir, disk, { segmentEnds: () => ends });
+      log.append(chunk("abc"));
+      await log.flushed();
+      const held = disk.hold("syncData");
+      const first = log.sync();
+      log.append(chunk("defgh"));
+      await log.flushed();
+      held.release();
+      await first;
+      log.append(chunk("i"));
+      await log.close();
+      const of = (from: number, to: number) => {
+        const bytes = Buffer.from(content(), "latin1").subarray(HEADER.length);
+        return { fromOffset: BASE + from, to: BASE + to, crc64: crc64(bytes.subarray(from, to)) };
+      };
+      expect(told.segments).toEqual(ends ? [of(0, 3), of(3, 9)] : [of(0, 3), of(0, 9)]);
+    },
+  );
+
+  test("a log that was copied ends where the other does, with a checksum of its own bytes", async () => {
+    using dir = tempDir();
+    using other = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk);
+    log.append(chunk("abcdefgh"));
+    await log.flushed();
+    const from = { baseOffset: BASE + 3, writtenOffset: BASE + 3, durableOffset: BASE + 3 };
+    const unmarked = { fromOffset: BASE + 3, crc: new Crc64() };
+    const { log: next, content } = openLog(other, disk, { ...from, unmarked, marks: false });
+    await next.copyFrom(log, () => undefined);
+    expect(content()).toBe(`${HEADER}defgh`);
+    expect(next.segment).toEqual({ fromOffset: BASE + 3, crc64: crc64(chunk("defgh")) });
+    expect(next.durableOffset).toBe(BASE + 3);
+    next.beginMarks(next.writtenOffset);
+    expect(next.segment).toEqual({ fromOffset: BASE + 8, crc64: 0n });
+    await log.close();
+    await next.close();
+  });
+
+  test("before its generation is current it is written, never marked", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told } = openLog(dir, disk, { marks: false, fsync: "always" });
+    log.append(chunk("abc"));
+    await log.flushed();
+    await log.sync();
+    expect([told.marks.length, disk.count("syncData")]).toEqual([0, 0]);
+    log.beginMarks();
+    await log.sync();
+    expect(told.marks).toHaveLength(1);
+    await log.close();
+  });
+
+  test("is congested while more than the limit waits", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk);
+    const held = disk.hold("write");
+    log.append(new Uint8Array(100));
+    expect(log.congested).toBe(false);
+    log.append(new Uint8Array(1));
+    expect(log.congested).toBe(true);
+    held.release();
+    await log.flushed();
+    expect(log.congested).toBe(false);
+    await log.close();
+  });
+
+  test.each(["write", "syncData"] as const)(
+    "after a %s that failed nothing more is taken, synced or marked",
+    async (operation) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk({ operation, call: 2, code: "ENOSPC" });
+      const { log, told, content } = openLog(dir, disk);
+      log.append(chunk("abc"));
+      await log.flushed();
+      await log.sync();
+      log.append(chunk("def"));
+      await log.flushed();
+      await log.sync();
+      expect(told.failed.map((error) => error.code)).toEqual(["DISK_FULL"]);
+      expect(told.failed[0]!.message).toContain("log.aof");
+      expect(log.durableOffset).toBe(BASE + 3);
+      const [before, received, text] = [disk.calls.length, log.receivedOffset, content()];
+      log.append(chunk("ghi"));
+      await log.flushed();
+      await log.sync();
+      expect([disk.calls.length, log.receivedOffset, content()]).toEqual([before, received, text]);
+      await log.close();
+      expect(told.marks).toHaveLength(1);
+      expect(told.failed).toHaveLength(1);
+    },
+  );
+
+  test("a mark that can't be committed moves no cursor", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told } = openLog(dir, disk, {
+      commitMark: () => {
+        throw new Error("database is locked");
+      },
+    });
+    log.append(chunk("abc"));
+    await log.flushed();
+    await log.sync();
+    expect(log.durableOffset).toBe(BASE);
+    expect(told.failed).toHaveLength(1);
+    await log.abandon();
+  });
+
+  test("giving up waits for what another thread does with the descriptor", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk);
+    const held = disk.hold("write");
+    log.append(chunk("abc"));
+    const over = log.abandon();
+    await Bun.sleep(5);
+    expect(disk.openFds.size).toBe(1);
+    held.release();
+    await over;
+    expect(disk.openFds.size).toBe(0);
+    log.append(chunk("more"));
+    expect(log.receivedOffset).toBe(BASE + 3);
+  });
+
+  test("a failure that close() meets and answers by giving up closes the descriptor once", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk({ operation: "syncData", code: "EIO" });
+    const over = Promise.withResolvers<void>();
+    const { log } = openLog(dir, disk, {
+      onFailed: () => over.resolve(log.abandon()),
+    });
+    log.append(chunk("abc"));
+    await log.close();
+    await over.promise;
+    expect(disk.count("close")).toBe(1);
+  });
+
+  test("that close(2) says an error is no failure: everything was synced before", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk({ operation: "close", code: "EIO" });
+    const { log, told } = openLog(dir, disk);
+    log.append(chunk("abc"));
+    await log.close();
+    expect(log.durableOffset).toBe(BASE + 3);
+    expect(told.failed).toEqual([]);
+    await until(() => disk.openFds.size === 0, { what: "the close" });
+  });
+});

@@ -1,0 +1,51 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { Generations } from "../../../src/store/ledger/ledger.ts";
+import { FaultyDisk } from "../../support/faulty-disk.ts";
+import { tempDir } from "../../support/temp.ts";
+
+test("after a failed sync nothing counts as durable while somebody reads, and all does once it went through", async () => {
+  using dir = tempDir();
+  const disk = new FaultyDisk();
+  const path = dir.file("replica.db");
+  const generations = new Generations(path, disk, true);
+  generations.begin("p", 0, 1);
+  await generations.sync();
+  disk.fail({ operation: "syncData", code: "EIO" });
+  generations.event("kind", "detail", 0);
+  await expect(generations.sync()).rejects.toThrow("EIO");
+  disk.heal();
+  const syncs = disk.count("syncData");
+  {
+    using reader = new Database(path, { readonly: true });
+    reader.run("BEGIN");
+    reader.query("SELECT count(*) FROM events").get();
+    await expect(generations.sync()).rejects.toThrow("somebody reads");
+    // A durable step says so too, and changes nothing.
+    expect(() => generations.choosePrimary("a", "b")).toThrow("somebody reads");
+    expect(generations.chosenPrimary("a")).toBeUndefined();
+    reader.run("COMMIT");
+  }
+  expect(disk.count("syncData")).toBe(syncs);
+  await generations.sync();
+  generations.choosePrimary("a", "b");
+  expect(generations.chosenPrimary("a")).toBe("b");
+  generations.close();
+  expect(disk.openFds.size).toBe(0);
+}, 20_000);
+
+test("syncs that come together are made one after the other", async () => {
+  using dir = tempDir();
+  const disk = new FaultyDisk();
+  const generations = new Generations(dir.file("replica.db"), disk, true);
+  await generations.sync();
+  const before = disk.count("syncData");
+  const held = disk.hold("syncData");
+  const both = Promise.all([generations.sync(), generations.sync()]);
+  await Bun.sleep(5);
+  expect(disk.count("syncData")).toBe(before + 1);
+  held.release();
+  await both;
+  expect(disk.count("syncData")).toBe(before + 2);
+  generations.close();
+});

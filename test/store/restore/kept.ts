@@ -1,0 +1,69 @@
+import type { DataDirectory } from "../../../src/store/generation/data-directory.ts";
+import type { ReplicaError } from "../../../src/base/errors.ts";
+import { selectCommand } from "../../../src/resp/encode.ts";
+import { parseReplicationId } from "../../../src/base/history.ts";
+import type { Log } from "../../../src/store/generation/stream-log.ts";
+import type { FaultyDisk } from "../../support/faulty-disk.ts";
+import { SnapshotWriter } from "../../../src/store/generation/snapshot.ts";
+import { rdbOf } from "../rdb.ts";
+
+export const REPLID = parseReplicationId("0123456789abcdef0123456789abcdef01234567");
+export const RDB = rdbOf(500);
+export const HEADER = selectCommand(3);
+export const BASE_OFFSET = 1000;
+/** What the clock says: the time is of no interest here. */
+export const clock = { now: () => 1_700_000_000_000 };
+
+export function callbacks(failed: ReplicaError[] = []) {
+  return {
+    fsync: "everysec" as const,
+    maxQueuedBytes: 1024 * 1024,
+    onMoved: () => undefined,
+    onFailed: (error: ReplicaError) => {
+      failed.push(error);
+    },
+  };
+}
+
+/** Lays the base and the log of a new generation, all but promoted. */
+export async function lay(directory: DataDirectory, disk: FaultyDisk) {
+  const { id, dir } = await directory.begin("127.0.0.1:6379");
+  const path = `${dir}/temp-1.2.rdb`;
+  const writer = new SnapshotWriter(
+    disk,
+    { path, fd: disk.create(path), io: "buffered" },
+    {
+      syncBytes: 1024 * 1024,
+      maxQueuedBytes: 1024 * 1024,
+      onSynced: () => undefined,
+      onRoom: () => undefined,
+      onFailed: () => undefined,
+    },
+  );
+  writer.write(RDB);
+  const rdb = await writer.finish(directory.basePath(id));
+  const log = await directory.createLog(id, BASE_OFFSET, HEADER, callbacks());
+  const promote = () =>
+    directory.promote(
+      id,
+      {
+        replid: REPLID,
+        baseOffset: BASE_OFFSET,
+        streamDb: 3,
+        rdbBytes: rdb.bytes,
+        rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
+        rdbChecked: rdb.checked,
+        logHeaderBytes: HEADER.length,
+      },
+      "full resync",
+    );
+  return { id, dir, log, promote };
+}
+
+/** A generation that is current, with its log open and marked from now on. */
+export async function keep(directory: DataDirectory, disk: FaultyDisk): Promise<Log> {
+  const { log, promote } = await lay(directory, disk);
+  await promote();
+  log.beginMarks();
+  return log;
+}

@@ -1,0 +1,273 @@
+import { describe, expect, test } from "bun:test";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { Catalogue } from "../../../src/store/restore/catalogue.ts";
+import { type Disk, realDisk } from "../../../src/store/disk/disk.ts";
+import {
+  BASE,
+  generationPath,
+  LOG,
+  MANIFEST,
+  manifestText,
+} from "../../../src/store/generation/layout.ts";
+import { type Layout, restore } from "../../../src/store/restore/restore.ts";
+import { restorePoint } from "../../../src/store/restore/restore-point.ts";
+import { smallRdb } from "../../integration/bad-input-rig.ts";
+import { FaultyDisk } from "../../support/faulty-disk.ts";
+import { encodeCommand } from "../../support/resp.ts";
+import { type TempDir, tempDir } from "../../support/temp.ts";
+
+const LOG_BYTES = Buffer.concat([
+  encodeCommand(["SELECT", "0"]),
+  encodeCommand(["SET", "key", "value"]),
+]);
+
+/** A data directory with one generation, which its files alone tell of. */
+function dataIn(dir: TempDir): string {
+  const data = dir.file("data");
+  const generation = join(data, generationPath(1));
+  fs.mkdirSync(generation, { recursive: true });
+  fs.writeFileSync(join(generation, BASE), smallRdb("value"));
+  fs.writeFileSync(join(generation, LOG), LOG_BYTES);
+  fs.writeFileSync(join(generation, MANIFEST), manifestText());
+  return data;
+}
+
+async function restoreTo(
+  target: string,
+  data: string,
+  { layout = "multipart", disk = realDisk }: { layout?: Layout; disk?: Disk } = {},
+) {
+  using catalogue = new Catalogue(data);
+  const point = restorePoint(catalogue, {
+    generation: undefined,
+    atMs: undefined,
+    offset: undefined,
+  });
+  const { signal } = new AbortController();
+  return await restore(catalogue, point, target, {
+    disk,
+    layout,
+    signal,
+    onProgress: () => undefined,
+  });
+}
+
+/** Everything below a folder, with its mode. */
+function modesIn(dir: string): Record<string, string> {
+  const names = fs.readdirSync(dir, { recursive: true }) as string[];
+  const modes = names
+    .toSorted()
+    .map((name) => [name, (fs.lstatSync(join(dir, name)).mode & 0o7777).toString(8)]);
+  return Object.fromEntries(modes);
+}
+
+const multipart = (folder: string, file: string) => ({
+  appendonlydir: folder,
+  [`appendonlydir/${BASE}`]: file,
+  [`appendonlydir/${LOG}`]: file,
+  [`appendonlydir/${MANIFEST}`]: file,
+});
+
+describe("a folder that is there stays: itself, its owner, its mode", () => {
+  const modes: [number, Layout, Record<string, string>][] = [
+    [0o755, "multipart", multipart("755", "644")],
+    [0o750, "multipart", multipart("750", "640")],
+    [0o700, "multipart", multipart("700", "600")],
+    [0o700, "single", { "appendonly.aof": "600" }],
+  ];
+  test.each(modes)("of mode %o, %s", async (mode, layout, wanted) => {
+    using dir = tempDir("target");
+    const target = dir.file("target");
+    fs.mkdirSync(target);
+    fs.chmodSync(target, mode);
+    const before = fs.statSync(target);
+    await restoreTo(target, dataIn(dir), { layout });
+    const after = fs.statSync(target);
+    const { ino, mode: kept, uid, gid } = before;
+    expect(after).toMatchObject({ ino, mode: kept, uid, gid });
+    expect(modesIn(target)).toEqual(wanted);
+    expect(fs.readdirSync(dir.path).toSorted()).toEqual(["data", "target"]);
+  });
+
+  test("behind a link", async () => {
+    using dir = tempDir("target");
+    fs.mkdirSync(dir.file("real"));
+    fs.symlinkSync("real", dir.file("link"));
+    const { dir: told } = await restoreTo(dir.file("link"), dataIn(dir));
+    expect(told).toBe(dir.file("link"));
+    expect(fs.readlinkSync(dir.file("link"))).toBe("real");
+    expect(fs.readdirSync(dir.file("real"))).toEqual(["appendonlydir"]);
+  });
+
+  test("with nothing but what a new file system brings", async () => {
+    using dir = tempDir("target");
+    fs.mkdirSync(dir.file("target/lost+found"), { recursive: true });
+    await restoreTo(dir.file("target"), dataIn(dir));
+    expect(fs.readdirSync(dir.file("target")).toSorted()).toEqual(["appendonlydir", "lost+found"]);
+  });
+});
+
+test("a new folder gets the mode that it would get from mkdir", async () => {
+  using dir = tempDir("target");
+  const data = dataIn(dir);
+  const umask = process.umask(0o027);
+  try {
+    await restoreTo(dir.file("target"), data);
+  } finally {
+    process.umask(umask);
+  }
+  expect(fs.statSync(dir.file("target")).mode & 0o777).toBe(0o750);
+  expect(modesIn(dir.file("target"))).toEqual(multipart("750", "640"));
+});
+
+const refusals: [string, (dir: TempDir) => string, RegExp][] = [
+  ["an empty name", () => "", /the target's name is empty/],
+  ["the data directory", (dir) => dir.file("data"), /lies in the data directory/],
+  ["a new folder in it", (dir) => dir.file("data/new"), /lies in the data directory/],
+  [
+    "a folder in it, behind a link",
+    (dir) => {
+      fs.mkdirSync(dir.file("data/empty"));
+      fs.symlinkSync("data/empty", dir.file("link"));
+      return dir.file("link");
+    },
+    /lies in the data directory/,
+  ],
+  [
+    "a link to nothing",
+    (dir) => {
+      fs.symlinkSync("nothing", dir.file("link"));
+      return dir.file("link");
+    },
+    /is a link to what isn't there/,
+  ],
+  [
+    "a file",
+    (dir) => {
+      fs.writeFileSync(dir.file("file"), "x");
+      return dir.file("file");
+    },
+    /is no folder/,
+  ],
+  [
+    "a folder with a file",
+    (dir) => {
+      fs.mkdirSync(dir.file("full"));
+      fs.writeFileSync(dir.file("full/dump.rdb"), "x");
+      return dir.file("full");
+    },
+    /is not empty, it holds dump\.rdb/,
+  ],
+  ["a folder in none", (dir) => dir.file("none/target"), /none does not exist/],
+];
+
+test.each(refusals)("%s is refused, and nothing is written", async (_, prepare, why) => {
+  using dir = tempDir("target");
+  const data = dataIn(dir);
+  const target = prepare(dir);
+  const before = fs.readdirSync(dir.path, { recursive: true });
+  const refused = expect(restoreTo(target, data)).rejects;
+  await refused.toMatchObject({ code: "USAGE", message: expect.stringMatching(why) });
+  expect(fs.readdirSync(dir.path, { recursive: true })).toEqual(before);
+});
+
+describe("what killed restores left", () => {
+  /** Of a process that was there, and has ended. */
+  const gone = Bun.spawnSync(["true"]).pid;
+  const leave = (dir: string, name: string) =>
+    fs.mkdirSync(join(dir, name, "appendonlydir"), { recursive: true });
+
+  test("beside a new target is removed, but nobody else's", async () => {
+    using dir = tempDir("target");
+    const data = dataIn(dir);
+    for (const pid of [gone, process.pid, process.ppid]) {
+      leave(dir.path, `.target.restoring-${pid}`);
+      leave(dir.path, `.other.restoring-${pid}`);
+    }
+    leave(dir.path, ".target.restoring-mine");
+    await restoreTo(dir.file("target"), data);
+    const others = [gone, process.pid, process.ppid].map((pid) => `.other.restoring-${pid}`);
+    const kept = [`.target.restoring-${process.ppid}`, ".target.restoring-mine"];
+    const wanted = [...others, ...kept, "data", "target"].toSorted();
+    expect(fs.readdirSync(dir.path).toSorted()).toEqual(wanted);
+  });
+
+  test("does not fill a folder that holds nothing else", async () => {
+    using dir = tempDir("target");
+    const target = dir.file("target");
+    for (const pid of [gone, process.pid]) leave(target, `.restoring-${pid}`);
+    leave(dir.path, `.target.restoring-${gone}`);
+    await restoreTo(target, dataIn(dir));
+    expect(fs.readdirSync(target)).toEqual(["appendonlydir"]);
+    expect(fs.readdirSync(dir.path).toSorted()).toEqual(["data", "target"]);
+  });
+
+  test("is no other restore that still runs: it fills the folder", async () => {
+    using dir = tempDir("target");
+    const name = `.restoring-${process.ppid}`;
+    leave(dir.file("target"), name);
+    const refused = expect(restoreTo(dir.file("target"), dataIn(dir))).rejects;
+    await refused.toMatchObject({
+      code: "USAGE",
+      message: expect.stringContaining(`holds ${name}`),
+    });
+    expect(fs.readdirSync(dir.file("target"))).toEqual([name]);
+  });
+});
+
+describe("room", () => {
+  const [baseBytes, logBytes] = [smallRdb("value").length, LOG_BYTES.length];
+
+  test("for the log alone is asked for: the snapshot may be copied by reference", async () => {
+    using dir = tempDir("target");
+    const disk = { ...realDisk, freeBytes: () => logBytes };
+    const restored = await restoreTo(dir.file("target"), dataIn(dir), { disk });
+    expect(restored).toMatchObject({ rdbBytes: baseBytes, logBytes });
+  });
+
+  test("too little for it is said before anything is written", async () => {
+    using dir = tempDir("target");
+    const disk = Object.assign(new FaultyDisk(), { freeBytes: () => logBytes - 1 });
+    const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
+    await refused.toMatchObject({ code: "DISK_FULL", message: expect.stringMatching(/make room/) });
+    expect(disk.calls).toEqual([]);
+  });
+
+  test("that runs out while the snapshot is copied is said, and nothing is left", async () => {
+    using dir = tempDir("target");
+    const disk = new FaultyDisk({ operation: "copy", code: "ENOSPC" });
+    const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
+    await refused.toMatchObject({ code: "DISK_FULL", message: expect.stringMatching(/make room/) });
+    expect(fs.readdirSync(dir.path)).toEqual(["data"]);
+  });
+});
+
+/** What changes the disk. */
+const CHANGES = ["makeDir", "create", "copy", "write", "syncData", "rename", "syncDir"] as const;
+
+test.each([true, false])(
+  "whichever change fails, nothing is left; the folder was there: %p",
+  async (isThere) => {
+    using dir = tempDir("target");
+    const data = dataIn(dir);
+    const target = dir.file("target");
+    if (isThere) fs.mkdirSync(target);
+    const before = fs.readdirSync(dir.path, { recursive: true });
+    for (const operation of CHANGES) {
+      // A whole restore tells how many there are.
+      const whole = new FaultyDisk();
+      await restoreTo(target, data, { disk: whole });
+      fs.rmSync(isThere ? join(target, "appendonlydir") : target, { recursive: true });
+      expect(whole.count(operation)).toBeGreaterThan(0);
+      for (let call = 1; call <= whole.count(operation); call++) {
+        const disk = new FaultyDisk({ operation, call, code: "EIO" });
+        const label = `${operation} ${call}`;
+        const restored = expect(restoreTo(target, data, { disk }), label).rejects;
+        await restored.toMatchObject({ code: "DISK_FAILED" });
+        expect([...disk.openFds], label).toEqual([]);
+        expect(fs.readdirSync(dir.path, { recursive: true }), label).toEqual(before);
+      }
+    }
+  },
+);

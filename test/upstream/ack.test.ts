@@ -1,0 +1,70 @@
+import { describe, expect, test } from "bun:test";
+import { Ack } from "../../src/upstream/ack.ts";
+
+/** A log whose cursors are moved by hand, and what is told of them. */
+function acked(ack: "written" | "durable" = "written") {
+  const log = {
+    writtenOffset: 100,
+    durableOffset: 100,
+    syncs: 0,
+    sync: async () => void log.syncs++,
+  };
+  const told: number[] = [];
+  const acks = new Ack({ ack, log: () => log, send: (offset) => void told.push(offset) });
+  acks.begin(log.durableOffset);
+  const move = (cursors: Partial<Pick<typeof log, "writtenOffset" | "durableOffset">>) => {
+    Object.assign(log, cursors);
+    acks.moved();
+  };
+  return { acks, log, told, move };
+}
+
+describe("GETACK", () => {
+  test("is answered at once where all is written, else once it is", () => {
+    const { acks, told, move } = acked();
+    acks.ask(100);
+    acks.ask(150);
+    expect(told).toEqual([100]);
+    move({ writtenOffset: 149 });
+    expect(told).toEqual([100]);
+    move({ writtenOffset: 160 });
+    move({ writtenOffset: 170 });
+    expect(told).toEqual([100, 160]);
+  });
+
+  test("that comes before the one before it is reached keeps nobody waiting", () => {
+    const { acks, told, move } = acked();
+    // The disk stays a hundred bytes behind what comes in.
+    for (let written = 100; written < 1000; written += 50) {
+      acks.ask(written + 100);
+      move({ writtenOffset: written });
+    }
+    expect(told.length).toBeGreaterThan(5);
+    expect(
+      told.every((offset, index) => offset >= 200 && offset > (told[index - 1] ?? 0)),
+    ).toBeTrue();
+    // The last one is answered, too.
+    move({ writtenOffset: 1050 });
+    expect(told.at(-1)).toBe(1050);
+  });
+
+  test("of which durable bytes are told begins a sync as soon as the first is written", () => {
+    const { acks, log, told, move } = acked("durable");
+    acks.ask(200);
+    acks.ask(300);
+    move({ writtenOffset: 200 });
+    expect([log.syncs, told]).toEqual([1, []]);
+    move({ durableOffset: 200 });
+    expect(told).toEqual([200]);
+  });
+
+  test("of a history with lower offsets doesn't wait for one of another", () => {
+    const { acks, log, told, move } = acked();
+    acks.ask(5000);
+    log.writtenOffset = log.durableOffset = 10;
+    acks.begin(10);
+    acks.ask(30);
+    move({ writtenOffset: 30 });
+    expect(told).toEqual([30]);
+  });
+});

@@ -1,0 +1,240 @@
+import { describe, expect, test } from "bun:test";
+import type { Socket } from "bun";
+import { ReplicaError } from "../../src/base/errors.ts";
+import { parseReplicationId, type Position } from "../../src/base/history.ts";
+import { type Clock, realClock } from "../../src/base/clock.ts";
+import { Driver, type Keeper } from "../../src/upstream/driver.ts";
+import { until } from "../support/wait.ts";
+
+const REPLID = parseReplicationId("a".repeat(40));
+const HANDSHAKE = "+PONG\r\n+OK\r\n+OK\r\n+OK\r\n";
+const FULL = `${HANDSHAKE}+FULLRESYNC ${REPLID} 1000\r\n`;
+
+/** A primary that says nothing by itself: the test speaks for it. */
+function fakePeer() {
+  const sockets: Socket[] = [];
+  const server = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      open: (socket) => {
+        sockets.push(socket);
+      },
+      data: () => undefined,
+    },
+  });
+  return {
+    port: server.port,
+    socket: (n: number) => until(() => sockets[n], { what: `connection ${n}` }),
+    [Symbol.dispose]: () => server.stop(true),
+  };
+}
+
+/** A keeper whose answers the test gives, and that writes down what it was told. */
+class FakeKeeper implements Keeper {
+  readonly told: string[] = [];
+  readonly opening: PromiseWithResolvers<string>[] = [];
+  readonly finishing: PromiseWithResolvers<{ replid: typeof REPLID; receivedOffset: number }>[] =
+    [];
+  congested = false;
+
+  openSnapshot(): Promise<string> {
+    this.told.push("open");
+    const answer = Promise.withResolvers<string>();
+    this.opening.push(answer);
+    return answer.promise;
+  }
+  payload(bytes: Uint8Array): void {
+    this.told.push(`payload ${Buffer.from(bytes).toString()}`);
+  }
+  finishSnapshot(): Promise<{ replid: typeof REPLID; receivedOffset: number }> {
+    this.told.push("finish");
+    const answer = Promise.withResolvers<{ replid: typeof REPLID; receivedOffset: number }>();
+    this.finishing.push(answer);
+    return answer.promise;
+  }
+  discardSnapshot(): void {
+    this.told.push("discard");
+  }
+  continued(): void {
+    this.told.push("continued");
+  }
+  stream(bytes: Uint8Array): void {
+    this.told.push(`stream ${Buffer.from(bytes).toString()}`);
+  }
+  acknowledge(offset: number): void {
+    if (offset > 0) this.told.push(`acknowledge ${offset}`);
+  }
+}
+
+function drive(port: number, clock: Clock = realClock) {
+  const keeper = new FakeKeeper();
+  const failed: ReplicaError[] = [];
+  const target = {
+    kind: "tcp",
+    host: "127.0.0.1",
+    port,
+    username: undefined,
+    password: undefined,
+  } as const;
+  const driver = new Driver(
+    {
+      purpose: "follow",
+      username: undefined,
+      password: undefined,
+      listeningPort: 6380,
+      announceIp: undefined,
+      syncTimeoutMs: 5000,
+      timeoutMs: 60_000,
+      maxLineBytes: 1024,
+      tls: {
+        caFile: undefined,
+        certFile: undefined,
+        keyFile: undefined,
+        serverName: undefined,
+        insecure: false,
+      },
+    },
+    keeper,
+    clock,
+    { failed: (error) => failed.push(error), note: () => undefined, moved: () => undefined },
+  );
+  const reach = (at: string) =>
+    until(() => driver.session.state.at === at, { what: `the state ${at}` });
+  const attempt = (resume?: Position) => driver.attempt(target, resume);
+  return { driver, attempt, keeper, failed, reach, [Symbol.dispose]: () => driver.leave() };
+}
+
+describe("Driver", () => {
+  test("does what the session decides, in order", async () => {
+    using peer = fakePeer();
+    using replica = drive(peer.port);
+    replica.attempt();
+    (await peer.socket(0)).write(`${FULL}$3\r\nrdbSTREAM`);
+    await until(() => replica.keeper.opening.length === 1, { what: "the snapshot" });
+    replica.keeper.opening[0]!.resolve("temp");
+    await until(() => replica.keeper.finishing.length === 1, { what: "the end" });
+    replica.keeper.finishing[0]!.resolve({ replid: REPLID, receivedOffset: 1006 });
+    await replica.reach("connected");
+    expect(replica.keeper.told).toEqual([
+      "open",
+      "payload rdb",
+      "finish",
+      "stream STREAM",
+      "acknowledge 1006",
+    ]);
+  });
+
+  test("what a dead link still says is dropped", async () => {
+    using peer = fakePeer();
+    using replica = drive(peer.port);
+    replica.attempt();
+    const first = await peer.socket(0);
+    await replica.reach("receive-pong");
+    replica.driver.leave();
+    replica.attempt();
+    await peer.socket(1);
+    await replica.reach("receive-pong");
+    first.write(FULL);
+    first.end();
+    await Bun.sleep(50);
+    expect(replica.driver.session.state.at).toBe("receive-pong");
+    expect(replica.failed).toEqual([]);
+  });
+
+  test("a file that opens for an attempt that is over opens nothing in the next", async () => {
+    using peer = fakePeer();
+    using replica = drive(peer.port);
+    for (let n = 0; n < 2; n++) {
+      replica.attempt();
+      (await peer.socket(n)).write(`${FULL}$3\r\n`);
+      await until(() => replica.keeper.opening.length === n + 1, { what: "the snapshot" });
+      if (n === 0) replica.driver.leave();
+    }
+    replica.keeper.opening[0]!.reject(new ReplicaError("STOPPED", { message: "given up" }));
+    await Bun.sleep(20);
+    expect(replica.driver.session.state).toMatchObject({ waits: "file" });
+    expect(replica.failed).toEqual([]);
+  });
+
+  test.each(["resolves", "rejects"])(
+    "a snapshot of an attempt that is over %s: nothing happens to the next one's",
+    async (how) => {
+      using peer = fakePeer();
+      using replica = drive(peer.port);
+      for (let n = 0; n < 2; n++) {
+        replica.attempt();
+        (await peer.socket(n)).write(`${FULL}$3\r\n${n === 0 ? "rdb" : "r"}`);
+        await until(() => replica.keeper.opening.length === n + 1, { what: "the snapshot" });
+        replica.keeper.opening[n]!.resolve(`temp ${n}`);
+        await replica.reach("transfer");
+        if (n > 0) break;
+        await until(() => replica.keeper.finishing.length === 1, { what: "the end" });
+        replica.driver.leave();
+      }
+      const late = replica.keeper.finishing[0]!;
+      if (how === "resolves") late.resolve({ replid: REPLID, receivedOffset: 1000 });
+      else late.reject(new ReplicaError("STOPPED", { message: "given up" }));
+      await Bun.sleep(20);
+      expect(replica.driver.session.state).toMatchObject({ at: "transfer", file: "temp 1" });
+      expect(replica.failed).toEqual([]);
+    },
+  );
+
+  test("a primary that closes is told as a failure, once", async () => {
+    using peer = fakePeer();
+    using replica = drive(peer.port);
+    replica.attempt();
+    (await peer.socket(0)).end();
+    await replica.reach("connect");
+    await Bun.sleep(20);
+    expect(replica.failed.map((error) => error.code)).toEqual(["LINK_LOST"]);
+  });
+
+  test("nobody listens: CONNECT_FAILED", async () => {
+    let port: number;
+    {
+      using peer = fakePeer();
+      ({ port } = peer);
+    }
+    using replica = drive(port);
+    replica.attempt();
+    await replica.reach("connect");
+    expect(replica.failed.map((error) => error.code)).toEqual(["CONNECT_FAILED"]);
+  });
+
+  test("while the keeper is congested the link is not read; then it goes on", async () => {
+    using peer = fakePeer();
+    using replica = drive(peer.port);
+    replica.attempt({ replid: REPLID, offset: 10 });
+    const socket = await peer.socket(0);
+    replica.keeper.congested = true;
+    socket.write(`${HANDSHAKE}+CONTINUE\r\n`);
+    await replica.reach("connected");
+    socket.write("stream");
+    await Bun.sleep(30);
+    expect(replica.keeper.told).not.toContain("stream stream");
+    replica.keeper.congested = false;
+    replica.driver.keeperHasRoom();
+    await until(() => replica.keeper.told.includes("stream stream"), { what: "the stream" });
+  });
+
+  test("while this process stood still, the silence was ours", async () => {
+    let stoodStillMs = 0;
+    let looks = 0;
+    const monotonicMs = () => {
+      looks++;
+      return realClock.monotonicMs() + stoodStillMs;
+    };
+    using peer = fakePeer();
+    using replica = drive(peer.port, { ...realClock, monotonicMs });
+    replica.attempt({ replid: REPLID, offset: 10 });
+    (await peer.socket(0)).write(`${HANDSHAKE}+CONTINUE\r\n`);
+    await replica.reach("connected");
+    stoodStillMs = 3_600_000;
+    looks = 0;
+    await until(() => looks > 3, { what: "some ticks" });
+    expect(replica.driver.session.state.at).toBe("connected");
+    expect(replica.failed).toEqual([]);
+  });
+});

@@ -1,0 +1,53 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { Link } from "../../../src/upstream/link/link.ts";
+
+test("that no descriptor is free is said, and is not called a refused connection", async () => {
+  const script = join(import.meta.dir, "link-without-descriptors.ts");
+  const child = Bun.spawn(["sh", "-c", 'ulimit -n 64; exec "$0" "$1"', process.execPath, script], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const said = await new Response(child.stdout).text();
+  expect(said).toStartWith("CONNECT_FAILED this process has no file descriptor free (EMFILE): ");
+  expect(await child.exited).toBe(0);
+});
+
+/** What a link by TLS comes to, to a peer that answers whatever it is sent with `answer`, then ends. */
+async function tlsOutcome(answer: string, peer: "the primary" | "the sentinel"): Promise<string> {
+  const listener = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      data: (socket) => {
+        socket.write(answer);
+        socket.end();
+      },
+    },
+  });
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const target = { kind: "tls", host: "127.0.0.1", port: listener.port } as const;
+  const files = { caFile: undefined, certFile: undefined, keyFile: undefined };
+  const events = {
+    opened: () => resolve("opened"),
+    bytes: () => undefined,
+    lost: ({ code, message }: { code: string; message: string }) => resolve(`${code} ${message}`),
+  };
+  const link = new Link(target, { ...files, serverName: undefined, insecure: false }, events, peer);
+  const outcome = await promise;
+  link.close();
+  listener.stop(true);
+  return outcome;
+}
+
+test("that a peer speaks no TLS, or ends it, is no matter of certificates", async () => {
+  expect(await tlsOutcome("-ERR unknown command\r\n", "the primary")).toBe(
+    "TLS_FAILED the primary does not speak TLS: use redis://",
+  );
+  expect(await tlsOutcome("-ERR unknown command\r\n", "the sentinel")).toBe(
+    "TLS_FAILED the sentinel does not speak TLS: use redis+sentinel://",
+  );
+  expect(await tlsOutcome("", "the primary")).toBe(
+    "LINK_LOST the primary closed the link in the midst of the TLS handshake: see its log",
+  );
+});
