@@ -2,19 +2,19 @@ import { getLogger } from "@logtape/logtape";
 
 type Properties = Readonly<Record<string, unknown>>;
 
-const logger = getLogger(["replica"]);
+const library = getLogger(["replica"]);
 
 /** Braces are placeholders to the library; a message that quotes a peer means them as they are. */
 const literally = (message: string) => message.replaceAll("{", "{{").replaceAll("}", "}}");
 
 /** What this program tells of itself: a message as it is, and figures for programs beside it. */
-export const log = {
+export const logger = {
   debug: (message: string, properties: Properties = {}) =>
-    logger.debug(literally(message), { ...properties }),
+    library.debug(literally(message), { ...properties }),
   info: (message: string, properties: Properties = {}) =>
-    logger.info(literally(message), { ...properties }),
+    library.info(literally(message), { ...properties }),
   warn: (message: string, properties: Properties = {}) =>
-    logger.warn(literally(message), { ...properties }),
+    library.warn(literally(message), { ...properties }),
   error: (message: string, properties: Properties = {}) =>
-    logger.error(literally(message), { ...properties }),
+    library.error(literally(message), { ...properties }),
 };

@@ -1,4 +1,4 @@
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import { formatBytes } from "../base/quantity.ts";
 import type { Offset } from "../base/history.ts";
 import { simple } from "../resp/reply.ts";
@@ -170,7 +170,7 @@ export class Downstream {
     this.#socket.close();
     this.#wake();
     const seconds = (this.#feed.clock.monotonicMs() - this.#beganMs) / 1000;
-    log.info(`downstream ${this.name} left after ${seconds.toFixed(1)} s: ${reason}`, {
+    logger.info(`downstream ${this.name} left after ${seconds.toFixed(1)} s: ${reason}`, {
       bytes: this.#sentBytes,
       offset: this.#offset,
     });
@@ -216,7 +216,7 @@ export class Downstream {
     this.heard();
     const seconds = (this.#feed.clock.monotonicMs() - this.#beganMs) / 1000;
     const rate = formatBytes(rdbBytes / Math.max(seconds, 0.001));
-    log.info(
+    logger.info(
       `downstream ${this.name} was sent its snapshot: ${formatBytes(rdbBytes)} in ${seconds.toFixed(2)} s, ${rate}/s`,
       { generation: id, bytes: rdbBytes, seconds },
     );

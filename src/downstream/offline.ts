@@ -1,4 +1,4 @@
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import type { Disk } from "../store/disk/disk.ts";
 import { wholeEnd } from "../store/restore/safe-cut.ts";
 import { EndedStream, type EndedStreamOptions } from "./streams.ts";
@@ -40,14 +40,14 @@ export class Offline {
     const { directory, disk } = this.#options;
     const until = this.#until ?? directory.end;
     if (until === undefined) return;
-    log.info(
+    logger.info(
       `looking for the last whole command of generation ${until.generation} up to offset ${until.offset}`,
     );
     const { generation, offset } = await wholeEnd(directory.path, until, disk, signal);
     signal.throwIfAborted();
     const stream = new EndedStream(this.#options, generation, offset);
     this.#stream = stream;
-    log.info(
+    logger.info(
       `serving generation ${generation} up to offset ${offset}, without a primary, in a history of its own from there on`,
       { replid: stream.replid, second_replid: stream.second },
     );

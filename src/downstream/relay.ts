@@ -1,4 +1,4 @@
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import type { Offset } from "../base/history.ts";
 import { error } from "../resp/reply.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
@@ -107,7 +107,7 @@ export class Relay {
       grant.kind === "partial"
         ? `partial resync behind offset ${grant.offset}`
         : `full resync at offset ${baseOffset}`;
-    log.info(`downstream ${downstream.name} attached: ${what}: ${why}`, {
+    logger.info(`downstream ${downstream.name} attached: ${what}: ${why}`, {
       client: socket.address,
       generation: id,
     });

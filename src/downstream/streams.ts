@@ -3,7 +3,7 @@ import { type Offset, parseReplicationId, type ReplicationId } from "../base/his
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import type { Generation, ReplicationIdFrom } from "../store/ledger/ledger.ts";
 import type { Lineage } from "../store/generation/lineage.ts";
-import type { Log } from "../store/generation/stream-log.ts";
+import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { Clock } from "../base/clock.ts";
 
 /** The stream that downstreams are fed: what the files hold of it, and what follows that. */
@@ -28,10 +28,10 @@ export interface Stream {
 
 /** What a primary sends: it is in the log, its PINGs too. */
 export class FollowedStream implements Stream {
-  readonly log: Log;
+  readonly log: StreamLog;
   readonly #directory: DataDirectory;
 
-  constructor(directory: DataDirectory, log: Log) {
+  constructor(directory: DataDirectory, log: StreamLog) {
     this.#directory = directory;
     this.log = log;
   }

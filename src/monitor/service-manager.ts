@@ -1,4 +1,4 @@
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import type { Replica } from "../replica/replica.ts";
 import { datagramsTo } from "./unix-datagrams.ts";
 
@@ -100,7 +100,7 @@ class ServiceManager {
     if (this.#send?.(Buffer.from(lines.join(""))) === true) return this.#unsent.clear();
     if (this.#warned) return;
     this.#warned = true;
-    log.warn(
+    logger.warn(
       `can't tell the service manager at ${this.#path} how it is, and goes on: NOTIFY_SOCKET must name a datagram socket that listens (systemd's Type=notify)`,
     );
   }

@@ -9,7 +9,7 @@ import { psync, replconf, sync, wait } from "./relay-commands.ts";
 import { refuseUnknown } from "./refuse-unknown.ts";
 import { infoSections, infoText } from "../monitor/info.ts";
 import { limits } from "../config/settings.ts";
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 
 interface Command {
   /** How many words it has, its name included; negative: at least so many. As COMMAND tells it. */
@@ -181,7 +181,7 @@ function shutdown({ client, context, args }: Call): Uint8Array | undefined {
   const known = words.isSubsetOf(new Set(["NOW", "FORCE", "SAVE", "NOSAVE"]));
   if (!known || words.isSupersetOf(new Set(["SAVE", "NOSAVE"]))) return error("ERR syntax error");
   client.leaving = true;
-  log.info("SHUTDOWN: told to stop", { client: client.address });
+  logger.info("SHUTDOWN: told to stop", { client: client.address });
   context.shutdown();
   return undefined;
 }

@@ -1,6 +1,6 @@
 import { bulk, error, map, simple } from "../resp/reply.ts";
 import { limits } from "../config/settings.ts";
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import { type Call, subcommandHelp, wrongArgs } from "./call.ts";
 import { globMatches } from "./pubsub.ts";
 import { noCounts } from "../monitor/port-counts.ts";
@@ -115,11 +115,11 @@ function rewrite({ client, context }: Call): Uint8Array {
     context.rewrite();
   } catch (failure) {
     const why = failure instanceof Error ? failure.message : String(failure);
-    log.warn(`CONFIG REWRITE failed: ${why}`, { client: client.address });
+    logger.warn(`CONFIG REWRITE failed: ${why}`, { client: client.address });
     return error(`ERR Rewriting config file: ${why}`);
   }
   const { replica } = context;
   const kept = replica.isFollowing ? replica.primary.name : "no one";
-  log.info(`CONFIG REWRITE: a restart follows ${kept} too`, { client: client.address });
+  logger.info(`CONFIG REWRITE: a restart follows ${kept} too`, { client: client.address });
   return simple("OK");
 }

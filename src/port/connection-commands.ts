@@ -1,5 +1,5 @@
 import { timingSafeEqual } from "node:crypto";
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import { array, bulk, error, integer, map, push, simple } from "../resp/reply.ts";
 import { type Call, type PortContext, setName, wrongArgs } from "./call.ts";
 import type { Client } from "./client.ts";
@@ -47,7 +47,9 @@ function refuseLogin(client: Client, { logins, now }: PortContext): Uint8Array {
     return error("ERR too many wrong passwords from your address: check the password");
   }
   if (logins.failed(host, now())) {
-    log.warn(`too many wrong passwords from ${host}: for some seconds whoever is wrong is cut off`);
+    logger.warn(
+      `too many wrong passwords from ${host}: for some seconds whoever is wrong is cut off`,
+    );
   }
   return error(WRONG_PASSWORD);
 }

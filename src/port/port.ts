@@ -2,7 +2,7 @@ import type { Socket } from "bun";
 import { limits, type Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { giveBack } from "../store/disk/disk.ts";
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import { error } from "../resp/reply.ts";
 import { type PortContext } from "./call.ts";
 import { Client, type Wait } from "./client.ts";
@@ -61,7 +61,9 @@ export class Port {
           close: (socket) => this.#forget(socket.data),
           timeout: (socket) => this.#cut(socket),
           error: (socket, failure) => {
-            log.error("a client of the port was cut off: its command failed", { error: failure });
+            logger.error("a client of the port was cut off: its command failed", {
+              error: failure,
+            });
             this.#cut(socket);
           },
         },
@@ -130,16 +132,21 @@ export class Port {
     const nowMs = Date.now();
     if (nowMs - this.#alarmedAtMs < ALARM_EVERY_MS) return;
     this.#alarmedAtMs = nowMs;
-    log.warn("a client of the port spoke HTTP and was cut off: a web page may have sent it here", {
-      client: client.address,
-    });
+    logger.warn(
+      "a client of the port spoke HTTP and was cut off: a web page may have sent it here",
+      {
+        client: client.address,
+      },
+    );
   }
 
   #turnAway(socket: PortSocket): void {
     this.#counts.rejected++;
     if (!this.#isFull) {
       this.#isFull = true;
-      log.warn(`${this.#clients.size} clients are connected: others are refused until some leave`);
+      logger.warn(
+        `${this.#clients.size} clients are connected: others are refused until some leave`,
+      );
     }
     socket.write(error("ERR max number of clients reached"));
     socket.end();

@@ -1,5 +1,5 @@
 import { ReplicaError } from "../base/errors.ts";
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import type { Settings } from "../config/settings.ts";
 import { describeSource, type PrimarySource } from "../config/primary-source.ts";
 import { type Login, parsePrimaryUrl } from "../config/primary-url.ts";
@@ -75,13 +75,13 @@ export function assemble(
     port,
     shutdown: stopping.signal,
     run: async (signal) => {
-      log.info(
+      logger.info(
         `following ${replica.isFollowing ? replica.primary.name : "no one"} into ${directory.path}, serving ${settings.bind}:${port.port}`,
         { pid: process.pid },
       );
       try {
         await replica.run(AbortSignal.any([signal, stopping.signal]));
-        log.info(
+        logger.info(
           `stopped; durable up to offset ${replica.log?.durableOffset ?? "none: nothing was kept yet"}`,
         );
       } finally {

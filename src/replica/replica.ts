@@ -1,4 +1,4 @@
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import { limits, type Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
@@ -144,7 +144,7 @@ export class Replica {
       clock,
       {
         failed: (error) => this.#onFailed(error),
-        note: (level, message) => log[level](message),
+        note: (level, message) => logger[level](message),
         moved: (state) => this.#onMoved(state),
       },
     );
@@ -213,7 +213,7 @@ export class Replica {
    * @param by the address of who said so, for the log.
    */
   follow(target: PrimaryTarget, by?: string): void {
-    log.info(`told to follow ${describeTarget(target)}`, { client: by });
+    logger.info(`told to follow ${describeTarget(target)}`, { client: by });
     this.#event("replicaof", describeTarget(target));
     void this.renewal.stop("REPLICAOF names another primary");
     this.#driver.leave();
@@ -245,7 +245,7 @@ export class Replica {
   /** REPLICAOF NO ONE: leaves the primary, in whatever state the link is. */
   leave(by?: string): void {
     if (!this.#isFollowing) return;
-    log.info(`told to leave ${this.primary.name}`, { client: by });
+    logger.info(`told to leave ${this.primary.name}`, { client: by });
     this.#event("replicaof", "no one");
     this.#isFollowing = false;
     void this.renewal.stop("REPLICAOF NO ONE");
@@ -326,7 +326,7 @@ export class Replica {
         if (error === undefined) continue; // stopped, or told to follow another, or none
         if (error.retry === "never") throw error;
         const waitMs = this.#links.waitMs(this.#settings.retryMaxMs);
-        log.warn(`${this.lastCause}; next attempt in ${waitMs} ms`, {
+        logger.warn(`${this.lastCause}; next attempt in ${waitMs} ms`, {
           code: error.code,
           primary: this.primary.name,
         });
@@ -414,7 +414,7 @@ export class Replica {
       // What is damaged stays so: who began it to be served is told, who left a primary may follow another.
       if (error.retry !== "never" || this.#isOffline || error.code === "DIRECTORY_LOST")
         return error;
-      log.error(`${error.message}; no replica is served until a primary is followed`);
+      logger.error(`${error.message}; no replica is served until a primary is followed`);
       return await ended;
     } finally {
       this.#offline.end();
@@ -450,7 +450,7 @@ export class Replica {
     const { at } = this.state;
     if (at !== "none" && at !== "connect") return this.#driver.keeperFailed(error);
     this.#links.note(error);
-    log.warn(error.message, { code: error.code });
+    logger.warn(error.message, { code: error.code });
     this.#event("break", error.message);
     if (this.#isFollowing) return;
     // What is served ends elsewhere now.
@@ -477,7 +477,7 @@ export class Replica {
     const [kind, reason] = whyFull(this.#asked, state.grant);
     increase(this.counts.fullSyncs, kind);
     this.#keeper.sealReason = `full resync ${what}: ${reason}`;
-    log.info(`full resync ${what}: ${reason}`);
+    logger.info(`full resync ${what}: ${reason}`);
     this.#event("full-resync", `${what}: ${reason}`);
   }
 
@@ -487,14 +487,14 @@ export class Replica {
     if (this.#full) {
       const bytes = this.directory.current?.rdbBytes ?? 0;
       const seconds = (this.#clock.monotonicMs() - this.#transferBeganMs) / 1000;
-      log.info(
+      logger.info(
         `connected by full resync: ${formatBytes(bytes)} in ${seconds.toFixed(2)} s, ${formatBytes(bytes / Math.max(seconds, 0.001))}/s, at offset ${stream?.receivedOffset}`,
         { generation: this.directory.current?.id, bytes, seconds },
       );
       return;
     }
     this.syncs.partial++;
-    log.info(`connected by partial resync at offset ${stream?.receivedOffset}`);
+    logger.info(`connected by partial resync at offset ${stream?.receivedOffset}`);
     this.#event("partial-resync", `at offset ${stream?.receivedOffset}`);
   }
 
@@ -503,7 +503,7 @@ export class Replica {
     try {
       this.directory.event(kind, detail);
     } catch (error) {
-      log.warn(error instanceof Error ? error.message : String(error));
+      logger.warn(error instanceof Error ? error.message : String(error));
     }
   }
 
@@ -520,7 +520,7 @@ export class Replica {
     const finished = this.#finish().finally(() => inTime.abort());
     await Promise.race([finished, this.#clock.sleep(STOP_LIMIT_MS, inTime.signal)]);
     if (!inTime.signal.aborted) {
-      log.warn(
+      logger.warn(
         `the disk did not finish within ${STOP_LIMIT_MS} ms: what no mark covers will be asked for again`,
       );
     }

@@ -1,7 +1,7 @@
 import type { ReplicaError } from "../base/errors.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
 import type { Offset, Position, ReplicationId } from "../base/history.ts";
-import type { Grant } from "./state.ts";
+import type { FullSyncGrant } from "./state.ts";
 
 /** What happens to a session. Times are milliseconds of a clock that never runs backwards. */
 export type Event =
@@ -35,7 +35,7 @@ export type Effect =
   | { readonly do: "send"; readonly bytes: Uint8Array }
   | { readonly do: "note"; readonly level: "info" | "warn"; readonly message: string }
   /** Open the temporary file, and say `snapshot-opened`; no payload comes before. */
-  | { readonly do: "open-snapshot"; readonly grant: Grant; readonly form: BulkForm }
+  | { readonly do: "open-snapshot"; readonly grant: FullSyncGrant; readonly form: BulkForm }
   | { readonly do: "payload"; readonly bytes: Uint8Array }
   /** The payload is whole: check, sync and name it, and say `snapshot-kept` or `snapshot-failed`. */
   | { readonly do: "finish-snapshot" }

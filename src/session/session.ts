@@ -6,7 +6,7 @@ import { LineReader } from "../resp/line-reader.ts";
 import type { Position } from "../base/history.ts";
 import type { Effect, Event } from "./events.ts";
 import { printable, readAuth, readPong, readPsync } from "./replies.ts";
-import type { Grant, State, Transfer } from "./state.ts";
+import type { FullSyncGrant, State, Transfer } from "./state.ts";
 
 /** What a session is given; it reads no setting, clock, file or socket of its own. */
 export interface SessionOptions {
@@ -346,7 +346,7 @@ export class Session {
     }
   }
 
-  #onBulkHeader(grant: Grant, line: Uint8Array): void {
+  #onBulkHeader(grant: FullSyncGrant, line: Uint8Array): void {
     if (line.length === 0) return;
     if (line[0] === MINUS) {
       throw new ReplicaError("PRIMARY_REFUSED", {

@@ -6,7 +6,8 @@ import type { Offset, Position, ReplicationId } from "../base/history.ts";
  * What the primary granted: with PSYNC it names its history and the last byte that the snapshot
  * covers; with SYNC it says nothing, and only the snapshot's own aux fields may know.
  */
-export type Grant = { readonly by: "psync"; readonly position: Position } | { readonly by: "sync" };
+export type FullSyncGrant =
+  { readonly by: "psync"; readonly position: Position } | { readonly by: "sync" };
 
 /**
  * Where the replica stands, in Redis's names ("replication.c", REPL_STATE_*), each with exactly what
@@ -23,12 +24,12 @@ export type State =
   | { readonly at: "receive-capa"; readonly asked: "capa" | "rdb-only" }
   | { readonly at: "receive-version" }
   | { readonly at: "receive-psync"; readonly asked: Position | undefined }
-  | { readonly at: "receive-bulk-header"; readonly waits: "line"; readonly grant: Grant }
+  | { readonly at: "receive-bulk-header"; readonly waits: "line"; readonly grant: FullSyncGrant }
   | {
       readonly at: "receive-bulk-header";
       /** The temporary file is being opened; what arrives meanwhile is held. */
       readonly waits: "file";
-      readonly grant: Grant;
+      readonly grant: FullSyncGrant;
       readonly form: BulkForm;
     }
   | ({ readonly at: "transfer" } & Transfer)
@@ -36,7 +37,7 @@ export type State =
 
 /** The bulk payload under way, and its file. */
 export interface Transfer {
-  readonly grant: Grant;
+  readonly grant: FullSyncGrant;
   readonly reader: BulkReader;
   /** The temporary file that takes the payload. */
   readonly file: string;

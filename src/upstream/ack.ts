@@ -1,8 +1,8 @@
 import type { Offset } from "../base/history.ts";
-import type { Log } from "../store/generation/stream-log.ts";
+import type { StreamLog } from "../store/generation/stream-log.ts";
 
 /** The log's cursors, and how its bytes become durable at once. */
-type AckedLog = Pick<Log, "writtenOffset" | "durableOffset" | "sync">;
+type AckedLog = Pick<StreamLog, "writtenOffset" | "durableOffset" | "sync">;
 
 export interface AckOptions {
   /** The offset that ACK tells: what is written, as Redis does, or what is durable. */

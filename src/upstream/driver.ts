@@ -4,14 +4,14 @@ import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
 import type { Effect, Event } from "../session/events.ts";
 import { Session, type SessionOptions } from "../session/session.ts";
-import type { Grant, State } from "../session/state.ts";
+import type { FullSyncGrant, State } from "../session/state.ts";
 import type { Clock } from "../base/clock.ts";
 import { Link, type TlsFiles } from "./link/link.ts";
 
 /** What takes the bytes of a sync: the data directory of `follow`, or the one file of `backup`. */
 export interface Keeper {
   /** Opens the file of a snapshot, and gives its name. A `discard` meanwhile makes it reject. */
-  openSnapshot(grant: Grant, form: BulkForm): Promise<string>;
+  openSnapshot(grant: FullSyncGrant, form: BulkForm): Promise<string>;
   payload(bytes: Uint8Array): void;
   /** Checks, syncs and names the snapshot, and tells where the stream stands after it. */
   finishSnapshot(): Promise<{ replid: ReplicationId | undefined; receivedOffset: Offset }>;
@@ -214,7 +214,7 @@ export class Driver {
     });
   }
 
-  #openSnapshot(grant: Grant, form: BulkForm): void {
+  #openSnapshot(grant: FullSyncGrant, form: BulkForm): void {
     const epoch = this.#epoch;
     this.#opening = true;
     this.#keeper.openSnapshot(grant, form).then(

@@ -1,6 +1,6 @@
 import { limits, type Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import type { PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
@@ -12,7 +12,7 @@ import type { Outlet } from "./outlet.ts";
 const STOP_LIMIT_MS = 1_500;
 
 /** Where a replica serves, as the primary is to show it. */
-export interface Announced {
+export interface AnnouncedAddress {
   readonly port: number;
   /** Undefined: the address that the primary sees. */
   readonly ip: string | undefined;
@@ -22,7 +22,7 @@ export interface FetchOptions {
   readonly clock: Clock;
   readonly settings: Settings;
   /** Of a replica, which Sentinel then takes for the one that it is; undefined where nothing serves. */
-  readonly announced?: Announced;
+  readonly announced?: AnnouncedAddress;
 }
 
 /**
@@ -68,7 +68,7 @@ export async function fetchSnapshot(
       outlet,
       clock,
       {
-        note: (level, message) => log[level](message),
+        note: (level, message) => logger[level](message),
         failed: (error) => {
           signal.removeEventListener("abort", stop);
           driver.leave();

@@ -1,15 +1,15 @@
 import { invariant, ReplicaError } from "../base/errors.ts";
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import { replicationAux } from "../rdb/header.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
 import { selectCommand } from "../resp/encode.ts";
-import type { Grant } from "../session/state.ts";
+import type { FullSyncGrant } from "../session/state.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { type Disk, PIECE_BYTES } from "../store/disk/disk.ts";
 import type { KeptSnapshot, Segment } from "../store/ledger/ledger.ts";
-import type { Log } from "../store/generation/stream-log.ts";
+import type { StreamLog } from "../store/generation/stream-log.ts";
 import { PayloadFiles } from "../store/disk/payload-file.ts";
 import type { Io } from "../store/disk/payload-writer.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
@@ -45,10 +45,10 @@ export interface GenerationKeeperEvents {
 /** A generation while its snapshot comes in. */
 interface Receiving {
   readonly id: number;
-  readonly grant: Grant;
+  readonly grant: FullSyncGrant;
   readonly writer: SnapshotWriter;
   /** The log behind it, from the end of the payload on. */
-  log: Promise<Log> | undefined;
+  log: Promise<StreamLog> | undefined;
   /** Its snapshot is verified, durable and named: it becomes current, whatever the link does. */
   whole: boolean;
 }
@@ -56,7 +56,7 @@ interface Receiving {
 /** A generation whose snapshot is there; it has no log yet. */
 export interface Fetched {
   readonly id: number;
-  readonly grant: Grant;
+  readonly grant: FullSyncGrant;
   readonly rdb: RdbSummary;
   /** When the primary granted it, in milliseconds since 1970. */
   readonly grantedAtMs: number;
@@ -98,7 +98,7 @@ export class GenerationKeeper implements Keeper {
   readonly #options: GenerationKeeperOptions;
   readonly #events: GenerationKeeperEvents;
   readonly #ack: Ack;
-  #log: Log | undefined;
+  #log: StreamLog | undefined;
   #receiving: Receiving | undefined;
   /** Another log is just taking the place of this one: the link is paused. */
   #switching = false;
@@ -134,7 +134,7 @@ export class GenerationKeeper implements Keeper {
   }
 
   /** The log that is followed; its cursors are what ACK and INFO tell. */
-  get log(): Log | undefined {
+  get log(): StreamLog | undefined {
     return this.#log;
   }
 
@@ -160,14 +160,14 @@ export class GenerationKeeper implements Keeper {
       fsync: this.#options.fsync,
       maxQueuedBytes: this.#options.maxLogQueuedBytes,
       onMoved: () => this.#onMoved(),
-      onFailed: (error: ReplicaError, failed: Log) => this.#onLogFailed(error, failed),
+      onFailed: (error: ReplicaError, failed: StreamLog) => this.#onLogFailed(error, failed),
     };
   }
 
   /** After a failed write or sync only what a mark covers is trusted; the next attempt reopens it. */
-  #onLogFailed(error: ReplicaError, failed: Log): void {
+  #onLogFailed(error: ReplicaError, failed: StreamLog): void {
     if (failed !== this.#log)
-      return log.warn(`of a log that is no longer followed: ${error.message}`);
+      return logger.warn(`of a log that is no longer followed: ${error.message}`);
     this.#log = undefined;
     this.#events.broke("the log failed, and is cut back");
     this.#ack.forget();
@@ -192,7 +192,7 @@ export class GenerationKeeper implements Keeper {
     this.#log?.tick();
   }
 
-  async openSnapshot(grant: Grant, form: BulkForm): Promise<string> {
+  async openSnapshot(grant: FullSyncGrant, form: BulkForm): Promise<string> {
     invariant(this.#receiving === undefined, "one snapshot at a time");
     const opening = new AbortController();
     this.#opening = opening;
@@ -277,7 +277,7 @@ export class GenerationKeeper implements Keeper {
   }
 
   /** The log of a generation that has become current takes the place of the one before. */
-  async #follow(opened: Log, durableOffset: Offset): Promise<void> {
+  async #follow(opened: StreamLog, durableOffset: Offset): Promise<void> {
     const before = this.#log;
     this.#receiving = undefined;
     this.#log = opened;
@@ -305,7 +305,7 @@ export class GenerationKeeper implements Keeper {
     const aux = replicationAux(rdb.header);
     const position = grant.by === "psync" ? grant.position : aux.position;
     const header = selectCommand(aux.streamDb);
-    let next: Log | undefined;
+    let next: StreamLog | undefined;
     let failure: ReplicaError | undefined;
     try {
       if (position === undefined) throw outside("the primary names no offset for it");
@@ -358,8 +358,8 @@ export class GenerationKeeper implements Keeper {
 
   /** The moment in which nothing comes in: all that came is in both logs, and durable. */
   async #switch(
-    from: Log,
-    next: Log,
+    from: StreamLog,
+    next: StreamLog,
     check: () => void,
     promote: (durableOffset: Offset, segment: Segment) => Promise<void>,
   ): Promise<void> {

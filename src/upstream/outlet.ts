@@ -4,7 +4,7 @@ import { limits, type Settings } from "../config/settings.ts";
 import type { ReplicaError } from "../base/errors.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
-import type { Grant } from "../session/state.ts";
+import type { FullSyncGrant } from "../session/state.ts";
 import { type Disk, diskError, giveBack, PIECE_BYTES, refuseTooLarge } from "../store/disk/disk.ts";
 import { PayloadFiles } from "../store/disk/payload-file.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
@@ -38,7 +38,7 @@ const nothing = () => undefined;
  * @param place gives the file's path, once there is a snapshot for it.
  */
 export function fileOutlet(
-  place: (grant: Grant, form: BulkForm) => Promise<string>,
+  place: (grant: FullSyncGrant, form: BulkForm) => Promise<string>,
   { disk, clock, settings, checksum, received }: SnapshotSurroundings,
   driver: () => Driver,
 ): Outlet {
@@ -47,7 +47,7 @@ export function fileOutlet(
   let writer: SnapshotWriter | undefined;
   let summary: RdbSummary | undefined;
   let opened: Promise<unknown> = Promise.resolve();
-  const open = async (grant: Grant, form: BulkForm) => {
+  const open = async (grant: FullSyncGrant, form: BulkForm) => {
     path = await place(grant, form);
     const totalBytes = form.kind === "length" ? form.bytes : undefined;
     refuseTooLarge(disk, dirname(path), totalBytes);

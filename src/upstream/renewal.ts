@@ -1,14 +1,14 @@
 import type { Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import { formatBytes } from "../base/quantity.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
-import type { Grant, State } from "../session/state.ts";
+import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
-import { type Announced, fetchSnapshot } from "./fetch.ts";
+import { type AnnouncedAddress, fetchSnapshot } from "./fetch.ts";
 import type { GenerationKeeper } from "./keeper.ts";
 import { fileOutlet } from "./outlet.ts";
 import { RenewalSchedule } from "./renewal-schedule.ts";
@@ -20,7 +20,7 @@ export interface RenewalOptions {
   readonly clock: Clock;
   readonly settings: Settings;
   /** As the first link says it: by it Sentinel knows whose the second one is. */
-  readonly announced: Announced;
+  readonly announced: AnnouncedAddress;
   /** The primary that is followed, while the link to it is whole. */
   readonly followed: () => PrimaryTarget | undefined;
   /** Is told of the payload's bytes as they come. */
@@ -91,7 +91,9 @@ export class Renewal {
     }
     this.#refuseWithoutRoom();
     this.#beganMs = this.#options.clock.monotonicMs();
-    log.info(`new snapshot, asked for by ${by}: over a second link to ${describeTarget(target)}`);
+    logger.info(
+      `new snapshot, asked for by ${by}: over a second link to ${describeTarget(target)}`,
+    );
     this.#running = this.#run(target, by, this.#stopping.signal).finally(() => {
       this.#running = undefined;
       this.#state = { at: "none" };
@@ -120,13 +122,13 @@ export class Renewal {
       const { id, baseOffset } = directory.current!;
       const rate = bytes / Math.max(seconds(), 0.001);
       const what = `generation ${id} takes the place of ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
-      log.info(what, { generation: id, bytes, seconds: seconds() });
+      logger.info(what, { generation: id, bytes, seconds: seconds() });
       event("generation", what);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       if (signal.aborted) {
         const what = `the new snapshot was given up: ${String(signal.reason)}`;
-        log.info(what);
+        logger.info(what);
         return event("generation", what);
       }
       this.#fail(error, seconds());
@@ -140,7 +142,7 @@ export class Renewal {
     const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
     // One that there is no room for is told of once, however often it is due.
     if (error.message !== this.#last?.error?.message) {
-      log.warn(what, { code: error.code });
+      logger.warn(what, { code: error.code });
       event("generation", what);
     }
     this.#last = { error, seconds };
@@ -149,9 +151,9 @@ export class Renewal {
   async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
     const { clock, directory, keeper } = this.#options;
     let id: number | undefined;
-    let asked: Grant | undefined;
+    let asked: FullSyncGrant | undefined;
     let grantedAtMs = 0;
-    const place = async (grant: Grant) => {
+    const place = async (grant: FullSyncGrant) => {
       asked = grant;
       const begun = await directory.begin(describeTarget(target));
       id = begun.id;

@@ -1,5 +1,5 @@
 import type { Settings } from "../config/settings.ts";
-import { log } from "../base/logger.ts";
+import { logger } from "../base/logger.ts";
 import { formatBytes } from "../base/quantity.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
@@ -57,7 +57,7 @@ export class Retention {
         const which =
           gone.length === 1 ? `generation ${gone[0]} is` : `generations ${gone.join(", ")} are`;
         const what = `${which} removed: --keep ${keep} keeps no more`;
-        log.info(what);
+        logger.info(what);
         event("retention", what);
       }
       this.#lookForRoom();
@@ -65,7 +65,7 @@ export class Retention {
     } catch (error) {
       // The next look tries again; what is followed goes on meanwhile.
       const message = error instanceof Error ? error.message : String(error);
-      if (message !== this.#failure) log.warn(message);
+      if (message !== this.#failure) logger.warn(message);
       this.#failure = message;
     }
   }
@@ -78,11 +78,11 @@ export class Retention {
     this.#isLow = isLow;
     const where = `${formatBytes(free)} are free where ${directory.path} lies`;
     if (isLow) {
-      log.warn(
+      logger.warn(
         `${where}, less than --min-free ${formatBytes(settings.minFreeBytes)}: no new snapshot is taken; make room, or lower --keep`,
       );
     } else {
-      log.info(`${where} again`);
+      logger.info(`${where} again`);
     }
   }
 

@@ -1,5 +1,5 @@
 import { ReplicaError } from "../../base/errors.ts";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { describeSource, parsePrimarySource } from "../../config/primary-source.ts";
 import { DEFAULT_URL } from "../../config/primary-url.ts";
 import { formatBytes } from "../../base/quantity.ts";
@@ -32,7 +32,7 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
         state = now;
       },
     );
-    log.info(
+    logger.info(
       `${formatBytes(rdb.bytes)} from ${describeSource(source)} to ${out === "-" ? "standard output" : out} in ${seconds.toFixed(2)} s, ${formatBytes(rdb.bytes / seconds)}/s; ${
         rdb.checked ? "the checksum holds" : "the primary made no checksum"
       }`,
@@ -41,7 +41,7 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
   } catch (error) {
     if (!(error instanceof ReplicaError && error.code === "STOPPED")) throw error;
     // Not 0: a script that goes on to use the file must not believe that there is one.
-    log.warn(error.message);
+    logger.warn(error.message);
     return 1;
   } finally {
     stopWatching();

@@ -1,6 +1,6 @@
 import type { Settings } from "../../config/settings.ts";
 import { ReplicaError } from "../../base/errors.ts";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { parsePrimarySource } from "../../config/primary-source.ts";
 import { DEFAULT_URL } from "../../config/primary-url.ts";
 import { realClock } from "../../base/clock.ts";
@@ -17,11 +17,11 @@ export async function follow(context: CommandContext): Promise<number> {
   let begin: ((by: string) => void) | undefined;
   // Before anything else: one that comes while it starts would end the process.
   const renew = () => {
-    if (begin === undefined) return log.warn("SIGUSR1: no new snapshot, it is only starting");
+    if (begin === undefined) return logger.warn("SIGUSR1: no new snapshot, it is only starting");
     try {
       begin("SIGUSR1");
     } catch (refused) {
-      log.warn(`SIGUSR1: ${refused instanceof Error ? refused.message : refused}`);
+      logger.warn(`SIGUSR1: ${refused instanceof Error ? refused.message : refused}`);
     }
   };
   process.on("SIGUSR1", renew);
@@ -57,7 +57,7 @@ async function serve(
       replica,
     );
     stopHttp = stop;
-    log.info(
+    logger.info(
       `serving metrics and health at http://${host.includes(":") ? `[${host}]` : host}:${port}`,
     );
   }

@@ -1,5 +1,5 @@
 import { ReplicaError } from "../../base/errors.ts";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import { findServer, nameOf, type ServerProgram } from "../../stock/server-program.ts";
 import { refuseMismatch } from "../../stock/stock-folder.ts";
@@ -55,13 +55,13 @@ async function writeRestored(
   onProgress: (file: string, bytes: number, totalBytes: number) => void,
 ): Promise<Restored> {
   using catalogue = new Catalogue(dir);
-  for (const loss of catalogue.losses) log.warn(describeDamage(loss));
+  for (const loss of catalogue.losses) logger.warn(describeDamage(loss));
   const point = restorePoint(catalogue, wanted);
   const surroundings = { disk: realDisk, signal, layout, onProgress };
   const restored = await write(catalogue, point, target, surroundings).catch((error: unknown) => {
     throw isDamage(error) ? withOthers(error, catalogue, wanted, point) : error;
   });
-  for (const warning of restored.warnings) log.warn(warning);
+  for (const warning of restored.warnings) logger.warn(warning);
   return restored;
 }
 

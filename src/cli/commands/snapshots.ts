@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import { Catalogue, type KeptGeneration, type Moment } from "../../store/restore/catalogue.ts";
 import { LOG } from "../../store/generation/layout.ts";
@@ -12,7 +12,7 @@ import { table } from "../terminal/table.ts";
 export const snapshots: RunCommand = async ({ args, options, stdout }) => {
   using catalogue = new Catalogue(args[0]!);
   const warnings = catalogue.losses.map(describeDamage);
-  for (const warning of warnings) log.warn(warning);
+  for (const warning of warnings) logger.warn(warning);
   const { generations } = catalogue;
   if (options.has("json")) {
     const told = {

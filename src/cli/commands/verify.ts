@@ -1,7 +1,7 @@
 import { type Stats, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
 import { Catalogue, isGone, type KeptGeneration } from "../../store/restore/catalogue.ts";
@@ -129,7 +129,7 @@ async function verifyDirectory(
   for (const generation of catalogue.generations) {
     const findings = await findingsOf(catalogue, generation, surroundings);
     if (findings === undefined) {
-      log.info(`generation ${generation.id} was removed meanwhile`);
+      logger.info(`generation ${generation.id} was removed meanwhile`);
       continue;
     }
     found.push(findings);

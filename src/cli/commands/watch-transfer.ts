@@ -1,4 +1,4 @@
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { State } from "../../session/state.ts";
 import type { Output } from "../terminal/output.ts";
@@ -45,7 +45,7 @@ function logTransfer(state: () => State): () => void {
     const rate = (Math.max(0, now.readBytes - lastBytes) / LOG_EVERY_MS) * 1000;
     lastBytes = now.readBytes;
     const of = now.totalBytes === undefined ? "" : ` of ${formatBytes(now.totalBytes)}`;
-    log.info(`snapshot: ${formatBytes(now.readBytes)}${of}, ${formatBytes(rate)}/s`);
+    logger.info(`snapshot: ${formatBytes(now.readBytes)}${of}, ${formatBytes(rate)}/s`);
   }, LOG_EVERY_MS);
   return () => clearInterval(timer);
 }

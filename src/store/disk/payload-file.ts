@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { BufferedWriter } from "./buffered-writer.ts";
 import { ALIGN_BYTES, alignedBytes, DirectWriter } from "./direct-writer.ts";
 import { closeQuietly, type Disk, diskError } from "./disk.ts";
@@ -116,7 +116,7 @@ export class PayloadFiles {
     const file = await openTemporary(this.#disk, dir, this.#clock, signal, this.#io);
     if (file.io !== this.#io) {
       this.#io = file.io;
-      log.info(
+      logger.info(
         `the file system of ${dir} can't be written past the page cache: snapshots go through it`,
       );
     }

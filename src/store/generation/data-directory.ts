@@ -2,7 +2,7 @@ import { SQLiteError } from "bun:sqlite";
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import type { Offset, Position, ReplicationId } from "../../base/history.ts";
 import { STOPPED } from "../ledger/database.ts";
@@ -19,7 +19,7 @@ import { DurableName } from "../disk/durable-name.ts";
 import {
   type Continuation,
   type Generation,
-  Generations,
+  Ledger,
   type KeptSnapshot,
   type Mark,
   type ReplicationIdFrom,
@@ -37,13 +37,13 @@ import {
 } from "./layout.ts";
 import { Lineage } from "./lineage.ts";
 import { type DirectoryLock, lockDirectory } from "./lock.ts";
-import { Log, type LogOptions } from "./stream-log.ts";
+import { StreamLog, type StreamLogOptions } from "./stream-log.ts";
 import { MarkClock, type WallClock } from "./mark-clock.ts";
 import { refuseDamaged, refuseLostRows } from "./recovery.ts";
 import { Removal } from "./removal.ts";
 import { stillThere } from "../disk/still-there.ts";
 
-type LogCallbacks = Pick<LogOptions, "fsync" | "maxQueuedBytes" | "onMoved" | "onFailed">;
+type LogCallbacks = Pick<StreamLogOptions, "fsync" | "maxQueuedBytes" | "onMoved" | "onFailed">;
 
 /** With `--fsync always` there are hundreds of marks a second: those of so long share one row. */
 const SEGMENT_MS = 500;
@@ -71,7 +71,7 @@ export class DataDirectory {
   readonly path: string;
   readonly #disk: Disk;
   readonly #clock: WallClock;
-  readonly #generations: Generations;
+  readonly #generations: Ledger;
   readonly #lock: DirectoryLock;
   readonly #boot = bootId();
   #current: Generation | undefined;
@@ -106,7 +106,7 @@ export class DataDirectory {
     }
     this.#lock = lockDirectory(this.path);
     try {
-      this.#generations = new Generations(this.#database, disk, this.#folders().length === 0);
+      this.#generations = new Ledger(this.#database, disk, this.#folders().length === 0);
     } catch (error) {
       this.#lock.release();
       throw error;
@@ -330,7 +330,7 @@ export class DataDirectory {
    * back to the last mark first. Undefined where nothing is kept yet.
    * @throws ReplicaError DISK_FULL, DISK_FAILED.
    */
-  async openLog(callbacks: LogCallbacks): Promise<Log | undefined> {
+  async openLog(callbacks: LogCallbacks): Promise<StreamLog | undefined> {
     const generation = this.#current;
     if (generation === undefined) return undefined;
     const path = this.logPath(generation.id);
@@ -383,7 +383,7 @@ export class DataDirectory {
     this.#disk.truncate(path, promised);
     if (pastBytes === 0) return;
     const what = `the log is cut back to its last mark, offset ${durableOffset}: the ${pastBytes} bytes past it were never promised`;
-    log.warn(what);
+    logger.warn(what);
     this.event("cut-back", what);
   }
 
@@ -391,12 +391,12 @@ export class DataDirectory {
    * A log was closed for good. Where marks cover all of it, what the next start finds past them is none of
    * ours; after a kill it is, as far as the disk was not cut off.
    */
-  stopped({ durableOffset, writtenOffset }: Log): void {
+  stopped({ durableOffset, writtenOffset }: StreamLog): void {
     if (durableOffset !== writtenOffset || this.#trustOnlyMarks) return;
     try {
       this.#generations.setBootId(STOPPED);
     } catch (cause) {
-      log.warn(databaseError(this.#database, cause).message);
+      logger.warn(databaseError(this.#database, cause).message);
     }
   }
 
@@ -424,7 +424,7 @@ export class DataDirectory {
       const durableOffset = this.#durable(generation);
       this.#cutBack(path, positionIn(generation, durableOffset), durableOffset);
     } catch (cause) {
-      log.warn(this.#error("cutting back", path, cause).message);
+      logger.warn(this.#error("cutting back", path, cause).message);
     }
   }
 
@@ -433,11 +433,11 @@ export class DataDirectory {
     generation: { id: number; baseOffset: Offset; logHeaderBytes: number },
     path: string,
     callbacks: LogCallbacks,
-    at: Pick<LogOptions, "writtenOffset" | "durableOffset" | "unmarked"> & { marks: boolean },
-  ): Log {
+    at: Pick<StreamLogOptions, "writtenOffset" | "durableOffset" | "unmarked"> & { marks: boolean },
+  ): StreamLog {
     let segmentBeganAtMs = this.#clock.now();
     this.#logIsThere.set(generation.id, stillThere(fd, path));
-    return new Log(this.#disk, fd, {
+    return new StreamLog(this.#disk, fd, {
       ...callbacks,
       ...at,
       path,
@@ -456,7 +456,7 @@ export class DataDirectory {
 
   #onSetBack(fromMs: number): void {
     const what = `the clock was set back from ${new Date(fromMs).toISOString()}: restores by time go by the new one from here on`;
-    log.warn(what);
+    logger.warn(what);
     this.event("clock", what);
   }
 
@@ -477,7 +477,7 @@ export class DataDirectory {
   }
 
   /** Where a resume begins: the history, and the last byte that `log` holds. */
-  position(log: Log): Position | undefined {
+  position(log: StreamLog): Position | undefined {
     const { replid } = this;
     return replid === undefined ? undefined : { replid, offset: log.writtenOffset };
   }
@@ -533,7 +533,7 @@ export class DataDirectory {
     baseOffset: Offset,
     header: Uint8Array,
     callbacks: LogCallbacks,
-  ): Promise<Log> {
+  ): Promise<StreamLog> {
     const path = this.logPath(id);
     try {
       const fd = this.#disk.create(path);
@@ -651,7 +651,7 @@ export class DataDirectory {
     try {
       this.refuseLost();
     } catch (lost) {
-      log.warn(lost instanceof Error ? lost.message : String(lost));
+      logger.warn(lost instanceof Error ? lost.message : String(lost));
       return;
     }
     this.#removal.discard(id);

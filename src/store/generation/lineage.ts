@@ -2,7 +2,7 @@ import type { Offset, ReplicationId } from "../../base/history.ts";
 import type { Generation, ReplicationIdFrom } from "../ledger/ledger.ts";
 
 /** A generation with the histories that its stream has been in, the one it ended in last. */
-export interface KeptGeneration extends Generation {
+export interface LineageMember extends Generation {
   readonly replicationIds: readonly ReplicationIdFrom[];
 }
 
@@ -12,7 +12,7 @@ export interface KeptGeneration extends Generation {
  */
 export class Lineage {
   /** The newest first. */
-  readonly #members: KeptGeneration[] = [];
+  readonly #members: LineageMember[] = [];
   /** Of the whole stream, in order. */
   readonly #histories: ReplicationIdFrom[] = [];
 
@@ -22,8 +22,8 @@ export class Lineage {
    * @param ended where the stream ends before its files do, and the history that it goes on in there.
    */
   constructor(
-    newestFirst: Iterable<KeptGeneration>,
-    endOf: (generation: KeptGeneration) => Offset | undefined,
+    newestFirst: Iterable<LineageMember>,
+    endOf: (generation: LineageMember) => Offset | undefined,
     ended?: ReplicationIdFrom,
   ) {
     for (const generation of newestFirst) {
@@ -47,7 +47,7 @@ export class Lineage {
   }
 
   /** The one whose log holds the end. */
-  get newest(): KeptGeneration | undefined {
+  get newest(): LineageMember | undefined {
     return this.#members[0];
   }
 
@@ -85,9 +85,9 @@ function isLater(before: ReplicationIdFrom | undefined, history: ReplicationIdFr
 }
 
 function leadsTo(
-  generation: KeptGeneration,
-  next: KeptGeneration,
-  endOf: (generation: KeptGeneration) => Offset | undefined,
+  generation: LineageMember,
+  next: LineageMember,
+  endOf: (generation: LineageMember) => Offset | undefined,
 ): boolean {
   const offset = next.baseOffset;
   const replid = next.replicationIds[0]?.replid;

@@ -1,13 +1,13 @@
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
-import type { Generations } from "../ledger/ledger.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 
 /** A day has 86,400 of them. */
 const MARKS_AT_ONCE = 5_000;
 
 export interface RemovalOptions {
   readonly disk: Disk;
-  readonly generations: Generations;
+  readonly generations: Ledger;
   /** The folder in which those of the generations lie. */
   readonly parent: string;
   readonly folderOf: (id: number) => string;
@@ -47,7 +47,7 @@ export class Removal {
       this.#removed.push(id);
     } catch (cause) {
       this.#leftOver.add(id);
-      log.warn(diskError("removing", folderOf(id), cause).message);
+      logger.warn(diskError("removing", folderOf(id), cause).message);
     }
   }
 

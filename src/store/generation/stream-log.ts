@@ -4,7 +4,7 @@ import type { Offset } from "../../base/history.ts";
 import type { Segment } from "../ledger/ledger.ts";
 import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "../disk/disk.ts";
 
-export interface LogOptions {
+export interface StreamLogOptions {
   readonly path: string;
   /** Position in the file of the first byte after `baseOffset`. */
   readonly headerBytes: number;
@@ -30,7 +30,7 @@ export interface LogOptions {
   /** Called when the written or the durable offset has moved. */
   readonly onMoved: () => void;
   /** Called once where a write, a sync or a mark failed; the log takes nothing more. */
-  readonly onFailed: (error: ReplicaError, log: Log) => void;
+  readonly onFailed: (error: ReplicaError, log: StreamLog) => void;
 }
 
 /** So much goes to the disk in one call. */
@@ -41,10 +41,10 @@ const BATCH_BYTES = 2 * 1024 * 1024;
  * are the bytes that were handed over, written those that the kernel has, durable those that a
  * committed mark covers.
  */
-export class Log {
+export class StreamLog {
   readonly #disk: Disk;
   readonly #fd: number;
-  readonly #options: LogOptions;
+  readonly #options: StreamLogOptions;
   #queue: Uint8Array[] = [];
   /** Written, and not in the segment's checksum yet. */
   #uncounted: Uint8Array[] = [];
@@ -64,7 +64,7 @@ export class Log {
   #fileClosed = false;
 
   /** `marks: false` for the log of a generation that isn't current yet: it is written, never promised. */
-  constructor(disk: Disk, fd: number, options: LogOptions & { marks: boolean }) {
+  constructor(disk: Disk, fd: number, options: StreamLogOptions & { marks: boolean }) {
     this.#disk = disk;
     this.#fd = fd;
     this.#options = options;
@@ -169,7 +169,7 @@ export class Log {
    * Takes over what `before` holds behind this log's last byte, up to what that one has written.
    * @param check throws where it is to end: it is asked before each piece.
    */
-  async copyFrom(before: Log, check: () => void): Promise<void> {
+  async copyFrom(before: StreamLog, check: () => void): Promise<void> {
     let fd: number | undefined;
     try {
       fd = this.#disk.openToRead(before.#options.path);

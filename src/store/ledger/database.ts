@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { databaseError } from "./database-error.ts";
 import { closeQuietly, type Disk } from "../disk/disk.ts";
 
@@ -185,7 +185,7 @@ export class ReplicaDatabase {
     try {
       this.db.query("PRAGMA wal_checkpoint(PASSIVE)").get();
     } catch (error) {
-      log.warn(databaseError(this.#path, error).message);
+      logger.warn(databaseError(this.#path, error).message);
     }
   }
 

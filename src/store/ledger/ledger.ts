@@ -90,7 +90,7 @@ const GENERATION = `id, primary_name AS primaryName, current_at_ms AS currentAtM
   rdb_crc64 AS rdbCrc64, log_header_bytes AS logHeaderBytes`;
 
 /** What `replica.db` says: which generations there are, and how much of each was ever promised. */
-export class Generations {
+export class Ledger {
   readonly #database: ReplicaDatabase;
   readonly #db: Database;
   /** The mark that was inserted last, and where its segment begins. */

@@ -1,6 +1,6 @@
 import { formatBytes } from "../../base/quantity.ts";
 import type { Position } from "../../base/history.ts";
-import type { Grant } from "../../session/state.ts";
+import type { FullSyncGrant } from "../../session/state.ts";
 
 /** Why a primary insisted on a full resync, for programs. */
 export const FULL_REASONS = [
@@ -14,7 +14,7 @@ export const FULL_REASONS = [
 export type FullReason = (typeof FULL_REASONS)[number];
 
 /** Why the primary insists on a full resync, and what would have spared it. */
-export function whyFull(asked: Position | undefined, grant: Grant): [FullReason, string] {
+export function whyFull(asked: Position | undefined, grant: FullSyncGrant): [FullReason, string] {
   if (asked === undefined) return ["nothing-kept", "nothing was kept to resume from"];
   if (grant.by === "sync") return ["no-psync", "the primary knows no partial resync"];
   const { replid, offset } = grant.position;

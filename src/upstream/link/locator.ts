@@ -1,6 +1,6 @@
 import type { Settings } from "../../config/settings.ts";
 import { invariant } from "../../base/errors.ts";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import { describeSource, type PrimarySource } from "../../config/primary-source.ts";
 import type { PrimaryTarget } from "../../config/primary-url.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -77,7 +77,8 @@ export class Locator {
     if (target === undefined || signal.aborted) return undefined;
     const before = this.name;
     this.#target = target;
-    if (this.name !== before && target !== this.#followed) log.info(`Sentinel names ${this.name}`);
+    if (this.name !== before && target !== this.#followed)
+      logger.info(`Sentinel names ${this.name}`);
     return target;
   }
 }

@@ -1,6 +1,6 @@
 import { limits, type Settings } from "../../config/settings.ts";
 import { type ErrorCode, ReplicaError } from "../../base/errors.ts";
-import { log } from "../../base/logger.ts";
+import { logger } from "../../base/logger.ts";
 import type { SentinelSource } from "../../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget, targetAt } from "../../config/primary-url.ts";
 import { encodeCommand } from "../../resp/encode.ts";
@@ -62,7 +62,7 @@ export class Sentinels {
     });
     const message = `no sentinel names the primary: ${said.join("; ")}`;
     if (followed !== undefined && failures.every(({ error }) => SILENT.has(error.code))) {
-      log.warn(`${message}; trying ${describeTarget(followed)} again, which was followed last`);
+      logger.warn(`${message}; trying ${describeTarget(followed)} again, which was followed last`);
       return followed;
     }
     throw new ReplicaError("PRIMARY_UNKNOWN", { message, cause: failures.at(-1)?.error });

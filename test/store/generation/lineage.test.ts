@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { ReplicationId } from "../../../src/base/history.ts";
-import { type KeptGeneration, Lineage } from "../../../src/store/generation/lineage.ts";
+import { type LineageMember, Lineage } from "../../../src/store/generation/lineage.ts";
 
 const A = "a".repeat(40) as ReplicationId;
 const B = "b".repeat(40) as ReplicationId;
@@ -12,7 +12,7 @@ function generation(
   baseOffset: number,
   end: number | undefined,
   ...histories: [ReplicationId, number][]
-): KeptGeneration & { readonly end: number | undefined } {
+): LineageMember & { readonly end: number | undefined } {
   const replicationIds = histories.map(([replid, fromOffset]) => ({ replid, fromOffset }));
   const about = { primaryName: "p", currentAtMs: 0, rdbBytes: 1, rdbCrc64: "0", logHeaderBytes: 0 };
   return { id, baseOffset, end, replicationIds, ...about };

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import type { ReplicaError } from "../../../src/base/errors.ts";
 import { Crc64, crc64 } from "../../../src/rdb/crc64.ts";
-import { Log, type LogOptions } from "../../../src/store/generation/stream-log.ts";
+import { StreamLog, type StreamLogOptions } from "../../../src/store/generation/stream-log.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
@@ -22,12 +22,12 @@ interface Told {
 function openLog(
   dir: TempDir,
   disk: FaultyDisk,
-  options: Partial<LogOptions> & { marks?: boolean } = {},
-): { log: Log; told: Told; content: () => string } {
+  options: Partial<StreamLogOptions> & { marks?: boolean } = {},
+): { log: StreamLog; told: Told; content: () => string } {
   const path = dir.file("log.aof");
   fs.writeFileSync(path, HEADER);
   const told: Told = { moved: 0, failed: [], marks: [], segments: [] };
-  const log = new Log(disk, disk.openExisting(path), {
+  const log = new StreamLog(disk, disk.openExisting(path), {
     path,
     headerBytes: HEADER.length,
     baseOffset: BASE,
@@ -54,7 +54,7 @@ function openLog(
   return { log, told, content: () => fs.readFileSync(path, "latin1") };
 }
 
-function ordered(log: Log): void {
+function ordered(log: StreamLog): void {
   expect(log.durableOffset).toBeLessThanOrEqual(log.writtenOffset);
   expect(log.writtenOffset).toBeLessThanOrEqual(log.receivedOffset);
 }

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { Generations } from "../../../src/store/ledger/ledger.ts";
+import { Ledger } from "../../../src/store/ledger/ledger.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 
@@ -8,7 +8,7 @@ test("after a failed sync nothing counts as durable while somebody reads, and al
   using dir = tempDir();
   const disk = new FaultyDisk();
   const path = dir.file("replica.db");
-  const generations = new Generations(path, disk, true);
+  const generations = new Ledger(path, disk, true);
   generations.begin("p", 0, 1);
   await generations.sync();
   disk.fail({ operation: "syncData", code: "EIO" });
@@ -37,7 +37,7 @@ test("after a failed sync nothing counts as durable while somebody reads, and al
 test("syncs that come together are made one after the other", async () => {
   using dir = tempDir();
   const disk = new FaultyDisk();
-  const generations = new Generations(dir.file("replica.db"), disk, true);
+  const generations = new Ledger(dir.file("replica.db"), disk, true);
   await generations.sync();
   const before = disk.count("syncData");
   const held = disk.hold("syncData");

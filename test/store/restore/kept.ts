@@ -2,7 +2,7 @@ import type { DataDirectory } from "../../../src/store/generation/data-directory
 import type { ReplicaError } from "../../../src/base/errors.ts";
 import { selectCommand } from "../../../src/resp/encode.ts";
 import { parseReplicationId } from "../../../src/base/history.ts";
-import type { Log } from "../../../src/store/generation/stream-log.ts";
+import type { StreamLog } from "../../../src/store/generation/stream-log.ts";
 import type { FaultyDisk } from "../../support/faulty-disk.ts";
 import { SnapshotWriter } from "../../../src/store/generation/snapshot.ts";
 import { rdbOf } from "../rdb.ts";
@@ -61,7 +61,7 @@ export async function lay(directory: DataDirectory, disk: FaultyDisk) {
 }
 
 /** A generation that is current, with its log open and marked from now on. */
-export async function keep(directory: DataDirectory, disk: FaultyDisk): Promise<Log> {
+export async function keep(directory: DataDirectory, disk: FaultyDisk): Promise<StreamLog> {
   const { log, promote } = await lay(directory, disk);
   await promote();
   log.beginMarks();
