@@ -5,10 +5,10 @@ import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
-import type { Driver } from "./driver.ts";
-import { fetchSnapshot, stopped } from "./fetch.ts";
+import type { Keeping } from "./driver.ts";
+import { SnapshotFetch, stopped } from "./fetch.ts";
 import { Locator } from "./link/locator.ts";
-import { fileOutlet, type SnapshotSurroundings, stdoutOutlet } from "./outlet.ts";
+import { FileOutlet, type SnapshotSurroundings, StdoutOutlet } from "./outlet.ts";
 
 /** What a backup came to. */
 export interface BackupResult {
@@ -18,7 +18,7 @@ export interface BackupResult {
 
 /**
  * Takes one snapshot to `out` (`-`: standard output).
- * @param onMoved is told each state of the session, for the progress line.
+ * @param onBegun receives what takes it, whose state can be looked at while it runs.
  * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of
  * the name is as it was. STOPPED where `signal` was aborted.
  */
@@ -27,7 +27,7 @@ export async function backup(
   out: string,
   surroundings: SnapshotSurroundings,
   signal: AbortSignal,
-  onMoved: (state: State) => void,
+  onBegun: (fetching: { readonly state: State }) => void,
 ): Promise<BackupResult> {
   const { clock, settings } = surroundings;
   if (out !== "-") refuseBadOut(out);
@@ -37,13 +37,18 @@ export async function backup(
   // A link to an earlier backup stays a link: its target is what is replaced.
   const earlier = lookAt(out);
   const path = earlier === undefined ? resolve(out) : fs.realpathSync(out);
-  const openOutlet = (driver: () => Driver) =>
-    out === "-" ? stdoutOutlet(driver) : fileOutlet(async () => path, surroundings, driver);
+  const openOutlet = (keeping: Keeping) =>
+    out === "-"
+      ? new StdoutOutlet(keeping)
+      : new FileOutlet(async () => path, surroundings, keeping);
   // Who could not read the earlier one can't read what takes its place, from the first byte on. We can: it
   // is opened again, so one that was write-protected must not stay so.
   const hidden = earlier === undefined || out === "-" ? 0 : 0o077 & ~earlier.mode;
   const umask = process.umask(process.umask() | hidden);
-  const rdb = await fetchSnapshot(target, openOutlet, surroundings, signal, onMoved)
+  const fetching = new SnapshotFetch(target, surroundings);
+  onBegun(fetching);
+  const rdb = await fetching
+    .run(openOutlet, signal)
     .catch((error: unknown) => {
       throw withPrimary(error, target);
     })

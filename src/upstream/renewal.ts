@@ -1,5 +1,5 @@
 import type { Settings } from "../config/settings.ts";
-import { ReplicaError } from "../base/errors.ts";
+import { invariant, ReplicaError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import { formatBytes } from "../base/quantity.ts";
@@ -8,9 +8,10 @@ import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
-import { type AnnouncedAddress, fetchSnapshot } from "./fetch.ts";
+import { type AnnouncedAddress, SnapshotFetch } from "./fetch.ts";
+import type { Driver, GrantedSync } from "./driver.ts";
 import type { GenerationKeeper } from "./keeper.ts";
-import { fileOutlet } from "./outlet.ts";
+import { FileOutlet } from "./outlet.ts";
 import { RenewalSchedule } from "./renewal-schedule.ts";
 
 export interface RenewalOptions {
@@ -21,12 +22,8 @@ export interface RenewalOptions {
   readonly settings: Settings;
   /** As the first link says it: by it Sentinel knows whose the second one is. */
   readonly announced: AnnouncedAddress;
-  /** The primary that is followed, while the link to it is whole. */
-  readonly followed: () => PrimaryTarget | undefined;
-  /** Is told of the payload's bytes as they come. */
-  readonly received: (bytes: number) => void;
-  /** Notes what happened, for people who look later. */
-  readonly event: (kind: string, detail: string) => void;
+  /** The link that is followed. */
+  readonly link: Pick<Driver, "connectedTo">;
 }
 
 /** How a new generation went. */
@@ -45,7 +42,7 @@ export class Renewal {
   #stopping = new AbortController();
   #running: Promise<void> | undefined;
   #beganMs = 0;
-  #state: State = { at: "none" };
+  #fetching: SnapshotFetch | undefined;
   #last: RenewalOutcome | undefined;
   readonly #schedule: RenewalSchedule;
 
@@ -62,7 +59,7 @@ export class Renewal {
 
   /** Of the second link. */
   get state(): State {
-    return this.#state;
+    return this.#fetching?.state ?? { at: "none" };
   }
 
   /** How many became current, and how many failed, since the start. */
@@ -83,7 +80,7 @@ export class Renewal {
     if (this.#running !== undefined) {
       throw new ReplicaError("PRIMARY_BUSY", { message: "a new snapshot is already under way" });
     }
-    const target = this.#options.followed();
+    const target = this.#options.link.connectedTo;
     if (target === undefined) {
       throw new ReplicaError("NOT_FOLLOWING", {
         message: "no new snapshot while no primary is followed: wait until the link is up",
@@ -96,7 +93,7 @@ export class Renewal {
     );
     this.#running = this.#run(target, by, this.#stopping.signal).finally(() => {
       this.#running = undefined;
-      this.#state = { at: "none" };
+      this.#fetching = undefined;
     });
   }
 
@@ -111,7 +108,7 @@ export class Renewal {
   }
 
   async #run(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<void> {
-    const { clock, directory, event } = this.#options;
+    const { clock, directory } = this.#options;
     const seconds = () => (clock.monotonicMs() - this.#beganMs) / 1000;
     const before = directory.current?.id;
     try {
@@ -123,65 +120,61 @@ export class Renewal {
       const rate = bytes / Math.max(seconds(), 0.001);
       const what = `generation ${id} takes the place of ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
       logger.info(what, { generation: id, bytes, seconds: seconds() });
-      event("generation", what);
+      directory.note("generation", what);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       if (signal.aborted) {
         const what = `the new snapshot was given up: ${String(signal.reason)}`;
         logger.info(what);
-        return event("generation", what);
+        return directory.note("generation", what);
       }
       this.#fail(error, seconds());
     }
   }
 
   #fail(error: ReplicaError, seconds: number): void {
-    const { directory, event } = this.#options;
+    const { directory } = this.#options;
     this.#schedule.failed();
     this.counts.failed++;
     const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
     // One that there is no room for is told of once, however often it is due.
     if (error.message !== this.#last?.error?.message) {
       logger.warn(what, { code: error.code });
-      event("generation", what);
+      directory.note("generation", what);
     }
     this.#last = { error, seconds };
   }
 
   async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
-    const { clock, directory, keeper } = this.#options;
-    let id: number | undefined;
-    let asked: FullSyncGrant | undefined;
-    let grantedAtMs = 0;
-    const place = async (grant: FullSyncGrant) => {
-      asked = grant;
-      const begun = await directory.begin(describeTarget(target));
-      id = begun.id;
-      return directory.basePath(begun.id);
+    const { directory, keeper } = this.#options;
+    let begun: { readonly id: number; readonly grant: FullSyncGrant } | undefined;
+    const place = async ({ grant }: GrantedSync) => {
+      const { id } = await directory.begin(describeTarget(target));
+      begun = { id, grant };
+      return directory.basePath(id);
     };
+    const surroundings = { ...this.#options, received: keeper.receivedBytes };
+    const fetching = new SnapshotFetch(target, this.#options);
+    this.#fetching = fetching;
     try {
-      const rdb = await fetchSnapshot(
-        target,
-        (driver) => fileOutlet(place, this.#options, driver),
-        this.#options,
+      const rdb = await fetching.run(
+        (keeping) => new FileOutlet(place, surroundings, keeping),
         signal,
-        (state) => {
-          if (state.at === "receive-bulk-header") grantedAtMs = clock.now();
-          this.#state = state;
-        },
       );
-      await keeper.adopt({ id: id!, rdb, grant: asked!, grantedAtMs }, `replaced (${by})`, signal);
+      invariant(begun !== undefined, "a snapshot that was kept was begun");
+      const { grantedAtMs } = fetching;
+      await keeper.adopt({ ...begun, rdb, grantedAtMs }, `replaced (${by})`, signal);
       return rdb;
     } catch (error) {
-      if (id !== undefined) directory.discard(id);
+      if (begun !== undefined) directory.discard(begun.id);
       throw error;
     }
   }
 
   /** Once a second: begins one that is due by time (`--snapshot-every`) or size (`--snapshot-ratio`). */
   tick(): void {
-    const { directory, followed, keeper } = this.#options;
-    if (this.#running !== undefined || followed() === undefined) return;
+    const { directory, link, keeper } = this.#options;
+    if (this.#running !== undefined || link.connectedTo === undefined) return;
     const { current } = directory;
     if (current === undefined || keeper.log === undefined) return;
     const by = this.#schedule.next(current, keeper.log.fileBytes);

@@ -13,8 +13,6 @@ export interface RetentionOptions {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly settings: Pick<Settings, "keep" | "keepForMs" | "minFreeBytes">;
-  /** Notes what happened, for people who look later. */
-  readonly event: (kind: string, detail: string) => void;
 }
 
 /** Removes sealed generations that nobody wants to keep, and watches the room on the disk. */
@@ -49,7 +47,7 @@ export class Retention {
   }
 
   async #retain(): Promise<void> {
-    const { directory, event, settings } = this.#options;
+    const { directory, settings } = this.#options;
     const { keep, keepForMs } = settings;
     try {
       const gone = await directory.retain(keep, keepForMs);
@@ -58,7 +56,7 @@ export class Retention {
           gone.length === 1 ? `generation ${gone[0]} is` : `generations ${gone.join(", ")} are`;
         const what = `${which} removed: --keep ${keep} keeps no more`;
         logger.info(what);
-        event("retention", what);
+        directory.note("retention", what);
       }
       this.#lookForRoom();
       this.#failure = "";

@@ -231,7 +231,7 @@ test("a write that fails while no link is there is told of, and what was written
   // The first command was written, and made durable when the second one's write failed.
   const [, second] = primary.peers;
   expect(second!.received.toString("latin1")).toContain(String(100 + SET.length + 1));
-  expect(following.replica.syncs).toEqual({ full: 1, partial: 1 });
+  expect(following.replica.syncs).toMatchObject({ full: 1, partial: 1 });
 });
 
 test("a folder whose room can't be told is a failed snapshot, and the next attempt comes", async () => {
@@ -330,7 +330,7 @@ test.each(Object.entries(STORMS))(
     await until(() => lines.length >= 6, { what: "six attempts", timeoutMs: 20_000 });
     expect(lines.slice(0, 6).map(Number)).toEqual([100, 100, 200, 400, 800, 1200]);
     expect(replica.lastCause).toMatch(storm.says);
-    expect(replica.lastCause).toMatch(/the [56]\. time in a row/);
+    expect(replica.lastCause).toMatch(/[56] times in a row/);
     stop.abort();
     await running;
     close();

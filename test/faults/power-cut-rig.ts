@@ -10,6 +10,7 @@ import { SnapshotWriter } from "../../src/store/generation/snapshot.ts";
 import { pieces, rdbOf } from "../store/rdb.ts";
 import type { PowerCut } from "../support/power-cut.ts";
 import { PowerCutDisk } from "../support/power-cut-disk.ts";
+import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
 
 export const HEADER = selectCommand(0);
 export const FIRST_ID = parseReplicationId("a".repeat(40));
@@ -57,6 +58,8 @@ export interface Mode {
   readonly ack: "written" | "durable";
 }
 
+const PRIMARY = parsePrimaryUrl("redis://127.0.0.1:6379");
+
 /** A primary with two snapshots and one stream, and the replica's side of the link to it. */
 export class Rig {
   readonly disk: PowerCutDisk;
@@ -91,18 +94,14 @@ export class Rig {
         rdbSyncBytes: 400,
         maxQueuedBytes: 1024 * 1024,
         maxLogQueuedBytes: 1024 * 1024,
-        primaryName: () => "127.0.0.1:6379",
         ...mode,
       },
       {
-        acknowledge: (written, durable) => this.#acknowledged(written, durable),
-        synced: () => undefined,
-        room: () => undefined,
-        received: () => undefined,
+        acknowledge: (acked, durable) => this.#acknowledged(acked, durable),
+        hasRoom: () => undefined,
         failed: (error) => (this.#failure ??= error),
-        moved: () => undefined,
-        broke: () => undefined,
       },
+      { moved: () => undefined, endAll: () => undefined },
     );
   }
 
@@ -151,7 +150,7 @@ export class Rig {
       } catch (error) {
         if (!(error instanceof ReplicaError) || left === 0) throw error;
         this.failures++;
-        this.keeper.discardSnapshot();
+        this.keeper.discard();
         await this.keeper.resume();
       }
     }
@@ -166,7 +165,7 @@ export class Rig {
     await this.#untilDone(async () => {
       const { baseOffset: offset, rdb } = snapshot;
       await this.#payload(snapshot, replid, rdb);
-      const finishing = this.keeper.finishSnapshot();
+      const finishing = this.keeper.finish();
       let over = false;
       finishing.catch(() => (over = true));
       // The stream begins behind the payload, whether or not that is kept by now.
@@ -188,7 +187,7 @@ export class Rig {
   async brokenResync(snapshot: Snapshot): Promise<void> {
     await this.#untilDone(async () => {
       await this.#payload(snapshot, FIRST_ID, snapshot.rdb.subarray(0, 900));
-      this.keeper.discardSnapshot();
+      this.keeper.discard();
       await this.keeper.resume();
     });
   }
@@ -196,11 +195,8 @@ export class Rig {
   async #payload(snapshot: Snapshot, replid: ReplicationId, rdb: Uint8Array): Promise<void> {
     const { baseOffset: offset } = snapshot;
     const form = { kind: "length", bytes: snapshot.rdb.length } as const;
-    this.keeper.sealReason = "full resync";
-    const file = await this.keeper.openSnapshot(
-      { by: "psync", position: { replid, offset } },
-      form,
-    );
+    const grant = { by: "psync", position: { replid, offset } } as const;
+    const file = await this.keeper.open({ primary: PRIMARY, grant, form });
     this.#snapshots.set(Number(/\/(\d{10})\//.exec(file)![1]), snapshot);
     for (const piece of pieces(rdb, 170)) {
       this.keeper.payload(piece);
@@ -229,7 +225,6 @@ export class Rig {
       writer = new SnapshotWriter(this.disk, file, {
         syncBytes: 400,
         maxQueuedBytes: 1024 * 1024,
-        onSynced: () => undefined,
         onRoom: () => undefined,
         onFailed: () => undefined,
       });

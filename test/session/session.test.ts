@@ -22,8 +22,7 @@ describe("walk 1: what fires after REPLICAOF NO ONE closes the socket and does n
     walk.step({ type: "leave" });
     expect(walk.snapshotOpened()).toEqual([]);
     expect(walk.snapshotKept()).toEqual([]);
-    expect(walk.step({ type: "snapshot-synced", bytes: 3 })).toEqual([]);
-    expect(walk.step({ type: "snapshot-failed", error: refused })).toEqual([]);
+    expect(walk.step({ type: "keep-failed", error: refused })).toEqual([]);
     expect(walk.attempt()).toEqual([]);
     expect(walk.tick(1_000_000)).toEqual([]);
     expect(walk.state).toEqual({ at: "none" });
@@ -34,8 +33,9 @@ describe("walk 2: a socket error is told with its reason, and the state is conne
   const ways = Object.entries(WAYS).filter(([name]) => !/none|^connect$|finishing/.test(name));
   test.each(ways)("in %s", (_, way) => {
     const walk = way();
+    const from = walk.state;
     const effects = walk.step({ type: "lost", error: refused });
-    expect(effects.at(-1)).toEqual({ do: "failed", error: refused });
+    expect(effects.at(-1)).toEqual({ do: "failed", error: refused, from });
     expect(walk.state).toEqual({ at: "connect" });
   });
 });
@@ -156,7 +156,7 @@ test("walk 8: no payload before the temporary file is open; that it can't be ope
   walk.say("d");
   expect(walk.payload()).toBe("");
   const error = new ReplicaError("DISK_FAILED", { message: "opening the temporary file" });
-  const effects = walk.step({ type: "snapshot-failed", error });
+  const effects = walk.step({ type: "keep-failed", error });
   expect(effects.map((effect) => effect.do)).toEqual(["close-link", "discard-snapshot", "failed"]);
   expect(walk.error()).toBe(error);
 });
@@ -166,13 +166,11 @@ describe("walk 9: the state transfer holds what the payload needs, and no other 
     const walk = Walk.said({}, ...TO_BULK, "$10");
     walk.nowMs = 7;
     walk.say("abcd");
-    walk.step({ type: "snapshot-synced", bytes: 3 });
     expect(walk.state).toMatchObject({
       at: "transfer",
       grant: { by: "psync", position: { replid: REPLID, offset: 1000 } },
       totalBytes: 10,
       readBytes: 4,
-      syncedBytes: 3,
       lastByteAtMs: 7,
       file: "temp-1.2.rdb",
       finishing: false,
@@ -187,22 +185,22 @@ describe("walk 9: the state transfer holds what the payload needs, and no other 
     expect(walk.state).toMatchObject({ totalBytes: 3, readBytes: 3, finishing: true });
   });
 
-  test("a sync that is told late changes nothing", () => {
-    const walk = WAYS["connected"]!();
-    const before = { ...walk.state };
-    walk.step({ type: "snapshot-synced", bytes: 3 });
-    expect(walk.state).toEqual(before);
+  test("what was handed out stays as it was", () => {
+    const walk = Walk.said({}, ...TO_BULK, "$10");
+    walk.say("abcd");
+    const { state } = walk;
+    walk.say("ef");
+    expect(state).toMatchObject({ readBytes: 4 });
+    expect(walk.state).toMatchObject({ readBytes: 6 });
   });
 });
 
 describe("walk 10: a failure closes the socket, unlinks the file, and returns to connect", () => {
   const error = new ReplicaError("DISK_FULL", { message: "full" });
-  test.each(Object.entries(WAYS))("snapshot-failed in %s", (name, way) => {
+  test.each(Object.entries(WAYS))("keeping failed in %s", (name, way) => {
     const walk = way();
     const at: string = walk.state.at;
-    const effects: string[] = walk
-      .step({ type: "snapshot-failed", error })
-      .map((effect) => effect.do);
+    const effects: string[] = walk.step({ type: "keep-failed", error }).map((effect) => effect.do);
     if (at === "none" || at === "connect") {
       expect(effects).toEqual([]);
       expect<string>(walk.state.at).toBe(at);

@@ -10,8 +10,8 @@ function acked(ack: "written" | "durable" = "written") {
     sync: async () => void log.syncs++,
   };
   const told: number[] = [];
-  const acks = new Ack({ ack, log: () => log, send: (offset) => void told.push(offset) });
-  acks.begin(log.durableOffset);
+  const acks = new Ack(ack, { acknowledge: (offset) => void told.push(offset) });
+  acks.follow(log);
   const move = (cursors: Partial<Pick<typeof log, "writtenOffset" | "durableOffset">>) => {
     Object.assign(log, cursors);
     acks.moved();
@@ -62,7 +62,7 @@ describe("GETACK", () => {
     const { acks, log, told, move } = acked();
     acks.ask(5000);
     log.writtenOffset = log.durableOffset = 10;
-    acks.begin(10);
+    acks.follow(log);
     acks.ask(30);
     move({ writtenOffset: 30 });
     expect(told).toEqual([30]);

@@ -20,16 +20,16 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
       message: `${describeSource(parsePrimarySource(out))} is no file: replica backup [URL] OUT wants OUT last`,
     });
   }
-  let state: State = { at: "connect" };
-  const stopWatching = watchTransfer(() => state, stderr, settings.progress);
+  let fetching: { readonly state: State } = { state: { at: "connect" } };
+  const stopWatching = watchTransfer(() => fetching.state, stderr, settings.progress);
   try {
     const { rdb, seconds } = await takeBackup(
       source,
       out,
       { disk: realDisk, clock: realClock, settings },
       signal,
-      (now) => {
-        state = now;
+      (begun) => {
+        fetching = begun;
       },
     );
     logger.info(

@@ -684,4 +684,13 @@ export class DataDirectory {
       throw databaseError(this.#database, cause);
     }
   }
+
+  /** As `event`; a failure is logged, and stops nothing. */
+  note(kind: string, detail: string): void {
+    try {
+      this.event(kind, detail);
+    } catch (error) {
+      logger.warn(error instanceof Error ? error.message : String(error));
+    }
+  }
 }

@@ -12,8 +12,6 @@ export interface SnapshotOptions {
   readonly maxQueuedBytes: number;
   /** Whether the checksum is computed and compared; only a benchmark leaves it out. */
   readonly checksum?: boolean;
-  /** Called after each data sync with the bytes of the payload that it covers. */
-  readonly onSynced: (bytes: number) => void;
   /** Called when bytes that waited are written. */
   readonly onRoom: () => void;
   /** Called once where writing or syncing failed, or the payload is no RDB. */
@@ -51,6 +49,11 @@ export class SnapshotWriter {
   /** True while so much waits for the disk that the link should pause. */
   get congested(): boolean {
     return this.#writer.congested;
+  }
+
+  /** Bytes of the payload that a data sync covers. */
+  get syncedBytes(): number {
+    return this.#syncedBytes;
   }
 
   /** True once it has its final name, which is then only to be made durable. */
@@ -91,7 +94,6 @@ export class SnapshotWriter {
     const covered = this.#writer.writtenBytes;
     await this.#writer.sync();
     this.#syncedBytes = covered; // not writtenBytes: it has moved meanwhile
-    if (!this.#closed) this.#options.onSynced(covered);
   }
 
   #fail(cause: unknown): void {
@@ -121,7 +123,7 @@ export class SnapshotWriter {
       if (this.#error !== undefined) throw this.#error;
       // Abandoned meanwhile: its temporary file is gone, and nothing may take the final name.
       if (this.#closed) throw new ReplicaError("STOPPED", { message: "the sync was given up" });
-      this.#options.onSynced(summary.bytes);
+      this.#syncedBytes = summary.bytes;
       const size = this.#disk.sizeOf(this.path);
       if (size !== summary.bytes) {
         throw new Error(`the file holds ${size} bytes, ${summary.bytes} were received`);

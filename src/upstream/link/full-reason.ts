@@ -13,7 +13,13 @@ export const FULL_REASONS = [
 
 export type FullReason = (typeof FULL_REASONS)[number];
 
-/** Why the primary insists on a full resync, and what would have spared it. */
+/** The full resync in one line: where it begins, why the primary insists on it, what would have spared it. */
+export function describeFullResync(asked: Position | undefined, grant: FullSyncGrant): string {
+  const where = grant.by === "psync" ? `at offset ${grant.position.offset}` : "by SYNC";
+  return `full resync ${where}: ${whyFull(asked, grant)[1]}`;
+}
+
+/** Why the primary insists on a full resync, for programs and for people. */
 export function whyFull(asked: Position | undefined, grant: FullSyncGrant): [FullReason, string] {
   if (asked === undefined) return ["nothing-kept", "nothing was kept to resume from"];
   if (grant.by === "sync") return ["no-psync", "the primary knows no partial resync"];

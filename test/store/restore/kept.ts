@@ -35,7 +35,6 @@ export async function lay(directory: DataDirectory, disk: FaultyDisk) {
     {
       syncBytes: 1024 * 1024,
       maxQueuedBytes: 1024 * 1024,
-      onSynced: () => undefined,
       onRoom: () => undefined,
       onFailed: () => undefined,
     },
