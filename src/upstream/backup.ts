@@ -10,7 +10,7 @@ import { SnapshotFetch, stopped } from "./fetch.ts";
 import { Locator } from "./link/locator.ts";
 import { FileOutlet, type SnapshotSurroundings, StdoutOutlet } from "./outlet.ts";
 
-/** What a backup came to. */
+/** The result of a backup. */
 export interface BackupResult {
   readonly rdb: RdbSummary;
   readonly seconds: number;
@@ -41,8 +41,8 @@ export async function backup(
     out === "-"
       ? new StdoutOutlet(keeping)
       : new FileOutlet(async () => path, surroundings, keeping);
-  // Who could not read the earlier one can't read what takes its place, from the first byte on. We can: it
-  // is opened again, so one that was write-protected must not stay so.
+  // Nobody may read the new file who couldn't read the earlier one, from the first byte on. The owner's bits
+  // stay out of it: the file is opened again, so a write-protected one must not stay so.
   const hidden = earlier === undefined || out === "-" ? 0 : 0o077 & ~earlier.mode;
   const umask = process.umask(process.umask() | hidden);
   const fetching = new SnapshotFetch(target, surroundings);
@@ -56,7 +56,7 @@ export async function backup(
   return { rdb, seconds: (clock.monotonicMs() - beganMs) / 1000 };
 }
 
-/** What the link or the primary is at fault for: the message says what, not where. */
+/** Errors of the link or the primary: their messages say what happened, not where. */
 const ofTheLink: ReadonlySet<ErrorCode> = new Set([
   "CONNECT_FAILED",
   "LINK_LOST",
@@ -71,7 +71,7 @@ const ofTheLink: ReadonlySet<ErrorCode> = new Set([
   "BAD_CHECKSUM",
 ]);
 
-/** The error with whose it is, which the log of `replica follow` has beside the message. */
+/** Names the primary in the error; the log of `replica follow` has it beside the message. */
 function withPrimary(error: unknown, target: PrimaryTarget): unknown {
   if (!(error instanceof ReplicaError) || !ofTheLink.has(error.code)) return error;
   const { code, retry, message } = error;
@@ -94,13 +94,13 @@ function refuseBadOut(out: string): void {
   if (found?.isDirectory()) {
     throw bad(`is a folder: name a file in it, such as ${basename(path)}/dump.rdb`);
   }
-  // The snapshot takes the name of what is there: /dev/null would be gone.
+  // The snapshot replaces what is there: /dev/null would be gone.
   if (found !== undefined && !found.isFile()) {
-    throw bad("is no file: give - for standard output");
+    throw bad("isn't a regular file: give - for standard output");
   }
 }
 
-/** What lies there; undefined where nothing does, or a part of the path is no folder. */
+/** What is there; undefined where nothing is, or a part of the path isn't a folder. */
 function lookAt(path: string): fs.Stats | undefined {
   try {
     return fs.statSync(path);

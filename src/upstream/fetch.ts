@@ -8,10 +8,10 @@ import type { Clock } from "../base/clock.ts";
 import { Driver, type Keeping } from "./driver.ts";
 import type { Outlet } from "./outlet.ts";
 
-/** The contract gives a stop 2 s. */
+/** A stop may take 2 s in all. */
 const STOP_LIMIT_MS = 1_500;
 
-/** Where a replica serves, as the primary is to show it. */
+/** Where a replica serves, as the primary should show it. */
 export interface AnnouncedAddress {
   readonly port: number;
   /** Undefined: the address that the primary sees. */
@@ -21,7 +21,7 @@ export interface AnnouncedAddress {
 export interface FetchOptions {
   readonly clock: Clock;
   readonly settings: Settings;
-  /** Of a replica, which Sentinel then takes for the one that it is; undefined where nothing serves. */
+  /** The replica that the snapshot is for, so that Sentinel recognises it; undefined for a backup. */
   readonly announced?: AnnouncedAddress;
 }
 
@@ -112,7 +112,7 @@ function sessionOptions(target: PrimaryTarget, { settings, announced }: FetchOpt
   };
 }
 
-/** What a snapshot ends with that was stopped. */
+/** The error of a snapshot that was stopped. */
 export function stopped(): ReplicaError {
   return new ReplicaError("STOPPED", {
     retry: "never",

@@ -20,13 +20,13 @@ export interface RenewalOptions {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly settings: Settings;
-  /** As the first link says it: by it Sentinel knows whose the second one is. */
+  /** As on the first link: by it Sentinel recognises the replica that the second link belongs to. */
   readonly announced: AnnouncedAddress;
   /** The link that is followed. */
   readonly link: Pick<Driver, "connectedTo">;
 }
 
-/** How a new generation went. */
+/** The outcome of a new generation. */
 export interface RenewalOutcome {
   /** Undefined where it is current. */
   readonly error: ReplicaError | undefined;
@@ -34,8 +34,8 @@ export interface RenewalOutcome {
 }
 
 /**
- * New generations without losing the stream: the snapshot comes over a second link while the first one
- * follows on, then the keeper lets the new generation take the place of the current one. One at a time.
+ * Takes new generations without losing the stream: the snapshot comes over a second link while the first
+ * one keeps following; then the new generation replaces the current one. One at a time.
  */
 export class Renewal {
   readonly #options: RenewalOptions;
@@ -51,13 +51,13 @@ export class Renewal {
     this.#schedule = new RenewalSchedule(options.clock, options.settings);
   }
 
-  /** For how long one is under way, in seconds; undefined where none is. */
+  /** How long the one under way has been running, in seconds; undefined where none is. */
   get runningSeconds(): number | undefined {
     if (this.#running === undefined) return undefined;
     return (this.#options.clock.monotonicMs() - this.#beganMs) / 1000;
   }
 
-  /** Of the second link. */
+  /** Where the session of the second link stands. */
   get state(): State {
     return this.#fetching?.state ?? { at: "none" };
   }
@@ -65,16 +65,16 @@ export class Renewal {
   /** How many became current, and how many failed, since the start. */
   readonly counts = { ok: 0, failed: 0 };
 
-  /** How the last one went; undefined before there was one. */
+  /** The outcome of the last one; undefined before the first. */
   get last(): RenewalOutcome | undefined {
     return this.#last;
   }
 
   /**
-   * Begins one, and doesn't wait for it.
-   * @param by who asks for it, for the log: `BGSAVE`.
-   * @throws ReplicaError NOT_FOLLOWING where there is no whole link to go on with, PRIMARY_BUSY where
-   * one is under way, DISK_FULL where it would leave less room than `--min-free`.
+   * Begins one, without waiting for it.
+   * @param by what asks for it, for the log: `BGSAVE`.
+   * @throws ReplicaError NOT_FOLLOWING while the link is down, PRIMARY_BUSY where one is under way,
+   * DISK_FULL where it would leave less room than `--min-free`.
    */
   begin(by: string): void {
     if (this.#running !== undefined) {
@@ -97,7 +97,7 @@ export class Renewal {
     });
   }
 
-  /** Long before the disk is full: what is followed needs the room that is left. */
+  /** Refuses long before the disk is full: the stream needs the room that is left. */
   #refuseWithoutRoom(): void {
     const { directory, disk, settings } = this.#options;
     const rdbBytes = directory.current?.rdbBytes ?? 0;
@@ -137,7 +137,7 @@ export class Renewal {
     this.#schedule.failed();
     this.counts.failed++;
     const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
-    // One that there is no room for is told of once, however often it is due.
+    // A lack of room is reported once, however often a snapshot is due.
     if (error.message !== this.#last?.error?.message) {
       logger.warn(what, { code: error.code });
       directory.note("generation", what);
@@ -171,7 +171,7 @@ export class Renewal {
     }
   }
 
-  /** Once a second: begins one that is due by time (`--snapshot-every`) or size (`--snapshot-ratio`). */
+  /** Once a second: begins one where time (`--snapshot-every`) or size (`--snapshot-ratio`) asks for it. */
   tick(): void {
     const { directory, link, keeper } = this.#options;
     if (this.#running !== undefined || link.connectedTo === undefined) return;
@@ -188,7 +188,7 @@ export class Renewal {
   }
 
   /**
-   * Gives up the one that is under way; resolves once nothing of it is left.
+   * Gives up the one under way; resolves once nothing of it is left.
    * @param why for the log: `REPLICAOF NO ONE`.
    */
   async stop(why: string): Promise<void> {

@@ -5,7 +5,7 @@ import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
 
-/** How often old generations and the room on the disk are looked at, when nothing else calls for it. */
+/** How often to look at old generations and at the free room, when nothing else calls for it. */
 const EVERY_MS = 10_000;
 
 export interface RetentionOptions {
@@ -15,7 +15,7 @@ export interface RetentionOptions {
   readonly settings: Pick<Settings, "keep" | "keepForMs" | "minFreeBytes">;
 }
 
-/** Removes sealed generations that nobody wants to keep, and watches the room on the disk. */
+/** Removes sealed generations that no setting keeps, and watches the free room on the disk. */
 export class Retention {
   readonly #options: RetentionOptions;
   #running: Promise<void> | undefined;
@@ -28,12 +28,12 @@ export class Retention {
     this.#options = options;
   }
 
-  /** Whether less than `--min-free` was free when it was looked at last. */
+  /** Whether less than `--min-free` was free at the last look. */
   get lowOnRoom(): boolean {
     return this.#isLow;
   }
 
-  /** Once a second: does what is due after a generation has become current, or after some time. */
+  /** Once a second: looks when a generation has become current, and every 10 s. */
   tick(): void {
     const { clock, directory } = this.#options;
     const generation = directory.current?.id;
@@ -61,7 +61,7 @@ export class Retention {
       this.#lookForRoom();
       this.#failure = "";
     } catch (error) {
-      // The next look tries again; what is followed goes on meanwhile.
+      // The next look tries again; following goes on meanwhile.
       const message = error instanceof Error ? error.message : String(error);
       if (message !== this.#failure) logger.warn(message);
       this.#failure = message;
@@ -74,7 +74,7 @@ export class Retention {
     const isLow = free < settings.minFreeBytes;
     if (isLow === this.#isLow) return;
     this.#isLow = isLow;
-    const where = `${formatBytes(free)} are free where ${directory.path} lies`;
+    const where = `${formatBytes(free)} are free on the disk of ${directory.path}`;
     if (isLow) {
       logger.warn(
         `${where}, less than --min-free ${formatBytes(settings.minFreeBytes)}: no new snapshot is taken; make room, or lower --keep`,

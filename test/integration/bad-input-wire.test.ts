@@ -303,7 +303,7 @@ describe("a port that others had before", () => {
     ["nobody", /connection refused: nothing listens there/, () => undefined],
     [
       "an HTTP server",
-      /this is no Redis server: it answers PING with "HTTP\/1\.1 400 Bad Request"/,
+      /this isn't a Redis server: it answers PING with "HTTP\/1\.1 400 Bad Request"/,
       (port) => {
         const server = Bun.serve({ port, hostname: "127.0.0.1", fetch: () => new Response("hi") });
         return { [Symbol.asyncDispose]: async () => await server.stop(true) };

@@ -26,7 +26,7 @@ function portOf(url: string): string {
   return new URL(url.replace("redis:", "http:")).port;
 }
 
-test("REPLICAOF: the other primary continues, under its own id; a restart follows it after CONFIG REWRITE", async () => {
+test("REPLICAOF: the other primary continues under its own id; after CONFIG REWRITE a restart follows it too", async () => {
   using dir = tempDir("replicaof");
   await using first = fakePrimary(grantFull);
   await using second = fakePrimary(goOn);
@@ -106,7 +106,7 @@ test("REPLICAOF NO ONE leaves the primary from any state, and another can be fol
   expect(await again.stop()).toBeUndefined();
 }, 20_000);
 
-test("a primary that is named while a slow disk is waited for is the one that is followed", async () => {
+test("follows a primary that is named while a slow disk is waited for", async () => {
   using dir = tempDir("meanwhile");
   const disk = new FaultyDisk();
   await using first = fakePrimary(grantFull);
@@ -125,7 +125,7 @@ test("a primary that is named while a slow disk is waited for is the one that is
   expect(second.peers.length).toBe(1);
 }, 20_000);
 
-test("CONFIG GET tells the settings, never a password; SET says how to change them", async () => {
+test("CONFIG GET shows the settings, never a password; SET says how to change them", async () => {
   using dir = tempDir("config");
   await Bun.write(dir.file("password"), "secret\n");
   await using primary = fakePrimary(grantFull);

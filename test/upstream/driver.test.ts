@@ -128,7 +128,7 @@ describe("Driver", () => {
     ]);
   });
 
-  test("what a dead link still says is dropped", async () => {
+  test("drops what a dead link still says", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
     replica.attempt();
@@ -145,7 +145,7 @@ describe("Driver", () => {
     expect(replica.failed).toEqual([]);
   });
 
-  test("a file that opens for an attempt that is over opens nothing in the next", async () => {
+  test("a file that opens too late counts for no later attempt", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
     for (let n = 0; n < 2; n++) {
@@ -184,7 +184,7 @@ describe("Driver", () => {
     },
   );
 
-  test("a primary that closes is told as a failure, once", async () => {
+  test("reports a primary that closes as one failure", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
     replica.attempt();
@@ -222,7 +222,7 @@ describe("Driver", () => {
     await until(() => replica.keeper.told.includes("stream stream"), { what: "the stream" });
   });
 
-  test("while this process stood still, the silence was ours", async () => {
+  test("doesn't count its own stall as the primary's silence", async () => {
     let stoodStillMs = 0;
     let looks = 0;
     const monotonicMs = () => {

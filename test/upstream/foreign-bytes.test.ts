@@ -61,7 +61,7 @@ test.each(["always", "everysec", "no"])(
   },
 );
 
-test("what a replica writes while it is verified, and stops or begins meanwhile, is its own", async () => {
+test("verify takes bytes that a running, stopping or starting replica writes for its own", async () => {
   using dir = tempDir("foreign");
   await using primary = new ModelPrimary();
   {

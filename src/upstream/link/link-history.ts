@@ -3,15 +3,15 @@ import type { State } from "../../session/state.ts";
 import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "../../base/clock.ts";
 
-/** A link that has held so long was a good one: what breaks it begins a new count. */
+/** A link that held this long was a good one: its break begins a new count. */
 const STEADY_MS = 10_000;
 
-/** Why an attempt ended, or what failed between two of them. */
+/** Why an attempt ended, or what failed between two attempts. */
 export interface Break {
   readonly error: ReplicaError;
   /** Milliseconds since 1970. */
   readonly atMs: number;
-  /** What was seen of a sync that broke, and its likely cause; empty where it cost the primary nothing. */
+  /** The figures of a sync that broke, and its likely cause; empty where the break cost the primary nothing. */
   readonly cause: string;
 }
 
@@ -25,7 +25,7 @@ export interface EndedAttempt {
   readonly pausedMs: number;
 }
 
-/** What has become of the links so far: how long each held, why it broke, and how long to wait for the next. */
+/** The history of the links so far: how long each held, why it broke, and how long to wait before the next. */
 export class LinkHistory {
   /** Attempts that ended in an error, by its code. */
   readonly counts = new Map<string, number>();
@@ -34,9 +34,9 @@ export class LinkHistory {
   #failures = 0;
   #last: Break | undefined;
   #isConnected = false;
-  /** When the attempt under way was connected; undefined where it wasn't yet. */
+  /** When the attempt under way connected; undefined before that. */
   #connectedAtMs: number | undefined;
-  /** Since when the link is down; undefined while it is up, and before it ever was. */
+  /** When the link went down; undefined while it is up, and before it first was. */
   #downSinceMs: number | undefined;
   /** Since when this attempt's link is in its state, and how long it had been paused by then. */
   #reached: { readonly sinceMs: number; readonly pausedMs: number } | undefined;
@@ -56,7 +56,7 @@ export class LinkHistory {
     return `${error?.message ?? ""}${cause === "" ? "" : ` ${cause}`}`;
   }
 
-  /** Seconds since the link was last whole; undefined while it is, and before it ever was. */
+  /** Seconds since the link was last up; undefined while it is up, and before it first was. */
   get downSeconds(): number | undefined {
     const sinceMs = this.#downSinceMs;
     return sinceMs === undefined
@@ -112,7 +112,7 @@ export class LinkHistory {
     const reached = this.#reached;
     const phase = reached === undefined ? undefined : costlyPhase(error, from, isFull);
     if (reached === undefined || phase === undefined) {
-      // It cost nothing, and what comes next is another matter.
+      // It cost the primary nothing: the next costly break begins a new count.
       this.#breaks.clear();
       return "";
     }
@@ -128,13 +128,13 @@ export class LinkHistory {
     return `${cause}${times}`;
   }
 
-  /** Another primary is another matter. */
+  /** Starts afresh: another primary is followed. */
   forget(): void {
     this.#failures = 0;
     this.#breaks.clear();
   }
 
-  /** How long to wait for the next attempt: at most `ceilingMs`, but in a storm of costly breaks. */
+  /** How long to wait before the next attempt: at most `ceilingMs`, except in a storm of costly breaks. */
   waitMs(ceilingMs: number): number {
     return backoffMs(this.#failures, ceilingMs * this.#breaks.factor, () => this.#clock.random());
   }
