@@ -1,9 +1,7 @@
 import { formatBytes } from "../base/quantity.ts";
-import { cursorsOf } from "../replica/cursors.ts";
 import { listenFailure } from "../base/listen-failure.ts";
 import type { Metrics } from "./metrics.ts";
-import { whyNotReady } from "../replica/readiness.ts";
-import type { Replica } from "../replica/replica.ts";
+import type { ReplicaStatus } from "../replica/status.ts";
 
 /** Seconds after which a connection that says nothing is closed. */
 const IDLE_SECONDS = 10;
@@ -25,19 +23,19 @@ export interface HttpOptions {
 export function serveHttp(
   options: HttpOptions,
   metrics: Metrics,
-  replica: Replica,
+  status: ReplicaStatus,
 ): { readonly port: number; stop(): void } {
   const routes: Record<string, () => Response | Promise<Response>> = {
     "/metrics": async () =>
       new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } }),
     "/healthz": () => new Response("ok\n"),
     "/readyz": () => {
-      const why = whyNotReady(replica, options.readyLagMs);
+      const why = status.whyNotReady(options.readyLagMs);
       return why === undefined
         ? new Response("ready\n")
         : new Response(`not ready: ${why}\n`, { status: 503 });
     },
-    "/": () => page(replica),
+    "/": () => page(status),
   };
   const answer = (request: Request): Response | Promise<Response> => {
     // What a Host header makes of the URL needn't be one.
@@ -75,27 +73,26 @@ function theLast(response: Response): Response {
   return response;
 }
 
-function page(replica: Replica): Response {
-  const { state, directory, syncs, relay } = replica;
-  const { received, durable, logBytes } = cursorsOf(replica);
-  const generation = directory.current;
+function page(status: ReplicaStatus): Response {
+  const { link, syncs, relay, cursors } = status;
+  const generation = status.currentGeneration;
   const rows: [string, string][] = [
-    ["primary", replica.isFollowing ? replica.primary.name : "none"],
-    ["state", state.at],
-    ["offset received", String(received)],
-    ["offset durable", String(durable)],
+    ["primary", status.isFollowing ? status.primary.name : "none"],
+    ["state", link.state],
+    ["offset received", String(cursors.received)],
+    ["offset durable", String(cursors.durable)],
     ["generation", String(generation?.id ?? "none")],
     ["snapshot", formatBytes(generation?.rdbBytes ?? 0)],
-    ["log", formatBytes(logBytes)],
-    ["feeds", `${relay.downstreams.size} replicas, ${relay.countByState().online} online`],
+    ["log", formatBytes(cursors.logBytes)],
+    ["feeds", `${relay.downstreams.length} replicas, ${relay.countByState.online} online`],
     ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
-    ["last error", replica.lastError?.message ?? "none"],
+    ["last error", status.lastBreak?.message ?? "none"],
   ];
   const cells = rows
     .map(([name, value]) => `<tr><th>${name}<td>${Bun.escapeHTML(value)}`)
     .join("\n");
   const html = `<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="5">
-<title>replica: ${state.at}</title>
+<title>replica: ${link.state}</title>
 <style>body{font:15px system-ui;margin:2em}th{text-align:left;padding:.2em 2em .2em 0;font-weight:600}</style>
 <h1>replica</h1><table>
 ${cells}

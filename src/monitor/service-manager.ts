@@ -1,5 +1,5 @@
 import { logger } from "../base/logger.ts";
-import type { Replica } from "../replica/replica.ts";
+import type { ReplicaStatus } from "../replica/status.ts";
 import { datagramsTo } from "./unix-datagrams.ts";
 
 /** How often the state is looked at, and what hasn't gone out is sent again. */
@@ -23,28 +23,28 @@ type Fields = Readonly<Record<string, string>>;
  */
 export function notifyServiceManager(
   env: Record<string, string | undefined>,
-  replica: Replica,
+  status: ReplicaStatus,
   stopping: AbortSignal,
 ): () => void {
   const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = env;
   for (const name of VARIABLES) delete env[name];
   const manager = new ServiceManager(NOTIFY_SOCKET ?? "");
   let isStopping = false;
-  const status = () => (isStopping ? "stopping" : statusOf(replica));
-  let told = summary(replica);
-  manager.tell({ READY: "1", STATUS: status() });
+  const line = () => (isStopping ? "stopping" : statusLine(status));
+  let told = summary(status);
+  manager.tell({ READY: "1", STATUS: line() });
   const looking = setInterval(() => {
-    const isNew = !isStopping && summary(replica) !== told;
-    told = summary(replica);
-    manager.tell(isNew ? { STATUS: status() } : {});
+    const isNew = !isStopping && summary(status) !== told;
+    told = summary(status);
+    manager.tell(isNew ? { STATUS: line() } : {});
   }, LOOK_MS);
   const everyMs = watchdogMs(WATCHDOG_USEC, WATCHDOG_PID);
-  const turn = () => manager.tell({ WATCHDOG: "1", STATUS: status() });
+  const turn = () => manager.tell({ WATCHDOG: "1", STATUS: line() });
   const turning = everyMs === undefined ? undefined : setInterval(turn, everyMs);
   const stop = () => {
     if (isStopping) return;
     isStopping = true;
-    manager.tell({ STOPPING: "1", STATUS: status() });
+    manager.tell({ STOPPING: "1", STATUS: line() });
   };
   if (stopping.aborted) stop();
   else stopping.addEventListener("abort", stop, { once: true });
@@ -55,16 +55,18 @@ export function notifyServiceManager(
   };
 }
 
-/** What a new status is worth telling for; the offset moves on without. */
-function summary(replica: Replica): string {
-  return `${replica.state.at}, ${replica.isFollowing ? replica.primary.name : "no one"}`;
+/** The part of the status whose change is reported at once; the offset alone moves too often. */
+function summary({ link, isFollowing, primary }: ReplicaStatus): string {
+  return `${link.state}, ${isFollowing ? primary.name : "no one"}`;
 }
 
 /** One short line for people: `connected, redis://10.0.0.5:6379, durable up to offset 1234`. */
-function statusOf(replica: Replica): string {
-  const durable = replica.log?.durableOffset;
-  const kept = durable === undefined ? "nothing kept yet" : `durable up to offset ${durable}`;
-  return `${summary(replica)}, ${kept}`;
+function statusLine(status: ReplicaStatus): string {
+  const kept =
+    status.generation === undefined
+      ? "nothing kept yet"
+      : `durable up to offset ${status.cursors.durable}`;
+  return `${summary(status)}, ${kept}`;
 }
 
 /** How often the watchdog is told: at half of its time; undefined where none waits for this process. */

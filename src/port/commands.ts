@@ -101,7 +101,7 @@ function refusal(
 }
 
 function info({ client, context, args }: Call): Uint8Array {
-  const { replica, version, port, clients, counts, settings } = context;
+  const { status, version, port, clients, counts, settings } = context;
   const about = {
     version,
     port,
@@ -112,7 +112,7 @@ function info({ client, context, args }: Call): Uint8Array {
     maxClients: limits.clients,
     counts,
   };
-  const sections = infoSections(replica, about);
+  const sections = infoSections(status, about);
   return verbatim(infoText(sections, args), client.proto);
 }
 
@@ -414,7 +414,7 @@ const COMMANDS = new Map<string, Command>([
       flags: ["fast"],
       summary: "Tells when the current snapshot was kept.",
       run: ({ context }) =>
-        integer(Math.floor((context.replica.directory.current?.currentAtMs ?? 0) / 1000)),
+        integer(Math.floor((context.status.currentGeneration?.currentAtMs ?? 0) / 1000)),
     },
   ],
   [

@@ -33,11 +33,11 @@ export function configCommand(call: Call): Uint8Array {
 
 /** Never a password: whoever may ask this has logged in, and needs none. */
 function parameters({ context }: Call): [string, string][] {
-  const { settings, replica, port } = context;
+  const { settings, status, port } = context;
   return [
     ["port", String(port)],
     ["bind", settings.bind],
-    ["dir", replica.directory.path],
+    ["dir", status.directoryPath],
     ["appendonly", "yes"],
     ["appendfsync", settings.fsync],
     ["save", ""],
@@ -118,8 +118,8 @@ function rewrite({ client, context }: Call): Uint8Array {
     logger.warn(`CONFIG REWRITE failed: ${why}`, { client: client.address });
     return error(`ERR Rewriting config file: ${why}`);
   }
-  const { replica } = context;
-  const kept = replica.isFollowing ? replica.primary.name : "no one";
+  const { status } = context;
+  const kept = status.isFollowing ? status.primary.name : "no one";
   logger.info(`CONFIG REWRITE: a restart follows ${kept} too`, { client: client.address });
   return simple("OK");
 }

@@ -4,13 +4,13 @@ import { ReplicaError } from "../base/errors.ts";
 import { giveBack } from "../store/disk/disk.ts";
 import { logger } from "../base/logger.ts";
 import { error } from "../resp/reply.ts";
-import { type PortContext } from "./call.ts";
+import type { PortContext, ProgramActions, ReplicaActions } from "./call.ts";
 import { Client, type Wait } from "./client.ts";
 import { answer } from "./commands.ts";
 import { listenFailure } from "../base/listen-failure.ts";
 import { LoginThrottle } from "./login-throttle.ts";
 import { PubSub } from "./pubsub.ts";
-import type { Replica } from "../replica/replica.ts";
+import type { ReplicaStatus } from "../replica/status.ts";
 import { noCounts } from "../monitor/port-counts.ts";
 
 type PortSocket = Socket<Client>;
@@ -79,12 +79,13 @@ export class Port {
     return this.#listener.port;
   }
 
-  /** Whom the commands speak of, and what they can do beside it. */
-  serve(replica: Replica, actions: Pick<PortContext, "rewrite" | "shutdown">): void {
+  /** Begins to answer commands; until then, clients are told LOADING. */
+  serve(status: ReplicaStatus, replica: ReplicaActions, program: ProgramActions): void {
     const { port } = this;
     this.#context = {
+      status,
       replica,
-      ...actions,
+      ...program,
       port,
       pubsub: this.#pubsub,
       clients: this.#clients,

@@ -68,7 +68,7 @@ describe("what is told of downstreams", () => {
       .split("\n");
     expect(listed.map((line) => / flags=(\S+) /.exec(line)?.[1])).toEqual(["S", "S"]);
     const metrics = new Metrics();
-    metrics.of(relay.replica, realDisk, "0");
+    metrics.of(relay.status, "0");
     const text = await metrics.text();
     expect(text).toContain('replica_downstreams{state="online"} 2\n');
     expect(text).toContain("replica_downstream_lag_bytes 106\n");

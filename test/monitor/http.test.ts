@@ -23,8 +23,8 @@ async function served(readyLagMs = 10_000) {
   const disk = new FaultyDisk();
   const metrics = new Metrics();
   const following = follow(primary.url, disk, dir);
-  metrics.of(following.replica, realDisk, "1.2.3");
-  const http = serveHttp({ host: "127.0.0.1", port: 0, readyLagMs }, metrics, following.replica);
+  metrics.of(following.status, "1.2.3");
+  const http = serveHttp({ host: "127.0.0.1", port: 0, readyLagMs }, metrics, following.status);
   return {
     ...following,
     disk,
@@ -130,7 +130,7 @@ describe("HTTP", () => {
       },
       { what: "it to say that it is not ready" },
     );
-    expect(late).toMatch(/^not ready: what came \d+ s ago is not durable yet/);
+    expect(late).toMatch(/^not ready: bytes received \d+ s ago are not durable yet/);
     held.release();
     await until(async () => (await replica.get("/readyz")).status === 200, { what: "ready again" });
     replica.replica.leave();

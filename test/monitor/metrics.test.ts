@@ -14,12 +14,13 @@ import { until } from "../support/wait.ts";
 function measured(url: string) {
   const dir = tempDir("metrics");
   const metrics = new Metrics();
-  const following = follow(url, metrics.timed(realDisk), dir);
   const looks = new FaultyDisk();
-  metrics.of(following.replica, looks, "1.2.3");
+  const disk = { ...metrics.timed(realDisk), freeBytes: (path: string) => looks.freeBytes(path) };
+  const following = follow(url, disk, dir);
+  metrics.of(following.status, "1.2.3");
   return {
     ...following,
-    /** The disk that the metrics look at. */
+    /** The disk that says how much is free. */
     looks,
     text: () => metrics.text(),
     [Symbol.asyncDispose]: async () => {

@@ -15,7 +15,7 @@ test("what didn't go out is said again, and no child is given the socket", async
   await using following = follow(primary.url, new FaultyDisk(), dir);
   const env = { PATH: "/bin", NOTIFY_SOCKET: dir.file("notify"), WATCHDOG_PID: "1" };
   const stopping = new AbortController();
-  const end = notifyServiceManager(env, following.replica, stopping.signal);
+  const end = notifyServiceManager(env, following.status, stopping.signal);
   expect<object>(env).toEqual({ PATH: "/bin" });
   using manager = new NotifySocket(dir.file("notify"));
   await manager.waitFor(/^READY=1$/);

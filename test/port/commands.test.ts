@@ -28,7 +28,7 @@ const settings = loadSettings({
 });
 // It is not run: REPLICAOF names a primary, and nobody goes there.
 const primary = parsePrimaryUrl("redis://127.0.0.1:1");
-const { replica, port, close } = assemble(primary, realDisk, realClock, settings, "1.2.3");
+const { replica, status, port, close } = assemble(primary, realDisk, realClock, settings, "1.2.3");
 
 afterAll(() => {
   port.stop();
@@ -42,6 +42,7 @@ class Rig {
   readonly sent = new Map<Client, Uint8Array[]>();
   nowMs = 1_000;
   readonly context: PortContext = {
+    status,
     replica,
     pubsub: new PubSub(),
     clients: this.clients,

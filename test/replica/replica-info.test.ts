@@ -82,7 +82,7 @@ test("connected: cursors, rates, counts, and ready; behind: not ready, and why",
   disk.hold("syncData");
   await primary.peers[0]!.send(SET);
   const late = await infoWhere(client, "it to be late", (info) => info.get("ready") === "0");
-  expect(late["not_ready_reason"]).toMatch(/^what came \d+ s ago is not durable yet$/);
+  expect(late["not_ready_reason"]).toMatch(/^bytes received \d+ s ago are not durable yet$/);
   expect(late["durable_lag_bytes"]).toBe(String(SET.length));
   expect(Number(late["durable_age_seconds"])).toBeGreaterThanOrEqual(1);
 
@@ -121,7 +121,7 @@ test("while the log can't be opened again: what is promised, not that there is n
   const disk = new FaultyDisk();
   const metrics = new Metrics();
   await using replica = follow(primary.url, disk, dir, { fsync: "always" });
-  metrics.of(replica.replica, disk, "1.2.3");
+  metrics.of(replica.status, "1.2.3");
   await replica.connected();
   await using client = await RespClient.connect({ port: replica.port });
   await primary.peers[0]!.send(SET);
@@ -204,8 +204,11 @@ test("in the midst of a payload, and its end with its likely cause", async () =>
     durable_lag_bytes: "0",
     received_stream_bytes: "0",
   });
+  const link = replica.status.link;
   goOn.resolve();
   const broken = await infoWhere(client, "the break", (info) => info.get("breaks") !== "0");
+  // What the status handed out before does not change under its reader.
+  expect(link).toMatchObject({ state: "transfer", transfer: { readBytes: 9, totalBytes: 1000 } });
   expect(broken["last_error_code"]).toBe("LINK_LOST");
   expect(broken["last_error_cause"]).toMatch(/^after 9 B of 1000 B in .*the likely cause is /);
 });
