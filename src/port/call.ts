@@ -29,10 +29,11 @@ export interface ProgramActions {
   shutdown(): void;
 }
 
-/** Everything that a command of the replica's own port may use. */
+/** Everything that a command of the port may use. */
 export interface PortContext extends ProgramActions {
   readonly status: ReplicaStatus;
   readonly replica: ReplicaActions;
+  readonly commands: ReadonlyMap<string, Command>;
   readonly pubsub: PubSub;
   readonly clients: ReadonlySet<Client>;
   readonly logins: LoginThrottle;
@@ -40,25 +41,51 @@ export interface PortContext extends ProgramActions {
   readonly version: string;
   readonly port: number;
   readonly counts: PortCounts;
+  /** Milliseconds since 1970. */
   now(): number;
-  /** Tells that a client spoke HTTP. */
+  /** Logs that a client spoke HTTP. */
   alarm(client: Client): void;
 }
 
-/** A command that has come whole: its arguments as latin1 text, and as the bytes that came. */
+/** One command that a client sent, complete. */
 export interface Call {
   readonly client: Client;
   readonly context: PortContext;
+  /** The arguments as latin1 text: one character a byte. */
   readonly args: readonly string[];
+  /** The arguments as they were sent. */
   readonly bytes: readonly Uint8Array[];
+  /** Answers another command of the same client, as EXEC does with each that was queued. */
+  answer(words: readonly Uint8Array[]): Uint8Array | undefined;
 }
 
-/** As Redis words it; a subcommand as `client|kill`. */
+/** A command of the port: a row of COMMANDS. */
+export interface Command {
+  /** In lower case. */
+  readonly name: string;
+  /** The number of words, including the name; negative: at least that many ("Redis, COMMAND"). */
+  readonly arity: number;
+  readonly flags: readonly string[];
+  /** One line for COMMAND DOCS. */
+  readonly summary: string;
+  /** Whether it is allowed before login. */
+  readonly early?: true;
+  /** Whether it runs at once inside a transaction, instead of being queued. */
+  readonly unqueued?: true;
+  /** Whether it is refused inside a transaction. */
+  readonly alone?: true;
+  /** Whether a RESP2 client that has subscribed may use it. */
+  readonly whileSubscribed?: true;
+  /** Returns the reply; undefined where everything was sent already, or nothing is to be sent. */
+  run(call: Call): Uint8Array | undefined;
+}
+
+/** Redis's error for a wrong number of arguments. @param name of a subcommand as `client|kill`. */
 export function wrongArgs(name: string): Uint8Array {
   return error(`ERR wrong number of arguments for '${name}' command`);
 }
 
-/** HELP of a command: each of its subcommands, and what that does ("Redis, networking.c, addReplyHelp"). */
+/** Replies to HELP: each subcommand and what it does ("Redis, networking.c, addReplyHelp"). */
 export function subcommandHelp(
   name: string,
   subcommands: readonly (readonly [usage: string, what: string])[],
@@ -69,7 +96,7 @@ export function subcommandHelp(
   return array([head, ...lines].map(simple));
 }
 
-/** CLIENT SETNAME and HELLO SETNAME; what is refused, if it is. */
+/** Names a client, as CLIENT SETNAME and HELLO SETNAME do. Returns the error where the name is refused. */
 export function setName(client: Client, name: string): Uint8Array | undefined {
   if (!/^[!-~]{0,200}$/.test(name)) {
     return error("ERR Client names cannot contain spaces, newlines or special characters.");

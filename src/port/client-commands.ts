@@ -1,11 +1,21 @@
 import { bulk, error, integer, nil, simple, verbatim } from "../resp/reply.ts";
 import type { Client } from "./client.ts";
-import { type Call, setName, subcommandHelp, wrongArgs } from "./call.ts";
+import { type Call, type Command, setName, subcommandHelp, wrongArgs } from "./call.ts";
 
 const OK = simple("OK");
 
+export const clientCommands: readonly Command[] = [
+  {
+    name: "client",
+    arity: -2,
+    flags: ["noscript"],
+    summary: "Lists, names and closes the connections of clients.",
+    run: clientCommand,
+  },
+];
+
 /** CLIENT and its subcommands ("Redis 7.2, networking.c, clientCommand"). */
-export function clientCommand(call: Call): Uint8Array {
+function clientCommand(call: Call): Uint8Array {
   const { client, context, args } = call;
   const [what = "", ...rest] = args;
   switch (what.toUpperCase()) {

@@ -6,7 +6,7 @@ import type { Announced, Downstream } from "../downstream/downstream.ts";
 
 /** A transaction that is being queued; `refused` once a command of it was wrong, as EXEC then says. */
 export interface Transaction {
-  readonly commands: Uint8Array[][];
+  readonly commands: (readonly Uint8Array[])[];
   bytes: number;
   refused: boolean;
 }

@@ -1,12 +1,22 @@
 import { bulk, error, map, simple } from "../resp/reply.ts";
 import { limits } from "../config/settings.ts";
 import { logger } from "../base/logger.ts";
-import { type Call, subcommandHelp, wrongArgs } from "./call.ts";
+import { type Call, type Command, subcommandHelp, wrongArgs } from "./call.ts";
 import { globMatches } from "./pubsub.ts";
 import { noCounts } from "../monitor/port-counts.ts";
 
+export const configCommands: readonly Command[] = [
+  {
+    name: "config",
+    arity: -2,
+    flags: ["admin", "noscript"],
+    summary: "Returns settings, and stores the primary that REPLICAOF named.",
+    run: configCommand,
+  },
+];
+
 /** CONFIG: the settings under the names that Redis's tools ask for ("Redis 7.2, config.c"). */
-export function configCommand(call: Call): Uint8Array {
+function configCommand(call: Call): Uint8Array {
   const { context, args } = call;
   const [what = "", ...rest] = args;
   switch (what.toUpperCase()) {

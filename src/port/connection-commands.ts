@@ -1,7 +1,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { logger } from "../base/logger.ts";
 import { array, bulk, error, integer, map, push, simple } from "../resp/reply.ts";
-import { type Call, type PortContext, setName, wrongArgs } from "./call.ts";
+import { type Call, type Command, type PortContext, setName, wrongArgs } from "./call.ts";
 import type { Client } from "./client.ts";
 import { SPOKEN_VERSION } from "../monitor/info.ts";
 
@@ -10,7 +10,71 @@ const WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disa
 /** As many as a Redis has unless told otherwise; none holds a key here. */
 const DATABASES = 16;
 
-export function ping({ client, args, bytes }: Call): Uint8Array {
+export const connectionCommands: readonly Command[] = [
+  {
+    name: "ping",
+    arity: -1,
+    flags: ["fast"],
+    whileSubscribed: true,
+    summary: "Returns PONG, or the message.",
+    run: ping,
+  },
+  {
+    name: "echo",
+    arity: 2,
+    flags: ["fast"],
+    summary: "Returns the message.",
+    run: ({ bytes }) => bulk(bytes[0]!),
+  },
+  {
+    name: "auth",
+    arity: -2,
+    flags: ["noscript", "fast", "no_auth"],
+    early: true,
+    summary: "Logs in.",
+    run: auth,
+  },
+  {
+    name: "hello",
+    arity: -1,
+    flags: ["noscript", "fast", "no_auth"],
+    early: true,
+    summary: "Chooses the protocol, logs in and names the connection.",
+    run: hello,
+  },
+  {
+    name: "select",
+    arity: 2,
+    flags: ["fast"],
+    summary: "Chooses a database. None has keys on this port.",
+    run: select,
+  },
+  {
+    name: "reset",
+    arity: 1,
+    flags: ["noscript", "fast", "no_auth"],
+    early: true,
+    unqueued: true,
+    whileSubscribed: true,
+    summary: "Resets the connection to its state when it was new.",
+    run: reset,
+  },
+  {
+    name: "quit",
+    arity: -1,
+    flags: ["fast", "no_auth"],
+    early: true,
+    unqueued: true,
+    whileSubscribed: true,
+    summary: "Closes the connection.",
+    run: ({ client }) => {
+      client.leaving = true;
+      return OK;
+    },
+  },
+];
+
+function ping({ client, args, bytes }: Call): Uint8Array {
   if (args.length > 1) return wrongArgs("ping");
   if (client.proto === 2 && client.subscriptions > 0) {
     return push([bulk("pong"), bulk(bytes[0] ?? "")], 2);
@@ -18,7 +82,7 @@ export function ping({ client, args, bytes }: Call): Uint8Array {
   return bytes[0] === undefined ? simple("PONG") : bulk(bytes[0]);
 }
 
-export function auth({ client, context, args }: Call): Uint8Array {
+function auth({ client, context, args }: Call): Uint8Array {
   const [user, password] = args.length === 1 ? ["default", args[0]!] : [args[0], args[1]];
   if (args.length > 2) return error("ERR syntax error");
   const right = context.settings.requirepass;
@@ -60,7 +124,7 @@ function same(given: string, right: string): boolean {
   return timingSafeEqual(digest(given), digest(right));
 }
 
-export function hello(call: Call): Uint8Array {
+function hello(call: Call): Uint8Array {
   const { client } = call;
   const words = [...call.args];
   const asked = words.shift();
@@ -107,13 +171,13 @@ export function hello(call: Call): Uint8Array {
   );
 }
 
-export function reset({ client, context }: Call): Uint8Array {
+function reset({ client, context }: Call): Uint8Array {
   context.pubsub.forget(client);
   client.reset();
   return simple("RESET");
 }
 
-export function select({ client, args }: Call): Uint8Array {
+function select({ client, args }: Call): Uint8Array {
   const database = Number(args[0]);
   if (!/^-?\d{1,10}$/.test(args[0]!)) return error("ERR value is not an integer or out of range");
   if (database < 0 || database >= DATABASES) return error("ERR DB index is out of range");

@@ -6,7 +6,8 @@ import { logger } from "../base/logger.ts";
 import { error } from "../resp/reply.ts";
 import type { PortContext, ProgramActions, ReplicaActions } from "./call.ts";
 import { Client, type Wait } from "./client.ts";
-import { answer } from "./commands.ts";
+import { COMMANDS } from "./commands.ts";
+import { answer } from "./dispatch.ts";
 import { listenFailure } from "../base/listen-failure.ts";
 import { LoginThrottle } from "./login-throttle.ts";
 import { PubSub } from "./pubsub.ts";
@@ -87,6 +88,7 @@ export class Port {
       replica,
       ...program,
       port,
+      commands: COMMANDS,
       pubsub: this.#pubsub,
       clients: this.#clients,
       logins: new LoginThrottle(),

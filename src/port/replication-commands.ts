@@ -1,14 +1,76 @@
 import { ReplicaError } from "../base/errors.ts";
 import { targetAt } from "../config/primary-url.ts";
-import { array, bulk, error, integer, simple } from "../resp/reply.ts";
+import type { Asked } from "../downstream/relay.ts";
 import type { LinkStatus } from "../replica/status.ts";
-import type { Call } from "./call.ts";
+import { array, bulk, error, integer, simple } from "../resp/reply.ts";
+import type { Call, Command } from "./call.ts";
 
 const OK = simple("OK");
-/** No name in the DNS is longer. */
+const NOT_AN_INTEGER = error("ERR value is not an integer or out of range");
+/** Redis's limit for an announced address (NET_HOST_STR_LEN). */
+const MAX_ANNOUNCED_BYTES = 255;
+/** No DNS name is longer. */
 const MAX_HOST_CHARS = 253;
+/**
+ * How long a replica that is ahead of this one waits for its answer. It has followed the primary directly, and
+ * the bytes that it has are on their way here.
+ */
+const AHEAD_MS = 2_000;
+/** The longest delay of a timer. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
-export function role({ context }: Call): Uint8Array {
+const REPLICAOF = {
+  arity: 3,
+  flags: ["admin", "noscript", "stale"],
+  summary: "Follows another primary, or none.",
+  run: replicaOf,
+} as const;
+
+export const replicationCommands: readonly Command[] = [
+  {
+    name: "role",
+    arity: 1,
+    flags: ["fast", "stale"],
+    summary: "Returns the state of the link to the primary.",
+    run: role,
+  },
+  { name: "replicaof", ...REPLICAOF },
+  { name: "slaveof", ...REPLICAOF },
+  {
+    name: "replconf",
+    arity: -1,
+    flags: ["admin", "noscript", "loading", "stale"],
+    alone: true,
+    summary: "Announces a replica of this one, and acknowledges what it has.",
+    run: replconf,
+  },
+  {
+    name: "psync",
+    arity: -3,
+    flags: ["admin", "noscript"],
+    alone: true,
+    summary: "Attaches a replica, by partial resync where its offset is kept.",
+    run: psync,
+  },
+  {
+    name: "sync",
+    arity: 1,
+    flags: ["admin", "noscript"],
+    alone: true,
+    summary: "Attaches a replica by full resync.",
+    run: sync,
+  },
+  {
+    name: "wait",
+    arity: 3,
+    flags: ["blocking"],
+    alone: true,
+    summary: "Waits until enough replicas of this one have acknowledged what is written.",
+    run: wait,
+  },
+];
+
+function role({ context }: Call): Uint8Array {
   const { link, primary, cursors } = context.status;
   const offset = link.state === "connected" ? cursors.written : -1;
   const words = [bulk("slave"), bulk(primary.host), integer(primary.port), bulk(roleState(link))];
@@ -30,26 +92,8 @@ function roleState({ state }: LinkStatus): string {
   }
 }
 
-/** BGSAVE [SCHEDULE]: a new generation over a second link, while the first one follows on. */
-export function bgsave({ client, context, args }: Call): Uint8Array {
-  const [option, ...more] = args;
-  if (more.length > 0 || (option !== undefined && option.toUpperCase() !== "SCHEDULE")) {
-    return error("ERR syntax error");
-  }
-  if (context.status.snapshot.runningSeconds !== undefined) {
-    return error("ERR Background save already in progress");
-  }
-  try {
-    context.replica.renewal.begin(`BGSAVE from ${client.address}`);
-    return simple("Background saving started");
-  } catch (refused) {
-    if (!(refused instanceof ReplicaError)) throw refused;
-    return error(`ERR ${refused.message}`);
-  }
-}
-
 /** REPLICAOF host port, and NO ONE. TLS and the login stay as they are, as with a Redis replica. */
-export function replicaOf({ client, context, args }: Call): Uint8Array {
+function replicaOf({ client, context, args }: Call): Uint8Array {
   const { replica, status } = context;
   const [host = "", port = ""] = args;
   if (host.toLowerCase() === "no" && port.toLowerCase() === "one") {
@@ -73,4 +117,144 @@ export function replicaOf({ client, context, args }: Call): Uint8Array {
     if (!(refused instanceof ReplicaError)) throw refused;
     return error(`ERR ${refused.message}`);
   }
+}
+
+/** A whole number as Redis reads it (string2ll), where it is a safe one here. */
+function integerOf(text: string): number | undefined {
+  const value = Number(text);
+  return /^(?:0|-?[1-9]\d*)$/.test(text) && Number.isSafeInteger(value) ? value : undefined;
+}
+
+/**
+ * REPLCONF, option after option ("Redis 7.2, replication.c, replconfCommand"). One that is attached gets
+ * no reply: it would stand in its stream.
+ */
+function replconf(call: Call): Uint8Array | undefined {
+  const { client, args } = call;
+  if (args.length % 2 !== 0) return attachedGetsNone(call, error("ERR syntax error"));
+  for (let at = 0; at < args.length; at += 2) {
+    const [option, value] = [args[at]!.toLowerCase(), args[at + 1]!];
+    // What follows an ACK is said with it; Redis, too, looks no further.
+    if (option === "ack" || option === "fack") {
+      const offset = integerOf(value);
+      if (option === "ack" && offset !== undefined) client.downstream?.acknowledge(offset);
+      return undefined;
+    }
+    if (option === "getack") return undefined;
+    const refused = announce(call, option, value);
+    if (refused !== undefined) return attachedGetsNone(call, refused);
+  }
+  return attachedGetsNone(call, OK);
+}
+
+function attachedGetsNone({ client }: Call, reply: Uint8Array): Uint8Array | undefined {
+  return client.downstream === undefined ? reply : undefined;
+}
+
+/** @returns what is refused, if it is. */
+function announce({ client }: Call, option: string, value: string): Uint8Array | undefined {
+  const { announced } = client;
+  const number = integerOf(value);
+  switch (option) {
+    case "listening-port":
+      if (number === undefined) return NOT_AN_INTEGER;
+      // Another number than a port tells of none.
+      announced.listeningPort = number > 0 && number <= 65_535 ? number : 0;
+      return undefined;
+    case "ip-address":
+      if (value.length > MAX_ANNOUNCED_BYTES || !/^[!-~]*$/.test(value)) {
+        return error("ERR REPLCONF ip-address provided by replica instance is no address");
+      }
+      announced.ip = value;
+      return undefined;
+    case "capa":
+      // What else it can do is of no use to us, and no harm ("Redis: ignore unknown capabilities").
+      if (value.toLowerCase() === "psync2") announced.psync2 = true;
+      return undefined;
+    case "rdb-only":
+      if (number !== 0 && number !== 1) return error("ERR value is out of range");
+      announced.rdbOnly = number === 1;
+      return undefined;
+    case "version":
+      return undefined;
+    default:
+      return error(`ERR Unrecognized REPLCONF option: ${option.slice(0, 60)}`);
+  }
+}
+
+/** PSYNC replid offset ("Redis 7.2, replication.c, syncCommand"). */
+function psync(call: Call): Uint8Array | undefined {
+  const [replid = "", offset = "", failover] = call.args;
+  if (failover?.toLowerCase() === "failover") {
+    return error("ERR this replica keeps its data on disk and can't be promoted");
+  }
+  const nextOffset = integerOf(offset);
+  if (nextOffset === undefined) return NOT_AN_INTEGER;
+  const asked = { replid, nextOffset };
+  const { relay } = call.context.replica;
+  const reply = () => attach(call, asked);
+  return relay.isAhead(asked) ? later(call, AHEAD_MS, () => !relay.isAhead(asked), reply) : reply();
+}
+
+/** SYNC: everything, for one that knows no PSYNC, and for redis-cli. */
+function sync(call: Call): Uint8Array | undefined {
+  return attach(call, undefined);
+}
+
+function attach({ client, context }: Call, asked: Asked | undefined): Uint8Array | undefined {
+  if (client.unsentBytes > 0) {
+    return error("ERR SYNC and PSYNC are invalid with pending output");
+  }
+  const { relay } = context.replica;
+  const socket = {
+    address: client.address,
+    offer: (bytes: Uint8Array) => client.offer(bytes),
+    close: () => client.kill(),
+  };
+  return relay.attach(asked, { ...client.announced }, socket, (downstream, reply) => {
+    // A message to a subscriber would stand in its stream.
+    context.pubsub.forget(client);
+    client.downstream = downstream;
+    client.onGone = () => downstream.end("its link was closed");
+    if (reply !== undefined) client.send(reply);
+  });
+}
+
+/** WAIT numreplicas timeout: until so many have acknowledged all that is written now. */
+function wait(call: Call): Uint8Array | undefined {
+  const [needed, timeoutMs] = call.args.map(integerOf);
+  if (needed === undefined) return NOT_AN_INTEGER;
+  if (timeoutMs === undefined) return error("ERR timeout is not an integer or out of range");
+  if (timeoutMs < 0) return error("ERR timeout is negative");
+  const { relay } = call.context.replica;
+  // While there is nothing to be relied on, nobody has all of it.
+  const offset = relay.endOffset ?? Infinity;
+  const isEnough = () => relay.countAt(offset) >= needed;
+  const reply = () => integer(relay.countAt(offset));
+  return isEnough() ? reply() : later(call, timeoutMs, isEnough, reply);
+}
+
+/**
+ * A reply that is given once `holds`, or after `limitMs`, 0 for never; the client waits for it.
+ * @returns nothing: the reply is sent.
+ */
+function later(
+  { client, context }: Call,
+  limitMs: number,
+  holds: () => boolean,
+  reply: () => Uint8Array | undefined,
+): undefined {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const go = () => {
+    client.onGone();
+    client.onGone = () => undefined;
+    client.unblock(reply);
+  };
+  const forget = context.replica.relay.when(holds, go);
+  client.blocked = true;
+  client.onGone = () => {
+    clearTimeout(timer);
+    forget();
+  };
+  if (limitMs > 0) timer = setTimeout(go, Math.min(limitMs, MAX_TIMER_MS));
 }

@@ -5,7 +5,8 @@ import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
 import type { PortContext } from "../../src/port/call.ts";
 import { Client } from "../../src/port/client.ts";
 import { realClock } from "../../src/base/clock.ts";
-import { answer } from "../../src/port/commands.ts";
+import { COMMANDS } from "../../src/port/commands.ts";
+import { answer } from "../../src/port/dispatch.ts";
 import { assemble } from "../../src/program/assemble.ts";
 import { noCounts } from "../../src/monitor/port-counts.ts";
 import { LoginThrottle } from "../../src/port/login-throttle.ts";
@@ -44,6 +45,7 @@ class Rig {
   readonly context: PortContext = {
     status,
     replica,
+    commands: COMMANDS,
     pubsub: new PubSub(),
     clients: this.clients,
     logins: new LoginThrottle(),

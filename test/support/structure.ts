@@ -77,7 +77,6 @@ const LONG: Readonly<Record<string, string>> = {
   "src/cli/commands/demo.ts demo": "being split",
   "src/config/settings.ts": "being split",
   "src/demo/connection.ts": "being split",
-  "src/port/commands.ts": "being split",
   "src/replica/replica.ts": "being split",
   "src/replica/replica.ts constructor": "being split",
   "src/resp/frame-scanner.ts": "being split",
