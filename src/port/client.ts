@@ -2,7 +2,7 @@ import { CommandReader } from "../resp/command-reader.ts";
 import type { Proto } from "../resp/reply.ts";
 import { limits } from "../config/settings.ts";
 import { Inbox } from "./inbox.ts";
-import type { Announced, Downstream } from "../downstream/downstream.ts";
+import type { Downstream, ReplconfAnnouncement } from "../downstream/downstream.ts";
 
 /** A transaction that is being queued; `refused` once a command of it was wrong, as EXEC then says. */
 export interface Transaction {
@@ -23,7 +23,7 @@ export interface ClientSocket {
   end(): void;
 }
 
-function nothingAnnounced(): Announced {
+function nothingAnnounced(): ReplconfAnnouncement {
   return { listeningPort: 0, ip: "", psync2: false, rdbOnly: false };
 }
 
@@ -64,7 +64,7 @@ export class Client {
   leaving = false;
   /** It waits for its reply: what else it says is looked at after that. */
   blocked = false;
-  announced: Announced = nothingAnnounced();
+  announced: ReplconfAnnouncement = nothingAnnounced();
   /** What feeds it, once it is a replica. */
   downstream: Downstream | undefined;
   /** Called once its link is over. */

@@ -1,6 +1,6 @@
 import { ReplicaError } from "../base/errors.ts";
 import { targetAt } from "../config/primary-url.ts";
-import type { Asked } from "../downstream/relay.ts";
+import type { PsyncRequest } from "../downstream/relay.ts";
 import type { LinkStatus } from "../replica/status.ts";
 import { array, bulk, error, integer, simple } from "../resp/reply.ts";
 import type { Call, Command } from "./call.ts";
@@ -201,7 +201,10 @@ function sync(call: Call): Uint8Array | undefined {
   return attach(call, undefined);
 }
 
-function attach({ client, context }: Call, asked: Asked | undefined): Uint8Array | undefined {
+function attach(
+  { client, context }: Call,
+  asked: PsyncRequest | undefined,
+): Uint8Array | undefined {
   if (client.unsentBytes > 0) {
     return error("ERR SYNC and PSYNC are invalid with pending output");
   }

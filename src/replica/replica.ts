@@ -163,11 +163,7 @@ export class Replica {
       disk,
       clock,
       timeoutMs,
-      stream: () => this.stream,
-      link: () => {
-        if (!this.#isFollowing) return "none";
-        return this.state.at === "connected" ? "up" : "down";
-      },
+      source: this,
     });
     this.renewal = new Renewal({
       directory,
@@ -201,6 +197,12 @@ export class Replica {
     if (log === undefined) return undefined;
     if (this.#followed?.log !== log) this.#followed = new FollowedStream(this.directory, log);
     return this.#followed;
+  }
+
+  /** The link to the primary, for the relay; "none" where none is followed. */
+  get upstream(): "up" | "down" | "none" {
+    if (!this.#isFollowing) return "none";
+    return this.state.at === "connected" ? "up" : "down";
   }
 
   /** What is served while no primary is followed. */
