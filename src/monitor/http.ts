@@ -3,21 +3,21 @@ import { listenFailure } from "../base/listen-failure.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 
-/** Seconds after which a connection that says nothing is closed. */
+/** How long a connection may be idle; seconds. */
 const IDLE_SECONDS = 10;
-/** Nobody has anything to send here. */
+/** No request has a body. */
 const MAX_BODY_BYTES = 1024;
 
 export interface HttpOptions {
   readonly host: string;
   readonly port: number;
-  /** So long may the oldest byte wait until it is durable, for `/readyz`; milliseconds. */
+  /** How long a received byte may stay unsynced before `/readyz` fails; milliseconds. */
   readonly readyLagMs: number;
 }
 
 /**
- * Serves `/metrics`, `/healthz` (the process lives), `/readyz` (it follows, and what it follows is
- * durable) and a page for people.
+ * Serves `/metrics`, `/healthz` (the process is alive), `/readyz` (the replica is connected and what it received
+ * is durable) and a status page.
  * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED.
  */
 export function serveHttp(
@@ -38,13 +38,16 @@ export function serveHttp(
     "/": () => page(status),
   };
   const answer = (request: Request): Response | Promise<Response> => {
-    // What a Host header makes of the URL needn't be one.
+    // The Host header is part of this URL, and may be anything.
     const path = URL.parse(request.url)?.pathname;
-    if (path === undefined) return new Response("no such address\n", { status: 400 });
+    if (path === undefined) return new Response("bad request: no valid URL\n", { status: 400 });
     const route = routes[path];
-    if (route === undefined) return new Response("there is no such page\n", { status: 404 });
+    if (route === undefined) return new Response("not found\n", { status: 404 });
     if (request.method !== "GET" && request.method !== "HEAD") {
-      return new Response("GET and HEAD\n", { status: 405, headers: { allow: "GET, HEAD" } });
+      return new Response("method not allowed: use GET or HEAD\n", {
+        status: 405,
+        headers: { allow: "GET, HEAD" },
+      });
     }
     return route();
   };
@@ -54,8 +57,8 @@ export function serveHttp(
       port: options.port,
       idleTimeout: IDLE_SECONDS,
       maxRequestBodySize: MAX_BODY_BYTES,
-      fetch: async (request) => theLast(await answer(request)),
-      error: () => theLast(new Response("it failed\n", { status: 500 })),
+      fetch: async (request) => thenClose(await answer(request)),
+      error: () => thenClose(new Response("internal error\n", { status: 500 })),
     });
     return { port: server.port ?? options.port, stop: () => void server.stop(true) };
   } catch (cause) {
@@ -65,10 +68,10 @@ export function serveHttp(
 }
 
 /**
- * The only answer of its connection. Requests that stand behind it would all be answered in one turn of the
- * event loop: of some hundred connections, that keeps all else waiting for a minute.
+ * Closes the connection after this response. The requests of a pipeline would all be answered in one turn of the
+ * event loop; with some hundred connections, everything else would wait for a minute.
  */
-function theLast(response: Response): Response {
+function thenClose(response: Response): Response {
   response.headers.set("connection", "close");
   return response;
 }
@@ -84,7 +87,7 @@ function page(status: ReplicaStatus): Response {
     ["generation", String(generation?.id ?? "none")],
     ["snapshot", formatBytes(generation?.rdbBytes ?? 0)],
     ["log", formatBytes(cursors.logBytes)],
-    ["feeds", `${relay.downstreams.length} replicas, ${relay.countByState.online} online`],
+    ["downstreams", `${relay.downstreams.length} attached, ${relay.countByState.online} online`],
     ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
     ["last error", status.lastBreak?.message ?? "none"],
   ];

@@ -28,10 +28,13 @@ function configCommand(call: Call): Uint8Array {
       return rewrite(call);
     case "HELP":
       return subcommandHelp("CONFIG", [
-        ["GET <pattern> [<pattern> ...]", "Tells the settings whose names match."],
-        ["SET <name> <value> [...]", "Takes what is set already; all else is set at start."],
-        ["REWRITE", "Keeps for the next start whom REPLICAOF named."],
-        ["RESETSTAT", "Begins to count anew what INFO tells of clients."],
+        ["GET <pattern> [<pattern> ...]", "Returns the settings whose names match."],
+        [
+          "SET <name> <value> [...]",
+          "Accepts only the values that are in use: settings are read at start.",
+        ],
+        ["REWRITE", "Stores the primary that REPLICAOF named for the next start."],
+        ["RESETSTAT", "Resets the counters of clients and commands that INFO shows."],
       ]);
     case "RESETSTAT":
       Object.assign(context.counts, noCounts());
@@ -41,7 +44,7 @@ function configCommand(call: Call): Uint8Array {
   }
 }
 
-/** Never a password: whoever may ask this has logged in, and needs none. */
+/** The settings that CONFIG GET returns. Passwords are not among them. */
 function parameters({ context }: Call): [string, string][] {
   const { settings, status, port } = context;
   return [
@@ -71,7 +74,7 @@ function parameters({ context }: Call): [string, string][] {
   ];
 }
 
-/** The flags that set them. */
+/** The flag that sets each of them. */
 const FLAGS: Readonly<Record<string, string>> = {
   port: "--port",
   bind: "--bind",
@@ -97,7 +100,7 @@ function get(call: Call, patterns: readonly string[]): Uint8Array {
   );
 }
 
-/** Settings are taken at start alone; one that is set to what it is, is set. */
+/** Settings are read at start only. Setting one to the value that it has succeeds. */
 function set(call: Call, pairs: readonly string[]): Uint8Array {
   const known = new Map(parameters(call));
   for (let at = 0; at < pairs.length; at += 2) {
@@ -110,7 +113,7 @@ function set(call: Call, pairs: readonly string[]): Uint8Array {
     }
     if (value !== pairs[at + 1]) {
       const flag = FLAGS[name];
-      const hint = flag === undefined ? "" : `: start it anew with ${flag}`;
+      const hint = flag === undefined ? "" : `: restart with ${flag}`;
       return error(
         `ERR CONFIG SET failed (possibly related to argument '${name}') - can't set immutable config${hint}`,
       );
@@ -119,7 +122,7 @@ function set(call: Call, pairs: readonly string[]): Uint8Array {
   return simple("OK");
 }
 
-/** Whom REPLICAOF named is followed after a restart too. */
+/** Stores the primary that REPLICAOF named for the next start. */
 function rewrite({ client, context }: Call): Uint8Array {
   try {
     context.rewrite();
@@ -130,6 +133,8 @@ function rewrite({ client, context }: Call): Uint8Array {
   }
   const { status } = context;
   const kept = status.isFollowing ? status.primary.name : "no one";
-  logger.info(`CONFIG REWRITE: a restart follows ${kept} too`, { client: client.address });
+  logger.info(`CONFIG REWRITE: after a restart, ${kept} is followed too`, {
+    client: client.address,
+  });
   return simple("OK");
 }

@@ -7,7 +7,7 @@ import { SPOKEN_VERSION } from "../monitor/info.ts";
 
 const OK = simple("OK");
 const WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";
-/** As many as a Redis has unless told otherwise; none holds a key here. */
+/** Redis's default. None has keys here. */
 const DATABASES = 16;
 
 export const connectionCommands: readonly Command[] = [
@@ -87,13 +87,13 @@ function auth({ client, context, args }: Call): Uint8Array {
   if (args.length > 2) return error("ERR syntax error");
   const right = context.settings.requirepass;
   if (right === undefined) {
-    // As with Redis, the default user without a password takes any, where it is named.
+    // Without a password set, the default user accepts any, where it is named. As in Redis.
     if (args.length === 2) return user === "default" ? OK : error(WRONG_PASSWORD);
     return error(
       "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
     );
   }
-  // What came is latin1 for its bytes; the password is text.
+  // The argument is latin1, one character a byte; the setting is text.
   const isRight = same(password!, Buffer.from(right).toString("latin1"));
   if (!isRight || user !== "default") return refuseLogin(client, context);
   client.loggedIn = true;
@@ -101,8 +101,8 @@ function auth({ client, context, args }: Call): Uint8Array {
 }
 
 /**
- * Counts it, and cuts off who guesses on. Who knows the password is let in all the same: others behind
- * one address (a proxy, a NAT) must not keep them out.
+ * Counts a wrong password, and disconnects the client where its address has sent too many. The right password
+ * is accepted all the same, so that nobody is locked out by others behind the same proxy or NAT.
  */
 function refuseLogin(client: Client, { logins, now }: PortContext): Uint8Array {
   const host = client.address.slice(0, client.address.lastIndexOf(":"));
@@ -112,18 +112,19 @@ function refuseLogin(client: Client, { logins, now }: PortContext): Uint8Array {
   }
   if (logins.failed(host, now())) {
     logger.warn(
-      `too many wrong passwords from ${host}: for some seconds whoever is wrong is cut off`,
+      `too many wrong passwords from ${host}: for some seconds, each further one closes its connection`,
     );
   }
   return error(WRONG_PASSWORD);
 }
 
-/** Compares without telling by its time how much was right. */
+/** Compares in constant time. */
 function same(given: string, right: string): boolean {
   const digest = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(right));
 }
 
+/** HELLO [2|3] [AUTH user password] [SETNAME name] ("Redis 7.2, networking.c, helloCommand"). */
 function hello(call: Call): Uint8Array {
   const { client } = call;
   const words = [...call.args];

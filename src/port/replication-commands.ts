@@ -77,7 +77,7 @@ function role({ context }: Call): Uint8Array {
   return array([...words, integer(offset)]);
 }
 
-/** ROLE's five words for the state of a replica's link ("Redis, replication.c, roleCommand"). */
+/** One of the five words that ROLE has for the state of a replica's link ("Redis, replication.c, roleCommand"). */
 function roleState({ state }: LinkStatus): string {
   switch (state) {
     case "none":
@@ -92,7 +92,7 @@ function roleState({ state }: LinkStatus): string {
   }
 }
 
-/** REPLICAOF host port, and NO ONE. TLS and the login stay as they are, as with a Redis replica. */
+/** REPLICAOF host port, and NO ONE. Keeps TLS and the login as they are, as a Redis replica does. */
 function replicaOf({ client, context, args }: Call): Uint8Array {
   const { replica, status } = context;
   const [host = "", port = ""] = args;
@@ -101,7 +101,7 @@ function replicaOf({ client, context, args }: Call): Uint8Array {
     return OK;
   }
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
-  // What would be a login in a URL isn't said back.
+  // An error about a URL would echo the login in it.
   if (host.length > MAX_HOST_CHARS || /[@/?#%]/.test(host)) return error("ERR Invalid master host");
   const { source } = replica.primary;
   const tls = source.kind === "sentinel" ? source.tls : source.kind === "tls";
@@ -119,22 +119,22 @@ function replicaOf({ client, context, args }: Call): Uint8Array {
   }
 }
 
-/** A whole number as Redis reads it (string2ll), where it is a safe one here. */
+/** Reads a whole number as Redis does (string2ll). Undefined past 2^53, too, where numbers lose precision. */
 function integerOf(text: string): number | undefined {
   const value = Number(text);
   return /^(?:0|-?[1-9]\d*)$/.test(text) && Number.isSafeInteger(value) ? value : undefined;
 }
 
 /**
- * REPLCONF, option after option ("Redis 7.2, replication.c, replconfCommand"). One that is attached gets
- * no reply: it would stand in its stream.
+ * REPLCONF: reads its options in order ("Redis 7.2, replication.c, replconfCommand"). An attached replica gets
+ * no reply, which would land in its stream.
  */
 function replconf(call: Call): Uint8Array | undefined {
   const { client, args } = call;
-  if (args.length % 2 !== 0) return attachedGetsNone(call, error("ERR syntax error"));
+  if (args.length % 2 !== 0) return unlessAttached(call, error("ERR syntax error"));
   for (let at = 0; at < args.length; at += 2) {
     const [option, value] = [args[at]!.toLowerCase(), args[at + 1]!];
-    // What follows an ACK is said with it; Redis, too, looks no further.
+    // Redis, too, ignores the options after ACK.
     if (option === "ack" || option === "fack") {
       const offset = integerOf(value);
       if (option === "ack" && offset !== undefined) client.downstream?.acknowledge(offset);
@@ -142,33 +142,33 @@ function replconf(call: Call): Uint8Array | undefined {
     }
     if (option === "getack") return undefined;
     const refused = announce(call, option, value);
-    if (refused !== undefined) return attachedGetsNone(call, refused);
+    if (refused !== undefined) return unlessAttached(call, refused);
   }
-  return attachedGetsNone(call, OK);
+  return unlessAttached(call, OK);
 }
 
-function attachedGetsNone({ client }: Call, reply: Uint8Array): Uint8Array | undefined {
+function unlessAttached({ client }: Call, reply: Uint8Array): Uint8Array | undefined {
   return client.downstream === undefined ? reply : undefined;
 }
 
-/** @returns what is refused, if it is. */
+/** Notes one option of REPLCONF. Returns the error where its value is refused. */
 function announce({ client }: Call, option: string, value: string): Uint8Array | undefined {
   const { announced } = client;
   const number = integerOf(value);
   switch (option) {
     case "listening-port":
       if (number === undefined) return NOT_AN_INTEGER;
-      // Another number than a port tells of none.
+      // A number that is no port counts as none.
       announced.listeningPort = number > 0 && number <= 65_535 ? number : 0;
       return undefined;
     case "ip-address":
       if (value.length > MAX_ANNOUNCED_BYTES || !/^[!-~]*$/.test(value)) {
-        return error("ERR REPLCONF ip-address provided by replica instance is no address");
+        return error("ERR REPLCONF ip-address provided by replica instance is not a valid address");
       }
       announced.ip = value;
       return undefined;
     case "capa":
-      // What else it can do is of no use to us, and no harm ("Redis: ignore unknown capabilities").
+      // Other capabilities are ignored, as by Redis.
       if (value.toLowerCase() === "psync2") announced.psync2 = true;
       return undefined;
     case "rdb-only":
@@ -196,7 +196,7 @@ function psync(call: Call): Uint8Array | undefined {
   return relay.isAhead(asked) ? later(call, AHEAD_MS, () => !relay.isAhead(asked), reply) : reply();
 }
 
-/** SYNC: everything, for one that knows no PSYNC, and for redis-cli. */
+/** SYNC: a full resync for replicas without PSYNC, and for redis-cli. */
 function sync(call: Call): Uint8Array | undefined {
   return attach(call, undefined);
 }
@@ -215,7 +215,7 @@ function attach(
     close: () => client.kill(),
   };
   return relay.attach(asked, { ...client.announced }, socket, (downstream, reply) => {
-    // A message to a subscriber would stand in its stream.
+    // A message of its subscriptions would land in its stream.
     context.pubsub.forget(client);
     client.downstream = downstream;
     client.onGone = () => downstream.end("its link was closed");
@@ -223,14 +223,14 @@ function attach(
   });
 }
 
-/** WAIT numreplicas timeout: until so many have acknowledged all that is written now. */
+/** WAIT numreplicas timeout: waits until that many replicas have acknowledged what is written now. */
 function wait(call: Call): Uint8Array | undefined {
   const [needed, timeoutMs] = call.args.map(integerOf);
   if (needed === undefined) return NOT_AN_INTEGER;
   if (timeoutMs === undefined) return error("ERR timeout is not an integer or out of range");
   if (timeoutMs < 0) return error("ERR timeout is negative");
   const { relay } = call.context.replica;
-  // While there is nothing to be relied on, nobody has all of it.
+  // While nothing may be served, no replica counts.
   const offset = relay.endOffset ?? Infinity;
   const isEnough = () => relay.countAt(offset) >= needed;
   const reply = () => integer(relay.countAt(offset));
@@ -238,8 +238,9 @@ function wait(call: Call): Uint8Array | undefined {
 }
 
 /**
- * A reply that is given once `holds`, or after `limitMs`, 0 for never; the client waits for it.
- * @returns nothing: the reply is sent.
+ * Blocks the client until `holds` returns true, then sends the reply.
+ * @param limitMs after which it is sent anyway; 0 for no limit.
+ * @returns undefined: the reply is sent later.
  */
 function later(
   { client, context }: Call,
@@ -253,11 +254,11 @@ function later(
     client.onGone = () => undefined;
     client.unblock(reply);
   };
-  const forget = context.replica.relay.when(holds, go);
+  const cancel = context.replica.relay.when(holds, go);
   client.blocked = true;
   client.onGone = () => {
     clearTimeout(timer);
-    forget();
+    cancel();
   };
   if (limitMs > 0) timer = setTimeout(go, Math.min(limitMs, MAX_TIMER_MS));
 }
