@@ -1,7 +1,7 @@
 import type { ErrorCode } from "../base/errors.ts";
 import type { LinkState, ReplicaStatus } from "../replica/status.ts";
 
-/** A value, and the labels that tell it from the metric's other values. */
+/** A value, and the labels that distinguish it from the metric's other values. */
 export type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 
 /** One metric of `/metrics`. */

@@ -80,7 +80,7 @@ export class Port {
     return this.#listener.port;
   }
 
-  /** Begins to answer commands; until then, clients are told LOADING. */
+  /** Begins to answer commands; until then, clients get LOADING. */
   serve(status: ReplicaStatus, replica: ReplicaActions, program: ProgramActions): void {
     const { port } = this;
     this.#context = {

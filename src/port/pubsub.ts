@@ -30,7 +30,7 @@ export class PubSub {
         const listeners = this.#listeners[kind].get(name) ?? new Set();
         this.#listeners[kind].set(name, listeners.add(client));
       }
-      this.#tell(client, WORDS[kind].on, name);
+      this.#confirm(client, WORDS[kind].on, name);
     }
     return true;
   }
@@ -40,9 +40,9 @@ export class PubSub {
     const given = names.length > 0 ? names : [...client[kind]];
     for (const name of given) {
       this.#drop(client, kind, name);
-      this.#tell(client, WORDS[kind].off, name);
+      this.#confirm(client, WORDS[kind].off, name);
     }
-    if (given.length === 0) this.#tell(client, WORDS[kind].off, undefined);
+    if (given.length === 0) this.#confirm(client, WORDS[kind].off, undefined);
   }
 
   /** Ends all subscriptions of a client, without telling it. */
@@ -79,7 +79,7 @@ export class PubSub {
     if (listeners?.size === 0) this.#listeners[kind].delete(name);
   }
 
-  #tell(client: Client, what: string, name: string | undefined): void {
+  #confirm(client: Client, what: string, name: string | undefined): void {
     const shown = name === undefined ? nil(client.proto) : bulk(latin1(name));
     client.send(push([bulk(what), shown, integer(client.subscriptions)], client.proto));
   }

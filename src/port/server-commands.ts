@@ -138,7 +138,7 @@ function describe({ name, arity, flags }: Command): Uint8Array {
   return array([bulk(name), integer(arity), array(flags.map(simple)), ...noKeys]);
 }
 
-/** BGSAVE [SCHEDULE]: takes a new generation over a second link while the first one goes on following. */
+/** BGSAVE [SCHEDULE]: takes a new generation over a second link while the first one keeps following. */
 function bgsave({ client, context, args }: Call): Uint8Array {
   const [option, ...more] = args;
   if (more.length > 0 || (option !== undefined && option.toUpperCase() !== "SCHEDULE")) {
