@@ -141,7 +141,7 @@ export class Relay {
       if (offset <= before.writtenOffset) {
         return this.#grant({ ...asked, replid: before.second }, stream);
       }
-      if (this.#options.source.upstream === "down") return undefined;
+      if (this.#options.source.linkState === "down") return undefined;
     }
     if (!lineage.knows(asked.replid)) return full(`its history ${asked.replid} is unknown`);
     const place = lineage.at(offset);
@@ -151,7 +151,7 @@ export class Relay {
     if (asked.replid === stream.replid) stream.reach(offset);
     if (offset > stream.endOffset) {
       // The log was cut, and the primary will send those bytes again.
-      if (this.#options.source.upstream === "down") return undefined;
+      if (this.#options.source.linkState === "down") return undefined;
       return full(`offset ${asked.nextOffset} is past the end, ${stream.endOffset}`);
     }
     const { generation } = place;
@@ -211,7 +211,7 @@ export class Relay {
   isAhead({ replid, nextOffset }: PsyncRequest): boolean {
     const stream = this.#options.source.stream;
     const isAhead = stream?.replid === replid && nextOffset - 1 > stream.endOffset;
-    return isAhead && this.#options.source.upstream === "up";
+    return isAhead && this.#options.source.linkState === "up";
   }
 
   /**

@@ -31,7 +31,7 @@ export interface StreamSource {
   /** Undefined while nothing may be served. */
   readonly stream: Stream | undefined;
   /** The link to the primary: "down" where one is followed but not connected, "none" where none is followed. */
-  readonly upstream: "up" | "down" | "none";
+  readonly linkState: "up" | "down" | "none";
 }
 
 /** The stream of a primary that is followed. All of it is in the log, including its PINGs. */

@@ -200,7 +200,7 @@ export class Replica {
   }
 
   /** The link to the primary, for the relay; "none" where none is followed. */
-  get upstream(): "up" | "down" | "none" {
+  get linkState(): "up" | "down" | "none" {
     if (!this.#isFollowing) return "none";
     return this.state.at === "connected" ? "up" : "down";
   }
