@@ -9,6 +9,7 @@ import type { StreamEnd } from "../store/generation/layout.ts";
 import type { Clock } from "../base/clock.ts";
 import { Port } from "../port/port.ts";
 import { Replica } from "../replica/replica.ts";
+import { ReplicaStatus } from "../replica/status.ts";
 
 /** That no primary is followed, and up to where what is kept is served; undefined: all of it. */
 export interface OfflineStart {
@@ -18,6 +19,7 @@ export interface OfflineStart {
 /** A replica with its directory and its port, not running yet. */
 export interface Assembled {
   readonly replica: Replica;
+  readonly status: ReplicaStatus;
   readonly port: Port;
   /** Aborts where a client says SHUTDOWN. */
   readonly shutdown: AbortSignal;
@@ -58,7 +60,8 @@ export function assemble(
   if (offline !== undefined) replica.beginOffline(offline.until);
   else if (chosen === null) replica.beginIdle();
   const stopping = new AbortController();
-  port.serve(replica, {
+  const status = new ReplicaStatus(replica, clock, settings.fsync);
+  port.serve(status, replica, {
     rewrite: () => {
       if (replica.isOffline) {
         throw new ReplicaError("USAGE", {
@@ -72,6 +75,7 @@ export function assemble(
   });
   return {
     replica,
+    status,
     port,
     shutdown: stopping.signal,
     run: async (signal) => {

@@ -6,17 +6,21 @@ import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import { limits, type Settings } from "../config/settings.ts";
 import { Offline } from "../downstream/offline.ts";
 import { Relay } from "../downstream/relay.ts";
-import { type EndedStream, FollowedStream, type Stream } from "../downstream/streams.ts";
-import type { SessionOptions } from "../session/session.ts";
+import {
+  type EndedStream,
+  FollowedStream,
+  type Stream,
+  type StreamSource,
+} from "../downstream/streams.ts";
 import type { State } from "../session/state.ts";
 import type { Disk } from "../store/disk/disk.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import type { StreamEnd } from "../store/generation/layout.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import { Driver } from "../upstream/driver.ts";
+import { driverOptions } from "../upstream/driver-options.ts";
 import { GenerationKeeper } from "../upstream/keeper.ts";
-import { type Break, LinkHistory } from "../upstream/link/link-history.ts";
-import type { TlsFiles } from "../upstream/link/link.ts";
+import { LinkHistory } from "../upstream/link/link-history.ts";
 import { Locator } from "../upstream/link/locator.ts";
 import { Renewal } from "../upstream/renewal.ts";
 import { Retention } from "../upstream/retention.ts";
@@ -30,7 +34,7 @@ const STOP_LIMIT_MS = 1_800;
  * Follows one primary, attempt after attempt, until it is stopped; or serves what is kept while no primary
  * is followed. It owns the loop and nothing else: what it joins has each its own state.
  */
-export class Replica {
+export class Replica implements StreamSource {
   readonly directory: DataDirectory;
   /** The primary that is followed, or was last. */
   readonly primary: Locator;
@@ -42,10 +46,6 @@ export class Replica {
   readonly retention: Retention;
   /** Feeds other replicas. */
   readonly relay: Relay;
-  readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
-  /** Milliseconds since 1970. */
-  readonly startedAtMs: number;
-  readonly #startedMs: number;
   readonly #clock: Clock;
   readonly #settings: Settings;
   readonly #driver: Driver;
@@ -74,8 +74,6 @@ export class Replica {
     this.directory = directory;
     this.#clock = clock;
     this.#settings = settings;
-    this.startedAtMs = clock.now();
-    this.#startedMs = clock.monotonicMs();
     this.primary = new Locator(source, clock, settings);
     this.links = new LinkHistory(clock);
     this.syncs = new Syncs(clock, directory);
@@ -85,10 +83,9 @@ export class Replica {
       disk,
       clock,
       timeoutMs,
-      stream: () => this.stream,
-      link: () => this.linkState,
+      source: this,
     });
-    this.#driver = new Driver(sessionOptions(source, settings, announced), clock, {
+    this.#driver = new Driver(driverOptions("follow", source, settings, announced), clock, {
       failed: (error, from) => this.#onFailed(error, from),
       failedUnlinked: (error) => this.#onFailedUnlinked(error),
       note: (level, message) => logger[level](message),
@@ -160,49 +157,9 @@ export class Replica {
     return this.#keeper.receivedBytes;
   }
 
-  /** The last thing that went wrong; it stays when all is well again. */
-  get lastBreak(): Break | undefined {
-    return this.links.last;
-  }
-
-  get lastError(): ReplicaError | undefined {
-    return this.links.last?.error;
-  }
-
-  /** What must become of a received byte for it to count as kept: `--fsync no` syncs nothing. */
-  get keptWord(): "written" | "durable" {
-    return this.#settings.fsync === "no" ? "written" : "durable";
-  }
-
-  /** Seconds since the start, however the clock was set meanwhile. */
-  get uptimeSeconds(): number {
-    return Math.floor((this.#clock.monotonicMs() - this.#startedMs) / 1000);
-  }
-
   /** Milliseconds since the primary was last heard. */
   get silentMs(): number {
     return this.#driver.silentMs;
-  }
-
-  get counts() {
-    const { links, syncs, receivedBytes } = this;
-    return { fullSyncs: syncs.fullBy, breaks: links.counts, bytes: receivedBytes };
-  }
-
-  get lastCause(): string {
-    return this.links.lastCause;
-  }
-
-  get linkDownSeconds(): number | undefined {
-    return this.links.downSeconds;
-  }
-
-  get bytesPerSecond() {
-    return this.pace.bytesPerSecond;
-  }
-
-  get durableAgeSeconds(): number {
-    return this.pace.durableAgeSeconds;
   }
 
   /**
@@ -437,22 +394,4 @@ export class Replica {
       await this.retention.stop();
     }
   }
-}
-
-function sessionOptions(
-  source: PrimarySource,
-  settings: Settings,
-  announced: { readonly port: number; readonly ip: string | undefined },
-): SessionOptions & { tls: TlsFiles } {
-  return {
-    purpose: "follow",
-    username: source.username ?? settings.username,
-    password: source.password ?? settings.password,
-    listeningPort: announced.port,
-    announceIp: announced.ip,
-    syncTimeoutMs: settings.syncTimeoutMs,
-    timeoutMs: settings.timeoutMs,
-    maxLineBytes: limits.handshakeLineBytes,
-    tls: settings.tls,
-  };
 }

@@ -5,8 +5,9 @@ import type { PrimaryTarget } from "../config/primary-url.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
 import { ackCommand } from "../session/commands.ts";
 import type { Effect, Event, StreamStart } from "../session/events.ts";
-import { Session, type SessionOptions } from "../session/session.ts";
+import { Session } from "../session/session.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
+import type { DriverOptions } from "./driver-options.ts";
 import { Link, type TlsFiles } from "./link/link.ts";
 
 /** Takes the payload of a full sync: a new generation, a backup's file, or standard output. */
@@ -89,7 +90,7 @@ export class Driver implements Keeping {
   #tickedAtMs = 0;
   #finishing: Promise<void> = Promise.resolve();
 
-  constructor(options: SessionOptions & { tls: TlsFiles }, clock: Clock, events: DriverEvents) {
+  constructor(options: DriverOptions, clock: Clock, events: DriverEvents) {
     this.#session = new Session(options);
     this.#tls = options.tls;
     this.#clock = clock;

@@ -1,4 +1,4 @@
-import { limits, type Settings } from "../config/settings.ts";
+import type { Settings } from "../config/settings.ts";
 import { invariant, ReplicaError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { PrimaryTarget } from "../config/primary-url.ts";
@@ -6,17 +6,11 @@ import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
 import type { Clock } from "../base/clock.ts";
 import { Driver, type Keeping } from "./driver.ts";
+import { type AnnouncedAddress, driverOptions } from "./driver-options.ts";
 import type { Outlet } from "./outlet.ts";
 
 /** A stop may take 2 s in all. */
 const STOP_LIMIT_MS = 1_500;
-
-/** Where a replica serves, as the primary should show it. */
-export interface AnnouncedAddress {
-  readonly port: number;
-  /** Undefined: the address that the primary sees. */
-  readonly ip: string | undefined;
-}
 
 export interface FetchOptions {
   readonly clock: Clock;
@@ -36,10 +30,10 @@ export class SnapshotFetch {
   readonly #over = Promise.withResolvers<void>();
   #grantedAtMs = 0;
 
-  constructor(target: PrimaryTarget, options: FetchOptions) {
+  constructor(target: PrimaryTarget, { clock, settings, announced }: FetchOptions) {
     this.#target = target;
-    this.#clock = options.clock;
-    this.#driver = new Driver(sessionOptions(target, options), options.clock, {
+    this.#clock = clock;
+    this.#driver = new Driver(driverOptions("backup", target, settings, announced), clock, {
       note: (level, message) => logger[level](message),
       failed: (error) => this.#over.reject(error),
       failedUnlinked: () => undefined,
@@ -96,20 +90,6 @@ export class SnapshotFetch {
     await Promise.race([opened, this.#clock.sleep(STOP_LIMIT_MS, inTime.signal)]);
     inTime.abort();
   }
-}
-
-function sessionOptions(target: PrimaryTarget, { settings, announced }: FetchOptions) {
-  return {
-    purpose: "backup" as const,
-    username: target.username ?? settings.username,
-    password: target.password ?? settings.password,
-    listeningPort: announced?.port,
-    announceIp: announced?.ip,
-    syncTimeoutMs: settings.syncTimeoutMs,
-    timeoutMs: settings.timeoutMs,
-    maxLineBytes: limits.handshakeLineBytes,
-    tls: settings.tls,
-  };
 }
 
 /** The error of a snapshot that was stopped. */

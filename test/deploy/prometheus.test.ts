@@ -68,7 +68,7 @@ beforeAll(async () => {
   const metrics = new Metrics();
   {
     await using following = follow(primary.url, metrics.timed(realDisk), dir);
-    metrics.of(following.replica, realDisk, "1.2.3");
+    metrics.of(following.status, "1.2.3");
     await following.connected();
     exported = parseExposition(await metrics.text()).flatMap((family) => family.samples);
   }

@@ -131,10 +131,10 @@ test("a clock that jumps ends no link, and no mark stands before an earlier one 
   await replica.secondPasses();
   await replica.write();
   expect(replica.primary.counts).toEqual({ full: 1, partial: 0 });
-  expect(replica.replica.lastError).toBeUndefined();
+  expect(replica.replica.links.last?.error).toBeUndefined();
   const info = String(await client.send("INFO", "server"));
   expect(Number(/uptime_in_seconds:(\d+)/.exec(info)?.[1])).toBeLessThan(60);
-  expect(replica.replica.durableAgeSeconds).toBeLessThan(5);
+  expect(replica.replica.pace.durableAgeSeconds).toBeLessThan(5);
 
   const marks = marksOf(replica.path);
   expect(marks.at(-1)?.durable).toBe(replica.primary.offset);
@@ -208,7 +208,7 @@ test.each([
     await using replica = await following(dir, clock, { timeout: "5s" }, primary);
     await write(replica);
     await write(replica);
-    expect(replica.replica.lastError).toBeUndefined();
+    expect(replica.replica.links.last?.error).toBeUndefined();
     expect(await replica.stop()).toBeUndefined();
     clock.set(byMs);
   }
@@ -270,8 +270,10 @@ test("silence is told by the other clock: one that was set back hides none, one 
   expect(replica.primary.counts).toEqual({ full: 1, partial: 0 });
   clearInterval(alive);
   clock.set(-YEAR);
-  await until(() => replica.replica.lastError !== undefined, { what: "the silence to be told of" });
-  expect(replica.replica.lastError).toMatchObject({ code: "TIMED_OUT" });
+  await until(() => replica.replica.links.last?.error !== undefined, {
+    what: "the silence to be told of",
+  });
+  expect(replica.replica.links.last?.error).toMatchObject({ code: "TIMED_OUT" });
   await replica.connected();
   expect(replica.primary.counts.full).toBe(1);
 });

@@ -329,8 +329,8 @@ test.each(Object.entries(STORMS))(
     const running = run(stop.signal);
     await until(() => lines.length >= 6, { what: "six attempts", timeoutMs: 20_000 });
     expect(lines.slice(0, 6).map(Number)).toEqual([100, 100, 200, 400, 800, 1200]);
-    expect(replica.lastCause).toMatch(storm.says);
-    expect(replica.lastCause).toMatch(/[56] times in a row/);
+    expect(replica.links.lastCause).toMatch(storm.says);
+    expect(replica.links.lastCause).toMatch(/[56] times in a row/);
     stop.abort();
     await running;
     close();

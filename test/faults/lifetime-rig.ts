@@ -311,8 +311,8 @@ export class Lifetime {
     };
     await until(isSo, { what: "all to be durable", timeoutMs: WAIT_MS, everyMs: 1 }).catch(
       (error: unknown) => {
-        const { log, state, lastCause } = replica;
-        const at = `${state.at}, received ${log?.receivedOffset}, durable ${log?.durableOffset} of ${this.#primary.offset}; ${lastCause}`;
+        const { log, state, links } = replica;
+        const at = `${state.at}, received ${log?.receivedOffset}, durable ${log?.durableOffset} of ${this.#primary.offset}; ${links.lastCause}`;
         throw new Error(`${String(error)}: ${at}`, { cause: error });
       },
     );

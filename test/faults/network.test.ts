@@ -430,7 +430,7 @@ async function suffer(fault: FaultCase, way: Way): Promise<void> {
   };
   await write();
   if (fault.says !== undefined) {
-    await until(() => replica.lastBreak, { timeoutMs: 30_000, what: "the link to break" });
+    await until(() => replica.links.last, { timeoutMs: 30_000, what: "the link to break" });
     expectBreaks(path, fault.says);
     await write();
   }
@@ -438,7 +438,7 @@ async function suffer(fault: FaultCase, way: Way): Promise<void> {
   await expectWhole(following, primary);
   expectNoneAgain(path);
   expect(countKept(path)).toBe(1);
-  if (fault.says === undefined) expect(replica.lastCause).toBe("");
+  if (fault.says === undefined) expect(replica.links.lastCause).toBe("");
   expect(await following.stop()).toBeUndefined();
 }
 
@@ -479,7 +479,7 @@ test.concurrent.each(["plain", "TLS"] as const)(
     await following.connected();
     for (const direction of DIRECTIONS) await route.inject(direction, { kind: "black-hole" });
     await watchful.send("APPEND", "appended", "while nobody hears");
-    await until(() => replica.lastBreak, { timeoutMs: 30_000, what: "the link to be given up" });
+    await until(() => replica.links.last, { timeoutMs: 30_000, what: "the link to be given up" });
     expectBreaks(path, /^the primary was silent for 2500 ms in state connected \(--timeout\)/);
     await expectWhole(following, watchful);
     expectNoneAgain(path);

@@ -91,7 +91,7 @@ test("REPLICAOF NO ONE leaves the primary from any state, and another can be fol
     await leaves();
     await slow.peers[0]!.closed;
     await client.send("REPLICAOF", "127.0.0.1", "1");
-    await until(() => replica.replica.lastError !== undefined, { what: "a refusal" });
+    await until(() => replica.replica.links.last?.error !== undefined, { what: "a refusal" });
     await leaves();
     await client.send("REPLICAOF", "127.0.0.1", portOf(whole.url));
     await replica.connected();

@@ -85,7 +85,7 @@ test("BGSAVE: the new log holds what came since the snapshot, and the stream goe
   await replica.ended();
   expect(replica.replica.renewal.last?.error).toBeUndefined();
   expect(currentBase(replica.path).equals(SECOND)).toBe(true);
-  expect(replica.replica.counts.bytes.snapshot).toBe(FIRST.length + SECOND.length);
+  expect(replica.replica.receivedBytes.snapshot).toBe(FIRST.length + SECOND.length);
   await primary.peers[0]!.send(SET);
   const select = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n";
   await until(() => currentLog(replica.path) === `${select}${more}${SET}`, { what: "the new log" });

@@ -6,6 +6,7 @@ import { DEFAULT_URL } from "../../config/primary-url.ts";
 import { realClock } from "../../base/clock.ts";
 import { assemble, type OfflineStart } from "../../program/assemble.ts";
 import type { Replica } from "../../replica/replica.ts";
+import type { ReplicaStatus } from "../../replica/status.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import { VERSION } from "../../base/version.ts";
 import type { CommandContext } from "./command.ts";
@@ -44,17 +45,24 @@ async function serve(
   const metrics = Metrics === undefined ? undefined : new Metrics();
   const disk = metrics?.timed(realDisk) ?? realDisk;
   // Not closed: the system does so within the time that a stop may take, whatever the disk does.
-  const { replica, run, shutdown } = assemble(source, disk, realClock, settings, VERSION, offline);
+  const { replica, status, run, shutdown } = assemble(
+    source,
+    disk,
+    realClock,
+    settings,
+    VERSION,
+    offline,
+  );
   assembled(replica);
   let stopHttp: () => void = () => undefined;
   if (metrics !== undefined && settings.http !== undefined) {
     const { serveHttp } = await import("../../monitor/http.ts");
-    metrics.of(replica, disk, VERSION);
+    metrics.of(status, VERSION);
     const { host } = settings.http;
     const { port, stop } = serveHttp(
       { ...settings.http, readyLagMs: settings.readyLagMs },
       metrics,
-      replica,
+      status,
     );
     stopHttp = stop;
     logger.info(
@@ -63,7 +71,7 @@ async function serve(
   }
   const shown = () => (replica.renewal.state.at === "transfer" ? replica.renewal : replica).state;
   const stopWatching = watchTransfer(shown, stderr, settings.progress);
-  const stopNotifying = await notifying(env, replica, AbortSignal.any([signal, shutdown]));
+  const stopNotifying = await notifying(env, status, AbortSignal.any([signal, shutdown]));
   try {
     await run(signal);
   } finally {
@@ -105,10 +113,10 @@ async function offlineStart(
 /** Tells the service manager how the replica is, where one waits for that; gives what ends it. */
 async function notifying(
   env: CommandContext["env"],
-  replica: Replica,
+  status: ReplicaStatus,
   stopping: AbortSignal,
 ): Promise<() => void> {
   if (!env["NOTIFY_SOCKET"]) return () => undefined;
   const { notifyServiceManager } = await import("../../monitor/service-manager.ts");
-  return notifyServiceManager(env, replica, stopping);
+  return notifyServiceManager(env, status, stopping);
 }
