@@ -5,8 +5,8 @@ import { ReplicaError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import type { Offset, Position, ReplicationId } from "../../base/history.ts";
-import { STOPPED } from "../ledger/database.ts";
 import { databaseError } from "../ledger/database-error.ts";
+import { countsPastLastMark, currentBootId, type Trust } from "../ledger/trust.ts";
 import {
   closeQuietly,
   type Disk,
@@ -56,16 +56,6 @@ function ownHistory({ replid, baseOffset }: KeptSnapshot): readonly ReplicationI
   return replid === undefined ? [] : [{ replid, fromOffset: baseOffset }];
 }
 
-/** The id of this boot; another one than last time means that what was not synced may be gone. */
-function bootId(): string {
-  try {
-    return fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-  } catch {
-    // Where the system has none, every start counts as one after a power cut: the last mark holds.
-    return `unknown ${crypto.randomUUID()}`;
-  }
-}
-
 /** The data directory of the contract: its lock, its database, its generations, and their files. */
 export class DataDirectory {
   readonly path: string;
@@ -73,11 +63,10 @@ export class DataDirectory {
   readonly #clock: WallClock;
   readonly #generations: Ledger;
   readonly #lock: DirectoryLock;
-  readonly #boot = bootId();
+  readonly #bootId = currentBootId();
   #current: Generation | undefined;
   #replicationIds: readonly ReplicationIdFrom[] = [];
-  /** After a power cut, or a failed sync, only what a mark covers is trusted. */
-  #trustOnlyMarks: boolean;
+  #trust: Trust | undefined;
   /** Up to where the current generation's log is promised. */
   #durableOffset: Offset | undefined;
   /** Whether the current generation's log is where it was opened; of others, once they are current. */
@@ -119,7 +108,7 @@ export class DataDirectory {
       now: () => clock.now(),
     });
     try {
-      this.#trustOnlyMarks = this.#generations.bootId() !== this.#boot;
+      this.#trust = this.#generations.trust();
       this.#current = this.#generations.current();
       this.#clearUnfinished();
       if (this.#current !== undefined) {
@@ -303,6 +292,15 @@ export class DataDirectory {
     this.#lock.release();
   }
 
+  get #onlyMarksCount(): boolean {
+    return !countsPastLastMark(this.#trust, this.#bootId);
+  }
+
+  #setTrust(trust: Trust): void {
+    this.#generations.setTrust(trust);
+    this.#trust = trust;
+  }
+
   #durable(generation: Generation): Offset {
     return this.#generations.lastMark(generation.id)?.durableOffset ?? generation.baseOffset;
   }
@@ -316,7 +314,7 @@ export class DataDirectory {
     const generation = this.#current;
     if (generation === undefined) return undefined;
     const { id } = generation;
-    if (this.#trustOnlyMarks) return { generation: id, offset: this.#durable(generation) };
+    if (this.#onlyMarksCount) return { generation: id, offset: this.#durable(generation) };
     const path = this.logPath(id);
     try {
       return { generation: id, offset: offsetIn(generation, this.#disk.sizeOf(path)) };
@@ -340,13 +338,12 @@ export class DataDirectory {
       await this.#generations.sync();
       const durableOffset = this.#durable(generation);
       const promised = positionIn(generation, durableOffset);
-      if (this.#trustOnlyMarks) this.#cutBack(path, promised, durableOffset);
+      if (this.#onlyMarksCount) this.#cutBack(path, promised, durableOffset);
       const size = this.#disk.sizeOf(path);
       // Not before the cut: a start that ends before it must find the same distrust.
-      if (this.#trustOnlyMarks) this.#generations.setBootId(this.#boot);
+      if (this.#onlyMarksCount) this.#setTrust({ kind: "running", bootId: this.#bootId });
       const unmarked = await this.#unmarked(path, promised, size, durableOffset);
       const fd = this.#disk.openExisting(path);
-      this.#trustOnlyMarks = false;
       return this.#log(fd, generation, path, callbacks, {
         writtenOffset: offsetIn(generation, size),
         durableOffset,
@@ -392,9 +389,9 @@ export class DataDirectory {
    * ours; after a kill it is, as far as the disk was not cut off.
    */
   stopped({ durableOffset, writtenOffset }: StreamLog): void {
-    if (durableOffset !== writtenOffset || this.#trustOnlyMarks) return;
+    if (durableOffset !== writtenOffset || this.#onlyMarksCount) return;
     try {
-      this.#generations.setBootId(STOPPED);
+      this.#setTrust({ kind: "stopped" });
     } catch (cause) {
       logger.warn(databaseError(this.#database, cause).message);
     }
@@ -402,10 +399,10 @@ export class DataDirectory {
 
   /** A write or a sync of the log failed: what no mark covers is never trusted again. */
   distrustLog(): void {
-    this.#trustOnlyMarks = true;
+    this.#trust = { kind: "distrusted" };
     try {
       // A kill before the log is cut must not make the next start trust it.
-      this.#generations.setBootId("distrusted");
+      this.#generations.setTrust(this.#trust);
     } catch {
       // The disk that failed the log may fail this too: the cut that follows says the same.
     }
@@ -417,7 +414,7 @@ export class DataDirectory {
    */
   cutDistrusted(): void {
     const generation = this.#current;
-    if (generation === undefined || !this.#trustOnlyMarks) return;
+    if (generation === undefined || !this.#onlyMarksCount) return;
     const path = this.logPath(generation.id);
     try {
       this.refuseLost();
@@ -571,6 +568,7 @@ export class DataDirectory {
     continued?: Continuation,
   ): Promise<void> {
     const dir = this.generationDir(id);
+    const trust: Trust = { kind: "running", bootId: this.#bootId };
     try {
       await this.syncLog(id);
       // Where its log begins is known before its manifest says that it is whole.
@@ -584,7 +582,7 @@ export class DataDirectory {
       this.#current = this.#generations.promote(id, kept, {
         sealReason,
         atMs: this.#markClock.now(),
-        bootId: this.#boot,
+        trust,
         continued,
       });
       // Nothing that can fail comes after the row: it is current from here on.
@@ -593,7 +591,7 @@ export class DataDirectory {
         if (other !== id) this.#logIsThere.delete(other);
       }
       this.#replicationIds = continued?.replicationIds ?? ownHistory(kept);
-      this.#trustOnlyMarks = false;
+      this.#trust = trust;
     } catch (cause) {
       this.#linkBack();
       throw this.#error("keeping", dir, cause);

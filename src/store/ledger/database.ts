@@ -9,9 +9,6 @@ import { closeQuietly, type Disk } from "../disk/disk.ts";
 /** The version of `replica.db`; a newer one is refused, not guessed at. */
 const SCHEMA_VERSION = 3;
 
-/** Instead of a boot id: a stop after which nothing lies past the last mark, but what others wrote. */
-export const STOPPED = "stopped";
-
 /** So large grows the write-ahead log, in pages, until SQLite moves it into the database. */
 const CHECKPOINT_PAGES = 1000;
 

@@ -3,6 +3,7 @@ import { invariant } from "../../base/errors.ts";
 import type { Offset, ReplicationId } from "../../base/history.ts";
 import { ReplicaDatabase } from "./database.ts";
 import type { Disk } from "../disk/disk.ts";
+import { parseTrust, type Trust, trustText } from "./trust.ts";
 
 /** A replication id, and the offset from which on the stream is of that history. */
 export interface ReplicationIdFrom {
@@ -81,8 +82,8 @@ export interface Promotion {
   /** Why the one before is sealed. */
   readonly sealReason: string;
   readonly atMs: number;
-  /** The boot in which all of it is known to be good. */
-  readonly bootId: string;
+  /** What it says of its log from now on. */
+  readonly trust: Trust;
   readonly continued: Continuation | undefined;
 }
 
@@ -111,13 +112,15 @@ export class Ledger {
     this.#database.close();
   }
 
-  /** The boot in which the files were last known to be as they should. */
-  bootId(): string | undefined {
-    return this.#db.query<{ boot_id: string }, []>("SELECT boot_id FROM boot").get()?.boot_id;
+  /** What the last process left behind; undefined where nothing was ever kept. */
+  trust(): Trust | undefined {
+    const row = this.#db.query<{ boot_id: string }, []>("SELECT boot_id FROM boot").get();
+    return row === null ? undefined : parseTrust(row.boot_id);
   }
 
-  setBootId(bootId: string): void {
-    this.#db.run("INSERT OR REPLACE INTO boot VALUES (1, ?)", [bootId]);
+  /** Records what a start after a crash may keep of the log. */
+  setTrust(trust: Trust): void {
+    this.#db.run("INSERT OR REPLACE INTO boot VALUES (1, ?)", [trustText(trust)]);
   }
 
   /** Notes that a snapshot begins; `least` is the lowest id that is free on disk. */
@@ -141,7 +144,7 @@ export class Ledger {
   promote(
     id: number,
     kept: KeptSnapshot,
-    { sealReason, atMs, bootId, continued }: Promotion,
+    { sealReason, atMs, trust, continued }: Promotion,
   ): Generation {
     const before = this.current()?.id;
     const promotion = this.#db.transaction(() => {
@@ -171,7 +174,7 @@ export class Ledger {
         const { baseOffset } = kept;
         this.#insertMark(id, { atMs, writtenOffset: baseOffset, durableOffset: baseOffset });
       }
-      this.setBootId(bootId);
+      this.setTrust(trust);
       return this.current()!;
     });
     return this.#database.durably(promotion);

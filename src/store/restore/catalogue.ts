@@ -11,8 +11,9 @@ import {
 } from "../../rdb/header.ts";
 import type { Offset } from "../../base/history.ts";
 import { selectCommand } from "../../resp/encode.ts";
-import { refuseNewer, STOPPED, versionOf } from "../ledger/database.ts";
+import { refuseNewer, versionOf } from "../ledger/database.ts";
 import { databaseError } from "../ledger/database-error.ts";
+import { parseTrust } from "../ledger/trust.ts";
 import { diskError } from "../disk/disk.ts";
 import type { ReplicationIdFrom } from "../ledger/ledger.ts";
 import { BASE, CURRENT, generationPath, LOG, MANIFEST } from "../generation/layout.ts";
@@ -123,7 +124,7 @@ export class Catalogue implements Disposable {
       [this.#db, this.#temporary] = openToRead(database);
       refuseNewer(database, versionOf(this.#db));
       // Before the marks: those of a replica that stops just now are all there, then.
-      this.#wasStopped = this.#bootId === STOPPED;
+      this.#wasStopped = this.#readWasStopped();
       this.generations = this.#db
         .query<Row, []>(
           `SELECT ${KEPT} FROM generations WHERE state IN ('current', 'sealed') ORDER BY id`,
@@ -154,9 +155,9 @@ export class Catalogue implements Disposable {
       }));
   }
 
-  get #bootId(): string | undefined {
-    const sql = "SELECT boot_id AS bootId FROM boot";
-    return this.#db?.query<{ bootId: string }, []>(sql).get()?.bootId;
+  #readWasStopped(): boolean {
+    const row = this.#db!.query<{ bootId: string }, []>("SELECT boot_id AS bootId FROM boot").get();
+    return row !== null && parseTrust(row.bootId).kind === "stopped";
   }
 
   #generation(row: Row): KeptGeneration {
