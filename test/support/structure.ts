@@ -79,8 +79,6 @@ const LONG: Readonly<Record<string, string>> = {
   "src/replica/replica.ts constructor": "being split",
   "src/resp/frame-scanner.ts": "being split",
   "src/session/session.ts": "being split",
-  "src/store/generation/data-directory.ts": "being split",
-  "src/store/restore/catalogue.ts": "being split",
   "src/upstream/keeper.ts": "being split",
 };
 

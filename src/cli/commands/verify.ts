@@ -4,11 +4,9 @@ import { ReplicaError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
-import { Catalogue, isGone, type KeptGeneration } from "../../store/restore/catalogue.ts";
+import { Catalogue, isGone } from "../../store/restore/catalogue.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import {
-  type Damage,
-  describeDamage,
   type GenerationFindings,
   verifyCatalogue,
   verifyGeneration,
@@ -17,6 +15,8 @@ import {
 } from "../../store/restore/verify.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
+import { type Damage, describeDamage } from "../../store/restore/damage.ts";
+import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
 
 const LOOKS = 5;
 const LOOK_EVERY_MS = 200;

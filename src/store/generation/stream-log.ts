@@ -2,13 +2,11 @@ import type { ReplicaError } from "../../base/errors.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import type { Offset } from "../../base/history.ts";
 import type { Segment } from "../ledger/ledger.ts";
+import { type LogBeginning, positionIn } from "./layout.ts";
 import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "../disk/disk.ts";
 
-export interface StreamLogOptions {
+export interface StreamLogOptions extends LogBeginning {
   readonly path: string;
-  /** Position in the file of the first byte after `baseOffset`. */
-  readonly headerBytes: number;
-  readonly baseOffset: Offset;
   /** The last byte that the file holds, and the last that a mark covers. */
   readonly writtenOffset: Offset;
   readonly durableOffset: Offset;
@@ -192,7 +190,7 @@ export class StreamLog {
   }
 
   #position(offset: Offset): number {
-    return offset - this.#options.baseOffset + this.#options.headerBytes;
+    return positionIn(this.#options, offset);
   }
 
   /**

@@ -2,10 +2,11 @@ import { limits } from "../../config/settings.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import { FrameError, FrameScanner } from "../../resp/frame-scanner.ts";
 import { readBlocks } from "../disk/blocks.ts";
-import type { KeptGeneration, KnownSegment } from "./catalogue.ts";
+import type { KnownSegment } from "../ledger/ledger-reader.ts";
 import type { Disk } from "../disk/disk.ts";
 import { join } from "node:path";
 import { LOG, positionIn } from "../generation/layout.ts";
+import type { KeptGeneration } from "./kept-generation.ts";
 
 /** What the log of a generation was found to be. Positions are bytes of the file. */
 export interface LogFindings {

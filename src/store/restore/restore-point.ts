@@ -1,6 +1,7 @@
 import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
-import type { Catalogue, KeptGeneration } from "./catalogue.ts";
+import type { Catalogue } from "./catalogue.ts";
+import type { KeptGeneration } from "./kept-generation.ts";
 
 /** What a person asks for; nothing of it means: all that is durable. */
 export interface Wanted {

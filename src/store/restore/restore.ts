@@ -6,20 +6,17 @@ import type { Offset } from "../../base/history.ts";
 import { selectCommand } from "../../resp/encode.ts";
 import { streamsRelativeExpiries } from "../../resp/absolute-expiry.ts";
 import { readBlocks } from "../disk/blocks.ts";
-import { type Catalogue, headerOf, isGone, type KeptGeneration } from "./catalogue.ts";
+import { type Catalogue, isGone } from "./catalogue.ts";
 import { type Disk, diskError, freeBytesAt, writeWhole } from "../disk/disk.ts";
 import { BASE, LOG, MANIFEST, manifestText, offsetIn, positionIn } from "../generation/layout.ts";
 import { ExpiryRewriter, type KnownUntil } from "./expiry-rewriter.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
 import { beginTarget, findTarget, publishTarget } from "./restore-target.ts";
-import {
-  type Damage,
-  describeDamage,
-  verifyBase,
-  verifyManifest,
-  type VerifyOptions,
-} from "./verify.ts";
+import { verifyBase, verifyManifest, type VerifyOptions } from "./verify.ts";
+import { type Damage, describeDamage } from "./damage.ts";
+import type { KeptGeneration } from "./kept-generation.ts";
+import { headerOf } from "./rdb-header.ts";
 
 /** `multipart`: Redis 7 and later; `single`: one append-only file behind its RDB, Redis 4 and later. */
 export type Layout = "multipart" | "single";

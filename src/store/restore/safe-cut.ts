@@ -4,7 +4,7 @@ import { Catalogue } from "./catalogue.ts";
 import type { Disk } from "../disk/disk.ts";
 import { LOG, offsetIn, positionIn, type StreamEnd } from "../generation/layout.ts";
 import { scanLog } from "./log-scan.ts";
-import { describeDamage } from "./verify.ts";
+import { describeDamage } from "./damage.ts";
 
 /**
  * The last whole command, outside of transactions, that ends at `offset` or before: who has come to it can

@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
 import { readBlocks } from "../disk/blocks.ts";
-import { Catalogue, type KeptGeneration } from "./catalogue.ts";
+import { Catalogue } from "./catalogue.ts";
+import { type Damage } from "./damage.ts";
+import type { KeptGeneration } from "./kept-generation.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import {
   BASE,
@@ -16,21 +18,6 @@ import {
   positionIn,
 } from "../generation/layout.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
-
-/** Something that is not as it was written. */
-export interface Damage {
-  readonly file: string;
-  /** The byte of the file where it is, or the first of those between which it is; undefined: unknown. */
-  readonly byte: number | undefined;
-  readonly what: string;
-  /** What it means for a restore. */
-  readonly meaning: string;
-}
-
-/** In one line: which file, which byte, what, and what it means. */
-export function describeDamage({ file, byte, what, meaning }: Damage): string {
-  return `${file}${byte === undefined ? "" : `, byte ${byte}`}: ${what}; ${meaning}`;
-}
 
 /** What a generation was found to be. */
 export interface GenerationFindings {
@@ -211,7 +198,7 @@ export function verifyCatalogue(catalogue: Catalogue): Damage[] {
   const file = join(catalogue.path, "replica.db");
   const damages: Damage[] = [...catalogue.losses];
   const meaning = "times, offsets and checksums that it tells may be wrong";
-  for (const what of [...catalogue.complaints(), ...catalogue.markComplaints()]) {
+  for (const what of catalogue.databaseComplaints()) {
     damages.push({ file, byte: undefined, what, meaning });
   }
   const current = catalogue.generations.find(({ state }) => state === "current");

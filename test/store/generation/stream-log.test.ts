@@ -29,7 +29,7 @@ function openLog(
   const told: Told = { moved: 0, failed: [], marks: [], segments: [] };
   const log = new StreamLog(disk, disk.openExisting(path), {
     path,
-    headerBytes: HEADER.length,
+    logHeaderBytes: HEADER.length,
     baseOffset: BASE,
     writtenOffset: BASE,
     durableOffset: BASE,

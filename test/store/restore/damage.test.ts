@@ -8,17 +8,14 @@ import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { restore } from "../../../src/store/restore/restore.ts";
 import { restorePoint, type Wanted } from "../../../src/store/restore/restore-point.ts";
-import {
-  type Damage,
-  verifyCatalogue,
-  verifyGeneration,
-} from "../../../src/store/restore/verify.ts";
+import { verifyCatalogue, verifyGeneration } from "../../../src/store/restore/verify.ts";
 import { REPLID, smallRdb } from "../../integration/bad-input-rig.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../../support/fake-primary.ts";
 import { follow } from "../../support/following.ts";
 import { encodeCommand } from "../../support/resp.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
+import type { Damage } from "../../../src/store/restore/damage.ts";
 
 const GENERATION = "generations/0000000001";
 const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
@@ -350,7 +347,7 @@ describe("a byte of the database's log has changed", () => {
         db.run(sql);
       }
       expect(() => new DataDirectory(path, realDisk, { now: () => Date.now() })).toThrow(
-        /lost that generation 1 is whole/,
+        /lost the record of generation 1, whose folder is whole/,
       );
       expect(fs.existsSync(join(path, LOG))).toBe(true);
       for (const suffix of ["", "-wal", "-shm"])
