@@ -55,7 +55,7 @@ function bulkParts(): Part[] {
       name: "BulkReader, $EOF",
       bytes: PAYLOAD_BYTES,
       floor: { name: "indexOf", act: search },
-      act: () => read(new BulkReader({ kind: "eof", mark })),
+      act: () => read(new BulkReader({ kind: "eof", delimiter: mark })),
     },
   ];
 }

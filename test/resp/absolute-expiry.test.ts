@@ -94,11 +94,11 @@ describe("absoluteExpiry", () => {
     expect(rewritten(command)).toBeUndefined();
   });
 
-  test("no words at all", () => {
+  test("leaves an empty command alone", () => {
     expect(absoluteExpiry([], NOW_MS)).toBeUndefined();
   });
 
-  test("words that stay are the ones given, of whatever bytes", () => {
+  test("keeps the given words wherever they stay the same, whatever their bytes", () => {
     const [verb, key, value] = ["SET", "\r\nEX\xff", "\x00\xff"].map((word) =>
       Buffer.from(word, "latin1"),
     );
@@ -108,7 +108,7 @@ describe("absoluteExpiry", () => {
     expect(expireAt?.[1]).toBe(key!);
   });
 
-  test("any words: nothing is thrown, what comes out stays, and the scanner's hint never misses one", () => {
+  test("never throws, changes its own output no further, and is never missed by mayExpireRelatively", () => {
     const verb = fc.constantFrom(
       ..."EXPIRE PEXPIRE SETEX PSETEX SET GETEX RESTORE RESTORE-ASKING PEXPIREAT HEXPIRE".split(
         " ",
@@ -148,7 +148,7 @@ describe("absoluteExpiry", () => {
   });
 });
 
-test("most commands needn't be read for it", () => {
+test("mayExpireRelatively rules most commands out by verb and length", () => {
   expect(mayExpireRelatively("SET", 3)).toBe(false);
   expect(mayExpireRelatively("MULTI", 1)).toBe(false);
   expect(mayExpireRelatively(undefined, 5)).toBe(false);

@@ -77,7 +77,6 @@ const LONG: Readonly<Record<string, string>> = {
   "src/port/commands.ts": "being split",
   "src/replica/replica.ts": "being split",
   "src/replica/replica.ts constructor": "being split",
-  "src/resp/frame-scanner.ts": "being split",
   "src/session/session.ts": "being split",
   "src/upstream/keeper.ts": "being split",
 };

@@ -7,7 +7,7 @@ const SQLITE_HINTS: readonly (readonly [RegExp, string])[] = [
   [/^SQLITE_BUSY/, "another process keeps it locked: end whatever has it open"],
   [/^SQLITE_READONLY/, "it is read-only: change its owner, or remount the file system"],
   [/^SQLITE_CANTOPEN/, "it can't be opened: check the folder and its owner"],
-  [/^SQLITE_IOERR/, "the device reports an error, or a quota is used up: check disk and quota"],
+  [/^SQLITE_IOERR/, "the device reports an error, or a limit is reached: check disk and quota"],
 ];
 
 /** An error of SQLite as people read it: what was done to which file, why it failed, what to do next. */

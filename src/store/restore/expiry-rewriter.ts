@@ -1,7 +1,8 @@
 import { limits } from "../../config/settings.ts";
 import { absoluteExpiry, mayExpireRelatively } from "../../resp/absolute-expiry.ts";
 import { encodeCommand } from "../../resp/encode.ts";
-import { FrameScanner, wordsOf } from "../../resp/frame-scanner.ts";
+import { FrameScanner } from "../../resp/frame-scanner.ts";
+import { wordsOf } from "../../resp/frame-words.ts";
 
 /** When what lies up to `until` had come, in milliseconds since 1970. Positions are bytes of the log. */
 export interface KnownUntil {
