@@ -23,6 +23,8 @@ export interface HistoryInterval {
   readonly fromOffset: Offset;
   /** Where the next history begins; Infinity for the last one. */
   readonly toOffset: Offset;
+  /** The place of its history among the stream's. */
+  readonly index: number;
 }
 
 /**
@@ -33,10 +35,11 @@ export function intervalOf(
   histories: readonly ReplicationIdFrom[],
   replid: string,
 ): HistoryInterval | undefined {
-  const at = histories.findLastIndex((history) => history.replid === replid);
-  const history = histories[at];
+  const index = histories.findLastIndex((history) => history.replid === replid);
+  const history = histories[index];
   if (history === undefined) return undefined;
-  return { fromOffset: history.fromOffset, toOffset: histories[at + 1]?.fromOffset ?? Infinity };
+  const toOffset = histories[index + 1]?.fromOffset ?? Infinity;
+  return { fromOffset: history.fromOffset, toOffset, index };
 }
 
 /** Whether the interval contains `offset`, its two ends included. */
@@ -59,8 +62,7 @@ export function historiesFrom(
 ): readonly ReplicationIdFrom[] | undefined {
   const interval = intervalOf(histories, replid);
   if (interval === undefined || !contains(interval, offset)) return undefined;
-  const at = histories.findLastIndex((history) => history.replid === replid);
-  return [{ replid, fromOffset: offset }, ...histories.slice(at + 1)];
+  return [{ replid, fromOffset: offset }, ...histories.slice(interval.index + 1)];
 }
 
 /**

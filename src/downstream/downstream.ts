@@ -7,6 +7,7 @@ import type { Generation } from "../store/ledger/ledger.ts";
 import type { SharedBlocks, SharedFile } from "../store/disk/shared-blocks.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Stream } from "./streams.ts";
+import { positionIn } from "../store/generation/layout.ts";
 
 /** What a client has said of itself with REPLCONF. */
 export interface Announced {
@@ -244,10 +245,11 @@ export class Downstream {
       if (this.#stalled) await this.#woken();
       return this.#stalled ? 0 : this.#offer(stream.tail(this.#offset, end));
     }
-    const { baseOffset, logHeaderBytes } = this.#generation;
-    const position = (offset: Offset) => offset - baseOffset + logHeaderBytes;
     const kept = Math.min(end, stream.writtenOffset);
-    return await this.#send(this.#file!, { from: position(this.#offset), end: position(kept) });
+    return await this.#send(this.#file!, {
+      from: positionIn(this.#generation, this.#offset),
+      end: positionIn(this.#generation, kept),
+    });
   }
 
   /** The stream, whose file is open up to `#until`; undefined while there is none. */

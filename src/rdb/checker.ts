@@ -1,6 +1,7 @@
 import { ReplicaError } from "../base/errors.ts";
 import { Crc64 } from "./crc64.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader } from "./header.ts";
+import { hex64 } from "../base/hex64.ts";
 
 const OPCODE_EOF = 0xff;
 const CHECKSUM_BYTES = 8;
@@ -80,7 +81,7 @@ export class RdbChecker {
     if (stated === 0n) return { ...summary, crc64, checked: false };
     if (stated !== crc64) {
       throw new ReplicaError("BAD_CHECKSUM", {
-        message: `the snapshot of ${this.#bytes} bytes states the checksum ${hex(stated)}, but has ${hex(crc64)}`,
+        message: `the snapshot of ${this.#bytes} bytes states the checksum ${hex64(stated)}, but has ${hex64(crc64)}`,
       });
     }
     return { ...summary, crc64, checked: true };
@@ -120,8 +121,4 @@ export class RdbChecker {
       message: `the snapshot ends after ${this.#bytes} bytes, ${where}`,
     });
   }
-}
-
-function hex(crc64: bigint): string {
-  return crc64.toString(16).padStart(16, "0");
 }

@@ -16,6 +16,7 @@ import { SnapshotWriter } from "../store/generation/snapshot.ts";
 import { Ack } from "./ack.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Keeper } from "./driver.ts";
+import { hex64 } from "../base/hex64.ts";
 
 export interface GenerationKeeperOptions {
   readonly io: Io | "auto";
@@ -83,7 +84,7 @@ function keptSnapshot(
     baseOffset,
     streamDb,
     rdbBytes: rdb.bytes,
-    rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
+    rdbCrc64: hex64(rdb.crc64),
     rdbChecked: rdb.checked,
     logHeaderBytes: selectCommand(streamDb).length,
   };

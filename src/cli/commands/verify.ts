@@ -17,6 +17,7 @@ import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { type Damage, describeDamage } from "../../store/restore/damage.ts";
 import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
+import { hex64 } from "../../base/hex64.ts";
 
 const LOOKS = 5;
 const LOOK_EVERY_MS = 200;
@@ -108,14 +109,14 @@ async function verifyFile(
 
 function describeRdb({ header, bytes, crc64, checked }: RdbSummary): string {
   const sum = checked
-    ? `the checksum ${crc64.toString(16).padStart(16, "0")} holds`
+    ? `the checksum ${hex64(crc64)} holds`
     : "it states no checksum: what lies between its beginning and its end can't be checked";
   return `${header.magic} version ${header.version}, ${formatBytes(bytes)}, ${sum}`;
 }
 
 function rdbToJson({ header, bytes, crc64, checked }: RdbSummary) {
   const { magic, version } = header;
-  return { magic, version, bytes, crc64: crc64.toString(16).padStart(16, "0"), checked };
+  return { magic, version, bytes, crc64: hex64(crc64), checked };
 }
 
 async function verifyDirectory(

@@ -1,7 +1,7 @@
 import type { Offset } from "../../base/history.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
-import { closeQuietly, type Disk, diskError } from "../disk/disk.ts";
-import { stillThere } from "../disk/still-there.ts";
+import { type Disk, diskError } from "../disk/disk.ts";
+import { OpenFile } from "../disk/open-file.ts";
 import type { Ledger, Mark } from "../ledger/ledger.ts";
 import type { LogBeginning } from "./layout.ts";
 import type { MarkClock, WallClock } from "./mark-clock.ts";
@@ -45,8 +45,9 @@ export class LogFiles {
     recovered: RecoveredLog,
     callbacks: LogCallbacks,
   ): StreamLog {
-    const fd = this.#options.disk.openExisting(this.#options.logPath(id));
-    return this.#log(fd, id, beginning, { ...recovered, marks: true }, callbacks);
+    const { disk, logPath } = this.#options;
+    const file = OpenFile.openExisting(disk, logPath(id));
+    return this.#log(file, id, beginning, { ...recovered, marks: true }, callbacks);
   }
 
   /**
@@ -61,17 +62,13 @@ export class LogFiles {
   ): Promise<StreamLog> {
     const { disk, ledger, logPath } = this.#options;
     const path = logPath(id);
-    let fd: number;
+    let file: OpenFile | undefined;
     try {
-      fd = disk.create(path);
-      try {
-        await disk.write(fd, [header], 0);
-        ledger.lay(id, baseOffset, header.length);
-      } catch (error) {
-        closeQuietly(disk, fd);
-        throw error;
-      }
+      const created = (file = OpenFile.create(disk, path));
+      await created.use(() => created.write([header], 0));
+      ledger.lay(id, baseOffset, header.length);
     } catch (cause) {
+      file?.closeQuietly();
       throw diskError("creating the log", path, cause);
     }
     const beginning = { baseOffset, logHeaderBytes: header.length };
@@ -81,25 +78,23 @@ export class LogFiles {
       unmarked: { fromOffset: baseOffset, crc: new Crc64() },
       marks: false,
     };
-    return this.#log(fd, id, beginning, at, callbacks);
+    return this.#log(file, id, beginning, at, callbacks);
   }
 
   #log(
-    fd: number,
+    file: OpenFile,
     id: number,
     beginning: LogBeginning,
     at: RecoveredLog & { readonly marks: boolean },
     callbacks: LogCallbacks,
   ): StreamLog {
-    const { disk, clock, logPath } = this.#options;
-    const path = logPath(id);
+    const { disk, clock } = this.#options;
     let segmentBeganAtMs = clock.now();
-    this.#isThere.set(id, stillThere(fd, path));
-    return new StreamLog(disk, fd, {
+    this.#isThere.set(id, file.watch());
+    return new StreamLog(disk, file, {
       ...callbacks,
       ...beginning,
       ...at,
-      path,
       commitMark: (writtenOffset, durableOffset, segment) =>
         this.#mark(id, { writtenOffset, durableOffset, segment }),
       segmentEnds: () => {

@@ -42,7 +42,7 @@ export class SnapshotWriter {
     this.path = file.path;
     this.#options = options;
     this.#checker = new RdbChecker({ checksum: options.checksum ?? true });
-    this.#writer = openWriter(disk, file, options.maxQueuedBytes, {
+    this.#writer = openWriter(file, options.maxQueuedBytes, {
       written: () => this.#onWritten(),
       failed: (cause) => this.#fail(cause),
     });

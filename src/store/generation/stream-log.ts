@@ -4,9 +4,9 @@ import type { Offset } from "../../base/history.ts";
 import type { Segment } from "../ledger/ledger.ts";
 import { type LogBeginning, positionIn } from "./layout.ts";
 import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "../disk/disk.ts";
+import type { OpenFile } from "../disk/open-file.ts";
 
 export interface StreamLogOptions extends LogBeginning {
-  readonly path: string;
   /** The last byte that the file holds, and the last that a mark covers. */
   readonly writtenOffset: Offset;
   readonly durableOffset: Offset;
@@ -41,7 +41,7 @@ const BATCH_BYTES = 2 * 1024 * 1024;
  */
 export class StreamLog {
   readonly #disk: Disk;
-  readonly #fd: number;
+  readonly #file: OpenFile;
   readonly #options: StreamLogOptions;
   #queue: Uint8Array[] = [];
   /** Written, and not in the segment's checksum yet. */
@@ -59,12 +59,11 @@ export class StreamLog {
   #syncFailed = false;
   #error: ReplicaError | undefined;
   #closed = false;
-  #fileClosed = false;
 
   /** `marks: false` for the log of a generation that isn't current yet: it is written, never promised. */
-  constructor(disk: Disk, fd: number, options: StreamLogOptions & { marks: boolean }) {
+  constructor(disk: Disk, file: OpenFile, options: StreamLogOptions & { marks: boolean }) {
     this.#disk = disk;
-    this.#fd = fd;
+    this.#file = file;
     this.#options = options;
     this.#marks = options.marks;
     this.#segment = options.unmarked;
@@ -135,11 +134,12 @@ export class StreamLog {
   }
 
   async #write(): Promise<void> {
+    this.#file.hold();
     try {
       while (this.#queue.length > 0 && this.#error === undefined) {
         const batch = this.#takeBatch();
         const position = this.#position(this.#writtenOffset);
-        const writing = this.#disk.write(this.#fd, batch.pieces, position);
+        const writing = this.#file.write(batch.pieces, position);
         // While the disk is at it.
         this.#count();
         await writing;
@@ -152,6 +152,7 @@ export class StreamLog {
       this.#fail(error);
     } finally {
       this.#count();
+      this.#file.release();
       this.#writing = undefined;
     }
   }
@@ -170,7 +171,7 @@ export class StreamLog {
   async copyFrom(before: StreamLog, check: () => void): Promise<void> {
     let fd: number | undefined;
     try {
-      fd = this.#disk.openToRead(before.#options.path);
+      fd = this.#disk.openToRead(before.#file.path);
       while (this.#receivedOffset < before.writtenOffset) {
         check();
         const bytes = Math.min(BATCH_BYTES, before.writtenOffset - this.#receivedOffset);
@@ -182,7 +183,7 @@ export class StreamLog {
         await this.flushed();
       }
     } catch (cause) {
-      throw diskError("copying the log", before.#options.path, cause);
+      throw diskError("copying the log", before.#file.path, cause);
     } finally {
       if (fd !== undefined) closeQuietly(this.#disk, fd);
     }
@@ -243,7 +244,7 @@ export class StreamLog {
     const { segment } = this;
     if (this.#options.segmentEnds()) this.#beginSegment();
     try {
-      await this.#disk.syncData(this.#fd);
+      await this.#file.sync();
       this.#markedOffset = this.#writtenOffset;
       await this.#options.commitMark(this.#writtenOffset, covered, segment);
       this.#durableOffset = covered; // not writtenOffset: it has moved meanwhile
@@ -261,7 +262,7 @@ export class StreamLog {
     this.#queue = [];
     this.#error = diskError(
       `writing the log at offset ${this.#writtenOffset + 1} in`,
-      this.#options.path,
+      this.#file.path,
       cause,
     );
     if (!this.#closed) this.#options.onFailed(this.#error, this);
@@ -278,7 +279,7 @@ export class StreamLog {
     await this.sync();
     this.#closed = true;
     await this.#syncing;
-    this.#closeFile();
+    this.#file.closeQuietly();
   }
 
   /**
@@ -291,17 +292,10 @@ export class StreamLog {
     await this.#writing;
     await this.#syncing;
     const isGood = this.#error !== undefined && !this.#syncFailed && this.#marks;
-    if (isGood && !this.#fileClosed && this.#durableOffset < this.#writtenOffset) {
+    if (isGood && this.#file.isOpen && this.#durableOffset < this.#writtenOffset) {
       this.#syncing = this.#syncOnce();
       await this.#syncing;
     }
-    this.#closeFile();
-  }
-
-  /** Once: a failure that `close` meets may `abandon` too, and the number may be another's by then. */
-  #closeFile(): void {
-    if (this.#fileClosed) return;
-    this.#fileClosed = true;
-    closeQuietly(this.#disk, this.#fd);
+    this.#file.closeQuietly();
   }
 }

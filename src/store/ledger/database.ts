@@ -3,7 +3,9 @@ import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
-import { closeQuietly, type Disk, diskError } from "../disk/disk.ts";
+import { type Disk, diskError } from "../disk/disk.ts";
+import { OpenFile } from "../disk/open-file.ts";
+import { Turns } from "../disk/turns.ts";
 import { databaseError } from "./database-error.ts";
 import { GuardedDatabase } from "./guarded-database.ts";
 import { migrate, refuseNewer, versionOf } from "./schema.ts";
@@ -24,11 +26,12 @@ export class ReplicaDatabase {
   readonly #db: Database;
   /** The SQL of it; errors come out as ReplicaError. */
   readonly sql: GuardedDatabase;
-  /** The WAL, open for our own syncs. */
-  #walFd: number | undefined;
-  #syncing: Promise<void> | undefined;
+  readonly #syncs = new Turns();
+  /** The WAL, open for our own syncs; undefined before the first one, and after one that failed. */
+  #wal: OpenFile | undefined;
   /** A sync of the WAL failed: its pages may be missing on disk, whatever later syncs say. */
   #distrusted = false;
+  #isClosed = false;
 
   /**
    * Opens or creates the database, and brings an older format up to date.
@@ -66,27 +69,23 @@ export class ReplicaDatabase {
    * @throws ReplicaError DISK_FULL, DISK_FAILED; then no commit since the last successful sync counts.
    */
   async sync(): Promise<void> {
-    // One at a time: the kernel reports a failed write to one of two concurrent syncs only.
-    while (this.#syncing !== undefined) await this.#syncing.catch(() => undefined);
-    this.#syncing = this.#syncOnce();
-    try {
-      await this.#syncing;
-    } finally {
-      this.#syncing = undefined;
-    }
+    await this.#syncs.run(() => this.#syncOnce());
   }
 
   async #syncOnce(): Promise<void> {
-    const wal = `${this.#path}-wal`;
-    this.#rewriteDistrusted();
+    const path = `${this.#path}-wal`;
     try {
-      const isFirst = this.#walFd === undefined;
-      this.#walFd ??= this.#disk.openExisting(wal);
-      await this.#disk.syncData(this.#walFd);
+      if (this.#isClosed) throw new Error("it is closed");
+      this.#rewriteDistrusted();
+      const isFirst = this.#wal === undefined;
+      this.#wal ??= OpenFile.openExisting(this.#disk, path);
+      await this.#wal.sync();
       if (isFirst) await this.#disk.syncDir(dirname(this.#path));
     } catch (cause) {
       this.#distrusted = true;
-      throw diskError("syncing", wal, cause);
+      this.#wal?.closeQuietly();
+      this.#wal = undefined;
+      throw diskError("syncing", path, cause);
     }
   }
 
@@ -136,12 +135,8 @@ export class ReplicaDatabase {
   }
 
   close(): void {
-    const fd = this.#walFd;
-    this.#walFd = undefined;
-    // Not under a sync of another thread.
-    const after = this.#syncing?.catch(() => undefined);
-    if (fd !== undefined && after === undefined) closeQuietly(this.#disk, fd);
-    else if (fd !== undefined) void after?.then(() => closeQuietly(this.#disk, fd));
+    this.#isClosed = true;
+    this.#wal?.closeQuietly();
     this.#db.close();
   }
 }

@@ -7,6 +7,7 @@ import type { Disk } from "../disk/disk.ts";
 import { join } from "node:path";
 import { LOG, positionIn } from "../generation/layout.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
+import { hex64 } from "../../base/hex64.ts";
 
 /** What the log of a generation was found to be. Positions are bytes of the file. */
 export interface LogFindings {
@@ -159,7 +160,7 @@ class SegmentChecker {
   }
 
   #compare({ crc64 }: KnownSegment, from: number, to: number): void {
-    const found = this.#crc.value.toString(16).padStart(16, "0");
+    const found = hex64(this.#crc.value);
     if (found === crc64) {
       this.checkedBytes += to - from;
       return;

@@ -18,6 +18,7 @@ import {
   positionIn,
 } from "../generation/layout.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
+import { hex64 } from "../../base/hex64.ts";
 
 /** What a generation was found to be. */
 export interface GenerationFindings {
@@ -108,7 +109,7 @@ export async function verifyBase(
   const meaning = "nothing of this generation can be restored";
   try {
     const rdb = await verifyRdb(file, options);
-    const crc64 = rdb.crc64.toString(16).padStart(16, "0");
+    const crc64 = hex64(rdb.crc64);
     const isKept = generation.rdbCrc64 === undefined || generation.rdbCrc64 === crc64;
     if (isKept && rdb.bytes === generation.rdbBytes) return rdb;
     const what = `it has ${rdb.bytes} bytes with the checksum ${crc64}, ${generation.rdbBytes} with ${generation.rdbCrc64} were kept`;

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { Random } from "../../../src/demo/random.ts";
 import { DirectWriter } from "../../../src/store/disk/direct-writer.ts";
+import { OpenFile } from "../../../src/store/disk/open-file.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
@@ -10,19 +11,18 @@ const MIB = 1024 * 1024;
 const BLOCK = 4 * MIB;
 const SEED = 4;
 
-function openFile(disk: FaultyDisk, path: string): number {
+function openFile(disk: FaultyDisk, path: string): OpenFile {
   try {
-    return disk.createDirect(path);
+    return OpenFile.createDirect(disk, path);
   } catch {
-    return disk.create(path);
+    return OpenFile.create(disk, path);
   }
 }
 
 /** A writer past the page cache, where the temporary folder's file system can do it. */
 function open(disk: FaultyDisk, path: string) {
-  const fd = openFile(disk, path);
   const told = { written: 0, failed: [] as unknown[] };
-  const writer = new DirectWriter(disk, path, fd, {
+  const writer = new DirectWriter(openFile(disk, path), {
     written: () => told.written++,
     failed: (cause) => told.failed.push(cause),
   });

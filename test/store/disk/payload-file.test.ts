@@ -10,8 +10,8 @@ const clock = { now: () => 1_700_000_000_000, sleep: async () => undefined };
 
 /** Opens a file as a snapshot's, closes and removes it, and tells which way it would have gone. */
 async function opened(files: PayloadFiles, disk: FaultyDisk, dir: string) {
-  const { path, fd, io } = await files.open(dir, never);
-  disk.close(fd);
+  const { path, file, io } = await files.open(dir, never);
+  file.close();
   disk.remove(path);
   return io;
 }
@@ -64,9 +64,9 @@ describe("--io", () => {
   test("what is tried out leaves an empty file", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
-    const { path, fd } = await new PayloadFiles(disk, clock, "direct").open(dir.path, never);
+    const { path, file } = await new PayloadFiles(disk, clock, "direct").open(dir.path, never);
     expect(fs.statSync(path).size).toBe(0);
-    disk.close(fd);
+    file.close();
   });
 
   test("given up while it is tried out, nothing is left", async () => {

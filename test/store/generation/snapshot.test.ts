@@ -37,12 +37,12 @@ describe("walk 8: the temporary file", () => {
   test("temp-<unixtime>.<pid>.rdb, 0644", async () => {
     using dir = tempDir();
     const umask = process.umask(0);
-    const { path, fd } = await openTemporary(realDisk, dir.path, fakeClock(), never);
+    const { path, file } = await openTemporary(realDisk, dir.path, fakeClock(), never);
     process.umask(umask);
     expect(path).toBe(dir.file(`temp-1700000000.${process.pid}.rdb`));
-    expect(fs.fstatSync(fd).mode & 0o777).toBe(0o644);
-    expect(() => fs.readSync(fd, new Uint8Array(1))).toThrow("EBADF");
-    fs.closeSync(fd);
+    expect(fs.fstatSync(file.fd).mode & 0o777).toBe(0o644);
+    expect(() => fs.readSync(file.fd, new Uint8Array(1))).toThrow("EBADF");
+    file.close();
   });
 
   test("is never one that exists: the next second has another name", async () => {
@@ -50,11 +50,11 @@ describe("walk 8: the temporary file", () => {
     const clock = fakeClock();
     const taken = dir.file(`temp-1700000000.${process.pid}.rdb`);
     fs.writeFileSync(taken, "somebody's");
-    const { path, fd } = await openTemporary(realDisk, dir.path, clock, never);
+    const { path, file } = await openTemporary(realDisk, dir.path, clock, never);
     expect(path).toBe(dir.file(`temp-1700000001.${process.pid}.rdb`));
     expect(fs.readFileSync(taken, "utf8")).toBe("somebody's");
     expect(clock.slept).toEqual([1000]);
-    fs.closeSync(fd);
+    file.close();
   });
 
   test("five tries one second apart, then the reason of the last", async () => {

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import type { ReplicaError } from "../../../src/base/errors.ts";
 import { Crc64, crc64 } from "../../../src/rdb/crc64.ts";
 import { StreamLog, type StreamLogOptions } from "../../../src/store/generation/stream-log.ts";
+import { OpenFile } from "../../../src/store/disk/open-file.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
@@ -27,8 +28,7 @@ function openLog(
   const path = dir.file("log.aof");
   fs.writeFileSync(path, HEADER);
   const told: Told = { moved: 0, failed: [], marks: [], segments: [] };
-  const log = new StreamLog(disk, disk.openExisting(path), {
-    path,
+  const log = new StreamLog(disk, OpenFile.openExisting(disk, path), {
     logHeaderBytes: HEADER.length,
     baseOffset: BASE,
     writtenOffset: BASE,

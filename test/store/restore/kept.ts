@@ -1,4 +1,6 @@
 import type { DataDirectory } from "../../../src/store/generation/data-directory.ts";
+import { hex64 } from "../../../src/base/hex64.ts";
+import { OpenFile } from "../../../src/store/disk/open-file.ts";
 import type { ReplicaError } from "../../../src/base/errors.ts";
 import { selectCommand } from "../../../src/resp/encode.ts";
 import { parseReplicationId } from "../../../src/base/history.ts";
@@ -31,7 +33,7 @@ export async function lay(directory: DataDirectory, disk: FaultyDisk) {
   const path = `${dir}/temp-1.2.rdb`;
   const writer = new SnapshotWriter(
     disk,
-    { path, fd: disk.create(path), io: "buffered" },
+    { path, file: OpenFile.create(disk, path), io: "buffered" },
     {
       syncBytes: 1024 * 1024,
       maxQueuedBytes: 1024 * 1024,
@@ -51,7 +53,7 @@ export async function lay(directory: DataDirectory, disk: FaultyDisk) {
         baseOffset: BASE_OFFSET,
         streamDb: 3,
         rdbBytes: rdb.bytes,
-        rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
+        rdbCrc64: hex64(rdb.crc64),
         rdbChecked: rdb.checked,
         logHeaderBytes: HEADER.length,
       },
