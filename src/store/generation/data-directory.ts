@@ -142,7 +142,7 @@ export class DataDirectory {
     if (id === undefined || !this.#logs.isMoved(id)) return;
     throw new ReplicaError("DIRECTORY_LOST", {
       retry: "never",
-      message: `${this.logPath(id)} was moved or removed while it was in use, and everything written since is lost: restore ${this.path} from a copy, or start with a new --dir`,
+      message: `${this.logPath(id)} was moved or removed while it was in use: what was written since is lost; restore ${this.path} from a copy, or start with a new --dir`,
     });
   }
 

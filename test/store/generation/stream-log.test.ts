@@ -61,7 +61,15 @@ function ordered(log: StreamLog): void {
 
 const chunk = (text: string) => new Uint8Array(Buffer.from(text));
 
-describe("Log", () => {
+test("refuses cursors that break durable ≤ written ≤ received", () => {
+  using dir = tempDir();
+  const disk = new FaultyDisk();
+  expect(() => openLog(dir, disk, { durableOffset: BASE + 1 })).toThrow(
+    `durable ${BASE + 1} ≤ written ${BASE} ≤ received ${BASE}`,
+  );
+});
+
+describe("StreamLog", () => {
   test("everything is written behind the header, in order, and marked when it closes", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
