@@ -48,7 +48,7 @@ test.each(["always", "everysec", "no"])(
     const bytes = statSync(log).size;
     expect(await damagesOf(dir.file("data"))).toEqual([]);
     appendFileSync(log, "something else\n");
-    const what = "15 bytes follow that were never written to it";
+    const what = "15 bytes follow that replica never wrote";
     expect(await damagesOf(dir.file("data"))).toEqual([
       expect.objectContaining({ file: expect.stringMatching(/incr\.aof$/), byte: bytes, what }),
     ]);

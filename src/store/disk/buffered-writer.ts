@@ -107,7 +107,7 @@ export class BufferedWriter implements PayloadWriter {
     // Where it was given up meanwhile, `abandon` closes.
     if (this.#over) return;
     this.#over = true;
-    this.#file.close();
+    await this.#file.close();
   }
 
   abandon(): void {

@@ -141,7 +141,7 @@ export class DirectWriter implements PayloadWriter {
     // Where it was given up meanwhile, `abandon` closes.
     if (this.#over) return;
     this.#over = true;
-    this.#file.close();
+    await this.#file.close();
   }
 
   async #finish(): Promise<void> {

@@ -19,6 +19,8 @@ export class OpenFile {
   /** Calls of other threads that use the descriptor. */
   #users = 0;
   #state: "open" | "closing" | "closed" = "open";
+  /** Closes it; set while it waits for the last user. */
+  #onIdle: (() => void) | undefined;
 
   private constructor(disk: Disk, path: string, fd: number) {
     this.#disk = disk;
@@ -54,7 +56,7 @@ export class OpenFile {
   release(): void {
     invariant(this.#users > 0, `${this.path} is released as often as it is held`);
     this.#users--;
-    if (this.#users === 0 && this.#state === "closing") this.#closeNow();
+    if (this.#users === 0) this.#onIdle?.();
   }
 
   /** Runs `act` with the descriptor held. @throws what `act` throws. */
@@ -103,27 +105,32 @@ export class OpenFile {
     return stillThere(this.fd, this.path);
   }
 
-  /** Closes what is whole; nothing may use it any more. @throws Error of the disk: the file may not be whole. */
-  close(): void {
-    invariant(this.#users === 0, `${this.path} is closed once nothing uses it`);
-    if (this.#state === "closed") return;
-    this.#state = "closed";
-    this.#disk.close(this.fd);
+  /** Closes a file that is whole, once nothing uses it. @throws Error of the disk: the file may not be whole. */
+  close(): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#closeWhenIdle(resolve, reject);
+    return promise;
   }
 
-  /** Closes what is given up, or was synced before, as soon as nothing uses it; what close(2) says is ignored. */
+  /** Closes a file that is given up, or was synced before, once nothing uses it; ignores what close(2) says. */
   closeQuietly(): void {
-    if (this.#state !== "open") return;
-    this.#state = "closing";
-    if (this.#users === 0) this.#closeNow();
+    const ignore = () => undefined;
+    this.#closeWhenIdle(ignore, ignore);
   }
 
-  #closeNow(): void {
-    this.#state = "closed";
-    try {
-      this.#disk.close(this.fd);
-    } catch {
-      // What is lost with it was reported before, or is not wanted.
-    }
+  #closeWhenIdle(closed: () => void, failed: (cause: unknown) => void): void {
+    if (this.#state !== "open") return closed();
+    this.#state = "closing";
+    this.#onIdle = () => {
+      this.#state = "closed";
+      this.#onIdle = undefined;
+      try {
+        this.#disk.close(this.fd);
+        closed();
+      } catch (cause) {
+        failed(cause);
+      }
+    };
+    if (this.#users === 0) this.#onIdle();
   }
 }

@@ -32,7 +32,7 @@ test("runs one sync at a time, and a later one for each that comes meanwhile", a
   held.release();
   await Promise.all(syncs);
   expect(disk.count("syncData")).toBe(3);
-  file.close();
+  await file.close();
 });
 
 test("fails every sync after one that failed", async () => {
@@ -47,20 +47,23 @@ test("fails every sync after one that failed", async () => {
   expect(disk.openFds.size).toBe(0);
 });
 
-test("reports what close(2) says for a whole file, and ignores it for one that is given up", () => {
+test("reports what close(2) says for a whole file, and ignores it for one that is given up", async () => {
   using dir = tempDir();
   const disk = new FaultyDisk({ operation: "close", code: "EIO" });
-  expect(() => OpenFile.create(disk, dir.file("whole")).close()).toThrow("EIO");
+  await expect(OpenFile.create(disk, dir.file("whole")).close()).rejects.toThrow("EIO");
   OpenFile.create(disk, dir.file("given up")).closeQuietly();
   expect(disk.openFds.size).toBe(0);
 });
 
-test("refuses to be closed as whole while a call uses it", () => {
+test("waits for the last call before it is closed as whole", async () => {
   using dir = tempDir();
-  const file = OpenFile.create(new FaultyDisk(), dir.file("file"));
+  const disk = new FaultyDisk();
+  const file = OpenFile.create(disk, dir.file("file"));
   file.hold();
-  expect(() => file.close()).toThrow("invariant broken");
+  const closing = file.close();
+  expect(disk.openFds.size).toBe(1);
   file.release();
-  file.close();
+  await closing;
+  expect(disk.openFds.size).toBe(0);
   expect(() => file.release()).toThrow("invariant broken");
 });

@@ -11,7 +11,7 @@ const clock = { now: () => 1_700_000_000_000, sleep: async () => undefined };
 /** Opens a file as a snapshot's, closes and removes it, and tells which way it would have gone. */
 async function opened(files: PayloadFiles, disk: FaultyDisk, dir: string) {
   const { path, file, io } = await files.open(dir, never);
-  file.close();
+  await file.close();
   disk.remove(path);
   return io;
 }
@@ -66,7 +66,7 @@ describe("--io", () => {
     const disk = new FaultyDisk();
     const { path, file } = await new PayloadFiles(disk, clock, "direct").open(dir.path, never);
     expect(fs.statSync(path).size).toBe(0);
-    file.close();
+    await file.close();
   });
 
   test("given up while it is tried out, nothing is left", async () => {

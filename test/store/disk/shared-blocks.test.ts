@@ -98,7 +98,7 @@ test("a read that fails, and a file that is too short, are told of, and tried an
   await expect(
     at.blocks.use(file, { from: CONTENT.length - 1, end: CONTENT.length + 1 }, copy),
   ).rejects.toThrow(
-    `reading byte ${CONTENT.length} of ${at.path}: the file ends before what was written`,
+    `reading byte ${CONTENT.length} of ${at.path}: the file ends before the last written byte`,
   );
   at.blocks.close(file);
   await expect(async () => at.blocks.open(`${at.path}.none`)).toThrow("reading");

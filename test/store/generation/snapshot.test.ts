@@ -42,7 +42,7 @@ describe("walk 8: the temporary file", () => {
     expect(path).toBe(dir.file(`temp-1700000000.${process.pid}.rdb`));
     expect(fs.fstatSync(file.fd).mode & 0o777).toBe(0o644);
     expect(() => fs.readSync(file.fd, new Uint8Array(1))).toThrow("EBADF");
-    file.close();
+    await file.close();
   });
 
   test("is never one that exists: the next second has another name", async () => {
@@ -54,7 +54,7 @@ describe("walk 8: the temporary file", () => {
     expect(path).toBe(dir.file(`temp-1700000001.${process.pid}.rdb`));
     expect(fs.readFileSync(taken, "utf8")).toBe("somebody's");
     expect(clock.slept).toEqual([1000]);
-    file.close();
+    await file.close();
   });
 
   test("five tries one second apart, then the reason of the last", async () => {

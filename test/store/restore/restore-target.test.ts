@@ -140,7 +140,7 @@ const refusals: [string, (dir: TempDir) => string, RegExp][] = [
       fs.symlinkSync("nothing", dir.file("link"));
       return dir.file("link");
     },
-    /is a link to what isn't there/,
+    /is a link to a folder that doesn't exist/,
   ],
   [
     "a file",
@@ -148,7 +148,7 @@ const refusals: [string, (dir: TempDir) => string, RegExp][] = [
       fs.writeFileSync(dir.file("file"), "x");
       return dir.file("file");
     },
-    /is no folder/,
+    /is not a folder/,
   ],
   [
     "a folder with a file",
@@ -157,7 +157,7 @@ const refusals: [string, (dir: TempDir) => string, RegExp][] = [
       fs.writeFileSync(dir.file("full/dump.rdb"), "x");
       return dir.file("full");
     },
-    /is not empty, it holds dump\.rdb/,
+    /is not empty, it contains dump\.rdb/,
   ],
   ["a folder in none", (dir) => dir.file("none/target"), /none does not exist/],
 ];
@@ -210,7 +210,7 @@ describe("what killed restores left", () => {
     const refused = expect(restoreTo(dir.file("target"), dataIn(dir))).rejects;
     await refused.toMatchObject({
       code: "USAGE",
-      message: expect.stringContaining(`holds ${name}`),
+      message: expect.stringContaining(`contains ${name}`),
     });
     expect(fs.readdirSync(dir.file("target"))).toEqual([name]);
   });
