@@ -45,7 +45,7 @@ const closed = (disk: FaultyDisk) =>
   until(() => disk.openFds.size === 0, { what: "every descriptor to be closed" });
 
 describe("DirectWriter", () => {
-  test("any length, in pieces of any length: the file holds those bytes and no other", async () => {
+  test("writes any length, in pieces of any length, and no other byte", async () => {
     const random = new Random(SEED);
     const bytes = Buffer.alloc(17 * MIB + 5);
     for (let at = 0; at + 4 < bytes.length; at += 4) bytes.writeInt32LE(random.below(2 ** 31), at);
@@ -67,7 +67,7 @@ describe("DirectWriter", () => {
     }
   });
 
-  test("a chunk that was copied is freed, one of which others may hold a part is not", async () => {
+  test("frees a copied chunk, unless others may hold a part of it", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer } = open(disk, dir.file("file"));
@@ -108,7 +108,7 @@ describe("DirectWriter", () => {
     expect(fs.statSync(dir.file("file")).size).toBe(4 * BLOCK + 10);
   });
 
-  test("what lies behind a block that is still under way does not count as written", async () => {
+  test("does not count as written what lies after a block in flight", async () => {
     using dir = tempDir();
     const disk = new PendingDisk();
     const { writer, told } = open(disk, dir.file("file"));
@@ -124,7 +124,7 @@ describe("DirectWriter", () => {
     await closed(disk);
   });
 
-  test("a write that fails is told once; finish says it again, and giving up closes", async () => {
+  test("reports a failed write once and again on finish, and closes on abandon", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "write", call: 2, code: "EIO" });
     const { writer, told } = open(disk, dir.file("file"));
@@ -139,7 +139,7 @@ describe("DirectWriter", () => {
     expect(told.failed).toHaveLength(1);
   });
 
-  test("given up while blocks are under way: the descriptor is closed after them", async () => {
+  test("abandoned with blocks in flight, closes the descriptor after them", async () => {
     using dir = tempDir();
     const disk = new PendingDisk();
     const { writer, told } = open(disk, dir.file("file"));

@@ -28,7 +28,7 @@ test.each([
   expect(readFileSync(dir.file("written")).equals(wanted)).toBe(true);
 });
 
-test("a kernel that takes nothing, and says no error, is an error", async () => {
+test("fails where the kernel takes no bytes and reports no error", async () => {
   using dir = tempDir("disk");
   using nothing = shortWrites(() => 0);
   const fd = realDisk.create(dir.file("written"));

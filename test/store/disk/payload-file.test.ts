@@ -30,7 +30,7 @@ describe("--io", () => {
   });
 
   test.each(["EINVAL", "EOPNOTSUPP"])(
-    "a file system that refuses (%s) is asked once; then snapshots go through the page cache",
+    "asks a file system that refuses (%s) once, then goes through the page cache",
     async (code) => {
       using dir = tempDir();
       const disk = new FaultyDisk({ operation: "createDirect", code });
@@ -41,7 +41,7 @@ describe("--io", () => {
     },
   );
 
-  test("a file that such a system makes all the same is not in the way", async () => {
+  test("removes the file that such a file system creates all the same", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     disk.createDirect = (path) => {
@@ -52,7 +52,7 @@ describe("--io", () => {
     expect(await opened(files, disk, dir.path)).toBe("buffered");
   });
 
-  test("a file system that takes the flag and refuses the write is one that refuses", async () => {
+  test("takes a refused first write for a refusal too", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "write", code: "EINVAL" });
     const files = new PayloadFiles(disk, clock, "auto");
@@ -61,7 +61,7 @@ describe("--io", () => {
     expect(disk.openFds.size).toBe(0);
   });
 
-  test("what is tried out leaves an empty file", async () => {
+  test("leaves an empty file after the trial write", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { path, file } = await new PayloadFiles(disk, clock, "direct").open(dir.path, never);
@@ -69,7 +69,7 @@ describe("--io", () => {
     await file.close();
   });
 
-  test("given up while it is tried out, nothing is left", async () => {
+  test("given up during the trial write, leaves nothing", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const held = disk.hold("write");
@@ -84,7 +84,7 @@ describe("--io", () => {
     expect(disk.openFds.size).toBe(0);
   });
 
-  test("a disk that is full is no refusal", async () => {
+  test("takes a full disk for a failure, not a refusal", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "createDirect", code: "ENOSPC" });
     const files = new PayloadFiles(disk, clock, "auto");

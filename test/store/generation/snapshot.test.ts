@@ -33,8 +33,8 @@ async function errorOf(act: () => unknown): Promise<ReplicaError> {
   throw new Error("it was accepted");
 }
 
-describe("walk 8: the temporary file", () => {
-  test("temp-<unixtime>.<pid>.rdb, 0644", async () => {
+describe("the temporary file", () => {
+  test("is named temp-<unixtime>.<pid>.rdb, with mode 0644", async () => {
     using dir = tempDir();
     const umask = process.umask(0);
     const { path, file } = await openTemporary(realDisk, dir.path, fakeClock(), never);
@@ -45,7 +45,7 @@ describe("walk 8: the temporary file", () => {
     await file.close();
   });
 
-  test("is never one that exists: the next second has another name", async () => {
+  test("never replaces an existing file: the next second has another name", async () => {
     using dir = tempDir();
     const clock = fakeClock();
     const taken = dir.file(`temp-1700000000.${process.pid}.rdb`);
@@ -57,7 +57,7 @@ describe("walk 8: the temporary file", () => {
     await file.close();
   });
 
-  test("five tries one second apart, then the reason of the last", async () => {
+  test("is tried five times, one second apart, then fails with the last reason", async () => {
     using dir = tempDir();
     const clock = fakeClock();
     const disk = new FaultyDisk({ call: 1, code: "EIO" }, { call: 5, code: "ENOSPC" });
@@ -70,7 +70,7 @@ describe("walk 8: the temporary file", () => {
     expect(fs.readdirSync(dir.path)).toEqual([]);
   });
 
-  test("no further try once it is given up", async () => {
+  test("is not tried again once it is given up", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ code: "EIO" });
     const giveUp = new AbortController();
@@ -117,7 +117,7 @@ function mountSmallDisk(path: string): Disposable & { readonly real: boolean } {
 }
 
 describe("SnapshotWriter", () => {
-  test("a sound RDB is kept byte for byte, synced on its way, under its final name alone", async () => {
+  test("keeps a sound RDB byte for byte, syncs it on its way, and leaves only its final name", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told } = await begin(disk, dir.path);
@@ -145,7 +145,7 @@ describe("SnapshotWriter", () => {
     expect(disk.openFds.size).toBe(0);
   });
 
-  test("receiving goes on while a sync is held; one is in flight; synced <= written", async () => {
+  test("keeps receiving during a sync, with one sync in flight and synced ≤ written", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told, file } = await begin(disk, dir.path);
@@ -164,7 +164,7 @@ describe("SnapshotWriter", () => {
     await writer.finish(dir.file("base.rdb"));
   });
 
-  test("is congested while more than the limit waits, and tells when there is room", async () => {
+  test("is congested while more than the limit waits, and says when there is room", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told } = await begin(disk, dir.path);
@@ -214,7 +214,7 @@ describe("SnapshotWriter", () => {
     ["buffered", 15],
     ["direct", 6],
   ] as const)(
-    "whichever call fails, %s: one clear error, no temporary file, no descriptor",
+    "whichever call fails, %s: reports one clear error and leaves no temporary file or descriptor",
     async (io, least) => {
       let n = 1;
       for (; ; n++) {
@@ -225,7 +225,7 @@ describe("SnapshotWriter", () => {
     },
   );
 
-  test("past the page cache: a sound RDB of many blocks is kept byte for byte, synced on its way", async () => {
+  test("keeps a sound RDB of many blocks byte for byte past the page cache", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const rdb = rdbOf(19 * 1024 * 1024 + 5);
@@ -246,7 +246,7 @@ describe("SnapshotWriter", () => {
   });
 
   test.each(["remove", "close", "sink.end"] as const)(
-    "giving up does not throw where %s fails",
+    "does not throw on abandon where %s fails",
     async (operation) => {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -260,7 +260,7 @@ describe("SnapshotWriter", () => {
   );
 
   test.each(["sink.write", "sink.flush", "syncData"] as const)(
-    "given up while %s is held: the descriptor is closed after it, and no sync begins",
+    "abandoned while %s is held, closes the descriptor after it and begins no sync",
     async (operation) => {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -278,7 +278,7 @@ describe("SnapshotWriter", () => {
     },
   );
 
-  test("given up while the last sync is held: nothing takes the final name", async () => {
+  test("abandoned while the last sync is held, leaves nothing under the final name", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer } = await begin(disk, dir.path, 1_000_000);
@@ -300,7 +300,7 @@ describe("SnapshotWriter", () => {
     ["only a beginning", RDB.subarray(0, 5), "BAD_PAYLOAD"],
     ["empty", RDB.subarray(0, 0), "BAD_PAYLOAD"],
     ["a wrong checksum", RDB.with(2000, 1), "BAD_CHECKSUM"],
-  ] as const)("%s is refused at the end", async (_, payload, code) => {
+  ] as const)("refuses %s at the end", async (_, payload, code) => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer } = await begin(disk, dir.path);
@@ -313,7 +313,7 @@ describe("SnapshotWriter", () => {
     expect(fs.readFileSync(dir.file("base.rdb"), "utf8")).toBe("an earlier one");
   });
 
-  test("what is no RDB is refused with its first bytes", async () => {
+  test("refuses at the first bytes what is no RDB", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told } = await begin(disk, dir.path);
@@ -325,7 +325,7 @@ describe("SnapshotWriter", () => {
     expect(fs.readdirSync(dir.path)).toEqual([]);
   });
 
-  test("a disk that is full says so by what write() returns", async () => {
+  test("learns of a full disk from the promise of write()", async () => {
     using dir = tempDir();
     using small = mountSmallDisk(dir.path);
     // Where no real one can be had, a made-up one.

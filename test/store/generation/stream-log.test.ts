@@ -70,7 +70,7 @@ test("refuses cursors that break durable ≤ written ≤ received", () => {
 });
 
 describe("StreamLog", () => {
-  test("everything is written behind the header, in order, and marked when it closes", async () => {
+  test("writes everything after the header, in order, and marks it on close", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told, content } = openLog(dir, disk);
@@ -90,7 +90,7 @@ describe("StreamLog", () => {
     expect(disk.openFds.size).toBe(0);
   });
 
-  test("what comes while a write is under way goes out in one batch", async () => {
+  test("writes what comes during a write as one batch", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log } = openLog(dir, disk);
@@ -104,7 +104,7 @@ describe("StreamLog", () => {
     await log.close();
   });
 
-  test("one sync is in flight; it covers what was written before it, the next what came meanwhile", async () => {
+  test("has one sync in flight, which covers what was written before; the next covers the rest", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told } = openLog(dir, disk);
@@ -128,7 +128,7 @@ describe("StreamLog", () => {
     await log.close();
   });
 
-  test("with nothing new there is no sync", async () => {
+  test("syncs nothing where nothing is new", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log } = openLog(dir, disk);
@@ -159,7 +159,7 @@ describe("StreamLog", () => {
     },
   );
 
-  test("--fsync no: a mark a second says how much was written, and claims nothing", async () => {
+  test("--fsync no: commits a mark a second that says how much was written, none of it durable", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told } = openLog(dir, disk, { fsync: "no" });
@@ -175,7 +175,7 @@ describe("StreamLog", () => {
     await log.close();
   });
 
-  test("--fsync no: no mark takes back what one before it says is durable", async () => {
+  test("--fsync no: never commits a mark with a lower durable offset", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const marked: { written: number; durable: number }[] = [];
@@ -206,7 +206,7 @@ describe("StreamLog", () => {
     await log.close();
   });
 
-  test("pieces count for more than their bytes: single bytes are held back too", async () => {
+  test("counts pieces for more than their bytes, so that single bytes congest it too", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log } = openLog(dir, disk, { maxQueuedBytes: 1_000 });
@@ -221,7 +221,7 @@ describe("StreamLog", () => {
     await log.close();
   });
 
-  test("after a failed write, what was written before it is synced and marked; after a failed sync nothing is", async () => {
+  test("syncs and marks after a failed write what was written before it, and nothing after a failed sync", async () => {
     for (const operation of ["write", "syncData"] as const) {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -240,7 +240,7 @@ describe("StreamLog", () => {
   });
 
   test.each([true, false])(
-    "each byte is in the checksum of one segment, also of those written while a sync is under way (segments end: %p)",
+    "covers each byte by the checksum of one segment, also bytes written during a sync (segments end: %p)",
     async (ends) => {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -263,7 +263,7 @@ describe("StreamLog", () => {
     },
   );
 
-  test("a log that was copied ends where the other does, with a checksum of its own bytes", async () => {
+  test("copies a log up to its end, with a checksum of the copied bytes", async () => {
     using dir = tempDir();
     using other = tempDir();
     const disk = new FaultyDisk();
@@ -283,7 +283,7 @@ describe("StreamLog", () => {
     await next.close();
   });
 
-  test("before its generation is current it is written, never marked", async () => {
+  test("commits no mark before its generation is current", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told } = openLog(dir, disk, { marks: false, fsync: "always" });
@@ -313,7 +313,7 @@ describe("StreamLog", () => {
   });
 
   test.each(["write", "syncData"] as const)(
-    "after a %s that failed nothing more is taken, synced or marked",
+    "takes, syncs and marks nothing after a %s that failed",
     async (operation) => {
       using dir = tempDir();
       const disk = new FaultyDisk({ operation, call: 2, code: "ENOSPC" });
@@ -338,7 +338,7 @@ describe("StreamLog", () => {
     },
   );
 
-  test("a mark that can't be committed moves no cursor", async () => {
+  test("moves no cursor for a mark that can't be committed", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told } = openLog(dir, disk, {
@@ -354,7 +354,7 @@ describe("StreamLog", () => {
     await log.abandon();
   });
 
-  test("giving up waits for what another thread does with the descriptor", async () => {
+  test("waits on abandon for calls of other threads on the descriptor", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log } = openLog(dir, disk);
@@ -370,7 +370,7 @@ describe("StreamLog", () => {
     expect(log.receivedOffset).toBe(BASE + 3);
   });
 
-  test("a failure that close() meets and answers by giving up closes the descriptor once", async () => {
+  test("closes the descriptor once where a failure during close() abandons the log", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "syncData", code: "EIO" });
     const over = Promise.withResolvers<void>();
@@ -383,7 +383,7 @@ describe("StreamLog", () => {
     expect(disk.count("close")).toBe(1);
   });
 
-  test("that close(2) says an error is no failure: everything was synced before", async () => {
+  test("ignores an error of close(2), because everything was synced before", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "close", code: "EIO" });
     const { log, told } = openLog(dir, disk);

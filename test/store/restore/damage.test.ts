@@ -108,7 +108,7 @@ async function refusal(path: string, target: string, wanted: Partial<Wanted> = {
   return error as ReplicaError;
 }
 
-test("what is as it was written has no damage, and is restored byte for byte", async () => {
+test("finds no damage in an untouched directory, and restores it byte for byte", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   expect(await damagesOf(path)).toEqual([]);
@@ -127,7 +127,7 @@ function flip(file: string, at: number): void {
   fs.writeFileSync(file, bytes);
 }
 
-test("whichever byte of the snapshot has changed: it is found, and not restored", async () => {
+test("finds any changed byte of the snapshot, and refuses to restore it", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   const file = join(path, BASE);
@@ -145,7 +145,7 @@ test("whichever byte of the snapshot has changed: it is found, and not restored"
   expect(await damagesOf(path)).toEqual([]);
 }, 60_000);
 
-test("whichever byte of the log has changed: it is found, and what lies before it can be restored", async () => {
+test("finds any changed byte of the log, and restores what lies before it", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   const file = join(path, LOG);
@@ -176,7 +176,7 @@ test("whichever byte of the log has changed: it is found, and what lies before i
   expect(await damagesOf(path)).toEqual([]);
 }, 60_000);
 
-test("wherever the log or the snapshot is cut short: it is found, with the byte", async () => {
+test("finds a log or a snapshot truncated anywhere, and names the byte", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   for (const name of [BASE, LOG]) {
@@ -193,8 +193,8 @@ test("wherever the log or the snapshot is cut short: it is found, with the byte"
   }
 }, 60_000);
 
-describe("what is lost", () => {
-  test("the manifest: found, and a restore writes a new one", async () => {
+describe("a restore without", () => {
+  test("the manifest: reports it, and writes a new one", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     fs.rmSync(join(path, MANIFEST));
@@ -221,7 +221,7 @@ describe("what is lost", () => {
     expect([snapshot.commands, log.toString()]).toEqual([0, "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"]);
   });
 
-  test("the link to the current generation: found, and no restore needs it", async () => {
+  test("the link to the current generation: reports it, and needs none", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     fs.rmSync(join(path, "current"));
@@ -231,7 +231,7 @@ describe("what is lost", () => {
     expect((await restored(path, dir.file("target"))).commands).toBe(STREAM.length);
   });
 
-  test("replica.db: found; what the files tell is restored, up to the last whole command", async () => {
+  test("replica.db: reports it, and restores from the files up to the last whole command", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     for (const suffix of ["", "-wal", "-shm"]) {
@@ -250,7 +250,7 @@ describe("what is lost", () => {
     expect(error.message).toContain("give --offset instead of --at");
   });
 
-  test("replica.db, and the beginning of a snapshot: told of both", async () => {
+  test("replica.db and the beginning of a snapshot: reports both", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     for (const suffix of ["", "-wal", "-shm"]) {
@@ -263,7 +263,7 @@ describe("what is lost", () => {
     ]);
   });
 
-  test("a part of replica.db", async () => {
+  test("a part of replica.db: reports the damaged database", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     fs.rmSync(join(path, "replica.db-wal"), { force: true });
@@ -273,7 +273,7 @@ describe("what is lost", () => {
   });
 });
 
-test("an offset within the stream: cut at the last whole command before it, never inside MULTI", async () => {
+test("restores an offset up to the last whole command before it, never inside MULTI", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   const ends = STREAM.map((_, n) =>
@@ -289,7 +289,7 @@ test("an offset within the stream: cut at the last whole command before it, neve
   }
 }, 60_000);
 
-describe("a byte of the database's log has changed", () => {
+describe("a changed byte of the database's WAL", () => {
   const PAGE_BYTES = 4096;
   const FRAME_BYTES = 24 + PAGE_BYTES;
   /** Behind those of this round lie older ones, with other salts. */
@@ -301,7 +301,7 @@ describe("a byte of the database's log has changed", () => {
     return count;
   };
 
-  test("it is found, wherever it is, and what was followed is never removed", () => {
+  test("is found wherever it is, and never makes a start remove a followed generation", () => {
     expect(frames()).toBeGreaterThan(6);
     let found = 0;
     for (let frame = 0; frame < frames(); frame++) {
@@ -338,7 +338,7 @@ describe("a byte of the database's log has changed", () => {
     ],
     ["a row from before it was current", "UPDATE generations SET state = 'receiving'"],
   ])(
-    "what is left has %s: refused, and restored from the files once it is moved away",
+    "leaves %s: a start refuses it, and a restore reads the files once the database is moved away",
     async (_, sql) => {
       using dir = tempDir("damage");
       const path = copyTo(dir);
@@ -357,7 +357,7 @@ describe("a byte of the database's log has changed", () => {
   );
 });
 
-test("the SELECT at the beginning of the log is held against the snapshot's", async () => {
+test("compares the SELECT at the beginning of the log with the snapshot's", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   const file = join(path, LOG);

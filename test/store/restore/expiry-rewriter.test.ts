@@ -40,7 +40,7 @@ const EXPECTED = (first: number, second: number) =>
     ["SET", "d", "1"],
   );
 
-test("each expiry counts from its own mark, wherever the log is cut into blocks", () => {
+test("counts each expiry from its own mark, wherever the log is cut into blocks", () => {
   const firstMark = bytes(
     ["SELECT", "0"],
     ["SET", "a", "1"],
@@ -68,13 +68,13 @@ test("each expiry counts from its own mark, wherever the log is cut into blocks"
   }
 });
 
-test("where nothing tells the time, a command stays as it is", () => {
+test("leaves a command alone where no mark tells its time", () => {
   const rewriter = new ExpiryRewriter(() => undefined);
   expect(Buffer.concat(rewriter.push(LOG)).equals(LOG)).toBe(true);
 });
 
 test.each(availableServers())(
-  "what a primary before 7.0 streamed expires in %s when it would have expired there",
+  "makes what a primary before 7.0 streamed expire in %s when it would have expired there",
   async (kind) => {
     using dir = tempDir("old-primary");
     const stream = bytes(["SET", "short", "1", "EX", "1"], ["SET", "long", "1", "EX", "1000"]);

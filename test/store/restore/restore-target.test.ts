@@ -69,7 +69,7 @@ const multipart = (folder: string, file: string) => ({
   [`appendonlydir/${MANIFEST}`]: file,
 });
 
-describe("a folder that is there stays: itself, its owner, its mode", () => {
+describe("an existing folder keeps its inode, owner and mode", () => {
   const modes: [number, Layout, Record<string, string>][] = [
     [0o755, "multipart", multipart("755", "644")],
     [0o750, "multipart", multipart("750", "640")],
@@ -100,7 +100,7 @@ describe("a folder that is there stays: itself, its owner, its mode", () => {
     expect(fs.readdirSync(dir.file("real"))).toEqual(["appendonlydir"]);
   });
 
-  test("with nothing but what a new file system brings", async () => {
+  test("with only the lost+found of a new file system", async () => {
     using dir = tempDir("target");
     fs.mkdirSync(dir.file("target/lost+found"), { recursive: true });
     await restoreTo(dir.file("target"), dataIn(dir));
@@ -162,7 +162,7 @@ const refusals: [string, (dir: TempDir) => string, RegExp][] = [
   ["a folder in none", (dir) => dir.file("none/target"), /none does not exist/],
 ];
 
-test.each(refusals)("%s is refused, and nothing is written", async (_, prepare, why) => {
+test.each(refusals)("refuses %s, and writes nothing", async (_, prepare, why) => {
   using dir = tempDir("target");
   const data = dataIn(dir);
   const target = prepare(dir);
@@ -172,13 +172,13 @@ test.each(refusals)("%s is refused, and nothing is written", async (_, prepare, 
   expect(fs.readdirSync(dir.path, { recursive: true })).toEqual(before);
 });
 
-describe("what killed restores left", () => {
+describe("the leftovers of killed restores", () => {
   /** Of a process that was there, and has ended. */
   const gone = Bun.spawnSync(["true"]).pid;
   const leave = (dir: string, name: string) =>
     fs.mkdirSync(join(dir, name, "appendonlydir"), { recursive: true });
 
-  test("beside a new target is removed, but nobody else's", async () => {
+  test("beside a new target are removed, but no one else's", async () => {
     using dir = tempDir("target");
     const data = dataIn(dir);
     for (const pid of [gone, process.pid, process.ppid]) {
@@ -193,7 +193,7 @@ describe("what killed restores left", () => {
     expect(fs.readdirSync(dir.path).toSorted()).toEqual(wanted);
   });
 
-  test("does not fill a folder that holds nothing else", async () => {
+  test("don't count as content of an empty folder", async () => {
     using dir = tempDir("target");
     const target = dir.file("target");
     for (const pid of [gone, process.pid]) leave(target, `.restoring-${pid}`);
@@ -203,7 +203,7 @@ describe("what killed restores left", () => {
     expect(fs.readdirSync(dir.path).toSorted()).toEqual(["data", "target"]);
   });
 
-  test("is no other restore that still runs: it fills the folder", async () => {
+  test("don't include a restore that still runs: that fills the folder", async () => {
     using dir = tempDir("target");
     const name = `.restoring-${process.ppid}`;
     leave(dir.file("target"), name);
@@ -216,17 +216,17 @@ describe("what killed restores left", () => {
   });
 });
 
-describe("room", () => {
+describe("free space", () => {
   const [baseBytes, logBytes] = [smallRdb("value").length, LOG_BYTES.length];
 
-  test("for the log alone is asked for: the snapshot may be copied by reference", async () => {
+  test("is required for the log alone: the snapshot may be a reflink", async () => {
     using dir = tempDir("target");
     const disk = { ...realDisk, freeBytes: () => logBytes };
     const restored = await restoreTo(dir.file("target"), dataIn(dir), { disk });
     expect(restored).toMatchObject({ rdbBytes: baseBytes, logBytes });
   });
 
-  test("too little for it is said before anything is written", async () => {
+  test("that is too small is reported before anything is written", async () => {
     using dir = tempDir("target");
     const disk = Object.assign(new FaultyDisk(), { freeBytes: () => logBytes - 1 });
     const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
@@ -234,7 +234,7 @@ describe("room", () => {
     expect(disk.calls).toEqual([]);
   });
 
-  test("that runs out while the snapshot is copied is said, and nothing is left", async () => {
+  test("that runs out during the snapshot's copy is reported, and nothing is left", async () => {
     using dir = tempDir("target");
     const disk = new FaultyDisk({ operation: "copy", code: "ENOSPC" });
     const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
@@ -247,7 +247,7 @@ describe("room", () => {
 const CHANGES = ["makeDir", "create", "copy", "write", "syncData", "rename", "syncDir"] as const;
 
 test.each([true, false])(
-  "whichever change fails, nothing is left; the folder was there: %p",
+  "whichever disk call fails, leaves nothing; with an existing folder: %p",
   async (isThere) => {
     using dir = tempDir("target");
     const data = dataIn(dir);
