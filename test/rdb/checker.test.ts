@@ -25,7 +25,7 @@ function errorOf(act: () => unknown): ReplicaError {
   throw new Error("it was accepted");
 }
 
-/** An RDB with its checksum, or with another. */
+/** An RDB with its own checksum, or with another. */
 function rdb(body: string, stated = crc64(bytes(body))): Uint8Array {
   const trailer = Buffer.alloc(8);
   trailer.writeBigUInt64LE(stated);
@@ -82,7 +82,7 @@ describe("RdbChecker", () => {
   test("refuses an RDB truncated anywhere", () => {
     for (let length = 0; length < THREE_KEYS_7_0.length; length++) {
       const { code } = errorOf(() => check([THREE_KEYS_7_0.subarray(0, length)]));
-      // A cut right behind a chance 0xff would be a BAD_CHECKSUM; this RDB has none.
+      // A cut right after a 0xff byte would be BAD_CHECKSUM; this RDB has no such byte.
       expect(code).toBe("BAD_PAYLOAD");
     }
   });

@@ -135,7 +135,7 @@ describe("crc64", () => {
         for (let at = 0; at < length;) {
           const next = at + 1 + random.below(random.below(2) === 0 ? 30 : 60_000);
           crc.update(whole.subarray(at, next));
-          // Another one that is under way in between.
+          // Another checksum in between.
           other.update(whole.subarray(0, random.below(100)));
           at = next;
         }

@@ -3,7 +3,7 @@ import { ReplicaError } from "../../src/base/errors.ts";
 import { parseRdbHeader, replicationAux } from "../../src/rdb/header.ts";
 import type { ReplicationId } from "../../src/base/history.ts";
 
-/** Written by Redis 7.0.15 with a backlog, and no key. */
+/** Written by Redis 7.0.15 with a backlog and no keys. */
 const EMPTY_7_0 = Uint8Array.fromBase64(
   "UkVESVMwMDEw+glyZWRpcy12ZXIGNy4wLjE1+gpyZWRpcy1iaXRzwED6BWN0aW1lwhDpBGv6CHVzZWQtbWVtwtjFDwD6DnJlcGwtc3RyZWFtLWRiwAD6B3JlcGwtaWQoMGJmMTg5YzcxZDk1YjNiYmI3MWI5YmEyOWY5MjlhMGIzZDQwNDRmN/oLcmVwbC1vZmZzZXTAKfoIYW9mLWJhc2XAAP9z3ZldpeiuLw==",
 );

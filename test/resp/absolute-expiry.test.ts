@@ -34,7 +34,7 @@ describe("absoluteExpiry", () => {
     ["SET k v NX EX 10", ["SET k v NX", "PEXPIREAT k 1700000010000"]],
     ["SET k v Px 10 XX", ["SET k v XX", "PEXPIREAT k 1700000000010"]],
     ["SET k v xx EX 10 GET", ["SET k v xx GET", "PEXPIREAT k 1700000010000"]],
-    // A key and a value that are called as the options are.
+    // A key and a value with the names of options.
     ["SET EX PX EX 10", ["SET EX PX", "PEXPIREAT EX 1700000010000"]],
     ["GETEX k EX 10", ["PEXPIREAT k 1700000010000"]],
     ["getex k px 10", ["PEXPIREAT k 1700000000010"]],
@@ -50,7 +50,7 @@ describe("absoluteExpiry", () => {
   });
 
   test.each([
-    // Absolute, or nothing that expires.
+    // Absolute already, or no expiry.
     "PEXPIREAT k 1700000010000",
     "EXPIREAT k 1700000010",
     "SET k v",
@@ -72,7 +72,7 @@ describe("absoluteExpiry", () => {
     "PEXPIRE k -1",
     "SET k v EX 0",
     "SETEX k -1 v",
-    // No number that a server takes.
+    // Not a number that a server accepts.
     "EXPIRE k 1.5",
     "EXPIRE k +1",
     "EXPIRE k 010",

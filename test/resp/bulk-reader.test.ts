@@ -175,7 +175,7 @@ describe("BulkReader, by EOF delimiter", () => {
   test("finds a delimiter that overlaps itself as a plain search does", () => {
     const letters = (maxLength: number) =>
       fc.string({ unit: fc.constantFrom("a", "b"), minLength: 40, maxLength });
-    // Marks of few letters, or that repeat a short word: those overlap themselves.
+    // Delimiters of few letters, or of a repeated short word, overlap themselves.
     const delimiter = fc.oneof(
       letters(40),
       fc

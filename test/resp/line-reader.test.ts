@@ -5,7 +5,7 @@ import { LineReader } from "../../src/resp/line-reader.ts";
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (view: Uint8Array) => Buffer.from(view).toString("latin1");
 
-/** Pushes each piece and takes what lines there are; the last entry is what no line end closed. */
+/** Pushes each piece and takes the lines that are whole; the last entry is the unfinished rest. */
 function read(pieces: Uint8Array[], maxLineBytes = 100): string[] {
   const reader = new LineReader({ maxLineBytes });
   const lines: string[] = [];

@@ -11,7 +11,7 @@ import type { StreamLog } from "./stream-log.ts";
 const MAX_UNMARKED_BYTES = 64 * 1024 * 1024;
 const READ_BYTES = 1024 * 1024;
 
-/** Where a log stands before it is written again. */
+/** The cursors of a log before it is written again. */
 export interface RecoveredLog {
   readonly writtenOffset: Offset;
   readonly durableOffset: Offset;
@@ -81,7 +81,7 @@ export class Recovery {
   }
 
   /**
-   * Cuts a generation's log back to its last mark where only marks count, and tells where it stands.
+   * Cuts a generation's log back to its last mark where only marks count, and returns its cursors.
    * @throws ReplicaError of the ledger; Error of the disk.
    */
   async recover(generation: Generation): Promise<RecoveredLog> {

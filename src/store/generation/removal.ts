@@ -129,7 +129,7 @@ export class Removal {
     return this.#removed.length > 0;
   }
 
-  /** Syncs the parent folder, then deletes the rows: without its row nobody would clear a folder. */
+  /** Syncs the parent folder, then deletes the rows: a folder without a row would never be removed. */
   async sync(): Promise<void> {
     const { disk, ledger } = this.#options;
     const removed = this.#removed;

@@ -19,7 +19,7 @@ function openFile(disk: FaultyDisk, path: string): OpenFile {
   }
 }
 
-/** A writer past the page cache, where the temporary folder's file system can do it. */
+/** A writer past the page cache, where the file system of the temporary folder supports that. */
 function open(disk: FaultyDisk, path: string) {
   const told = { written: 0, failed: [] as unknown[] };
   const writer = new DirectWriter(openFile(disk, path), {
@@ -29,7 +29,7 @@ function open(disk: FaultyDisk, path: string) {
   return { writer, told };
 }
 
-/** A disk whose writes end when the test says so. */
+/** A disk whose writes end when the test resolves them. */
 class PendingDisk extends FaultyDisk {
   readonly pending: PromiseWithResolvers<void>[] = [];
 
@@ -93,7 +93,7 @@ describe("DirectWriter", () => {
       disk.pending[n]!.resolve();
       await until(() => writer.writtenBytes > before, { what: `block ${n}` });
     };
-    // The first block that is free takes what waited.
+    // The first free block takes the waiting bytes.
     await landed(0);
     expect(writer.congested).toBe(true);
     await landed(1);

@@ -5,7 +5,7 @@ import { Random } from "../../support/fill.ts";
 import { shortWrites } from "../../support/short-writes.ts";
 import { tempDir } from "../../support/temp.ts";
 
-/** More than one writev(2) takes, of 0 to 9 bytes each. */
+/** More pieces than one writev(2) takes, of 0 to 9 bytes each. */
 function pieces(): Buffer[] {
   const random = new Random(7);
   return Array.from({ length: 1_100 }, () => Buffer.from(random.text(random.below(10))));

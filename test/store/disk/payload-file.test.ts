@@ -8,7 +8,7 @@ import { until } from "../../support/wait.ts";
 const never = new AbortController().signal;
 const clock = { now: () => 1_700_000_000_000, sleep: async () => undefined };
 
-/** Opens a file as a snapshot's, closes and removes it, and tells which way it would have gone. */
+/** Opens a snapshot's file, closes and removes it, and returns how it would have been written. */
 async function opened(files: PayloadFiles, disk: FaultyDisk, dir: string) {
   const { path, file, io } = await files.open(dir, never);
   await file.close();

@@ -12,7 +12,7 @@ test("fails with DISK_FAILED, to be retried, where it can't tell whether the fil
     expect(isThere()).toBe(true);
     rmSync(path);
     expect(isThere()).toBe(false);
-    // What a folder without permission is to all but root, a link to itself is to root too.
+    // A link to itself fails for root too, as a folder without permission does for other users.
     symlinkSync(path, path);
     expect(isThere).toThrow(
       expect.objectContaining({ code: "DISK_FAILED", message: expect.stringContaining(path) }),

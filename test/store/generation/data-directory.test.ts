@@ -21,7 +21,7 @@ function open(path: string, disk = new FaultyDisk()): DataDirectory & Disposable
   return Object.assign(directory, { [Symbol.dispose]: () => directory.close() });
 }
 
-/** How many folders lie above `path` on its file system. */
+/** The number of folders above `path` on its file system. */
 function depthOf(path: string): number {
   const parent = dirname(path);
   if (parent === path || fs.statSync(parent).dev !== fs.statSync(path).dev) return 0;
@@ -38,7 +38,7 @@ function errorOf(act: () => unknown): ReplicaError {
   throw new Error("it was accepted");
 }
 
-/** What stands in the folder's database. */
+/** Queries the directory's database. */
 function query<T>(path: string, sql: string): T[] {
   using db = new Database(join(path, "replica.db"), { readonly: true });
   return db.query<T, []>(sql).all();
@@ -49,7 +49,7 @@ function change(path: string, sql: string): void {
   db.run(sql);
 }
 
-/** A folder with one generation whose log holds `stream`, of which `marked` bytes have a mark. */
+/** Creates a directory with one generation whose log holds `stream`; a mark covers `marked` bytes of it. */
 async function written(path: string, stream: string, marked: number): Promise<void> {
   const disk = new FaultyDisk();
   using directory = open(path, disk);
@@ -218,7 +218,7 @@ describe("a restart", () => {
       "2",
       "mine",
     ]);
-    // An id whose folder is somebody else's is never taken.
+    // The id of someone else's folder is never taken.
     expect((await directory.begin("p")).id).toBe(10);
     expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: 1 }, { id: 10 }]);
   });
@@ -318,7 +318,7 @@ describe("a start refuses", () => {
     const error = errorOf(() => open(dir.path));
     expect(error).toMatchObject({ code: "DIRECTORY_DAMAGED", retry: "never" });
     expect(error.message).toContain(GENERATION);
-    // Refused is not held: the lock is free again.
+    // A refused directory is not locked.
     expect(errorOf(() => open(dir.path)).code).toBe("DIRECTORY_DAMAGED");
   });
 
@@ -394,7 +394,7 @@ describe("replica.lock", () => {
 });
 
 describe("retain", () => {
-  /** So many generations, one after another; each is current for a time. */
+  /** Makes `count` generations current, one after another. */
   async function generations(directory: DataDirectory, disk: FaultyDisk, count: number) {
     for (let left = count; left > 0; left--) await (await keep(directory, disk)).close();
   }
@@ -458,7 +458,7 @@ describe("retain", () => {
         await expect(refused).rejects.toMatchObject({ code: "DISK_FAILED" });
         expect(folders(dir.path).toSorted()).toEqual([1, 2, 3]);
         if (when === "the next call") {
-          // It keeps no other from being removed, and is told of once: as of the failure.
+          // It does not keep the others, and only the failure itself is reported.
           expect(await directory.retain(0, undefined)).toEqual([1]);
           expect([ids(dir.path), folders(dir.path)]).toEqual([[3], [3]]);
           return;
@@ -484,7 +484,7 @@ describe("retain", () => {
 });
 
 describe("promote", () => {
-  /** Promotes a second generation while disk call `n` fails; whether it was reached. */
+  /** Promotes a second generation while disk call `n` fails. Returns whether that call was reached. */
   async function failingAt(path: string, n: number): Promise<boolean> {
     const disk = new FaultyDisk();
     using directory = open(path, disk);
@@ -585,7 +585,7 @@ describe("promote", () => {
       .map((call) => String(call.subject))
       .slice(-1 - depthOf(dir.path));
     expect(own).toBe(dir.path);
-    // Its name stands in the folder above, and so on, up to where the file system begins.
+    // Its name is in the folder above, and so on, up to the root of the file system.
     expect(above[0]).toBe(dirname(dir.path));
     for (const [n, path] of above.entries()) expect(path).toBe(dirname(above[n - 1] ?? dir.path));
   });

@@ -23,7 +23,7 @@ function lineageOf(...oldestFirst: ReturnType<typeof generation>[]): Lineage {
   return new Lineage(oldestFirst.toReversed(), ({ id }) => ends.get(id));
 }
 
-/** From which generation each of these offsets is read, and until when. */
+/** The generation that each of these offsets is read from, and up to which offset. */
 function places(lineage: Lineage, ...offsets: number[]) {
   return offsets.map((offset) => {
     const place = lineage.at(offset);
@@ -95,7 +95,7 @@ describe("a position", () => {
     [A, 100, true],
     [A, 150, true],
     [A, 151, false],
-    // A history has what lies before it: so Redis's own ids are asked for.
+    // A history contains what came before it, as with Redis's own ids.
     [B, 100, true],
     [B, 280, true],
     [B, 281, false],

@@ -81,7 +81,7 @@ describe("the temporary file", () => {
   });
 });
 
-/** A snapshot on its way to disk, and what it told. */
+/** A snapshot on its way to disk, and the events it reported. */
 async function begin(
   disk: FaultyDisk,
   dir: string,
@@ -104,7 +104,7 @@ async function begin(
 const closed = (disk: FaultyDisk) =>
   until(() => disk.openFds.size === 0, { what: "every descriptor to be closed", timeoutMs: 2000 });
 
-/** A real small disk at `path`, where one can be had; what unmounts it comes with `using`. */
+/** Mounts a real small disk at `path`, where the user may; `using` unmounts it. */
 function mountSmallDisk(path: string): Disposable & { readonly real: boolean } {
   const argv = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", path];
   const real = process.getuid?.() === 0 && Bun.spawnSync(argv).exitCode === 0;
@@ -328,7 +328,7 @@ describe("SnapshotWriter", () => {
   test("learns of a full disk from the promise of write()", async () => {
     using dir = tempDir();
     using small = mountSmallDisk(dir.path);
-    // Where no real one can be had, a made-up one.
+    // Where no real one can be mounted, a simulated one.
     const disk = small.real
       ? new FaultyDisk()
       : new FaultyDisk({ operation: "sink.write", call: 3, code: "ENOSPC" });

@@ -19,7 +19,7 @@ interface Told {
   segments: (Partial<Segment> & { to: number })[];
 }
 
-/** A log behind a header of 6 bytes, at offset 1000; each move checks the cursors. */
+/** A log at offset 1000, after a header of 6 bytes; each move checks the cursors. */
 function openLog(
   dir: TempDir,
   disk: FaultyDisk,
@@ -39,7 +39,7 @@ function openLog(
     segmentEnds: () => false,
     commitMark: async (written, durable, segment) => {
       told.segments.push({ ...segment, to: durable });
-      // The mark comes only after the sync that it speaks of, and before the cursor moves.
+      // The mark comes after the sync that it records, and before the cursor moves.
       expect(log.durableOffset).toBeLessThanOrEqual(durable);
       told.marks.push({ written, durable, syncs: disk.count("syncData") });
     },

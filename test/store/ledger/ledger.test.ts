@@ -21,7 +21,7 @@ test("after a failed sync nothing counts as durable while another process reads,
     reader.run("BEGIN");
     reader.query("SELECT count(*) FROM events").get();
     await expect(generations.sync()).rejects.toThrow("another process reads");
-    // A durable step says so too, and changes nothing.
+    // A durable step fails too, and changes nothing.
     expect(() => generations.choosePrimary("a", "b")).toThrow("another process reads");
     expect(generations.chosenPrimary("a")).toBeUndefined();
     reader.run("COMMIT");

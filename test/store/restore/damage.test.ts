@@ -47,7 +47,7 @@ let made: TempDir;
 let data: string;
 let live: string;
 
-/** A real folder: a snapshot, and a stream whose commands each have a mark of their own. */
+/** Makes a real directory: a snapshot, and a stream with a mark for each command. */
 beforeAll(async () => {
   made = tempDir("damage");
   await using primary = fakePrimary(async (peer) => {
@@ -63,7 +63,7 @@ beforeAll(async () => {
       what: "a sync",
     });
   }
-  // As a kill would leave it: the last marks are in the database's log alone.
+  // As after a kill: the last marks are only in the database's WAL.
   live = made.file("live");
   fs.cpSync(replica.path, live, { recursive: true, verbatimSymlinks: true });
   expect(await replica.stop()).toBeUndefined();
@@ -72,7 +72,7 @@ beforeAll(async () => {
 
 afterAll(() => made[Symbol.dispose]());
 
-/** A copy of the folder to be damaged. */
+/** Copies the directory, to damage it. */
 function copyTo(dir: TempDir, from = data): string {
   const path = dir.file("copy");
   fs.cpSync(from, path, { recursive: true, verbatimSymlinks: true });
@@ -160,7 +160,7 @@ test("finds any changed byte of the log, and restores what lies before it", asyn
     const target = dir.file("target");
     const error = await refusal(path, target);
     expect([at, error.code]).toEqual([at, "DIRECTORY_DAMAGED"]);
-    // It says how far it is good; so far it is.
+    // It names the last sound offset, and a restore up to there succeeds.
     const offset = Number(/--offset (\d+)/.exec(error.message)?.[1]);
     expect(damages[0]!.meaning).toContain(`--offset ${offset}`);
     expect(offset).toBeGreaterThanOrEqual(BASE_OFFSET);
@@ -237,7 +237,7 @@ describe("a restore without", () => {
     for (const suffix of ["", "-wal", "-shm"]) {
       fs.rmSync(join(path, `replica.db${suffix}`), { force: true });
     }
-    // Half a command: of a power cut, say.
+    // Half a command, as after a power cut.
     fs.appendFileSync(join(path, LOG), encodeCommand(["SET", "torn", "x"]).subarray(0, -5));
     expect(await damagesOf(path)).toEqual([
       expect.objectContaining({ file: join(path, "replica.db") }),
@@ -279,7 +279,7 @@ test("restores an offset up to the last whole command before it, never inside MU
   const ends = STREAM.map((_, n) =>
     STREAM.slice(0, n + 1).reduce((sum, { length }) => sum + length, BASE_OFFSET),
   );
-  // Behind MULTI, SELECT and SET of the transaction there is no cut.
+  // No cut follows MULTI, SELECT or SET of the transaction.
   const cuts = [BASE_OFFSET, ...ends.filter((_, n) => n < 1 || n > 3)];
   for (let offset = BASE_OFFSET; offset <= BASE_OFFSET + STREAM_BYTES; offset++) {
     const target = dir.file("target");
@@ -292,7 +292,7 @@ test("restores an offset up to the last whole command before it, never inside MU
 describe("a changed byte of the database's WAL", () => {
   const PAGE_BYTES = 4096;
   const FRAME_BYTES = 24 + PAGE_BYTES;
-  /** Behind those of this round lie older ones, with other salts. */
+  /** The number of frames of this round; older ones with other salts follow them. */
   const frames = () => {
     const wal = fs.readFileSync(join(live, "replica.db-wal"));
     const salts = (at: number) => wal.subarray(at, at + 8).toString("hex");
@@ -313,7 +313,7 @@ describe("a changed byte of the database's WAL", () => {
         {
           using catalogue = new Catalogue(path);
           const damages = verifyCatalogue(catalogue);
-          // Of the last transaction nothing tells whether it was ever whole.
+          // Nothing tells whether the last transaction was ever whole.
           if (frame < frames() - 4)
             expect([frame, within, damages.length > 0]).toEqual([frame, within, true]);
           found += damages.length > 0 ? 1 : 0;

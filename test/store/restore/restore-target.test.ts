@@ -22,7 +22,7 @@ const LOG_BYTES = Buffer.concat([
   encodeCommand(["SET", "key", "value"]),
 ]);
 
-/** A data directory with one generation, which its files alone tell of. */
+/** Makes a data directory with one generation and no database. */
 function dataIn(dir: TempDir): string {
   const data = dir.file("data");
   const generation = join(data, generationPath(1));
@@ -53,7 +53,7 @@ async function restoreTo(
   });
 }
 
-/** Everything below a folder, with its mode. */
+/** The modes of everything below a folder. */
 function modesIn(dir: string): Record<string, string> {
   const names = fs.readdirSync(dir, { recursive: true }) as string[];
   const modes = names
@@ -173,7 +173,7 @@ test.each(refusals)("refuses %s, and writes nothing", async (_, prepare, why) =>
 });
 
 describe("the leftovers of killed restores", () => {
-  /** Of a process that was there, and has ended. */
+  /** The id of a process that has ended. */
   const gone = Bun.spawnSync(["true"]).pid;
   const leave = (dir: string, name: string) =>
     fs.mkdirSync(join(dir, name, "appendonlydir"), { recursive: true });
@@ -243,7 +243,7 @@ describe("free space", () => {
   });
 });
 
-/** What changes the disk. */
+/** The disk calls that change something. */
 const CHANGES = ["makeDir", "create", "copy", "write", "syncData", "rename", "syncDir"] as const;
 
 test.each([true, false])(
@@ -255,7 +255,7 @@ test.each([true, false])(
     if (isThere) fs.mkdirSync(target);
     const before = fs.readdirSync(dir.path, { recursive: true });
     for (const operation of CHANGES) {
-      // A whole restore tells how many there are.
+      // A successful restore shows how many calls there are.
       const whole = new FaultyDisk();
       await restoreTo(target, data, { disk: whole });
       fs.rmSync(isThere ? join(target, "appendonlydir") : target, { recursive: true });
