@@ -53,7 +53,9 @@ function byOffset(candidates: readonly KeptGeneration[], offset: Offset): Restor
     .map(
       ({ id, baseOffset, durableOffset }) => `${baseOffset} to ${durableOffset} (generation ${id})`,
     );
-  throw outside(`offset ${offset} is not kept: the kept offsets are ${ranges.join(" and ")}`);
+  throw outside(
+    `offset ${offset} is not kept: the kept offsets are from ${ranges.join(" and from ")}`,
+  );
 }
 
 function byTime(
@@ -79,7 +81,7 @@ function byTime(
   }
   const fromMs = Math.min(...timed.map(({ id }) => catalogue.earliestMs(id)!));
   throw outside(
-    `${shownTime(atMs)} is not kept: the kept times are ${shownTime(fromMs)} to ${shownTime(newest.last!.atMs)}`,
+    `${shownTime(atMs)} is not kept: the kept times are from ${shownTime(fromMs)} to ${shownTime(newest.last!.atMs)}`,
   );
 }
 
