@@ -55,7 +55,7 @@ function bulkParts(): Part[] {
       name: "BulkReader, $EOF",
       bytes: PAYLOAD_BYTES,
       floor: { name: "indexOf", act: search },
-      act: () => read(new BulkReader({ kind: "eof", mark })),
+      act: () => read(new BulkReader({ kind: "eof", delimiter: mark })),
     },
   ];
 }
@@ -228,7 +228,7 @@ async function throughWriter(
 ): Promise<void> {
   let room = Promise.withResolvers<void>();
   const file = await createPayloadFile(realDisk, path, io);
-  const writer = openWriter(realDisk, file, 16 * MIB, {
+  const writer = openWriter(file, 16 * MIB, {
     written: () => room.resolve(),
     failed: (cause) => room.reject(cause),
   });

@@ -5,6 +5,7 @@ import { hideUrlPassword, restoreUrlPassword } from "./cli/hide-password.ts";
 import { OutputClosed, standardError, standardOutput } from "./cli/terminal/output.ts";
 import { printable } from "./base/printable.ts";
 import { ReplicaError } from "./base/errors.ts";
+import { checkInvariants } from "./base/invariants.ts";
 import { libc } from "./base/libc.ts";
 import { withoutPasswords } from "./config/primary-url.ts";
 
@@ -38,7 +39,10 @@ async function main(): Promise<number> {
     signal: stopping.signal,
     stdout,
     stderr,
-    onDebug: (isDebug) => (debug = isDebug),
+    onDebug: (isDebug) => {
+      debug = isDebug;
+      if (isDebug) checkInvariants();
+    },
   });
 }
 

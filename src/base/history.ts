@@ -12,6 +12,59 @@ export interface Position {
   readonly offset: Offset;
 }
 
+/** A replication id, and the offset from which on a stream belongs to that history. */
+export interface ReplicationIdFrom {
+  readonly replid: ReplicationId;
+  readonly fromOffset: Offset;
+}
+
+/** The part of a stream that is in one history: from `fromOffset` up to `toOffset`, both included. */
+export interface HistoryInterval {
+  readonly fromOffset: Offset;
+  /** Where the next history begins; Infinity for the last one. */
+  readonly toOffset: Offset;
+  /** The place of its history among the stream's. */
+  readonly index: number;
+}
+
+/**
+ * Finds the part of a stream that is in history `replid`: the last one, where it was in it twice.
+ * @param histories the stream's, in order.
+ */
+export function intervalOf(
+  histories: readonly ReplicationIdFrom[],
+  replid: string,
+): HistoryInterval | undefined {
+  const index = histories.findLastIndex((history) => history.replid === replid);
+  const history = histories[index];
+  if (history === undefined) return undefined;
+  const toOffset = histories[index + 1]?.fromOffset ?? Infinity;
+  return { fromOffset: history.fromOffset, toOffset, index };
+}
+
+/** Whether the interval contains `offset`, its two ends included. */
+export function contains({ fromOffset, toOffset }: HistoryInterval, offset: Offset): boolean {
+  return offset >= fromOffset && offset <= toOffset;
+}
+
+/** The history that a stream is in right after `offset`; undefined before the first one. */
+export function historyAfter(
+  histories: readonly ReplicationIdFrom[],
+  offset: Offset,
+): ReplicationId | undefined {
+  return histories.findLast(({ fromOffset }) => fromOffset <= offset)?.replid;
+}
+
+/** The histories of a stream from `position` on; undefined where the stream does not contain it. */
+export function historiesFrom(
+  histories: readonly ReplicationIdFrom[],
+  { replid, offset }: Position,
+): readonly ReplicationIdFrom[] | undefined {
+  const interval = intervalOf(histories, replid);
+  if (interval === undefined || !contains(interval, offset)) return undefined;
+  return [{ replid, fromOffset: offset }, ...histories.slice(interval.index + 1)];
+}
+
 /**
  * Checks a replication id as a peer or a file gave it.
  * @throws ReplicaError PROTOCOL where it isn't 40 letters and digits.

@@ -1,7 +1,12 @@
 import { createHash } from "node:crypto";
-import { type Offset, parseReplicationId, type ReplicationId } from "../base/history.ts";
+import {
+  type Offset,
+  parseReplicationId,
+  type ReplicationId,
+  type ReplicationIdFrom,
+} from "../base/history.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
-import type { Generation, ReplicationIdFrom } from "../store/ledger/ledger.ts";
+import type { Generation } from "../store/ledger/ledger.ts";
 import type { Lineage } from "../store/generation/lineage.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { Clock } from "../base/clock.ts";

@@ -1,4 +1,5 @@
 import { ReplicaError } from "../base/errors.ts";
+import { hex64 } from "../base/hex64.ts";
 import type { Offset, ReplicationId } from "../base/history.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import { replicationAux } from "../rdb/header.ts";
@@ -166,7 +167,7 @@ export function keptSnapshot(
     baseOffset,
     streamDb,
     rdbBytes: rdb.bytes,
-    rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
+    rdbCrc64: hex64(rdb.crc64),
     rdbChecked: rdb.checked,
     logHeaderBytes: selectCommand(streamDb).length,
   };

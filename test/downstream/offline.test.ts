@@ -266,7 +266,7 @@ describe("the command line", () => {
     for (const [args, told] of [
       [[...data, "--at", "1"], "--at belongs to --offline"],
       [[...data, "--offset", "1"], "--offset belongs to --offline"],
-      [[...data, "--offline", "--at", "1"], "is not kept: what is kept goes from"],
+      [[...data, "--offline", "--at", "1"], "is not kept: the kept times are from"],
       [[...data, "--offline", "--at", "noon"], "--at is"],
       [[...data, "--offline", "--at", "1", "--offset", "1"], "give --at or --offset, not both"],
       [[...data, "--offline", "--offset", String(end + 1)], "is not kept"],

@@ -149,8 +149,12 @@ test("a clock that jumps ends no link, and no mark stands before an earlier one 
   }
   expect(setBack).toBe(2);
   expect(eventsOf(replica.path, "clock")).toEqual([
-    expect.stringMatching(/^the clock was set back from .*: restores by time go by the new one/),
-    expect.stringMatching(/^the clock was set back from .*: restores by time go by the new one/),
+    expect.stringMatching(
+      /^the clock was set back from .*: from here on, restores by time use the new time/,
+    ),
+    expect.stringMatching(
+      /^the clock was set back from .*: from here on, restores by time use the new time/,
+    ),
   ]);
   using catalogue = new Catalogue(replica.path);
   expect(verifyCatalogue(catalogue)).toEqual([]);

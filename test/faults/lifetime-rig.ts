@@ -8,12 +8,13 @@ import { type Clock, realClock } from "../../src/base/clock.ts";
 import { Catalogue } from "../../src/store/restore/catalogue.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { BASE, CURRENT, LOG, MANIFEST } from "../../src/store/generation/layout.ts";
-import { type Damage, verifyCatalogue, verifyGeneration } from "../../src/store/restore/verify.ts";
+import { verifyCatalogue, verifyGeneration } from "../../src/store/restore/verify.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { follow } from "../support/following.ts";
 import type { Acknowledged, ModelPrimary } from "../support/model-primary.ts";
 import type { TempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
+import type { Damage } from "../../src/store/restore/damage.ts";
 
 /** Pauses between attempts are no part of this, but for the time that they take by the clock; limits are. */
 export function hastyClock(): Clock {

@@ -5,6 +5,7 @@ import { ReplicaError } from "../../src/base/errors.ts";
 import { type Offset, parseReplicationId, type ReplicationId } from "../../src/base/history.ts";
 import { selectCommand } from "../../src/resp/encode.ts";
 import { GenerationKeeper } from "../../src/upstream/keeper.ts";
+import { OpenFile } from "../../src/store/disk/open-file.ts";
 import { DataDirectory } from "../../src/store/generation/data-directory.ts";
 import { SnapshotWriter } from "../../src/store/generation/snapshot.ts";
 import { pieces, rdbOf } from "../store/rdb.ts";
@@ -221,7 +222,7 @@ export class Rig {
     const path = join(dir, "temp-1.2.rdb");
     let writer: SnapshotWriter | undefined;
     try {
-      const file = { path, fd: this.disk.create(path), io: "buffered" } as const;
+      const file = { path, file: OpenFile.create(this.disk, path), io: "buffered" } as const;
       writer = new SnapshotWriter(this.disk, file, {
         syncBytes: 400,
         maxQueuedBytes: 1024 * 1024,

@@ -208,8 +208,8 @@ test("a restore that is stopped, or finds no room, leaves nothing", async () => 
   await replica.waitForLine(/connected by full resync/);
   await replica.stop();
   const bad: [string[], RegExp][] = [
-    [["--offset", "99999999"], /offset 99999999 is not kept: what is kept goes from/],
-    [["--at", "2020-01-01"], /2020-01-01T.* is not kept: what is kept goes from/],
+    [["--offset", "99999999"], /offset 99999999 is not kept: the kept offsets are from/],
+    [["--at", "2020-01-01"], /2020-01-01T.* is not kept: the kept times are from/],
     [["--at", "99999999999"], /is not kept/],
     [["--at", "yesterday"], /--at is "yesterday": it takes a time/],
     [["--at", "1", "--offset", "1"], /not both/],

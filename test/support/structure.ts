@@ -77,9 +77,6 @@ const LONG: Readonly<Record<string, string>> = {
   "src/cli/commands/demo.ts demo": "being split",
   "src/config/settings.ts": "being split",
   "src/demo/connection.ts": "being split",
-  "src/resp/frame-scanner.ts": "being split",
-  "src/store/generation/data-directory.ts": "being split",
-  "src/store/restore/catalogue.ts": "being split",
 };
 
 interface Rule {

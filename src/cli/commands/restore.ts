@@ -13,7 +13,7 @@ import {
   shownTime,
   type Wanted,
 } from "../../store/restore/restore-point.ts";
-import { describeDamage } from "../../store/restore/verify.ts";
+import { describeDamage } from "../../store/restore/damage.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { table } from "../terminal/table.ts";

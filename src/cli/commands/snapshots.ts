@@ -2,11 +2,13 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
-import { Catalogue, type KeptGeneration, type Moment } from "../../store/restore/catalogue.ts";
+import { Catalogue } from "../../store/restore/catalogue.ts";
 import { LOG } from "../../store/generation/layout.ts";
-import { describeDamage } from "../../store/restore/verify.ts";
+import { describeDamage } from "../../store/restore/damage.ts";
 import type { RunCommand } from "./command.ts";
 import { table } from "../terminal/table.ts";
+import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
+import type { Moment } from "../../store/ledger/ledger-reader.ts";
 
 /** `replica snapshots DIR`: what can be restored from a data directory. */
 export const snapshots: RunCommand = async ({ args, options, stdout }) => {

@@ -4,11 +4,9 @@ import { ReplicaError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
-import { Catalogue, isGone, type KeptGeneration } from "../../store/restore/catalogue.ts";
+import { Catalogue, isGone } from "../../store/restore/catalogue.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import {
-  type Damage,
-  describeDamage,
   type GenerationFindings,
   verifyCatalogue,
   verifyGeneration,
@@ -17,6 +15,9 @@ import {
 } from "../../store/restore/verify.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
+import { type Damage, describeDamage } from "../../store/restore/damage.ts";
+import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
+import { hex64 } from "../../base/hex64.ts";
 
 const LOOKS = 5;
 const LOOK_EVERY_MS = 200;
@@ -108,14 +109,14 @@ async function verifyFile(
 
 function describeRdb({ header, bytes, crc64, checked }: RdbSummary): string {
   const sum = checked
-    ? `the checksum ${crc64.toString(16).padStart(16, "0")} holds`
+    ? `the checksum ${hex64(crc64)} holds`
     : "it states no checksum: what lies between its beginning and its end can't be checked";
   return `${header.magic} version ${header.version}, ${formatBytes(bytes)}, ${sum}`;
 }
 
 function rdbToJson({ header, bytes, crc64, checked }: RdbSummary) {
   const { magic, version } = header;
-  return { magic, version, bytes, crc64: crc64.toString(16).padStart(16, "0"), checked };
+  return { magic, version, bytes, crc64: hex64(crc64), checked };
 }
 
 async function verifyDirectory(

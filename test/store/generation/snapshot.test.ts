@@ -33,31 +33,31 @@ async function errorOf(act: () => unknown): Promise<ReplicaError> {
   throw new Error("it was accepted");
 }
 
-describe("walk 8: the temporary file", () => {
-  test("temp-<unixtime>.<pid>.rdb, 0644", async () => {
+describe("the temporary file", () => {
+  test("is named temp-<unixtime>.<pid>.rdb, with mode 0644", async () => {
     using dir = tempDir();
     const umask = process.umask(0);
-    const { path, fd } = await openTemporary(realDisk, dir.path, fakeClock(), never);
+    const { path, file } = await openTemporary(realDisk, dir.path, fakeClock(), never);
     process.umask(umask);
     expect(path).toBe(dir.file(`temp-1700000000.${process.pid}.rdb`));
-    expect(fs.fstatSync(fd).mode & 0o777).toBe(0o644);
-    expect(() => fs.readSync(fd, new Uint8Array(1))).toThrow("EBADF");
-    fs.closeSync(fd);
+    expect(fs.fstatSync(file.fd).mode & 0o777).toBe(0o644);
+    expect(() => fs.readSync(file.fd, new Uint8Array(1))).toThrow("EBADF");
+    await file.close();
   });
 
-  test("is never one that exists: the next second has another name", async () => {
+  test("never replaces an existing file: the next second has another name", async () => {
     using dir = tempDir();
     const clock = fakeClock();
     const taken = dir.file(`temp-1700000000.${process.pid}.rdb`);
     fs.writeFileSync(taken, "somebody's");
-    const { path, fd } = await openTemporary(realDisk, dir.path, clock, never);
+    const { path, file } = await openTemporary(realDisk, dir.path, clock, never);
     expect(path).toBe(dir.file(`temp-1700000001.${process.pid}.rdb`));
     expect(fs.readFileSync(taken, "utf8")).toBe("somebody's");
     expect(clock.slept).toEqual([1000]);
-    fs.closeSync(fd);
+    await file.close();
   });
 
-  test("five tries one second apart, then the reason of the last", async () => {
+  test("is tried five times, one second apart, then fails with the last reason", async () => {
     using dir = tempDir();
     const clock = fakeClock();
     const disk = new FaultyDisk({ call: 1, code: "EIO" }, { call: 5, code: "ENOSPC" });
@@ -70,7 +70,7 @@ describe("walk 8: the temporary file", () => {
     expect(fs.readdirSync(dir.path)).toEqual([]);
   });
 
-  test("no further try once it is given up", async () => {
+  test("is not tried again once it is given up", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ code: "EIO" });
     const giveUp = new AbortController();
@@ -81,7 +81,7 @@ describe("walk 8: the temporary file", () => {
   });
 });
 
-/** A snapshot on its way to disk, and what it told. */
+/** A snapshot on its way to disk, and the events it reported. */
 async function begin(
   disk: FaultyDisk,
   dir: string,
@@ -114,7 +114,7 @@ async function begin(
 const closed = (disk: FaultyDisk) =>
   until(() => disk.openFds.size === 0, { what: "every descriptor to be closed", timeoutMs: 2000 });
 
-/** A real small disk at `path`, where one can be had; what unmounts it comes with `using`. */
+/** Mounts a real small disk at `path`, where the user may; `using` unmounts it. */
 function mountSmallDisk(path: string): Disposable & { readonly real: boolean } {
   const argv = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", path];
   const real = process.getuid?.() === 0 && Bun.spawnSync(argv).exitCode === 0;
@@ -127,7 +127,7 @@ function mountSmallDisk(path: string): Disposable & { readonly real: boolean } {
 }
 
 describe("SnapshotWriter", () => {
-  test("a sound RDB is kept byte for byte, synced on its way, under its final name alone", async () => {
+  test("keeps a sound RDB byte for byte, syncs it on its way, and leaves only its final name", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told } = await begin(disk, dir.path);
@@ -157,7 +157,7 @@ describe("SnapshotWriter", () => {
     expect(disk.openFds.size).toBe(0);
   });
 
-  test("receiving goes on while a sync is held; one is in flight; synced <= written", async () => {
+  test("keeps receiving during a sync, with one sync in flight and synced ≤ written", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told, file } = await begin(disk, dir.path);
@@ -176,7 +176,7 @@ describe("SnapshotWriter", () => {
     await writer.finish(dir.file("base.rdb"));
   });
 
-  test("is congested while more than the limit waits, and tells when there is room", async () => {
+  test("is congested while more than the limit waits, and says when there is room", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told } = await begin(disk, dir.path);
@@ -226,7 +226,7 @@ describe("SnapshotWriter", () => {
     ["buffered", 15],
     ["direct", 6],
   ] as const)(
-    "whichever call fails, %s: one clear error, no temporary file, no descriptor",
+    "whichever call fails, %s: reports one clear error and leaves no temporary file or descriptor",
     async (io, least) => {
       let n = 1;
       for (; ; n++) {
@@ -237,7 +237,7 @@ describe("SnapshotWriter", () => {
     },
   );
 
-  test("past the page cache: a sound RDB of many blocks is kept byte for byte, synced on its way", async () => {
+  test("keeps a sound RDB of many blocks byte for byte past the page cache", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const rdb = rdbOf(19 * 1024 * 1024 + 5);
@@ -259,7 +259,7 @@ describe("SnapshotWriter", () => {
   });
 
   test.each(["remove", "close", "sink.end"] as const)(
-    "giving up does not throw where %s fails",
+    "does not throw on abandon where %s fails",
     async (operation) => {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -273,7 +273,7 @@ describe("SnapshotWriter", () => {
   );
 
   test.each(["sink.write", "sink.flush", "syncData"] as const)(
-    "given up while %s is held: the descriptor is closed after it, and no sync begins",
+    "abandoned while %s is held, closes the descriptor after it and begins no sync",
     async (operation) => {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -291,7 +291,7 @@ describe("SnapshotWriter", () => {
     },
   );
 
-  test("given up while the last sync is held: nothing takes the final name", async () => {
+  test("abandoned while the last sync is held, leaves nothing under the final name", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer } = await begin(disk, dir.path, 1_000_000);
@@ -313,7 +313,7 @@ describe("SnapshotWriter", () => {
     ["only a beginning", RDB.subarray(0, 5), "BAD_PAYLOAD"],
     ["empty", RDB.subarray(0, 0), "BAD_PAYLOAD"],
     ["a wrong checksum", RDB.with(2000, 1), "BAD_CHECKSUM"],
-  ] as const)("%s is refused at the end", async (_, payload, code) => {
+  ] as const)("refuses %s at the end", async (_, payload, code) => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer } = await begin(disk, dir.path);
@@ -326,7 +326,7 @@ describe("SnapshotWriter", () => {
     expect(fs.readFileSync(dir.file("base.rdb"), "utf8")).toBe("an earlier one");
   });
 
-  test("what is no RDB is refused with its first bytes", async () => {
+  test("refuses at the first bytes what is no RDB", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told } = await begin(disk, dir.path);
@@ -338,10 +338,10 @@ describe("SnapshotWriter", () => {
     expect(fs.readdirSync(dir.path)).toEqual([]);
   });
 
-  test("a disk that is full says so by what write() returns", async () => {
+  test("learns of a full disk from the promise of write()", async () => {
     using dir = tempDir();
     using small = mountSmallDisk(dir.path);
-    // Where no real one can be had, a made-up one.
+    // Where no real one can be mounted, a simulated one.
     const disk = small.real
       ? new FaultyDisk()
       : new FaultyDisk({ operation: "sink.write", call: 3, code: "ENOSPC" });
