@@ -5,7 +5,6 @@ import { dirname, join, relative, resolve } from "node:path";
 import { realClock } from "../src/base/clock.ts";
 import { commands } from "../src/cli/command-table.ts";
 import { parseCommandLine } from "../src/cli/flags.ts";
-import { settingNames } from "../src/config/settings.ts";
 import { realDisk } from "../src/store/disk/disk.ts";
 import { DataDirectory } from "../src/store/generation/data-directory.ts";
 import { ROOMS } from "./support/structure.ts";
@@ -82,7 +81,7 @@ describe.each(documents)("$path", ({ path, text }) => {
 
   test("names flags that the program takes", () => {
     const known = new Set<string>([
-      ...settingNames,
+      ...commands.flatMap(({ takes }) => takes),
       ...commands.flatMap(({ options }) => options.map(({ name }) => name)),
       "config",
       "help",
