@@ -107,6 +107,15 @@ describe.each(documents)("$path", ({ path, text }) => {
   });
 });
 
+test("the documents name scripts that package.json has", async () => {
+  const { scripts } = JSON.parse(await read("package.json")) as { scripts: Record<string, string> };
+  const named = documents.flatMap(({ text }) =>
+    Array.from(text.matchAll(/\b(?:npm|bun) run ([\w:-]*\w)/g), (match) => match[1]!),
+  );
+  const missing = named.filter((name) => scripts[name] === undefined);
+  expect(missing).toEqual([]);
+});
+
 test("README.md has at most 150 lines", () => {
   const { text } = documents.find(({ path }) => path === "README.md")!;
   // The table of settings is on its way to docs/SETTINGS.md.
