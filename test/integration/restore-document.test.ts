@@ -175,9 +175,13 @@ describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
     expect(await run("single", stage)).toBe("1");
   });
 
-  test.skipIf(!isHere)("restores a generation by its id", async () => {
-    expect(await run("generation", stage)).toContain("generation 1 up to offset");
-  });
+  test.skipIf(!isHere)(
+    "restores a generation by its id, and joins it with the log of the next one",
+    async () => {
+      expect(await run("generation", stage)).toContain("generation 1 up to offset");
+      expect(await run("join", stage)).toBe("1");
+    },
+  );
 
   test.skipIf(!isHere)("restores without replica.db", async () => {
     using copy = tempDir("document-copy");
