@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { do_not_optimize as keep, measure } from "mitata";
-import { limits } from "../src/config/settings.ts";
+import { limits } from "../src/config/limits.ts";
 import { RdbChecker } from "../src/rdb/checker.ts";
 import { Crc64 } from "../src/rdb/crc64.ts";
 import { BulkReader } from "../src/resp/bulk-reader.ts";

@@ -1,7 +1,8 @@
-import { settingNames, type SettingName } from "../config/settings.ts";
+import type { SettingName } from "../config/settings-schema.ts";
 import { DEFAULT_URL } from "../config/primary-url.ts";
 import type { Command, CommandOption } from "./commands/command.ts";
 import { wantedOptions } from "./commands/wanted.ts";
+import { settingNames } from "../config/about-settings.ts";
 
 const logSettings: readonly SettingName[] = ["log-level", "log-format"];
 

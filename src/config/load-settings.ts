@@ -2,18 +2,12 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import type { z } from "zod";
-import {
-  aboutSetting,
-  isSetting,
-  limits,
-  settingNames,
-  settingsSchema,
-  variableOf,
-  type SettingName,
-  type Settings,
-} from "./settings.ts";
+import { type Settings } from "./settings.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
+import { limits } from "./limits.ts";
+import { aboutSetting, isSetting, settingNames, variableOf } from "./about-settings.ts";
+import { settingsSchema, type SettingName } from "./settings-schema.ts";
 
 type Values = z.infer<typeof settingsSchema>;
 

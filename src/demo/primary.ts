@@ -1,15 +1,11 @@
 import { type Offset, parseReplicationId, type ReplicationId } from "../base/history.ts";
 import { encodeCommand } from "../resp/encode.ts";
 import { Backlog } from "./backlog.ts";
-import {
-  Connection,
-  type ConnectionHost,
-  type PayloadForm,
-  randomHex40,
-  type ReplicaAck,
-} from "./connection.ts";
+import { Connection, type ConnectionHost, type ReplicaAck } from "./connection.ts";
 import { LiveData, type LiveWrite } from "./live.ts";
 import { BaseData, DATABASES, DemoSnapshot } from "./rdb.ts";
+import { randomHex40 } from "./random.ts";
+import type { PayloadForm } from "./bulk-payload.ts";
 
 /** What the embedded primary is to be. */
 export interface EmbeddedPrimaryOptions {

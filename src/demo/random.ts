@@ -35,3 +35,8 @@ export class Random {
 }
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/** 40 random hexadecimal characters that no other call returns: a replication id, an EOF mark. */
+export function randomHex40(): string {
+  return crypto.getRandomValues(new Uint8Array(20)).toHex();
+}

@@ -8,7 +8,7 @@ import { bgsave, replicaOf, role } from "./replication-commands.ts";
 import { psync, replconf, sync, wait } from "./relay-commands.ts";
 import { refuseUnknown } from "./refuse-unknown.ts";
 import { infoSections, infoText } from "../monitor/info.ts";
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import { logger } from "../base/logger.ts";
 
 interface Command {

@@ -1,5 +1,5 @@
 import { logger } from "../base/logger.ts";
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
@@ -23,6 +23,7 @@ import { Relay } from "../downstream/relay.ts";
 import { type EndedStream, FollowedStream, type Stream } from "../downstream/streams.ts";
 import { Renewal } from "../upstream/renewal.ts";
 import { Retention } from "../upstream/retention.ts";
+import { limits } from "../config/limits.ts";
 
 /** The contract gives a stop 2 s. */
 const STOP_LIMIT_MS = 1_800;

@@ -1,4 +1,4 @@
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { PrimaryTarget } from "../config/primary-url.ts";
@@ -7,6 +7,7 @@ import type { State } from "../session/state.ts";
 import type { Clock } from "../base/clock.ts";
 import { Driver } from "./driver.ts";
 import type { Outlet } from "./outlet.ts";
+import { limits } from "../config/limits.ts";
 
 /** The contract gives a stop 2 s. */
 const STOP_LIMIT_MS = 1_500;

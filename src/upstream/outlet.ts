@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import type { ReplicaError } from "../base/errors.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
@@ -10,6 +10,7 @@ import { PayloadFiles } from "../store/disk/payload-file.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Driver, Keeper } from "./driver.ts";
+import { limits } from "../config/limits.ts";
 
 /** What one snapshot is taken with. */
 export interface SnapshotSurroundings {

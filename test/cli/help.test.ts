@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { commands } from "../../src/cli/command-table.ts";
 import { commandHelp, generalHelp, settingsTable } from "../../src/cli/help.ts";
-import { aboutSetting, settingNames } from "../../src/config/settings.ts";
+import { aboutSetting, settingNames } from "../../src/config/about-settings.ts";
 
 test("the general help lists every command and every setting with its default", () => {
   const help = generalHelp();

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { aboutSetting, settingNames, variableOf } from "../../src/config/settings.ts";
+import { aboutSetting, settingNames, variableOf } from "../../src/config/about-settings.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { isLoopback, loadSettings, type SettingSources } from "../../src/config/load-settings.ts";
 import { nearest } from "../../src/base/nearest.ts";

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import type { PayloadForm } from "../../src/demo/connection.ts";
+import type { PayloadForm } from "../../src/demo/bulk-payload.ts";
 import { EmbeddedPrimary, type EmbeddedPrimaryOptions } from "../../src/demo/primary.ts";
 import { Crc64 } from "../../src/rdb/crc64.ts";
 import { until } from "../support/wait.ts";

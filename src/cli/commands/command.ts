@@ -1,5 +1,6 @@
-import type { SettingName, Settings } from "../../config/settings.ts";
+import type { Settings } from "../../config/settings.ts";
 import type { Output } from "../terminal/output.ts";
+import type { SettingName } from "../../config/settings-schema.ts";
 
 /** What a command is given. */
 export interface CommandContext {

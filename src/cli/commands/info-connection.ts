@@ -1,6 +1,6 @@
 import type { Socket } from "bun";
 import { isIP } from "node:net";
-import { limits } from "../../config/settings.ts";
+import { limits } from "../../config/limits.ts";
 import { ReplicaError } from "../../base/errors.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { parseInfo } from "../../resp/info-text.ts";
