@@ -57,6 +57,11 @@ export class ReplicaError extends Error {
   }
 }
 
+/** The error for a wrong command line, setting, URL or path: exit code 2, and a retry can't help. */
+export function usageError(message: string, cause?: unknown): ReplicaError {
+  return new ReplicaError("USAGE", { message, retry: "never", cause });
+}
+
 /**
  * Holds what only a mistake of ours could break. A peer, a file or a person must never be able to
  * reach it: what they send wrong is a ReplicaError.

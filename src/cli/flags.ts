@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import { aboutSetting, isSetting, settingNames } from "../config/about-settings.ts";
-import { ReplicaError } from "../base/errors.ts";
+import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
 import { redactUrl } from "../config/primary-url.ts";
 import type { Command } from "./commands/command.ts";
@@ -54,7 +54,7 @@ export function parseCommandLine(argv: readonly string[]): Invocation {
   const options = takeOptions(command, flags);
   for (const name of flags.keys()) {
     if (isSetting(name) && !command.takes.includes(name)) {
-      throw usage(
+      throw usageError(
         `${command.name} takes no --${name}; replica ${command.name} --help lists what it takes`,
       );
     }
@@ -71,14 +71,10 @@ function takeOptions(command: Command, flags: Map<string, string>): Map<string, 
     const isGiven =
       option.value === "" ? isOn(new Map([[name, value ?? "false"]]), name) : value !== undefined;
     if (!isGiven) continue;
-    if (!command.options.includes(option)) throw usage(`${command.name} has no --${name}`);
+    if (!command.options.includes(option)) throw usageError(`${command.name} has no --${name}`);
     options.set(name, value ?? "true");
   }
   return options;
-}
-
-function usage(message: string): ReplicaError {
-  return new ReplicaError("USAGE", { message, retry: "never" });
 }
 
 function isSwitch(name: string): boolean {
@@ -110,12 +106,14 @@ function readTokens(argv: readonly string[]): {
     if (token.kind !== "option") continue;
     const { name, rawName, value, inlineValue } = token;
     if (rawName.startsWith("--") ? !known.includes(name) : rawName !== "-h") {
-      throw usage(`no flag is called ${rawName}${didYouMean(name, known, "--")}`);
+      throw usageError(`no flag is called ${rawName}${didYouMean(name, known, "--")}`);
     }
     if (isSwitch(name)) {
       flags.set(name, value ?? "true");
     } else if (value === undefined || (!inlineValue && value.startsWith("-"))) {
-      throw usage(`--${name} needs a value; one that begins with a dash is given as --${name}=…`);
+      throw usageError(
+        `--${name} needs a value; one that begins with a dash is given as --${name}=…`,
+      );
     } else {
       flags.set(name, value);
     }
@@ -126,7 +124,7 @@ function readTokens(argv: readonly string[]): {
 function isOn(flags: ReadonlyMap<string, string>, name: string): boolean {
   const value = flags.get(name);
   if (value === undefined || value === "false") return false;
-  if (value !== "true") throw usage(`--${name} takes no value`);
+  if (value !== "true") throw usageError(`--${name} takes no value`);
   return true;
 }
 
@@ -142,14 +140,14 @@ function commandOf(word: string | undefined): Command {
 function unknown(word: string, names: readonly string[]): never {
   const close = didYouMean(word, names);
   const list = `: the commands are ${names.join(", ")}; a primary is named as redis://HOST`;
-  throw usage(`no command is called ${word}${close === "" ? list : close}`);
+  throw usageError(`no command is called ${word}${close === "" ? list : close}`);
 }
 
 function checkArguments(command: Command, args: readonly string[]): void {
   const form = `replica ${command.name} ${command.usage}`.trimEnd();
-  if (args.length < command.minArgs) throw usage(`${command.name} lacks an argument: ${form}`);
+  if (args.length < command.minArgs) throw usageError(`${command.name} lacks an argument: ${form}`);
   const extra = args[command.maxArgs];
   if (extra !== undefined) {
-    throw usage(`${command.name} has no use for the argument ${redactUrl(extra)}: ${form}`);
+    throw usageError(`${command.name} has no use for the argument ${redactUrl(extra)}: ${form}`);
   }
 }

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import type { z } from "zod";
 import { type Settings } from "./settings.ts";
-import { ReplicaError } from "../base/errors.ts";
+import { ReplicaError, usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
 import { limits } from "./limits.ts";
 import { aboutSetting, isSetting, settingNames, variableOf } from "./about-settings.ts";
@@ -91,19 +91,11 @@ export function loadSettings(sources: SettingSources): Settings {
   };
 }
 
-function usage(message: string, cause?: unknown): ReplicaError {
-  return new ReplicaError("USAGE", {
-    message,
-    retry: "never",
-    ...(cause === undefined ? {} : { cause }),
-  });
-}
-
 function fromFlags(flags: ReadonlyMap<string, string>): Map<string, Given> {
   const given = new Map<string, Given>();
   for (const [name, value] of flags) {
     if (!isSetting(name) && name !== "config") {
-      throw usage(
+      throw usageError(
         `no flag is called --${name}${didYouMean(name, [...settingNames, "config"], "--")}`,
       );
     }
@@ -123,12 +115,12 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Map
       // Kubernetes gives each container of a namespace REPLICA_PORT=tcp://… and REPLICA_SERVICE_HOST
       // once a service is called "replica".
       if (/^REPLICA_(?:PORT(?:_\d+_.*)?|SERVICE_.*)$/.test(variable)) {
-        throw usage(
+        throw usageError(
           `the variable ${variable} is no setting of ours: Kubernetes sets it for a service called "replica"; ` +
             "set enableServiceLinks: false in the pod, or rename the service",
         );
       }
-      throw usage(
+      throw usageError(
         `no setting belongs to the variable ${variable}${didYouMean(variable, [...names.keys()])}`,
       );
     }
@@ -146,12 +138,12 @@ function fromFile(configFile: string): Map<string, Given> {
     // The parser quotes what it read, which may be a password that somebody forgot to quote.
     const reason =
       cause instanceof Error ? cause.message.replace(/: ".*"$/s, "") : "it can't be parsed";
-    throw usage(`the settings file ${configFile} is no TOML: ${reason}`);
+    throw usageError(`the settings file ${configFile} is no TOML: ${reason}`);
   }
   const given = new Map<string, Given>();
   for (const [name, value] of Object.entries(table) as [string, unknown][]) {
     if (!isSetting(name)) {
-      throw usage(
+      throw usageError(
         `no setting is called ${name}, in ${configFile}${didYouMean(name, settingNames)}`,
       );
     }
@@ -160,7 +152,7 @@ function fromFile(configFile: string): Map<string, Given> {
       typeof value === "string" ||
       (kind !== "text" && typeof value === "number") ||
       (kind === "switch" && typeof value === "boolean");
-    if (!fits) throw usage(`${name} in ${configFile} takes ${takes}, as a string`);
+    if (!fits) throw usageError(`${name} in ${configFile} takes ${takes}, as a string`);
     given.set(name, { text: String(value), source: `${name} in ${configFile}` });
   }
   return given;
@@ -173,7 +165,7 @@ function parseValues(given: ReadonlyMap<string, Given>): Values {
   const name = String(result.error.issues[0]?.path[0]);
   const bad = given.get(name);
   if (!isSetting(name) || bad === undefined) throw result.error;
-  throw usage(
+  throw usageError(
     `${bad.source} is ${JSON.stringify(bad.text.slice(0, 100))}: it takes ${aboutSetting(name).takes}`,
   );
 }
@@ -189,7 +181,7 @@ export function isLoopback(address: string): boolean {
 function refuseOpenPort(values: Values): void {
   if (isLoopback(values.bind) || values["requirepass-file"] !== undefined || values.unprotected)
     return;
-  throw usage(
+  throw usageError(
     `binding ${values.bind} would serve every key to whoever reaches it: give --requirepass-file FILE, ` +
       "or --unprotected if the network is trusted, or leave --bind at 127.0.0.1",
   );
@@ -198,7 +190,7 @@ function refuseOpenPort(values: Values): void {
 function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
   if ((values["tls-cert"] === undefined) !== (values["tls-key"] === undefined)) {
     const [has, lacks] = values["tls-cert"] === undefined ? ["key", "cert"] : ["cert", "key"];
-    throw usage(`${given.get(`tls-${has}`)?.source} needs --tls-${lacks} FILE beside it`);
+    throw usageError(`${given.get(`tls-${has}`)?.source} needs --tls-${lacks} FILE beside it`);
   }
   for (const name of ["tls-ca", "tls-cert", "tls-key"] as const) {
     const tlsFile = values[name];
@@ -206,7 +198,7 @@ function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
     const source = given.get(name)?.source ?? name;
     // It is read anew at each connect: what can be read once, or waits for a writer, is of no use.
     if (statSync(tlsFile, { throwIfNoEntry: false })?.isFile() === false) {
-      throw usage(`${source}: ${tlsFile} is no regular file, and is read at each connect`);
+      throw usageError(`${source}: ${tlsFile} is no regular file, and is read at each connect`);
     }
     // Comments between the certificates may be in any encoding.
     const text = readSmallFile(tlsFile, limits.tlsFileBytes, source).toString("latin1");
@@ -215,7 +207,7 @@ function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
       else void new X509Certificate(text).subject;
     } catch (cause) {
       const what = name === "tls-key" ? "private key without a passphrase" : "certificate";
-      throw usage(`${source}: ${tlsFile} holds no ${what} in PEM`, cause);
+      throw usageError(`${source}: ${tlsFile} holds no ${what} in PEM`, cause);
     }
   }
 }
@@ -228,7 +220,7 @@ function readPassword(
   const text = readSmallText(passwordFile, limits.passwordFileBytes, given.source);
   const password = text.replace(/\r?\n$/, "");
   if (password === "")
-    throw usage(`${given.source}: ${passwordFile} is empty; write the password into it`);
+    throw usageError(`${given.source}: ${passwordFile} is empty; write the password into it`);
   return password;
 }
 
@@ -237,13 +229,14 @@ function readSmallFile(name: string, maxBytes: number, source: string): Buffer {
   try {
     // A pipe or /dev/stdin has no size; a regular file of the wrong kind may have a great one.
     if (statSync(name).size > maxBytes)
-      throw usage(`${source}: ${name} is larger than ${maxBytes} bytes`);
+      throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
     content = readFileSync(name);
   } catch (cause) {
     if (cause instanceof ReplicaError) throw cause;
-    throw usage(`${source}: can't read ${name}: ${systemReason(cause)}`, cause);
+    throw usageError(`${source}: can't read ${name}: ${systemReason(cause)}`, cause);
   }
-  if (content.length > maxBytes) throw usage(`${source}: ${name} is larger than ${maxBytes} bytes`);
+  if (content.length > maxBytes)
+    throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
   return content;
 }
 
@@ -252,7 +245,7 @@ function readSmallText(name: string, maxBytes: number, source: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(content);
   } catch (cause) {
-    throw usage(`${source}: ${name} is no UTF-8 text`, cause);
+    throw usageError(`${source}: ${name} is no UTF-8 text`, cause);
   }
 }
 

@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { type Address, describeAddress } from "../base/address.ts";
-import { ReplicaError } from "../base/errors.ts";
+import { type ReplicaError, usageError } from "../base/errors.ts";
 
 /** As whom to log in at the primary; the password is secret. */
 export interface Login {
@@ -59,8 +59,7 @@ export function splitUrl(url: string): {
   readonly rest: string;
   readonly refuse: Refuse;
 } {
-  const refuse = (reason: string): ReplicaError =>
-    new ReplicaError("USAGE", { message: `${redactUrl(url)}: ${reason}`, retry: "never" });
+  const refuse = (reason: string): ReplicaError => usageError(`${redactUrl(url)}: ${reason}`);
   const match = /^([a-z+]+):\/\/(?:([^/@?#]*)@)?(.*)$/is.exec(url);
   if (match === null) throw refuse(`a URL is expected${suggestion(url)}`);
   const [, scheme = "", userinfo, rest = ""] = match;
@@ -83,10 +82,7 @@ export function targetAt(
   { username, password }: Login,
 ): PrimaryTarget {
   const refuse = (reason: string): ReplicaError =>
-    new ReplicaError("USAGE", {
-      message: `${JSON.stringify(`${host}:${port}`)}: ${reason}`,
-      retry: "never",
-    });
+    usageError(`${JSON.stringify(`${host}:${port}`)}: ${reason}`);
   if (isIP(host) === 0) checkHostName(host, refuse);
   return { kind, host, port: readPort(port, refuse), username, password };
 }

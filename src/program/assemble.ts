@@ -1,4 +1,4 @@
-import { ReplicaError } from "../base/errors.ts";
+import { usageError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { Settings } from "../config/settings.ts";
 import { describeSource, type PrimarySource } from "../config/primary-source.ts";
@@ -61,9 +61,9 @@ export function assemble(
   port.serve(replica, {
     rewrite: () => {
       if (replica.isOffline) {
-        throw new ReplicaError("USAGE", {
-          message: "it was started with --offline, which says nothing of whom to follow",
-        });
+        throw usageError(
+          "this replica was started with --offline: it follows no primary that could be stored",
+        );
       }
       const followed = given.kind === "sentinel" ? name : replica.primary.name;
       directory.choosePrimary(name, replica.isFollowing ? followed : null);

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { ReplicaError } from "../base/errors.ts";
+import { ReplicaError, usageError } from "../base/errors.ts";
 
 /** `--version` says one line, without reading any file. */
 const VERSION_TIMEOUT_MS = 10_000;
@@ -64,11 +64,10 @@ function onPath(name: string): string | null {
 
 function notOne(path: string, why: unknown): ReplicaError {
   const text = why instanceof Error ? why.message : String(why);
-  return new ReplicaError("USAGE", {
-    retry: "never",
-    message: `${path} is no redis-server or valkey-server that runs here (${text}): name one with --server PATH`,
-    cause: why,
-  });
+  return usageError(
+    `${path} is not a redis-server or valkey-server that runs here (${text}): give one with --server PATH`,
+    why,
+  );
 }
 
 /**

@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { ReplicaError } from "../base/errors.ts";
+import { ReplicaError, usageError } from "../base/errors.ts";
 import { diskError } from "../store/disk/disk.ts";
 import { MANIFEST } from "../store/generation/layout.ts";
 import { APPEND_DIR, type Restored, SINGLE_FILE } from "../store/restore/restore.ts";
@@ -86,16 +86,14 @@ export function refuseMismatch(
   server: ServerProgram,
 ): void {
   if (server.major < 4) {
-    throw new ReplicaError("USAGE", {
-      retry: "never",
-      message: `${nameOf(server)} reads no snapshot in an append-only file: name Redis 4 or later with --server`,
-    });
+    throw usageError(
+      `${nameOf(server)} can't read a snapshot inside an append-only file: give Redis 4 or later with --server`,
+    );
   }
   if (server.major < 7 && restored.layout === "multipart") {
-    throw new ReplicaError("USAGE", {
-      retry: "never",
-      message: `${nameOf(server)} reads no append-only directory: restore with --layout single, or name Redis 7 or later with --server`,
-    });
+    throw usageError(
+      `${nameOf(server)} can't read an append-only directory: restore with --layout single, or give Redis 7 or later with --server`,
+    );
   }
 }
 

@@ -1,4 +1,4 @@
-import { ReplicaError } from "../../base/errors.ts";
+import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { describeSource, parsePrimarySource } from "../../config/primary-source.ts";
 import { DEFAULT_URL } from "../../config/primary-url.ts";
@@ -16,9 +16,8 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
   const [url, out] = args.length === 2 ? [args[0]!, args[1]!] : [DEFAULT_URL, args[0]!];
   const source = parsePrimarySource(url);
   if (out.includes("://")) {
-    throw new ReplicaError("USAGE", {
-      message: `${describeSource(parsePrimarySource(out))} is no file: replica backup [URL] OUT wants OUT last`,
-    });
+    const given = describeSource(parsePrimarySource(out));
+    throw usageError(`${given} is not a file: in "replica backup [URL] OUT", OUT comes last`);
   }
   let state: State = { at: "connect" };
   const stopWatching = watchTransfer(() => state, stderr, settings.progress);

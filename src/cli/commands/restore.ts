@@ -1,4 +1,4 @@
-import { ReplicaError } from "../../base/errors.ts";
+import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import { findServer, nameOf, type ServerProgram } from "../../stock/server-program.ts";
@@ -133,23 +133,22 @@ async function afterwardsOf(options: ReadonlyMap<string, string>): Promise<After
   const isChecked = options.has("check") || digest;
   const serve = options.get("serve");
   if (!isChecked && serve === undefined) {
-    if (options.has("server")) throw usage("--server belongs to --check or --serve");
+    if (options.has("server")) throw usageError("--server belongs to --check or --serve");
     return undefined;
   }
   const servePort = wholeNumber("serve", serve);
-  if ((servePort ?? 0) > 65535) throw usage(`--serve takes a port from 0 to 65535, 0 picks one`);
+  if ((servePort ?? 0) > 65535)
+    throw usageError(`--serve takes a port from 0 to 65535, 0 picks one`);
   const server = await findServer(options.get("server"));
   return { server, check: isChecked ? { digest } : undefined, servePort };
-}
-
-function usage(message: string): ReplicaError {
-  return new ReplicaError("USAGE", { retry: "never", message });
 }
 
 function layoutOf(text: string | undefined): Layout {
   if (text === undefined || text === "multipart") return "multipart";
   if (text === "single") return "single";
-  throw usage(`--layout is ${JSON.stringify(text.slice(0, 100))}: it takes multipart or single`);
+  throw usageError(
+    `--layout is ${JSON.stringify(text.slice(0, 100))}: it takes multipart or single`,
+  );
 }
 
 type Checked = CheckResult & { readonly server: ServerProgram };

@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import type { Settings } from "../../config/settings.ts";
-import { ReplicaError } from "../../base/errors.ts";
+import { usageError } from "../../base/errors.ts";
 import type { RunCommand } from "./command.ts";
 import { type Address, describeAddress, InfoConnection } from "./info-connection.ts";
 import { infoToJson, isReady, screenLines } from "./status-screen.ts";
@@ -34,7 +34,7 @@ export const status: RunCommand = async ({ settings, args, options, signal, stdo
 };
 
 function ownAddress(settings: Settings): Address {
-  if (settings.port === 0) throw usage("--port 0 names no port: give the one that was picked");
+  if (settings.port === 0) throw usageError("--port 0 names no port: give the one that was picked");
   // Who serves every address answers at the loopback one.
   const wildcards: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
   return { host: wildcards[settings.bind] ?? settings.bind, port: settings.port };
@@ -47,13 +47,9 @@ function parseAddress(text: string, settings: Settings): Address {
   const badHost =
     match?.[1] === undefined ? host === "" && match?.[3] === undefined : isIP(host) !== 6;
   if (match === null || badHost || port < 1 || port > 65535) {
-    throw usage(
+    throw usageError(
       `status takes HOST:PORT, such as 127.0.0.1:6380 or [::1]:6380, not ${JSON.stringify(text)}`,
     );
   }
   return { host: host === "" ? "127.0.0.1" : host, port };
-}
-
-function usage(message: string): ReplicaError {
-  return new ReplicaError("USAGE", { message, retry: "never" });
 }

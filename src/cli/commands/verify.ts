@@ -1,6 +1,6 @@
 import { type Stats, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { ReplicaError } from "../../base/errors.ts";
+import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
@@ -49,17 +49,13 @@ function isFolder(path: string): boolean {
   try {
     found = statSync(path);
   } catch (cause) {
-    throw refusal(
+    throw usageError(
       `${path} can't be looked at: ${cause instanceof Error && "code" in cause && cause.code === "ENOENT" ? "there is no such file or folder" : cause}`,
       cause,
     );
   }
   if (found.isFile() || found.isDirectory()) return found.isDirectory();
-  throw refusal(`${path} is neither a file nor a folder: name an RDB file or a data directory`);
-}
-
-function refusal(message: string, cause?: unknown): ReplicaError {
-  return new ReplicaError("USAGE", { retry: "never", message, cause });
+  throw usageError(`${path} is neither a file nor a folder: name an RDB file or a data directory`);
 }
 
 function isDirectoryDamage(error: unknown): error is ReplicaError {

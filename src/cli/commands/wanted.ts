@@ -1,4 +1,4 @@
-import { ReplicaError } from "../../base/errors.ts";
+import { usageError } from "../../base/errors.ts";
 import type { Wanted } from "../../store/restore/restore-point.ts";
 import type { CommandOption } from "./command.ts";
 import { parseTime } from "./parse-time.ts";
@@ -21,7 +21,7 @@ export const wantedOptions: readonly CommandOption[] = [
 /** The moment that the options name. @throws ReplicaError USAGE. */
 export function wantedOf(options: ReadonlyMap<string, string>): Wanted {
   const [at, offset, generation] = ["at", "offset", "generation"].map((name) => options.get(name));
-  if (at !== undefined && offset !== undefined) throw usage("give --at or --offset, not both");
+  if (at !== undefined && offset !== undefined) throw usageError("give --at or --offset, not both");
   return {
     atMs: at === undefined ? undefined : timeOf(at),
     offset: wholeNumber("offset", offset),
@@ -32,7 +32,7 @@ export function wantedOf(options: ReadonlyMap<string, string>): Wanted {
 function timeOf(text: string): number {
   const atMs = parseTime(text);
   if (atMs !== undefined) return atMs;
-  throw usage(
+  throw usageError(
     `--at is ${JSON.stringify(text.slice(0, 100))}: it takes a time as 2026-01-31T12:00:00Z, or unix seconds`,
   );
 }
@@ -42,9 +42,5 @@ export function wholeNumber(name: string, text: string | undefined): number | un
   if (text === undefined) return undefined;
   const value = Number(text);
   if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(value)) return value;
-  throw usage(`--${name} is ${JSON.stringify(text.slice(0, 100))}: it takes a whole number`);
-}
-
-function usage(message: string): ReplicaError {
-  return new ReplicaError("USAGE", { retry: "never", message });
+  throw usageError(`--${name} is ${JSON.stringify(text.slice(0, 100))}: it takes a whole number`);
 }
