@@ -52,7 +52,6 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "upstream/link",
       "upstream",
       "replica",
-      "monitor",
       "stock",
       "program",
       "demo",
@@ -70,7 +69,6 @@ const MAX_FUNCTION_LINES = 70;
 
 /** What may be longer, and why: a file by its path, a function by path and name. */
 const LONG: Readonly<Record<string, string>> = {
-  "src/cli/commands/demo.ts demo": "being split",
   "src/monitor/metrics.ts of": "being split",
   "src/port/commands.ts": "being split",
   "src/replica/replica.ts": "being split",
