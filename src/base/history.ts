@@ -1,4 +1,5 @@
 import { ReplicaError } from "./errors.ts";
+import { printableAscii } from "./printable.ts";
 
 /** Names one history of a data set: 40 characters, made by the primary ("Redis, replication.c"). */
 export type ReplicationId = string & { readonly replicationId: unique symbol };
@@ -19,7 +20,7 @@ export interface Position {
 export function parseReplicationId(text: string): ReplicationId {
   if (!/^[0-9A-Za-z]{40}$/.test(text)) {
     throw new ReplicaError("PROTOCOL", {
-      message: `a replication id has 40 letters and digits, this one is ${shown(text)}`,
+      message: `a replication id has 40 letters and digits, this one is "${printableAscii(text, 60)}"`,
     });
   }
   return text as ReplicationId;
@@ -36,13 +37,8 @@ export function parseOffset(text: string): Offset {
   const offset = Number(text);
   if (!/^\d{1,16}$/.test(text) || offset > MAX_OFFSET) {
     throw new ReplicaError("PROTOCOL", {
-      message: `a replication offset is a whole number up to 2^52, this one is ${shown(text)}`,
+      message: `a replication offset is a whole number up to 2^52, this one is "${printableAscii(text, 60)}"`,
     });
   }
   return offset;
-}
-
-/** A piece of what a peer or a file says, for a message: nothing in it may move a terminal's cursor. */
-function shown(text: string): string {
-  return `"${text.slice(0, 60).replace(/[^ -~]/g, "?")}"`;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { parseCommandLine } from "../../src/cli/flags.ts";
-import { ReplicaError } from "../../src/base/errors.ts";
+import { usageErrorOf } from "../support/error-of.ts";
 
 function run(...argv: string[]) {
   const invocation = parseCommandLine(argv);
@@ -10,14 +10,7 @@ function run(...argv: string[]) {
 }
 
 function complaint(...argv: string[]): string {
-  try {
-    parseCommandLine(argv);
-  } catch (error) {
-    if (!(error instanceof ReplicaError)) throw error;
-    expect(error.code).toBe("USAGE");
-    return error.message;
-  }
-  throw new Error("nothing was complained about");
+  return usageErrorOf(() => parseCommandLine(argv)).message;
 }
 
 const url = "redis://h:1";

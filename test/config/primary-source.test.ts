@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/base/errors.ts";
+import { usageErrorOf } from "../support/error-of.ts";
 import {
   describeSource,
   parsePrimarySource,
@@ -56,14 +56,7 @@ describe("reads", () => {
 });
 
 function complaint(url: string): string {
-  try {
-    parsePrimarySource(url);
-  } catch (error) {
-    if (!(error instanceof ReplicaError)) throw error;
-    expect(error.code).toBe("USAGE");
-    return error.message;
-  }
-  throw new Error(`${url} was taken`);
+  return usageErrorOf(() => parsePrimarySource(url)).message;
 }
 
 describe("refuses", () => {

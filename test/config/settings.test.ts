@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { aboutSetting, settingNames, variableOf } from "../../src/config/about-settings.ts";
-import { ReplicaError } from "../../src/base/errors.ts";
+import { usageErrorOf } from "../support/error-of.ts";
 import { isLoopback, loadSettings, type SettingSources } from "../../src/config/load-settings.ts";
 import { nearest } from "../../src/base/nearest.ts";
 import { formatBytes, parseBytes, parseDurationMs } from "../../src/base/quantity.ts";
@@ -27,15 +27,7 @@ function load(flags: Record<string, string> = {}, env: Record<string, string> = 
 
 /** The message of the usage error that loading ends in. */
 function complaint(sources: SettingSources): string {
-  try {
-    loadSettings(sources);
-  } catch (error) {
-    if (!(error instanceof ReplicaError)) throw error;
-    expect(error.code).toBe("USAGE");
-    expect(error.retry).toBe("never");
-    return error.message;
-  }
-  throw new Error("nothing was complained about");
+  return usageErrorOf(() => loadSettings(sources)).message;
 }
 
 const complaintOf = (flags: Record<string, string>): string =>

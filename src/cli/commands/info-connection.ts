@@ -1,20 +1,10 @@
 import type { Socket } from "bun";
-import { isIP } from "node:net";
+import { type Address, describeAddress } from "../../base/address.ts";
 import { limits } from "../../config/limits.ts";
 import { ReplicaError } from "../../base/errors.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { parseInfo } from "../../resp/info-text.ts";
 import { printable } from "../../base/printable.ts";
-
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-}
-
-/** As a person writes it: an IPv6 address in brackets. */
-export function describeAddress({ host, port }: Address): string {
-  return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
-}
 
 /** The fields of INFO by their names. */
 export type Info = ReadonlyMap<string, string>;

@@ -2,7 +2,8 @@ import { isIP } from "node:net";
 import type { Settings } from "../../config/settings.ts";
 import { usageError } from "../../base/errors.ts";
 import type { RunCommand } from "./command.ts";
-import { type Address, describeAddress, InfoConnection } from "./info-connection.ts";
+import { type Address, describeAddress } from "../../base/address.ts";
+import { InfoConnection } from "./info-connection.ts";
 import { infoToJson, isReady, screenLines } from "./status-screen.ts";
 import { watchStatus } from "./status-watch.ts";
 

@@ -2,6 +2,7 @@ import type { Socket, TCPSocketListener } from "bun";
 import { afterEach, expect, test } from "bun:test";
 import { status } from "../../../src/cli/commands/status.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
+import { rejectionOf } from "../../support/error-of.ts";
 import { loadSettings } from "../../../src/config/load-settings.ts";
 import type { Settings } from "../../../src/config/settings.ts";
 import { Screen } from "./screen.ts";
@@ -83,14 +84,8 @@ async function ask(
   return { code, text: screen.text };
 }
 
-async function complaint(options: Parameters<typeof ask>[0]): Promise<ReplicaError> {
-  try {
-    await ask(options);
-  } catch (error) {
-    if (error instanceof ReplicaError) return error;
-    throw error;
-  }
-  throw new Error("nothing was complained about");
+function complaint(options: Parameters<typeof ask>[0]): Promise<ReplicaError> {
+  return rejectionOf(() => ask(options));
 }
 
 test("prints a screen, and exits with 0 when it is ready", async () => {
