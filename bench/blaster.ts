@@ -1,8 +1,8 @@
 import { parseArgs } from "node:util";
 import type { Socket } from "bun";
 import { crc64 } from "../src/rdb/crc64.ts";
-import { CommandReader } from "../src/resp/command-reader.ts";
 import { encodeCommand } from "../src/resp/encode.ts";
+import { commandParser } from "./command-parser.ts";
 
 const REPLID = "b".repeat(40);
 export const MEGABYTE = 1_000_000;
@@ -12,7 +12,6 @@ const PACE_MS = 5;
 /** One SET of 64 bytes. */
 const SET = encodeCommand("SET", "key:000001", "v".repeat(27));
 export const SET_BYTES = SET.length;
-const LIMITS = { maxLineBytes: 65536, maxArgs: 64, maxArgBytes: 65536, maxCommandBytes: 262144 };
 
 /** An RDB without a key. */
 function emptyRdb(): Uint8Array {
@@ -112,20 +111,14 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
       socket.write(command === "PING" ? "+PONG\r\n" : "+OK\r\n");
     }
   };
-  const reader = new CommandReader(LIMITS);
+  const parse = commandParser();
   const listener = Bun.listen({
     hostname: "127.0.0.1",
     port: 0,
     socket: {
       binaryType: "uint8array",
       data: (socket, bytes) => {
-        reader.push(bytes);
-        for (let words = reader.next(); words !== undefined; words = reader.next()) {
-          answer(
-            socket,
-            words.map((word) => Buffer.from(word).toString()),
-          );
-        }
+        for (const words of parse(bytes)) answer(socket, words);
       },
       drain: pump,
     },

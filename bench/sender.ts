@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import type { Socket } from "bun";
 import { RdbWriter } from "../src/demo/rdb.ts";
 import { Crc64 } from "../src/rdb/crc64.ts";
-import { CommandReader } from "../src/resp/command-reader.ts";
+import { commandParser } from "./command-parser.ts";
 
 /** Incompressible, and large enough that a real replica's load is not all there is to its time. */
 const VALUE_BYTES = 64 * 1024;
@@ -10,7 +10,6 @@ const RECORDS_A_BLOCK = 64;
 const KEY_DIGITS = 12;
 const REPLID = "c".repeat(40);
 const MARK = "e".repeat(40);
-const LIMITS = { maxLineBytes: 65536, maxArgs: 64, maxArgBytes: 65536, maxCommandBytes: 262144 };
 
 /** A snapshot of any size in flat memory: an RDB of string keys that every server loads. */
 class Snapshot {
@@ -74,7 +73,7 @@ class Snapshot {
 }
 
 interface Peer {
-  readonly reader: CommandReader;
+  readonly parse: ReturnType<typeof commandParser>;
   /** The next piece, and what the kernel has not taken of the one before. */
   next: number;
   rest: Uint8Array | undefined;
@@ -116,17 +115,10 @@ function serve(snapshot: Snapshot, form: "length" | "eof"): number {
     socket: {
       binaryType: "uint8array",
       open: (socket) => {
-        socket.data = { reader: new CommandReader(LIMITS), next: Infinity, rest: undefined };
+        socket.data = { parse: commandParser(), next: Infinity, rest: undefined };
       },
       data: (socket, bytes) => {
-        const { reader } = socket.data;
-        reader.push(bytes);
-        for (let words = reader.next(); words !== undefined; words = reader.next()) {
-          answer(
-            socket,
-            words.map((word) => Buffer.from(word).toString()),
-          );
-        }
+        for (const words of socket.data.parse(bytes)) answer(socket, words);
       },
       drain: pump,
     },

@@ -44,15 +44,16 @@ async function run(
   return { stdout, stderr, code };
 }
 
-/** A replica that follows nobody yet, once it says so. */
+/** Starts a replica and waits until it logs whom it follows. */
 async function following(
   argv: readonly string[],
   program = fromSource,
   env: Record<string, string> = {},
+  cwd = mkdtempSync(join(dir, "run-")),
 ) {
   const child = Bun.spawn([...program, ...argv, "--port", "0"], {
     env: environment(env),
-    cwd: mkdtempSync(join(dir, "run-")),
+    cwd,
     stdout: "pipe",
     stderr: "pipe",
   });
@@ -74,21 +75,9 @@ async function until(holds: () => boolean): Promise<void> {
   }
 }
 
-test("npm run hands a signal on to it, and its exit code back", async () => {
-  const npm = ["npm", "run", "--silent", "replica", "--", "--dir", join(dir, "npm")];
-  const child = Bun.spawn([...npm, "--port", "0"], {
-    env: environment(),
-    cwd: project,
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  children.push(child);
-  const seen = { text: "" };
-  const reading = (async () => {
-    const decoder = new TextDecoder();
-    for await (const chunk of child.stderr) seen.text += decoder.decode(chunk, { stream: true });
-  })();
-  await until(() => seen.text.includes("following "));
+test("npm run passes a signal on, and the exit code back", async () => {
+  const npm = ["npm", "run", "--silent", "replica", "--"];
+  const { child, seen, reading } = await following(["--dir", join(dir, "npm")], npm, {}, project);
   child.kill("SIGTERM");
   expect(await child.exited).toBe(0);
   await reading;
