@@ -9,7 +9,7 @@ import {
 /** Every setting's name, in the order of help. */
 export const settingNames: readonly SettingName[] = settingsSchema.keyof().options;
 
-/** What is said about a setting, and its default as a person would write it. */
+/** Describes a setting; its default is text, as a person would write it. */
 export function aboutSetting(
   name: SettingName,
 ): AboutSetting & { readonly default: string | undefined } {
@@ -27,7 +27,7 @@ export function variableOf(name: string): string {
   return `REPLICA_${name.toUpperCase().replaceAll("-", "_")}`;
 }
 
-/** Whether a setting has this name. */
+/** Whether there is a setting of this name. */
 export function isSetting(name: string): name is SettingName {
   return Object.hasOwn(settingsSchema.shape, name);
 }

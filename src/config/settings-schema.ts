@@ -2,17 +2,17 @@ import { isIP } from "node:net";
 import { z } from "zod";
 import { parseBytes, parseDurationMs } from "../base/quantity.ts";
 
-/** What is said about a setting in help, in the README and in errors. */
+/** What help, docs/SETTINGS.md and errors say about a setting. */
 export interface AboutSetting {
-  /** A switch takes no value on the command line; a number may stand without quotes in the file. */
+  /** A switch takes no value on the command line; a number needs no quotes in the settings file. */
   readonly kind: "text" | "number" | "switch";
   /** The value's placeholder in help; empty for a switch. */
   readonly value: string;
-  /** What values it takes, to end "it takes …". */
+  /** The values it takes, to complete "it takes …". */
   readonly takes: string;
   /** What it does, in one line. */
   readonly help: string;
-  /** What is printed as the default where there is no default value. */
+  /** What to print as the default if there is no default value. */
   readonly unset?: string;
 }
 
@@ -46,7 +46,7 @@ const ratio = (min: number, max: number) =>
 const toggle = () =>
   z.stringbool({ truthy: ["true", "1", "yes"], falsy: ["false", "0", "no"] }).prefault("false");
 
-/** A setting whose default is told as "off", so that it can be given: a flag that turns the file's off. */
+/** A setting that is off by default, and takes "off" so that a flag can turn off what a file turns on. */
 const orOff = <T extends z.ZodType<unknown, string>>(schema: T) =>
   z
     .literal("off")
@@ -62,8 +62,8 @@ const port = { kind: "number", value: "PORT" } as const;
 const duration = { kind: "number", value: "TIME" } as const;
 
 /**
- * Every setting: its name, default, bounds, unit and help. A value comes in as text from whatever
- * source and leaves in the unit that `Settings` names.
+ * Every setting: its name, default, bounds, unit and help. A value comes in as text, from whichever
+ * source, and comes out in the unit that `Settings` names.
  */
 export const settingsSchema = z.strictObject({
   dir: path().prefault("./replica-data").register(aboutSettings, {
@@ -77,7 +77,7 @@ export const settingsSchema = z.strictObject({
     .register(aboutSettings, {
       ...port,
       takes: "a whole number from 0 to 65535; 0 picks a free one",
-      help: "the port it serves, and announces to the primary; 0 picks a free one",
+      help: "the port to serve on, and to announce to the primary; 0 picks a free one",
     }),
   bind: text(255)
     .refine((value) => isIP(value) !== 0 || hostName.test(value))
@@ -86,7 +86,7 @@ export const settingsSchema = z.strictObject({
       kind: "text",
       value: "ADDR",
       takes: "one address, such as 127.0.0.1, ::1 or 0.0.0.0",
-      help: "the address it serves",
+      help: "the address to serve on",
     }),
   "announce-ip": text(255)
     .refine((value) => isIP(value) !== 0 || hostName.test(value))
@@ -95,16 +95,16 @@ export const settingsSchema = z.strictObject({
       kind: "text",
       value: "ADDR",
       takes: "an address or a host name",
-      help: "the address that the primary shows for it (NAT, containers)",
-      unset: "what is bound",
+      help: "the address that the primary reports for this replica (NAT, containers)",
+      unset: "the bound address",
     }),
   "announce-port": wholeNumber(1, 65535)
     .optional()
     .register(aboutSettings, {
       ...port,
       takes: "a whole number from 1 to 65535",
-      help: "the port that the primary shows for it (NAT, containers)",
-      unset: "what is bound",
+      help: "the port that the primary reports for this replica (NAT, containers)",
+      unset: "the bound port",
     }),
   http: orOff(
     text(300).transform((value, context) => {
@@ -121,49 +121,49 @@ export const settingsSchema = z.strictObject({
     kind: "text",
     value: "ADDR:PORT",
     takes: "an address and a port, such as 127.0.0.1:9121 or [::1]:9121, or off",
-    help: "serve metrics, health and a status page by HTTP; without a password",
+    help: "serve metrics, health checks and a status page over HTTP; no password is required",
     unset: "off",
   }),
   "ready-lag": durationMs(secondMs, dayMs)
     .prefault("10s")
     .register(aboutSettings, {
       ...duration,
-      takes: "a duration from 1s to 1d, such as 10s; a number alone counts seconds",
-      help: "so long may a byte wait until it is durable (--fsync no: written), to be ready",
+      takes: "a duration from 1s to 1d, such as 10s; a bare number is in seconds",
+      help: "how long a received byte may stay unsynced (with --fsync no: unwritten) before the replica counts as not ready",
     }),
   username: text(1024).optional().register(aboutSettings, {
     kind: "text",
     value: "NAME",
     takes: "a user name",
-    help: "the user for the primary; the URL's comes first",
+    help: "the user name for the primary; one in the URL takes precedence",
     unset: "none",
   }),
   "password-file": path()
     .optional()
     .register(aboutSettings, {
       ...file,
-      help: "the password for the primary; the URL's comes first, REPLICA_PASSWORD last",
+      help: "the file that holds the primary's password; one in the URL takes precedence, and REPLICA_PASSWORD comes last",
       unset: "none",
     }),
   "sentinel-username": text(1024).optional().register(aboutSettings, {
     kind: "text",
     value: "NAME",
     takes: "a user name",
-    help: "the user for the sentinels themselves, with --sentinel-password-file",
+    help: "the user name for the Sentinels themselves; needs --sentinel-password-file",
     unset: "none",
   }),
   "sentinel-password-file": path()
     .optional()
     .register(aboutSettings, {
       ...file,
-      help: "the password for the sentinels themselves; without one, none is sent to them",
+      help: "the file that holds the Sentinels' own password; without it, no password is sent to them",
       unset: "none",
     }),
   "requirepass-file": path()
     .optional()
     .register(aboutSettings, {
       ...file,
-      help: "the password that its own port asks for",
+      help: "the file that holds the password for clients of this port",
       unset: "none",
     }),
   unprotected: toggle().register(aboutSettings, {
@@ -174,28 +174,28 @@ export const settingsSchema = z.strictObject({
     .optional()
     .register(aboutSettings, {
       ...file,
-      help: "the CA certificates (PEM) that vouch for the primary",
+      help: "the CA certificates (PEM) to verify the primary's certificate with",
       unset: "system CAs",
     }),
   "tls-cert": path()
     .optional()
     .register(aboutSettings, {
       ...file,
-      help: "this client's certificate (PEM), with --tls-key",
+      help: "the client certificate (PEM) to present to the primary; needs --tls-key",
       unset: "none",
     }),
   "tls-key": path()
     .optional()
     .register(aboutSettings, {
       ...file,
-      help: "the key of that certificate (PEM)",
+      help: "the private key (PEM) of --tls-cert",
       unset: "none",
     }),
   "tls-server-name": text(255).optional().register(aboutSettings, {
     kind: "text",
     value: "NAME",
     takes: "a host name",
-    help: "the name to ask for and to verify",
+    help: "the host name to request, and to verify in the primary's certificate",
     unset: "the URL's host",
   }),
   "tls-insecure": toggle().register(aboutSettings, {
@@ -206,50 +206,50 @@ export const settingsSchema = z.strictObject({
     kind: "text",
     value: "HOW",
     takes: "auto, buffered or direct",
-    help: "snapshots through the page cache (buffered), past it (direct), or the faster way",
+    help: "write snapshots through the page cache (buffered), past it (direct), or whichever is faster (auto)",
   }),
   "rdb-sync-bytes": bytes(4096, 1024 ** 4)
     .prefault("8MiB")
     .register(aboutSettings, {
       kind: "number",
       value: "SIZE",
-      takes: "a size from 4096 to 1TiB, such as 8MiB (binary), 8MB (decimal) or bytes alone",
-      help: "sync the arriving snapshot to disk each so many bytes",
+      takes: "a size from 4096 to 1TiB, such as 8MiB (binary), 8MB (decimal) or a number of bytes",
+      help: "how much of an arriving snapshot to write between two syncs to disk",
     }),
   fsync: z.enum(["always", "everysec", "no"]).prefault("everysec").register(aboutSettings, {
     kind: "text",
     value: "WHEN",
     takes: "always, everysec or no",
-    help: "when the log is synced to disk: always, everysec or no",
+    help: "when to sync the log to disk: always, everysec or no",
   }),
   ack: z.enum(["written", "durable"]).prefault("written").register(aboutSettings, {
     kind: "text",
     value: "WHAT",
     takes: "written or durable",
-    help: "the offset in REPLCONF ACK: written, or durable (then WAIT means: on disk)",
+    help: "the offset to send in REPLCONF ACK: written, or durable (WAIT then means on disk)",
   }),
   "snapshot-every": orOff(durationMs(secondMs, 366 * dayMs)).register(aboutSettings, {
     ...duration,
-    takes: "a duration from 1s to 366d, such as 24h, or off; a number alone counts seconds",
-    help: "a new snapshot, over a second link, each so often",
+    takes: "a duration from 1s to 366d, such as 24h, or off; a bare number is in seconds",
+    help: "how often to take a new snapshot, over a second link",
     unset: "off",
   }),
   "snapshot-ratio": ratio(0, 1_000_000).prefault("0").register(aboutSettings, {
     kind: "number",
     value: "N",
     takes: "a number from 0 to 1000000, such as 1.5; 0 means never",
-    help: "a new snapshot once the log is N times as long as the current one; 0: never",
+    help: "take a new snapshot once the log is N times as large as the current one; 0: never",
   }),
   keep: wholeNumber(0, 1_000_000).prefault("2").register(aboutSettings, {
     kind: "number",
     value: "N",
     takes: "a whole number from 0 to 1000000",
-    help: "so many generations before the current one are kept, and all that --keep-for keeps",
+    help: "how many generations before the current one to keep, besides those that --keep-for keeps",
   }),
   "keep-for": orOff(durationMs(secondMs, 3660 * dayMs)).register(aboutSettings, {
     ...duration,
-    takes: "a duration from 1s to 3660d, such as 7d, or off; a number alone counts seconds",
-    help: "those that were current within this time are kept, however many they are",
+    takes: "a duration from 1s to 3660d, such as 7d, or off; a bare number is in seconds",
+    help: "also keep every generation that was current within this time",
     unset: "off",
   }),
   "min-free": bytes(0, 1024 ** 5)
@@ -257,45 +257,46 @@ export const settingsSchema = z.strictObject({
     .register(aboutSettings, {
       kind: "number",
       value: "SIZE",
-      takes: "a size from 0 to 1024TiB, such as 10GiB (binary), 10GB (decimal) or bytes alone",
-      help: "no new snapshot that would leave less room than this, and a warning below it",
+      takes:
+        "a size from 0 to 1024TiB, such as 10GiB (binary), 10GB (decimal) or a number of bytes",
+      help: "take no snapshot that would leave less free disk space than this, and warn below it",
     }),
   timeout: durationMs(secondMs, dayMs)
     .prefault("60s")
     .register(aboutSettings, {
       ...duration,
-      takes: "a duration from 1s to 1d, such as 60s or 5m; a number alone counts seconds",
-      help: "silence after which the link is given up (repl-timeout)",
+      takes: "a duration from 1s to 1d, such as 60s or 5m; a bare number is in seconds",
+      help: "how long the link may be silent before it is closed (repl-timeout)",
     }),
   "sync-timeout": durationMs(100, 3600 * secondMs)
     .prefault("5s")
     .register(aboutSettings, {
       ...duration,
-      takes: "a duration from 100ms to 1h, such as 5s; a number alone counts seconds",
-      help: "the time for the connect, and for each handshake reply",
+      takes: "a duration from 100ms to 1h, such as 5s; a bare number is in seconds",
+      help: "the time limit for connecting, and for each handshake reply",
     }),
   "retry-max": durationMs(10, 3600 * secondMs)
     .prefault("5s")
     .register(aboutSettings, {
       ...duration,
-      takes: "a duration from 10ms to 1h, such as 5s; a number alone counts seconds",
+      takes: "a duration from 10ms to 1h, such as 5s; a bare number is in seconds",
       help: "the longest pause between two attempts to connect",
     }),
   "log-level": z.enum(["debug", "info", "warn", "error"]).prefault("info").register(aboutSettings, {
     kind: "text",
     value: "LEVEL",
     takes: "debug, info, warn or error",
-    help: "debug, info, warn or error; errors come with a stack at debug",
+    help: "the lowest level to log: debug, info, warn or error; at debug, errors come with a stack",
   }),
   "log-format": z.enum(["text", "json"]).prefault("text").register(aboutSettings, {
     kind: "text",
     value: "FORMAT",
     takes: "text or json",
-    help: "text, or json: one object a line; on standard error",
+    help: "the format of the log on standard error: text, or json (one object per line)",
   }),
   "no-progress": toggle().register(aboutSettings, {
     ...onOff,
-    help: "no progress line on a terminal",
+    help: "don't show a progress line on a terminal",
   }),
 });
 

@@ -1,4 +1,4 @@
-/** The settings of one run, resolved; units last. */
+/** The resolved settings of one run; names end in their unit. */
 export interface Settings {
   readonly dir: string;
   readonly port: number;
@@ -6,14 +6,14 @@ export interface Settings {
   readonly announceIp: string | undefined;
   readonly announcePort: number | undefined;
   readonly username: string | undefined;
-  /** For the primary, from the file or REPLICA_PASSWORD; one in the URL comes before it. */
+  /** For the primary, from the file or REPLICA_PASSWORD; one in the URL takes precedence. */
   readonly password: string | undefined;
-  /** For the sentinels themselves, not for the primary that they name. */
+  /** For the Sentinels themselves, not for the primary that they name. */
   readonly sentinel: {
     readonly username: string | undefined;
     readonly password: string | undefined;
   };
-  /** For the replica's own port. */
+  /** For this replica's own port. */
   readonly requirepass: string | undefined;
   readonly unprotected: boolean;
   readonly tls: {

@@ -57,14 +57,14 @@ test("a value that begins with a dash needs the equals sign", () => {
 test("--json where there is a table", () => {
   expect(run("status", "--json").options).toEqual([["json", "true"]]);
   expect(run("status", "--json=false").options).toEqual([]);
-  expect(complaint("follow", "--json")).toBe("follow has no --json");
+  expect(complaint("follow", "--json")).toBe("follow doesn't take --json");
   expect(complaint("status", "--json=x")).toBe("--json takes no value");
 });
 
 test("--watch where there is something to watch", () => {
   expect(run("status", "--watch")).toMatchObject({ options: [["watch", "true"]], flags: {} });
   expect(run("status").options).toEqual([]);
-  expect(complaint("backup", "out.rdb", "--watch")).toBe("backup has no --watch");
+  expect(complaint("backup", "out.rdb", "--watch")).toBe("backup doesn't take --watch");
 });
 
 describe("help and version", () => {
@@ -89,20 +89,20 @@ describe("help and version", () => {
 
 describe("refuses", () => {
   test.each<[string[], string]>([
-    [["--prot", "1"], "no flag is called --prot: did you mean --port?"],
-    [["--prot=1"], "no flag is called --prot: did you mean --port?"],
+    [["--prot", "1"], "unknown flag --prot: did you mean --port?"],
+    [["--prot=1"], "unknown flag --prot: did you mean --port?"],
     [["--jsno"], "did you mean --json?"],
-    [["-x"], "no flag is called -x"],
-    [["folow"], "no command is called folow: did you mean follow?"],
+    [["-x"], "unknown flag -x"],
+    [["folow"], "unknown command folow: did you mean follow?"],
     [["stat"], "did you mean status?"],
     [["localhost"], "the commands are follow, backup, verify"],
     [["help", "folow"], "did you mean follow?"],
     [["folow", "--help"], "did you mean follow?"],
-    [["backup"], "backup lacks an argument: replica backup [URL] OUT"],
-    [["backup", url, "a", "b"], "backup has no use for the argument b"],
-    [["follow", url, url], "follow has no use for the argument redis://h:1"],
-    [["demo", "x"], "demo has no use for the argument x: replica demo"],
-    [["status", "--fsync", "no"], "status takes no --fsync"],
+    [["backup"], "backup needs more arguments: replica backup [URL] OUT"],
+    [["backup", url, "a", "b"], "unexpected argument b: replica backup [URL] OUT"],
+    [["follow", url, url], "unexpected argument redis://h:1: replica follow [URL]"],
+    [["demo", "x"], "unexpected argument x: replica demo"],
+    [["status", "--fsync", "no"], "status doesn't take --fsync"],
   ])("%j", (argv, message) => {
     expect(complaint(...argv)).toContain(message);
   });

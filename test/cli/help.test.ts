@@ -4,7 +4,7 @@ import { commandHelp, generalHelp, settingsTable } from "../../src/cli/help.ts";
 import { aboutSetting, settingNames } from "../../src/config/about-settings.ts";
 
 test("the general help lists every command and every setting with its default", () => {
-  const help = generalHelp();
+  const help = unwrapped(generalHelp());
   for (const command of commands) expect(help).toContain(command.summary);
   for (const name of settingNames) {
     const { help: meaning, default: preset, kind } = aboutSetting(name);
@@ -36,11 +36,18 @@ test("every command can be loaded", async () => {
   for (const command of commands) expect(await command.load()).toBeFunction();
 });
 
-test("the table for the README has a row for each setting", () => {
+/** Joins the continuation lines of the right column. */
+function unwrapped(help: string): string {
+  return help.replaceAll(/\n {10,}(?=\S)/g, " ");
+}
+
+test("the table of settings has a row for each setting", () => {
   const [head, rule, ...rows] = settingsTable().split("\n");
-  expect(head).toBe("| flag | default | meaning |");
-  expect(rule).toBe("| --- | --- | --- |");
+  expect(head).toBe("| flag | variable | default | meaning |");
+  expect(rule).toBe("| --- | --- | --- | --- |");
   expect(rows).toHaveLength(settingNames.length);
-  expect(rows).toContain("| `--dir DIR` | `./replica-data` | the data directory |");
-  expect(rows).toContain("| `--tls-insecure` | off | don't verify the primary's certificate |");
+  expect(rows).toContain("| `--dir DIR` | `REPLICA_DIR` | `./replica-data` | the data directory |");
+  expect(rows).toContain(
+    "| `--tls-insecure` | `REPLICA_TLS_INSECURE` | off | don't verify the primary's certificate |",
+  );
 });

@@ -61,10 +61,10 @@ function complaint(url: string): string {
 
 describe("refuses", () => {
   test.each([
-    ["redis+sentinel://", "names no host"],
-    ["redis+sentinel:///main", "names no host"],
-    ["redis+sentinel://h,/main", "names no host"],
-    ["redis+sentinel://h,,g/main", "names no host"],
+    ["redis+sentinel://", "the host is missing"],
+    ["redis+sentinel:///main", "the host is missing"],
+    ["redis+sentinel://h,/main", "the host is missing"],
+    ["redis+sentinel://h,,g/main", "the host is missing"],
     ["redis+sentinel://h", "the master's name is missing"],
     ["redis+sentinel://h/", "the master's name is missing"],
     ["redis+sentinel://h/main/", "write / in it as %2F"],
@@ -73,15 +73,15 @@ describe("refuses", () => {
     ["redis+sentinel://h/a%0Ab", "control character"],
     ["redis+sentinel://h:0/main", "from 1 to 65535"],
     ["redis+sentinel://g,h:65536/main", "from 1 to 65535"],
-    ["redis+sentinel://g,::1/main", "names no host"],
+    ["redis+sentinel://g,::1/main", "the host is missing"],
     ["redis+sentinel://[::1/main", "in brackets"],
-    ["redis+sentinel://[1.2.3.4]/main", "no IPv6 address"],
-    ["redis+sentinel://g h/main", "no host name"],
-    ["redis+sentinel://h/main?db=1", "? or #"],
-    ["redis+sentinel:h/main", "a URL is expected"],
-    ["redis+sentinels://h/main", "the scheme redis+sentinels:// is none of"],
-    ["unix+sentinel:///x/main", "the scheme unix+sentinel:// is none of"],
-    ["redis://g:1,h:2/main", "its port is no whole number"],
+    ["redis+sentinel://[1.2.3.4]/main", "not an IPv6 address"],
+    ["redis+sentinel://g h/main", "not a valid host name"],
+    ["redis+sentinel://h/main?db=1", "? and # are not allowed"],
+    ["redis+sentinel:h/main", "not a URL"],
+    ["redis+sentinels://h/main", "unknown scheme redis+sentinels://"],
+    ["unix+sentinel:///x/main", "unknown scheme unix+sentinel://"],
+    ["redis://g:1,h:2/main", "the port is not a whole number"],
   ])("%s", (url, reason) => {
     expect(complaint(url)).toContain(reason);
   });

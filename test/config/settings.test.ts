@@ -133,14 +133,14 @@ describe("sources", () => {
 
 describe("unknown names", () => {
   test("a flag", () => {
-    expect(complaintOf({ prot: "1" })).toBe("no flag is called --prot: did you mean --port?");
+    expect(complaintOf({ prot: "1" })).toBe("unknown flag --prot: did you mean --port?");
     expect(complaintOf({ "rdb-sync-byte": "1" })).toContain("did you mean --rdb-sync-bytes?");
-    expect(complaintOf({ zebra: "1" })).toBe("no flag is called --zebra");
+    expect(complaintOf({ zebra: "1" })).toBe("unknown flag --zebra");
   });
 
   test("a variable", () => {
     expect(complaintOfEnv({ REPLICA_LOGLEVEL: "debug" })).toBe(
-      "no setting belongs to the variable REPLICA_LOGLEVEL: did you mean REPLICA_LOG_LEVEL?",
+      "unknown variable REPLICA_LOGLEVEL: did you mean REPLICA_LOG_LEVEL?",
     );
     expect(complaintOfEnv({ REPLICA_PORTS: "1" })).toContain("did you mean REPLICA_PORT?");
   });
@@ -157,21 +157,21 @@ describe("unknown names", () => {
 
   test("a key in the file", () => {
     const message = complaintOfFile("tiemout = 60");
-    expect(message).toContain("no setting is called tiemout");
+    expect(message).toContain("unknown setting tiemout");
     expect(message).toContain("bad.toml");
     expect(message).toEndWith("did you mean timeout?");
-    expect(complaintOfFile("[tls]\nca = 'x'")).toContain("no setting is called tls");
-    expect(complaintOfFile("config = 'x'")).toContain("no setting is called config");
+    expect(complaintOfFile("[tls]\nca = 'x'")).toContain("unknown setting tls");
+    expect(complaintOfFile("config = 'x'")).toContain("unknown setting config");
   });
 
   test("a password is no setting, and isn't printed", () => {
     expect(complaintOfFile('password = "hunter2"')).toEndWith("did you mean password-file?");
     expect(complaintOfFile('password = "hunter2"')).not.toContain("hunter2");
     expect(complaintOfEnv({ REPLICA_SENTINEL_PASSWORD: "hunter2" })).toBe(
-      "no setting belongs to the variable REPLICA_SENTINEL_PASSWORD: did you mean REPLICA_SENTINEL_PASSWORD_FILE?",
+      "unknown variable REPLICA_SENTINEL_PASSWORD: did you mean REPLICA_SENTINEL_PASSWORD_FILE?",
     );
     expect(complaintOf({ password: "hunter2" })).toBe(
-      "no flag is called --password: did you mean --password-file?",
+      "unknown flag --password: did you mean --password-file?",
     );
   });
 });
@@ -237,9 +237,9 @@ describe("bad values", () => {
 describe("the settings file", () => {
   test("no TOML: its name and the parser's words, without what it quotes", () => {
     const message = complaintOfFile("password = hunter2");
-    expect(message).toMatch(/^the settings file .*bad\.toml is no TOML: .*quoted/);
+    expect(message).toMatch(/^the settings file .*bad\.toml is not valid TOML: .*quoted/);
     expect(message).not.toContain("hunter2");
-    expect(complaintOfFile("[x")).toContain("bad.toml is no TOML");
+    expect(complaintOfFile("[x")).toContain("bad.toml is not valid TOML");
   });
 
   test("unreadable, a directory, too large, no text", () => {
@@ -249,7 +249,7 @@ describe("the settings file", () => {
     expect(complaintOf({ config: dir })).toContain("it is a directory");
     expect(complaintOfFile("# ".padEnd(1024 * 1024 + 1, "x"))).toContain("larger than 1048576");
     const binary = write("binary.toml", new Uint8Array([0xff, 0xfe]));
-    expect(complaintOf({ config: binary })).toContain("is no UTF-8 text");
+    expect(complaintOf({ config: binary })).toContain("is not UTF-8 text");
   });
 });
 
@@ -321,7 +321,7 @@ describe("what must fit together", () => {
   test("a certificate and its key come together, can be read, and are what they are said to be", () => {
     const pem = write("c.pem", "x");
     expect(complaintOf({ "tls-cert": pem })).toBe(
-      "the flag --tls-cert needs --tls-key FILE beside it",
+      "the flag --tls-cert needs --tls-key FILE as well",
     );
     expect(complaintOf({ "tls-key": pem })).toContain("needs --tls-cert FILE");
     expect(complaintOf({ "tls-ca": join(dir, "no.pem") })).toContain("there is no such file");
@@ -329,10 +329,10 @@ describe("what must fit together", () => {
       const { cert, key } = certificates.client;
       const flags = { "tls-cert": cert, "tls-key": key, [name]: pem };
       expect(complaintOf(flags)).toMatch(
-        new RegExp(`^the flag --${name}: .*c\\.pem holds no .* in PEM`),
+        new RegExp(`^the flag --${name}: .*c\\.pem contains no .* in PEM format`),
       );
     }
-    expect(complaintOf({ "tls-ca": "/dev/null" })).toContain("/dev/null is no regular file");
+    expect(complaintOf({ "tls-ca": "/dev/null" })).toContain("/dev/null is not a regular file");
     const { ca, client } = certificates;
     const { tls } = load({ "tls-cert": client.cert, "tls-key": client.key, "tls-ca": ca });
     expect([tls.certFile, tls.keyFile, tls.caFile]).toEqual([client.cert, client.key, ca]);
