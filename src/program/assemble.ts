@@ -10,26 +10,26 @@ import type { Clock } from "../base/clock.ts";
 import { Port } from "../port/port.ts";
 import { Replica } from "../replica/replica.ts";
 
-/** That no primary is followed, and up to where what is kept is served; undefined: all of it. */
+/** Serve what is kept instead of following a primary: up to `until`; undefined: all of it. */
 export interface OfflineStart {
   readonly until: StreamEnd | undefined;
 }
 
-/** A replica with its directory and its port, not running yet. */
+/** A replica with its data directory and its port, not running yet. */
 export interface Assembled {
   readonly replica: Replica;
   readonly port: Port;
-  /** Aborts where a client says SHUTDOWN. */
+  /** Aborts when a client sends SHUTDOWN. */
   readonly shutdown: AbortSignal;
-  /** Follows until the signal aborts; then everything is written, and the port is given back. */
+  /** Follows until the signal aborts, then writes out everything and releases the port. */
   run(signal: AbortSignal): Promise<void>;
-  /** Gives back the directory. Takes SQLite two more syncs, which a process that ends needn't wait for. */
+  /** Releases the directory. SQLite syncs twice for it, which an exiting process need not wait for. */
   close(): void;
 }
 
 /**
- * Opens the data directory and the port, and joins them to a replica.
- * @throws ReplicaError as the directory or the port say; nothing stays open then.
+ * Opens the data directory and the port, and connects them to a replica.
+ * @throws ReplicaError as the directory or the port do; then nothing stays open.
  */
 export function assemble(
   given: PrimarySource,
@@ -49,7 +49,7 @@ export function assemble(
   }
   const name = describeSource(given);
   const chosen = directory.chosenPrimary(name);
-  // Where Sentinel decides, no address is kept: only whether anybody is followed.
+  // With Sentinels no address is stored, only whether to follow a primary at all.
   const source =
     typeof chosen === "string" && given.kind !== "sentinel"
       ? { ...parsePrimaryUrl(chosen), ...loginOf(given) }
@@ -92,7 +92,7 @@ export function assemble(
   };
 }
 
-/** The password is stored nowhere: it comes with the primary that was named at start. */
+/** The password is never stored: it comes from the URL given at start. */
 function loginOf({ username, password }: Login) {
   return { username, password };
 }

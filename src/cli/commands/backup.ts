@@ -8,10 +8,9 @@ import { realClock } from "../../base/clock.ts";
 import type { State } from "../../session/state.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import type { CommandContext } from "./command.ts";
-
 import { watchTransfer } from "./watch-transfer.ts";
 
-/** `replica backup [URL] OUT`: one snapshot, verified and durable, then leave. */
+/** `replica backup [URL] OUT`: writes one snapshot, verified and durable, and returns. */
 export async function backup({ settings, args, signal, stderr }: CommandContext): Promise<number> {
   const [url, out] = args.length === 2 ? [args[0]!, args[1]!] : [DEFAULT_URL, args[0]!];
   const source = parsePrimarySource(url);
@@ -33,13 +32,13 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
     );
     logger.info(
       `${formatBytes(rdb.bytes)} from ${describeSource(source)} to ${out === "-" ? "standard output" : out} in ${seconds.toFixed(2)} s, ${formatBytes(rdb.bytes / seconds)}/s; ${
-        rdb.checked ? "the checksum holds" : "the primary made no checksum"
+        rdb.checked ? "checksum verified" : "the primary sent no checksum"
       }`,
       { bytes: rdb.bytes, seconds },
     );
   } catch (error) {
     if (!(error instanceof ReplicaError && error.code === "STOPPED")) throw error;
-    // Not 0: a script that goes on to use the file must not believe that there is one.
+    // Not 0: a script must not go on to use a file that isn't there.
     logger.warn(error.message);
     return 1;
   } finally {

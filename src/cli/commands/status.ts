@@ -9,7 +9,7 @@ import { watchStatus } from "./status-watch.ts";
 
 const WATCH_EVERY_MS = 1_000;
 
-/** `replica status [HOST:PORT]`: what a running replica says of itself, once or again and again. */
+/** `replica status [HOST:PORT]`: shows the state of a running replica, once or repeatedly. */
 export const status: RunCommand = async ({ settings, args, options, signal, stdout }) => {
   const json = options.has("json");
   const address = args[0] === undefined ? ownAddress(settings) : parseAddress(args[0], settings);
@@ -35,8 +35,9 @@ export const status: RunCommand = async ({ settings, args, options, signal, stdo
 };
 
 function ownAddress(settings: Settings): Address {
-  if (settings.port === 0) throw usageError("--port 0 names no port: give the one that was picked");
-  // Who serves every address answers at the loopback one.
+  if (settings.port === 0)
+    throw usageError("--port 0 does not say which port: give the one that was picked");
+  // A server bound to every address answers on loopback.
   const wildcards: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
   return { host: wildcards[settings.bind] ?? settings.bind, port: settings.port };
 }

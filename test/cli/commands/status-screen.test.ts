@@ -67,7 +67,7 @@ primary       redis://10.0.0.5:6379
 received      offset 1,234,567   2.0 MiB/s
 written       offset 1,234,567
 durable       offset 1,234,567   1.0 MiB/s
-lag           none: all that came is durable
+lag           none: everything received is durable
 generation    2, snapshot of 8.0 MiB, since 2023-11-14 22:13:20 UTC (2 min ago)
 log           1.0 MiB
 kept before   1 sealed generation
@@ -75,7 +75,7 @@ disk          1.0 GiB free
 syncs         2 full (nothing kept: 1, backlog too small: 1), 3 partial
 breaks        1
 last error    none
-uptime        1 d 1 h; came in: 8.0 MiB of snapshots, 1.0 MiB of stream
+uptime        1 d 1 h; received 8.0 MiB of snapshots, 1.0 MiB of stream
 `.trim(),
   );
 });
@@ -103,7 +103,7 @@ describe("says", () => {
     [
       "that it serves what is kept",
       { ...down, ready: 1, primary: "", offline: 1, served_offset: 1_200_000 },
-      ["primary       none (--offline): what is kept is served up to offset 1,200,000"],
+      ["primary       none (--offline): serving what is kept, up to offset 1,200,000"],
     ],
     [
       "how far the disk is behind",
@@ -118,8 +118,8 @@ describe("says", () => {
       { ...down, master_link_down_since_seconds: -1, generation: 0, rdb_bytes: 0 },
       [
         "h:1 is not ready: the link is in state connect",
-        "connect, not connected since its start",
-        "none yet: nothing is kept",
+        "connect, never connected since its start",
+        "none yet",
       ],
     ],
     [
@@ -149,7 +149,7 @@ describe("says", () => {
     [
       "that Sentinel has named no primary yet",
       { ...down, primary: "redis+sentinel://s:26379/m", master_host: "", master_port: 0 },
-      ["primary       redis+sentinel://s:26379/m, where none is named yet"],
+      ["primary       redis+sentinel://s:26379/m, which names no primary yet"],
     ],
     [
       "how far a transfer is",
@@ -182,7 +182,7 @@ describe("says", () => {
         master_sync_total_bytes: mebibyte,
         master_sync_read_bytes: mebibyte,
       },
-      ["transfer      1.0 MiB have come; checked and made durable now"],
+      ["transfer      1.0 MiB received; verifying and syncing"],
     ],
     [
       "that the primary has not begun",
@@ -193,7 +193,7 @@ describe("says", () => {
         master_sync_total_bytes: 0,
         master_sync_read_bytes: 0,
       },
-      ["transfer      waits for the primary to begin"],
+      ["transfer      waiting for the primary to begin"],
     ],
     [
       "how far a new generation is",
@@ -203,7 +203,7 @@ describe("says", () => {
         snapshot_read_bytes: mebibyte,
         snapshot_total_bytes: 4 * mebibyte,
       },
-      ["new snapshot  1.0 MiB of 4.0 MiB, for 3 s by now"],
+      ["new snapshot  1.0 MiB of 4.0 MiB, for 3 s so far"],
     ],
     [
       "that one failed, and that there is no room",
@@ -239,7 +239,7 @@ test("what a server says is shown for what it is, and can't steer the terminal",
 test("one that doesn't answer is shown as it was", () => {
   const away = { reason: "nothing answers", seconds: 61 };
   const [head, ...rows] = screenLines({ at: "h:1", info: infoWith(), away }, plain);
-  expect(head).toBe("h:1: no answer: nothing answers; below is how it was 1 min ago");
+  expect(head).toBe("h:1: no answer: nothing answers; the state below is 1 min old");
   expect(rows.join("\n")).toContain("connected");
   expect(screenLines({ at: "h:1", info: undefined, away }, plain)).toEqual([
     "h:1: no answer: nothing answers",

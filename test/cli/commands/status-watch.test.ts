@@ -73,7 +73,7 @@ describe("on a terminal", () => {
     expect(screen.text).toStartWith(`${BEGIN}\x1b[Hh:1 is ready\x1b[K\n`);
     const [pictures = "", rest = ""] = screen.text.split(END);
     expect(pictures).toContain(
-      "\x1b[J\x1b[Hh:1: no answer: nothing answers; below is how it was 0 s ago\x1b[K\n",
+      "\x1b[J\x1b[Hh:1: no answer: nothing answers; the state below is 0 s old\x1b[K\n",
     );
     expect(rest).toStartWith("h:1 is ready\n\nstate");
     expect(rest).not.toContain("\x1b");

@@ -186,16 +186,16 @@ test("nothing answers", async () => {
 
 test.each([
   ["-NOAUTH Authentication required.\r\n", "AUTH_FAILED", "give --requirepass-file FILE"],
-  ["-WRONGPASS invalid pair\r\n", "AUTH_FAILED", "takes another password"],
+  ["-WRONGPASS invalid pair\r\n", "AUTH_FAILED", "rejects the password in --requirepass-file"],
   ["-ERR something\r\n", "PROTOCOL", "answered: ERR something"],
   ["-ERR \x1b[2J\x9b\r\n", "PROTOCOL", "answered: ERR ?[2J?"],
-  ["-LOADING the replica is starting\r\n", "CONNECT_FAILED", "is starting"],
+  ["-LOADING the replica is starting\r\n", "CONNECT_FAILED", "is still starting"],
   ["HTTP/1.1 400 Bad Request\r\n\r\n", "PROTOCOL", "is it another service?"],
   ["x".repeat(2 * 1024 * 1024), "PROTOCOL", "is it another service?"],
   [`$9999999\r\n${"x".repeat(2 * 1024 * 1024)}`, "PROTOCOL", "is it another service?"],
   ["$-1\r\n", "PROTOCOL", "is it another service?"],
   ["\0\xff\r\n\r\n", "PROTOCOL", "is it another service?"],
-  [bulk("redis_version:7.2.0\r\nrole:master\r\n"), "PROTOCOL", "is no replica of this kind"],
+  [bulk("redis_version:7.2.0\r\nrole:master\r\n"), "PROTOCOL", "is not this kind of replica"],
 ] as const)("%.20j is refused", async (answer, code, message) => {
   const port = serve((_sent, socket) => void socket.write(answer));
   const error = await complaint({ port });
