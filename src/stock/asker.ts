@@ -7,8 +7,8 @@ export type AskedAddress =
   { readonly unix: string } | { readonly hostname: string; readonly port: number };
 
 /**
- * A connection over which a server is asked for what a line or a text answers. It knows no time: the
- * one who asks decides how long an answer may take, and closes it.
+ * A connection to a server, for commands with short replies. It has no time limits: the caller decides how
+ * long a reply may take, and closes the connection.
  */
 export class Asker {
   readonly #reader: ReplyReader;
@@ -20,7 +20,7 @@ export class Asker {
     this.#reader = new ReplyReader({ maxReplyBytes });
   }
 
-  /** @throws ReplicaError CONNECT_FAILED where nothing listens there. */
+  /** @throws ReplicaError CONNECT_FAILED if nothing listens there. */
   static async connect(address: AskedAddress, maxReplyBytes: number): Promise<Asker> {
     const asker = new Asker(maxReplyBytes);
     const socket = {
@@ -40,9 +40,8 @@ export class Asker {
   }
 
   /**
-   * Sends a command, a short one, and gives its reply, an error's too.
-   * @throws ReplicaError CONNECT_FAILED where the connection ends first, PROTOCOL for what is no
-   * such reply.
+   * Sends a short command and returns its reply, which may be an error.
+   * @throws ReplicaError CONNECT_FAILED if the connection ends first, PROTOCOL for a malformed reply.
    */
   async ask(...words: string[]): Promise<Reply> {
     if (this.#failure !== undefined) throw this.#failure;

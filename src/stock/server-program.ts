@@ -1,29 +1,29 @@
 import { resolve } from "node:path";
 import { ReplicaError, usageError } from "../base/errors.ts";
 
-/** `--version` says one line, without reading any file. */
+/** `--version` prints one line and reads no file. */
 const VERSION_TIMEOUT_MS = 10_000;
 
-/** A stock server's program, as it was found. */
+/** The program of a stock server. */
 export interface ServerProgram {
   readonly product: "Redis" | "Valkey";
   /** `7.0.15`. */
   readonly version: string;
   readonly major: number;
   readonly minor: number;
-  /** The words to run it with, to which its arguments are added. */
+  /** The command to run it with, without arguments. */
   readonly argv: readonly string[];
 }
 
-/** As people call it: `Redis 7.0.15`. */
+/** Its name for people: `Redis 7.0.15`. */
 export function nameOf({ product, version }: ServerProgram): string {
   return `${product} ${version}`;
 }
 
 /**
- * Finds the server to boot: the one at `path`, else `redis-server`, else `valkey-server` on PATH.
- * @param path a path, or a name that is looked for on PATH.
- * @throws ReplicaError USAGE where `path` is no such server, SERVER_FAILED where there is none.
+ * Finds the server to start: `path` if given, else `redis-server` or `valkey-server` on PATH.
+ * @param path a path, or a name to look up on PATH.
+ * @throws ReplicaError USAGE if `path` is not such a server, SERVER_FAILED if there is none on PATH.
  */
 export async function findServer(path: string | undefined): Promise<ServerProgram> {
   const found =
@@ -37,11 +37,11 @@ export async function findServer(path: string | undefined): Promise<ServerProgra
       ? new ReplicaError("SERVER_FAILED", {
           retry: "never",
           message:
-            "neither redis-server nor valkey-server is on PATH: install one, or name one with --server PATH",
+            "neither redis-server nor valkey-server is on PATH: install one, or give one with --server PATH",
         })
       : notOne(path, "it is not on PATH");
   }
-  // Through the guard first: not every setpriv knows how.
+  // With the guard first, then without: not every setpriv has --pdeathsig.
   const ways = [...guard(), []].map((words) => [...words, found]);
   let said: unknown;
   for (const argv of ways) {
@@ -57,7 +57,7 @@ export async function findServer(path: string | undefined): Promise<ServerProgra
   throw notOne(found, said);
 }
 
-/** By the PATH of now; without being told, Bun takes that of the start. */
+/** Looks a name up on the current PATH; by default Bun uses the PATH of its start. */
 function onPath(name: string): string | null {
   return Bun.which(name, { PATH: process.env["PATH"] ?? "" });
 }
@@ -71,9 +71,9 @@ function notOne(path: string, why: unknown): ReplicaError {
 }
 
 /**
- * The words before a program that let the kernel end it with us, even where we are killed and no code
- * of ours runs any more. None where the machine has no such tool; and a script in the program's place
- * must `exec` it, since only the process that we start ends so.
+ * The command prefix that makes the kernel kill the server when this process dies, even if by SIGKILL.
+ * Empty if the machine has no setpriv. It reaches only the process started here, so a wrapper script must
+ * `exec` the server.
  */
 function guard(): string[][] {
   const setpriv = onPath("setpriv");
@@ -105,7 +105,7 @@ export function parseServerVersion(text: string): Omit<ServerProgram, "argv"> | 
   };
 }
 
-/** Our environment without our own variables: one of them may hold a password. */
+/** The environment without this program's variables, which may include a password. */
 export function foreignEnvironment(): Record<string, string | undefined> {
   const entries = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
   return Object.fromEntries(entries);

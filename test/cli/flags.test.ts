@@ -27,11 +27,11 @@ test.each<[string[], string, string[]]>([
   [["backup", "--", "--odd.rdb"], "backup", ["--odd.rdb"]],
   [["status"], "status", []],
   [["demo"], "demo", []],
-])("%j is a command with its arguments", (argv, command, args) => {
+])("parses %j into a command and its arguments", (argv, command, args) => {
   expect(run(...argv)).toMatchObject({ command, args, flags: {}, options: [] });
 });
 
-test("flags stand anywhere, with a blank or an equals sign, and the last one wins", () => {
+test("takes flags anywhere, with a space or an equals sign; the last one wins", () => {
   expect(run("--port", "1", "follow", "--dir=/a=b", url, "--port=2").flags).toEqual({
     port: "2",
     dir: "/a=b",
@@ -39,7 +39,7 @@ test("flags stand anywhere, with a blank or an equals sign, and the last one win
   expect(run("--config", "f.toml").flags).toEqual({ config: "f.toml" });
 });
 
-test("a switch takes no value but =true or =false", () => {
+test("takes a switch alone, or with =true or =false", () => {
   expect(run("--tls-insecure", url)).toMatchObject({
     args: [url],
     flags: { "tls-insecure": "true" },
@@ -47,21 +47,21 @@ test("a switch takes no value but =true or =false", () => {
   expect(run("--no-progress=false").flags).toEqual({ "no-progress": "false" });
 });
 
-test("a value that begins with a dash needs the equals sign", () => {
+test("takes a value that begins with a dash only after an equals sign", () => {
   expect(complaint("--port", "-1")).toContain("--port needs a value");
   expect(complaint("--dir", "--port", "1")).toContain("--dir needs a value");
   expect(complaint("--dir")).toContain("--dir needs a value");
   expect(run("--dir=-odd").flags).toEqual({ dir: "-odd" });
 });
 
-test("--json where there is a table", () => {
+test("takes --json for commands that print a table", () => {
   expect(run("status", "--json").options).toEqual([["json", "true"]]);
   expect(run("status", "--json=false").options).toEqual([]);
   expect(complaint("follow", "--json")).toBe("follow doesn't take --json");
   expect(complaint("status", "--json=x")).toBe("--json takes no value");
 });
 
-test("--watch where there is something to watch", () => {
+test("takes --watch for status only", () => {
   expect(run("status", "--watch")).toMatchObject({ options: [["watch", "true"]], flags: {} });
   expect(run("status").options).toEqual([]);
   expect(complaint("backup", "out.rdb", "--watch")).toBe("backup doesn't take --watch");

@@ -25,14 +25,14 @@ test("a command's help lists the settings it takes and no others", () => {
   }
 });
 
-test("help fits where it is read", () => {
+test("no line of help is longer than 120 characters", () => {
   for (const text of [generalHelp(), ...commands.map(commandHelp)]) {
     expect(text).toEndWith("\n");
     for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(120);
   }
 });
 
-test("every command can be loaded", async () => {
+test("loads every command", async () => {
   for (const command of commands) expect(await command.load()).toBeFunction();
 });
 

@@ -10,7 +10,7 @@ import { joinPassword, redactUrl, splitPassword } from "../../src/config/primary
 const nobody = { username: undefined, password: undefined };
 const plain = { kind: "sentinel", tls: false, master: "main", ...nobody } as const;
 
-describe("reads", () => {
+describe("parses", () => {
   const cases: [string, PrimarySource][] = [
     ["redis+sentinel://h/main", { ...plain, sentinels: [{ host: "h", port: 26379 }] }],
     [
@@ -113,14 +113,14 @@ describe("an error never shows the password", () => {
     expect(redactUrl(url)).not.toContain("hunter2");
   });
 
-  test("nor hides what can be none", () => {
+  test("but shows what can't be a password", () => {
     const url = "redis+sentinel://g:26379,[::1]:26380,h/main";
     expect(redactUrl(url)).toBe(url);
     expect(redactUrl("redis+sentinel://u:p@g:1,h/main")).toBe("redis+sentinel://***@g:1,h/main");
   });
 });
 
-test("a source is described as a URL without its password, which reads as the same", () => {
+test("describes a source as a URL without its password, which parses as the same source", () => {
   for (const [url, shown] of [
     ["redis+sentinel://u:p@h,[::1]:1/main", "redis+sentinel://u@h:26379,[::1]:1/main"],
     ["rediss+sentinel://:p@h:1/a%2Fb%20c", "rediss+sentinel://h:1/a%2Fb%20c"],
@@ -132,7 +132,7 @@ test("a source is described as a URL without its password, which reads as the sa
   }
 });
 
-test("a URL is split from its password, and joined with it again", () => {
+test("splits a URL from its password, and joins them again", () => {
   const url = "rediss+sentinel://u:p%40@g:1,h/main";
   expect(splitPassword(url)).toEqual({
     url: "rediss+sentinel://u@g:1,h/main",

@@ -9,7 +9,7 @@ import {
 
 const nobody = { username: undefined, password: undefined };
 
-describe("reads", () => {
+describe("parses", () => {
   test.each([
     ["redis://host", { kind: "tcp", host: "host", port: 6379, ...nobody }],
     ["redis://host:7000", { kind: "tcp", host: "host", port: 7000, ...nobody }],
@@ -95,7 +95,7 @@ describe("an error never shows the password", () => {
   });
 });
 
-test("a target is described as a URL without its password", () => {
+test("describes a target as a URL without its password", () => {
   for (const [url, shown] of [
     ["redis://u:p@h", "redis://u@h:6379"],
     ["rediss://:p@[::1]:1", "rediss://[::1]:1"],
@@ -106,7 +106,7 @@ test("a target is described as a URL without its password", () => {
   }
 });
 
-test("a URL is split from its password", () => {
+test("splits a URL from its password", () => {
   expect(splitPassword("redis://u:p%40@h:1/")).toEqual({ url: "redis://u@h:1/", password: "p%40" });
   expect(splitPassword("unix://:p@/x")).toEqual({ url: "unix://@/x", password: "p" });
   for (const without of ["redis://h:1", "redis://u@h", "--dir", "u:p@h", "http://u:p@h"]) {

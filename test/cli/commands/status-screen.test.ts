@@ -10,7 +10,7 @@ import {
 const mebibyte = 1024 * 1024;
 const plain = { columns: undefined, hasColors: false };
 
-/** INFO of a replica that follows and is durable, with these fields in place of the usual ones. */
+/** INFO of a replica that follows and is durable, with some fields changed. */
 function infoWith(fields: Record<string, string | number> = {}) {
   const usual = {
     server_time_usec: 1_700_000_120_500_000,
@@ -57,7 +57,7 @@ function screenWith(fields: Record<string, string | number> = {}): string {
   return screenLines({ at: "h:1", info: infoWith(fields) }, plain).join("\n");
 }
 
-test("a replica that follows", () => {
+test("shows a replica that follows", () => {
   expect(screenWith()).toBe(
     `
 h:1 is ready
@@ -87,7 +87,7 @@ const down = {
   state: "connect",
 };
 
-describe("says", () => {
+describe("shows", () => {
   test.each<[string, Record<string, string | number>, string[]]>([
     [
       "whom it feeds",
@@ -216,7 +216,7 @@ describe("says", () => {
   });
 });
 
-test("what a server says is shown for what it is, and can't steer the terminal", () => {
+test("shows what a server sends without letting it steer the terminal", () => {
   const evil = "\x1b[2Jx\x07\x9b1m\u202ey\u2028z";
   const names = [...infoWith().keys()];
   for (const value of [evil, "", "Infinity", "9".repeat(400), "-1", "1e999", "٣"]) {
@@ -236,7 +236,7 @@ test("what a server says is shown for what it is, and can't steer the terminal",
   }
 });
 
-test("one that doesn't answer is shown as it was", () => {
+test("shows the last known state of a replica that does not answer", () => {
   const away = { reason: "nothing answers", seconds: 61 };
   const [head, ...rows] = screenLines({ at: "h:1", info: infoWith(), away }, plain);
   expect(head).toBe("h:1: no answer: nothing answers; the state below is 1 min old");
@@ -246,7 +246,7 @@ test("one that doesn't answer is shown as it was", () => {
   ]);
 });
 
-test("colours where they are wanted: green for ready, yellow on the way, else red", () => {
+test("colours, if wanted: green for ready, yellow during a full resync, else red", () => {
   const colored = { columns: undefined, hasColors: true };
   const head = (fields: Record<string, string | number>) =>
     screenLines({ at: "h:1", info: infoWith(fields) }, colored)[0];
@@ -256,7 +256,7 @@ test("colours where they are wanted: green for ready, yellow on the way, else re
   expect(screenWith()).not.toContain("\x1b");
 });
 
-test("lines fit the terminal, and what is wrapped stays in its column", () => {
+test("wraps lines at the width of the terminal, within their column", () => {
   const info = infoWith({ last_error: "words and words ".repeat(20) + "x".repeat(200) });
   for (const columns of [40, 80, 200]) {
     const lines = screenLines({ at: "h:1", info }, { columns, hasColors: true });
@@ -266,7 +266,7 @@ test("lines fit the terminal, and what is wrapped stays in its column", () => {
   }
 });
 
-test("JSON: a number whose digits would be lost stays text, and so does what is a text", () => {
+test("JSON keeps text as text, and numbers that would lose digits", () => {
   const fields = parseInfo(
     "a:9007199254740993\na2:007\nb:1.5\nb2:0.50\nc:-1\nd:\nprocess_id:7\nx_version:7\nlast_error:7\nnot_ready_reason:7",
   );
@@ -284,7 +284,7 @@ test("JSON: a number whose digits would be lost stays text, and so does what is 
   });
 });
 
-test("ready is what it says of itself", () => {
+test("is ready if the replica says so", () => {
   expect(isReady(infoWith())).toBe(true);
   expect(isReady(infoWith({ ready: 0 }))).toBe(false);
   expect(isReady(infoWith({ ready: "yes" }))).toBe(false);
