@@ -13,7 +13,7 @@ const PACE_MS = 5;
 const SET = encodeCommand("SET", "key:000001", "v".repeat(27));
 export const SET_BYTES = SET.length;
 
-/** An RDB without a key. */
+/** An RDB without keys. */
 function emptyRdb(): Uint8Array {
   const body = Buffer.from("REDIS0010\xff", "latin1");
   const checksum = Buffer.alloc(8);
@@ -21,7 +21,7 @@ function emptyRdb(): Uint8Array {
   return Buffer.concat([body, checksum]);
 }
 
-/** 64-byte SETs, some 4 MB of them. */
+/** About 4 MB of 64-byte SETs. */
 export function setBlock(): Uint8Array {
   return Buffer.concat(Array.from({ length: Math.floor((4 * MEGABYTE) / SET.length) }, () => SET));
 }
@@ -29,9 +29,9 @@ export function setBlock(): Uint8Array {
 export interface Blast {
   readonly port: number;
   readonly sentBytes: () => number;
-  /** Milliseconds from each GETACK's last byte until an ACK that covers it. */
+  /** Milliseconds from the last byte of each GETACK to the ACK that covers it. */
   readonly ackMs: number[];
-  /** Resolves with the seconds from the first byte until the last one was acknowledged. */
+  /** Resolves with the seconds from the first byte to the ACK of the last one. */
   readonly done: Promise<number>;
   /** Resolves when the stream begins. */
   readonly online: Promise<void>;
@@ -39,8 +39,8 @@ export interface Blast {
 }
 
 /**
- * A primary that sends its replica `totalBytes` of stream, as fast as it is taken or at a fixed rate.
- * It counts what an ACK says is written.
+ * A primary that sends its replica `totalBytes` of stream, as fast as the replica accepts it or at a fixed
+ * rate. It measures by the written offset in each ACK.
  */
 export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
   const block = setBlock();
@@ -69,7 +69,7 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
     }
     const room = allowed() - sent;
     if (room <= 0) return undefined;
-    // Whole commands: the last one may go past what was asked for.
+    // Whole commands only; the last one may exceed `totalBytes`.
     return block.subarray(0, Math.min(block.length, Math.ceil(room / SET.length) * SET.length));
   };
   const pump = () => {
@@ -137,7 +137,7 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
   };
 }
 
-/** `bun bench/blaster.ts --bytes N [--rate N]`: prints its port, and at the end what it saw, as JSON. */
+/** `bun bench/blaster.ts --bytes N [--rate N]`: prints its port, and at the end its measurements as JSON. */
 if (import.meta.main) {
   const { values } = parseArgs({
     options: { bytes: { type: "string" }, rate: { type: "string", default: "Infinity" } },

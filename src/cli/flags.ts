@@ -6,7 +6,7 @@ import { redactUrl } from "../config/primary-url.ts";
 import type { Command } from "./commands/command.ts";
 import { commands, findCommand } from "./command-table.ts";
 
-/** What the command line asks for. */
+/** A parsed command line. */
 export type Invocation =
   | { readonly ask: "version" }
   | { readonly ask: "help"; readonly command: Command | undefined }

@@ -4,7 +4,7 @@ import { parseCommandLine } from "./flags.ts";
 import { commandHelp, generalHelp, version } from "./help.ts";
 import { configureLogging } from "./terminal/logging.ts";
 
-/** The surroundings of a command line. */
+/** What a command line runs with. */
 export interface Surroundings extends Pick<CommandContext, "env" | "signal" | "stdout" | "stderr"> {
   /** Called once the settings are known, before the command runs, with whether to print stacks. */
   readonly onDebug: (debug: boolean) => void;

@@ -71,7 +71,7 @@ const LIMITS = {
   turnBytes: 4 * 1024 * 1024,
 };
 
-// A real primary sends one a second while it forks. This one is ready at once, and sends a few for show.
+// A real primary sends one per second while it forks. This one is ready at once, and sends a few for show.
 const KEEPALIVES = 3;
 const KEEPALIVE_EVERY_MS = 10;
 

@@ -18,7 +18,7 @@ export interface ProcessPlan {
   readonly offline: Wanted | undefined;
   /** The environment; the service manager's variables are removed from it. */
   readonly env: Record<string, string | undefined>;
-  /** Called once the replica exists; returns what ends the watching. */
+  /** Called once the replica exists; returns a function that ends the watching. */
   readonly watch: (replica: Replica) => () => void;
 }
 
@@ -51,7 +51,7 @@ export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal):
   }
 }
 
-/** Finds where the kept history that is to be served ends. @throws ReplicaError USAGE if it isn't kept. */
+/** Finds up to where to serve what is kept. @throws ReplicaError USAGE if that moment is not kept. */
 async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> {
   const [{ Catalogue }, { restorePoint }] = await Promise.all([
     import("../store/restore/catalogue.ts"),
@@ -73,7 +73,7 @@ async function monitor(address: NonNullable<Settings["http"]>, readyLagMs: numbe
   const disk = metrics.timed(realDisk);
   return {
     disk,
-    /** Returns what stops it. @throws ReplicaError PORT_IN_USE, LISTEN_FAILED. */
+    /** Returns a function that stops serving. @throws ReplicaError PORT_IN_USE, LISTEN_FAILED. */
     serve(replica: Replica): () => void {
       metrics.of(replica, disk, VERSION);
       const { port, stop } = serveHttp({ ...address, readyLagMs }, metrics, replica);
@@ -84,7 +84,7 @@ async function monitor(address: NonNullable<Settings["http"]>, readyLagMs: numbe
   };
 }
 
-/** Starts notifying the service manager, if one asks for it; returns what ends that. */
+/** Starts notifying the service manager, if one asks for it; returns a function that ends that. */
 async function notifyServiceManager(
   env: Record<string, string | undefined>,
   replica: Replica,

@@ -25,7 +25,7 @@ type Row = readonly [name: string, value: string];
 type Format = Parameters<typeof styleText>[0];
 
 const NAME_COLUMNS = 14;
-/** The replica lets no more in. */
+/** A replica accepts no more than this. */
 const MAX_DOWNSTREAMS = 1_000;
 /** On a narrower terminal, lines are cut at the edge. */
 const LEAST_VALUE_COLUMNS = 20;
