@@ -13,7 +13,7 @@ const SOURCE = [process.execPath, join(PROJECT, "src/main.ts")];
 const SERVER_LIMIT_MS = 600_000;
 
 /** Where a receiver reads from and writes to. */
-export interface Run {
+interface Run {
   /** The primary's port on loopback. */
   readonly port: number;
   /** An empty directory; removed after the run. */
@@ -99,7 +99,7 @@ export const redisCli: Receiver = {
 };
 
 /** A real server as a replica, until its file is durable and renamed; then it loads the file. */
-export function realReplica(kind: ServerKind): Receiver {
+function realReplica(kind: ServerKind): Receiver {
   return {
     name: `${kind} replica, until its file is durable`,
     kind: "peer",

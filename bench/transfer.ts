@@ -23,7 +23,7 @@ export interface TransferOptions {
 }
 
 /** All runs of one receiver, and their medians. */
-export interface TransferRow {
+interface TransferRow {
   readonly name: string;
   readonly kind: Receiver["kind"];
   readonly form: "length" | "eof";
@@ -126,7 +126,7 @@ export async function benchTransfer(options: TransferOptions): Promise<TransferR
   }
 }
 
-export function startSender(bytes: number, form: "length" | "eof"): Measured {
+function startSender(bytes: number, form: "length" | "eof"): Measured {
   const program = join(import.meta.dir, "sender.ts");
   return new Measured([process.execPath, program, "--bytes", String(bytes), "--form", form]);
 }

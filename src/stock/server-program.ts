@@ -94,7 +94,7 @@ async function versionText(argv: readonly string[]): Promise<string> {
 }
 
 /** Reads `Redis server v=7.0.15 sha=…`, `Valkey server v=8.1.1 …`; undefined for anything else. */
-export function parseServerVersion(text: string): Omit<ServerProgram, "argv"> | undefined {
+function parseServerVersion(text: string): Omit<ServerProgram, "argv"> | undefined {
   const match = /^(Redis|Valkey) server v=((\d+)\.(\d+)\.\d+\S*)/m.exec(text);
   if (match === null) return undefined;
   return {
