@@ -13,22 +13,22 @@ export interface Figures {
   readonly more?: Readonly<Record<string, number>>;
 }
 
-const scratchFolders = new Set<string>();
+const scratchDirectories = new Set<string>();
 process.on("exit", () => {
-  for (const path of scratchFolders) fs.rmSync(path, { recursive: true, force: true });
+  for (const path of scratchDirectories) fs.rmSync(path, { recursive: true, force: true });
 });
 // Stop on a signal: the files are large, and the processes busy.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 /** A scratch directory, removed by `using` and at the latest when this process exits. */
-export function scratchFolder(): { readonly path: string } & Disposable {
+export function scratchDirectory(): { readonly path: string } & Disposable {
   const path = fs.mkdtempSync(join(tmpdir(), "replica-bench-"));
-  scratchFolders.add(path);
+  scratchDirectories.add(path);
   return {
     path,
     [Symbol.dispose]: () => {
       fs.rmSync(path, { recursive: true, force: true });
-      scratchFolders.delete(path);
+      scratchDirectories.delete(path);
     },
   };
 }

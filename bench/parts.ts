@@ -13,7 +13,7 @@ import { LineReader } from "../src/resp/line-reader.ts";
 import { alignedBytes } from "../src/store/disk/direct-writer.ts";
 import { realDisk } from "../src/store/disk/disk.ts";
 import { createPayloadFile, openWriter } from "../src/store/disk/payload-file.ts";
-import { median, scratchFolder } from "./measure.ts";
+import { median, scratchDirectory } from "./measure.ts";
 
 /** The most that Bun passes in one `data` event. */
 const CHUNK_BYTES = 512 * 1024;
@@ -198,7 +198,7 @@ async function benchWriters(quick: boolean): Promise<void> {
   const bytes = quick ? 128 * MIB : 1024 * MIB;
   const rounds = quick ? 1 : 5;
   const chunk = randomBytes(CHUNK_BYTES);
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const path = join(scratch.path, "file");
   const timed = async (act: () => Promise<void> | void) => {
     Bun.spawnSync(["sync"]);

@@ -3,7 +3,7 @@ import { freePort } from "../test/support/ports.ts";
 import { RespClient } from "../test/support/resp-client.ts";
 import { tool } from "../test/support/servers.ts";
 import { MEGABYTE } from "./blaster.ts";
-import { Measured, scratchFolder } from "./measure.ts";
+import { Measured, scratchDirectory } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
@@ -29,7 +29,7 @@ export interface PortRow {
 /** Measures GET /metrics, and the port, under a stream and many clients. */
 export async function benchPort(quick: boolean): Promise<PortRow[]> {
   refuseWithoutProgram();
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const looks = quick ? 100 : 500;
   const rows: PortRow[] = [];
   // More than is sent before all loads are done.

@@ -1,7 +1,7 @@
 import { formatBytes } from "../src/base/quantity.ts";
 import { startServer } from "../test/support/servers.ts";
 import { until } from "../test/support/wait.ts";
-import { type Figures, median, scratchFolder } from "./measure.ts";
+import { type Figures, median, scratchDirectory } from "./measure.ts";
 import {
   dropped,
   type Receiver,
@@ -85,7 +85,7 @@ export async function benchPrimary(options: {
 }
 
 async function runOne(receiver: Receiver, port: number): Promise<Figures> {
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   Bun.spawnSync(["sync"]);
   return await receiver.run({ port, dir: scratch.path, source: undefined });
 }

@@ -3,7 +3,7 @@ import { formatBytes } from "../src/base/quantity.ts";
 import { freePort } from "../test/support/ports.ts";
 import { type RealServer, startServer } from "../test/support/servers.ts";
 import { until } from "../test/support/wait.ts";
-import { cpuSecondsOf, Measured, median, peakRssOf, scratchFolder } from "./measure.ts";
+import { cpuSecondsOf, Measured, median, peakRssOf, scratchDirectory } from "./measure.ts";
 import { compiledC, refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
@@ -60,7 +60,7 @@ export async function benchRelay(options: Options): Promise<RelayRow[]> {
 }
 
 async function benchValues(valueBytes: number, options: Options): Promise<RelayRow[]> {
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   // The primary waits for all ten, so that they share one fork.
   const flags = ["--repl-diskless-sync-delay", "60", "--repl-diskless-sync-max-replicas"];
   flags.push(`${LINKS}`, "--rdbcompression", "no", "--enable-debug-command", "local");

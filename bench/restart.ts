@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { scratchFolder } from "./measure.ts";
+import { scratchDirectory } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";
 import { EmbeddedPrimary } from "../src/demo/primary.ts";
 
@@ -9,7 +9,7 @@ const ROUNDS = 10;
 /** Measures how long the compiled program takes from its start to its partial resync. */
 export async function benchRestart(): Promise<void> {
   refuseWithoutProgram();
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const dir = scratch.path;
   const primary = await EmbeddedPrimary.start({
     seed: 1,

@@ -6,7 +6,7 @@ import { encodeCommand } from "../src/resp/encode.ts";
 import { DataDirectory } from "../src/store/generation/data-directory.ts";
 import { realDisk } from "../src/store/disk/disk.ts";
 import { setBlock } from "./blaster.ts";
-import { type Figures, Measured, median, scratchFolder } from "./measure.ts";
+import { type Figures, Measured, median, scratchDirectory } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
@@ -39,7 +39,7 @@ export async function benchRestore(options: {
     { name: "a log of 1 KiB values", block: blockOf(VALUE_BYTES) },
   ];
   for (const { name, block } of logs) {
-    using scratch = scratchFolder();
+    using scratch = scratchDirectory();
     const data = join(scratch.path, "data");
     await makeData(data, options.bytes, block);
     if (rows.length === 0)

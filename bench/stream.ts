@@ -8,7 +8,7 @@ import { realClock } from "../src/base/clock.ts";
 import { assemble } from "../src/program/assemble.ts";
 import { realDisk } from "../src/store/disk/disk.ts";
 import { blast, MEGABYTE, SET_BYTES, setBlock } from "./blaster.ts";
-import { cpuSecondsOf, Measured, scratchFolder } from "./measure.ts";
+import { cpuSecondsOf, Measured, scratchDirectory } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
@@ -31,7 +31,7 @@ export interface StreamRow {
 /** Measures the stream: at full speed in one process, then compared with a real replica at full and at a fixed rate. */
 export async function benchStream(quick: boolean): Promise<StreamRow[]> {
   refuseWithoutProgram();
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const dir = scratch.path;
   await inOneProcess(dir, quick ? 500 * MEGABYTE : 2_000 * MEGABYTE);
   const rows: StreamRow[] = [];

@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { formatBytes } from "../src/base/quantity.ts";
-import { type Figures, Measured, median, scratchFolder } from "./measure.ts";
+import { type Figures, Measured, median, scratchDirectory } from "./measure.ts";
 import {
   cFloors,
   dropped,
@@ -85,7 +85,7 @@ function entries(dir: string, quick: boolean): Entry[] {
 /** Measures whole transfers from a sender in its own process: in each round, all receivers take turns. */
 export async function benchTransfer(options: TransferOptions): Promise<TransferResult> {
   refuseWithoutProgram();
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const dir = scratch.path;
   const senders: Measured[] = [];
   try {

@@ -81,8 +81,11 @@ export function assemble(
       );
       try {
         await replica.run(AbortSignal.any([signal, stopping.signal]));
+        const durableOffset = replica.log?.durableOffset;
         logger.info(
-          `stopped; durable up to offset ${replica.log?.durableOffset ?? "none: nothing was kept yet"}`,
+          durableOffset === undefined
+            ? "stopped; nothing is kept yet"
+            : `stopped; durable up to offset ${durableOffset}`,
         );
       } finally {
         port.stop();

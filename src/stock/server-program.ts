@@ -85,7 +85,7 @@ async function versionText(argv: readonly string[]): Promise<string> {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "ignore",
-    env: foreignEnvironment(),
+    env: serverEnvironment(),
     timeout: VERSION_TIMEOUT_MS,
     killSignal: "SIGKILL",
   });
@@ -106,7 +106,7 @@ function parseServerVersion(text: string): Omit<ServerProgram, "argv"> | undefin
 }
 
 /** The environment without this program's variables, which may include a password. */
-export function foreignEnvironment(): Record<string, string | undefined> {
+export function serverEnvironment(): Record<string, string | undefined> {
   const entries = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
   return Object.fromEntries(entries);
 }

@@ -4,7 +4,7 @@ import { type ErrorCode, ReplicaError } from "../base/errors.ts";
 import { BASE } from "../store/generation/layout.ts";
 import { APPEND_DIR, SINGLE_FILE } from "../store/restore/restore.ts";
 import { nameOf, type ServerProgram } from "./server-program.ts";
-import { DATABASES, type RestoredFolder } from "./stock-folder.ts";
+import { DATABASES, type RestoredFiles } from "./stock-directory.ts";
 
 const QUOTED_LINES = 3;
 const QUOTED_CHARACTERS = 300;
@@ -28,7 +28,7 @@ export interface StockEnding {
 
 /** Explains why a server ended by itself: RESTORE_UNUSABLE if, by its own output, it can't load the files. */
 export function stockFailure(
-  restored: RestoredFolder,
+  restored: RestoredFiles,
   program: ServerProgram,
   ending: StockEnding,
 ): ReplicaError {
@@ -77,7 +77,7 @@ export function stockFailure(
  * write such snapshots; older servers don't recognise them as snapshots at all.
  */
 function isUnknownToIt(
-  { dir, layout }: RestoredFolder,
+  { dir, layout }: RestoredFiles,
   program: ServerProgram,
   said: string,
 ): boolean {

@@ -1,15 +1,15 @@
 import { ReplicaError } from "../base/errors.ts";
 import { type DatabaseKeys, parseInfo, parseKeyspace } from "../resp/info-text.ts";
-import { Asker } from "./asker.ts";
-import { foreignEnvironment, nameOf, type ServerProgram } from "./server-program.ts";
+import { ServerClient } from "./server-client.ts";
+import { serverEnvironment, nameOf, type ServerProgram } from "./server-program.ts";
 import { stockFailure } from "./stock-failure.ts";
 import {
-  layStockFolder,
+  makeStockDirectory,
   type ListenAddress,
-  removeStockFolder,
-  type RestoredFolder,
-  type StockFolder,
-} from "./stock-folder.ts";
+  removeStockDirectory,
+  type RestoredFiles,
+  type StockDirectory,
+} from "./stock-directory.ts";
 
 /** How often to ask for the progress of the load. */
 const LOOK_EVERY_MS = 50;
@@ -42,7 +42,7 @@ export interface CheckResult {
  * another reason, USAGE if it can't read the layout.
  */
 export async function checkRestored(
-  restored: RestoredFolder,
+  restored: RestoredFiles,
   server: ServerProgram,
   options: {
     readonly digest: boolean;
@@ -75,7 +75,7 @@ export interface ServedRestored {
  * @throws ReplicaError as `checkRestored`, and PORT_IN_USE.
  */
 export async function serveRestored(
-  restored: RestoredFolder,
+  restored: RestoredFiles,
   server: ServerProgram,
   options: {
     readonly port: number;
@@ -108,9 +108,9 @@ function freePort(hostname: string): number {
 
 /** A stock server with its own directory, which is removed with it. */
 class StockServer implements AsyncDisposable {
-  readonly #restored: RestoredFolder;
+  readonly #restored: RestoredFiles;
   readonly #program: ServerProgram;
-  readonly #folder: StockFolder;
+  readonly #directory: StockDirectory;
   readonly #signal: AbortSignal;
   readonly #child: Bun.Subprocess<"ignore", "pipe", "pipe">;
   readonly #drained: Promise<unknown>;
@@ -121,24 +121,24 @@ class StockServer implements AsyncDisposable {
   /** Whether it has begun to load the files. */
   #hasBegun = false;
   #hasLoaded = false;
-  #asker: Asker | undefined;
+  #client: ServerClient | undefined;
 
   private constructor(
-    restored: RestoredFolder,
+    restored: RestoredFiles,
     program: ServerProgram,
-    folder: StockFolder,
+    directory: StockDirectory,
     signal: AbortSignal,
   ) {
     this.#restored = restored;
     this.#program = program;
-    this.#folder = folder;
+    this.#directory = directory;
     this.#signal = signal;
-    this.#child = Bun.spawn([...program.argv, folder.configPath], {
+    this.#child = Bun.spawn([...program.argv, directory.configPath], {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
-      cwd: folder.path,
-      env: foreignEnvironment(),
+      cwd: directory.path,
+      env: serverEnvironment(),
       // In its own process group, so that Ctrl-C reaches only this process, which then stops the group.
       detached: true,
     });
@@ -155,20 +155,20 @@ class StockServer implements AsyncDisposable {
     });
   }
 
-  /** Starts a server, which may not answer yet. @throws ReplicaError as `layStockFolder`, and SERVER_FAILED. */
+  /** Starts a server, which may not answer yet. @throws ReplicaError as `makeStockDirectory`, and SERVER_FAILED. */
   static async boot(
-    restored: RestoredFolder,
+    restored: RestoredFiles,
     program: ServerProgram,
     signal: AbortSignal,
     listen?: ListenAddress,
   ): Promise<StockServer> {
     signal.throwIfAborted();
-    const folder = await layStockFolder(restored, program, signal, listen);
+    const directory = await makeStockDirectory(restored, program, signal, listen);
     try {
       signal.throwIfAborted();
-      return new StockServer(restored, program, folder, signal);
+      return new StockServer(restored, program, directory, signal);
     } catch (cause) {
-      await removeStockFolder(folder.path);
+      await removeStockDirectory(directory.path);
       if (signal.aborted) throw signal.reason;
       throw new ReplicaError("SERVER_FAILED", {
         retry: "never",
@@ -192,8 +192,8 @@ class StockServer implements AsyncDisposable {
 
   /** Sends a command and returns the reply's text. @throws ReplicaError SERVER_FAILED, or why the server ended. */
   async ask(...words: string[]): Promise<string> {
-    const asker = (this.#asker ??= await this.#connect());
-    const reply = await this.#whileRunning(asker.ask(...words));
+    const client = (this.#client ??= await this.#connect());
+    const reply = await this.#whileRunning(client.ask(...words));
     if (!reply.isError) return reply.text;
     throw new ReplicaError("SERVER_FAILED", {
       retry: "never",
@@ -215,24 +215,24 @@ class StockServer implements AsyncDisposable {
   /** Stops the server if it is still running, and removes its directory. */
   async stop(): Promise<void> {
     this.#signal.removeEventListener("abort", this.#onAbort);
-    this.#asker?.close();
+    this.#client?.close();
     this.#signalAll("SIGTERM");
     const timer = setTimeout(() => this.#signalAll("SIGKILL"), STOP_TIMEOUT_MS);
     await this.#child.exited;
     clearTimeout(timer);
     await this.#drained;
-    await removeStockFolder(this.#folder.path);
+    await removeStockDirectory(this.#directory.path);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
 
-  async #connect(): Promise<Asker> {
+  async #connect(): Promise<ServerClient> {
     for (;;) {
       try {
         return await this.#whileRunning(
-          Asker.connect({ unix: this.#folder.socketPath }, MAX_REPLY_BYTES),
+          ServerClient.connect({ unix: this.#directory.socketPath }, MAX_REPLY_BYTES),
         );
       } catch (error) {
         if (!(error instanceof ReplicaError && error.code === "CONNECT_FAILED")) throw error;
@@ -248,7 +248,7 @@ class StockServer implements AsyncDisposable {
     } catch (error) {
       // A broken connection is the first sign of the server's end; the reason follows a moment later.
       const isBroken = error instanceof ReplicaError && error.code === "CONNECT_FAILED";
-      if (isBroken && this.#asker !== undefined) return await this.#over;
+      if (isBroken && this.#client !== undefined) return await this.#over;
       throw error;
     }
   }
@@ -278,7 +278,7 @@ class StockServer implements AsyncDisposable {
     // If the program was a script, the server that it started may still run.
     this.#signalAll("SIGKILL");
     await this.#drained;
-    const { listen, socketPath } = this.#folder;
+    const { listen, socketPath } = this.#directory;
     throw stockFailure(this.#restored, this.#program, {
       address: listen === undefined ? socketPath : `${listen.host}:${listen.port}`,
       lines: this.#lines,

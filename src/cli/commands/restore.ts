@@ -2,7 +2,7 @@ import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import { findServer, nameOf, type ServerProgram } from "../../stock/server-program.ts";
-import { refuseMismatch } from "../../stock/stock-folder.ts";
+import { refuseMismatch } from "../../stock/stock-directory.ts";
 import { type CheckResult, checkRestored, serveRestored } from "../../stock/stock-server.ts";
 import { Catalogue } from "../../store/restore/catalogue.ts";
 import { realDisk } from "../../store/disk/disk.ts";

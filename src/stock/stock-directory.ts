@@ -9,7 +9,7 @@ import { APPEND_DIR, type Restored, SINGLE_FILE } from "../store/restore/restore
 import { nameOf, type ServerProgram } from "./server-program.ts";
 
 /** What `replica restore` wrote: the directory and its layout. */
-export type RestoredFolder = Pick<Restored, "dir" | "layout">;
+export type RestoredFiles = Pick<Restored, "dir" | "layout">;
 
 /** A TCP address that a server listens on. */
 export interface ListenAddress {
@@ -18,7 +18,7 @@ export interface ListenAddress {
 }
 
 /** A directory for a stock server to run in. */
-export interface StockFolder {
+export interface StockDirectory {
   readonly path: string;
   readonly socketPath: string;
   readonly listen: ListenAddress | undefined;
@@ -43,19 +43,19 @@ export const DATABASES = 10_000;
  * @throws ReplicaError USAGE, RESTORE_UNUSABLE, DISK_FULL, DISK_FAILED; or the signal's reason. Then no
  * directory is left.
  */
-export async function layStockFolder(
-  restored: RestoredFolder,
+export async function makeStockDirectory(
+  restored: RestoredFiles,
   server: ServerProgram,
   signal: AbortSignal,
   listen?: ListenAddress,
-): Promise<StockFolder> {
+): Promise<StockDirectory> {
   refuseMismatch(restored, server);
-  const path = makeFolder();
+  const path = makePrivateDirectory();
   try {
     if (server.major < 7) {
       await copyFile(join(restored.dir, SINGLE_FILE), join(path, SINGLE_FILE), signal);
     } else {
-      layLinks(restored, join(path, APPEND_DIR));
+      makeLinks(restored, join(path, APPEND_DIR));
     }
     const socketPath = join(path, "s");
     const configPath = join(path, "server.conf");
@@ -66,14 +66,14 @@ export async function layStockFolder(
     fs.writeFileSync(configPath, config.map((line) => `${line}\n`).join(""), { mode: 0o600 });
     return { path, socketPath, configPath, listen };
   } catch (cause) {
-    await removeStockFolder(path);
+    await removeStockDirectory(path);
     if (signal.aborted) throw signal.reason;
     throw diskError("preparing a server's directory in", path, cause);
   }
 }
 
 /** Removes the directory, without following the links in it. */
-export async function removeStockFolder(path: string): Promise<void> {
+export async function removeStockDirectory(path: string): Promise<void> {
   await fs.promises.rm(path, { recursive: true, force: true });
 }
 
@@ -82,7 +82,7 @@ export async function removeStockFolder(path: string): Promise<void> {
  * @throws ReplicaError USAGE.
  */
 export function refuseMismatch(
-  restored: Pick<RestoredFolder, "layout">,
+  restored: Pick<RestoredFiles, "layout">,
   server: ServerProgram,
 ): void {
   if (server.major < 4) {
@@ -98,7 +98,7 @@ export function refuseMismatch(
 }
 
 /** Made with mode 0700, because the socket in it asks for no password. */
-function makeFolder(): string {
+function makePrivateDirectory(): string {
   // A long TMPDIR would leave no room for the name of a socket.
   for (const root of new Set([tmpdir(), "/tmp"])) {
     const prefix = join(resolve(root), "replica-stock-");
@@ -116,7 +116,7 @@ function makeFolder(): string {
   });
 }
 
-function layLinks({ dir, layout }: RestoredFolder, appendDir: string): void {
+function makeLinks({ dir, layout }: RestoredFiles, appendDir: string): void {
   fs.mkdirSync(appendDir);
   const source = layout === "single" ? resolve(dir) : resolve(dir, APPEND_DIR);
   const names = layout === "single" ? [SINGLE_FILE] : restoredNames(source);
