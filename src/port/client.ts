@@ -1,6 +1,6 @@
 import { CommandReader } from "../resp/command-reader.ts";
 import type { Proto } from "../resp/reply.ts";
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import { Inbox } from "./inbox.ts";
 import type { Downstream, ReplconfAnnouncement } from "../downstream/downstream.ts";
 

@@ -1,5 +1,5 @@
 import { bulk, error, map, simple } from "../resp/reply.ts";
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import { logger } from "../base/logger.ts";
 import { type Call, type Command, subcommandHelp, wrongArgs } from "./call.ts";
 import { globMatches } from "./pubsub.ts";

@@ -1,5 +1,5 @@
 import { printable } from "../base/printable.ts";
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import { error, simple } from "../resp/reply.ts";
 import { type Command, type PortContext, wrongArgs } from "./call.ts";
 import type { Client, Transaction } from "./client.ts";

@@ -1,5 +1,5 @@
 import type { Socket } from "bun";
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { giveBack } from "../store/disk/disk.ts";
 import { logger } from "../base/logger.ts";
@@ -13,6 +13,7 @@ import { LoginThrottle } from "./login-throttle.ts";
 import { PubSub } from "./pubsub.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 import { noCounts } from "../monitor/port-counts.ts";
+import { limits } from "../config/limits.ts";
 
 type PortSocket = Socket<Client>;
 

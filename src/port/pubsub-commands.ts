@@ -1,4 +1,4 @@
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import { error, integer } from "../resp/reply.ts";
 import type { Call, Command } from "./call.ts";
 

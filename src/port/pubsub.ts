@@ -1,5 +1,5 @@
 import { bulk, integer, nil, push } from "../resp/reply.ts";
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import type { Client } from "./client.ts";
 
 type Kind = "channels" | "patterns";

@@ -1,6 +1,6 @@
 import { logger } from "../base/logger.ts";
 import { ReplicaError } from "../base/errors.ts";
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import { infoSections, infoText } from "../monitor/info.ts";
 import { array, bulk, error, integer, map, nil, simple, verbatim } from "../resp/reply.ts";
 import { type Call, type Command, subcommandHelp, wrongArgs } from "./call.ts";

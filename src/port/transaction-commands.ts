@@ -1,4 +1,4 @@
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import { array, error, nil, simple } from "../resp/reply.ts";
 import type { Call, Command } from "./call.ts";
 

@@ -3,7 +3,7 @@ import { ReplicaError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import { Offline } from "../downstream/offline.ts";
 import { Relay } from "../downstream/relay.ts";
 import {
@@ -26,6 +26,7 @@ import { Renewal } from "../upstream/renewal.ts";
 import { Retention } from "../upstream/retention.ts";
 import { Syncs } from "../upstream/syncs.ts";
 import { Pace } from "./pace.ts";
+import { limits } from "../config/limits.ts";
 
 /** A stop may take 2 s in all. */
 const STOP_LIMIT_MS = 1_800;

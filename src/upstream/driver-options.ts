@@ -1,7 +1,8 @@
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import type { Login } from "../config/primary-url.ts";
 import type { SessionOptions } from "../session/session.ts";
 import type { TlsFiles } from "./link/link.ts";
+import { limits } from "../config/limits.ts";
 
 /** Where a replica serves, as the primary should show it. */
 export interface AnnouncedAddress {

@@ -2,12 +2,13 @@ import * as fs from "node:fs";
 import { dirname } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { ReplicaError } from "../base/errors.ts";
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import { type Disk, diskError, giveBack, PIECE_BYTES, refuseTooLarge } from "../store/disk/disk.ts";
 import { PayloadFiles } from "../store/disk/payload-file.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
 import type { GrantedSync, Keeping, SnapshotKeeper } from "./driver.ts";
+import { limits } from "../config/limits.ts";
 
 /** What one snapshot is taken with. */
 export interface SnapshotSurroundings {

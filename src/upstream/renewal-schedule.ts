@@ -1,5 +1,6 @@
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import { backoffMs, type Clock } from "../base/clock.ts";
+import { limits } from "../config/limits.ts";
 
 /** The generation that is followed, as far as the schedule looks at it. */
 interface Current {

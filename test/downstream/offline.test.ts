@@ -264,8 +264,8 @@ describe("the command line", () => {
     };
     const data = ["--dir", dir.file("data")];
     for (const [args, told] of [
-      [[...data, "--at", "1"], "--at belongs to --offline"],
-      [[...data, "--offset", "1"], "--offset belongs to --offline"],
+      [[...data, "--at", "1"], "--at needs --offline"],
+      [[...data, "--offset", "1"], "--offset needs --offline"],
       [[...data, "--offline", "--at", "1"], "is not kept: the kept times are from"],
       [[...data, "--offline", "--at", "noon"], "--at is"],
       [[...data, "--offline", "--at", "1", "--offset", "1"], "give --at or --offset, not both"],

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { limits } from "../../src/config/settings.ts";
+import { limits } from "../../src/config/limits.ts";
 import { Crc64 } from "../../src/rdb/crc64.ts";
 import { absoluteExpiry, mayExpireRelatively } from "../../src/resp/absolute-expiry.ts";
 import { FrameScanner } from "../../src/resp/frame-scanner.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { limits } from "../../src/config/settings.ts";
+import { limits } from "../../src/config/limits.ts";
 import { fakePrimary } from "../support/fake-primary.ts";
 import { freePort } from "../support/ports.ts";
 import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";

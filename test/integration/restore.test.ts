@@ -251,7 +251,7 @@ test("damage is told with the other generations that can be restored instead", a
   const offsets = ["--offset", String(second.from_offset)];
   const told: [string[], string][] = [
     [[], `; generation 1 goes up to offset ${first.to_offset} (--generation 1)\n`],
-    [offsets, "; generation 1 covers it, too (--generation 1)\n"],
+    [offsets, "; generation 1 covers it too (--generation 1)\n"],
     [["--offset", String(second.to_offset)], "nothing of this generation can be restored\n"],
   ];
   for (const [args, end] of told) {

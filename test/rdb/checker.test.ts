@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/base/errors.ts";
 import { RdbChecker, type RdbSummary } from "../../src/rdb/checker.ts";
 import { crc64 } from "../../src/rdb/crc64.ts";
+import { errorOf } from "../support/error-of.ts";
 
 /** Written by Redis 7.0.15: two keys in database 0, one in database 3. */
 const THREE_KEYS_7_0 = Uint8Array.fromBase64(
@@ -13,16 +13,6 @@ function check(pieces: Uint8Array[], options = {}): RdbSummary {
   const checker = new RdbChecker(options);
   for (const piece of pieces) checker.push(piece);
   return checker.finish();
-}
-
-function errorOf(act: () => unknown): ReplicaError {
-  try {
-    act();
-  } catch (caught) {
-    if (caught instanceof ReplicaError) return caught;
-    throw caught;
-  }
-  throw new Error("it was accepted");
 }
 
 /** An RDB with its own checksum, or with another. */

@@ -5,7 +5,7 @@ import {
   mayExpireRelatively,
   streamsRelativeExpiries,
 } from "../../src/resp/absolute-expiry.ts";
-import { limits } from "../../src/config/settings.ts";
+import { limits } from "../../src/config/limits.ts";
 import { FrameScanner } from "../../src/resp/frame-scanner.ts";
 import { encodeCommand } from "../support/resp.ts";
 

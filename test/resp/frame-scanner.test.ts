@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { limits } from "../../src/config/settings.ts";
+import { limits } from "../../src/config/limits.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { FrameScanner } from "../../src/resp/frame-scanner.ts";
 import { type NaiveFrame, naiveFrames, naiveSafeEnd } from "../support/naive-frames.ts";

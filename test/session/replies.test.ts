@@ -1,17 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/base/errors.ts";
 import { printable, readAuth, readPong, readPsync } from "../../src/session/replies.ts";
 import { bytes, REPLID } from "./walk.ts";
-
-function errorOf(act: () => unknown): ReplicaError {
-  try {
-    act();
-  } catch (caught) {
-    if (caught instanceof ReplicaError) return caught;
-    throw caught;
-  }
-  throw new Error("it was accepted");
-}
+import { errorOf } from "../support/error-of.ts";
 
 describe("readPsync", () => {
   const psync = (line: string) => readPsync(bytes(line));

@@ -10,7 +10,7 @@ import { table } from "../terminal/table.ts";
 import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
 import type { Moment } from "../../store/ledger/ledger-reader.ts";
 
-/** `replica snapshots DIR`: what can be restored from a data directory. */
+/** `replica snapshots DIR`: lists what can be restored from a data directory. */
 export const snapshots: RunCommand = async ({ args, options, stdout }) => {
   using catalogue = new Catalogue(args[0]!);
   const warnings = catalogue.losses.map(describeDamage);
@@ -45,8 +45,8 @@ export const snapshots: RunCommand = async ({ args, options, stdout }) => {
       generations.map((generation) => [
         generation.id,
         generation.state,
-        shown(generation.first),
-        shown(generation.last),
+        timeOf(generation.first),
+        timeOf(generation.last),
         generation.baseOffset,
         generation.durableOffset,
         formatBytes(generation.rdbBytes),
@@ -58,18 +58,18 @@ export const snapshots: RunCommand = async ({ args, options, stdout }) => {
   return 0;
 };
 
-function shown(moment: Moment | undefined): string {
+function timeOf(moment: Moment | undefined): string {
   return moment === undefined ? "unknown" : new Date(moment.atMs).toISOString();
 }
 
-/** Length of the file, which may go on past what is promised; 0 where it is missing. */
+/** The length of the log file, which may extend past the durable offset; 0 if it is missing. */
 function logBytes({ dir }: KeptGeneration): number {
   return statSync(join(dir, LOG), { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** Names and units as in INFO. */
+/** Uses the names and units of INFO. */
 function toJson(generation: KeptGeneration) {
-  const time = (moment: Moment | undefined) => (moment === undefined ? null : shown(moment));
+  const time = (moment: Moment | undefined) => (moment === undefined ? null : timeOf(moment));
   return {
     id: generation.id,
     state: generation.state,

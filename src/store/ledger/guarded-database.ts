@@ -18,6 +18,7 @@ export class GuardedDatabase {
   }
 
   /** The first row, or undefined where there is none. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as with bun:sqlite, the caller names the row's type
   get<Row>(sql: string, ...bindings: SQLQueryBindings[]): Row | undefined {
     return this.guard(
       () => this.#db.query<Row, SQLQueryBindings[]>(sql).get(...bindings) ?? undefined,

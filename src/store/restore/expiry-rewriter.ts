@@ -1,4 +1,4 @@
-import { limits } from "../../config/settings.ts";
+import { limits } from "../../config/limits.ts";
 import { absoluteExpiry, mayExpireRelatively } from "../../resp/absolute-expiry.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { FrameScanner } from "../../resp/frame-scanner.ts";

@@ -1,4 +1,4 @@
-import { limits } from "../../config/settings.ts";
+import { limits } from "../../config/limits.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import { FrameError, FrameScanner } from "../../resp/frame-scanner.ts";
 import { readBlocks } from "../disk/blocks.ts";

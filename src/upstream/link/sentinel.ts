@@ -1,4 +1,4 @@
-import { limits, type Settings } from "../../config/settings.ts";
+import { type Settings } from "../../config/settings.ts";
 import { type ErrorCode, ReplicaError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import type { SentinelSource } from "../../config/primary-source.ts";
@@ -9,6 +9,7 @@ import { printable, readAuth } from "../../session/replies.ts";
 import type { Clock } from "../../base/clock.ts";
 import { Link } from "./link.ts";
 import { type Address, describeAddress } from "../../base/address.ts";
+import { limits } from "../../config/limits.ts";
 
 /** The errors of a sentinel that can't be reached. */
 const SILENT: ReadonlySet<ErrorCode> = new Set(["CONNECT_FAILED", "LINK_LOST", "TIMED_OUT"]);

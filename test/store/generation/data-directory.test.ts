@@ -2,13 +2,14 @@ import { describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
-import { ReplicaError } from "../../../src/base/errors.ts";
+import type { ReplicaError } from "../../../src/base/errors.ts";
 import { crc64 } from "../../../src/rdb/crc64.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { endWithProcess } from "../../support/children.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { BASE_OFFSET, callbacks, clock, HEADER, keep, lay, RDB, REPLID } from "../restore/kept.ts";
+import { errorOf } from "../../support/error-of.ts";
 
 function open(path: string, disk = new FaultyDisk()): DataDirectory & Disposable {
   const directory = new DataDirectory(path, disk, clock);
@@ -26,16 +27,6 @@ function depthOf(path: string): number {
   const parent = dirname(path);
   if (parent === path || fs.statSync(parent).dev !== fs.statSync(path).dev) return 0;
   return 1 + depthOf(parent);
-}
-
-function errorOf(act: () => unknown): ReplicaError {
-  try {
-    act();
-  } catch (caught) {
-    if (caught instanceof ReplicaError) return caught;
-    throw caught;
-  }
-  throw new Error("it was accepted");
 }
 
 /** Queries the directory's database. */

@@ -9,6 +9,7 @@ import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
 import { pieces, rdbOf } from "../rdb.ts";
+import { rejectionOf } from "../../support/error-of.ts";
 
 const never = new AbortController().signal;
 const RDB = rdbOf(4000);
@@ -21,16 +22,6 @@ function fakeClock(startMs = 1_700_000_000_900) {
     nowMs += ms;
   };
   return { slept, now: () => nowMs, sleep };
-}
-
-async function errorOf(act: () => unknown): Promise<ReplicaError> {
-  try {
-    await act();
-  } catch (caught) {
-    if (caught instanceof ReplicaError) return caught;
-    throw caught;
-  }
-  throw new Error("it was accepted");
 }
 
 describe("the temporary file", () => {
@@ -62,7 +53,7 @@ describe("the temporary file", () => {
     const clock = fakeClock();
     const disk = new FaultyDisk({ call: 1, code: "EIO" }, { call: 5, code: "ENOSPC" });
     for (let call = 2; call < 5; call++) disk.fail({ call, code: "EACCES" });
-    const error = await errorOf(() => openTemporary(disk, dir.path, clock, never));
+    const error = await rejectionOf(() => openTemporary(disk, dir.path, clock, never));
     expect(clock.slept).toEqual([1000, 1000, 1000, 1000]);
     expect(disk.count("create")).toBe(5);
     expect(error.code).toBe("DISK_FULL");
@@ -75,7 +66,7 @@ describe("the temporary file", () => {
     const disk = new FaultyDisk({ code: "EIO" });
     const giveUp = new AbortController();
     const clock = { now: () => 0, sleep: async () => giveUp.abort() };
-    const error = await errorOf(() => openTemporary(disk, dir.path, clock, giveUp.signal));
+    const error = await rejectionOf(() => openTemporary(disk, dir.path, clock, giveUp.signal));
     expect(error.code).toBe("STOPPED");
     expect(disk.count("create")).toBe(1);
   });
@@ -297,7 +288,7 @@ describe("SnapshotWriter", () => {
     const { writer } = await begin(disk, dir.path, 1_000_000);
     writer.write(RDB);
     const held = disk.hold("syncData");
-    const finishing = errorOf(() => writer.finish(dir.file("base.rdb")));
+    const finishing = rejectionOf(() => writer.finish(dir.file("base.rdb")));
     await until(() => disk.count("syncData") === 1, { what: "the last sync" });
     writer.abandon();
     await Bun.sleep(20);
@@ -319,7 +310,7 @@ describe("SnapshotWriter", () => {
     const { writer } = await begin(disk, dir.path);
     fs.writeFileSync(dir.file("base.rdb"), "an earlier one");
     writer.write(payload);
-    expect((await errorOf(() => writer.finish(dir.file("base.rdb")))).code).toBe(code);
+    expect((await rejectionOf(() => writer.finish(dir.file("base.rdb")))).code).toBe(code);
     writer.abandon();
     await closed(disk);
     expect(fs.readdirSync(dir.path)).toEqual(["base.rdb"]);

@@ -197,9 +197,9 @@ describe("no primary", () => {
     ["*2\r\n$1\r\nh\r\n$5\r\n70000\r\n", "from 1 to 65535"],
     ["*2\r\n$1\r\nh\r\n$1\r\n0\r\n", "from 1 to 65535"],
     ["*2\r\n$1\r\nh\r\n$2\r\n-1\r\n", "from 1 to 65535"],
-    ["*2\r\n$0\r\n\r\n$1\r\n1\r\n", "no host name"],
-    ["*2\r\n$5\r\nu:p@h\r\n$1\r\n1\r\n", "no host name"],
-    ["*2\r\n$3\r\na\x1bb\r\n$1\r\n1\r\n", "no host name"],
+    ["*2\r\n$0\r\n\r\n$1\r\n1\r\n", "not a valid host name"],
+    ["*2\r\n$5\r\nu:p@h\r\n$1\r\n1\r\n", "not a valid host name"],
+    ["*2\r\n$3\r\na\x1bb\r\n$1\r\n1\r\n", "not a valid host name"],
   ])("where one says %j", async (reply, reason) => {
     await using sentinel = fakeSentinel(() => reply);
     const { message } = await complaint(ask(sentinelUrl([sentinel])));
