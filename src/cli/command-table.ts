@@ -1,7 +1,7 @@
 import type { SettingName } from "../config/settings-schema.ts";
 import { DEFAULT_URL } from "../config/primary-url.ts";
 import type { Command, CommandOption } from "./commands/command.ts";
-import { wantedOptions } from "./commands/wanted.ts";
+import { momentOptions } from "./commands/moment-options.ts";
 import { settingNames } from "../config/about-settings.ts";
 
 const logSettings: readonly SettingName[] = ["log-level", "log-format"];
@@ -54,7 +54,7 @@ stay attached, and continue in a history of their own. What DIR keeps does not c
         value: "",
         help: "follow no primary; serve what is kept to other replicas",
       },
-      ...wantedOptions,
+      ...momentOptions,
     ],
     load: async () => (await import("./commands/follow.ts")).follow,
   },
@@ -98,7 +98,7 @@ is 3.`,
     maxArgs: 2,
     takes: [...logSettings, "no-progress"],
     options: [
-      ...wantedOptions,
+      ...momentOptions,
       {
         name: "layout",
         value: "HOW",

@@ -5,7 +5,7 @@ import { runReplicaProcess } from "../../program/replica-process.ts";
 import type { Replica } from "../../replica/replica.ts";
 import type { Wanted } from "../../store/restore/restore-point.ts";
 import type { CommandContext } from "./command.ts";
-import { wantedOf, wantedOptions } from "./wanted.ts";
+import { momentOf, momentOptions } from "./moment-options.ts";
 import { watchTransfer } from "./watch-transfer.ts";
 
 /** `replica [follow] [URL]`: follows a primary until stopped. */
@@ -29,8 +29,8 @@ export async function follow({
 
 /** The moment to serve with --offline; undefined without it. @throws ReplicaError USAGE. */
 function offlineOf(options: CommandContext["options"]): Wanted | undefined {
-  if (options.has("offline")) return wantedOf(options);
-  const given = wantedOptions.find(({ name }) => options.has(name));
+  if (options.has("offline")) return momentOf(options);
+  const given = momentOptions.find(({ name }) => options.has(name));
   if (given === undefined) return undefined;
   throw usageError(`--${given.name} needs --offline: a replica that follows a primary moves on`);
 }

@@ -17,7 +17,7 @@ import { describeDamage } from "../../store/restore/damage.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { table } from "../terminal/table.ts";
-import { wantedOf, wholeNumber } from "./wanted.ts";
+import { momentOf, wholeNumber } from "./moment-options.ts";
 
 /** What to do with a finished restore. */
 interface Afterwards {
@@ -29,7 +29,7 @@ interface Afterwards {
 /** `replica restore DIR TARGET`: writes files that a stock server starts from, as of a moment. */
 export const restore: RunCommand = async (context) => {
   const { args, options, settings, stderr } = context;
-  const wanted = wantedOf(options);
+  const wanted = momentOf(options);
   const layout = layoutOf(options.get("layout"));
   // Before anything is written, so that a missing or too old server is reported at once.
   const afterwards = await afterwardsOf(options);
@@ -175,8 +175,8 @@ function describeCheck({ server, databases, digest }: Checked): string {
 
 function checkToJson({ server, databases, digest }: Checked) {
   const keys = databases.map(({ database, keys: count }) => [`db${database}`, count]);
-  const told = { server: nameOf(server), keys: Object.fromEntries(keys) };
-  return digest === undefined ? told : { ...told, digest };
+  const check = { server: nameOf(server), keys: Object.fromEntries(keys) };
+  return digest === undefined ? check : { ...check, digest };
 }
 
 function describe(restored: Restored): string {

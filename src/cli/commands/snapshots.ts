@@ -17,12 +17,12 @@ export const snapshots: RunCommand = async ({ args, options, stdout }) => {
   for (const warning of warnings) logger.warn(warning);
   const { generations } = catalogue;
   if (options.has("json")) {
-    const told = {
+    const listing = {
       dir: catalogue.path,
       warnings,
       generations: generations.map(toJson),
     };
-    stdout.write(`${JSON.stringify(told)}\n`);
+    stdout.write(`${JSON.stringify(listing)}\n`);
     return 0;
   }
   if (generations.length === 0) {

@@ -55,11 +55,11 @@ export async function watchStatus(options: WatchOptions): Promise<void> {
 function jsonLines(stdout: Output): View {
   return {
     show: ({ info, away }) => {
-      const told =
+      const fields =
         info === undefined || away !== undefined
           ? { ready: 0, not_ready_reason: away?.reason ?? "" }
           : infoToJson(info);
-      stdout.write(`${JSON.stringify(told)}\n`);
+      stdout.write(`${JSON.stringify(fields)}\n`);
     },
     end: () => undefined,
   };

@@ -4,7 +4,7 @@ import type { CommandOption } from "./command.ts";
 import { parseTime } from "./parse-time.ts";
 
 /** The options that choose a kept moment. */
-export const wantedOptions: readonly CommandOption[] = [
+export const momentOptions: readonly CommandOption[] = [
   {
     name: "at",
     value: "TIME",
@@ -19,7 +19,7 @@ export const wantedOptions: readonly CommandOption[] = [
 ];
 
 /** The moment that the options choose. @throws ReplicaError USAGE. */
-export function wantedOf(options: ReadonlyMap<string, string>): Wanted {
+export function momentOf(options: ReadonlyMap<string, string>): Wanted {
   const [at, offset, generation] = ["at", "offset", "generation"].map((name) => options.get(name));
   if (at !== undefined && offset !== undefined) throw usageError("give --at or --offset, not both");
   return {
