@@ -85,11 +85,10 @@ export function assemble(
       );
       try {
         await replica.run(AbortSignal.any([signal, stopping.signal]));
-        const durableOffset = replica.log?.durableOffset;
         logger.info(
-          durableOffset === undefined
+          status.currentGeneration === undefined
             ? "stopped; nothing is kept yet"
-            : `stopped; durable up to offset ${durableOffset}`,
+            : `stopped; durable up to offset ${status.cursors.durable}`,
         );
       } finally {
         port.stop();

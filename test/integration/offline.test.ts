@@ -94,6 +94,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect([info["sync_full"], info["ready"]]).toEqual(["1", "1"]);
     expect((await runReplica(["status", `127.0.0.1:${port}`])).exitCode).toBe(0);
     expect((await first.stop()).exitCode).toBe(0);
+    expect(first.stderr).toMatch(/stopped; durable up to offset \d+\n$/);
 
     // The same end is the same history: one that has come into it goes on there.
     const second = await offline(dir, port);
