@@ -21,8 +21,9 @@ const defaultPort = 6379;
 /** The primary to follow if none is given. */
 export const DEFAULT_URL = `redis://127.0.0.1:${defaultPort}`;
 
+// Without ":password": `withoutPasswords` would take that for one, and print "***" instead.
 const form =
-  "redis://[user[:password]@]host[:port], rediss://…, unix:///path.sock or redis+sentinel://host[:port],…/name";
+  "redis://[login@]host[:port], rediss://…, unix:///path.sock or redis+sentinel://host[:port],…/name";
 
 /** Makes the error that refuses a part of a URL. */
 export type Refuse = (reason: string) => ReplicaError;

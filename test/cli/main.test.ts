@@ -109,6 +109,7 @@ describe("exit codes", () => {
       [["--port", "x"], {}, "the flag --port is"],
       [["follow", "localhost"], {}, "redis://localhost:6379?"],
       [["folow"], {}, "did you mean follow?"],
+      [["follow", "/x"], {}, "the form is redis://[login@]host[:port], rediss://…"],
       [["--bind", "0.0.0.0"], {}, "--requirepass-file"],
     ];
     const outcomes = await Promise.all(wrong.map(([argv, env]) => run(argv, env)));
