@@ -102,7 +102,7 @@ is 3.`,
       {
         name: "layout",
         value: "HOW",
-        help: "multipart (Redis 7 and later), or single: one appendonly.aof (Redis 4 and later) [multipart]",
+        help: "the layout to write: multipart (Redis 7 and later), or single: one appendonly.aof (Redis 4 and later) [multipart]",
       },
       {
         name: "check",

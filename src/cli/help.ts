@@ -10,10 +10,10 @@ export const version: string = `replica ${VERSION}`;
 /** Help wraps at this width. */
 const COLUMNS = 100;
 
-const sources = `A setting comes from its flag, then its environment variable (REPLICA_ plus the flag's name in capitals,
-such as ${variableOf("log-level")}), then the TOML file given with --config (same names), then its default.
-Sizes: 8MiB (binary), 8MB (decimal), or a number of bytes. Times: 500ms, 60s, 5m, 1h, or a number of
-seconds.`;
+const sources = `A setting comes from its flag, then its environment variable (REPLICA_ plus the flag's name in
+capitals, such as ${variableOf("log-level")}), then the TOML file given with --config (same names), then its
+default. Sizes: 8MiB (binary), 8MB (decimal), or a number of bytes. Times: 500ms, 60s, 5m, 1h, or a
+number of seconds.`;
 
 /** What `replica --help` prints: commands and settings. */
 export function generalHelp(): string {

@@ -4,7 +4,7 @@ const WINDOW_MS = 10_000;
 /** How many addresses are remembered. An attacker with more of them is beyond the reach of a throttle. */
 const MAX_ADDRESSES = 1_000;
 
-/** Slows down guessing: after ten wrong passwords from an address in ten seconds, each further one is refused. */
+/** Slows down guessing: after ten wrong passwords from an address in ten seconds, each further one closes its connection. */
 export class LoginThrottle {
   readonly #failures = new Map<string, { count: number; sinceMs: number }>();
 

@@ -125,7 +125,7 @@ function commandCommand({ client, context, args }: Call): Uint8Array {
         ["COUNT", "Returns the number of commands."],
         ["LIST", "Returns the names of all commands."],
         ["INFO [<name> ...]", "Returns details about these commands, or about all."],
-        ["DOCS [<name> ...]", "Returns what these commands do, or all."],
+        ["DOCS [<name> ...]", "Returns what these commands do, or what all do."],
       ]);
     default:
       return error(`ERR unknown subcommand '${args[0]?.slice(0, 60)}'. Try COMMAND HELP.`);

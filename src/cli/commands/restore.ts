@@ -185,7 +185,7 @@ function describe(restored: Restored): string {
   const made =
     rewrittenCommands === 0 ? "" : `, ${rewrittenCommands} of them with their expiry made absolute`;
   return `${dir}: generation ${generation.id} up to offset ${offset}, ${when}
-  a snapshot of ${formatBytes(restored.rdbBytes)} and the ${commands} commands after it (${formatBytes(restored.logBytes)})${made}
+  a snapshot of ${formatBytes(restored.rdbBytes)} and ${commands} command${commands === 1 ? "" : "s"} after it (${formatBytes(restored.logBytes)})${made}
   start a server on it: redis-server --dir ${dir} --appendonly yes
   (with --databases N if the primary has more than 16${layout === "single" ? "; any server since Redis 4" : ""})
 `;

@@ -177,7 +177,7 @@ function report(
   const lines = found.flatMap(({ generation, rdb, log: commands, restorableOffset }) => [
     `generation ${generation.id} (${generation.state})`,
     `  snapshot  ${rdb === undefined ? "damaged" : describeRdb(rdb)}`,
-    `  log       ${commands === undefined ? "missing" : `${commands.commands} commands, ${formatBytes(commands.bytes)}${unchecked(commands.uncheckedBytes)}${commands.damage === undefined ? "" : ", then damaged"}`}`,
+    `  log       ${commands === undefined ? "missing" : `${commands.commands} command${commands.commands === 1 ? "" : "s"}, ${formatBytes(commands.bytes)}${unchecked(commands.uncheckedBytes)}${commands.damage === undefined ? "" : ", then damaged"}`}`,
     `  restores  ${restorableOffset === undefined ? "nothing" : `offset ${generation.baseOffset} to ${restorableOffset}`}`,
   ]);
   for (const damage of damages) lines.push(`damaged: ${describeDamage(damage)}`);
