@@ -6,13 +6,14 @@ import { bulkPayload, eofPayload } from "../support/fake-primary.ts";
 import { Random } from "../support/fill.ts";
 import { availableServers } from "../support/servers.ts";
 import { encodeCommand } from "../support/resp.ts";
+import { amount, seedOf } from "../support/sweep.ts";
 import { handshake, HostileStage, say } from "./hostile-stage.ts";
 import { mutated } from "./mutations.ts";
 import { record, type Transcript } from "./transcripts.ts";
 
-/** More cases: `FUZZ_CASES=20000 bun test test/faults/hostile-primary.test.ts`; the same again: `FUZZ_SEED`. */
-const CASES = Number(process.env["FUZZ_CASES"] ?? 400);
-const SEED = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+/** More cases: `FUZZ_CASES=20000 bun test test/faults/hostile-primary.test.ts`. */
+const CASES = amount("FUZZ_CASES", { sample: 80, full: 400 });
+const SEED = seedOf("FUZZ_SEED");
 
 setDefaultTimeout(120_000 + CASES * 2_000);
 
@@ -25,7 +26,7 @@ let transcripts: Transcript[] = [];
 beforeAll(async () => {
   const kinds = availableServers().filter((kind) => kind === "redis-7.0" || kind === "valkey-9");
   transcripts = (await Promise.all(kinds.map(record))).flat();
-  console.log(`FUZZ_SEED=${SEED} FUZZ_CASES=${CASES}, from records of ${kinds.join(" and ")}`);
+  console.log(`from records of ${kinds.join(" and ")}`);
 });
 
 test.concurrent.each([0, 1, 2, 3])(

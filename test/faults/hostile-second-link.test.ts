@@ -4,6 +4,7 @@ import { filesIn, REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
 import { Random } from "../support/fill.ts";
 import { encodeCommand } from "../support/resp.ts";
+import { amount, seedOf } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { say } from "./hostile-stage.ts";
@@ -11,9 +12,9 @@ import { mutated, type Speech } from "./mutations.ts";
 import { followAgain, halfMadeIn } from "./network-rig.ts";
 import { record, type Transcript } from "./transcripts.ts";
 
-/** More cases: `FUZZ_CASES=5000 bun test test/faults/hostile-second-link.test.ts`; the same again: `FUZZ_SEED`. */
-const CASES = Number(process.env["FUZZ_CASES"] ?? 150);
-const SEED = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+/** More cases: `FUZZ_CASES=5000 bun test test/faults/hostile-second-link.test.ts`. */
+const CASES = amount("FUZZ_CASES", { sample: 30, full: 150 });
+const SEED = seedOf("FUZZ_SEED");
 
 setDefaultTimeout(60_000 + CASES * 2_000);
 
@@ -23,7 +24,6 @@ const BASE = 100;
 let transcripts: Transcript[] = [];
 
 beforeAll(async () => {
-  console.log(`FUZZ_SEED=${SEED} FUZZ_CASES=${CASES}`);
   transcripts = (await record("redis-7.0")).filter(({ unasked }) => unasked.length > 1);
 });
 

@@ -5,17 +5,20 @@ import { ModelPrimary } from "../support/model-primary.ts";
 import { startReplica } from "../support/replica-process.ts";
 import { Downstream } from "../support/relaying.ts";
 import { RespClient } from "../support/resp-client.ts";
+import { amount } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { certificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 /** Longer runs: `LEAKS_TIMES=10 bun test test/faults/leaks.test.ts`. */
-const TIMES = Number(process.env["LEAKS_TIMES"] ?? 1);
-const RECONNECTS = 1_000 * TIMES;
-const FULL_SYNCS = 100 * TIMES;
+const TIMES = amount("LEAKS_TIMES", { sample: 0.1, full: 1 });
+const RECONNECTS = Math.round(1_000 * TIMES);
+const FULL_SYNCS = Math.round(100 * TIMES);
+/** A short run has a short warm-up. */
+const warmUp = (rounds: number) => Math.round(rounds * Math.min(1, 3 * TIMES));
 const CLIENTS = 200;
 
-setDefaultTimeout(600_000 * TIMES);
+setDefaultTimeout(600_000 * Math.max(1, TIMES));
 
 const MIB = 1024 * 1024;
 /** So much more than the most that a warm-up took; less by far than the snapshots of one test take together. */
@@ -127,7 +130,7 @@ test.each([
       await until(() => primary.counts.partial > partial, { what: "it to come back", everyMs: 1 });
     }
   };
-  await reconnect(100);
+  await reconnect(warmUp(100));
   await it.remember();
   await reconnect(RECONNECTS);
   await it.expectNoMore();
@@ -147,11 +150,11 @@ test(`after ${FULL_SYNCS} full syncs it holds what it held before`, async () => 
       await it.settled();
     }
   };
-  await resync(30);
+  await resync(warmUp(30));
   await it.remember();
   await resync(FULL_SYNCS);
   await it.expectNoMore();
-  expect(primary.counts).toEqual({ full: 1 + 30 + FULL_SYNCS, partial: 0 });
+  expect(primary.counts).toEqual({ full: 1 + warmUp(30) + FULL_SYNCS, partial: 0 });
   await until(() => readdirSync(it.generations).length === 2, { what: "the old ones to go" });
   client.close();
 });
@@ -167,12 +170,12 @@ test(`after ${FULL_SYNCS} full syncs that broke off it holds what it held before
     await primary.breakLinks();
     await until(() => primary.counts.full >= wanted, {
       what: "its attempts",
-      timeoutMs: 60_000 * TIMES,
+      timeoutMs: 60_000 * Math.max(1, TIMES),
     });
     primary.breaksPayloadAt = undefined;
     await it.settled();
   };
-  await fail(30);
+  await fail(warmUp(30));
   await it.remember();
   await fail(FULL_SYNCS);
   await it.expectNoMore();
@@ -203,7 +206,7 @@ test(`after ${FULL_SYNCS} full syncs of others, and as many that went on, it hol
       expect(await fed(it, [primary.replid, offset + 1], wanted.length)).toStartWith(wanted);
     }
   };
-  await feed(100);
+  await feed(warmUp(100));
   await it.remember();
   await feed(FULL_SYNCS);
   await it.expectNoMore();

@@ -7,20 +7,25 @@ import { type FaultRoute, startFaultProxy } from "../support/fault-proxy.ts";
 import { Random } from "../support/fill.ts";
 import { encodeCommand } from "../support/resp.ts";
 import { bootCopy, type RealServer, startServer } from "../support/servers.ts";
+import { amount, seedOf, swept } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { certificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 import { caughtUp, eventsOf, expectWhole, followAgain, type Following } from "./network-rig.ts";
 import { SeededLoad } from "./seeded-load.ts";
 
-/** More random cuts: `NETWORK_CUTS=500 bun test test/faults/network.test.ts`; the same again: `NETWORK_SEED`. */
-const CUTS = Number(process.env["NETWORK_CUTS"] ?? 30);
-/** TLS makes a handshake of thousands of bytes: cut at each of them with `NETWORK_TLS_STRIDE=1`. */
-const TLS_STRIDE = Number(process.env["NETWORK_TLS_STRIDE"] ?? 29);
-const SEED = Number(process.env["NETWORK_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+/** Random cuts in each test: `NETWORK_CUTS=500 bun test test/faults/network.test.ts` makes more. */
+const CUTS = amount("NETWORK_CUTS", { sample: 8, full: 30 });
+/** A TLS handshake has thousands of bytes; `NETWORK_TLS_STRIDE=1` cuts the link at each of them. */
+const TLS_STRIDE = amount("NETWORK_TLS_STRIDE", { sample: 211, full: 29 });
+/** Of the bytes of a plain handshake, `npm test` cuts the link at one in so many. */
+const ONE_BYTE_IN = 8;
+const SEED = seedOf("NETWORK_SEED");
 
-const TEST_MS = 120_000 + CUTS * 2_000;
-setDefaultTimeout(TEST_MS);
+setDefaultTimeout(120_000 + CUTS * 2_000);
+
+/** No single connection takes this long, not even on a busy machine. */
+const STUCK_MS = 30_000;
 
 type CutKind = "reset" | "half-close";
 const CUT_KINDS: readonly CutKind[] = ["reset", "half-close"];
@@ -40,7 +45,6 @@ let server: RealServer;
 let watchful: RealServer;
 
 beforeAll(async () => {
-  console.log(`NETWORK_SEED=${SEED} NETWORK_CUTS=${CUTS}`);
   [server, watchful] = await Promise.all([
     startPrimary(),
     startPrimary("--repl-ping-replica-period", "1", "--repl-timeout", "3"),
@@ -81,13 +85,24 @@ const cut = (direction: Direction, kind: CutKind, afterBytes: number): Plan => [
 /** Both ends of all that is open are broken. */
 const breakAll = async (route: FaultRoute) => await route.inject("to-primary", { kind: "reset" });
 
-/** Waits until no more than `left` plans wait for a connection. */
-async function used(route: FaultRoute, left = 0): Promise<void> {
-  await until(async () => (await route.count()).waiting <= left, {
-    timeoutMs: TEST_MS,
-    everyMs: 20,
-    what: "a connection for each plan",
-  });
+/**
+ * Waits until at most `left` plans are without a connection.
+ * @throws Error with the state of the replica and of its last connection if no plan is taken for 30 s.
+ */
+async function used(route: FaultRoute, { replica }: Following, left = 0): Promise<void> {
+  const waiting = async () => (await route.count()).waiting;
+  for (let before = await waiting(); before > left; before = await waiting()) {
+    await until(async () => (await waiting()) < before, {
+      timeoutMs: STUCK_MS,
+      everyMs: 20,
+      what: "the next connection",
+    }).catch(async (error: unknown) => {
+      const { connections, passed } = await route.count();
+      const at = { state: replica.state.at, silentMs: replica.silentMs, connections };
+      const seen = JSON.stringify({ ...at, waiting: before, passed: passed.at(-1) });
+      throw new Error(`${String(error)}: ${seen}; ${replica.lastCause}`, { cause: error });
+    });
+  }
 }
 
 /** Writes while something lasts, so that there is a stream. */
@@ -169,10 +184,10 @@ describe("a link that is cut at every byte of the handshake", () => {
       // Behind each connection that is cut one that is followed, until its first ACK is under way. The
       // offset in its PSYNC may have some digits more by then.
       const followed = cut("to-primary", "reset", bytes["to-primary"] + 8);
-      const offsets = upTo(bytes[direction]);
+      const offsets = swept(upTo(bytes[direction]), ONE_BYTE_IN, new Random(SEED));
       await route.plan(offsets.flatMap((at) => [cut(direction, kind, at), followed]));
       await breakAll(route);
-      await writingWhile(server, used(route));
+      await writingWhile(server, used(route, following));
       await following.connected();
       expect(replica.syncs.full).toBe(1);
       expect(replica.syncs.partial).toBeGreaterThanOrEqual(offsets.length);
@@ -205,9 +220,10 @@ describe("a link that is cut at every byte of the handshake", () => {
       await primary.send("DEBUG", "CHANGE-REPL-ID");
       // All but the last byte: the whole PSYNC would bring a whole snapshot.
       const last = bytes[direction] - (direction === "to-primary" ? 1 : 0);
-      await route.plan(upTo(last).map((at) => cut(direction, kind, at)));
+      const offsets = swept(upTo(last), ONE_BYTE_IN, new Random(SEED));
+      await route.plan(offsets.map((at) => cut(direction, kind, at)));
       await breakAll(route);
-      await used(route);
+      await used(route, following);
       await until(() => replica.state.at === "connected" && directory.current!.id > 1, {
         timeoutMs: 20_000,
         what: "a full resync",
@@ -236,7 +252,7 @@ describe("a link that is cut at every byte of the handshake", () => {
         upTo(bytes, TLS_STRIDE, first % TLS_STRIDE).map((at) => cut(direction, kind, at)),
       );
       await breakAll(route);
-      await writingWhile(server, used(route));
+      await writingWhile(server, used(route, following));
       await following.connected();
       await expectWhole(following, server);
       expectBreaks(path, gone);
@@ -290,7 +306,7 @@ describe("cuts at random bytes", () => {
       const { url, flags } = ways[way];
       await using following = followAgain(url(route), dir, flags);
       const { replica, path } = following;
-      await used(route);
+      await used(route, following);
       await following.connected();
       await load.stop();
       await expectWhole(following, primary);
@@ -320,10 +336,10 @@ describe("cuts at random bytes", () => {
     await behind.plan([...inPayload, [], ...cutsOfStream(CUTS, random)]);
     await using last = followAgain(ways.plain.url(behind), lastDir);
     // Their turn comes when it has followed.
-    await used(behind, CUTS);
+    await used(behind, last, CUTS);
     await last.connected();
     await breakAll(behind);
-    await Promise.all([used(before), used(behind)]);
+    await Promise.all([used(before, middle), used(behind, last)]);
     await load.stop();
     for (const following of [middle, last]) {
       await following.connected();

@@ -21,6 +21,7 @@ import {
   startServer,
   tool,
 } from "../support/servers.ts";
+import { amount } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { certificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
@@ -46,6 +47,9 @@ interface Case {
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** In the largest snapshot, and in the one that comes by TLS. */
+const KEYS = amount("MAIN_JOB_KEYS", { sample: 50_000, full: 1_000_000 });
+
 const diskless = ["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"];
 const diskBased = ["--repl-diskless-sync", "no"];
 const clientTls = [
@@ -60,16 +64,16 @@ const plain = { way: "tcp", flags: [], env: {} } as const;
 
 const cases: readonly Case[] = [
   {
-    name: "a million keys, disk-based",
+    name: `${KEYS} keys, disk-based`,
     kind: "redis-7.0",
-    keys: 1_000_000,
+    keys: KEYS,
     server: { args: diskBased },
     ...plain,
   },
   {
     name: "diskless, password, TLS with a client certificate",
     kind: "redis-7.0",
-    keys: 200_000,
+    keys: KEYS / 5,
     server: { args: diskless, password: "a secret of the test", tls: { clients: "yes" } },
     way: "tls",
     flags: clientTls,

@@ -12,13 +12,14 @@ import {
   startServer,
   tool,
 } from "../support/servers.ts";
+import { amount, seedOf } from "../support/sweep.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
-/** How long keys are written; a shorter run: `RESTORE_SECONDS=10`. */
-const SECONDS = Number(process.env["RESTORE_SECONDS"] ?? 60);
-const SEED = Number(process.env["RESTORE_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
-const POINTS = 20;
+/** How long keys are written, and how many moments of that are restored. */
+const SECONDS = amount("RESTORE_SECONDS", { sample: 9, full: 60 });
+const POINTS = amount("RESTORE_POINTS", { sample: 6, full: 20 });
+const SEED = seedOf("RESTORE_SEED");
 /** A mark is at most a second apart; a busy machine gets some more. */
 const MARK_MS = 1_500;
 
