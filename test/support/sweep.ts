@@ -1,4 +1,7 @@
-import { Random } from "./fill.ts";
+/** A generator of whole numbers from 0 to below `limit`. */
+interface Random {
+  below(limit: number): number;
+}
 
 /**
  * `npm run test:sweeps` sets `TEST_SWEEPS=1`: then every sweep tries all of its cases. Without it a sweep
