@@ -5,7 +5,7 @@ import { fakeSentinel, named, sentinelUrl, UNKNOWN } from "../support/fake-senti
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { tempDir } from "../support/temp.ts";
 import { certificates } from "../support/tls.ts";
-import { until, within } from "../support/wait.ts";
+import { until, withinOwnTime } from "../support/wait.ts";
 import { behave, commandLineOf, followArgs, onlyLine, smallRdb } from "./bad-input-rig.ts";
 
 setDefaultTimeout(60_000);
@@ -56,7 +56,7 @@ describe("a backup", () => {
     await using replica = startReplica(["backup", sentinelUrl([sentinel]), temp.file("dump.rdb")]);
     await until(() => sentinel.asked[0], { what: "the question" });
     replica.signal("SIGTERM");
-    expect((await within(2_000, "the end", replica.ended())).exitCode).toBe(1);
+    expect((await withinOwnTime(2_000, "the end", replica.ended())).exitCode).toBe(1);
     expect(replica.stderr).toContain("the snapshot was stopped");
   });
 });

@@ -4,29 +4,29 @@ interface Random {
 }
 
 /**
- * `npm run test:sweeps` sets `TEST_SWEEPS=1`: then every sweep tries all of its cases. Without it a sweep
- * tries a sample, so that `npm test` stays short. CI runs both.
+ * True in `npm run test:sweeps`, which sets `TEST_SWEEPS=1`: every sweep runs all its cases. In `npm test`
+ * each runs a sample of them, to keep that short. CI runs both.
  */
 export const IS_FULL = process.env["TEST_SWEEPS"] === "1";
 
-/** How much to try: as much as the environment variable `name` says, else `full` or `sample`. */
+/** Returns the environment variable `name` if it is set, else `full` in a full sweep, else `sample`. */
 export function amount(name: string, { sample, full }: { sample: number; full: number }): number {
   return Number(process.env[name] ?? (IS_FULL ? full : sample));
 }
 
-/** The seed that the environment variable `name` gives, else a new one. It is printed, to repeat a run. */
+/** Returns the seed in the environment variable `name`, else `otherwise`; prints it, so that a run can be repeated. */
 export function seedOf(name: string, otherwise = Math.floor(Math.random() * 0x7fff_ffff)): number {
   const seed = Number(process.env[name] ?? otherwise);
   console.log(`${name}=${seed}`);
   return seed;
 }
 
-/** From one case of a sweep to the next: 1 in a full sweep, otherwise a random step of `oneIn` on average. */
+/** Returns the step from one case to the next: 1 in a full sweep, else a random number, `oneIn` on average. */
 export function stride(oneIn: number, random: Random): number {
   return IS_FULL ? 1 : 1 + random.below(2 * oneIn - 1);
 }
 
-/** The cases to try, in their order: all of them in a full sweep, otherwise about one in `oneIn`, with both ends. */
+/** Returns the cases to run: all in a full sweep, else about one in `oneIn`, always with the first and the last. */
 export function swept<T>(cases: readonly T[], oneIn: number, random: Random): T[] {
   const last = cases.length - 1;
   const taken: T[] = [];
