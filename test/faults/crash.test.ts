@@ -111,7 +111,7 @@ function phaseOf(replica: ReplicaProcess, dir: string, before: Counted, after: C
 async function soon(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
   const startedMs = performance.now();
   while (!(await condition())) {
-    if (performance.now() - startedMs > 20_000) throw new Error(`waited for ${what}, in vain`);
+    if (performance.now() - startedMs > 50_000) throw new Error(`waited for ${what}, in vain`);
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
@@ -148,7 +148,7 @@ async function waitFor(
       delayMs = Math.max(0, random.below(5) - 2);
       break;
     case "stream":
-      await replica.waitForLine(/connected by/, 20_000);
+      await replica.waitForLine(/connected by/, 50_000);
       delayMs = random.below(400);
       break;
   }
@@ -202,7 +202,7 @@ test(
           const { connected_clients, connected_slaves } = await server.info("all");
           return connected_clients === "2" && connected_slaves === "0";
         },
-        { timeoutMs: 20_000, what: "the primary to have forgotten the killed replica" },
+        { timeoutMs: 50_000, what: "the primary to have forgotten the killed replica" },
       );
     };
 
@@ -254,7 +254,7 @@ test(
     expect(last.full - first.full).toBe(granted);
     expect(last.partial - first.partial).toBe(resumed);
     await using replica = startReplica(args);
-    await replica.waitForLine(/connected by partial resync/, 20_000);
+    await replica.waitForLine(/connected by partial resync/, 50_000);
     await load.stop();
     const end = await server.offset();
     await until(
@@ -262,7 +262,7 @@ test(
         const { slave0 } = await server.info("replication");
         return Number(/offset=(\d+)/.exec(slave0 ?? "")?.[1]) >= end;
       },
-      { timeoutMs: 20_000, what: `the primary to see offset ${end} acknowledged` },
+      { timeoutMs: 50_000, what: `the primary to see offset ${end} acknowledged` },
     );
     expect((await counted(server)).partial).toBe(last.partial + 1);
     expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });

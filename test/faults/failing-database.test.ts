@@ -252,7 +252,7 @@ describe("a process whose disk takes no more", () => {
         await Bun.sleep(1);
         return says.test(replica.stderr);
       },
-      { what: `a line like ${says}`, timeoutMs: 30_000, everyMs: 1 },
+      { what: `a line like ${says}`, timeoutMs: 50_000, everyMs: 1 },
     ).catch((error: unknown) => {
       throw new Error(`${String(error)}\n${replica.output()}`, { cause: error });
     });

@@ -76,7 +76,7 @@ export class HostileStage implements AsyncDisposable {
   /** @param flags more of the replica's command line. */
   constructor(...flags: string[]) {
     this.#temp = tempDir("hostile");
-    this.#primary = fakePrimary(async (peer) => await this.#meet(peer), { timeoutMs: 20_000 });
+    this.#primary = fakePrimary(async (peer) => await this.#meet(peer), { timeoutMs: 50_000 });
     const args = [...followArgs(this.#primary.url, this.dir), "--keep", "1000", ...flags];
     this.replica = startReplica(args, { cwd: this.#temp.path });
     this.#gate.resolve();
@@ -89,7 +89,7 @@ export class HostileStage implements AsyncDisposable {
   /** Waits until the honest primary is followed. */
   async followed(): Promise<void> {
     await until(() => this.#followed !== undefined && !this.#followed.isClosed, {
-      timeoutMs: 30_000,
+      timeoutMs: 50_000,
       what: "an honest primary to be followed",
     }).catch((error: unknown) => {
       const complaints = this.#primary.failures.map(({ message }) => message).join("\n");

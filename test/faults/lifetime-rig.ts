@@ -29,7 +29,7 @@ export function hastyClock(): Clock {
   };
 }
 
-const WAIT_MS = 20_000;
+const WAIT_MS = 50_000;
 /** More failures in a row than any fault of these makes. */
 const MAX_TRIES = 40;
 const HEADER = selectCommand(0);

@@ -60,7 +60,7 @@ async function connected(port: number, socket: Bun.SocketHandler) {
 export async function caughtUp({ replica }: Following, server: RealServer): Promise<void> {
   const end = await server.offset();
   await until(() => (replica.log?.writtenOffset ?? -1) >= end, {
-    timeoutMs: 30_000,
+    timeoutMs: 50_000,
     what: `offset ${end}; the last error: ${replica.lastCause}`,
   });
 }

@@ -235,7 +235,7 @@ describe("a link that is cut at every byte of the handshake", () => {
       await breakAll(route);
       await used(route, following);
       await until(() => replica.state.at === "connected" && directory.current!.id > 1, {
-        timeoutMs: 20_000,
+        timeoutMs: 50_000,
         what: "a full resync",
       });
       await primary.send("SET", "key", "of the second history");
@@ -455,7 +455,7 @@ async function suffer(fault: FaultCase, way: Way): Promise<void> {
   };
   await write();
   if (fault.says !== undefined) {
-    await until(() => replica.lastBreak, { timeoutMs: 30_000, what: "the link to break" });
+    await until(() => replica.lastBreak, { timeoutMs: 50_000, what: "the link to break" });
     expectBreaks(path, fault.says);
     await write();
   }
@@ -504,7 +504,7 @@ test.concurrent.each(["plain", "TLS"] as const)(
     await following.connected();
     for (const direction of DIRECTIONS) await route.inject(direction, { kind: "black-hole" });
     await watchful.send("APPEND", "appended", "while nobody hears");
-    await until(() => replica.lastBreak, { timeoutMs: 30_000, what: "the link to be given up" });
+    await until(() => replica.lastBreak, { timeoutMs: 50_000, what: "the link to be given up" });
     expectBreaks(path, /^the primary was silent for 2500 ms in state connected \(--timeout\)/);
     await expectWhole(following, watchful);
     expectNoneAgain(path);

@@ -403,7 +403,7 @@ describe("an EOF mark that comes in two pieces", () => {
     });
     await using replica = startReplica(followArgs(primary.url, dir));
     await until(() => primary.peers.length === cuts.length || primary.failures.length > 0, {
-      timeoutMs: 40_000,
+      timeoutMs: 50_000,
       what: "all connections",
     });
     await primary.finished();

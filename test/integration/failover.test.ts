@@ -39,7 +39,7 @@ async function allCaughtUp(server: RealServer, replicas: number): Promise<void> 
         slave.includes(`state=online,offset=${info["master_repl_offset"]},`),
       );
     },
-    { timeoutMs: 20_000, what: `${replicas} replicas to have acknowledged everything` },
+    { timeoutMs: 50_000, what: `${replicas} replicas to have acknowledged everything` },
   );
 }
 

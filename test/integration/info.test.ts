@@ -96,7 +96,7 @@ test.each(Object.entries(states))(
         const seen = new Map(Object.entries(await server.info("replication")));
         return state.is(seen) ? seen : undefined;
       },
-      { what: `the real one to be ${name}`, timeoutMs: 20_000 },
+      { what: `the real one to be ${name}`, timeoutMs: 50_000 },
     );
     expect(kinds(ours)).toEqual(kinds(theirs));
     // What says who is who in a set of replicas.

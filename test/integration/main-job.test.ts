@@ -141,7 +141,7 @@ async function caughtUp(server: RealServer): Promise<void> {
       const info = await server.info("replication");
       return info["slave0"]?.includes(`offset=${info["master_repl_offset"]},`) === true;
     },
-    { timeoutMs: 30_000, what: "the primary to see everything acknowledged" },
+    { timeoutMs: 50_000, what: "the primary to see everything acknowledged" },
   );
 }
 
@@ -170,13 +170,13 @@ describe("follow against a real primary under load", () => {
           const now = await server.info("replication");
           return now["slave0"]?.includes("state=online") ? now : undefined;
         },
-        { timeoutMs: 10_000, what: "the primary to see the replica online" },
+        { timeoutMs: 50_000, what: "the primary to see the replica online" },
       );
       expect(info["slave0"]).toMatch(/state=online,offset=\d+,lag=[01](,|$)/);
       writing.kill();
       await writing.exited;
       await caughtUp(server);
-      expect(await server.send("WAIT", 1, 2000)).toBe(1);
+      expect(await server.send("WAIT", 1, 30_000)).toBe(1);
       expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
       await using copy = await bootCopy(kind, join(dir, "current"));
       expect(await copy.digest()).toBe(await server.digest());
@@ -279,7 +279,7 @@ describe("backup of a real primary", () => {
       expect(data(readFileSync(dir.file("piped.rdb")))).toEqual(data(readFileSync(out)));
       // The primary closed the link after the payload, or we did: nobody is attached.
       await until(async () => (await server.info("replication"))["connected_slaves"] === "0", {
-        timeoutMs: 10_000,
+        timeoutMs: 50_000,
         what: "the primary to have no replica",
       });
       expect(readdirSync(dir.path).sort()).toEqual(["dump.rdb", "piped.rdb"]);

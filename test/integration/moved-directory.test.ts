@@ -32,7 +32,7 @@ test("a folder that is moved away: it ends, and leaves what is in its place alon
     what: "the second alone to be attached",
   });
   // By then it has written what the first one did not.
-  expect(await primary.send("WAIT", 1, 5_000)).toBe(1);
+  expect(await primary.send("WAIT", 1, 30_000)).toBe(1);
   expect((await second.stop()).exitCode).toBe(0);
   for (const path of [data, old]) {
     const { exitCode, stdout } = await runReplica(["verify", path, "--json"]);

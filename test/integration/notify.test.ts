@@ -51,7 +51,7 @@ describe("the service manager is told", () => {
       } finally {
         primary.stop();
       }
-    }, 20_000);
+    }, 60_000);
   }
 
   test("ready where the primary is away; the stop that a client asks for; no secret", async () => {

@@ -32,7 +32,7 @@ async function attachedFor(last: RealServer, port: number, pings: number): Promi
       const tail = acked - (Number(from) - 1);
       return status === "up" && tail >= pings * PING_BYTES && acked <= Number(end);
     },
-    { timeoutMs: 30_000, what: `${pings} PINGs behind what is kept` },
+    { timeoutMs: 50_000, what: `${pings} PINGs behind what is kept` },
   );
 }
 
@@ -67,7 +67,7 @@ describe.each(availableServers())("%s", (kind) => {
     await until(() => Date.now() > thenMs + 1, { what: "the next moment" });
     await primary.sendAll([["SET", "later", "than that"]]);
     following.signal("SIGUSR1");
-    await following.waitForLine(/generation 2 takes the place/, 30_000);
+    await following.waitForLine(/generation 2 takes the place/, 50_000);
     await primary.sendAll([
       ["MULTI"],
       ["SET", "last", "of all"],
@@ -145,7 +145,7 @@ test("REPLICAOF NO ONE: who is attached goes on, and comes back with it to a pri
       const { master_link_status: status } = await last.info("replication");
       return status === "up" && (await last.offset()) === (await primary.offset());
     },
-    { timeoutMs: 30_000, what: "it to have all that the primary has" },
+    { timeoutMs: 50_000, what: "it to have all that the primary has" },
   );
   expect(await last.digest()).toBe(await primary.digest());
   const after = await infoOf(port);

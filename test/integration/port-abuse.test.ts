@@ -227,7 +227,7 @@ test("a client that doesn't read its answers is not listened to; one that reads 
   for (const one of rest) one[Symbol.dispose]();
   const count = () => late!.heard.split("# Server").length - 1;
   late!.socket.resume();
-  await until(() => count() === asked, { what: "all answers", timeoutMs: 30_000, everyMs: 50 });
+  await until(() => count() === asked, { what: "all answers", timeoutMs: 50_000, everyMs: 50 });
   late![Symbol.dispose]();
 });
 
@@ -315,7 +315,7 @@ test("who says nothing, or half a command, has his time and no more", async () =
   }, 1000);
   await until(() => [...slow, chatty].every(({ isClosed }) => isClosed), {
     what: "the slow to be cut off",
-    timeoutMs: 30_000,
+    timeoutMs: 50_000,
   });
   clearInterval(drip);
   clearInterval(chat);

@@ -89,7 +89,7 @@ describe.each(availableServers())("redis-cli of %s", (kind) => {
         expect(answer.out).toMatch(says);
       }
     }
-  }, 30_000);
+  }, 60_000);
 
   test("what is no command of the port is refused, and nothing else happens", async () => {
     for (const line of ["GET a", "SCAN 0", "MEMORY USAGE a", "EVAL x 0"]) {

@@ -92,7 +92,7 @@ describe("the compiled program", () => {
       expect((await replica.stop()).exitCode).toBe(0);
     }
     expect(existsSync(dir.file("replica-data"))).toBe(false);
-  }, 30_000);
+  }, 60_000);
 });
 
 describe("memory", () => {

@@ -46,7 +46,7 @@ async function caughtUp(primary: RealServer, last: RealServer): Promise<void> {
       const { master_link_status: status } = await last.info("replication");
       return status === "up" && (await last.offset()) === (await primary.offset());
     },
-    { timeoutMs: 30_000, what: "the last replica to have all that the primary has" },
+    { timeoutMs: 50_000, what: "the last replica to have all that the primary has" },
   );
 }
 
@@ -174,7 +174,7 @@ describe.each(availableServers())("%s", (kind) => {
       const { commands } = load;
       await until(() => load.commands > commands + 200, { what: "the load to go on" });
       await client.send("BGSAVE");
-      await relay.waitForLine(new RegExp(`generation ${id} takes the place of ${id - 1}`), 30_000);
+      await relay.waitForLine(new RegExp(`generation ${id} takes the place of ${id - 1}`), 50_000);
     }
     away.thaw();
     await load.stop();

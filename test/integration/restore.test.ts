@@ -106,7 +106,7 @@ test(
     ] as const) {
       await until(() => elapsed() > SECONDS * share, { what: "time", timeoutMs: 100_000 });
       replica.signal("SIGUSR1");
-      await replica.waitForLine(new RegExp(`generation ${generation} takes the place`), 30_000);
+      await replica.waitForLine(new RegExp(`generation ${generation} takes the place`), 50_000);
     }
     const written = await writing;
     // All of it has a mark by then.
@@ -168,7 +168,7 @@ describe.each(availableServers())("of %s", (kind) => {
     await primary.send("SET", "expires", "1", "EX", 1000);
     await primary.send("EVAL", "redis.call('SET', KEYS[1], 'by script')", 1, "scripted");
     await primary.cli("-n", "9", "set", "elsewhere", "2");
-    expect(await primary.cli("wait", "1", "5000")).toBe("1");
+    expect(await primary.cli("wait", "1", "30000")).toBe("1");
     expect((await replica.stop()).exitCode).toBe(0);
     for (const layout of ["multipart", "single"]) {
       const { target } = await restoreTo(dir, layout, ["--layout", layout]);
@@ -189,7 +189,7 @@ test("verify and restore while the replica runs, and on a copy", async () => {
   const writing = writeNumbered(primary, () => !replica.isRunning);
   for (let turn = 0; turn < 3; turn++) {
     replica.signal("SIGUSR1");
-    await replica.waitForLine(new RegExp(`generation ${turn + 2} takes the place`), 30_000);
+    await replica.waitForLine(new RegExp(`generation ${turn + 2} takes the place`), 50_000);
     const verified = await runReplica(["verify", dir.file("data"), "--json"]);
     expect(JSON.parse(verified.stdout)).toMatchObject({ ok: true, damages: [] });
     const { target } = await restoreTo(dir, `turn-${turn}`, []);
@@ -241,9 +241,9 @@ test("damage is told with the other generations that can be restored instead", a
   await using replica = startReplica(argv);
   await replica.waitForLine(/connected by full resync/);
   replica.signal("SIGUSR1");
-  await replica.waitForLine(/generation 2 takes the place of 1/, 30_000);
+  await replica.waitForLine(/generation 2 takes the place of 1/, 50_000);
   await primary.cli("set", "key", "value");
-  expect(await primary.cli("wait", "1", "5000")).toBe("1");
+  expect(await primary.cli("wait", "1", "30000")).toBe("1");
   await replica.stop();
   const { stdout } = await runReplica(["snapshots", dir.file("data"), "--json"]);
   const [first, second] = JSON.parse(stdout).generations;
@@ -273,7 +273,7 @@ test("--check and --digest tell what a real server finds; --serve lets people lo
   await replica.waitForLine(/connected by full resync/);
   await primary.cli("set", "key", "value");
   await primary.cli("-n", "3", "set", "elsewhere", "2");
-  expect(await primary.cli("wait", "1", "5000")).toBe("1");
+  expect(await primary.cli("wait", "1", "30000")).toBe("1");
   expect((await replica.stop()).exitCode).toBe(0);
   const server = serverScript(dir, "redis-7.0");
   const from = ["restore", dir.file("data")];

@@ -80,7 +80,7 @@ test("a replica from its first attempt to REPLICAOF NO ONE: the screen and the e
   await using client = await RespClient.connect({ port: replica.port });
   await client.send("REPLICAOF", "NO", "ONE");
   await shows(1, "is not ready: the link is in state none", "none, since REPLICAOF NO ONE");
-}, 30_000);
+}, 60_000);
 
 test("status --watch on a terminal: Ctrl-C ends it with 0, and the terminal is as before", async () => {
   await using server = await startServer("redis-7.0");
@@ -113,7 +113,7 @@ test("status --watch on a terminal: Ctrl-C ends it with 0, and the terminal is a
   expect(await child.exited).toBe(0);
   await until(() => seen.includes("\x1b[?25h\x1b[?1049l"), { what: "the cursor" });
   child.terminal?.close();
-}, 30_000);
+}, 60_000);
 
 test("status --watch --json into a pipe: SIGINT ends it with 0, after a whole line", async () => {
   using dir = tempDir("watch");
@@ -126,4 +126,4 @@ test("status --watch --json into a pipe: SIGINT ends it with 0, after a whole li
   const lines = watching.stdout.trimEnd().split("\n");
   for (const line of lines) expect(JSON.parse(line)).toMatchObject({ ready: 0, master_port: 1 });
   expect(watching.stderr).toBe("");
-}, 30_000);
+}, 60_000);

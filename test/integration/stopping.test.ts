@@ -67,5 +67,5 @@ for (const mode of ["written", "durable"] as const) {
       const part = body.subarray(at, at + block.length);
       if (!part.equals(block.subarray(0, part.length))) throw new Error(`the log differs at ${at}`);
     }
-  }, 30_000);
+  }, 60_000);
 }

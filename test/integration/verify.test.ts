@@ -117,7 +117,7 @@ test("snapshots and verify of a folder: what is kept, and what is damaged", asyn
   await replica.waitForLine(/connected by full resync/);
   await primary.cli("set", "key", "value");
   replica.signal("SIGUSR1");
-  await replica.waitForLine(/generation 2 takes the place of 1/, 30_000);
+  await replica.waitForLine(/generation 2 takes the place of 1/, 50_000);
   expect((await replica.stop()).exitCode).toBe(0);
   const table = await runReplica(["snapshots", dir.file("data")]);
   expect(table.stdout).toMatch(

@@ -42,7 +42,7 @@ async function caughtUp(primary: RealServer, last: RealServer): Promise<void> {
       const { master_link_status: status } = await last.info("replication");
       return status === "up" && (await last.offset()) === (await primary.offset());
     },
-    { timeoutMs: 30_000, what: `${last.kind} to have all that ${primary.kind} has` },
+    { timeoutMs: 50_000, what: `${last.kind} to have all that ${primary.kind} has` },
   );
 }
 

@@ -38,10 +38,10 @@ describe("WAIT, thanks to this replica alone", () => {
         await using replica = await attach(server, folder.file("data"), "--ack", ack);
         for (let i = 0; i < 5; i++) {
           await server.send("SET", "key", i);
-          expect(await server.send("WAIT", 1, 2000)).toBe(1);
+          expect(await server.send("WAIT", 1, 30_000)).toBe(1);
         }
         expect((await replica.stop()).exitCode).toBe(0);
-      }, 30_000);
+      }, 60_000);
     }
   }
 
@@ -52,10 +52,10 @@ describe("WAIT, thanks to this replica alone", () => {
     await using replica = await attach(server, folder.file("data"), ...flags);
     for (let i = 0; i < 5; i++) {
       await server.send("SET", "key", i);
-      expect(await server.send("WAIT", 1, 2000)).toBe(1);
+      expect(await server.send("WAIT", 1, 30_000)).toBe(1);
     }
     expect((await replica.stop()).exitCode).toBe(0);
-  }, 30_000);
+  }, 60_000);
 });
 
 describe("WAITAOF 0 1, thanks to this replica alone", () => {
@@ -67,10 +67,10 @@ describe("WAITAOF 0 1, thanks to this replica alone", () => {
         await using replica = await attach(server, folder.file("data"), "--fsync", fsync);
         for (let i = 0; i < 2; i++) {
           await server.send("SET", "key", i);
-          expect(await server.send("WAITAOF", 0, 1, 2000)).toEqual([0, 1]);
+          expect(await server.send("WAITAOF", 0, 1, 30_000)).toEqual([0, 1]);
         }
         expect((await replica.stop()).exitCode).toBe(0);
-      }, 30_000);
+      }, 60_000);
     }
 
     test(`${kind}, --fsync no: nothing is promised, and WAIT goes on`, async () => {
@@ -79,9 +79,9 @@ describe("WAITAOF 0 1, thanks to this replica alone", () => {
       await using replica = await attach(server, folder.file("data"), "--fsync", "no");
       await server.send("SET", "key", 1);
       expect(await server.send("WAITAOF", 0, 1, 300)).toEqual([0, 0]);
-      expect(await server.send("WAIT", 1, 2000)).toBe(1);
+      expect(await server.send("WAIT", 1, 30_000)).toBe(1);
       expect((await replica.stop()).exitCode).toBe(0);
-    }, 30_000);
+    }, 60_000);
   }
 });
 
@@ -130,12 +130,12 @@ describe("what is acknowledged", () => {
       });
       await using replica = startReplica(followArgs(primary.url, dir, "--ack", ack));
       await until(() => acks === 40 || primary.failures.length > 0, {
-        timeoutMs: 20_000,
+        timeoutMs: 50_000,
         what: "40 acknowledgements",
       });
       await primary.finished();
       expect((await replica.stop()).exitCode).toBe(0);
-    }, 30_000);
+    }, 60_000);
   }
 
   test("--ack durable, unasked: each says no more than the mark before it", async () => {
@@ -160,11 +160,11 @@ describe("what is acknowledged", () => {
     });
     await using replica = startReplica(followArgs(primary.url, dir, "--ack", "durable"));
     await until(() => seen.at(-1) === 100 + 3 * SET.length || primary.failures.length > 0, {
-      timeoutMs: 20_000,
+      timeoutMs: 50_000,
       what: "everything to be acknowledged",
     });
     await primary.finished();
     expect(seen).toEqual(seen.toSorted((a, b) => a - b));
     expect((await replica.stop()).exitCode).toBe(0);
-  }, 30_000);
+  }, 60_000);
 });

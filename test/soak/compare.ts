@@ -235,7 +235,7 @@ async function endShortLives(server: RealServer): Promise<void> {
       );
       return replies.every((reply, i) => i % 3 !== 2 || reply === 0);
     },
-    { what: "the short-lived keys to be gone", everyMs: 50, timeoutMs: 30_000 },
+    { what: "the short-lived keys to be gone", everyMs: 50, timeoutMs: 50_000 },
   );
 }
 
@@ -249,7 +249,7 @@ async function stillContents(server: RealServer): Promise<{ offset: number; cont
       const contents = await contentsOf(server);
       return different(before, contents).length === 0 ? { offset, contents } : undefined;
     },
-    { what: "the primary's data to stand still", timeoutMs: 30_000 },
+    { what: "the primary's data to stand still", timeoutMs: 50_000 },
   );
 }
 

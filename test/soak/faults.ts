@@ -75,7 +75,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     });
     await until(async () => (await primary.server.info("replication"))["role"] === "slave", {
       what: "the failover to be over",
-      timeoutMs: 30_000,
+      timeoutMs: 50_000,
     });
     fleet.swap();
     await fleet.repoint();

@@ -45,7 +45,7 @@ export class Load implements AsyncDisposable {
   /** Settles when all that was sent is answered; nothing more is sent then. @throws Error an answer that nobody expected. */
   async pause(): Promise<void> {
     this.#isPaused = true;
-    await until(() => this.#busy === 0, { what: "the load to pause", timeoutMs: 30_000 });
+    await until(() => this.#busy === 0, { what: "the load to pause", timeoutMs: 50_000 });
     if (this.#failure !== undefined) throw this.#failure;
   }
 

@@ -2,7 +2,7 @@ import { FakePeer } from "./fake-peer.ts";
 import { tlsOptions, type CertificateFiles } from "./tls.ts";
 import { within } from "./wait.ts";
 
-const EXPECT_TIMEOUT_MS = 5_000;
+const EXPECT_TIMEOUT_MS = 20_000;
 
 /** One step of a script, where a function would be too much. */
 export type Step =
@@ -29,7 +29,7 @@ export interface FakePrimaryOptions {
   /** Default: a free port. */
   readonly port?: number;
   readonly tls?: { readonly certificate: CertificateFiles; readonly clients?: "no" | "yes" };
-  /** Milliseconds for each expectation. Default: 5 s. */
+  /** Milliseconds for each expectation. Default: 20 s. */
   readonly timeoutMs?: number;
 }
 

@@ -10,7 +10,7 @@ import type {
 } from "./fault-plan.ts";
 import { within } from "./wait.ts";
 
-const ANSWER_TIMEOUT_MS = 20_000;
+const ANSWER_TIMEOUT_MS = 60_000;
 
 type Question = ProxyRequest extends infer R
   ? R extends ProxyRequest

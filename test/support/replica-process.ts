@@ -74,7 +74,7 @@ export class ReplicaProcess implements AsyncDisposable {
    * Waits for a matching line on standard error or output; earlier lines count.
    * @throws Error with all output on timeout, or if the program ends without such a line.
    */
-  async waitForLine(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
+  async waitForLine(pattern: RegExp, timeoutMs = 30_000): Promise<RegExpExecArray> {
     const matcher = new RegExp(pattern.source, pattern.flags.replaceAll(/[gy]/g, ""));
     const find = (): RegExpExecArray | undefined => {
       for (const text of [this.stderr, this.stdout]) {

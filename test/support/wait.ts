@@ -1,5 +1,5 @@
 export interface UntilOptions {
-  /** Milliseconds. Default: 10 s. */
+  /** Milliseconds. Default: 30 s. */
   readonly timeoutMs?: number;
   /** What the test waits for, for the message: "the replica to be connected". */
   readonly what: string;
@@ -14,7 +14,7 @@ export interface UntilOptions {
  */
 export async function until<T>(
   condition: () => T | Promise<T>,
-  { timeoutMs = 10_000, what, everyMs = 5 }: UntilOptions,
+  { timeoutMs = 30_000, what, everyMs = 5 }: UntilOptions,
 ): Promise<NonNullable<T>> {
   const startedMs = performance.now();
   let lastError: unknown;
