@@ -10,7 +10,7 @@ const MINUTES = amount("SOAK_MINUTES", { sample: 0.25, full: 2 });
 const SEED = seedOf("SOAK_SEED", 4);
 
 test(
-  `soaked for ${MINUTES} minutes in faults of all kinds, it loses nothing (SOAK_SEED=${SEED})`,
+  `loses nothing in ${MINUTES} minutes of faults of all kinds`,
   async () => {
     const servers = availableServers();
     const report = await soak({
