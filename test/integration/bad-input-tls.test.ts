@@ -48,7 +48,7 @@ const cases: readonly Case[] = [
     says: /TLS: .*(host|altname).*; check --tls-ca, --tls-server-name/i,
   },
   {
-    name: "the past",
+    name: "the past (expired)",
     server: certificates.expired,
     flags: trust,
     says: /TLS: .*expired.*; check --tls-ca/,

@@ -285,7 +285,7 @@ describe("backup of a real primary", () => {
     }, 60_000);
   }
 
-  test("keeps the mode of the file that it replaces", async () => {
+  test("gives nobody more access than the file that it replaces", async () => {
     await using server = await startServer("redis-7.0", { args: diskless });
     const dir = tempDir("backup");
     folders.push(dir);

@@ -11,14 +11,14 @@ import { until } from "../support/wait.ts";
 
 const project = join(import.meta.dir, "../..");
 const mebibyte = 1024 * 1024;
-/** Size of the snapshot beside which the program's memory stays small. */
+/** Size of the snapshot in the memory tests. */
 const SNAPSHOT_GIB = amount("SNAPSHOT_GIB", { sample: 0.5, full: 2 });
 
 beforeAll(buildProgram);
 
 describe("demo", () => {
   for (const binary of ["source", "compiled"] as const) {
-    test(`${binary}: every part works, and a stock server starts from what it leaves`, async () => {
+    test(`${binary}: every part works, and a stock server starts from its files`, async () => {
       using dir = tempDir("demo");
       const { exitCode, stdout, stderr } = await runReplica(["demo"], {
         binary,
@@ -46,7 +46,7 @@ describe("demo", () => {
     }, 60_000);
   }
 
-  test("leaves a folder that holds something alone", async () => {
+  test("refuses a folder that isn't empty", async () => {
     using dir = tempDir("demo-full");
     await Bun.write(dir.file("a file"), "of somebody");
     const { exitCode, stderr } = await runReplica(["demo", "--dir", dir.path]);
@@ -57,7 +57,7 @@ describe("demo", () => {
 });
 
 describe("the compiled program", () => {
-  test("takes no settings from files of Bun's in the folder that it is started in", async () => {
+  test("ignores Bun's settings files in the folder where it is started", async () => {
     using dir = tempDir("compiled");
     await Bun.write(dir.file(".env"), "REPLICA_LOG_LEVEL=nonsense\n");
     await Bun.write(dir.file("bunfig.toml"), 'preload = ["./preload.ts"]\n');
@@ -68,7 +68,7 @@ describe("the compiled program", () => {
     expect((await run({ REPLICA_LOG_LEVEL: "nonsense" })).stderr).toContain("nonsense");
   });
 
-  test("follows a real primary, tells its status, resumes", async () => {
+  test("follows a real primary, reports its status, resumes", async () => {
     await using server = await startServer("redis-7.0");
     await server.cli("set", "a", "1");
     using dir = tempDir("compiled");

@@ -28,18 +28,18 @@ async function portOf(replica: ReplicaProcess): Promise<string> {
   return port;
 }
 
-/** A real replica, which may be promoted. */
+/** Starts a real replica, which can be promoted. */
 async function startOther(primary: RealServer): Promise<RealServer> {
   const other = await startServer("redis-7.0", {
     args: ["--replicaof", "127.0.0.1", String(primary.port)],
   });
   await until(async () => (await other.info("replication"))["master_link_status"] === "up", {
-    what: "the real replica",
+    what: "the real replica to be connected",
   });
   return other;
 }
 
-/** Kills the primary, and waits until the other is one. */
+/** Kills the primary, and waits until the other server is promoted. */
 async function failOver(primary: RealServer, other: RealServer): Promise<void> {
   await primary.kill9();
   await until(async () => (await other.info("replication"))["role"] === "master", {
@@ -48,7 +48,7 @@ async function failOver(primary: RealServer, other: RealServer): Promise<void> {
   });
 }
 
-test("Sentinel knows it as a replica, repoints it after a failover, and never promotes it", async () => {
+test("Sentinel lists it as a replica, repoints it after a failover, and never promotes it", async () => {
   using dir = tempDir("sentinel");
   await using primary = await startServer("redis-7.0");
   await using other = await startOther(primary);
@@ -76,7 +76,7 @@ test("Sentinel knows it as a replica, repoints it after a failover, and never pr
   expect(await copy.keysPerDatabase()).toEqual({ 0: 2 });
 }, 180_000);
 
-test("started with the sentinels alone it finds the primary, and whom they promoted, though it was down meanwhile", async () => {
+test("finds the primary through the sentinels alone, also after a failover during its absence", async () => {
   using dir = tempDir("sentinel");
   writeFileSync(dir.file("password"), `${PASSWORD}\n`);
   await using primary = await startServer("redis-7.0");
@@ -105,7 +105,7 @@ test("started with the sentinels alone it finds the primary, and whom they promo
   expect((await away.stop()).exitCode).toBe(0);
   await failOver(primary, other);
 
-  // Of its own accord, or because Sentinel told it to: whichever came first.
+  // By itself or by Sentinel's REPLICAOF, whichever comes first.
   await steady.waitForLine(/connected by partial resync/, 60_000);
   await other.cli("set", "after", "2");
   expect(await other.cli("wait", "1", "30000")).toBe("1");

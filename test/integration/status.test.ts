@@ -30,7 +30,7 @@ async function ask(port: number): Promise<{ code: number; text: string }> {
   return { code, text: screen.text };
 }
 
-test("a replica from its first attempt to REPLICAOF NO ONE: the screen and the exit code", async () => {
+test("status shows every state from the first attempt to REPLICAOF NO ONE, with its exit code", async () => {
   using dir = tempDir("status");
   const grant = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
@@ -82,7 +82,7 @@ test("a replica from its first attempt to REPLICAOF NO ONE: the screen and the e
   await shows(1, "is not ready: the link is in state none", "none, since REPLICAOF NO ONE");
 }, 60_000);
 
-test("status --watch on a terminal: Ctrl-C ends it with 0, and the terminal is as before", async () => {
+test("status --watch on a terminal ends with 0 on Ctrl-C, and restores the terminal", async () => {
   await using server = await startServer("redis-7.0");
   using dir = tempDir("watch");
   await using replica = startReplica([
@@ -115,7 +115,7 @@ test("status --watch on a terminal: Ctrl-C ends it with 0, and the terminal is a
   child.terminal?.close();
 }, 60_000);
 
-test("status --watch --json into a pipe: SIGINT ends it with 0, after a whole line", async () => {
+test("status --watch --json to a file ends with 0 on SIGINT, after a complete line", async () => {
   using dir = tempDir("watch");
   await using replica = follow("redis://127.0.0.1:1", realDisk, dir);
   const args = ["status", `127.0.0.1:${replica.port}`, "--watch", "--json"];
