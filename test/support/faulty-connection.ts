@@ -38,6 +38,8 @@ class FaultyPipe {
   #isShut = false;
   #isHole = false;
   #isRunning = false;
+  /** Something has happened that the current step may not have seen. */
+  #isDue = false;
 
   constructor(faults: Fault[], ends: Ends) {
     this.#faults = faults;
@@ -101,10 +103,14 @@ class FaultyPipe {
   }
 
   async #run(): Promise<void> {
+    this.#isDue = true;
     if (this.#isRunning) return;
     this.#isRunning = true;
     try {
-      while (!this.#isShut && this.#writer !== undefined && (await this.#step(this.#writer)));
+      while (this.#isDue && !this.#isShut && this.#writer !== undefined) {
+        this.#isDue = false;
+        if (await this.#step(this.#writer)) this.#isDue = true;
+      }
     } catch {
       // The receiver is gone; its `close` event follows.
     } finally {
@@ -193,8 +199,6 @@ export class FaultyConnection {
     this.#replica = replica;
     this.fromReplica = new FaultyPipe(of("to-primary"), this);
     this.fromPrimary = new FaultyPipe(of("to-replica"), this);
-    this.fromReplica.from(replica);
-    this.fromPrimary.to(replica);
   }
 
   get passed(): Record<Direction, number> {
@@ -204,8 +208,11 @@ export class FaultyConnection {
     };
   }
 
-  /** Connects to the primary; resets the connection if that fails. */
+  /** Begins: connects to the primary, and resets the connection if that fails. */
   connect(hostname: string, port: number): void {
+    this.fromReplica.from(this.#replica);
+    // A fault may reset the connection here.
+    this.fromPrimary.to(this.#replica);
     if (this.#isReset) return;
     const socket: Bun.SocketHandler = {
       open: (primary) => {
