@@ -1,8 +1,8 @@
 import { parseArgs } from "node:util";
 import type { Socket } from "bun";
 import { crc64 } from "../src/rdb/crc64.ts";
-import { CommandReader } from "../src/resp/command-reader.ts";
 import { encodeCommand } from "../src/resp/encode.ts";
+import { commandParser } from "./command-parser.ts";
 
 const REPLID = "b".repeat(40);
 export const MEGABYTE = 1_000_000;
@@ -12,9 +12,8 @@ const PACE_MS = 5;
 /** One SET of 64 bytes. */
 const SET = encodeCommand("SET", "key:000001", "v".repeat(27));
 export const SET_BYTES = SET.length;
-const LIMITS = { maxLineBytes: 65536, maxArgs: 64, maxArgBytes: 65536, maxCommandBytes: 262144 };
 
-/** An RDB without a key. */
+/** An RDB without keys. */
 function emptyRdb(): Uint8Array {
   const body = Buffer.from("REDIS0010\xff", "latin1");
   const checksum = Buffer.alloc(8);
@@ -22,7 +21,7 @@ function emptyRdb(): Uint8Array {
   return Buffer.concat([body, checksum]);
 }
 
-/** 64-byte SETs, some 4 MB of them. */
+/** About 4 MB of 64-byte SETs. */
 export function setBlock(): Uint8Array {
   return Buffer.concat(Array.from({ length: Math.floor((4 * MEGABYTE) / SET.length) }, () => SET));
 }
@@ -30,9 +29,9 @@ export function setBlock(): Uint8Array {
 export interface Blast {
   readonly port: number;
   readonly sentBytes: () => number;
-  /** Milliseconds from each GETACK's last byte until an ACK that covers it. */
+  /** Milliseconds from the last byte of each GETACK to the ACK that covers it. */
   readonly ackMs: number[];
-  /** Resolves with the seconds from the first byte until the last one was acknowledged. */
+  /** Resolves with the seconds from the first byte to the ACK of the last one. */
   readonly done: Promise<number>;
   /** Resolves when the stream begins. */
   readonly online: Promise<void>;
@@ -40,8 +39,8 @@ export interface Blast {
 }
 
 /**
- * A primary that sends its replica `totalBytes` of stream, as fast as it is taken or at a fixed rate.
- * It counts what an ACK says is written.
+ * A primary that sends its replica `totalBytes` of stream, as fast as the replica accepts it or at a fixed
+ * rate. It measures by the written offset in each ACK.
  */
 export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
   const block = setBlock();
@@ -70,7 +69,7 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
     }
     const room = allowed() - sent;
     if (room <= 0) return undefined;
-    // Whole commands: the last one may go past what was asked for.
+    // Whole commands only; the last one may exceed `totalBytes`.
     return block.subarray(0, Math.min(block.length, Math.ceil(room / SET.length) * SET.length));
   };
   const pump = () => {
@@ -112,20 +111,14 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
       socket.write(command === "PING" ? "+PONG\r\n" : "+OK\r\n");
     }
   };
-  const reader = new CommandReader(LIMITS);
+  const parse = commandParser();
   const listener = Bun.listen({
     hostname: "127.0.0.1",
     port: 0,
     socket: {
       binaryType: "uint8array",
       data: (socket, bytes) => {
-        reader.push(bytes);
-        for (let words = reader.next(); words !== undefined; words = reader.next()) {
-          answer(
-            socket,
-            words.map((word) => Buffer.from(word).toString()),
-          );
-        }
+        for (const words of parse(bytes)) answer(socket, words);
       },
       drain: pump,
     },
@@ -144,7 +137,7 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
   };
 }
 
-/** `bun bench/blaster.ts --bytes N [--rate N]`: prints its port, and at the end what it saw, as JSON. */
+/** `bun bench/blaster.ts --bytes N [--rate N]`: prints its port, and at the end its measurements as JSON. */
 if (import.meta.main) {
   const { values } = parseArgs({
     options: { bytes: { type: "string" }, rate: { type: "string", default: "Infinity" } },

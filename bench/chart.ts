@@ -7,7 +7,7 @@ const LABEL_PX = 400;
 const BAR_PX = 400;
 const TOP_PX = 52;
 
-/** The medians as one bar chart (SVG), the fastest on top. */
+/** The medians as a bar chart (SVG), the fastest on top. */
 export function transferChart({ bytes, rounds, rows }: TransferResult): string {
   const sorted = rows.toSorted((a, b) => a.seconds - b.seconds);
   const longest = Math.max(...sorted.map((row) => row.seconds));
@@ -26,7 +26,7 @@ export function transferChart({ bytes, rounds, rows }: TransferResult): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12" fill="#222">
   <rect width="${width}" height="${height}" fill="#fff"/>
   <text x="16" y="24" font-size="15" font-weight="600">${escape(title)}</text>
-  <text x="16" y="41" fill="#555">red: replica, verified and synced; dark: its peers; light: the least that could be done</text>
+  <text x="16" y="41" fill="#555">red: replica, verified and synced; dark: its peers; light: lower bounds</text>
 ${bars.join("\n")}
 </svg>
 `;

@@ -10,15 +10,15 @@ import { benchRestore } from "./restore.ts";
 import { benchStream } from "./stream.ts";
 import { benchTransfer, transferTable } from "./transfer.ts";
 
-const HELP = `bun run bench [parts|transfer|primary|stream|restore|relay|port|restart …] [flags]: all of them where none is named
+const HELP = `bun run bench [parts|transfer|primary|stream|restore|relay|port|restart …] [flags]; default: all
 
-  --quick        sizes and rounds for a look: all of them in under a minute
-  --bytes N      the snapshot's size for transfer, primary, restore and relay, at least 16777216 (2147483648, with --quick 268435456)
-  --rounds N     rounds of transfer, primary, restore and relay, all receivers in turn (5, with --quick 1)
-  --json FILE    the results of all but parts and restart, for programs
-  --svg FILE     the results of transfer as a chart
+  --quick        smaller sizes and fewer rounds: everything in under a minute
+  --bytes N      snapshot size for transfer, primary, restore and relay, at least 16777216 [2147483648; with --quick 268435456]
+  --rounds N     rounds of transfer, primary, restore and relay [5; with --quick 1]
+  --json FILE    write the results of all but parts and restart as JSON
+  --svg FILE     write the results of transfer as a chart
 `;
-/** A snapshot of the sender has at least one block. */
+/** The sender's snapshot has at least one block. */
 const MIN_BYTES = 16 * 2 ** 20;
 const BENCHES = [
   "parts",
@@ -31,7 +31,7 @@ const BENCHES = [
   "restart",
 ] as const;
 
-/** A wrong command line: said with the help, 2. */
+/** A wrong command line: printed with the help; exit code 2. */
 class Usage extends Error {}
 
 function commandLine() {
@@ -55,7 +55,7 @@ function commandLine() {
 function whole(name: string, text: string | undefined, otherwise: number, least: number): number {
   const value = text === undefined ? otherwise : Number(text);
   if (!Number.isSafeInteger(value) || value < least) {
-    throw new Usage(`${name} is a whole number from ${least}`);
+    throw new Usage(`${name} takes a whole number from ${least}`);
   }
   return value;
 }
@@ -63,7 +63,7 @@ function whole(name: string, text: string | undefined, otherwise: number, least:
 async function main(): Promise<void> {
   const { values, positionals } = commandLine();
   const unknown = positionals.find((name) => !BENCHES.some((known) => known === name));
-  if (unknown !== undefined) throw new Usage(`there is no bench ${unknown}`);
+  if (unknown !== undefined) throw new Usage(`unknown bench ${unknown}`);
   if (values.help) {
     process.stdout.write(HELP);
     return;

@@ -3,51 +3,51 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { endingWithParent, endWithProcess } from "../test/support/children.ts";
 
-/** What one run of a receiver came to. */
+/** The measurements of one run. */
 export interface Figures {
-  /** Until all of it was durable, or dropped. */
+  /** Until everything was durable, or dropped. */
   readonly seconds: number;
   readonly cpuSeconds: number;
   readonly peakRssBytes: number;
-  /** Figures of its own, such as the load of a server after its transfer. */
+  /** Further measurements, such as the time in which a server loads what was transferred. */
   readonly more?: Readonly<Record<string, number>>;
 }
 
-const scratchFolders = new Set<string>();
+const scratchDirectories = new Set<string>();
 process.on("exit", () => {
-  for (const path of scratchFolders) fs.rmSync(path, { recursive: true, force: true });
+  for (const path of scratchDirectories) fs.rmSync(path, { recursive: true, force: true });
 });
-// What began a bench may end it: its files are large, and its processes busy.
+// Stop on a signal: the files are large, and the processes busy.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
-/** A folder for what is measured, gone with `using` and, in any case, with this process. */
-export function scratchFolder(): { readonly path: string } & Disposable {
+/** A scratch directory, removed by `using` and at the latest when this process exits. */
+export function scratchDirectory(): { readonly path: string } & Disposable {
   const path = fs.mkdtempSync(join(tmpdir(), "replica-bench-"));
-  scratchFolders.add(path);
+  scratchDirectories.add(path);
   return {
     path,
     [Symbol.dispose]: () => {
       fs.rmSync(path, { recursive: true, force: true });
-      scratchFolders.delete(path);
+      scratchDirectories.delete(path);
     },
   };
 }
 
-/** No run takes so long; one that hangs ends the bench. */
+/** A run that takes longer hangs; it is killed, and the bench fails. */
 const RUN_LIMIT_MS = 600_000;
 const TICKS_A_SECOND = 100;
 const SAMPLE_MS = 10;
 
-/** CPU time of a process so far; undefined once it is gone. */
+/** The CPU time of a process so far; undefined once it is gone. */
 export function cpuSecondsOf(pid: number): number | undefined {
   const stat = readProc(pid, "stat");
   if (stat === undefined) return undefined;
-  // The name in parentheses may hold spaces: what follows it is counted from there.
+  // The name in parentheses may contain spaces, so count fields after it.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
 }
 
-/** The most that was ever resident of a process; undefined once it is gone. */
+/** The peak resident memory of a process; undefined once it is gone. */
 export function peakRssOf(pid: number): number | undefined {
   const kib = /^VmHWM:\s+(\d+) kB/m.exec(readProc(pid, "status") ?? "")?.[1];
   return kib === undefined ? undefined : Number(kib) * 1024;
@@ -61,7 +61,7 @@ function readProc(pid: number, name: string): string | undefined {
   }
 }
 
-/** A child whose peak is looked at while it lives: what wait(2) tells includes our own, from before exec. */
+/** A child process whose peak memory is sampled while it runs: wait(2) would include this process, from before exec. */
 export class Measured {
   readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">;
   readonly beganMs = performance.now();
@@ -100,7 +100,7 @@ export class Measured {
     return (performance.now() - this.beganMs) / 1000;
   }
 
-  /** What it has used until now. */
+  /** The measurements so far. */
   figures(more?: Record<string, number>): Figures {
     this.#sample();
     const cpuSeconds = cpuSecondsOf(this.child.pid) ?? 0;
@@ -109,7 +109,7 @@ export class Measured {
     return { seconds, cpuSeconds, peakRssBytes, ...(more === undefined ? {} : { more }) };
   }
 
-  /** Resolves with the match once it has said so. @throws Error where it ends before. */
+  /** Resolves with the match once the output matches. @throws Error if the process ends first. */
   async says(pattern: RegExp): Promise<RegExpExecArray> {
     const found = Promise.withResolvers<RegExpExecArray>();
     const look = () => {
@@ -126,7 +126,7 @@ export class Measured {
     return await found.promise;
   }
 
-  /** Waits until it has ended by itself, with 0. */
+  /** Waits until the process exits. @throws Error unless it exits with 0. */
   async ends(): Promise<Figures> {
     const exitCode = await this.child.exited;
     const { seconds } = this;

@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { do_not_optimize as keep, measure } from "mitata";
-import { limits } from "../src/config/settings.ts";
+import { limits } from "../src/config/limits.ts";
 import { RdbChecker } from "../src/rdb/checker.ts";
 import { Crc64 } from "../src/rdb/crc64.ts";
 import { BulkReader } from "../src/resp/bulk-reader.ts";
@@ -13,15 +13,15 @@ import { LineReader } from "../src/resp/line-reader.ts";
 import { alignedBytes } from "../src/store/disk/direct-writer.ts";
 import { realDisk } from "../src/store/disk/disk.ts";
 import { createPayloadFile, openWriter } from "../src/store/disk/payload-file.ts";
-import { median, scratchFolder } from "./measure.ts";
+import { median, scratchDirectory } from "./measure.ts";
 
-/** What Bun hands over at most in one `data` event. */
+/** The most that Bun passes in one `data` event. */
 const CHUNK_BYTES = 512 * 1024;
 const MIB = 1024 * 1024;
-/** Larger than a core's own caches, so that memory counts, as it does on the way to the disk. */
+/** Larger than a core's caches, so that memory bandwidth counts, as on the way to the disk. */
 const PAYLOAD_BYTES = 64 * MIB;
 
-/** A part of the path, and the least that could be done in its place. */
+/** A part of the data path, and the least work that could take its place. */
 interface Part {
   readonly name: string;
   readonly bytes: number;
@@ -33,7 +33,7 @@ const drop = (bytes: Uint8Array) => void keep(bytes);
 
 function bulkParts(): Part[] {
   const chunks = chunksOf(randomBytes(PAYLOAD_BYTES));
-  const mark = randomBytes(40);
+  const delimiter = randomBytes(40);
   const target = new Uint8Array(CHUNK_BYTES);
   const read = (reader: BulkReader) => {
     for (const chunk of chunks) reader.push(chunk, drop);
@@ -42,7 +42,7 @@ function bulkParts(): Part[] {
     for (const chunk of chunks) target.set(chunk);
   };
   const search = () => {
-    for (const chunk of chunks) keep(chunk.indexOf(mark));
+    for (const chunk of chunks) keep(chunk.indexOf(delimiter));
   };
   return [
     {
@@ -55,7 +55,7 @@ function bulkParts(): Part[] {
       name: "BulkReader, $EOF",
       bytes: PAYLOAD_BYTES,
       floor: { name: "indexOf", act: search },
-      act: () => read(new BulkReader({ kind: "eof", mark })),
+      act: () => read(new BulkReader({ kind: "eof", delimiter })),
     },
   ];
 }
@@ -153,7 +153,7 @@ function streamParts(): Part[] {
   ];
 }
 
-/** A log's commands are found in chunks as large as they are read, whatever the values' size. */
+/** Scans a log in chunks of the size in which it is read, for values of several sizes. */
 function logParts(): Part[] {
   return [64, 1024, 65_536].map((valueBytes) => {
     const log = repeat(setCommand(valueBytes), PAYLOAD_BYTES);
@@ -173,10 +173,10 @@ function logParts(): Part[] {
   });
 }
 
-/** The parts that every byte passes, each with its floor beside it: the least that could be done. */
+/** Measures the parts that every byte passes through, each next to its floor: the least possible work. */
 export async function benchParts(quick: boolean): Promise<void> {
   const options = quick ? { min_cpu_time: 50e6 } : {};
-  console.log("\n| part | MB/s | floor | MB/s | share of it |\n|---|--:|---|--:|--:|");
+  console.log("\n| part | MB/s | floor | MB/s | part/floor |\n|---|--:|---|--:|--:|");
   for (const part of [...bulkParts(), ...checksumParts(), ...streamParts(), ...logParts()]) {
     const rate = async (act: () => void) => {
       const { p50 } = await measure(act, options);
@@ -193,12 +193,12 @@ function row(name: string, rate: number, floorName: string, floor: number): void
   console.log(`| ${name} | ${rate.toFixed(0)} | ${floorName} | ${floor.toFixed(0)} | ${share} |`);
 }
 
-/** Each writer until durable, and the bare write that it makes, in turns: what a disk does, mitata can't repeat. */
+/** Measures each writer until durable, alternating with a bare write: mitata can't repeat what a disk does. */
 async function benchWriters(quick: boolean): Promise<void> {
   const bytes = quick ? 128 * MIB : 1024 * MIB;
   const rounds = quick ? 1 : 5;
   const chunk = randomBytes(CHUNK_BYTES);
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const path = join(scratch.path, "file");
   const timed = async (act: () => Promise<void> | void) => {
     Bun.spawnSync(["sync"]);
@@ -228,11 +228,11 @@ async function throughWriter(
 ): Promise<void> {
   let room = Promise.withResolvers<void>();
   const file = await createPayloadFile(realDisk, path, io);
-  const writer = openWriter(realDisk, file, 16 * MIB, {
+  const writer = openWriter(file, 16 * MIB, {
     written: () => room.resolve(),
     failed: (cause) => room.reject(cause),
   });
-  // A part of a buffer, which nobody frees.
+  // A view of a larger buffer, as in real use.
   const piece = chunk.subarray(1);
   for (let at = 0; at < bytes; at += piece.length) {
     writer.write(piece);
@@ -244,7 +244,7 @@ async function throughWriter(
   await writer.finish();
 }
 
-/** One write after the other, as large as the writer's own. */
+/** Writes sequentially, in blocks of the writer's size. */
 function bareWrite(path: string, io: "buffered" | "direct", bytes: number): void {
   const block = alignedBytes(io === "direct" ? 4 * MIB : CHUNK_BYTES);
   const fd = io === "direct" ? realDisk.createDirect(path) : realDisk.create(path);
@@ -263,14 +263,14 @@ function eachLine(bytes: Buffer): void {
 
 function randomBytes(length: number): Buffer {
   const bytes = Buffer.alloc(length);
-  // More than 64 KiB at once is refused.
+  // getRandomValues takes at most 64 KiB at once.
   for (let at = 0; at < length; at += 65_536) {
     crypto.getRandomValues(bytes.subarray(at, at + 65_536));
   }
   return bytes;
 }
 
-/** As often as `bytes` fits whole. */
+/** Repeats `bytes` as often as it fits into `totalBytes`. */
 function repeat(bytes: Uint8Array, totalBytes: number): Buffer {
   return Buffer.alloc(totalBytes - (totalBytes % bytes.length), bytes);
 }

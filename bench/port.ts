@@ -3,13 +3,13 @@ import { freePort } from "../test/support/ports.ts";
 import { RespClient } from "../test/support/resp-client.ts";
 import { tool } from "../test/support/servers.ts";
 import { MEGABYTE } from "./blaster.ts";
-import { Measured, scratchFolder } from "./measure.ts";
+import { Measured, scratchDirectory } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
 const RATE = 20 * MEGABYTE;
 const CLIENTS = 50;
-/** What the clients ask, and how many at a time. */
+/** The command that clients send, and how many they pipeline. */
 const LOADS = [
   ["PING", 16],
   ["INFO", 1],
@@ -19,20 +19,20 @@ const PAUSE_MS = 5;
 
 export interface PortRow {
   readonly load: string;
-  /** Commands a second that were answered meanwhile; 0 where nobody asked. */
+  /** Commands per second that the port answered meanwhile; 0 without clients. */
   readonly commandsPerSecond: number;
   readonly metricsMedianMs: number;
   readonly metricsP99Ms: number;
   readonly metricsMostMs: number;
 }
 
-/** The port under a stream and many clients, and how long a GET /metrics takes meanwhile. */
+/** Measures GET /metrics, and the port, under a stream and many clients. */
 export async function benchPort(quick: boolean): Promise<PortRow[]> {
   refuseWithoutProgram();
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const looks = quick ? 100 : 500;
   const rows: PortRow[] = [];
-  // More than is sent until all loads are through.
+  // More than is sent before all loads are done.
   const program = [process.execPath, join(import.meta.dir, "blaster.ts")];
   const primary = new Measured([...program, "--bytes", String(RATE * 600), "--rate", String(RATE)]);
   let replica: Measured | undefined;
@@ -66,7 +66,7 @@ export async function benchPort(quick: boolean): Promise<PortRow[]> {
     await primary.kill("SIGKILL");
   }
   console.log(
-    `\nport: beside a stream of ${RATE / MEGABYTE} MB/s, ${looks} GET /metrics each, ${PAUSE_MS} ms apart\n`,
+    `\nport: during a stream of ${RATE / MEGABYTE} MB/s, ${looks} GET /metrics per load, ${PAUSE_MS} ms apart\n`,
   );
   console.log("| load | commands/s | /metrics median | p99 | most |\n|---|--:|--:|--:|--:|");
   for (const row of rows) {
@@ -79,7 +79,7 @@ export async function benchPort(quick: boolean): Promise<PortRow[]> {
   return rows;
 }
 
-/** How many commands the port has answered so far. */
+/** The number of commands that the port has answered so far. */
 async function commandsOf(counter: RespClient): Promise<number> {
   const info = String(await counter.send("INFO", "stats"));
   return Number(/total_commands_processed:(\d+)/.exec(info)?.[1]);
@@ -92,7 +92,7 @@ async function look(httpPort: number, times: number) {
     const response = await fetch(`http://127.0.0.1:${httpPort}/metrics`);
     const text = await response.text();
     tookMs.push(performance.now() - beganMs);
-    if (!text.includes("\nreplica_link_up 1\n")) throw new Error(`/metrics said: ${text}`);
+    if (!text.includes("\nreplica_link_up 1\n")) throw new Error(`/metrics answered: ${text}`);
     await Bun.sleep(PAUSE_MS);
   }
   tookMs.sort((a, b) => a - b);

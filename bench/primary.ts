@@ -1,7 +1,7 @@
 import { formatBytes } from "../src/base/quantity.ts";
 import { startServer } from "../test/support/servers.ts";
 import { until } from "../test/support/wait.ts";
-import { type Figures, median, scratchFolder } from "./measure.ts";
+import { type Figures, median, scratchDirectory } from "./measure.ts";
 import {
   dropped,
   type Receiver,
@@ -18,12 +18,12 @@ export interface PrimaryRow {
   readonly name: string;
   readonly diskless: boolean;
   readonly seconds: number;
-  /** Seconds beside those of the receiver that drops the bytes: the median of the rounds' ratios. */
+  /** Time relative to the receiver that drops the bytes; the median of the ratios per round. */
   readonly timesDropped: number;
   readonly runs: readonly Figures[];
 }
 
-/** A real primary's snapshot: it is as fast as the primary sends, or it isn't. */
+/** Measures receiving a real primary's snapshot, relative to how fast that primary sends. */
 export async function benchPrimary(options: {
   readonly bytes: number;
   readonly rounds: number;
@@ -72,7 +72,7 @@ export async function benchPrimary(options: {
     }
   }
   console.log(
-    `\nprimary: ${formatBytes(options.bytes)} from redis-server 7.0, medians of ${options.rounds} rounds; × is the time beside bytes dropped in the same rounds\n`,
+    `\nprimary: ${formatBytes(options.bytes)} from redis-server 7.0, medians of ${options.rounds} rounds; × is the time relative to dropping the bytes\n`,
   );
   console.log("| receiver | sync | seconds | × |\n|---|---|--:|--:|");
   for (const row of rows) {
@@ -85,7 +85,7 @@ export async function benchPrimary(options: {
 }
 
 async function runOne(receiver: Receiver, port: number): Promise<Figures> {
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   Bun.spawnSync(["sync"]);
   return await receiver.run({ port, dir: scratch.path, source: undefined });
 }

@@ -12,20 +12,20 @@ const SOURCE = [process.execPath, join(PROJECT, "src/main.ts")];
 /** A server's transfer and load may take minutes. */
 const SERVER_LIMIT_MS = 600_000;
 
-/** Where a receiver gets its bytes, and where it puts them. */
-export interface Run {
+/** Where a receiver reads from and writes to. */
+interface Run {
   /** The primary's port on loopback. */
   readonly port: number;
-  /** An empty folder; removed after the run. */
+  /** An empty directory; removed after the run. */
   readonly dir: string;
   /** The same bytes in a file, in the page cache. */
   readonly source: string | undefined;
 }
 
-/** Takes a snapshot whole, as a process of its own. */
+/** Receives a whole snapshot, in its own process. */
 export interface Receiver {
   readonly name: string;
-  /** What sort of thing it is, for the chart. */
+  /** Its kind, for the chart. */
   readonly kind: "replica" | "peer" | "floor";
   run(run: Run): Promise<Figures>;
 }
@@ -34,7 +34,7 @@ function url(port: number): string {
   return `redis://127.0.0.1:${port}`;
 }
 
-/** `replica backup`, until it has ended. */
+/** `replica backup`, until it exits. */
 export function replicaBackup(binary: "compiled" | "bun run", io: string): Receiver {
   return {
     name: `replica backup --io ${io}, ${binary}`,
@@ -52,7 +52,7 @@ export function replicaBackup(binary: "compiled" | "bun run", io: string): Recei
   };
 }
 
-/** `replica follow`, until it says that it is connected. */
+/** `replica follow`, until it logs that it is connected. */
 export function replicaFollow(binary: "compiled" | "bun run", io: string): Receiver {
   return {
     name: `replica follow --io ${io}, ${binary}`,
@@ -69,7 +69,7 @@ export function replicaFollow(binary: "compiled" | "bun run", io: string): Recei
   };
 }
 
-/** The transfer without its checksum, compiled into `dir` as the program is: what that costs. */
+/** The transfer without its checksum, compiled into `dir` like the program, to show the cost of the checksum. */
 export function unchecked(dir: string, io: string): Receiver {
   const program = join(dir, "unchecked");
   if (!fs.existsSync(program)) {
@@ -98,8 +98,8 @@ export const redisCli: Receiver = {
     ]).ends(),
 };
 
-/** A real server as replica: until its file is durable and has its name; then it loads it. */
-export function realReplica(kind: ServerKind): Receiver {
+/** A real server as a replica, until its file is durable and renamed; then it loads the file. */
+function realReplica(kind: ServerKind): Receiver {
   return {
     name: `${kind} replica, until its file is durable`,
     kind: "peer",
@@ -123,7 +123,7 @@ export function realReplica(kind: ServerKind): Receiver {
   };
 }
 
-/** The servers that are here, one of each product. */
+/** The installed servers, one of each product. */
 export function realReplicas(): Receiver[] {
   const kinds = SERVER_KINDS.filter((kind) => installed(kind));
   const newest = kinds.findLast((kind) => kind.startsWith("valkey"));
@@ -146,12 +146,12 @@ export const rawDisk: Receiver = {
   kind: "floor",
   run: ({ dir, source }) => {
     const [from, to] = [`if=${source}`, `of=${join(dir, "out.rdb")}`];
-    // conv=fdatasync: until durable, as everybody here.
+    // conv=fdatasync: until durable, like all the others.
     return new Measured(["dd", from, to, "bs=1M", "oflag=direct", "conv=fdatasync"]).ends();
   },
 };
 
-/** Compiles one of the C programs into `dir`; undefined where no compiler is. */
+/** Compiles one of the C programs into `dir`; undefined if there is no compiler. */
 export function compiledC(dir: string, name: string): string | undefined {
   const compiler = Bun.which("cc");
   if (compiler === null) return undefined;
@@ -162,7 +162,7 @@ export function compiledC(dir: string, name: string): string | undefined {
   return program;
 }
 
-/** The C receivers; none where no compiler is. @param dir where the program goes. */
+/** The C receivers; none if there is no compiler. @param dir where to put the program. */
 export function cFloors(dir: string): Receiver[] {
   const program = compiledC(dir, "floor");
   if (program === undefined) return [];
@@ -174,7 +174,7 @@ export function cFloors(dir: string): Receiver[] {
   return [floor("C, read and write", "read"), floor("C, splice", "splice")];
 }
 
-/** @throws Error where the compiled program isn't there, or is older than its source. */
+/** @throws Error if the compiled program is missing, or older than its source. */
 export function refuseWithoutProgram(): void {
   const built = fs.statSync(PROGRAM, { throwIfNoEntry: false });
   if (built === undefined) throw new Error(`there is no ${PROGRAM}: run \`bun run build\` first`);

@@ -3,33 +3,33 @@ import { formatBytes } from "../src/base/quantity.ts";
 import { freePort } from "../test/support/ports.ts";
 import { type RealServer, startServer } from "../test/support/servers.ts";
 import { until } from "../test/support/wait.ts";
-import { cpuSecondsOf, Measured, median, peakRssOf, scratchFolder } from "./measure.ts";
+import { cpuSecondsOf, Measured, median, peakRssOf, scratchDirectory } from "./measure.ts";
 import { compiledC, refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
 const DROP = join(import.meta.dir, "receivers/drop.ts");
 const LINKS = 10;
-/** Of large values a primary has little to do, of small ones much. */
+/** Large values are little work for a primary, small ones a lot. */
 const VALUE_BYTES = [64 * 1024, 256];
 const LIMIT_MS = 600_000;
 const MEGABYTE = 1e6;
 
-/** What ten full syncs at once cost who serves them. */
+/** The cost of serving ten full syncs at once. */
 interface Served {
   readonly seconds: number;
-  /** Of who serves, the forked child's included. */
+  /** Of the server, including its forked child. */
   readonly cpuSeconds: number;
 }
 
 export interface RelayRow {
   readonly valueBytes: number;
   readonly name: string;
-  /** Over all links. */
+  /** The sum over all links. */
   readonly megabytesPerSecond: number;
-  /** Beside the primary, disk-based or diskless, as is better: the median of the rounds' ratios. */
+  /** Speed relative to the primary, disk-based or diskless, whichever is faster; the median of the ratios per round. */
   readonly timesPrimary: number;
   readonly cpuSeconds: number;
-  /** Resident of the replica before the first sync, and the most that ever was; 0 for the others. */
+  /** The replica's resident memory before the first sync, and its peak; 0 for the others. */
   readonly rssBeforeMiB: number;
   readonly peakRssMiB: number;
 }
@@ -39,13 +39,13 @@ interface Options {
   readonly rounds: number;
 }
 
-/** Ten replicas that come at once, fed by a real primary, and by the replica behind it. */
+/** Feeds ten replicas at once: from a real primary, and from a replica attached to it. */
 export async function benchRelay(options: Options): Promise<RelayRow[]> {
   refuseWithoutProgram();
   const rows: RelayRow[] = [];
   for (const valueBytes of VALUE_BYTES) rows.push(...(await benchValues(valueBytes, options)));
   console.log(
-    `\nrelay: ${LINKS} full syncs of ${formatBytes(options.bytes)} at once, medians of ${options.rounds} rounds; × is the speed beside the better primary of the same rounds\n`,
+    `\nrelay: ${LINKS} full syncs of ${formatBytes(options.bytes)} at once, medians of ${options.rounds} rounds; × is the speed relative to the faster primary of the same round\n`,
   );
   console.log(
     "| values of | served by | MB/s | × | CPU s | RSS before | peak RSS |\n|--:|---|--:|--:|--:|--:|--:|",
@@ -60,8 +60,8 @@ export async function benchRelay(options: Options): Promise<RelayRow[]> {
 }
 
 async function benchValues(valueBytes: number, options: Options): Promise<RelayRow[]> {
-  using scratch = scratchFolder();
-  // All ten wait for each other, so that they share one fork.
+  using scratch = scratchDirectory();
+  // The primary waits for all ten, so that they share one fork.
   const flags = ["--repl-diskless-sync-delay", "60", "--repl-diskless-sync-max-replicas"];
   flags.push(`${LINKS}`, "--rdbcompression", "no", "--enable-debug-command", "local");
   await using primary = await startServer("redis-7.0", {
@@ -89,7 +89,7 @@ async function benchValues(valueBytes: number, options: Options): Promise<RelayR
       const forksBefore = (await primary.info("stats"))["total_forks"];
       runs.relay.push(await serve(port, () => cpuSecondsOf(pid) ?? 0));
       if ((await primary.info("stats"))["total_forks"] !== forksBefore) {
-        throw new Error("the primary forked for a replica that it didn't feed");
+        throw new Error("the primary forked although the replica was feeding");
       }
       if (floor !== undefined) runs.floor.push(await serveByFloor(floor, base.name!));
       for (const kind of ["disk", "diskless"] as const) {

@@ -1,15 +1,15 @@
 import { join } from "node:path";
-import { scratchFolder } from "./measure.ts";
+import { scratchDirectory } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";
 import { EmbeddedPrimary } from "../src/demo/primary.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
 const ROUNDS = 10;
 
-/** How long the compiled program takes from its start until it follows by partial resync. */
+/** Measures how long the compiled program takes from its start to its partial resync. */
 export async function benchRestart(): Promise<void> {
   refuseWithoutProgram();
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const dir = scratch.path;
   const primary = await EmbeddedPrimary.start({
     seed: 1,
@@ -48,6 +48,6 @@ async function startUntil(line: RegExp, url: string, dir: string): Promise<numbe
     child.kill("SIGTERM");
   }
   await child.exited;
-  if (tookMs === undefined) throw new Error(`the program said: ${said}`);
+  if (tookMs === undefined) throw new Error(`the program printed: ${said}`);
   return tookMs;
 }

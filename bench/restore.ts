@@ -6,7 +6,7 @@ import { encodeCommand } from "../src/resp/encode.ts";
 import { DataDirectory } from "../src/store/generation/data-directory.ts";
 import { realDisk } from "../src/store/disk/disk.ts";
 import { setBlock } from "./blaster.ts";
-import { type Figures, Measured, median, scratchFolder } from "./measure.ts";
+import { type Figures, Measured, median, scratchDirectory } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
@@ -16,18 +16,18 @@ const LOG = `${GENERATION}/appendonly.aof.1.incr.aof`;
 const VALUE_BYTES = 1024;
 const BLOCK_BYTES = 2 ** 20;
 
-/** What one program needed for the same bytes, from the page cache. */
+/** What one program needed for the same bytes. */
 export interface RestoreRow {
   readonly what: string;
   readonly program: string;
   readonly bytes: number;
   readonly seconds: number;
-  /** How many times as fast as the stock tool for it. */
+  /** Speed relative to the stock tool. */
   readonly timesTool: number;
   readonly peakRssMiB: number;
 }
 
-/** verify beside cat, restore beside cp and sync: a snapshot, and logs of short and of longer values. */
+/** Compares verify with cat, and restore with cp and sync, for a snapshot and logs of short and longer values. */
 export async function benchRestore(options: {
   readonly bytes: number;
   readonly rounds: number;
@@ -39,9 +39,9 @@ export async function benchRestore(options: {
     { name: "a log of 1 KiB values", block: blockOf(VALUE_BYTES) },
   ];
   for (const { name, block } of logs) {
-    using scratch = scratchFolder();
+    using scratch = scratchDirectory();
     const data = join(scratch.path, "data");
-    await lay(data, options.bytes, block);
+    await makeData(data, options.bytes, block);
     if (rows.length === 0)
       rows.push(...(await verifyOf("a snapshot", data, [BASE], BASE, options.rounds)));
     rows.push(
@@ -66,8 +66,8 @@ function blockOf(valueBytes: number): Uint8Array {
   return Buffer.concat(commands);
 }
 
-/** A data directory as a replica leaves it: a snapshot of so many bytes, and half as many of log. */
-async function lay(data: string, bytes: number, block: Uint8Array): Promise<void> {
+/** Makes a data directory as a replica leaves it: a snapshot of `bytes`, and a log of half that size. */
+async function makeData(data: string, bytes: number, block: Uint8Array): Promise<void> {
   const program = join(import.meta.dir, "sender.ts");
   const sender = new Measured([
     process.execPath,
@@ -97,7 +97,7 @@ async function lay(data: string, bytes: number, block: Uint8Array): Promise<void
   for (let written = 0; written < bytes / 2; written += block.length) {
     log.append(Uint8Array.from(block));
     await log.flushed();
-    // Some marks on the way, as there are with time.
+    // Sync now and then, so that there are several marks.
     if (written % (64 * block.length) === 0) await log.sync();
   }
   await log.close();
@@ -118,8 +118,8 @@ async function verifyOf(
   ] as const;
   const bytes = sizeOf(paths);
   return [
-    ...(await beside(`${what}, from the disk`, bytes, rounds, programs, () => forget(paths))),
-    ...(await beside(`${what}, from the page cache`, bytes, rounds, programs)),
+    ...(await compare(`${what}, from the disk`, bytes, rounds, programs, () => forget(paths))),
+    ...(await compare(`${what}, from the page cache`, bytes, rounds, programs)),
   ];
 }
 
@@ -127,7 +127,7 @@ async function restoreOf(what: string, data: string, rounds: number): Promise<Re
   const target = join(data, "../target");
   const paths = [BASE, LOG].map((file) => join(data, file));
   const script = `mkdir "$0" && cp "$1" "$2" "$0" && sync "$0"/*`;
-  return await beside(
+  return await compare(
     what,
     sizeOf(paths),
     rounds,
@@ -143,7 +143,7 @@ function sizeOf(paths: readonly string[]): number {
   return paths.reduce((sum, path) => sum + fs.statSync(path).size, 0);
 }
 
-/** Takes files out of the page cache, so that the disk is what is waited for. */
+/** Drops files from the page cache, so that reads come from the disk. */
 function forget(paths: readonly string[]): void {
   for (const path of paths) {
     const argv = ["dd", `if=${path}`, "iflag=nocache", "count=0", "status=none"];
@@ -151,8 +151,8 @@ function forget(paths: readonly string[]): void {
   }
 }
 
-/** The stock tool, then ours, round by round; of ratios the median. */
-async function beside(
+/** Runs the stock tool and then `replica` in each round; takes the median of the ratios. */
+async function compare(
   what: string,
   bytes: number,
   rounds: number,

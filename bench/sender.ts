@@ -2,17 +2,16 @@ import { parseArgs } from "node:util";
 import type { Socket } from "bun";
 import { RdbWriter } from "../src/demo/rdb.ts";
 import { Crc64 } from "../src/rdb/crc64.ts";
-import { CommandReader } from "../src/resp/command-reader.ts";
+import { commandParser } from "./command-parser.ts";
 
-/** Incompressible, and large enough that a real replica's load is not all there is to its time. */
+/** Values are incompressible, and large enough that loading does not dominate a real replica's time. */
 const VALUE_BYTES = 64 * 1024;
 const RECORDS_A_BLOCK = 64;
 const KEY_DIGITS = 12;
 const REPLID = "c".repeat(40);
 const MARK = "e".repeat(40);
-const LIMITS = { maxLineBytes: 65536, maxArgs: 64, maxArgBytes: 65536, maxCommandBytes: 262144 };
 
-/** A snapshot of any size in flat memory: an RDB of string keys that every server loads. */
+/** A snapshot of any size in constant memory: an RDB of string keys that every server can load. */
 class Snapshot {
   readonly bytes: number;
   readonly #head: Uint8Array;
@@ -57,7 +56,7 @@ class Snapshot {
     return this.#blocks + 2;
   }
 
-  /** Piece `n` of the snapshot, valid until the next one is asked for; undefined behind the last. */
+  /** Piece `n` of the snapshot, valid until the next one is requested; undefined after the last. */
   piece(n: number): Uint8Array | undefined {
     if (n === 0) return this.#head;
     if (n <= this.#blocks) return this.#blockOf(n - 1);
@@ -74,15 +73,15 @@ class Snapshot {
 }
 
 interface Peer {
-  readonly reader: CommandReader;
-  /** The next piece, and what the kernel has not taken of the one before. */
+  readonly parse: ReturnType<typeof commandParser>;
+  /** The next piece, and what the kernel has not accepted of the previous one. */
   next: number;
   rest: Uint8Array | undefined;
 }
 
-/** Serves the snapshot to whoever asks for a sync; one at a time, since they share the block. */
+/** Serves the snapshot to one replica at a time, since they would share the block. */
 function serve(snapshot: Snapshot, form: "length" | "eof"): number {
-  // Behind the last piece comes the mark, in the form that has one.
+  // In the EOF form, the mark follows the last piece.
   const mark = form === "eof" ? Buffer.from(MARK) : undefined;
   const pieceOf = (n: number) => snapshot.piece(n) ?? (n === snapshot.pieces ? mark : undefined);
   const pump = (socket: Socket<Peer>) => {
@@ -116,17 +115,10 @@ function serve(snapshot: Snapshot, form: "length" | "eof"): number {
     socket: {
       binaryType: "uint8array",
       open: (socket) => {
-        socket.data = { reader: new CommandReader(LIMITS), next: Infinity, rest: undefined };
+        socket.data = { parse: commandParser(), next: Infinity, rest: undefined };
       },
       data: (socket, bytes) => {
-        const { reader } = socket.data;
-        reader.push(bytes);
-        for (let words = reader.next(); words !== undefined; words = reader.next()) {
-          answer(
-            socket,
-            words.map((word) => Buffer.from(word).toString()),
-          );
-        }
+        for (const words of socket.data.parse(bytes)) answer(socket, words);
       },
       drain: pump,
     },
@@ -134,7 +126,7 @@ function serve(snapshot: Snapshot, form: "length" | "eof"): number {
   return listener.port;
 }
 
-/** `bun bench/sender.ts --bytes N --form length|eof`: prints `<port> <bytes>` once it can be asked. */
+/** `bun bench/sender.ts --bytes N --form length|eof`: prints `<port> <bytes>` once it listens. */
 const { values } = parseArgs({
   options: { bytes: { type: "string" }, form: { type: "string" } },
 });

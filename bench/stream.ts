@@ -8,42 +8,42 @@ import { realClock } from "../src/base/clock.ts";
 import { assemble } from "../src/program/assemble.ts";
 import { realDisk } from "../src/store/disk/disk.ts";
 import { blast, MEGABYTE, SET_BYTES, setBlock } from "./blaster.ts";
-import { cpuSecondsOf, Measured, scratchFolder } from "./measure.ts";
+import { cpuSecondsOf, Measured, scratchDirectory } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
 const FIXED_RATE = 20 * MEGABYTE;
 
-/** What one follower did with the stream. */
+/** The measurements of one follower. */
 export interface StreamRow {
   readonly name: string;
-  /** Bytes a second that the primary sent at most; undefined for as fast as it is taken. */
+  /** The rate at which the primary sent, in bytes per second; undefined: as fast as possible. */
   readonly rate: number | undefined;
   readonly megabytesPerSecond: number;
   readonly commandsPerSecond: number;
-  /** From a GETACK's last byte until the ACK that covers it. */
+  /** From the last byte of a GETACK to the ACK that covers it. */
   readonly lagMedianMs: number;
   readonly lagMostMs: number;
   readonly cpuSecondsPerGB: number;
   readonly peakRssMiB: number;
 }
 
-/** The stream: at full speed in one process until durable; then beside a real replica, fast and at a fixed rate. */
+/** Measures the stream: at full speed in one process, then compared with a real replica at full and at a fixed rate. */
 export async function benchStream(quick: boolean): Promise<StreamRow[]> {
   refuseWithoutProgram();
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const dir = scratch.path;
   await inOneProcess(dir, quick ? 500 * MEGABYTE : 2_000 * MEGABYTE);
   const rows: StreamRow[] = [];
   for (const rate of [undefined, FIXED_RATE]) {
     const bytes = (rate ?? 100 * MEGABYTE) * (quick ? 2 : 10);
-    for (const follower of followers) rows.push(await besides(follower, dir, bytes, rate));
+    for (const follower of followers) rows.push(await measure(follower, dir, bytes, rate));
   }
   console.log(
-    "\n| the stream, 64-byte SETs | sent | MB/s | commands/s | GETACK median | most | CPU s a GB | peak RSS |\n|---|---|--:|--:|--:|--:|--:|--:|",
+    "\n| the stream, 64-byte SETs | sent | MB/s | commands/s | GETACK median | most | CPU s/GB | peak RSS |\n|---|---|--:|--:|--:|--:|--:|--:|",
   );
   for (const row of rows) {
-    const sent = row.rate === undefined ? "as taken" : `${row.rate / MEGABYTE} MB/s`;
+    const sent = row.rate === undefined ? "full speed" : `${row.rate / MEGABYTE} MB/s`;
     console.log(
       `| ${row.name} | ${sent} | ${row.megabytesPerSecond.toFixed(0)} | ${row.commandsPerSecond.toFixed(0)} | ${row.lagMedianMs.toFixed(1)} ms | ${row.lagMostMs.toFixed(1)} ms | ${row.cpuSecondsPerGB.toFixed(2)} | ${row.peakRssMiB.toFixed(0)} MiB |`,
     );
@@ -75,13 +75,13 @@ const followers: readonly Follower[] = [
   },
 ];
 
-async function besides(
+async function measure(
   follower: Follower,
   dir: string,
   bytes: number,
   rate: number | undefined,
 ): Promise<StreamRow> {
-  const own = join(dir, "besides");
+  const own = join(dir, "follower");
   fs.mkdirSync(own);
   const flags = rate === undefined ? [] : ["--rate", String(rate)];
   const program = join(import.meta.dir, "blaster.ts");
@@ -90,7 +90,7 @@ async function besides(
   try {
     const [, port] = await primary.says(/^(\d+)$/m);
     running = new Measured(follower.argv(Number(port), own), own);
-    // From where the stream begins: the start of a program is another matter.
+    // From the beginning of the stream, without the start of the program.
     await primary.says(/^online$/m);
     const before = cpuSecondsOf(running.child.pid) ?? 0;
     const [line] = await primary.says(/^\{.*\}$/m);
@@ -114,7 +114,7 @@ async function besides(
   }
 }
 
-/** Primary and replica in this process, until the stream is durable; and its floor, a bare write. */
+/** Runs primary and replica in this process until the stream is durable, and compares with a bare write. */
 async function inOneProcess(dir: string, totalBytes: number): Promise<void> {
   const primary = blast(totalBytes);
   const settings = loadSettings({

@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { formatBytes } from "../src/base/quantity.ts";
-import { type Figures, Measured, median, scratchFolder } from "./measure.ts";
+import { type Figures, Measured, median, scratchDirectory } from "./measure.ts";
 import {
   cFloors,
   dropped,
@@ -18,12 +18,12 @@ import {
 export interface TransferOptions {
   readonly bytes: number;
   readonly rounds: number;
-  /** Only what shows the trend. */
+  /** Only the essential receivers. */
   readonly quick: boolean;
 }
 
 /** All runs of one receiver, and their medians. */
-export interface TransferRow {
+interface TransferRow {
   readonly name: string;
   readonly kind: Receiver["kind"];
   readonly form: "length" | "eof";
@@ -31,7 +31,7 @@ export interface TransferRow {
   readonly megabytesPerSecond: number;
   readonly cpuSecondsPerGiB: number;
   readonly peakRssMiB: number;
-  /** How many times as fast as `redis-cli --rdb`: the median of the rounds' own ratios. */
+  /** Speed relative to `redis-cli --rdb`; the median of the ratios per round. */
   readonly timesRedisCli: number | undefined;
   readonly runs: readonly Figures[];
 }
@@ -82,10 +82,10 @@ function entries(dir: string, quick: boolean): Entry[] {
   ];
 }
 
-/** The transfer whole, from a sender in a process of its own, all receivers in turn, round by round. */
+/** Measures whole transfers from a sender in its own process: in each round, all receivers take turns. */
 export async function benchTransfer(options: TransferOptions): Promise<TransferResult> {
   refuseWithoutProgram();
-  using scratch = scratchFolder();
+  using scratch = scratchDirectory();
   const dir = scratch.path;
   const senders: Measured[] = [];
   try {
@@ -109,7 +109,7 @@ export async function benchTransfer(options: TransferOptions): Promise<TransferR
     const all = entries(dir, options.quick);
     const runs = new Map<Entry, Figures[]>(all.map((entry) => [entry, []]));
     for (let round = 0; round < options.rounds; round++) {
-      // Each round begins with another one, so that none always follows the same.
+      // Rotate the order, so that no receiver always follows the same one.
       for (let n = 0; n < all.length; n++) {
         const entry = all[(n + round * 3) % all.length]!;
         const figures = await runOne(entry, ports[entry.form], dir, source);
@@ -126,7 +126,7 @@ export async function benchTransfer(options: TransferOptions): Promise<TransferR
   }
 }
 
-export function startSender(bytes: number, form: "length" | "eof"): Measured {
+function startSender(bytes: number, form: "length" | "eof"): Measured {
   const program = join(import.meta.dir, "sender.ts");
   return new Measured([process.execPath, program, "--bytes", String(bytes), "--form", form]);
 }
@@ -140,7 +140,7 @@ async function runOne(
   const own = join(dir, "run");
   fs.mkdirSync(own);
   try {
-    // Whoever comes next pays for nobody's dirty pages, and the disk alone reads from memory.
+    // Write out dirty pages left by the previous run; dd reads its source from memory.
     Bun.spawnSync(["sync"]);
     if (receiver === rawDisk) Bun.spawnSync(["cat", source], { stdout: "ignore" });
     return await receiver.run({ port, dir: own, source });
@@ -178,12 +178,12 @@ function progress(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-/** The rows as a table of Markdown, the fastest first. */
+/** The rows as a Markdown table, the fastest first. */
 export function transferTable({ bytes, rounds, rows }: TransferResult): string {
   const lines = [
-    `${formatBytes(bytes)}, medians of ${rounds} rounds, peak of all; × is the speed beside redis-cli --rdb in the same rounds`,
+    `${formatBytes(bytes)}, medians of ${rounds} rounds, highest peak; × is the speed relative to redis-cli --rdb in the same rounds`,
     "",
-    "| receiver | until durable | MB/s | × | CPU s a GiB | peak RSS | |",
+    "| receiver | until durable | MB/s | × | CPU s/GiB | peak RSS | |",
     "|---|--:|--:|--:|--:|--:|---|",
   ];
   for (const row of rows.toSorted((a, b) => a.seconds - b.seconds)) {

@@ -5,6 +5,7 @@ import { hideUrlPassword, restoreUrlPassword } from "./cli/hide-password.ts";
 import { OutputClosed, standardError, standardOutput } from "./cli/terminal/output.ts";
 import { printable } from "./base/printable.ts";
 import { ReplicaError } from "./base/errors.ts";
+import { checkInvariants } from "./base/invariants.ts";
 import { libc } from "./base/libc.ts";
 import { withoutPasswords } from "./config/primary-url.ts";
 
@@ -12,18 +13,18 @@ const stdout = standardOutput();
 const stderr = standardError();
 const stopping = new AbortController();
 
-/** Whether errors come with their stack: a guess until the settings are known. */
+/** Whether errors come with their stack; a guess until the settings are known. */
 let debug = false;
 
 /**
- * What asked to stop. Who signals a whole group (Ctrl-C, systemd) reaches `bun run` or npm too, which pass it on
- * to us: the same signal within this time is no second one.
+ * The signal that asked to stop. A signal to a whole process group (Ctrl-C, systemd) also reaches `bun run` or
+ * npm, which pass it on: the same signal again within this time does not count as a second one.
  */
 const ECHO_MS = 500;
 let asked: { readonly signal: NodeJS.Signals; readonly atMs: number } | undefined;
 
 async function main(): Promise<number> {
-  // Before anything else is loaded: until then, every user of this machine can read the password.
+  // First, before anything else is loaded: until then, every user of this machine can read the password.
   hideUrlPassword(process.argv.slice(2));
   const argv = restoreUrlPassword(process.argv.slice(2), process.env);
   debug =
@@ -38,13 +39,16 @@ async function main(): Promise<number> {
     signal: stopping.signal,
     stdout,
     stderr,
-    onDebug: (isDebug) => (debug = isDebug),
+    onDebug: (isDebug) => {
+      debug = isDebug;
+      if (isDebug) checkInvariants();
+    },
   });
 }
 
 /**
- * The first signal asks to stop, the second one doesn't ask. But a hangup never insists: a terminal that is
- * closed sends it twice, and systemd, at the end of a session, together with SIGTERM.
+ * The first signal asks to stop; the second one exits at once. SIGHUP never counts as a second one: a terminal
+ * that closes sends it twice, and systemd sends it together with SIGTERM at the end of a session.
  */
 function stop(signal: NodeJS.Signals): void {
   const atMs = performance.now();
@@ -58,9 +62,9 @@ function stop(signal: NodeJS.Signals): void {
   stopping.abort(new ReplicaError("STOPPED", { message: `stopped by ${signal}`, retry: "never" }));
 }
 
-/** Says what went wrong, in one line, and gives the exit code. */
+/** Prints what went wrong, in one line, and returns the exit code. */
 function report(error: unknown): number {
-  // Whoever read our output has seen enough: `replica --help | head -1`.
+  // The reader has seen enough: `replica --help | head -1`.
   if (error instanceof OutputClosed) return 0;
   const code = error instanceof ReplicaError ? error.code : undefined;
   if (code === "STOPPED" && stopping.signal.aborted) return 0;
@@ -92,9 +96,8 @@ function stackOf(error: unknown): string {
 }
 
 /**
- * Ends at once. What Bun does at its exit is left out: it would close the database, which waits for the
- * disk twice more, and a stop may take 2 s. All that is to be kept is kept by now, and output is written
- * as it comes.
+ * Exits at once, without Bun's own exit: that would close the database, which waits for the disk twice more,
+ * and a stop may take 2 s. Everything that must be kept is durable by now, and output is already written.
  */
 function exit(code: number): never {
   stderr.endLiveLine();
@@ -102,7 +105,7 @@ function exit(code: number): never {
     // oxlint-disable-next-line no-underscore-dangle -- the C library's own name
     libc({ _exit: { args: [FFIType.i32], returns: FFIType.void } }).symbols._exit(code);
   } catch {
-    // Where the system has no such call.
+    // The system has no such function.
   }
   process.exit(code);
 }

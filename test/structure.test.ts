@@ -44,6 +44,14 @@ describe("finds", () => {
       "src/session/a.ts imports src/rdb/b.ts: session may not import rdb",
     ],
     [
+      "a monitor that reaches past the status into the replica",
+      {
+        "monitor/a.ts": `import { x } from "../replica/replica.ts";\n${body}`,
+        "replica/replica.ts": body,
+      },
+      "src/monitor/a.ts imports src/replica/replica.ts: monitor knows the replica by src/replica/status.ts alone",
+    ],
+    [
       "an import of a type that points sideways",
       { "resp/a.ts": `import type { X } from "../rdb/b.ts";\n${body}`, "rdb/b.ts": body },
       "src/resp/a.ts imports src/rdb/b.ts: resp may not import rdb",

@@ -2,7 +2,7 @@ import type { Socket } from "bun";
 import { BulkReader, parseBulkHeader } from "../../src/resp/bulk-reader.ts";
 import { LineReader } from "../../src/resp/line-reader.ts";
 
-/** `bun bench/receivers/drop.ts PORT [LINKS]`: asks for a snapshot over each link, and drops its bytes. */
+/** `bun bench/receivers/drop.ts PORT [LINKS]`: requests a snapshot over each link, and drops the bytes. */
 const ASKS = ["PING", "REPLCONF capa eof", "REPLCONF rdb-only 1", "SYNC"];
 const [port, links] = [Number(process.argv[2]), Number(process.argv[3] ?? 1)];
 let underWay = links;
@@ -34,7 +34,7 @@ class Link {
     if (--underWay === 0) process.exit(0);
   }
 
-  /** A primary closes the link of one that asked for the snapshot alone, once it has it. */
+  /** After an rdb-only snapshot, the primary closes the link. */
   closed(): void {
     if (!this.#isWhole) process.exit(1);
   }

@@ -1,5 +1,5 @@
-/* The least that a receiver can do: floor PORT FILE read|splice
- * asks for a snapshot with SYNC, takes `$<length>`, writes it to FILE and waits until it is durable. */
+/* The least that a receiver can do. `floor PORT FILE read|splice` requests a snapshot with SYNC, reads
+ * `$<length>`, writes the snapshot to FILE and waits until it is durable. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ static void fail(const char *what) {
   exit(1);
 }
 
-/* Starts the write-back of what was written, and waits for what was started a window ago. */
+/* Starts writing back the last window, and waits for the write-back of the window before. */
 static void keep_going(int file, off_t written) {
   if (written % WINDOW != 0) return;
   sync_file_range(file, written - WINDOW, WINDOW, SYNC_FILE_RANGE_WRITE);

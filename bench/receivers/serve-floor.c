@@ -1,5 +1,5 @@
-/* serve-floor FILE: sends FILE over ten loopback links at once by read and write alone, to a process that
-   drops it; says the seconds, and the CPU seconds of the one that sends. */
+/* `serve-floor FILE` sends FILE over ten loopback links at once, with plain read and write, to a process
+   that drops it. Prints the seconds, and the CPU seconds of the sender. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <netinet/in.h>

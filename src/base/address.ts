@@ -1,12 +1,12 @@
 import { isIP } from "node:net";
 
-/** A host (a name, or an address without brackets) and a port. */
+/** A host (a name, or an IP address without brackets) and a port. */
 export interface Address {
   readonly host: string;
   readonly port: number;
 }
 
-/** `host:port`, as it stands in a URL. */
+/** Formats an address as `host:port`, as in a URL: IPv6 in brackets. */
 export function describeAddress({ host, port }: Address): string {
   return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
 }

@@ -1,12 +1,12 @@
-/** Time and chance, as everything here sees them: a seam for the tests. */
+/** Time and randomness, passed in wherever they are used so that tests can control them. */
 export interface Clock {
-  /** The wall clock; milliseconds since 1970. */
+  /** Wall-clock time; milliseconds since 1970. */
   now(): number;
-  /** Milliseconds since some moment; never runs backwards. */
+  /** Milliseconds since an arbitrary moment; never runs backwards. */
   monotonicMs(): number;
-  /** Resolves after so many milliseconds, or at once when `signal` is aborted. */
+  /** Resolves after `ms` milliseconds, or as soon as `signal` aborts. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
-  /** From 0 up to, not including, 1. */
+  /** A random number from 0 (inclusive) to 1 (exclusive). */
   random(): number;
 }
 
@@ -28,8 +28,8 @@ export const realClock: Clock = {
 };
 
 /**
- * How long to wait before attempt `failures + 1`: doubled each time from 100 ms up to `maxMs`, and
- * of that a random part of at least half, so that many replicas don't come back at one moment.
+ * How long to wait before attempt `failures + 1`: 100 ms, doubled after each failure up to `maxMs`, times a
+ * random factor from 0.5 to 1, so that many replicas don't reconnect at the same moment.
  */
 export function backoffMs(failures: number, maxMs: number, random: () => number): number {
   const ceiling = Math.min(maxMs, 100 * 2 ** Math.min(failures - 1, 20));

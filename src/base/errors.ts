@@ -1,5 +1,5 @@
 /**
- * What went wrong, for programs. The message is for people: what, where, and what to do next.
+ * What went wrong, for programs. The message says it for people: what, where, and what to do next.
  */
 export type ErrorCode =
   // The command line, a variable, the settings file.
@@ -9,9 +9,9 @@ export type ErrorCode =
   | "LINK_LOST"
   | "TIMED_OUT"
   | "TLS_FAILED"
-  // No sentinel names a primary.
+  // No Sentinel reports a primary.
   | "PRIMARY_UNKNOWN"
-  // What the primary said.
+  // The primary's answers.
   | "NOT_A_PRIMARY"
   | "AUTH_FAILED"
   | "PRIMARY_BUSY"
@@ -30,7 +30,7 @@ export type ErrorCode =
   | "DIRECTORY_LOST"
   | "DIRECTORY_DAMAGED"
   | "DIRECTORY_TOO_NEW"
-  // What was restored, and the stock server that is booted on it: the files are at fault, or it is.
+  // A restore, and the stock server started on it: the files are at fault, or the server is.
   | "RESTORE_UNUSABLE"
   | "SERVER_FAILED"
   // This process.
@@ -38,12 +38,12 @@ export type ErrorCode =
   | "LISTEN_FAILED"
   | "STOPPED";
 
-/** Whether another attempt can help: after the back-off, or not before a person did something. */
+/** Whether to try again after the back-off, or not until a person has changed something. */
 export type Retry = "backoff" | "never";
 
 /**
- * The one error that reaches people. Its message is one line and carries no secret; `cause` holds
- * what was caught, for `--log-level debug`.
+ * The one error that reaches people. Its message is one line without secrets; `cause` is the error that
+ * was caught, shown at `--log-level debug`.
  */
 export class ReplicaError extends Error {
   readonly code: ErrorCode;
@@ -57,15 +57,20 @@ export class ReplicaError extends Error {
   }
 }
 
+/** The error for a wrong command line, setting, URL or path: exit code 2, and a retry can't help. */
+export function usageError(message: string, cause?: unknown): ReplicaError {
+  return new ReplicaError("USAGE", { message, retry: "never", cause });
+}
+
 /**
- * Holds what only a mistake of ours could break. A peer, a file or a person must never be able to
- * reach it: what they send wrong is a ReplicaError.
+ * Asserts what only a bug in this program can break. Bad input from a peer, a file or a person must never
+ * get here: that is a ReplicaError.
  */
 export function invariant(condition: boolean, message: string): asserts condition {
   if (!condition) throw new Error(`invariant broken: ${message}`);
 }
 
-/** Ends an exhaustive switch: a case that was added and not handled no longer compiles. */
+/** Ends an exhaustive switch: if a case is added and not handled, the program no longer compiles. */
 export function unreachable(value: never): never {
   throw new Error(`unreachable: ${JSON.stringify(value)}`);
 }

@@ -1,8 +1,8 @@
 import { dlopen, type FFIFunction, type Library } from "bun:ffi";
 
 /**
- * Calls of the C library that Bun has none for.
- * @throws Error where the system has no such library, or it lacks one of them.
+ * Opens functions of the C library that Bun does not offer itself.
+ * @throws Error if the system has no such library, or the library no such function.
  */
 export function libc<Calls extends Record<string, FFIFunction>>(calls: Calls): Library<Calls> {
   const names =

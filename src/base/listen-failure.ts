@@ -2,19 +2,19 @@ import { isIP } from "node:net";
 import { ReplicaError } from "./errors.ts";
 import { type Address, describeAddress } from "./address.ts";
 
-/** What was to be done at an address, and the flags that choose another. */
-interface Wanted {
+/** What was attempted at an address, and the flags that choose another one. */
+interface Attempt {
   readonly what: "listen" | "serve HTTP";
   readonly addressFlag: string;
   readonly portFlag: string;
 }
 
 /**
- * Why Bun.listen or Bun.serve failed at an address, and what to do about it: ReplicaError PORT_IN_USE where
- * another has the port, else LISTEN_FAILED.
+ * Explains why Bun.listen or Bun.serve failed at an address, and what to do about it. The code is PORT_IN_USE
+ * if another process has the port, else LISTEN_FAILED.
  */
-export function listenFailure(at: Address, wanted: Wanted, failure: unknown): ReplicaError {
-  const { what, addressFlag, portFlag } = wanted;
+export function listenFailure(at: Address, attempt: Attempt, failure: unknown): ReplicaError {
+  const { what, addressFlag, portFlag } = attempt;
   const cause = reasonAt(at, failure);
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   const refusal = (reason: string) =>
@@ -40,7 +40,7 @@ export function listenFailure(at: Address, wanted: Wanted, failure: unknown): Re
   }
 }
 
-/** Bun.serve takes a name without an address for a port in use; Bun.listen tells them apart. */
+/** For a name without an address, Bun.serve reports a port in use; Bun.listen tells the two apart. */
 function reasonAt({ host, port }: Address, failure: unknown): unknown {
   try {
     Bun.listen({ hostname: host, port, socket: { data: () => undefined } }).stop(true);

@@ -4,10 +4,10 @@ type Properties = Readonly<Record<string, unknown>>;
 
 const library = getLogger(["replica"]);
 
-/** Braces are placeholders to the library; a message that quotes a peer means them as they are. */
+/** Escapes braces, which are placeholders to the library: a message may quote a peer's. */
 const literally = (message: string) => message.replaceAll("{", "{{").replaceAll("}", "}}");
 
-/** What this program tells of itself: a message as it is, and figures for programs beside it. */
+/** The log: a message for people, and properties for programs. */
 export const logger = {
   debug: (message: string, properties: Properties = {}) =>
     library.debug(literally(message), { ...properties }),

@@ -1,12 +1,12 @@
 import { closest, distance } from "fastest-levenshtein";
 
 /**
- * The known name that a person most likely meant, or undefined where none is close: a slip in up to
- * a third of the letters, or a name that was cut short ("password" for "password-file").
+ * The known name that a person most likely meant: one with typos in up to a third of its letters, or one
+ * that was cut short ("password" for "password-file"). Undefined if none is close.
  */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   if (known.length === 0 || name.length < 2) return undefined;
-  // Large letters are no slips: PORT in a settings file, --PORT.
+  // Capitals are not typos: PORT in a settings file, --PORT.
   const typed = name.toLowerCase();
   const small = known.map((other) => other.toLowerCase());
   const best = closest(typed, small);
@@ -15,7 +15,7 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   return known.find((_, index) => name.length >= 3 && small[index]?.startsWith(typed));
 }
 
-/** The question that ends an error about an unknown name, or nothing where none is close. */
+/** The question that ends an error about an unknown name; empty if no known name is close. */
 export function didYouMean(name: string, known: readonly string[], prefix = ""): string {
   const best = nearest(name, known);
   return best === undefined ? "" : `: did you mean ${prefix}${best}?`;

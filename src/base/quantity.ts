@@ -14,8 +14,8 @@ const bytesPerUnit: Readonly<Record<string, number>> = {
 };
 
 /**
- * Bytes of a size such as `8MiB` (binary), `1GB` (decimal) or `4096`; undefined where it is none.
- * `8M` is none: Redis and the rest of the world disagree about what it means.
+ * Parses a size such as `8MiB` (binary), `1GB` (decimal) or `4096` into bytes; undefined if it is not one.
+ * `8M` is not one: Redis and the rest of the world disagree about what it means.
  */
 export function parseBytes(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?) ?([a-z]*)$/i.exec(text.trim());
@@ -26,8 +26,8 @@ export function parseBytes(text: string): number | undefined {
 }
 
 /**
- * Milliseconds of a duration such as `500ms`, `60s`, `5m`, `1h`, `1d`; a number alone counts seconds,
- * as in redis.conf. Undefined where it is none.
+ * Parses a duration such as `500ms`, `60s`, `5m`, `1h` or `1d` into milliseconds; undefined if it is not one.
+ * A bare number is in seconds, as in redis.conf.
  */
 export function parseDurationMs(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?) ?(ms|s|m|h|d)?$/i.exec(text.trim());
@@ -38,7 +38,7 @@ export function parseDurationMs(text: string): number | undefined {
   return Number.isFinite(milliseconds) ? Math.round(milliseconds) : undefined;
 }
 
-/** A size for people, in binary units: `512 B`, `8.0 MiB`, `1.5 TiB`. */
+/** Formats a size for people, in binary units: `512 B`, `8.0 MiB`, `1.5 TiB`. */
 export function formatBytes(bytes: number): string {
   if (bytes < 1024) return `${Math.round(bytes)} B`;
   const units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -53,8 +53,8 @@ export function formatBytes(bytes: number): string {
 }
 
 /**
- * How far a transfer is: ` 25%  25.0 MiB of 100.0 MiB  12.5 MiB/s  0:06 left`, or bytes and rate where
- * nobody knows the length.
+ * Formats the progress of a transfer: ` 25%  25.0 MiB of 100.0 MiB  12.5 MiB/s  0:06 left`, or bytes and
+ * rate if the total is unknown.
  */
 export function formatProgress(
   bytes: number,
@@ -69,7 +69,7 @@ export function formatProgress(
   return `${percent}  ${formatBytes(bytes)} of ${formatBytes(totalBytes)}  ${rate}  ${left} left`;
 }
 
-/** A duration in seconds as `1:05` or `2:03:04`. */
+/** Formats seconds as `1:05` or `2:03:04`. */
 function formatClock(seconds: number): string {
   const whole = Math.max(0, Math.ceil(seconds));
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
@@ -82,7 +82,7 @@ function two(value: number): string {
   return String(value).padStart(2, "0");
 }
 
-/** A time that has passed, for people, in its two largest units: `12 s`, `5 min`, `3 h 12 min`, `4 d 2 h`. */
+/** Formats an age for people, in its two largest units: `12 s`, `5 min`, `3 h 12 min`, `4 d 2 h`. */
 export function formatAge(seconds: number): string {
   const minutes = Math.floor(seconds / 60);
   const hours = Math.floor(minutes / 60);

@@ -1,7 +1,8 @@
-import { settingNames, type SettingName } from "../config/settings.ts";
+import type { SettingName } from "../config/settings-schema.ts";
 import { DEFAULT_URL } from "../config/primary-url.ts";
 import type { Command, CommandOption } from "./commands/command.ts";
-import { wantedOptions } from "./commands/wanted.ts";
+import { momentOptions } from "./commands/moment-options.ts";
+import { settingNames } from "../config/about-settings.ts";
 
 const logSettings: readonly SettingName[] = ["log-level", "log-format"];
 
@@ -21,41 +22,45 @@ const primarySettings: readonly SettingName[] = [
 
 const json: CommandOption = { name: "json", value: "", help: "print JSON" };
 
-const aboutUrl = `URL is redis://[user[:password]@]host[:port], rediss://… (TLS) or unix:///path.sock; an IPv6
-address stands in brackets. The default is ${DEFAULT_URL}. Or it names sentinels, and the name
-under which they watch the primary: redis+sentinel://[user[:password]@]host[:port],…/name (their port is
-26379 unless told), rediss+sentinel://… (TLS to them and to the primary). They are asked for the primary
-before each attempt to connect; a password of their own comes from --sentinel-password-file.
+const aboutUrl = `URL is redis://[user[:password]@]host[:port], rediss://… (TLS) or unix:///path.sock, with an IPv6
+address in brackets; the default is ${DEFAULT_URL}. It can also list Sentinels, and the name of
+the master that they watch: redis+sentinel://[user[:password]@]host[:port],…/name, or
+rediss+sentinel://… (TLS to the Sentinels and to the primary). Their default port is 26379. They are
+asked for the primary before every attempt to connect. Their own password comes from
+--sentinel-password-file; the one in the URL is the primary's.
 
-The primary's password comes from the URL, else from --password-file, else from the variable
-REPLICA_PASSWORD. A password in the URL is taken out of this process's argument list at once, where the
-system allows it (Linux); what started it (a shell's history, bun run) still shows it: better use
---password-file.`;
+The primary's password comes from the URL, then --password-file, then the variable REPLICA_PASSWORD.
+On Linux, a password in the URL is removed from this process's argument list at once, but whatever
+started the process (a shell's history, bun run) may still show it: prefer --password-file.`;
 
 /** Every command, in the order of help. */
 export const commands: readonly Command[] = [
   {
     name: "follow",
-    summary: "follow a primary until stopped; the command when none is named",
+    summary: "follow a primary until stopped (the default command)",
     usage: "[URL]",
     about: `${aboutUrl}
 
-With --offline no primary is followed: it serves what DIR keeps, so that new servers are seeded from it
-(REPLICAOF to its port, then REPLICAOF NO ONE). With --at, --offset or --generation they get it as it was
-then: up to the last whole command before that, never inside a transaction. They stay attached, in a history
-of their own from there on. Nothing that is kept changes.`,
+With --offline, no primary is followed: the replica serves what DIR keeps, to seed new servers
+(REPLICAOF to its port, then REPLICAOF NO ONE). With --at, --offset or --generation, they get the
+data as of that moment: up to the last whole command before it, never part of a transaction. They
+stay attached, and continue in a history of their own. What DIR keeps does not change.`,
     minArgs: 0,
     maxArgs: 1,
     takes: settingNames,
     options: [
-      { name: "offline", value: "", help: "follow nobody: serve what is kept to other replicas" },
-      ...wantedOptions,
+      {
+        name: "offline",
+        value: "",
+        help: "follow no primary; serve what is kept to other replicas",
+      },
+      ...momentOptions,
     ],
     load: async () => (await import("./commands/follow.ts")).follow,
   },
   {
     name: "backup",
-    summary: "one snapshot to the file OUT (-: standard output), then leave",
+    summary: "write one snapshot to the file OUT (-: standard output) and exit",
     usage: "[URL] OUT",
     about: aboutUrl,
     minArgs: 1,
@@ -68,10 +73,10 @@ of their own from there on. Nothing that is kept changes.`,
     name: "verify",
     summary: "check an RDB file, or everything in a data directory",
     usage: "PATH",
-    about: `PATH is an RDB file, or a data directory: then each generation's snapshot and manifest, every command
-and every checksum of its log up to the last durable byte, and the database. Works while a replica runs
-on it, and on a copy. Ends with 3 where something is damaged, and says which file, which byte, what it
-means, and what can still be restored.`,
+    about: `PATH is an RDB file or a data directory. In a directory, this checks the database and, for each
+generation, the snapshot, the manifest, and every command and checksum of the log up to the last
+durable byte. It works while a replica runs on the directory, and on a copy. If anything is damaged,
+it exits with 3 and reports the file, the byte, what that means, and what can still be restored.`,
     minArgs: 1,
     maxArgs: 1,
     takes: [...logSettings, "no-progress"],
@@ -80,38 +85,40 @@ means, and what can still be restored.`,
   },
   {
     name: "restore",
-    summary: "write what a stock server starts from, as of any kept moment",
+    summary: "write files that a stock server starts from, as of any kept moment",
     usage: "DIR TARGET",
-    about: `Restores from the data directory DIR into TARGET, a folder that is new or empty: all that is durable, or as
-of --at or --offset. It ends with the last whole command before that, never inside a transaction. What it
-writes is checked on the way; a restore that breaks off leaves nothing. Works while a replica runs on DIR.
-With primaries before Redis 7.0, expiries that count from now become the moments that they meant. A server
-that is booted on the result reads it, and never writes to it; one that doesn't start ends this with 3.`,
+    about: `Restores from the data directory DIR into TARGET, a new or empty directory: everything that is
+durable, or the state as of --at or --offset. The result ends with the last whole command before that
+moment, never inside a transaction. Everything is verified on the way, and a restore that fails leaves
+nothing behind. It works while a replica runs on DIR. For primaries older than Redis 7.0, relative
+expiry times are rewritten as the absolute times that they meant. With --check, --digest or --serve, a
+stock server is started on the result, which it only reads. If it can't load the result, the exit code
+is 3.`,
     minArgs: 2,
     maxArgs: 2,
     takes: [...logSettings, "no-progress"],
     options: [
-      ...wantedOptions,
+      ...momentOptions,
       {
         name: "layout",
         value: "HOW",
-        help: "multipart (Redis 7 and later), or single: one appendonly.aof [multipart]",
+        help: "multipart (Redis 7 and later), or single: one appendonly.aof (Redis 4 and later) [multipart]",
       },
       {
         name: "check",
         value: "",
-        help: "boot a stock server on the result, and tell its keys per database",
+        help: "start a stock server on the result and report its keys per database",
       },
-      { name: "digest", value: "", help: "the same, and DEBUG DIGEST of all data" },
+      { name: "digest", value: "", help: "like --check, and report DEBUG DIGEST of all data" },
       {
         name: "server",
         value: "PATH",
-        help: "that server, else redis-server or valkey-server on PATH",
+        help: "the stock server to start [redis-server or valkey-server on PATH]",
       },
       {
         name: "serve",
         value: "PORT",
-        help: "then serve the result at 127.0.0.1:PORT, to be read only, until stopped; 0 picks one",
+        help: "then serve the result read-only at 127.0.0.1:PORT until stopped; 0 picks a free port",
       },
       json,
     ],
@@ -121,8 +128,8 @@ that is booted on the result reads it, and never writes to it; one that doesn't 
     name: "snapshots",
     summary: "list what a data directory keeps",
     usage: "DIR",
-    about: `Lists the generations of the data directory DIR: from and until when, and between which replication
-offsets, each can be restored. Works while a replica runs on it, and on a copy.`,
+    about: `Lists the generations in the data directory DIR: the period and the replication offsets that each
+can be restored to. It works while a replica runs on the directory, and on a copy.`,
     minArgs: 1,
     maxArgs: 1,
     takes: logSettings,
@@ -131,24 +138,24 @@ offsets, each can be restored. Works while a replica runs on it, and on a copy.`
   },
   {
     name: "status",
-    summary: "ask a running replica how it is",
+    summary: "show the state of a running replica",
     usage: "[HOST:PORT]",
-    about: `Asks the replica at HOST:PORT, else at --bind and --port. Exits with 0 when it is ready (it follows its
-primary, and what came is durable within its own --ready-lag; with --offline: it serves what is kept), and
-with 1 when it isn't or doesn't answer. With --watch it asks each second until it is stopped, a replica that
-is away too, and then exits with 0.`,
+    about: `Asks the replica at HOST:PORT, by default at --bind and --port. Exits with 0 if the replica is ready
+(it follows its primary, and everything received is durable within its own --ready-lag; with
+--offline: it serves what is kept), and with 1 if it is not ready or does not answer. With --watch, it
+asks every second until stopped, even while the replica is away, and then exits with 0.`,
     minArgs: 0,
     maxArgs: 1,
     takes: ["port", "bind", "requirepass-file", ...logSettings],
-    options: [json, { name: "watch", value: "", help: "go on, anew each second" }],
+    options: [json, { name: "watch", value: "", help: "repeat every second until stopped" }],
     load: async () => (await import("./commands/status.ts")).status,
   },
   {
     name: "demo",
-    summary: "no Redis needed: follow an embedded primary for a few seconds",
+    summary: "follow an embedded primary for a few seconds; needs no Redis",
     usage: "",
-    about:
-      "Starts a primary with made-up data and live writes, and follows it with every part working.",
+    about: `Starts an embedded primary with made-up data and live writes, and follows it: a full resync, the
+live stream, a partial resync, a backup and a clean stop.`,
     minArgs: 0,
     maxArgs: 0,
     takes: ["dir", ...logSettings, "no-progress"],
@@ -157,7 +164,7 @@ is away too, and then exits with 0.`,
   },
 ];
 
-/** The command of that name. */
+/** Finds a command by its name. */
 export function findCommand(name: string): Command | undefined {
   return commands.find((command) => command.name === name);
 }

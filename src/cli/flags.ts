@@ -1,12 +1,12 @@
 import { parseArgs } from "node:util";
-import { aboutSetting, isSetting, settingNames } from "../config/settings.ts";
-import { ReplicaError } from "../base/errors.ts";
+import { aboutSetting, isSetting, settingNames } from "../config/about-settings.ts";
+import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
 import { redactUrl } from "../config/primary-url.ts";
 import type { Command } from "./commands/command.ts";
 import { commands, findCommand } from "./command-table.ts";
 
-/** What the command line asks for. */
+/** A parsed command line. */
 export type Invocation =
   | { readonly ask: "version" }
   | { readonly ask: "help"; readonly command: Command | undefined }
@@ -14,26 +14,26 @@ export type Invocation =
       readonly ask: "run";
       readonly command: Command;
       readonly args: readonly string[];
-      /** Settings as given, for `loadSettings`; `config` may be among them. */
+      /** Settings as given, for `loadSettings`; may include `config`. */
       readonly flags: ReadonlyMap<string, string>;
-      /** The command's own options; a switch that is off isn't among them. */
+      /** The command's own options; a switch that is off is left out. */
       readonly options: ReadonlyMap<string, string>;
     };
 
-/** Flags that are no settings. */
+/** Flags that are not settings. */
 const generalFlags = ["config", "help", "version"];
 
-/** The options of all commands; one name means the same in each. */
+/** The options of all commands; a name means the same in each. */
 const optionsByName = new Map(
   commands.flatMap(({ options }) => options.map((option) => [option.name, option])),
 );
 
 /**
- * Reads the command line: `--flag value` and `--flag=value`, a switch alone or with `=true|false`, the
- * last of a repeated flag, `--` before arguments that begin with a dash. Without a command's name it
- * is `follow`.
+ * Parses the command line: `--flag value` and `--flag=value`, a switch alone or with `=true|false`, and
+ * `--` before arguments that begin with a dash. Of a repeated flag the last one counts. The default
+ * command is `follow`.
  * @param argv the arguments, without the program's name.
- * @throws ReplicaError USAGE for what is unknown, missing or too much.
+ * @throws ReplicaError USAGE if anything is unknown, missing or unexpected.
  */
 export function parseCommandLine(argv: readonly string[]): Invocation {
   const { flags, positionals } = readTokens(argv);
@@ -54,15 +54,15 @@ export function parseCommandLine(argv: readonly string[]): Invocation {
   const options = takeOptions(command, flags);
   for (const name of flags.keys()) {
     if (isSetting(name) && !command.takes.includes(name)) {
-      throw usage(
-        `${command.name} takes no --${name}; replica ${command.name} --help lists what it takes`,
+      throw usageError(
+        `${command.name} doesn't take --${name}; replica ${command.name} --help lists what it takes`,
       );
     }
   }
   return { ask: "run", command, args, flags, options };
 }
 
-/** Takes the options that are no settings out of `flags`. */
+/** Moves the options that are not settings out of `flags`. */
 function takeOptions(command: Command, flags: Map<string, string>): Map<string, string> {
   const options = new Map<string, string>();
   for (const [name, option] of optionsByName) {
@@ -71,14 +71,11 @@ function takeOptions(command: Command, flags: Map<string, string>): Map<string, 
     const isGiven =
       option.value === "" ? isOn(new Map([[name, value ?? "false"]]), name) : value !== undefined;
     if (!isGiven) continue;
-    if (!command.options.includes(option)) throw usage(`${command.name} has no --${name}`);
+    if (!command.options.includes(option))
+      throw usageError(`${command.name} doesn't take --${name}`);
     options.set(name, value ?? "true");
   }
   return options;
-}
-
-function usage(message: string): ReplicaError {
-  return new ReplicaError("USAGE", { message, retry: "never" });
 }
 
 function isSwitch(name: string): boolean {
@@ -110,12 +107,12 @@ function readTokens(argv: readonly string[]): {
     if (token.kind !== "option") continue;
     const { name, rawName, value, inlineValue } = token;
     if (rawName.startsWith("--") ? !known.includes(name) : rawName !== "-h") {
-      throw usage(`no flag is called ${rawName}${didYouMean(name, known, "--")}`);
+      throw usageError(`unknown flag ${rawName}${didYouMean(name, known, "--")}`);
     }
     if (isSwitch(name)) {
       flags.set(name, value ?? "true");
     } else if (value === undefined || (!inlineValue && value.startsWith("-"))) {
-      throw usage(`--${name} needs a value; one that begins with a dash is given as --${name}=…`);
+      throw usageError(`--${name} needs a value; write one that begins with a dash as --${name}=…`);
     } else {
       flags.set(name, value);
     }
@@ -126,14 +123,14 @@ function readTokens(argv: readonly string[]): {
 function isOn(flags: ReadonlyMap<string, string>, name: string): boolean {
   const value = flags.get(name);
   if (value === undefined || value === "false") return false;
-  if (value !== "true") throw usage(`--${name} takes no value`);
+  if (value !== "true") throw usageError(`--${name} takes no value`);
   return true;
 }
 
-/** The command that a first word means which is no command's name: a URL is to be followed. */
+/** The command meant by a first word that is not a command's name: a URL means `follow`. */
 function commandOf(word: string | undefined): Command {
   const names = commands.map((command) => command.name);
-  // "localhost" could be either; what has a colon, a slash or a dot was meant as an address.
+  // "localhost" could be either; a colon, a slash or a dot means an address.
   if (word === undefined || /[:/@.[]/.test(word))
     return findCommand("follow") ?? unknown("follow", names);
   return unknown(word, names);
@@ -141,15 +138,16 @@ function commandOf(word: string | undefined): Command {
 
 function unknown(word: string, names: readonly string[]): never {
   const close = didYouMean(word, names);
-  const list = `: the commands are ${names.join(", ")}; a primary is named as redis://HOST`;
-  throw usage(`no command is called ${word}${close === "" ? list : close}`);
+  const list = `: the commands are ${names.join(", ")}; to follow a primary, give redis://HOST`;
+  throw usageError(`unknown command ${word}${close === "" ? list : close}`);
 }
 
 function checkArguments(command: Command, args: readonly string[]): void {
   const form = `replica ${command.name} ${command.usage}`.trimEnd();
-  if (args.length < command.minArgs) throw usage(`${command.name} lacks an argument: ${form}`);
+  if (args.length < command.minArgs)
+    throw usageError(`${command.name} needs more arguments: ${form}`);
   const extra = args[command.maxArgs];
   if (extra !== undefined) {
-    throw usage(`${command.name} has no use for the argument ${redactUrl(extra)}: ${form}`);
+    throw usageError(`unexpected argument ${redactUrl(extra)}: ${form}`);
   }
 }

@@ -1,14 +1,19 @@
-import { aboutSetting, settingNames, variableOf, type SettingName } from "../config/settings.ts";
+import type { SettingName } from "../config/settings-schema.ts";
 import { VERSION } from "../base/version.ts";
 import type { Command } from "./commands/command.ts";
 import { commands } from "./command-table.ts";
+import { aboutSetting, settingNames, variableOf } from "../config/about-settings.ts";
 
 /** The answer to --version. */
 export const version: string = `replica ${VERSION}`;
 
-const sources = `Each setting comes from its flag, else from its variable (REPLICA_ and the flag in capitals, such as
-${variableOf("log-level")}), else from the TOML file that --config FILE names (the same names), else it is the
-default. Sizes: 8MiB (binary), 8MB (decimal), bytes alone. Times: 500ms, 60s, 5m, 1h; seconds alone.`;
+/** Help wraps at this width. */
+const COLUMNS = 100;
+
+const sources = `A setting comes from its flag, then its environment variable (REPLICA_ plus the flag's name in capitals,
+such as ${variableOf("log-level")}), then the TOML file given with --config (same names), then its default.
+Sizes: 8MiB (binary), 8MB (decimal), or a number of bytes. Times: 500ms, 60s, 5m, 1h, or a number of
+seconds.`;
 
 /** What `replica --help` prints: commands and settings. */
 export function generalHelp(): string {
@@ -17,8 +22,8 @@ export function generalHelp(): string {
 
 ${columns([
   ...rows,
-  ["replica COMMAND --help", "a command's arguments and settings"],
-  ["replica --version", "the version"],
+  ["replica COMMAND --help", "show a command's arguments and settings"],
+  ["replica --version", "show the version"],
 ])}
 
 Settings:
@@ -26,8 +31,8 @@ ${columns([["--config FILE", "a settings file (TOML)"], ...settingNames.map(sett
 
 ${sources}
 
-Exit codes: 0 done, 1 it failed while running, 2 the command line or a setting is wrong, 3 what was
-checked is damaged.
+Exit codes: 0 done; 1 failed while running; 2 wrong command line or setting; 3 what was checked is
+damaged.
 `;
 }
 
@@ -49,15 +54,18 @@ ${sources}
 `;
 }
 
-/** Every setting as a Markdown table: what README.md holds between its `settings` markers. */
+/** Every setting as a Markdown table, for docs/SETTINGS.md. */
 export function settingsTable(): string {
   const rows = settingNames.map((name) => {
     const { value, help } = aboutSetting(name);
     const flag = `--${name}${value === "" ? "" : ` ${value}`}`;
     const { default: preset, unset } = shownDefault(name);
-    return `| \`${flag}\` | ${preset === undefined ? (unset ?? "") : `\`${preset}\``} | ${help.replaceAll("|", "\\|")} |`;
+    const shown = preset === undefined ? (unset ?? "") : `\`${preset}\``;
+    return `| \`${flag}\` | \`${variableOf(name)}\` | ${shown} | ${help.replaceAll("|", "\\|")} |`;
   });
-  return ["| flag | default | meaning |", "| --- | --- | --- |", ...rows].join("\n");
+  return ["| flag | variable | default | meaning |", "| --- | --- | --- | --- |", ...rows].join(
+    "\n",
+  );
 }
 
 type Row = readonly [string, string];
@@ -81,7 +89,13 @@ function settingRow(name: SettingName): Row {
   return [`--${name} ${value}`.trimEnd(), help + note];
 }
 
+/** Rows in two columns, the right one wrapped. */
 function columns(rows: readonly Row[]): string {
   const width = Math.max(...rows.map(([left]) => left.length));
-  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`).join("\n");
+  return rows
+    .flatMap(([left, right]) => {
+      const lines = Bun.wrapAnsi(right, COLUMNS - width - 4).split("\n");
+      return lines.map((line, n) => `  ${(n === 0 ? left : "").padEnd(width)}  ${line}`);
+    })
+    .join("\n");
 }

@@ -2,19 +2,18 @@ import { dlopen, FFIType, ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
 import { joinPassword, splitPassword } from "../config/primary-url.ts";
 
-/** Carries the URL's password through the restart, so that it stays the one that comes first. */
+/** Carries the URL's password across the re-execution, so that it keeps its precedence. */
 const variable = "REPLICA_URL_PASSWORD";
 
 /**
- * Takes the password of a URL on the command line out of the process list: this process executes
- * itself anew (same pid), with the URL bare and its password in the environment, which only its owner
- * can read. Where that can't be done (no /proc, no glibc: macOS, Alpine) it returns, and all goes on
- * as before.
+ * Hides the password of a URL on the command line from the process list: the process executes itself
+ * again (same pid), with the password moved from the URL to the environment, which only its owner can
+ * read. Returns without doing anything if that is impossible (no /proc or no glibc: macOS, Alpine).
  */
 export function hideUrlPassword(argv: readonly string[]): void {
   if (!argv.some((argument) => splitPassword(argument) !== undefined)) return;
   try {
-    // As bytes: arguments and environment go on exactly as they came, bun's own included.
+    // As bytes, so that arguments and environment are passed on unchanged, Bun's own included.
     const commandLine = readStrings("/proc/self/cmdline");
     let password: string | undefined;
     const bare = commandLine.map((argument) => {
@@ -28,13 +27,13 @@ export function hideUrlPassword(argv: readonly string[]): void {
     );
     execute(process.execPath, bare, [...environment, `${variable}=${password}`]);
   } catch {
-    // Not being able to hide it is no reason not to run: the help says where it can be seen.
+    // A password that can't be hidden is no reason not to run; the help says where it can be seen.
   }
 }
 
 /**
- * Puts a password that `hideUrlPassword` took out back into its URL, in memory alone, and removes it
- * from `env`, so that no child process inherits it.
+ * Puts the password that `hideUrlPassword` removed back into its URL, in memory only, and removes it from
+ * `env`, so that no child process inherits it.
  */
 export function restoreUrlPassword(
   argv: readonly string[],
@@ -52,12 +51,12 @@ function readStrings(path: string): string[] {
   return readFileSync(path, "latin1").split("\0").slice(0, -1);
 }
 
-/** execve(2): returns only where it fails. */
+/** Calls execve(2), which returns only if it fails. */
 function execute(path: string, args: readonly string[], env: readonly string[]): void {
   const libc = dlopen("libc.so.6", {
     execve: { args: [FFIType.cstring, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
   });
-  // The strings must outlive the call.
+  // Keep the strings alive during the call.
   const strings: Buffer[] = [];
   const pointers = (texts: readonly string[]): BigUint64Array => {
     const list = new BigUint64Array(texts.length + 1);

@@ -4,17 +4,17 @@ import { parseCommandLine } from "./flags.ts";
 import { commandHelp, generalHelp, version } from "./help.ts";
 import { configureLogging } from "./terminal/logging.ts";
 
-/** What a command line runs in. */
+/** What a command line runs with. */
 export interface Surroundings extends Pick<CommandContext, "env" | "signal" | "stdout" | "stderr"> {
-  /** Called once the settings are known, before the command runs: whether errors come with a stack. */
+  /** Called once the settings are known, before the command runs, with whether to print stacks. */
   readonly onDebug: (debug: boolean) => void;
 }
 
 /**
- * Does what a command line asks for: help, the version, or a command with its settings and its logs.
+ * Runs a command line: prints help or the version, or runs a command with its settings and logging.
  * @param argv the arguments, without the program's name.
  * @returns the exit code.
- * @throws ReplicaError USAGE for a wrong command line or setting, and whatever the command throws.
+ * @throws ReplicaError USAGE for a wrong command line or setting; also what the command throws.
  */
 export async function runCommandLine(
   argv: readonly string[],

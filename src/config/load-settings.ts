@@ -2,41 +2,35 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import type { z } from "zod";
-import {
-  aboutSetting,
-  isSetting,
-  limits,
-  settingNames,
-  settingsSchema,
-  variableOf,
-  type SettingName,
-  type Settings,
-} from "./settings.ts";
-import { ReplicaError } from "../base/errors.ts";
+import { type Settings } from "./settings.ts";
+import { ReplicaError, usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
+import { limits } from "./limits.ts";
+import { aboutSetting, isSetting, settingNames, variableOf } from "./about-settings.ts";
+import { settingsSchema, type SettingName } from "./settings-schema.ts";
 
 type Values = z.infer<typeof settingsSchema>;
 
 /** Where settings come from, besides their defaults. */
 export interface SettingSources {
-  /** Flags as given, without the dashes; `config` may be among them. */
+  /** Flags as given, without the dashes; may include `config`. */
   readonly flags?: ReadonlyMap<string, string>;
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** The settings that the command takes: a file that none of these names is not read. Default: all. */
+  /** The settings that the command takes; files of other settings are not read. Default: all. */
   readonly takes?: readonly SettingName[];
 }
 
-/** A value as text, and where it stood, for errors. */
+/** A value as text, and its source, for errors. */
 interface Given {
   readonly text: string;
   readonly source: string;
 }
 
 /**
- * The settings from flag, environment, `--config` file and default, in that order. An empty
+ * Resolves the settings from flag, environment, `--config` file and default, in that order. An empty
  * variable counts as unset.
  * @throws ReplicaError USAGE for an unknown name, a bad value, an unreadable file, or settings that
- * don't fit together; it says which, from which source. No message carries a password.
+ * don't fit together. The message names the setting and its source, and never contains a password.
  */
 export function loadSettings(sources: SettingSources): Settings {
   const env = sources.env ?? {};
@@ -97,20 +91,12 @@ export function loadSettings(sources: SettingSources): Settings {
   };
 }
 
-function usage(message: string, cause?: unknown): ReplicaError {
-  return new ReplicaError("USAGE", {
-    message,
-    retry: "never",
-    ...(cause === undefined ? {} : { cause }),
-  });
-}
-
 function fromFlags(flags: ReadonlyMap<string, string>): Map<string, Given> {
   const given = new Map<string, Given>();
   for (const [name, value] of flags) {
     if (!isSetting(name) && name !== "config") {
-      throw usage(
-        `no flag is called --${name}${didYouMean(name, [...settingNames, "config"], "--")}`,
+      throw usageError(
+        `unknown flag --${name}${didYouMean(name, [...settingNames, "config"], "--")}`,
       );
     }
     given.set(name, { text: value, source: `the flag --${name}` });
@@ -126,17 +112,15 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Map
       continue;
     const name = names.get(variable);
     if (name === undefined || (name === "port" && value.startsWith("tcp://"))) {
-      // Kubernetes gives each container of a namespace REPLICA_PORT=tcp://… and REPLICA_SERVICE_HOST
-      // once a service is called "replica".
+      // Kubernetes sets REPLICA_PORT=tcp://… and REPLICA_SERVICE_HOST in every container of a namespace
+      // that has a service called "replica".
       if (/^REPLICA_(?:PORT(?:_\d+_.*)?|SERVICE_.*)$/.test(variable)) {
-        throw usage(
-          `the variable ${variable} is no setting of ours: Kubernetes sets it for a service called "replica"; ` +
+        throw usageError(
+          `the variable ${variable} is not a setting: Kubernetes sets it for a service called "replica"; ` +
             "set enableServiceLinks: false in the pod, or rename the service",
         );
       }
-      throw usage(
-        `no setting belongs to the variable ${variable}${didYouMean(variable, [...names.keys()])}`,
-      );
+      throw usageError(`unknown variable ${variable}${didYouMean(variable, [...names.keys()])}`);
     }
     if (value !== "") given.set(name, { text: value, source: `the variable ${variable}` });
   }
@@ -149,24 +133,22 @@ function fromFile(configFile: string): Map<string, Given> {
   try {
     table = Bun.TOML.parse(text);
   } catch (cause) {
-    // The parser quotes what it read, which may be a password that somebody forgot to quote.
+    // The parser's message quotes the input, which may be a password that was not put in quotes.
     const reason =
       cause instanceof Error ? cause.message.replace(/: ".*"$/s, "") : "it can't be parsed";
-    throw usage(`the settings file ${configFile} is no TOML: ${reason}`);
+    throw usageError(`the settings file ${configFile} is not valid TOML: ${reason}`);
   }
   const given = new Map<string, Given>();
   for (const [name, value] of Object.entries(table) as [string, unknown][]) {
     if (!isSetting(name)) {
-      throw usage(
-        `no setting is called ${name}, in ${configFile}${didYouMean(name, settingNames)}`,
-      );
+      throw usageError(`unknown setting ${name} in ${configFile}${didYouMean(name, settingNames)}`);
     }
     const { kind, takes } = aboutSetting(name);
     const fits =
       typeof value === "string" ||
       (kind !== "text" && typeof value === "number") ||
       (kind === "switch" && typeof value === "boolean");
-    if (!fits) throw usage(`${name} in ${configFile} takes ${takes}, as a string`);
+    if (!fits) throw usageError(`${name} in ${configFile} takes ${takes}, as a string`);
     given.set(name, { text: String(value), source: `${name} in ${configFile}` });
   }
   return given;
@@ -179,12 +161,12 @@ function parseValues(given: ReadonlyMap<string, Given>): Values {
   const name = String(result.error.issues[0]?.path[0]);
   const bad = given.get(name);
   if (!isSetting(name) || bad === undefined) throw result.error;
-  throw usage(
+  throw usageError(
     `${bad.source} is ${JSON.stringify(bad.text.slice(0, 100))}: it takes ${aboutSetting(name).takes}`,
   );
 }
 
-/** Whether only this machine reaches the address. A name other than localhost may be anything. */
+/** Whether only this machine can reach the address. A name other than localhost may be anything. */
 export function isLoopback(address: string): boolean {
   const lower = address.toLowerCase();
   if (lower === "localhost" || lower === "::1") return true;
@@ -195,8 +177,8 @@ export function isLoopback(address: string): boolean {
 function refuseOpenPort(values: Values): void {
   if (isLoopback(values.bind) || values["requirepass-file"] !== undefined || values.unprotected)
     return;
-  throw usage(
-    `binding ${values.bind} would serve every key to whoever reaches it: give --requirepass-file FILE, ` +
+  throw usageError(
+    `binding ${values.bind} would let anyone who can reach it read every key: give --requirepass-file FILE, ` +
       "or --unprotected if the network is trusted, or leave --bind at 127.0.0.1",
   );
 }
@@ -204,24 +186,26 @@ function refuseOpenPort(values: Values): void {
 function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
   if ((values["tls-cert"] === undefined) !== (values["tls-key"] === undefined)) {
     const [has, lacks] = values["tls-cert"] === undefined ? ["key", "cert"] : ["cert", "key"];
-    throw usage(`${given.get(`tls-${has}`)?.source} needs --tls-${lacks} FILE beside it`);
+    throw usageError(`${given.get(`tls-${has}`)?.source} needs --tls-${lacks} FILE as well`);
   }
   for (const name of ["tls-ca", "tls-cert", "tls-key"] as const) {
     const tlsFile = values[name];
     if (tlsFile === undefined) continue;
     const source = given.get(name)?.source ?? name;
-    // It is read anew at each connect: what can be read once, or waits for a writer, is of no use.
+    // The file is read again at every connect, so a pipe won't do.
     if (statSync(tlsFile, { throwIfNoEntry: false })?.isFile() === false) {
-      throw usage(`${source}: ${tlsFile} is no regular file, and is read at each connect`);
+      throw usageError(
+        `${source}: ${tlsFile} is not a regular file; it is read again at every connect`,
+      );
     }
-    // Comments between the certificates may be in any encoding.
+    // Comments between certificates may be in any encoding.
     const text = readSmallFile(tlsFile, limits.tlsFileBytes, source).toString("latin1");
     try {
       if (name === "tls-key") createPrivateKey(text);
       else void new X509Certificate(text).subject;
     } catch (cause) {
-      const what = name === "tls-key" ? "private key without a passphrase" : "certificate";
-      throw usage(`${source}: ${tlsFile} holds no ${what} in PEM`, cause);
+      const what = name === "tls-key" ? "unencrypted private key" : "certificate";
+      throw usageError(`${source}: ${tlsFile} contains no ${what} in PEM format`, cause);
     }
   }
 }
@@ -234,22 +218,23 @@ function readPassword(
   const text = readSmallText(passwordFile, limits.passwordFileBytes, given.source);
   const password = text.replace(/\r?\n$/, "");
   if (password === "")
-    throw usage(`${given.source}: ${passwordFile} is empty; write the password into it`);
+    throw usageError(`${given.source}: ${passwordFile} is empty; write the password into it`);
   return password;
 }
 
 function readSmallFile(name: string, maxBytes: number, source: string): Buffer {
   let content: Buffer;
   try {
-    // A pipe or /dev/stdin has no size; a regular file of the wrong kind may have a great one.
+    // A pipe or /dev/stdin has no size, so it is checked again after reading.
     if (statSync(name).size > maxBytes)
-      throw usage(`${source}: ${name} is larger than ${maxBytes} bytes`);
+      throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
     content = readFileSync(name);
   } catch (cause) {
     if (cause instanceof ReplicaError) throw cause;
-    throw usage(`${source}: can't read ${name}: ${systemReason(cause)}`, cause);
+    throw usageError(`${source}: can't read ${name}: ${systemReason(cause)}`, cause);
   }
-  if (content.length > maxBytes) throw usage(`${source}: ${name} is larger than ${maxBytes} bytes`);
+  if (content.length > maxBytes)
+    throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
   return content;
 }
 
@@ -258,7 +243,7 @@ function readSmallText(name: string, maxBytes: number, source: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(content);
   } catch (cause) {
-    throw usage(`${source}: ${name} is no UTF-8 text`, cause);
+    throw usageError(`${source}: ${name} is not UTF-8 text`, cause);
   }
 }
 
@@ -272,6 +257,6 @@ function systemReason(cause: unknown): string {
     case "EISDIR":
       return "it is a directory";
     default:
-      return code ?? "it failed";
+      return code ?? "reading it failed";
   }
 }

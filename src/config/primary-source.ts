@@ -9,27 +9,27 @@ import {
 } from "./primary-url.ts";
 import { type Address, describeAddress } from "../base/address.ts";
 
-/** The sentinels that know where the primary is, and the login at that primary. */
+/** The Sentinels that know where the primary is, and the login for that primary. */
 export type SentinelSource = Login & {
   readonly kind: "sentinel";
-  /** Whether the sentinels and the primary are spoken to over TLS. */
+  /** Whether to use TLS, both to the Sentinels and to the primary. */
   readonly tls: boolean;
-  /** At least one, in the order in which they are asked. */
+  /** At least one, in the order in which to ask them. */
   readonly sentinels: readonly Address[];
-  /** The name under which they watch the primary. */
+  /** The name of the master that they watch. */
   readonly master: string;
 };
 
-/** Whom to follow: a primary, or whom the sentinels name. */
+/** What to follow: a primary, or whichever primary the Sentinels name. */
 export type PrimarySource = PrimaryTarget | SentinelSource;
 
-/** The port of a sentinel that names none. */
+/** The default port of a Sentinel. */
 const SENTINEL_PORT = 26379;
 
 /**
- * Reads a primary's URL (`parsePrimaryUrl`), or that of sentinels:
+ * Parses a primary's URL (`parsePrimaryUrl`), or one that lists Sentinels:
  * `redis+sentinel://[user[:password]@]host[:port][,host[:port]…]/name`, `rediss+sentinel://…` (TLS).
- * @throws ReplicaError USAGE where it is none; the message never carries the password.
+ * @throws ReplicaError USAGE if it is malformed; the message never contains the password.
  */
 export function parsePrimarySource(url: string): PrimarySource {
   if (!/^rediss?\+sentinel:\/\//i.test(url)) return parsePrimaryUrl(url);
@@ -40,9 +40,9 @@ export function parsePrimarySource(url: string): PrimarySource {
   if (name === "") {
     throw refuse(`the master's name is missing: ${scheme}://host[:port],…/name`);
   }
-  if (more.length > 0) throw refuse("after the master's name it ends: write / in it as %2F");
+  if (more.length > 0) throw refuse("nothing may follow the master's name: write / in it as %2F");
   const master = decode(name, "the master's name", refuse);
-  if (/\p{Cc}/u.test(master)) throw refuse("the master's name holds a control character");
+  if (/\p{Cc}/u.test(master)) throw refuse("the master's name contains a control character");
   return { kind: "sentinel", tls: scheme.startsWith("rediss"), sentinels, master, ...login };
 }
 

@@ -2,13 +2,12 @@ import { ReplicaError, unreachable } from "../base/errors.ts";
 import type { Offset, ReplicationId } from "../base/history.ts";
 import { CommandReader } from "../resp/command-reader.ts";
 import type { Backlog } from "./backlog.ts";
+import { bulkPayload, type PayloadForm } from "./bulk-payload.ts";
 import { type Answer, Handshake, readOffset } from "./handshake.ts";
 import type { DemoSnapshot } from "./rdb.ts";
+import { SendBuffer } from "./send-buffer.ts";
 
-/** How the bulk payload is framed: `$<length>`, or `$EOF:<mark>` and the mark again at its end. */
-export type PayloadForm = "length" | "eof";
-
-/** The part of a socket that a connection needs; `write` takes what it can and says how much. */
+/** The part of a socket that a connection needs; `write` returns how many bytes it accepted. */
 export interface ConnectionSocket {
   readonly remoteAddress: string;
   write(bytes: Uint8Array): number;
@@ -16,23 +15,23 @@ export interface ConnectionSocket {
   terminate(): void;
 }
 
-/** What a connection asks of the primary that it belongs to. */
+/** The primary, as its connections see it. */
 export interface ConnectionHost {
   readonly replid: ReplicationId;
   readonly password: string | undefined;
   readonly payloadForm: PayloadForm;
   readonly backlog: Backlog;
-  /** Captures the data as they are now, and counts a full sync. */
+  /** Captures the data as of now and counts a full sync. */
   beginFullSync(): { offset: Offset; snapshot: DemoSnapshot };
   /** Counts a partial sync. */
   countPartialSync(): void;
   /** The text of INFO; `section` is in lower case. */
   info(section: string | undefined): string;
-  /** The link is gone, from whichever side. */
+  /** The link is closed, by either side. */
   forget(connection: Connection): void;
 }
 
-/** What a replica has confirmed; 0 before it said anything. */
+/** The offsets that a replica has acknowledged; 0 until it has. */
 export interface ReplicaAck {
   readonly ack: Offset;
   readonly fack: Offset;
@@ -59,7 +58,7 @@ type Phase =
   | { readonly at: "closed" };
 
 const LIMITS = {
-  // What a replica or redis-cli sends to a primary is short.
+  // Replicas and redis-cli send only short commands.
   commands: {
     maxLineBytes: 64 * 1024,
     maxArgs: 1024,
@@ -68,27 +67,26 @@ const LIMITS = {
   },
   unsentReplyBytes: 1024 * 1024,
   streamChunkBytes: 64 * 1024,
-  // What one link may send before the others get their turn.
+  // How much one link may send before the others have their turn.
   turnBytes: 4 * 1024 * 1024,
 };
 
-// A real primary sends one a second while it forks; ours is ready at once and only shows them.
+// A real primary sends one per second while it forks. This one is ready at once, and sends a few for show.
 const KEEPALIVES = 3;
 const KEEPALIVE_EVERY_MS = 10;
 
-const NOTHING = new Uint8Array(0);
 const NEWLINE = Uint8Array.of(10);
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
 
-/** One link to the embedded primary: a client at first, a replica from its PSYNC or SYNC on. */
+/** One link to the embedded primary: a client until it sends PSYNC or SYNC, a replica from then on. */
 export class Connection {
   readonly #host: ConnectionHost;
   readonly #socket: ConnectionSocket;
   readonly #reader = new CommandReader(LIMITS.commands);
   readonly #handshake: Handshake;
+  readonly #unsent: SendBuffer;
   #phase: Phase = { at: "client" };
-  #unsent: Uint8Array = NOTHING;
   #turnScheduled = false;
   #acknowledges = true;
   #ack: Offset = 0;
@@ -100,16 +98,17 @@ export class Connection {
     this.#host = host;
     this.#socket = socket;
     this.#handshake = new Handshake(host);
+    this.#unsent = new SendBuffer((bytes) => socket.write(bytes));
     this.#aliveMs = Date.now();
     this.#ackMs = this.#aliveMs;
   }
 
-  /** Whether it asked to be a replica, and still is one. */
+  /** Whether the peer has asked for a sync and is still connected. */
   get isReplica(): boolean {
     return this.#replicaState !== undefined;
   }
 
-  /** Whether stream commands made for replicas (PING, GETACK) have somebody to go to. */
+  /** Whether the replica receives the stream, so that PING and GETACK reach it. */
   get isOnline(): boolean {
     return this.#replicaState === "online";
   }
@@ -118,7 +117,7 @@ export class Connection {
     return { ack: this.#ack, fack: this.#fack, listeningPort: this.#handshake.listeningPort };
   }
 
-  /** The line of `INFO replication` about this replica ("Redis 7.0, server.c"). */
+  /** The value of this replica's line in `INFO replication` (Redis 7.0, server.c). */
   infoLine(nowMs: number): string {
     const address = this.#handshake.announcedAddress ?? this.#socket.remoteAddress;
     const lagSeconds = this.isOnline ? Math.floor((nowMs - this.#ackMs) / 1000) : 0;
@@ -128,9 +127,9 @@ export class Connection {
     );
   }
 
-  /** Bytes came from the peer. */
+  /** Handles bytes from the peer. */
   onData(bytes: Uint8Array): void {
-    // A bare newline shows that a replica lives, too.
+    // Any byte is a sign of life, even a bare newline.
     this.#aliveMs = Date.now();
     try {
       this.#reader.push(bytes);
@@ -148,7 +147,7 @@ export class Connection {
     this.pump();
   }
 
-  /** Sends what the socket takes now: replies, then the payload, then the stream. */
+  /** Sends as much as the socket accepts: replies, then the payload, then the stream. */
   pump(): void {
     let budgetBytes = LIMITS.turnBytes;
     while (this.#flush()) {
@@ -158,7 +157,7 @@ export class Connection {
       }
       const next = this.#nextOutput();
       if (next === undefined) return;
-      this.#unsent = next;
+      this.#unsent.append(next);
       budgetBytes -= next.length;
       if (budgetBytes < 0) {
         this.#scheduleTurn();
@@ -167,7 +166,7 @@ export class Connection {
     }
   }
 
-  /** Whether the stream has outrun this replica: what it needs next is no longer held. */
+  /** Whether the stream has outrun this replica: the backlog no longer holds what it needs next. */
   get isOutrun(): boolean {
     switch (this.#phase.at) {
       case "preparing":
@@ -181,24 +180,24 @@ export class Connection {
     }
   }
 
-  /** How long a replica that should acknowledge has given no sign of life; ms. */
+  /** How long a replica that should acknowledge has been silent; ms. */
   silenceMs(nowMs: number): number {
     return this.#acknowledges ? nowMs - this.#aliveMs : 0;
   }
 
-  /** Resets the link, and with it all that the socket still holds. */
+  /** Resets the link and drops everything that the socket still holds. */
   reset(): void {
     if (this.#phase.at === "closed") return;
     this.onClose();
     this.#socket.terminate();
   }
 
-  /** The link is gone. */
+  /** Handles the end of the link. */
   onClose(): void {
     if (this.#phase.at === "closed") return;
     if (this.#phase.at === "preparing") clearInterval(this.#phase.timer);
     this.#phase = { at: "closed" };
-    this.#unsent = NOTHING;
+    this.#unsent.clear();
     this.#host.forget(this);
   }
 
@@ -221,7 +220,7 @@ export class Connection {
       this.#onAnswer(this.#handshake.answer(args));
       return;
     }
-    // From the sync on only REPLCONF has a meaning; a reply to anything would shift the stream.
+    // After the sync only REPLCONF is handled: a reply to anything would shift the stream.
     const [name = "", ...rest] = args;
     if (name.toUpperCase() === "REPLCONF") this.#onReplconf(rest);
   }
@@ -235,8 +234,8 @@ export class Connection {
         return;
       case "sync":
       case "psync":
-        // A reply that is still on its way could be taken for the stream's ("Redis, syncCommand").
-        if (this.#unsent.length > 0) {
+        // A reply still in flight could be mistaken for part of the stream (Redis, syncCommand).
+        if (this.#unsent.lengthBytes > 0) {
           this.#reply("-ERR SYNC and PSYNC are invalid with pending output\r\n");
         } else if (answer.type === "sync") {
           this.#onSync();
@@ -249,7 +248,7 @@ export class Connection {
     }
   }
 
-  // ACK, with FACK behind it. It never gets a reply.
+  // ACK, optionally followed by FACK. REPLCONF gets no reply here.
   #onReplconf(args: readonly string[]): void {
     for (let at = 0; at + 1 < args.length; at += 2) {
       const option = (args[at] ?? "").toLowerCase();
@@ -264,14 +263,14 @@ export class Connection {
     if (offset === undefined) return;
     this.#ack = Math.max(this.#ack, offset);
     this.#ackMs = Date.now();
-    // The replica found the mark's end and has loaded, or stored, the payload: now it may be fed.
+    // The replica has found the end mark and stored the payload: the stream may begin.
     if (this.#phase.at === "awaiting-ack") {
       this.#phase = { at: "streaming", sentOffset: this.#phase.offset };
     }
   }
 
   #onSync(): void {
-    // Replicas from before PSYNC acknowledge nothing, and are not given up for it.
+    // Replicas older than PSYNC never acknowledge, so their silence means nothing.
     this.#acknowledges = false;
     this.#prepare(this.#host.beginFullSync());
   }
@@ -312,9 +311,9 @@ export class Connection {
     if (this.#phase.at !== "preparing") return;
     const { timer, snapshot, offset } = this.#phase;
     clearInterval(timer);
-    // Only a replica that knows the EOF form may get it.
+    // Only replicas that announced `capa eof` understand that form.
     const form = this.#handshake.can("eof") ? this.#host.payloadForm : "length";
-    this.#phase = { at: "payload", form, offset, chunks: framed(snapshot, form) };
+    this.#phase = { at: "payload", form, offset, chunks: bulkPayload(snapshot, form) };
   }
 
   #nextOutput(): Uint8Array | undefined {
@@ -324,7 +323,7 @@ export class Connection {
       this.#endPayload(this.#phase.form, this.#phase.offset);
     }
     if (this.#phase.at !== "streaming") return undefined;
-    // Reset by the host a moment later; here it only must not read what is gone.
+    // The host resets this link soon; until then, don't read past what the backlog holds.
     if (this.isOutrun) return undefined;
     const bytes = this.#host.backlog.readAfter(this.#phase.sentOffset, LIMITS.streamChunkBytes);
     if (bytes.length === 0) return undefined;
@@ -348,29 +347,21 @@ export class Connection {
     this.#queue(ENCODER.encode(text));
   }
 
-  // Replies are few and short, so one array holds them. A peer that asks and never reads is closed.
+  // A peer that keeps asking and never reads is disconnected.
   #queue(bytes: Uint8Array): void {
-    if (this.#unsent.length + bytes.length > LIMITS.unsentReplyBytes) {
-      this.reset();
-      return;
-    }
-    const joined = new Uint8Array(this.#unsent.length + bytes.length);
-    joined.set(this.#unsent);
-    joined.set(bytes, this.#unsent.length);
-    this.#unsent = joined;
+    if (this.#unsent.lengthBytes + bytes.length > LIMITS.unsentReplyBytes) this.reset();
+    else this.#unsent.append(bytes);
   }
 
-  /** Whether all that was queued is with the kernel; if not, `drain` calls `pump` again. */
+  /** Whether the kernel has taken everything queued; if not, `drain` calls `pump` again. */
   #flush(): boolean {
     if (this.#phase.at === "closed") return false;
-    if (this.#unsent.length === 0) return true;
-    const accepted = this.#socket.write(this.#unsent);
-    // -1: the socket is gone and its close event follows.
+    const accepted = this.#unsent.flush();
+    // -1: the socket is gone, and its close event follows.
     if (accepted < 0) return false;
-    // While a payload moves the replica has nothing to say: what it takes is its sign of life.
+    // A replica is silent while it receives the payload: the bytes it accepts are its sign of life.
     if (accepted > 0 && this.#phase.at === "payload") this.#aliveMs = Date.now();
-    this.#unsent = this.#unsent.subarray(accepted);
-    return this.#unsent.length === 0;
+    return this.#unsent.lengthBytes === 0;
   }
 
   #scheduleTurn(): void {
@@ -381,21 +372,4 @@ export class Connection {
       this.pump();
     });
   }
-}
-
-function* framed(snapshot: DemoSnapshot, form: PayloadForm): Generator<Uint8Array> {
-  if (form === "length") {
-    yield ENCODER.encode(`$${snapshot.lengthBytes}\r\n`);
-    yield* snapshot.chunks();
-    return;
-  }
-  const mark = randomHex40();
-  yield ENCODER.encode(`$EOF:${mark}\r\n`);
-  yield* snapshot.chunks();
-  yield ENCODER.encode(mark);
-}
-
-/** 40 hexadecimal characters that nobody has had before: a replication id, an EOF mark. */
-export function randomHex40(): string {
-  return crypto.getRandomValues(new Uint8Array(20)).toHex();
 }

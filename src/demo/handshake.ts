@@ -1,11 +1,11 @@
 import { type Offset, parseOffset } from "../base/history.ts";
 
-/** What a command before the sync leads to; `text` is a whole RESP reply. */
+/** The answer to a command before the sync; `text` is a whole RESP reply. */
 export type Answer =
   | { readonly type: "reply"; readonly text: string }
   | { readonly type: "silence" }
   | { readonly type: "sync" }
-  /** `offset` is the first byte asked for; 0 for none ("-1"). */
+  /** `offset` is the first byte requested; 0 for none ("-1"). */
   | { readonly type: "psync"; readonly replid: string; readonly offset: Offset };
 
 const OK: Answer = { type: "reply", text: "+OK\r\n" };
@@ -13,8 +13,8 @@ const SILENCE: Answer = { type: "silence" };
 const NOT_AN_INTEGER = "-ERR value is not an integer or out of range";
 
 /**
- * What a peer of the embedded primary says before its sync, and the replies of Redis 7.0 to it. No
- * I/O, no clock.
+ * Answers a peer of the embedded primary before its sync, as Redis 7.0 does. Does no I/O and uses no
+ * clock.
  */
 export class Handshake {
   readonly #password: string | undefined;
@@ -25,7 +25,7 @@ export class Handshake {
   #listeningPort = 0;
   #rdbOnly = false;
 
-  /** `info` makes the text of INFO; its section is in lower case. */
+  /** @param options.info returns the text of INFO; `section` is in lower case. */
   constructor(options: {
     password: string | undefined;
     info: (section: string | undefined) => string;
@@ -35,27 +35,27 @@ export class Handshake {
     this.#authenticated = options.password === undefined;
   }
 
-  /** What the replica said with `REPLCONF ip-address`. */
+  /** The address from `REPLCONF ip-address`. */
   get announcedAddress(): string | undefined {
     return this.#announcedAddress;
   }
 
-  /** What the replica said with `REPLCONF listening-port`; 0 for nothing. */
+  /** The port from `REPLCONF listening-port`; 0 if there was none. */
   get listeningPort(): number {
     return this.#listeningPort;
   }
 
-  /** It wants the payload and no stream. */
+  /** Whether the replica wants only the payload, and no stream. */
   get rdbOnly(): boolean {
     return this.#rdbOnly;
   }
 
-  /** Whether the replica said `REPLCONF capa <capability>`. */
+  /** Whether the replica sent `REPLCONF capa <capability>`. */
   can(capability: "eof" | "psync2"): boolean {
     return this.#capabilities.has(capability);
   }
 
-  /** Takes one command, its name first. */
+  /** Answers one command; its name comes first. */
   answer(args: readonly string[]): Answer {
     const [name = "", ...rest] = args;
     const command = name.toUpperCase();
@@ -94,7 +94,7 @@ export class Handshake {
     }
     const user = second === undefined ? "default" : first;
     const password = second ?? first;
-    // Without a password, the default user takes any ("Redis, acl.c", nopass).
+    // Without a password, the default user accepts any (Redis, acl.c, nopass).
     const matches = this.#password === undefined || password === this.#password;
     if (user !== "default" || !matches) {
       return reply("-WRONGPASS invalid username-password pair or user is disabled.");
@@ -103,7 +103,7 @@ export class Handshake {
     return OK;
   }
 
-  // Names and values in turn, one reply for all ("Redis 7.0, replication.c, replconfCommand").
+  // Pairs of option and value, with one reply for all (Redis 7.0, replication.c, replconfCommand).
   #onReplconf(args: readonly string[]): Answer {
     if (args.length % 2 !== 0) return reply("-ERR syntax error");
     for (let at = 0; at < args.length; at += 2) {
@@ -126,11 +126,11 @@ export class Handshake {
           this.#rdbOnly = value !== "0";
           break;
         case "version":
-          // Valkey's; it changes nothing here.
+          // Sent by Valkey; it changes nothing here.
           break;
         case "ack":
         case "getack":
-          // They mean something from a replica only, and never get a reply.
+          // Meaningful only from an attached replica, and never answered.
           return SILENCE;
         default:
           return reply(`-ERR Unrecognized REPLCONF option: ${option.slice(0, 128)}`);
@@ -150,7 +150,7 @@ export class Handshake {
   }
 }
 
-/** The offset in a peer's text; `undefined` where it is none. */
+/** Parses an offset from a peer; undefined if it is not one. */
 export function readOffset(text: string): Offset | undefined {
   try {
     return parseOffset(text);
@@ -167,7 +167,7 @@ function bulk(text: string): Answer {
   return { type: "reply", text: `$${Buffer.byteLength(text)}\r\n${text}\r\n` };
 }
 
-// A peer's own words must not end the line that quotes them.
+// Text quoted from a peer must not end the line.
 function oneLine(text: string): string {
   return text.replaceAll(/[\r\n]/g, " ");
 }

@@ -1,7 +1,7 @@
 import { Random } from "./random.ts";
 import { type LiveSection, type LiveValue, RdbWriter } from "./rdb.ts";
 
-/** One step of the made-up traffic: commands that go into the stream together. */
+/** One write of the made-up traffic: commands that enter the stream together. */
 export interface LiveWrite {
   readonly database: number;
   readonly commands: readonly (readonly string[])[];
@@ -17,25 +17,25 @@ const EXPIRES_AFTER_SECONDS = 3600;
 
 /**
  * The part of the demo's data that changes: a bounded number of keys, all named `live:…`, and the
- * commands that change them. It is held in memory, so that a later snapshot says what the stream
- * did, as with a real primary.
+ * commands that change them. It is held in memory, so that a later snapshot includes the effects of the
+ * stream, as with a real primary.
  */
 export class LiveData {
   readonly #random: Random;
   readonly #databases: readonly Map<string, LiveKey>[] = [new Map(), new Map()];
-  // In the order in which they expire: all live equally long, and a key that is set again moves back.
+  // In order of expiry: all keys live equally long, and a key that is set again moves to the end.
   readonly #expiries = new Map<string, number>();
 
   constructor(seed: number) {
     this.#random = new Random(seed ^ 0x11fe);
   }
 
-  /** How many live keys the database holds. */
+  /** The number of live keys in the database. */
   keysIn(database: number): number {
     return this.#databases[database]?.size ?? 0;
   }
 
-  /** Makes up the next write and applies it. `nowMs` is unix time. */
+  /** Makes up the next write and applies it. @param nowMs unix time. */
   next(nowMs: number): LiveWrite {
     const random = this.#random;
     switch (random.below(10)) {
@@ -59,7 +59,7 @@ export class LiveData {
     }
   }
 
-  /** Deletes what has expired by `nowMs`; a primary tells its replicas so, they expire nothing. */
+  /** Deletes what has expired by `nowMs`: replicas expire nothing themselves, the primary sends DEL. */
   expire(nowMs: number): LiveWrite[] {
     const writes: LiveWrite[] = [];
     for (const [key, expiresAtMs] of this.#expiries) {
@@ -71,7 +71,7 @@ export class LiveData {
     return writes;
   }
 
-  /** The database as it is now, as records for a snapshot. */
+  /** The current state of the database, as records for a snapshot. */
   section(database: number): LiveSection {
     const keys = this.#databases[database] ?? new Map<string, LiveKey>();
     const writer = new RdbWriter();
@@ -105,7 +105,7 @@ export class LiveData {
   }
 
   #deletePage(key: string): LiveWrite {
-    // A primary streams no DEL of a key that it doesn't have.
+    // A primary sends no DEL for a key that it doesn't have.
     if (this.#databases[0]?.delete(key) !== true) return this.#setPage(key);
     return { database: 0, commands: [["DEL", key]] };
   }

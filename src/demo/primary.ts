@@ -1,34 +1,30 @@
 import { type Offset, parseReplicationId, type ReplicationId } from "../base/history.ts";
 import { encodeCommand } from "../resp/encode.ts";
 import { Backlog } from "./backlog.ts";
-import {
-  Connection,
-  type ConnectionHost,
-  type PayloadForm,
-  randomHex40,
-  type ReplicaAck,
-} from "./connection.ts";
+import { Connection, type ConnectionHost, type ReplicaAck } from "./connection.ts";
 import { LiveData, type LiveWrite } from "./live.ts";
 import { BaseData, DATABASES, DemoSnapshot } from "./rdb.ts";
+import { randomHex40 } from "./random.ts";
+import type { PayloadForm } from "./bulk-payload.ts";
 
-/** What the embedded primary is to be. */
+/** The properties of an embedded primary. */
 export interface EmbeddedPrimaryOptions {
   /** The same seed makes the same keys, and the same writes in the same order. */
   readonly seed: number;
-  /** Keys that never change, besides the few that the live writes make. */
+  /** The number of keys that never change; live writes add a few more. */
   readonly keys: number;
   readonly valueBytes: number;
-  /** Of the user `default`; without one, no AUTH is needed. */
+  /** The password of the user `default`; undefined: no AUTH is needed. */
   readonly password?: string | undefined;
   readonly payloadForm: PayloadForm;
   /** How far back a replica may resume. */
   readonly backlogBytes: number;
-  /** 0 for none. A transaction counts as one. */
+  /** 0 for none; a transaction counts as one write. */
   readonly writesPerSecond: number;
 }
 
-// How far an attached replica may fall behind before its link is closed; what Redis calls the
-// replica's client-output-buffer-limit.
+// How far an attached replica may fall behind before its link is closed, like Redis's
+// client-output-buffer-limit for replicas.
 const OUTPUT_BYTES = 8 * 1024 * 1024;
 const WRITE_EVERY_MS = 20;
 const PING_EVERY_SECONDS = 10;
@@ -38,15 +34,15 @@ const PING = encodeCommand("PING");
 const GETACK = encodeCommand("REPLCONF", "GETACK", "*");
 
 /**
- * A small Redis primary inside this process, for replication only: it keeps no client's keys and
- * answers no key commands, but its handshake, its snapshots, its stream and its partial resyncs are
- * those of Redis 7, and a stock server can be its replica.
+ * A small Redis primary inside this process, for replication only. It stores no client's keys and answers no
+ * key commands, but its handshake, snapshots, stream and partial resyncs are those of Redis 7, and a stock
+ * server can be its replica.
  */
 export class EmbeddedPrimary {
   /** The port on 127.0.0.1. */
   readonly port: number;
   readonly replid: ReplicationId = parseReplicationId(randomHex40());
-  /** How the next bulk payload is framed; replicas without `capa eof` get `length` all the same. */
+  /** The form of the next bulk payload; replicas without `capa eof` always get `length`. */
   payloadForm: PayloadForm;
 
   readonly #options: EmbeddedPrimaryOptions;
@@ -95,7 +91,7 @@ export class EmbeddedPrimary {
     ];
   }
 
-  /** Makes the data up and listens on a free port of 127.0.0.1. Ends with `stop`. */
+  /** Makes up the data and listens on a free port of 127.0.0.1, until `stop`. */
   static async start(options: EmbeddedPrimaryOptions): Promise<EmbeddedPrimary> {
     return new EmbeddedPrimary(options);
   }
@@ -105,17 +101,17 @@ export class EmbeddedPrimary {
     return `redis://127.0.0.1:${this.port}`;
   }
 
-  /** The offset of the stream's last byte. */
+  /** The offset of the last byte of the stream. */
   get masterReplOffset(): Offset {
     return this.#backlog.endOffset;
   }
 
-  /** Keys in each database, as the next snapshot would hold them. */
+  /** The number of keys in each database, as the next snapshot would have them. */
   get keysPerDatabase(): readonly number[] {
     return this.#base.keysPerDatabase.map((keys, database) => keys + this.#live.keysIn(database));
   }
 
-  /** How many syncs began, of each kind. */
+  /** How many syncs of each kind have begun. */
   get syncs(): { readonly full: number; readonly partial: number } {
     return { full: this.#fullSyncs, partial: this.#partialSyncs };
   }
@@ -125,25 +121,25 @@ export class EmbeddedPrimary {
     return this.#outrunReplicas;
   }
 
-  /** What each attached replica has confirmed. */
+  /** What each attached replica has acknowledged. */
   acks(): readonly ReplicaAck[] {
     return this.#replicas().map((replica) => replica.ack);
   }
 
-  /** Resets the links of all replicas, so that they come back and resume. */
+  /** Resets the links of all replicas, so that they reconnect and resume. */
   dropReplicas(): void {
     for (const replica of this.#replicas()) replica.reset();
   }
 
   /**
-   * Stops the stream: `masterReplOffset` stands still until `resumeWrites`. As with Redis's
-   * CLIENT PAUSE there is neither PING nor GETACK meanwhile.
+   * Stops the stream: `masterReplOffset` does not change until `resumeWrites`. As with Redis's CLIENT PAUSE,
+   * neither PING nor GETACK is sent.
    */
   pauseWrites(): void {
     this.#paused = true;
   }
 
-  /** Lets the stream go on. */
+  /** Continues the stream. */
   resumeWrites(): void {
     this.#paused = false;
     this.#lastWriteMs = Date.now();
@@ -152,7 +148,7 @@ export class EmbeddedPrimary {
   /** Closes every link and the port. */
   stop(): void {
     for (const timer of this.#timers) clearInterval(timer);
-    // The port first: a replica comes back at once when its link is reset.
+    // The port first: a replica reconnects at once when its link is reset.
     this.#listener.stop();
     for (const connection of this.#connections) connection.reset();
   }
@@ -195,7 +191,7 @@ export class EmbeddedPrimary {
       streamDatabase: this.#streamDatabase ?? 0,
       createdUnixSeconds: Math.floor(Date.now() / 1000),
     });
-    // The new replica knows of no SELECT yet, so the stream says it again.
+    // The new replica has seen no SELECT yet, so the stream repeats it.
     this.#streamDatabase = undefined;
     return { offset, snapshot };
   }
@@ -206,7 +202,7 @@ export class EmbeddedPrimary {
     const { writesPerSecond } = this.#options;
     this.#owedWrites += ((nowMs - this.#lastWriteMs) / 1000) * writesPerSecond;
     this.#lastWriteMs = nowMs;
-    // After a stall, it makes up for one second of it and no more.
+    // After a stall, make up for at most one second.
     this.#owedWrites = Math.min(this.#owedWrites, writesPerSecond);
     for (const write of this.#live.expire(nowMs)) this.#feedWrite(write);
     for (; this.#owedWrites >= 1; this.#owedWrites -= 1) this.#feedWrite(this.#live.next(nowMs));

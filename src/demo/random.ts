@@ -1,4 +1,4 @@
-/** Made-up but repeatable numbers: the same seed gives the same row (mulberry32). Not for secrets. */
+/** Pseudo-random numbers: the same seed gives the same sequence (mulberry32). Not for secrets. */
 export class Random {
   #state: number;
 
@@ -14,19 +14,19 @@ export class Random {
     return (mixed ^ (mixed >>> 14)) >>> 0;
   }
 
-  /** The next whole number from 0 up to, and without, `limit`. */
+  /** The next whole number from 0 to `limit` - 1. */
   below(limit: number): number {
     return this.next() % limit;
   }
 
-  /** `length` characters out of 64 harmless ones. */
+  /** `length` characters from an alphabet of 64 ASCII characters. */
   text(length: number): string {
     let text = "";
     for (let at = 0; at < length; at += 1) text += ALPHABET[this.below(ALPHABET.length)];
     return text;
   }
 
-  /** Fills with the bytes of those same 64 characters. */
+  /** Fills `target` with characters from the same alphabet. */
   fillText(target: Uint8Array): void {
     for (let at = 0; at < target.length; at += 1) {
       target[at] = ALPHABET.charCodeAt(this.below(ALPHABET.length));
@@ -35,3 +35,8 @@ export class Random {
 }
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/** 40 random hexadecimal characters that no other call returns: a replication id, an EOF mark. */
+export function randomHex40(): string {
+  return crypto.getRandomValues(new Uint8Array(20)).toHex();
+}

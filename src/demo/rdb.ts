@@ -3,10 +3,10 @@ import type { Offset, ReplicationId } from "../base/history.ts";
 import { Crc64 } from "../rdb/crc64.ts";
 import { Random } from "./random.ts";
 
-/** The demo's keys lie in databases 0 and 1. */
+/** The demo's keys are in databases 0 and 1. */
 export const DATABASES = 2;
 
-// Redis 7.0 reads up to version 10; the plain types below are older than all versions we care for.
+// Redis 7.0 reads up to version 10; the plain types below are older than every supported version.
 const MAGIC = "REDIS0010";
 const OPCODE_AUX = 0xfa;
 const OPCODE_RESIZEDB = 0xfb;
@@ -20,10 +20,10 @@ const TYPE_HASH = 4;
 const TYPE_ZSET_2 = 5;
 const CHECKSUM_BYTES = 8;
 
-/** A chunk of the payload is at least this long, the last one excepted. */
+/** The minimum length of a chunk of the payload, except for the last one. */
 const CHUNK_BYTES = 256 * 1024;
 
-/** Keys that the live writes made, as the records of one database. */
+/** The live keys of one database, as records. */
 export interface LiveSection {
   readonly keys: number;
   readonly keysWithExpiry: number;
@@ -38,18 +38,18 @@ export type LiveValue =
   | { readonly type: "hash"; readonly fields: ReadonlyMap<string, string> }
   | { readonly type: "zset"; readonly scores: ReadonlyMap<string, number> };
 
-/** Collects RDB primitives in one buffer that grows to the largest record and is used again. */
+/** Collects RDB primitives in a reusable buffer that grows to the largest record. */
 export class RdbWriter {
   #buffer = new Uint8Array(2 * CHUNK_BYTES);
   #view = new DataView(this.#buffer.buffer);
   #lengthBytes = 0;
 
-  /** Bytes since the last `clear`. */
+  /** The number of bytes since the last `clear`. */
   get lengthBytes(): number {
     return this.#lengthBytes;
   }
 
-  /** Those bytes, as a view: overwritten by what is written after the next `clear`. */
+  /** Those bytes, as a view that is valid until the next `clear`. */
   get written(): Uint8Array {
     return this.#buffer.subarray(0, this.#lengthBytes);
   }
@@ -71,7 +71,7 @@ export class RdbWriter {
     this.#lengthBytes += bytes.length;
   }
 
-  /** A length as Redis packs it, 1, 2 or 5 bytes, big-endian ("Redis, rdb.c, rdbSaveLen"). */
+  /** A length in 1, 2 or 5 bytes, big-endian (Redis, rdb.c, rdbSaveLen). */
   length(value: number): void {
     invariant(value >= 0 && value <= 0xffffffff, `an RDB length of ${value}`);
     this.#reserve(5);
@@ -88,13 +88,13 @@ export class RdbWriter {
     }
   }
 
-  /** A string out of bytes: its length, then itself. */
+  /** A byte string with its length. */
   string(bytes: Uint8Array): void {
     this.length(bytes.length);
     this.raw(bytes);
   }
 
-  /** A string out of ASCII text. */
+  /** ASCII text with its length. */
   text(text: string): void {
     this.length(text.length);
     this.ascii(text);
@@ -127,7 +127,7 @@ export class RdbWriter {
     this.text(value);
   }
 
-  /** Opens a database, with the counts that let a server size its tables. */
+  /** Selects a database, with the counts that let a server size its tables. */
   database(database: number, keys: number, keysWithExpiry: number): void {
     this.byte(OPCODE_SELECTDB);
     this.length(database);
@@ -136,7 +136,7 @@ export class RdbWriter {
     this.length(keysWithExpiry);
   }
 
-  /** One key with all it holds; `expiresAtMs` in unix milliseconds. */
+  /** One key with its value; `expiresAtMs` in unix milliseconds. */
   record(key: string, value: LiveValue, expiresAtMs: number | undefined): void {
     if (expiresAtMs !== undefined) {
       this.byte(OPCODE_EXPIRETIME_MS);
@@ -190,19 +190,19 @@ export class RdbWriter {
 
 const ENCODER = new TextEncoder();
 
-/** How a record spreads its bytes over elements. */
+/** The number of elements that a record spreads its bytes over. */
 const ELEMENTS = 4;
 
 /**
- * The part of the demo's data that never changes: a pure function of its seed, made again at each
- * snapshot and never held, so that hundreds of megabytes cost none.
+ * The part of the demo's data that never changes: a pure function of its seed, generated again for each
+ * snapshot and never held, so that hundreds of megabytes take no memory.
  */
 export class BaseData {
   readonly seed: number;
   readonly valueBytes: number;
-  /** Keys in database 0 and in database 1: three quarters, and the rest. */
+  /** The number of keys in database 0 (three quarters) and in database 1 (the rest). */
   readonly keysPerDatabase: readonly number[];
-  /** The length of each database's records in an RDB. */
+  /** The length of each database's records in an RDB; bytes. */
   readonly recordsBytes: readonly number[];
   readonly #pool: Uint8Array;
   readonly #poolStarts: number;
@@ -223,7 +223,7 @@ export class BaseData {
     this.recordsBytes = this.keysPerDatabase.map((_, database) => this.#measure(database));
   }
 
-  /** Writes the records of one database, and hands control back after each. */
+  /** Writes the records of one database, and yields after each. */
   *writeRecords(database: number, writer: RdbWriter): Generator<void> {
     const random = new Random(this.seed + 1 + database);
     const keys = this.keysPerDatabase[database] ?? 0;
@@ -233,7 +233,7 @@ export class BaseData {
     }
   }
 
-  // The length stands before the payload, so the records are made once for their length alone.
+  // The length precedes the payload, so the records are generated once just to measure them.
   #measure(database: number): number {
     const writer = new RdbWriter();
     let bytes = 0;
@@ -284,7 +284,7 @@ export class BaseData {
     }
   }
 
-  // Members of one set must differ: each begins with its own number.
+  // Members of a set must differ, so each begins with its own number.
   #writeMember(writer: RdbWriter, random: Random, n: number, bytes: number): void {
     writer.length(2 + bytes);
     writer.ascii(`${n}:`);
@@ -297,7 +297,7 @@ export class BaseData {
   }
 }
 
-/** An RDB file that is made while it is read; its length is known before. */
+/** An RDB file that is generated while it is read; its length is known in advance. */
 export class DemoSnapshot {
   readonly lengthBytes: number;
   readonly #base: BaseData;
@@ -306,11 +306,11 @@ export class DemoSnapshot {
 
   constructor(options: {
     base: BaseData;
-    /** One section a database, captured at `offset`. */
+    /** One section per database, captured at `offset`. */
     live: readonly LiveSection[];
     replid: ReplicationId;
     offset: Offset;
-    /** The database that the stream had selected at `offset`. */
+    /** The database selected in the stream at `offset`. */
     streamDatabase: number;
     createdUnixSeconds: number;
   }) {
@@ -340,8 +340,8 @@ export class DemoSnapshot {
   }
 
   /**
-   * The whole file in chunks. A chunk is a view of a buffer that is used again: it holds until the
-   * next one is asked for.
+   * The whole file in chunks. A chunk is a view of a reused buffer: it is valid until the next one is
+   * requested.
    */
   *chunks(): Generator<Uint8Array> {
     const checksum = new Crc64();

@@ -1,101 +1,115 @@
+import { invariant } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import { formatBytes } from "../base/quantity.ts";
 import type { Offset } from "../base/history.ts";
 import { simple } from "../resp/reply.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
+import { positionIn } from "../store/generation/layout.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import type { SharedBlocks, SharedFile } from "../store/disk/shared-blocks.ts";
 import type { Clock } from "../base/clock.ts";
-import type { Stream } from "./streams.ts";
+import type { Stream, StreamSource } from "./streams.ts";
 
-/** What a client has said of itself with REPLCONF. */
-export interface Announced {
+/*
+ * Invariant of every downstream, in offsets of the stream: acked ≤ sent ≤ end.
+ * acked: the last byte that it acknowledged; sent: the last byte that the kernel took for it;
+ * end: the last byte that may be sent, which is what is written, and the PINGs after that where no primary
+ * is followed. `#checkOffsets` holds it at each move.
+ */
+
+/** What a client announced with REPLCONF before PSYNC or SYNC. */
+export interface ReplconfAnnouncement {
+  /** 0 where it announced none. */
   listeningPort: number;
-  /** Empty where the address that it came from counts. */
+  /** Empty where it announced none: the address that it connected from counts. */
   ip: string;
   psync2: boolean;
   rdbOnly: boolean;
 }
 
-/** The link to one; the port's. */
+/** The link to one downstream. The port owns the socket. */
 export interface DownstreamSocket {
-  /** `host:port` that it came from. */
+  /** `host:port` that it connected from. */
   readonly address: string;
-  /** Hands bytes to the kernel; how many it took. Where it took less, `drained` follows. */
+  /** Hands bytes to the kernel. Returns how many it took; where that is fewer, `drained` follows. */
   offer(bytes: Uint8Array): number;
   close(): void;
 }
 
-/** What all of them read from. */
+/** What all downstreams share. */
 export interface Feed {
   readonly directory: DataDirectory;
   readonly clock: Clock;
   readonly blocks: SharedBlocks;
-  /** Undefined while none is to be relied on. */
-  stream(): Stream | undefined;
-  /** Counts what was handed to the kernel. */
+  readonly source: StreamSource;
+  /** Counts bytes that were handed to the kernel. */
   sent(phase: "snapshot" | "stream", bytes: number): void;
-  /** It has acknowledged more. */
+  /** Called after a downstream has acknowledged more. */
   acknowledged(): void;
   left(downstream: Downstream): void;
 }
 
-/** What it is given: all, by SYNC or PSYNC, or what lies behind an offset. */
+/** The resync that a downstream was granted: full, by SYNC or PSYNC, or partial after an offset. */
 export type Grant =
   | { readonly kind: "full"; readonly by: "psync" | "sync"; readonly generation: Generation }
   | { readonly kind: "partial"; readonly generation: Generation; readonly offset: Offset };
 
-/** Redis's words for a replica's state ("Redis 7.2, replication.c, replicationGetSlaveName"). */
+/** Redis's names for a replica's state ("Redis 7.2, replication.c, replicationGetSlaveName"). */
 export type DownstreamState = "send_bulk" | "rdb_transmitted" | "online";
 
-/** So long may one that asked for the snapshot alone take to leave ("Redis 7.2, replicationCron"). */
+/** How long a replica that asked for the snapshot alone may stay after it ("Redis 7.2, replicationCron"). */
 const RDB_ONLY_GRACE_MS = 60_000;
 
-/** A snapshot of which nobody takes a byte for so many `--timeout`s is kept for nobody. */
+/** How many times `--timeout` a downstream may take no byte of its snapshot, which stays pinned that long. */
 const STALLED_TIMEOUTS = 5;
 
-/** A replica that is fed from the files: where it is in them, and what it has acknowledged. */
+/** One replica that is fed from the files: how far it was sent, and what it has acknowledged. */
 export class Downstream {
   readonly #feed: Feed;
   readonly #socket: DownstreamSocket;
-  readonly #announced: Readonly<Announced>;
+  readonly #announced: Readonly<ReplconfAnnouncement>;
   readonly #acknowledges: boolean;
   readonly #beganMs: number;
   #state: DownstreamState;
-  /** When it was last heard, or began to be waited for. */
+  /** When it was last heard, or went online. */
   #heardMs: number;
-  /** When the kernel last took something for it. */
+  /** When the kernel last took bytes for it. */
   #takenMs: number;
   #ackedOffset: Offset = 0;
-  /** The last byte of the stream that the kernel has taken. */
-  #offset: Offset;
+  #sentOffset: Offset;
   #sentBytes = 0;
-  /** What it reads now, and what keeps that from being removed. */
+  /** The open file that it reads. */
   #file: SharedFile | undefined;
+  /** The generation that it reads, pinned against removal. */
   #generation: Generation;
   #unpin: () => void;
-  /** The stream that was fed when it was looked up where to read, and up to where that holds. */
+  /** The stream for which `#generation` was chosen, and the offset up to which its log is to be read. */
   #stream: Stream | undefined;
   #until: Offset = 0;
   #stalled = false;
   #endedBecause: string | undefined;
   #wake: () => void = () => undefined;
 
-  constructor(feed: Feed, socket: DownstreamSocket, announced: Readonly<Announced>, grant: Grant) {
+  constructor(
+    feed: Feed,
+    socket: DownstreamSocket,
+    announced: Readonly<ReplconfAnnouncement>,
+    grant: Grant,
+  ) {
     this.#feed = feed;
     this.#socket = socket;
     this.#announced = announced;
     const { generation } = grant;
     this.#generation = generation;
     this.#unpin = feed.directory.pin(generation.id);
-    this.#offset = grant.kind === "full" ? generation.baseOffset : grant.offset;
-    // One that says SYNC may be an old one, or redis-cli, which acknowledge nothing ("Redis, syncCommand").
+    this.#sentOffset = grant.kind === "full" ? generation.baseOffset : grant.offset;
+    // SYNC comes from old replicas and redis-cli, which acknowledge nothing ("Redis, syncCommand").
     this.#acknowledges = grant.kind === "partial" || grant.by === "psync";
     this.#state = grant.kind === "full" ? "send_bulk" : "online";
     this.#beganMs = this.#heardMs = this.#takenMs = feed.clock.monotonicMs();
   }
 
-  /** Where it listens, as INFO shows it. */
+  /** The address that INFO shows. */
   get ip(): string {
     const { address } = this.#socket;
     const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
@@ -114,41 +128,49 @@ export class Downstream {
     return this.#ackedOffset;
   }
 
-  /** Seconds since it was heard last; 0 while it is not online, as in Redis. */
+  /** Seconds since it was last heard; 0 while it is not online, as in Redis. */
   get lagSeconds(): number {
     if (this.#state !== "online") return 0;
     return Math.floor((this.#feed.clock.monotonicMs() - this.#heardMs) / 1000);
   }
 
-  /** How the logs name it. */
+  /** Its name in the logs. */
   get name(): string {
     return this.listeningPort === 0 ? this.#socket.address : `${this.ip}:${this.listeningPort}`;
   }
 
-  /** REPLCONF ACK: never more than it was sent. */
+  /** REPLCONF ACK. An offset past what it was sent counts as all that it was sent. */
   acknowledge(offset: Offset): void {
     if (this.#state !== "online" || offset <= this.#ackedOffset) return;
-    this.#ackedOffset = Math.min(offset, this.#offset);
+    this.#ackedOffset = Math.min(offset, this.#sentOffset);
+    this.#checkOffsets(this.#sentOffset);
     this.#feed.acknowledged();
   }
 
-  /** Something came from it, if only the newline that one sends while it loads. */
+  /** See the top of this file. */
+  #checkOffsets(endOffset: Offset): void {
+    const [acked, sent] = [this.#ackedOffset, this.#sentOffset];
+    if (acked <= sent && sent <= endOffset) return;
+    invariant(false, `acked ${acked} ≤ sent ${sent} ≤ end ${endOffset} for ${this.name}`);
+  }
+
+  /** It sent something, if only the newline that a replica sends while it loads. */
   heard(): void {
     this.#heardMs = this.#feed.clock.monotonicMs();
   }
 
-  /** The kernel takes more again. */
+  /** The kernel takes bytes again. */
   drained(): void {
     this.#stalled = false;
     this.#wake();
   }
 
-  /** More was written, or another log has taken the place of the one that was followed. */
+  /** The stream has grown, or was replaced by another. */
   moved(): void {
     this.#wake();
   }
 
-  /** Once a second: one that is silent for too long is let go. */
+  /** Call once a second. Disconnects a replica that has been silent for too long. */
   tick(timeoutMs: number): void {
     const silentMs = this.#feed.clock.monotonicMs() - this.#heardMs;
     const stalledMs = this.#feed.clock.monotonicMs() - this.#takenMs;
@@ -156,14 +178,14 @@ export class Downstream {
       this.end(`it took no byte of its snapshot for ${Math.floor(stalledMs / 1000)} s`);
     }
     if (this.#state === "rdb_transmitted" && silentMs > RDB_ONLY_GRACE_MS) {
-      this.end("it has the snapshot that it asked for, and stayed");
+      this.end("it stayed after the snapshot that it asked for");
     }
     if (this.#state === "online" && this.#acknowledges && silentMs > timeoutMs) {
       this.end(`it acknowledged nothing for ${Math.floor(silentMs / 1000)} s`);
     }
   }
 
-  /** Closes its link. */
+  /** Closes its link. @param reason for the log. */
   end(reason: string): void {
     if (this.#endedBecause !== undefined) return;
     this.#endedBecause = reason;
@@ -172,12 +194,12 @@ export class Downstream {
     const seconds = (this.#feed.clock.monotonicMs() - this.#beganMs) / 1000;
     logger.info(`downstream ${this.name} left after ${seconds.toFixed(1)} s: ${reason}`, {
       bytes: this.#sentBytes,
-      offset: this.#offset,
+      offset: this.#sentOffset,
     });
     this.#feed.left(this);
   }
 
-  /** Sends what was granted, from behind its reply on, until the link ends. */
+  /** Sends what was granted, after the reply to PSYNC, until the link ends. */
   async run(): Promise<void> {
     try {
       if (this.#state === "send_bulk") await this.#sendBase();
@@ -185,7 +207,7 @@ export class Downstream {
     } catch (error) {
       this.end(error instanceof Error ? error.message : String(error));
     } finally {
-      // One that has the snapshot alone still has its link.
+      // A link whose snapshot is complete may stay open; it needs no files any more.
       this.#release();
     }
   }
@@ -228,43 +250,43 @@ export class Downstream {
     while (this.#isOpen) {
       const stream = this.#readable();
       const end = Math.min(this.#until, stream?.endOffset ?? 0);
-      if (stream === undefined || end <= this.#offset) {
+      if (stream === undefined || end <= this.#sentOffset) {
         await this.#woken();
         continue;
       }
       const sent = await this.#sendRange(stream, end);
-      this.#offset += sent;
+      this.#sentOffset += sent;
+      this.#checkOffsets(end);
       this.#feed.sent("stream", sent);
     }
   }
 
-  /** Sends from behind its offset on, at most up to `end`; how many bytes the kernel took. */
+  /** Sends bytes of the stream up to `end` at most. Returns how many the kernel took. */
   async #sendRange(stream: Stream, end: Offset): Promise<number> {
-    if (this.#offset >= stream.writtenOffset) {
+    if (this.#sentOffset >= stream.writtenOffset) {
       if (this.#stalled) await this.#woken();
-      return this.#stalled ? 0 : this.#offer(stream.tail(this.#offset, end));
+      return this.#stalled ? 0 : this.#offer(stream.tail(this.#sentOffset, end));
     }
-    const { baseOffset, logHeaderBytes } = this.#generation;
-    const position = (offset: Offset) => offset - baseOffset + logHeaderBytes;
-    const kept = Math.min(end, stream.writtenOffset);
-    return await this.#send(this.#file!, { from: position(this.#offset), end: position(kept) });
+    const from = positionIn(this.#generation, this.#sentOffset);
+    const written = positionIn(this.#generation, Math.min(end, stream.writtenOffset));
+    return await this.#send(this.#file!, { from, end: written });
   }
 
-  /** The stream, whose file is open up to `#until`; undefined while there is none. */
+  /** Returns the stream, its file open up to `#until`; undefined while nothing may be served. */
   #readable(): Stream | undefined {
-    const stream = this.#feed.stream();
-    // A new generation holds the same bytes from its own beginning on: the newest that does is read.
-    if (stream !== undefined && (stream !== this.#stream || this.#offset >= this.#until)) {
-      this.#goOn(stream);
+    const { stream } = this.#feed.source;
+    // A new generation holds the same bytes from its base offset on. The newest that has the byte is read.
+    if (stream !== undefined && (stream !== this.#stream || this.#sentOffset >= this.#until)) {
+      this.#chooseFile(stream);
       this.#stream = stream;
     }
     return stream;
   }
 
-  #goOn(stream: Stream): void {
+  #chooseFile(stream: Stream): void {
     const { directory, blocks } = this.#feed;
-    const place = stream.lineage().at(this.#offset);
-    if (place === undefined) throw new Error("the log that it read is gone");
+    const place = stream.lineage().at(this.#sentOffset);
+    if (place === undefined) throw new Error("the log that it read was removed");
     const { generation, until } = place;
     this.#until = until;
     if (this.#file !== undefined && generation.id === this.#generation.id) return;
@@ -275,7 +297,7 @@ export class Downstream {
     this.#file = blocks.open(directory.logPath(generation.id));
   }
 
-  /** Reads a block and hands it on; what the kernel doesn't take is read anew, not held. */
+  /** Reads a block and offers it. What the kernel doesn't take is read again later, not kept in memory. */
   async #send(file: SharedFile, range: { from: number; end: number }): Promise<number> {
     if (this.#stalled) await this.#woken();
     if (this.#stalled || !this.#isOpen) return 0;
@@ -302,7 +324,7 @@ export class Downstream {
   }
 }
 
-/** What PSYNC is answered with; nothing for SYNC. */
+/** The reply to PSYNC; undefined for SYNC, which has none. */
 export function grantReply(
   grant: Grant,
   replid: string | undefined,

@@ -8,7 +8,7 @@ export interface OfflineOptions extends EndedStreamOptions {
   readonly disk: Disk;
 }
 
-/** Serves what is kept while no primary is followed. */
+/** Serves what the data directory holds while no primary is followed. */
 export class Offline {
   readonly #options: OfflineOptions;
   #until: StreamEnd | undefined;
@@ -19,7 +19,7 @@ export class Offline {
     this.#options = options;
   }
 
-  /** Serves no more than this, until a primary is followed; undefined: all that is kept. */
+  /** Where to stop serving, until a primary is followed; undefined to serve everything. */
   set until(until: StreamEnd | undefined) {
     this.#unpin();
     this.#until = until;
@@ -27,13 +27,14 @@ export class Offline {
     this.#unpin = until === undefined ? () => undefined : directory.pin(until.generation);
   }
 
-  /** Undefined until it is known where the last whole command ends. */
+  /** Undefined until `begin` has found the end of the last whole command. */
   get stream(): EndedStream | undefined {
     return this.#stream;
   }
 
   /**
-   * Looks for the end, and serves up to there from then on; nothing where nothing is kept.
+   * Finds the end of the last whole command and begins to serve up to there. Serves nothing where the directory
+   * is empty.
    * @throws ReplicaError DIRECTORY_DAMAGED, DISK_FAILED; the signal's reason.
    */
   async begin(signal: AbortSignal): Promise<void> {
@@ -48,12 +49,12 @@ export class Offline {
     const stream = new EndedStream(this.#options, generation, offset);
     this.#stream = stream;
     logger.info(
-      `serving generation ${generation} up to offset ${offset}, without a primary, in a history of its own from there on`,
+      `serving generation ${generation} up to offset ${offset} without a primary; a new history begins there`,
       { replid: stream.replid, second_replid: stream.second },
     );
   }
 
-  /** A primary is followed again, or the end is no longer what it was. */
+  /** Stops serving: a primary is followed again, or the log has changed. */
   end(): void {
     this.#stream = undefined;
   }

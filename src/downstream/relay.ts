@@ -6,15 +6,15 @@ import type { Disk } from "../store/disk/disk.ts";
 import { SharedBlocks } from "../store/disk/shared-blocks.ts";
 import type { Clock } from "../base/clock.ts";
 import {
-  type Announced,
   Downstream,
   type DownstreamSocket,
   type DownstreamState,
   type Feed,
   type Grant,
   grantReply,
+  type ReplconfAnnouncement,
 } from "./downstream.ts";
-import type { EndedStream, Stream } from "./streams.ts";
+import type { EndedStream, Stream, StreamSource } from "./streams.ts";
 
 export interface RelayOptions {
   readonly directory: DataDirectory;
@@ -22,41 +22,40 @@ export interface RelayOptions {
   readonly clock: Clock;
   /** --timeout */
   readonly timeoutMs: number;
-  /** What is fed; undefined while nothing is to be relied on. */
-  readonly stream: () => Stream | undefined;
-  /** The link to the primary: where it is down, more is to come; none without a primary. */
-  readonly link: () => "up" | "down" | "none";
+  readonly source: StreamSource;
 }
 
-/** What PSYNC asks for: to go on in a history, with this byte. */
-export interface Asked {
+/** What PSYNC asks for. */
+export interface PsyncRequest {
+  /** "?" where it has nothing to resume from. */
   readonly replid: string;
+  /** The first byte that it lacks. */
   readonly nextOffset: Offset;
 }
 
-/** What is to be done once something holds. */
+/** A callback that waits for a condition. */
 interface Waiting {
   readonly holds: () => boolean;
   readonly done: () => void;
 }
 
-// As Redis words it: a replica tries again later ("Redis, replication.c, syncCommand").
+// Redis's wording; a replica then tries again later ("Redis, replication.c, syncCommand").
 const NO_MASTER_LINK = error("NOMASTERLINK Can't SYNC while not connected with my master");
-// A replica that hears this says SYNC.
+// A replica falls back to SYNC on this.
 const NO_PSYNC = error(
   "ERR unknown command 'PSYNC': the primary named no replication id, so say SYNC",
 );
 
-/** Feeds other replicas from the files: the base, then the log, as far as it is written. */
+/** Feeds other replicas from the files: the snapshot, then the log as far as it is written. */
 export class Relay {
   readonly #options: RelayOptions;
   readonly #feed: Feed;
   readonly #blocks: SharedBlocks;
   readonly #downstreams = new Set<Downstream>();
   readonly #waiting = new Set<Waiting>();
-  /** What was served before a primary was followed again, if anything was. */
+  /** The stream that was served without a primary, after one is followed again. */
   before: EndedStream | undefined;
-  /** Since the start: bytes sent, syncs granted, and what was asked to continue and couldn't. */
+  /** Since the start: bytes sent by phase, resyncs granted by kind, partial resyncs refused. */
   readonly counts = { snapshot: 0, stream: 0, full: 0, partial: 0, refused: 0 };
 
   constructor(options: RelayOptions) {
@@ -66,34 +65,34 @@ export class Relay {
       directory: options.directory,
       clock: options.clock,
       blocks: this.#blocks,
-      stream: options.stream,
+      source: options.source,
       sent: (phase, bytes) => {
         this.counts[phase] += bytes;
       },
-      acknowledged: () => this.#look(),
+      acknowledged: () => this.#checkWaiting(),
       left: (downstream) => this.#downstreams.delete(downstream),
     };
   }
 
-  /** Those that are attached, in the order in which they came. */
+  /** In the order in which they were attached. */
   get downstreams(): ReadonlySet<Downstream> {
     return this.#downstreams;
   }
 
   /**
-   * Attaches a replica, and begins to send once this has returned.
-   * @param asked what PSYNC said; undefined for SYNC.
-   * @param begin is given the downstream, and what goes out before anything else.
-   * @returns the error reply where it can't be served.
+   * Attaches a replica. Sending begins after this has returned.
+   * @param asked undefined for SYNC.
+   * @param begin gets the downstream, and the reply that must be sent before anything else.
+   * @returns the error reply where the replica can't be served.
    * @throws ReplicaError of the database.
    */
   attach(
-    asked: Asked | undefined,
-    announced: Readonly<Announced>,
+    asked: PsyncRequest | undefined,
+    announced: Readonly<ReplconfAnnouncement>,
     socket: DownstreamSocket,
     begin: (downstream: Downstream, reply: Uint8Array | undefined) => void,
   ): Uint8Array | undefined {
-    const stream = this.#options.stream();
+    const stream = this.#options.source.stream;
     if (stream === undefined) return NO_MASTER_LINK;
     if (asked !== undefined && stream.replid === undefined) return NO_PSYNC;
     const granted = this.#grant(asked, stream);
@@ -105,7 +104,7 @@ export class Relay {
     const { id, baseOffset } = grant.generation;
     const what =
       grant.kind === "partial"
-        ? `partial resync behind offset ${grant.offset}`
+        ? `partial resync after offset ${grant.offset}`
         : `full resync at offset ${baseOffset}`;
     logger.info(`downstream ${downstream.name} attached: ${what}: ${why}`, {
       client: socket.address,
@@ -116,104 +115,108 @@ export class Relay {
     return undefined;
   }
 
-  #count(grant: Grant, asked: Asked | undefined): void {
+  #count(grant: Grant, asked: PsyncRequest | undefined): void {
     this.counts[grant.kind]++;
-    // One that has nothing yet asks for "?": that is no refusal ("Redis, masterTryPartialResync").
+    // "?" asks for a full resync, so it is not a refusal ("Redis, masterTryPartialResync").
     if (grant.kind === "full" && asked !== undefined && asked.replid !== "?") this.counts.refused++;
   }
 
-  /** Undefined where it is to come again: what it asks for may be here then. */
-  #grant(asked: Asked | undefined, stream: Stream): { grant: Grant; why: string } | undefined {
+  /** Undefined where the replica should try again later: what it asks for may have arrived by then. */
+  #grant(
+    asked: PsyncRequest | undefined,
+    stream: Stream,
+  ): { grant: Grant; why: string } | undefined {
     const full = (why: string) => {
       const by = asked === undefined ? ("sync" as const) : ("psync" as const);
       return { grant: { kind: "full", by, generation: stream.generation } as const, why };
     };
-    if (asked === undefined) return full("SYNC says of no offset");
-    if (asked.replid === "?") return full("it has nothing to go on from");
+    if (asked === undefined) return full("SYNC names no offset");
+    if (asked.replid === "?") return full("it has nothing to resume from");
     const lineage = stream.lineage();
     const offset = asked.nextOffset - 1;
     const { before } = this;
     if (asked.replid === before?.replid && before.second !== undefined) {
-      // Up to its first PING that history is the one before it; past that, only a full resync helps, and
-      // what it is to begin with, the primary says first.
+      // Up to its first PING, that history is the same as the one before it. Past that it takes a full resync,
+      // whose history is known once the primary is connected.
       if (offset <= before.writtenOffset) {
         return this.#grant({ ...asked, replid: before.second }, stream);
       }
-      if (this.#options.link() === "down") return undefined;
+      if (this.#options.source.linkState === "down") return undefined;
     }
-    if (!lineage.knows(asked.replid)) return full(`its history ${asked.replid} is none of ours`);
+    if (!lineage.knows(asked.replid)) return full(`its history ${asked.replid} is unknown`);
     const place = lineage.at(offset);
     if (place === undefined || !lineage.holds(asked.replid, offset)) {
-      return full(`offset ${asked.nextOffset} of ${asked.replid} is not in what is kept`);
+      return full(`offset ${asked.nextOffset} of ${asked.replid} is not kept`);
     }
     if (asked.replid === stream.replid) stream.reach(offset);
     if (offset > stream.endOffset) {
-      // What we lost with a cut of the log, the primary sends again.
-      if (this.#options.link() === "down") return undefined;
+      // The log was cut, and the primary will send those bytes again.
+      if (this.#options.source.linkState === "down") return undefined;
       return full(`offset ${asked.nextOffset} is past the end, ${stream.endOffset}`);
     }
     const { generation } = place;
-    return { grant: { kind: "partial", generation, offset }, why: `of ${asked.replid}` };
+    return { grant: { kind: "partial", generation, offset }, why: `in history ${asked.replid}` };
   }
 
-  /** More was written, or another log has taken the place of the one that was followed. */
+  /** The stream has grown, or was replaced by another. */
   moved(): void {
     for (const downstream of this.#downstreams) downstream.moved();
-    this.#look();
+    this.#checkWaiting();
   }
 
-  /** Once a second. */
+  /** Call once a second. */
   tick(): void {
-    if (this.#downstreams.size > 0 && this.#options.stream()?.keepAlive() === true) this.moved();
+    if (this.#downstreams.size > 0 && this.#options.source.stream?.keepAlive() === true)
+      this.moved();
     for (const downstream of this.#downstreams) downstream.tick(this.#options.timeoutMs);
   }
 
-  /** Lets all of them go: what they follow has ended, or goes on in a way that they must ask for. */
+  /** Disconnects all of them: the stream has ended, or continues in a history that they must ask for. */
   endAll(reason: string): void {
     for (const downstream of this.#downstreams) downstream.end(reason);
     this.#blocks.forget();
   }
 
-  /** How many are in each state. */
+  /** How many downstreams are in each state. */
   countByState(): Record<DownstreamState, number> {
     const counts = { send_bulk: 0, rdb_transmitted: 0, online: 0 };
     for (const { state } of this.#downstreams) counts[state]++;
     return counts;
   }
 
-  /** How far the furthest one of those online is behind what may be sent; bytes, 0 without one. */
+  /** Bytes that the slowest online downstream has not acknowledged; 0 without one. */
   get lagBytes(): number {
-    const written = this.endOffset ?? 0;
+    const end = this.endOffset ?? 0;
     const online = this.#downstreams.values().filter(({ state }) => state === "online");
-    return Math.max(0, ...online.map(({ ackedOffset }) => written - ackedOffset));
+    return Math.max(0, ...online.map(({ ackedOffset }) => end - ackedOffset));
   }
 
-  /** The last offset that may be sent; undefined while nothing is to be relied on. */
+  /** The last offset that may be sent; undefined while nothing may be served. */
   get endOffset(): Offset | undefined {
-    return this.#options.stream()?.endOffset;
+    return this.#options.source.stream?.endOffset;
   }
 
-  /** How many have acknowledged all up to `offset`. */
+  /** How many downstreams have acknowledged everything up to `offset`. */
   countAt(offset: Offset): number {
-    const there = this.#downstreams
+    const acked = this.#downstreams
       .values()
       .filter(({ state, ackedOffset }) => state === "online" && ackedOffset >= offset);
-    return [...there].length;
+    return [...acked].length;
   }
 
   /**
-   * Whether who asks is further than we are, in the history that we follow and by a link that is whole:
-   * what it has is on its way to us.
+   * Whether a replica asks for bytes that are still on their way here: it is ahead in the same history, and the
+   * link to the primary is up.
    */
-  isAhead({ replid, nextOffset }: Asked): boolean {
-    const stream = this.#options.stream();
+  isAhead({ replid, nextOffset }: PsyncRequest): boolean {
+    const stream = this.#options.source.stream;
     const isAhead = stream?.replid === replid && nextOffset - 1 > stream.endOffset;
-    return isAhead && this.#options.link() === "up";
+    return isAhead && this.#options.source.linkState === "up";
   }
 
   /**
-   * Calls `done` once something holds that depends on how far the stream is, or what was acknowledged.
-   * @returns what forgets it.
+   * Calls `done` once when a condition on the stream's end or on acknowledged offsets holds.
+   * @returns a function that cancels it.
    */
   when(holds: () => boolean, done: () => void): () => void {
     const waiting = { holds, done };
@@ -223,7 +226,7 @@ export class Relay {
     };
   }
 
-  #look(): void {
+  #checkWaiting(): void {
     for (const waiting of this.#waiting) {
       if (!waiting.holds()) continue;
       this.#waiting.delete(waiting);

@@ -1,32 +1,45 @@
 import { createHash } from "node:crypto";
-import { type Offset, parseReplicationId, type ReplicationId } from "../base/history.ts";
+import {
+  type Offset,
+  parseReplicationId,
+  type ReplicationId,
+  type ReplicationIdFrom,
+} from "../base/history.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
-import type { Generation, ReplicationIdFrom } from "../store/ledger/ledger.ts";
+import type { Generation } from "../store/ledger/ledger.ts";
 import type { Lineage } from "../store/generation/lineage.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { Clock } from "../base/clock.ts";
 
-/** The stream that downstreams are fed: what the files hold of it, and what follows that. */
+/** The stream that downstreams are fed: what the files hold, and what follows the files. */
 export interface Stream {
-  /** The history that it is in; undefined where nobody named one. */
+  /** Its history; undefined where the primary named none. */
   readonly replid: ReplicationId | undefined;
-  /** Where a full resync begins. */
+  /** The generation that a full resync sends. */
   readonly generation: Generation;
-  /** The last offset that the files hold. */
+  /** The last offset in the files. */
   readonly writtenOffset: Offset;
   /** The last offset that may be sent. */
   readonly endOffset: Offset;
   /** The generations whose logs hold it. @throws ReplicaError of the database. */
   lineage(): Lineage;
-  /** The bytes behind `from` up to `to`, where the files hold none of them. */
+  /** The bytes after offset `from` up to `to`, past the end of the files. May return fewer. */
   tail(from: Offset, to: Offset): Uint8Array;
-  /** What one who was here before may have seen of it is part of it, from now on. */
+  /** Extends the stream up to `offset`, where a downstream may have been sent that much before a restart. */
   reach(offset: Offset): void;
-  /** Once a second: whether it has become longer. */
+  /** Call once a second. Returns whether the stream has grown. */
   keepAlive(): boolean;
 }
 
-/** What a primary sends: it is in the log, its PINGs too. */
+/** Where the relay finds the stream that it feeds to downstreams. */
+export interface StreamSource {
+  /** Undefined while nothing may be served. */
+  readonly stream: Stream | undefined;
+  /** The link to the primary: "down" where one is followed but not connected, "none" where none is followed. */
+  readonly linkState: "up" | "down" | "none";
+}
+
+/** The stream of a primary that is followed. All of it is in the log, including its PINGs. */
 export class FollowedStream implements Stream {
   readonly log: StreamLog;
   readonly #directory: DataDirectory;
@@ -68,36 +81,37 @@ export class FollowedStream implements Stream {
 }
 
 const PING = Buffer.from("*1\r\n$4\r\nPING\r\n");
-/** repl-ping-replica-period, where `--timeout` isn't so short that its peers' can't be trusted to be longer. */
+/** Redis's repl-ping-replica-period. */
 const PING_EVERY_MS = 10_000;
+/** With a short `--timeout`, PINGs come more often: the downstreams probably have the same. */
 const PINGS_PER_TIMEOUT = 4;
 
 export interface EndedStreamOptions {
   readonly directory: DataDirectory;
   readonly clock: Clock;
-  /** --timeout: the downstreams' own is not likely to be shorter. */
+  /** --timeout */
   readonly timeoutMs: number;
 }
 
 /**
- * What is kept up to an offset, and nothing of a primary behind it. As a promoted replica does, it goes on
- * in a history of its own from there, with the old one as its second, and with PINGs, which are in no file.
- * The history's id is a digest of where it begins: what it holds is the same wherever the same is served
- * up to the same offset, after a restart too. Where nobody named the old one, it is a new one each time.
+ * The stream without a primary: what is kept up to an offset, then PINGs, which are in no file. It continues
+ * in a history of its own, with the old one as its second, as a promoted replica does. The id of that history
+ * is a digest of where it begins, so it is the same after a restart, and wherever the same data is served up to
+ * the same offset. Where the primary named no history, the id is random.
  */
 export class EndedStream implements Stream {
   readonly replid: ReplicationId;
   readonly generation: Generation;
   readonly writtenOffset: Offset;
-  /** The history that what is kept ends in; undefined where nobody named one. */
+  /** The history that the files end in; undefined where the primary named none. */
   readonly second: ReplicationId | undefined;
   readonly #options: EndedStreamOptions;
   #endOffset: Offset;
   #pingedMs: number;
 
   /**
-   * @param generation the id of the one whose log holds the end.
-   * @param offset the end: of a whole command, outside of transactions.
+   * @param generation the id of the generation whose log holds the end.
+   * @param offset the end of a whole command, outside of a transaction.
    */
   constructor(options: EndedStreamOptions, generation: number, offset: Offset) {
     const { directory, clock } = options;
@@ -131,7 +145,7 @@ export class EndedStream implements Stream {
     return bytes;
   }
 
-  /** At most as far as PINGs can have come since the generation began. */
+  /** Goes no further than PINGs can have been sent since the generation became current. */
   reach(offset: Offset): void {
     const sinceMs = this.#options.clock.now() - this.generation.currentAtMs;
     const pings = 1 + Math.floor(Math.max(0, sinceMs) / this.#pingEveryMs);

@@ -1,11 +1,9 @@
 import * as os from "node:os";
+import { printable } from "../base/printable.ts";
 import type { PortCounts } from "./port-counts.ts";
-import { cursorsOf } from "../replica/cursors.ts";
-import { FULL_REASONS } from "../upstream/link/full-reason.ts";
-import { whyNotReady } from "../replica/readiness.ts";
-import type { Replica } from "../replica/replica.ts";
+import type { LinkStatus, ReplicaStatus } from "../replica/status.ts";
 
-/** What INFO tells of beside the replica itself. */
+/** What INFO needs beside the status of the replica. */
 export interface InfoSurroundings {
   readonly version: string;
   readonly port: number;
@@ -21,36 +19,36 @@ export interface InfoSurroundings {
 type Field = readonly [name: string, value: string | number];
 
 /**
- * The Redis whose fields and replies these are: tools choose by it what to ask. `replica_version` is our
- * own.
+ * The version of Redis whose fields and replies the port uses: tools choose by it what to ask for. This
+ * program's own version is `replica_version`.
  */
 export const SPOKEN_VERSION = "7.2.0";
 
 const NO_ID = "0".repeat(40);
 
 /**
- * What INFO tells, section by section, in Redis 7.2's field names (server.c, genRedisInfoString). Each is
- * looked up when it is asked for.
+ * The sections of INFO with Redis 7.2's field names (server.c, genRedisInfoString). A section is read
+ * when its function is called.
  */
 export function infoSections(
-  replica: Replica,
+  status: ReplicaStatus,
   about: InfoSurroundings,
 ): ReadonlyMap<string, () => Field[]> {
   return new Map([
-    ["Server", () => server(replica, about)],
+    ["Server", () => server(status, about)],
     ["Clients", () => clients(about)],
     ["Memory", memory],
-    ["Persistence", () => persistence(replica)],
-    ["Stats", () => stats(replica, about)],
-    ["Replication", () => replication(replica)],
+    ["Persistence", () => persistence(status)],
+    ["Stats", () => stats(status, about)],
+    ["Replication", () => replication(status)],
     ["CPU", cpu],
     ["Keyspace", () => []],
-    ["Replica", () => own(replica, about)],
+    ["Replica", () => own(status, about)],
   ]);
 }
 
-function server(replica: Replica, { version, port, nowMs }: InfoSurroundings): Field[] {
-  const { uptimeSeconds } = replica;
+function server(status: ReplicaStatus, { version, port, nowMs }: InfoSurroundings): Field[] {
+  const { uptimeSeconds } = status;
   return [
     ["redis_version", SPOKEN_VERSION],
     ["redis_mode", "standalone"],
@@ -58,7 +56,7 @@ function server(replica: Replica, { version, port, nowMs }: InfoSurroundings): F
     ["arch_bits", 64],
     ["replica_version", version],
     ["process_id", process.pid],
-    ["run_id", replica.runId],
+    ["run_id", status.runId],
     ["tcp_port", port],
     ["server_time_usec", nowMs * 1000],
     ["uptime_in_seconds", uptimeSeconds],
@@ -74,7 +72,7 @@ function clients({ connectedClients, blockedClients, maxClients }: InfoSurroundi
   ];
 }
 
-/** The system tells it through a file, which takes a descriptor: where there is none, 0. */
+/** All 0 where the process is out of file descriptors: reading it opens a file. */
 function memoryUsage(): { readonly rss: number; readonly heapUsed: number } {
   try {
     return process.memoryUsage();
@@ -91,7 +89,7 @@ function memory(): Field[] {
     ["used_memory_human", human(heapUsed)],
     ["used_memory_rss", rss],
     ["used_memory_rss_human", human(rss)],
-    // The most that was resident, in KiB there: of the heap alone nobody knows it.
+    // Peak resident memory: the runtime does not record the peak of its heap.
     ["used_memory_peak", peak],
     ["used_memory_peak_human", human(peak)],
     ["mem_fragmentation_ratio", (rss / Math.max(1, heapUsed)).toFixed(2)],
@@ -101,107 +99,100 @@ function memory(): Field[] {
   ];
 }
 
-/** Bytes as Redis words them: `1.23M` ("Redis, util.c, bytesToHuman"). */
+/** Bytes in Redis's format: `1.23M` ("Redis, util.c, bytesToHuman"). */
 function human(bytes: number): string {
   const units = ["B", "K", "M", "G", "T"];
   const power = Math.min(Math.floor(Math.log2(Math.max(1, bytes)) / 10), units.length - 1);
   return `${power === 0 ? bytes : (bytes / 1024 ** power).toFixed(2)}${units[power]}`;
 }
 
-function persistence(replica: Replica): Field[] {
-  const { renewal } = replica;
-  const generation = replica.directory.current;
-  const savedAtMs = generation?.currentAtMs;
+function persistence(status: ReplicaStatus): Field[] {
+  const { snapshot, currentGeneration: generation, lastBreak } = status;
   return [
     ["loading", 0],
     ["async_loading", 0],
-    ["rdb_bgsave_in_progress", renewal.runningSeconds === undefined ? 0 : 1],
-    ["rdb_last_save_time", savedAtMs === undefined ? 0 : Math.floor(savedAtMs / 1000)],
-    ["rdb_last_bgsave_status", renewal.last?.error === undefined ? "ok" : "err"],
-    ["rdb_last_bgsave_time_sec", Math.floor(renewal.last?.seconds ?? -1)],
-    ["rdb_current_bgsave_time_sec", Math.floor(renewal.runningSeconds ?? -1)],
+    ["rdb_bgsave_in_progress", snapshot.runningSeconds === undefined ? 0 : 1],
+    ["rdb_last_save_time", Math.floor((generation?.currentAtMs ?? 0) / 1000)],
+    ["rdb_last_bgsave_status", snapshot.last?.error === undefined ? "ok" : "err"],
+    ["rdb_last_bgsave_time_sec", Math.floor(snapshot.last?.seconds ?? -1)],
+    ["rdb_current_bgsave_time_sec", Math.floor(snapshot.runningSeconds ?? -1)],
     ["aof_enabled", 1],
     ["aof_rewrite_in_progress", 0],
-    ["aof_last_write_status", replica.lastError?.code.startsWith("DISK") === true ? "err" : "ok"],
+    ["aof_last_write_status", lastBreak?.code.startsWith("DISK") === true ? "err" : "ok"],
     ["aof_base_size", generation?.rdbBytes ?? 0],
-    ["aof_current_size", (generation?.rdbBytes ?? 0) + cursorsOf(replica).logBytes],
+    ["aof_current_size", (generation?.rdbBytes ?? 0) + status.cursors.logBytes],
   ];
 }
 
-function stats({ counts: { bytes }, relay }: Replica, { counts }: InfoSurroundings): Field[] {
-  const receivedBytes = bytes.snapshot + bytes.stream;
+function stats({ receivedBytes, relay }: ReplicaStatus, { counts }: InfoSurroundings): Field[] {
+  const replicationBytes = receivedBytes.snapshot + receivedBytes.stream;
   return [
     ["total_connections_received", counts.connections],
     ["total_commands_processed", counts.commands],
-    // As Redis counts them: what belongs to replication is in both.
-    ["total_net_input_bytes", counts.inputBytes + receivedBytes],
+    // Redis, too, counts replication traffic in both totals.
+    ["total_net_input_bytes", counts.inputBytes + replicationBytes],
     ["total_net_output_bytes", counts.outputBytes],
-    ["total_net_repl_input_bytes", receivedBytes],
+    ["total_net_repl_input_bytes", replicationBytes],
     ["total_net_repl_output_bytes", relay.counts.snapshot + relay.counts.stream],
     ["rejected_connections", counts.rejected],
-    // Of those that sync from here, as with Redis; what the primary granted us is in our own section.
+    // Syncs granted to replicas of this one, as in Redis. Those that the primary granted are in section Replica.
     ["sync_full", relay.counts.full],
     ["sync_partial_ok", relay.counts.partial],
     ["sync_partial_err", relay.counts.refused],
   ];
 }
 
-function replication(replica: Replica): Field[] {
-  const { state, log, directory, endedStream: ended } = replica;
-  const { received, written, logBytes } = cursorsOf(replica);
-  const up = state.at === "connected";
-  const syncing = state.at === "transfer" || state.at === "receive-bulk-header";
-  const [host, port] = replica.primary.hostAndPort;
-  const fields: Field[] = [
+function replication(status: ReplicaStatus): Field[] {
+  const { link, primary, cursors, generation, relay, history } = status;
+  const { written } = cursors;
+  const { replid, secondReplid, secondEndOffset } = history;
+  const up = link.state === "connected";
+  return [
     ["role", "slave"],
-    ["master_host", host],
-    ["master_port", port],
+    ["master_host", primary.host],
+    ["master_port", primary.port],
     ["master_link_status", up ? "up" : "down"],
-    ["master_last_io_seconds_ago", up ? Math.floor(replica.silentMs / 1000) : -1],
-    ["master_sync_in_progress", syncing ? 1 : 0],
-    ["slave_read_repl_offset", received],
+    ["master_last_io_seconds_ago", up ? Math.floor(link.silentMs / 1000) : -1],
+    ["master_sync_in_progress", isSyncing(link) ? 1 : 0],
+    ["slave_read_repl_offset", cursors.received],
     ["slave_repl_offset", written],
-  ];
-  if (syncing) {
-    const [total, read] = state.at === "transfer" ? [state.totalBytes, state.readBytes] : [0, 0];
-    const known = total ?? 0;
-    fields.push(
-      ["master_sync_total_bytes", known],
-      ["master_sync_read_bytes", read],
-      ["master_sync_left_bytes", known - read],
-      ["master_sync_perc", known === 0 ? "0.00" : ((100 * read) / known).toFixed(2)],
-      ["master_sync_last_io_seconds_ago", Math.floor(replica.silentMs / 1000)],
-    );
-  }
-  if (!up) fields.push(["master_link_down_since_seconds", replica.linkDownSeconds ?? -1]);
-  const ids = directory.replicationIds;
-  const generation = ended?.generation ?? directory.current;
-  const [replid, second, from] =
-    ended === undefined
-      ? [ids.at(-1)?.replid, ids.at(-2)?.replid, ids.at(-1)?.fromOffset ?? 0]
-      : [ended.replid, ended.second, ended.writtenOffset];
-  fields.push(
+    ...(isSyncing(link) ? syncFields(link) : []),
+    ...(up ? [] : [["master_link_down_since_seconds", link.downSeconds ?? -1] as const]),
     ["slave_priority", 0],
     ["slave_read_only", 1],
     ["replica_announced", 1],
-    ["connected_slaves", replica.relay.downstreams.size],
-    ...[...replica.relay.downstreams].map((downstream, index): Field => {
-      const { ip, listeningPort, state, ackedOffset, lagSeconds } = downstream;
-      const about = `ip=${ip},port=${listeningPort},state=${state},offset=${ackedOffset},lag=${lagSeconds}`;
-      return [`slave${index}`, about];
+    ["connected_slaves", relay.downstreams.length],
+    ...relay.downstreams.map(({ ip, port, state, ackedOffset, lagSeconds }, index): Field => {
+      const value = `ip=${ip},port=${port},state=${state},offset=${ackedOffset},lag=${lagSeconds}`;
+      return [`slave${index}`, value];
     }),
     ["master_failover_state", "no-failover"],
     ["master_replid", replid ?? NO_ID],
-    ["master_replid2", second ?? NO_ID],
-    ["master_repl_offset", ended?.endOffset ?? written],
-    // As Redis counts it: from this offset on the second id no longer holds.
-    ["second_repl_offset", second === undefined ? -1 : from + 1],
-    ["repl_backlog_active", log === undefined && ended === undefined ? 0 : 1],
-    ["repl_backlog_size", logBytes],
+    ["master_replid2", secondReplid ?? NO_ID],
+    ["master_repl_offset", history.endOffset],
+    // Redis names the first offset at which the second id no longer holds.
+    ["second_repl_offset", secondReplid === undefined ? -1 : secondEndOffset + 1],
+    ["repl_backlog_active", history.isOpen ? 1 : 0],
+    ["repl_backlog_size", cursors.logBytes],
     ["repl_backlog_first_byte_offset", generation === undefined ? 0 : generation.baseOffset + 1],
     ["repl_backlog_histlen", generation === undefined ? 0 : written - generation.baseOffset],
-  );
-  return fields;
+  ];
+}
+
+function isSyncing({ state }: LinkStatus): boolean {
+  return state === "transfer" || state === "receive-bulk-header";
+}
+
+function syncFields({ transfer, silentMs }: LinkStatus): Field[] {
+  const read = transfer?.readBytes ?? 0;
+  const total = transfer?.totalBytes ?? 0;
+  return [
+    ["master_sync_total_bytes", total],
+    ["master_sync_read_bytes", read],
+    ["master_sync_left_bytes", total - read],
+    ["master_sync_perc", total === 0 ? "0.00" : ((100 * read) / total).toFixed(2)],
+    ["master_sync_last_io_seconds_ago", Math.floor(silentMs / 1000)],
+  ];
 }
 
 function cpu(): Field[] {
@@ -212,61 +203,56 @@ function cpu(): Field[] {
   ];
 }
 
-function own(replica: Replica, { readyLagMs }: InfoSurroundings): Field[] {
-  const { directory, counts, syncs, bytesPerSecond, lastBreak, renewal } = replica;
-  const ended = replica.endedStream;
-  const generation = ended?.generation ?? directory.current;
-  const notReady = whyNotReady(replica, readyLagMs);
-  const { received, written, durable, logBytes } = cursorsOf(replica);
-  const renewing = renewal.state.at === "transfer" ? renewal.state : undefined;
+function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
+  const { link, cursors, generation, receivedBytes, bytesPerSecond, syncs } = status;
+  const { snapshot, lastBreak } = status;
+  const notReady = status.whyNotReady(readyLagMs);
   return [
-    ["state", replica.state.at],
+    ["state", link.state],
     ["ready", notReady === undefined ? 1 : 0],
     ["not_ready_reason", notReady ?? ""],
-    // Empty after REPLICAOF NO ONE; master_host keeps whom it followed last, as tools expect a host there.
-    ["primary", replica.isFollowing ? replica.primary.name : ""],
-    // With --offline: up to where what is kept is served.
-    ["offline", replica.isOffline ? 1 : 0],
-    ["served_offset", replica.stream?.writtenOffset ?? 0],
-    ["received_offset", received],
-    ["written_offset", written],
-    ["durable_offset", durable],
-    ["durable_lag_bytes", received - durable],
-    ["durable_age_seconds", replica.durableAgeSeconds.toFixed(1)],
+    // Empty after REPLICAOF NO ONE. master_host keeps the last primary, because tools expect a host there.
+    ["primary", status.isFollowing ? status.primary.name : ""],
+    ["offline", status.isOffline ? 1 : 0],
+    ["served_offset", status.servedOffset ?? 0],
+    ["received_offset", cursors.received],
+    ["written_offset", cursors.written],
+    ["durable_offset", cursors.durable],
+    ["durable_lag_bytes", cursors.received - cursors.durable],
+    ["durable_age_seconds", status.durableAgeSeconds.toFixed(1)],
     ["received_bytes_per_second", Math.round(bytesPerSecond.received)],
     ["durable_bytes_per_second", Math.round(bytesPerSecond.durable)],
-    ["received_snapshot_bytes", counts.bytes.snapshot],
-    ["received_stream_bytes", counts.bytes.stream],
+    ["received_snapshot_bytes", receivedBytes.snapshot],
+    ["received_stream_bytes", receivedBytes.stream],
     ["generation", generation?.id ?? 0],
-    ["sealed_generations", orUnknown(() => sealed(directory.countByState()))],
-    ["log_bytes", logBytes],
+    ["sealed_generations", orUnknown(() => sealed(status.generationsByState()))],
+    ["log_bytes", cursors.logBytes],
     ["rdb_bytes", generation?.rdbBytes ?? 0],
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
-    ["disk_free_bytes", orUnknown(() => directory.freeBytes)],
-    ["disk_low", replica.retention.lowOnRoom ? 1 : 0],
+    ["disk_free_bytes", orUnknown(() => status.freeBytes())],
+    ["disk_low", status.isLowOnRoom ? 1 : 0],
     ["full_syncs", syncs.full],
-    ...FULL_REASONS.map((reason): Field => [
+    ...Object.entries(syncs.fullByReason).map(([reason, count]): Field => [
       `full_syncs_${reason.replaceAll("-", "_")}`,
-      counts.fullSyncs.get(reason) ?? 0,
+      count,
     ]),
     ["partial_syncs", syncs.partial],
-    ["breaks", counts.breaks.values().reduce((sum, count) => sum + count, 0)],
-    // Of a new generation under way, while the link follows on.
-    ["snapshot_read_bytes", renewing?.readBytes ?? 0],
-    ["snapshot_total_bytes", renewing?.totalBytes ?? 0],
-    ["last_snapshot_error", oneLine(renewal.last?.error?.message)],
-    ["last_error", oneLine(lastBreak?.error.message)],
-    ["last_error_code", lastBreak?.error.code ?? ""],
+    ["breaks", Object.values(status.breaks).reduce((sum, count) => sum + count, 0)],
+    ["snapshot_read_bytes", snapshot.transfer?.readBytes ?? 0],
+    ["snapshot_total_bytes", snapshot.transfer?.totalBytes ?? 0],
+    ["last_snapshot_error", oneLine(snapshot.last?.error)],
+    ["last_error", oneLine(lastBreak?.message)],
+    ["last_error_code", lastBreak?.code ?? ""],
     ["last_error_cause", oneLine(lastBreak?.cause)],
     ["last_error_time", Math.floor((lastBreak?.atMs ?? 0) / 1000)],
   ];
 }
 
-function sealed(counts: readonly [state: string, count: number][]): number {
+function sealed(counts: readonly (readonly [state: string, count: number])[]): number {
   return counts.find(([state]) => state === "sealed")?.[1] ?? 0;
 }
 
-/** Of a disk that fails, the rest of INFO is all the more worth knowing; -1 is Redis's word for it. */
+/** INFO must answer while the disk fails. Returns -1, Redis's word for unknown, where `look` throws. */
 function orUnknown(look: () => number): number {
   try {
     return look();
@@ -275,11 +261,15 @@ function orUnknown(look: () => number): number {
   }
 }
 
+/** A field's value ends with its line. */
 function oneLine(text = ""): string {
-  return text.replace(/[\r\n]+/g, " ");
+  return printable(text.replace(/[\r\n]+/g, " "));
 }
 
-/** INFO as Redis prints it; `only` names sections, in any case; none, `all`, `default` and `everything` mean all. */
+/**
+ * Renders INFO as Redis prints it.
+ * @param only names of sections, in any case; none, `all`, `default` and `everything` mean all.
+ */
 export function infoText(
   sections: ReadonlyMap<string, () => readonly Field[]>,
   only: readonly string[],

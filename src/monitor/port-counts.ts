@@ -1,9 +1,9 @@
-/** What the port has counted since the start, or since CONFIG RESETSTAT. */
+/** Counters of the port since the start, or since CONFIG RESETSTAT. */
 export interface PortCounts {
   commands: number;
   connections: number;
   rejected: number;
-  /** From clients and to them, those that sync from here among them. */
+  /** From and to clients, including replicas of this one. */
   inputBytes: number;
   outputBytes: number;
 }

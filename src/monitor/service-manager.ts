@@ -1,50 +1,51 @@
 import { logger } from "../base/logger.ts";
-import type { Replica } from "../replica/replica.ts";
+import { printable } from "../base/printable.ts";
+import type { ReplicaStatus } from "../replica/status.ts";
 import { datagramsTo } from "./unix-datagrams.ts";
 
-/** How often the state is looked at, and what hasn't gone out is sent again. */
+/** How often the status is checked for a change, and unsent messages are retried. */
 const LOOK_MS = 1000;
-/** A timer takes no more than 24 days. */
+/** Below the 24 days that a timer can be set for. */
 const MAX_WATCHDOG_MS = 3_600_000;
 
-/** The variables by which a service manager asks to be told, sd_notify(3); no child is to have them. */
+/** The service manager's variables, sd_notify(3). Child processes must not inherit them. */
 const VARIABLES = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] as const;
 
-/** Fields of sd_notify(3) by their name, as `READY` and `STATUS`. */
+/** Fields of sd_notify(3) by name, such as `READY` and `STATUS`. */
 type Fields = Readonly<Record<string, string>>;
 
 /**
- * Tells the service manager how a replica is, as sd_notify(3) has it: ready now, which is serving, not
- * connected, so that a primary that is away fails no boot; its status, when the link's state or the
- * primary is another; that it stops, once `stopping` aborts; and, where a watchdog waits for this
- * process, that its event loop turns. Where it can't tell, it warns of that once.
- * @param env the variables, from which those of the service manager are taken out.
- * @returns what ends it; says that it stops where that has not been said.
+ * Notifies the service manager by sd_notify(3). Sends READY at once, when the port is served: waiting for the
+ * primary would fail a boot while the primary is away. Sends STATUS when the link's state or the primary
+ * changes, STOPPING once `stopping` aborts, and WATCHDOG while the event loop turns, where the service manager
+ * asks for it. Logs one warning where nothing can be sent.
+ * @param env the environment; the service manager's variables are removed from it.
+ * @returns a function that sends STOPPING, if that was not sent, and ends the notifications.
  */
 export function notifyServiceManager(
   env: Record<string, string | undefined>,
-  replica: Replica,
+  status: ReplicaStatus,
   stopping: AbortSignal,
 ): () => void {
   const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = env;
   for (const name of VARIABLES) delete env[name];
   const manager = new ServiceManager(NOTIFY_SOCKET ?? "");
   let isStopping = false;
-  const status = () => (isStopping ? "stopping" : statusOf(replica));
-  let told = summary(replica);
-  manager.tell({ READY: "1", STATUS: status() });
+  const line = () => (isStopping ? "stopping" : statusLine(status));
+  let sent = summary(status);
+  manager.notify({ READY: "1", STATUS: line() });
   const looking = setInterval(() => {
-    const isNew = !isStopping && summary(replica) !== told;
-    told = summary(replica);
-    manager.tell(isNew ? { STATUS: status() } : {});
+    const isNew = !isStopping && summary(status) !== sent;
+    sent = summary(status);
+    manager.notify(isNew ? { STATUS: line() } : {});
   }, LOOK_MS);
   const everyMs = watchdogMs(WATCHDOG_USEC, WATCHDOG_PID);
-  const turn = () => manager.tell({ WATCHDOG: "1", STATUS: status() });
+  const turn = () => manager.notify({ WATCHDOG: "1", STATUS: line() });
   const turning = everyMs === undefined ? undefined : setInterval(turn, everyMs);
   const stop = () => {
     if (isStopping) return;
     isStopping = true;
-    manager.tell({ STOPPING: "1", STATUS: status() });
+    manager.notify({ STOPPING: "1", STATUS: line() });
   };
   if (stopping.aborted) stop();
   else stopping.addEventListener("abort", stop, { once: true });
@@ -55,30 +56,32 @@ export function notifyServiceManager(
   };
 }
 
-/** What a new status is worth telling for; the offset moves on without. */
-function summary(replica: Replica): string {
-  return `${replica.state.at}, ${replica.isFollowing ? replica.primary.name : "no one"}`;
+/** The part of the status whose change is reported at once; the offset alone moves too often. */
+function summary({ link, isFollowing, primary }: ReplicaStatus): string {
+  return `${link.state}, ${isFollowing ? primary.name : "no one"}`;
 }
 
 /** One short line for people: `connected, redis://10.0.0.5:6379, durable up to offset 1234`. */
-function statusOf(replica: Replica): string {
-  const durable = replica.log?.durableOffset;
-  const kept = durable === undefined ? "nothing kept yet" : `durable up to offset ${durable}`;
-  return `${summary(replica)}, ${kept}`;
+function statusLine(status: ReplicaStatus): string {
+  const kept =
+    status.generation === undefined
+      ? "nothing kept yet"
+      : `durable up to offset ${status.cursors.durable}`;
+  return `${summary(status)}, ${kept}`;
 }
 
-/** How often the watchdog is told: at half of its time; undefined where none waits for this process. */
+/** How often to notify the watchdog: at half of its timeout. Undefined where none watches this process. */
 function watchdogMs(usec: string | undefined, pid: string | undefined): number | undefined {
   if (usec === undefined || !/^[1-9]\d*$/.test(usec)) return undefined;
   if (pid !== undefined && pid !== String(process.pid)) return undefined;
   return Math.min(Number(usec) / 2000, MAX_WATCHDOG_MS);
 }
 
-/** Who listens at NOTIFY_SOCKET. */
+/** The socket of the service manager. */
 class ServiceManager {
   readonly #send: ReturnType<typeof datagramsTo>;
   readonly #path: string;
-  /** What is to be told and has not gone out. */
+  /** Fields that were not sent yet. */
   readonly #unsent = new Map<string, string>();
   #warned = false;
 
@@ -87,21 +90,20 @@ class ServiceManager {
     try {
       this.#send = datagramsTo(path);
     } catch {
-      // As where nobody listens: the first attempt to tell warns.
+      // Sending fails then, which is logged there.
     }
   }
 
-  tell(fields: Fields): void {
-    // A line end would begin another field.
-    for (const [name, value] of Object.entries(fields))
-      this.#unsent.set(name, value.replace(/\p{Cc}/gu, "?"));
+  notify(fields: Fields): void {
+    // A line end would start another field.
+    for (const [name, value] of Object.entries(fields)) this.#unsent.set(name, printable(value));
     if (this.#unsent.size === 0) return;
     const lines = [...this.#unsent].map(([name, value]) => `${name}=${value}\n`);
     if (this.#send?.(Buffer.from(lines.join(""))) === true) return this.#unsent.clear();
     if (this.#warned) return;
     this.#warned = true;
     logger.warn(
-      `can't tell the service manager at ${this.#path} how it is, and goes on: NOTIFY_SOCKET must name a datagram socket that listens (systemd's Type=notify)`,
+      `can't notify the service manager at ${this.#path}: NOTIFY_SOCKET must name a datagram socket that is listened on (systemd's Type=notify)`,
     );
   }
 }

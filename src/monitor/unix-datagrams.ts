@@ -2,7 +2,7 @@ import { FFIType, ptr } from "bun:ffi";
 import { endianness } from "node:os";
 import { libc } from "../base/libc.ts";
 
-// Linux's numbers, the same on every processor that Bun runs on.
+// Constants of Linux, the same on every processor that Bun runs on.
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
@@ -19,9 +19,9 @@ const calls = {
 } as const;
 
 /**
- * Opens what sends datagrams to a Unix socket, for which Bun has no call.
- * @param path the socket's path, or its abstract name behind an `@`.
- * @returns sends one, at once or not at all, and gives whether it went; undefined off
+ * Opens a sender of datagrams to a Unix socket, which Bun lacks.
+ * @param path the socket's path, or `@` and its abstract name.
+ * @returns a function that sends one datagram without waiting, and returns whether it was sent. Undefined off
  * Linux, and where `path` can't name a socket.
  * @throws Error where the C library can't be found.
  */
@@ -36,12 +36,12 @@ export function datagramsTo(path: string): ((message: Uint8Array) => boolean) | 
     message.length;
 }
 
-/** The sockaddr_un of a path, or of an abstract name behind an `@`; undefined where it is neither. */
+/** The sockaddr_un of an absolute path, or of `@` and an abstract name; undefined for anything else. */
 export function unixAddress(path: string): Uint8Array | undefined {
   const name = Buffer.from(path);
   const isAbstract = path.startsWith("@");
   if ((!isAbstract && !path.startsWith("/")) || path.includes("\0")) return undefined;
-  // A path ends with its zero byte; an abstract name begins with one, and ends with the address.
+  // A path ends with a zero byte. An abstract name starts with one, and ends where the address ends.
   if (isAbstract) name[0] = 0;
   const room = isAbstract ? MAX_PATH_BYTES : MAX_PATH_BYTES - 1;
   if (name.length > room) return undefined;

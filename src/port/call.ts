@@ -1,14 +1,39 @@
+import type { PrimarySource } from "../config/primary-source.ts";
+import type { PrimaryTarget } from "../config/primary-url.ts";
+import type { Relay } from "../downstream/relay.ts";
 import type { PortCounts } from "../monitor/port-counts.ts";
 import { array, error, simple } from "../resp/reply.ts";
 import type { Client } from "./client.ts";
 import type { Settings } from "../config/settings.ts";
 import type { LoginThrottle } from "./login-throttle.ts";
 import type { PubSub } from "./pubsub.ts";
-import type { Replica } from "../replica/replica.ts";
+import type { ReplicaStatus } from "../replica/status.ts";
 
-/** What a command of the replica's own port has to do with. */
-export interface PortContext {
-  readonly replica: Replica;
+/** What commands can make the replica do. What they report comes from its status. */
+export interface ReplicaActions {
+  readonly relay: Pick<Relay, "attach" | "countAt" | "endOffset" | "isAhead" | "when">;
+  /** `begin` starts a new snapshot over a second link. @throws ReplicaError where it can't. */
+  readonly renewal: { begin(by: string): void };
+  /** REPLICAOF keeps the TLS and the login of the primary that was named at start. */
+  readonly primary: { readonly source: PrimarySource };
+  /** @param by the client's address, for the log. */
+  follow(target: PrimaryTarget, by: string): void;
+  leave(by: string): void;
+}
+
+/** What commands can make the program do. */
+export interface ProgramActions {
+  /** Stores the primary that REPLICAOF named for the next start. @throws ReplicaError */
+  rewrite(): void;
+  /** Ends the program as SIGTERM does. */
+  shutdown(): void;
+}
+
+/** Everything that a command of the port may use. */
+export interface PortContext extends ProgramActions {
+  readonly status: ReplicaStatus;
+  readonly replica: ReplicaActions;
+  readonly commands: ReadonlyMap<string, Command>;
   readonly pubsub: PubSub;
   readonly clients: ReadonlySet<Client>;
   readonly logins: LoginThrottle;
@@ -16,29 +41,51 @@ export interface PortContext {
   readonly version: string;
   readonly port: number;
   readonly counts: PortCounts;
+  /** Milliseconds since 1970. */
   now(): number;
-  /** Tells that a client spoke HTTP. */
+  /** Logs that a client spoke HTTP. */
   alarm(client: Client): void;
-  /** Keeps whom REPLICAOF named for the next start. @throws ReplicaError */
-  rewrite(): void;
-  /** Ends the program as SIGTERM does. */
-  shutdown(): void;
 }
 
-/** A command that has come whole: its arguments as latin1 text, and as the bytes that came. */
+/** One command that a client sent, complete. */
 export interface Call {
   readonly client: Client;
   readonly context: PortContext;
+  /** The arguments as latin1 text: one character a byte. */
   readonly args: readonly string[];
+  /** The arguments as they were sent. */
   readonly bytes: readonly Uint8Array[];
+  /** Answers another command of the same client, as EXEC does with each that was queued. */
+  answer(words: readonly Uint8Array[]): Uint8Array | undefined;
 }
 
-/** As Redis words it; a subcommand as `client|kill`. */
+/** A command of the port: a row of COMMANDS. */
+export interface Command {
+  /** In lower case. */
+  readonly name: string;
+  /** The number of words, including the name; negative: at least that many ("Redis, COMMAND"). */
+  readonly arity: number;
+  readonly flags: readonly string[];
+  /** One line for COMMAND DOCS. */
+  readonly summary: string;
+  /** Whether it is allowed before login. */
+  readonly early?: true;
+  /** Whether it runs at once inside a transaction, instead of being queued. */
+  readonly unqueued?: true;
+  /** Whether it is refused inside a transaction. */
+  readonly alone?: true;
+  /** Whether a RESP2 client that has subscribed may use it. */
+  readonly whileSubscribed?: true;
+  /** Returns the reply; undefined where everything was sent already, or nothing is to be sent. */
+  run(call: Call): Uint8Array | undefined;
+}
+
+/** Redis's error for a wrong number of arguments. @param name of a subcommand as `client|kill`. */
 export function wrongArgs(name: string): Uint8Array {
   return error(`ERR wrong number of arguments for '${name}' command`);
 }
 
-/** HELP of a command: each of its subcommands, and what that does ("Redis, networking.c, addReplyHelp"). */
+/** Replies to HELP: each subcommand and what it does ("Redis, networking.c, addReplyHelp"). */
 export function subcommandHelp(
   name: string,
   subcommands: readonly (readonly [usage: string, what: string])[],
@@ -49,7 +96,7 @@ export function subcommandHelp(
   return array([head, ...lines].map(simple));
 }
 
-/** CLIENT SETNAME and HELLO SETNAME; what is refused, if it is. */
+/** Names a client, as CLIENT SETNAME and HELLO SETNAME do. Returns the error where the name is refused. */
 export function setName(client: Client, name: string): Uint8Array | undefined {
   if (!/^[!-~]{0,200}$/.test(name)) {
     return error("ERR Client names cannot contain spaces, newlines or special characters.");

@@ -1,11 +1,21 @@
 import { bulk, error, integer, nil, simple, verbatim } from "../resp/reply.ts";
 import type { Client } from "./client.ts";
-import { type Call, setName, subcommandHelp, wrongArgs } from "./call.ts";
+import { type Call, type Command, setName, subcommandHelp, wrongArgs } from "./call.ts";
 
 const OK = simple("OK");
 
+export const clientCommands: readonly Command[] = [
+  {
+    name: "client",
+    arity: -2,
+    flags: ["noscript"],
+    summary: "Lists, names and closes the connections of clients.",
+    run: clientCommand,
+  },
+];
+
 /** CLIENT and its subcommands ("Redis 7.2, networking.c, clientCommand"). */
-export function clientCommand(call: Call): Uint8Array {
+function clientCommand(call: Call): Uint8Array {
   const { client, context, args } = call;
   const [what = "", ...rest] = args;
   switch (what.toUpperCase()) {
@@ -26,26 +36,33 @@ export function clientCommand(call: Call): Uint8Array {
       return kill(call, rest);
     case "NO-EVICT":
     case "NO-TOUCH":
-      // There is nothing to evict, and nothing to touch.
+      // No keys are served here, so there is nothing to evict or touch.
       return /^(on|off)$/i.test(rest[0] ?? "") && rest.length === 1
         ? OK
         : error("ERR syntax error");
     case "HELP":
       return subcommandHelp("CLIENT", [
-        ["ID", "Tells the number of this connection."],
-        ["GETNAME", "Tells its name."],
-        ["SETNAME <name>", "Names it."],
-        ["SETINFO <LIB-NAME|LIB-VER> <value>", "Tells which library speaks."],
-        ["INFO", "Tells of this connection."],
-        ["LIST [TYPE <type>|ID <id> [<id> ...]]", "Tells of all of them."],
-        ["KILL <addr>|<filter> <value> [...]", "Ends those with that address, or that match."],
-        ["NO-EVICT|NO-TOUCH <ON|OFF>", "Does nothing: no key is held here."],
+        ["ID", "Returns the id of this connection."],
+        ["GETNAME", "Returns the name of this connection."],
+        ["SETNAME <name>", "Names this connection."],
+        ["SETINFO <LIB-NAME|LIB-VER> <value>", "Stores the name or version of the client library."],
+        ["INFO", "Returns details about this connection."],
+        [
+          "LIST [TYPE <type>|ID <id> [<id> ...]]",
+          "Returns details about all connections, or those that match.",
+        ],
+        [
+          "KILL <addr>|<filter> <value> [...]",
+          "Closes the connection with this address, or those that match.",
+        ],
+        ["NO-EVICT|NO-TOUCH <ON|OFF>", "Does nothing: this port serves no keys."],
       ]);
     default:
       return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try CLIENT HELP.`);
   }
 }
 
+/** CLIENT SETINFO LIB-NAME|LIB-VER value. */
 function setInfo(client: Client, [attribute = "", value, ...more]: string[]): Uint8Array {
   if (value === undefined || more.length > 0) return wrongArgs("client|setinfo");
   const isName = /^lib-name$/i.test(attribute);
@@ -64,11 +81,12 @@ function setInfo(client: Client, [attribute = "", value, ...more]: string[]): Ui
 
 const TYPES = ["normal", "pubsub", "replica", "slave", "master"];
 
-/** TYPE of CLIENT LIST and KILL; `slave` is the older word. */
+/** TYPE of CLIENT LIST and KILL; `slave` is the older name of `replica`. */
 function isOf(type: string): (one: Client) => boolean {
   return (one) => one.type === (type === "slave" ? "replica" : type);
 }
 
+/** CLIENT LIST [TYPE type | ID id …]. */
 function list({ client, context }: Call, rest: string[]): Uint8Array {
   const words = rest.map((word) => word.toLowerCase());
   let wanted = (_one: Client) => true;
@@ -88,13 +106,13 @@ function list({ client, context }: Call, rest: string[]): Uint8Array {
   return verbatim(lines.join(""), client.proto);
 }
 
-/** `KILL addr`, and `KILL filter value …`, which tells how many it ended. */
+/** `KILL addr` closes one connection; `KILL filter value …` returns how many it closed. */
 function kill({ client, context }: Call, rest: string[]): Uint8Array {
   if (rest.length === 0) return wrongArgs("client|kill");
   if (rest.length === 1) {
     const found = [...context.clients].find((one) => one.address === rest[0]);
     if (found === undefined) return error("ERR No such client");
-    end(found, client);
+    close(found, client);
     return OK;
   }
   if (rest.length % 2 !== 0) return error("ERR syntax error");
@@ -133,12 +151,12 @@ function kill({ client, context }: Call, rest: string[]): Uint8Array {
   const doomed = [...context.clients].filter(
     (one) => !(skipsMe && one === client) && tests.every((test) => test(one)),
   );
-  for (const one of doomed) end(one, client);
+  for (const one of doomed) close(one, client);
   return integer(doomed.length);
 }
 
-/** Oneself only after the reply has gone out. */
-function end(one: Client, self: Client): void {
+/** Closes a connection; the own one after the reply is sent. */
+function close(one: Client, self: Client): void {
   if (one === self) one.leaving = true;
   else one.kill();
 }

@@ -1,33 +1,34 @@
 import { CommandReader } from "../resp/command-reader.ts";
 import type { Proto } from "../resp/reply.ts";
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import { Inbox } from "./inbox.ts";
-import type { Announced, Downstream } from "../downstream/downstream.ts";
+import type { Downstream, ReplconfAnnouncement } from "../downstream/downstream.ts";
 
-/** A transaction that is being queued; `refused` once a command of it was wrong, as EXEC then says. */
+/** A transaction between MULTI and EXEC. */
 export interface Transaction {
-  readonly commands: Uint8Array[][];
+  readonly commands: (readonly Uint8Array[])[];
   bytes: number;
+  /** A command was refused, so EXEC will abort. */
   refused: boolean;
 }
 
-/** What a client is given time for: its login, the rest of a command, the next one; or for nothing. */
+/** What a client has limited time for: its login, the rest of a command, the next command; or nothing. */
 export type Wait = "login" | "rest" | "next" | "nothing";
 
-/** The link to a client; the port's. */
+/** The connection to a client. The port owns the socket. */
 export interface ClientSocket {
   send(reply: Uint8Array): void;
   offer(bytes: Uint8Array): number;
-  /** Sends what was waited for, and takes what came meanwhile. */
+  /** Sends a reply that a blocked client waited for, then reads the commands that it sent meanwhile. */
   proceed(reply: () => Uint8Array | undefined): void;
   end(): void;
 }
 
-function nothingAnnounced(): Announced {
+function nothingAnnounced(): ReplconfAnnouncement {
   return { listeningPort: 0, ip: "", psync2: false, rdbOnly: false };
 }
 
-/** One client of the replica's own port, and what it has set for itself. */
+/** One client of the replica's own port, and its state. */
 export class Client {
   readonly id: number;
   /** `host:port`, as CLIENT LIST shows it. */
@@ -35,11 +36,11 @@ export class Client {
   readonly localAddress: string;
   readonly beganAtMs: number;
   readonly reader: CommandReader;
-  /** What has come and waits for its turn to be read. */
+  /** Bytes received and not read yet. */
   readonly inbox = new Inbox();
-  /** What was read of it, and answered, while it was not logged in. */
-  strangerBytes = 0;
-  strangerCommands = 0;
+  /** What was read and answered before its login. */
+  bytesBeforeLogin = 0;
+  commandsBeforeLogin = 0;
   readonly channels = new Set<string>();
   readonly patterns = new Set<string>();
   proto: Proto = 2;
@@ -52,22 +53,22 @@ export class Client {
   lastAtMs: number;
   unsent: Uint8Array[] = [];
   unsentBytes = 0;
-  /** Whether the kernel takes no more for now: it doesn't read. */
+  /** Whether the kernel takes no more bytes, because the client does not read. */
   stalled = false;
-  /** Whether the socket is read. */
+  /** Whether the socket is read, rather than paused. */
   listens = true;
-  /** Whether it has had its time for now, and its next turn is due. */
+  /** Whether it has used up its turn, and waits for the next. */
   awaitsTurn = false;
-  /** What the time that runs now was given for; the port's. */
+  /** What its timeout runs for. */
   waitsFor: Wait | undefined;
-  /** No more commands are taken; the link ends once what is unsent has gone out. */
+  /** Takes no more commands, and is closed once all replies are sent. */
   leaving = false;
-  /** It waits for its reply: what else it says is looked at after that. */
+  /** Waits for a reply. Further commands are read after that. */
   blocked = false;
-  announced: Announced = nothingAnnounced();
-  /** What feeds it, once it is a replica. */
+  announced: ReplconfAnnouncement = nothingAnnounced();
+  /** Set once it is attached as a replica. */
   downstream: Downstream | undefined;
-  /** Called once its link is over. */
+  /** Called when its connection is closed. */
   onGone: () => void = () => undefined;
   readonly #needsLogin: boolean;
   #loggedIn: boolean;
@@ -98,43 +99,43 @@ export class Client {
     return this.#loggedIn;
   }
 
-  set loggedIn(isSo: boolean) {
-    this.#loggedIn = isSo;
-    this.strangerBytes = this.strangerCommands = 0;
-    this.reader.limits = isSo ? limits.command : limits.loginCommand;
+  set loggedIn(isLoggedIn: boolean) {
+    this.#loggedIn = isLoggedIn;
+    this.bytesBeforeLogin = this.commandsBeforeLogin = 0;
+    this.reader.limits = isLoggedIn ? limits.command : limits.loginCommand;
   }
 
   send(reply: Uint8Array): void {
     this.#socket.send(reply);
   }
 
-  /** Hands bytes to the kernel behind what is unsent, and holds none; how many it took. */
+  /** Hands bytes to the kernel after all unsent replies. Buffers nothing; returns how many the kernel took. */
   offer(bytes: Uint8Array): number {
     return this.#socket.offer(bytes);
   }
 
-  /** Its reply is there: that goes out, and what it has said meanwhile is taken. */
+  /** Sends the reply that it was blocked for, and reads what it sent meanwhile. */
   unblock(reply: () => Uint8Array | undefined): void {
     this.blocked = false;
     this.#socket.proceed(reply);
   }
 
-  /** Ends its link at once. */
+  /** Closes its connection at once. */
   kill(): void {
     this.#socket.end();
   }
 
-  /** Bytes that it has sent and that are not looked at yet. */
+  /** Bytes that it has sent and that were not answered yet. */
   get heldBytes(): number {
     return this.reader.heldBytes + this.inbox.bytes;
   }
 
-  /** Whether it has subscribed; in RESP2 it may then ask for little else. */
+  /** How many subscriptions it has. In RESP2 a client with any may send few other commands. */
   get subscriptions(): number {
     return this.channels.size + this.patterns.size;
   }
 
-  /** As it was when it came, but for its id (RESET). The caller ends its subscriptions. */
+  /** RESET: back to its first state, except for its id. The caller ends its subscriptions. */
   reset(): void {
     this.proto = 2;
     this.name = "";
@@ -144,7 +145,7 @@ export class Client {
     this.loggedIn = !this.#needsLogin;
   }
 
-  /** What it is, as CLIENT LIST and CLIENT KILL take it. */
+  /** Its type for CLIENT LIST and CLIENT KILL. */
   get type(): "normal" | "pubsub" | "replica" {
     if (this.downstream !== undefined) return "replica";
     return this.subscriptions > 0 ? "pubsub" : "normal";

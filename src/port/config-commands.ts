@@ -1,12 +1,22 @@
 import { bulk, error, map, simple } from "../resp/reply.ts";
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import { logger } from "../base/logger.ts";
-import { type Call, subcommandHelp, wrongArgs } from "./call.ts";
+import { type Call, type Command, subcommandHelp, wrongArgs } from "./call.ts";
 import { globMatches } from "./pubsub.ts";
 import { noCounts } from "../monitor/port-counts.ts";
 
+export const configCommands: readonly Command[] = [
+  {
+    name: "config",
+    arity: -2,
+    flags: ["admin", "noscript"],
+    summary: "Returns settings, and stores the primary that REPLICAOF named.",
+    run: configCommand,
+  },
+];
+
 /** CONFIG: the settings under the names that Redis's tools ask for ("Redis 7.2, config.c"). */
-export function configCommand(call: Call): Uint8Array {
+function configCommand(call: Call): Uint8Array {
   const { context, args } = call;
   const [what = "", ...rest] = args;
   switch (what.toUpperCase()) {
@@ -18,10 +28,13 @@ export function configCommand(call: Call): Uint8Array {
       return rewrite(call);
     case "HELP":
       return subcommandHelp("CONFIG", [
-        ["GET <pattern> [<pattern> ...]", "Tells the settings whose names match."],
-        ["SET <name> <value> [...]", "Takes what is set already; all else is set at start."],
-        ["REWRITE", "Keeps for the next start whom REPLICAOF named."],
-        ["RESETSTAT", "Begins to count anew what INFO tells of clients."],
+        ["GET <pattern> [<pattern> ...]", "Returns the settings whose names match."],
+        [
+          "SET <name> <value> [...]",
+          "Accepts only the values that are in use: settings are read at start.",
+        ],
+        ["REWRITE", "Stores the primary that REPLICAOF named for the next start."],
+        ["RESETSTAT", "Resets the counters of clients and commands that INFO shows."],
       ]);
     case "RESETSTAT":
       Object.assign(context.counts, noCounts());
@@ -31,13 +44,13 @@ export function configCommand(call: Call): Uint8Array {
   }
 }
 
-/** Never a password: whoever may ask this has logged in, and needs none. */
+/** The settings that CONFIG GET returns. Passwords are not among them. */
 function parameters({ context }: Call): [string, string][] {
-  const { settings, replica, port } = context;
+  const { settings, status, port } = context;
   return [
     ["port", String(port)],
     ["bind", settings.bind],
-    ["dir", replica.directory.path],
+    ["dir", status.directoryPath],
     ["appendonly", "yes"],
     ["appendfsync", settings.fsync],
     ["save", ""],
@@ -61,7 +74,7 @@ function parameters({ context }: Call): [string, string][] {
   ];
 }
 
-/** The flags that set them. */
+/** The flag that sets each of them. */
 const FLAGS: Readonly<Record<string, string>> = {
   port: "--port",
   bind: "--bind",
@@ -87,7 +100,7 @@ function get(call: Call, patterns: readonly string[]): Uint8Array {
   );
 }
 
-/** Settings are taken at start alone; one that is set to what it is, is set. */
+/** Settings are read at start only. Setting one to the value that it has succeeds. */
 function set(call: Call, pairs: readonly string[]): Uint8Array {
   const known = new Map(parameters(call));
   for (let at = 0; at < pairs.length; at += 2) {
@@ -100,7 +113,7 @@ function set(call: Call, pairs: readonly string[]): Uint8Array {
     }
     if (value !== pairs[at + 1]) {
       const flag = FLAGS[name];
-      const hint = flag === undefined ? "" : `: start it anew with ${flag}`;
+      const hint = flag === undefined ? "" : `: restart with ${flag}`;
       return error(
         `ERR CONFIG SET failed (possibly related to argument '${name}') - can't set immutable config${hint}`,
       );
@@ -109,7 +122,7 @@ function set(call: Call, pairs: readonly string[]): Uint8Array {
   return simple("OK");
 }
 
-/** Whom REPLICAOF named is followed after a restart too. */
+/** Stores the primary that REPLICAOF named for the next start. */
 function rewrite({ client, context }: Call): Uint8Array {
   try {
     context.rewrite();
@@ -118,8 +131,10 @@ function rewrite({ client, context }: Call): Uint8Array {
     logger.warn(`CONFIG REWRITE failed: ${why}`, { client: client.address });
     return error(`ERR Rewriting config file: ${why}`);
   }
-  const { replica } = context;
-  const kept = replica.isFollowing ? replica.primary.name : "no one";
-  logger.info(`CONFIG REWRITE: a restart follows ${kept} too`, { client: client.address });
+  const { status } = context;
+  const kept = status.isFollowing ? status.primary.name : "no one";
+  logger.info(`CONFIG REWRITE: after a restart, ${kept} is followed too`, {
+    client: client.address,
+  });
   return simple("OK");
 }

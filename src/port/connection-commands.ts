@@ -1,16 +1,80 @@
 import { timingSafeEqual } from "node:crypto";
 import { logger } from "../base/logger.ts";
 import { array, bulk, error, integer, map, push, simple } from "../resp/reply.ts";
-import { type Call, type PortContext, setName, wrongArgs } from "./call.ts";
+import { type Call, type Command, type PortContext, setName, wrongArgs } from "./call.ts";
 import type { Client } from "./client.ts";
 import { SPOKEN_VERSION } from "../monitor/info.ts";
 
 const OK = simple("OK");
 const WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";
-/** As many as a Redis has unless told otherwise; none holds a key here. */
+/** Redis's default. None has keys here. */
 const DATABASES = 16;
 
-export function ping({ client, args, bytes }: Call): Uint8Array {
+export const connectionCommands: readonly Command[] = [
+  {
+    name: "ping",
+    arity: -1,
+    flags: ["fast"],
+    whileSubscribed: true,
+    summary: "Returns PONG, or the message.",
+    run: ping,
+  },
+  {
+    name: "echo",
+    arity: 2,
+    flags: ["fast"],
+    summary: "Returns the message.",
+    run: ({ bytes }) => bulk(bytes[0]!),
+  },
+  {
+    name: "auth",
+    arity: -2,
+    flags: ["noscript", "fast", "no_auth"],
+    early: true,
+    summary: "Logs in.",
+    run: auth,
+  },
+  {
+    name: "hello",
+    arity: -1,
+    flags: ["noscript", "fast", "no_auth"],
+    early: true,
+    summary: "Chooses the protocol, logs in and names the connection.",
+    run: hello,
+  },
+  {
+    name: "select",
+    arity: 2,
+    flags: ["fast"],
+    summary: "Chooses a database. None has keys on this port.",
+    run: select,
+  },
+  {
+    name: "reset",
+    arity: 1,
+    flags: ["noscript", "fast", "no_auth"],
+    early: true,
+    unqueued: true,
+    whileSubscribed: true,
+    summary: "Resets the connection to its state when it was new.",
+    run: reset,
+  },
+  {
+    name: "quit",
+    arity: -1,
+    flags: ["fast", "no_auth"],
+    early: true,
+    unqueued: true,
+    whileSubscribed: true,
+    summary: "Closes the connection.",
+    run: ({ client }) => {
+      client.leaving = true;
+      return OK;
+    },
+  },
+];
+
+function ping({ client, args, bytes }: Call): Uint8Array {
   if (args.length > 1) return wrongArgs("ping");
   if (client.proto === 2 && client.subscriptions > 0) {
     return push([bulk("pong"), bulk(bytes[0] ?? "")], 2);
@@ -18,18 +82,18 @@ export function ping({ client, args, bytes }: Call): Uint8Array {
   return bytes[0] === undefined ? simple("PONG") : bulk(bytes[0]);
 }
 
-export function auth({ client, context, args }: Call): Uint8Array {
+function auth({ client, context, args }: Call): Uint8Array {
   const [user, password] = args.length === 1 ? ["default", args[0]!] : [args[0], args[1]];
   if (args.length > 2) return error("ERR syntax error");
   const right = context.settings.requirepass;
   if (right === undefined) {
-    // As with Redis, the default user without a password takes any, where it is named.
+    // Without a password set, the default user accepts any, where it is named. As in Redis.
     if (args.length === 2) return user === "default" ? OK : error(WRONG_PASSWORD);
     return error(
       "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
     );
   }
-  // What came is latin1 for its bytes; the password is text.
+  // The argument is latin1, one character a byte; the setting is text.
   const isRight = same(password!, Buffer.from(right).toString("latin1"));
   if (!isRight || user !== "default") return refuseLogin(client, context);
   client.loggedIn = true;
@@ -37,8 +101,8 @@ export function auth({ client, context, args }: Call): Uint8Array {
 }
 
 /**
- * Counts it, and cuts off who guesses on. Who knows the password is let in all the same: others behind
- * one address (a proxy, a NAT) must not keep them out.
+ * Counts a wrong password, and disconnects the client where its address has sent too many. The right password
+ * is accepted all the same, so that nobody is locked out by others behind the same proxy or NAT.
  */
 function refuseLogin(client: Client, { logins, now }: PortContext): Uint8Array {
   const host = client.address.slice(0, client.address.lastIndexOf(":"));
@@ -48,19 +112,20 @@ function refuseLogin(client: Client, { logins, now }: PortContext): Uint8Array {
   }
   if (logins.failed(host, now())) {
     logger.warn(
-      `too many wrong passwords from ${host}: for some seconds whoever is wrong is cut off`,
+      `too many wrong passwords from ${host}: for some seconds, each further one closes its connection`,
     );
   }
   return error(WRONG_PASSWORD);
 }
 
-/** Compares without telling by its time how much was right. */
+/** Compares in constant time. */
 function same(given: string, right: string): boolean {
   const digest = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(right));
 }
 
-export function hello(call: Call): Uint8Array {
+/** HELLO [2|3] [AUTH user password] [SETNAME name] ("Redis 7.2, networking.c, helloCommand"). */
+function hello(call: Call): Uint8Array {
   const { client } = call;
   const words = [...call.args];
   const asked = words.shift();
@@ -107,13 +172,13 @@ export function hello(call: Call): Uint8Array {
   );
 }
 
-export function reset({ client, context }: Call): Uint8Array {
+function reset({ client, context }: Call): Uint8Array {
   context.pubsub.forget(client);
   client.reset();
   return simple("RESET");
 }
 
-export function select({ client, args }: Call): Uint8Array {
+function select({ client, args }: Call): Uint8Array {
   const database = Number(args[0]);
   if (!/^-?\d{1,10}$/.test(args[0]!)) return error("ERR value is not an integer or out of range");
   if (database < 0 || database >= DATABASES) return error("ERR DB index is out of range");

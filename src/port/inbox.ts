@@ -1,13 +1,13 @@
 import { giveBack } from "../store/disk/disk.ts";
 
-/** The chunks of a socket that wait to be read, in pieces. */
+/** Chunks from a socket that were not read yet. They are read in pieces. */
 export class Inbox {
   #chunks: Uint8Array[] = [];
-  /** How much of the first chunk was taken. */
+  /** How many bytes of the first chunk were taken. */
   #taken = 0;
   #bytes = 0;
 
-  /** Bytes that wait. */
+  /** Bytes that were not taken yet. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -17,23 +17,23 @@ export class Inbox {
     this.#bytes += chunk.length;
   }
 
-  /** The next bytes, at most so many; undefined where none wait. The piece before is given back by then. */
-  take(most: number): Uint8Array | undefined {
+  /** Takes the next bytes, at most `maxBytes`; undefined where there are none. Ends the use of the piece before. */
+  take(maxBytes: number): Uint8Array | undefined {
     const [first] = this.#chunks;
     if (first === undefined) return undefined;
     if (this.#taken === first.length) {
       this.#chunks.shift();
       this.#taken = 0;
       giveBack(first);
-      return this.take(most);
+      return this.take(maxBytes);
     }
-    const piece = first.subarray(this.#taken, this.#taken + most);
+    const piece = first.subarray(this.#taken, this.#taken + maxBytes);
     this.#taken += piece.length;
     this.#bytes -= piece.length;
     return piece;
   }
 
-  /** Nobody reads on; what was taken is looked at no more. */
+  /** Drops everything, including the piece that was taken last. */
   clear(): void {
     for (const chunk of this.#chunks) giveBack(chunk);
     this.#chunks = [];

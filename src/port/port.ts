@@ -1,22 +1,24 @@
 import type { Socket } from "bun";
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { giveBack } from "../store/disk/disk.ts";
 import { logger } from "../base/logger.ts";
 import { error } from "../resp/reply.ts";
-import { type PortContext } from "./call.ts";
+import type { PortContext, ProgramActions, ReplicaActions } from "./call.ts";
 import { Client, type Wait } from "./client.ts";
-import { answer } from "./commands.ts";
+import { COMMANDS } from "./commands.ts";
+import { answer } from "./dispatch.ts";
 import { listenFailure } from "../base/listen-failure.ts";
 import { LoginThrottle } from "./login-throttle.ts";
 import { PubSub } from "./pubsub.ts";
-import type { Replica } from "../replica/replica.ts";
+import type { ReplicaStatus } from "../replica/status.ts";
 import { noCounts } from "../monitor/port-counts.ts";
+import { limits } from "../config/limits.ts";
 
 type PortSocket = Socket<Client>;
 
 const ALARM_EVERY_MS = 60_000;
-/** So much of a pipeline's answers is gathered for one write. */
+/** How many bytes of a pipeline's replies are collected for one write. */
 const GATHERED_BYTES = 16 * 1024;
 
 const WAIT_SECONDS: Record<Wait, number> = {
@@ -26,7 +28,7 @@ const WAIT_SECONDS: Record<Wait, number> = {
   nothing: 0,
 };
 
-/** The replica's own port: what Redis's tools ask a replica, in RESP2, and RESP3 after `HELLO 3`. */
+/** The replica's own port. Answers Redis's tools in RESP2, and in RESP3 after `HELLO 3`; feeds other replicas. */
 export class Port {
   readonly #listener: Bun.TCPSocketListener<Client>;
   readonly #settings: Settings;
@@ -34,16 +36,16 @@ export class Port {
   readonly #pubsub = new PubSub();
   readonly #clients = new Set<Client>();
   readonly #counts = noCounts();
-  /** Whether clients are being turned away, for that to be said once. */
+  /** Whether clients are being turned away; logged once. */
   #isFull = false;
-  /** Whose commands are being answered now. */
+  /** The client whose commands are being answered now. */
   #answered: Client | undefined;
   #alarmedAtMs = 0;
   #context: PortContext | undefined;
   #nextId = 1;
 
   /**
-   * Begins to listen; `port` 0 picks a free one.
+   * Starts to listen. Port 0 picks a free one.
    * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED.
    */
   constructor(settings: Settings, version: string) {
@@ -61,7 +63,7 @@ export class Port {
           close: (socket) => this.#forget(socket.data),
           timeout: (socket) => this.#cut(socket),
           error: (socket, failure) => {
-            logger.error("a client of the port was cut off: its command failed", {
+            logger.error("disconnected a client of the port: its command failed", {
               error: failure,
             });
             this.#cut(socket);
@@ -79,13 +81,15 @@ export class Port {
     return this.#listener.port;
   }
 
-  /** Whom the commands speak of, and what they can do beside it. */
-  serve(replica: Replica, actions: Pick<PortContext, "rewrite" | "shutdown">): void {
+  /** Begins to answer commands; until then, clients get LOADING. */
+  serve(status: ReplicaStatus, replica: ReplicaActions, program: ProgramActions): void {
     const { port } = this;
     this.#context = {
+      status,
       replica,
-      ...actions,
+      ...program,
       port,
+      commands: COMMANDS,
       pubsub: this.#pubsub,
       clients: this.#clients,
       logins: new LoginThrottle(),
@@ -104,7 +108,7 @@ export class Port {
   #onOpen(socket: PortSocket): void {
     this.#counts.connections++;
     if (this.#clients.size >= limits.clients) return this.#turnAway(socket);
-    // One that had gone before it was accepted has no address any more.
+    // A client that left before it was accepted has no address.
     if (socket.remoteAddress === undefined) return void socket.terminate();
     const client = new Client(
       {
@@ -127,13 +131,13 @@ export class Port {
     this.#giveTime(socket, client, false);
   }
 
-  /** Once a minute at most: a page may try as often as it likes. */
+  /** Logs at most once a minute: a page may try as often as it likes. */
   #alarm(client: Client): void {
     const nowMs = Date.now();
     if (nowMs - this.#alarmedAtMs < ALARM_EVERY_MS) return;
     this.#alarmedAtMs = nowMs;
     logger.warn(
-      "a client of the port spoke HTTP and was cut off: a web page may have sent it here",
+      "disconnected a client of the port that spoke HTTP: a web page may have sent it here",
       {
         client: client.address,
       },
@@ -145,7 +149,7 @@ export class Port {
     if (!this.#isFull) {
       this.#isFull = true;
       logger.warn(
-        `${this.#clients.size} clients are connected: others are refused until some leave`,
+        `${this.#clients.size} clients are connected: further ones are refused until some leave`,
       );
     }
     socket.write(error("ERR max number of clients reached"));
@@ -161,11 +165,11 @@ export class Port {
     this.#pubsub.forget(client);
     this.#clients.delete(client);
     client.onGone();
-    // Not at the very limit: one who comes and goes there would fill the log.
+    // Below the limit, so that a client that reconnects at the limit does not flood the log.
     if (this.#clients.size < limits.clients * 0.9) this.#isFull = false;
   }
 
-  /** Ends a link at once. */
+  /** Closes a connection at once. */
   #cut(socket: PortSocket): void {
     this.#forget(socket.data);
     socket.terminate();
@@ -191,21 +195,25 @@ export class Port {
     client.downstream?.drained();
   }
 
-  /** Lets a client go that has sent more than logins, and none was right; a pipeline may begin with one. */
-  #refuseStranger(client: Client): boolean {
+  /**
+   * Refuses a client that has sent more than a login needs without being logged in. A pipeline may begin with its
+   * login, so this is asked after the login was answered. Returns whether the client was refused.
+   */
+  #refuseBeforeLogin(client: Client): boolean {
     if (client.loggedIn) return false;
-    const { strangerBytes, strangerCommands, inbox } = client;
-    const bytes = strangerBytes === 0 ? 0 : strangerBytes + inbox.bytes;
-    if (bytes <= limits.loginInputBytes && strangerCommands <= limits.loginCommands) return false;
+    const { bytesBeforeLogin, commandsBeforeLogin, inbox } = client;
+    const bytes = bytesBeforeLogin === 0 ? 0 : bytesBeforeLogin + inbox.bytes;
+    if (bytes <= limits.loginInputBytes && commandsBeforeLogin <= limits.loginCommands)
+      return false;
     client.leaving = true;
-    client.send(error("NOAUTH too much was sent without a login"));
+    client.send(error("NOAUTH too much input without a login"));
     return true;
   }
 
   /**
-   * Answers what has come, as long as the answers are read: who doesn't read isn't listened to. Whoever has
-   * had his time waits until the others had theirs.
-   * @param late what it waited for, which goes out first.
+   * Answers the commands that were received, unless the client does not read its replies. A client that has used
+   * up its turn waits until the others have had theirs.
+   * @param late returns the reply that the client was blocked for, which is sent first.
    */
   #takeCommands(
     socket: PortSocket,
@@ -222,23 +230,23 @@ export class Port {
       if (lateReply !== undefined) client.send(lateReply);
       while (!client.leaving && !client.blocked && (!client.stalled || isFed(client))) {
         if (took >= limits.turnCommands && performance.now() > endMs) {
-          if (!this.#refuseStranger(client)) this.#awaitTurn(socket, client);
+          if (!this.#refuseBeforeLogin(client)) this.#awaitTurn(socket, client);
           break;
         }
         const command = client.reader.next();
         if (command === undefined) {
-          if (this.#refuseStranger(client) || !readOn(client)) break;
+          if (this.#refuseBeforeLogin(client) || !readOn(client)) break;
           continue;
         }
         took++;
         const reply = answer(context, client, command);
         if (reply !== undefined) client.send(reply);
-        if (!client.loggedIn && ++client.strangerCommands > limits.loginCommands)
-          this.#refuseStranger(client);
+        if (!client.loggedIn && ++client.commandsBeforeLogin > limits.loginCommands)
+          this.#refuseBeforeLogin(client);
       }
     } catch (failure) {
       if (!(failure instanceof ReplicaError)) throw failure;
-      // An error would stand in its stream.
+      // An error reply would land in its stream.
       client.downstream?.end(failure.message);
       client.leaving = true;
       client.send(error(`ERR ${failure.message}`));
@@ -249,7 +257,7 @@ export class Port {
     if (client.leaving) client.inbox.clear();
     listen(socket, client);
     if (client.leaving) return;
-    // Who has no password may make it hold nothing.
+    // Nothing is buffered for a client without a login.
     if (client.stalled && !isFed(client) && !client.loggedIn) return this.#cut(socket);
     this.#giveTime(socket, client, took > 0);
   }
@@ -262,7 +270,7 @@ export class Port {
     });
   }
 
-  /** A link has its time for what it waits for; time for a login or a command can't be had twice. */
+  /** Sets the timeout for what the client is to do next. Bytes do not extend the time for a login or a command. */
   #giveTime(socket: PortSocket, client: Client, took: boolean): void {
     const wait = waitOf(client);
     const isAnew = wait !== client.waitsFor || (took && wait !== "login");
@@ -274,11 +282,11 @@ export class Port {
     if (!this.#clients.has(client)) return;
     client.unsent.push(reply);
     client.unsentBytes += reply.length;
-    // The answers of a pipeline go out together: a write of its own for each is what costs most.
+    // Replies of a pipeline are sent together: a write for each would cost more than all else.
     if (this.#answered !== client || client.unsentBytes > GATHERED_BYTES) {
       this.#flush(socket, client);
     }
-    // A slow reader is cut off, not buffered without end.
+    // A client that reads too slowly is disconnected, rather than buffered without limit.
     if (client.unsentBytes > limits.clientUnsentBytes) this.#cut(socket);
   }
 
@@ -297,7 +305,7 @@ export class Port {
       const [first, ...more] = client.unsent;
       const bytes = first !== undefined && more.length === 0 ? first : Buffer.concat(client.unsent);
       const sent = socket.write(bytes);
-      if (sent < 0) return; // closed: the event follows
+      if (sent < 0) return; // closed; the close event follows
       this.#counts.outputBytes += sent;
       client.stalled = sent < bytes.length;
       client.unsent = client.stalled ? [bytes.subarray(sent)] : [];
@@ -307,19 +315,19 @@ export class Port {
   }
 }
 
-/** Gives its reader some more of what has come; whether there was more. */
+/** Passes more received bytes to the reader. Returns whether there were any. */
 function readOn(client: Client): boolean {
   const piece = client.inbox.take(limits.turnBytes);
   if (piece === undefined) return false;
-  if (!client.loggedIn) client.strangerBytes += piece.length;
+  if (!client.loggedIn) client.bytesBeforeLogin += piece.length;
   client.reader.push(piece);
   return true;
 }
 
-/** Reads the socket, or leaves what comes to the kernel. */
+/** Resumes the socket, or pauses it, which leaves further bytes to the kernel. */
 function listen(socket: PortSocket, client: Client): void {
   const hasRead = client.inbox.bytes === 0 && (!client.stalled || isFed(client));
-  // Who waits for a reply may go meanwhile.
+  // A blocked client is read, so that its disconnect is noticed.
   const listens = client.blocked || (hasRead && !client.awaitsTurn);
   if (listens === client.listens) return;
   client.listens = listens;
@@ -327,7 +335,7 @@ function listen(socket: PortSocket, client: Client): void {
   else socket.pause();
 }
 
-/** A replica is heard, however slowly it reads: what it says is what it has. */
+/** Whether it is an attached replica. Its ACKs are read however slowly it reads the stream. */
 function isFed(client: Client): boolean {
   return client.downstream !== undefined;
 }
@@ -335,14 +343,14 @@ function isFed(client: Client): boolean {
 function waitOf(client: Client): Wait {
   if (isFed(client) || client.blocked) return "nothing";
   if (!client.loggedIn) return "login";
-  // One whose answers wait to be read has commands here that are whole.
+  // A client that must first read its replies has complete commands here.
   const hasBegun = client.reader.hasBegun && !client.awaitsTurn && client.inbox.bytes === 0;
   if (hasBegun && !client.stalled) return "rest";
-  // One who listens says nothing for days.
+  // A subscriber may send nothing for days.
   return client.subscriptions > 0 ? "nothing" : "next";
 }
 
-/** As Redis writes it: an IPv6 address in brackets. */
+/** Redis's format: an IPv6 address in brackets. */
 function addressOf(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

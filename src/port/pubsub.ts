@@ -1,5 +1,5 @@
 import { bulk, integer, nil, push } from "../resp/reply.ts";
-import { limits } from "../config/settings.ts";
+import { limits } from "../config/limits.ts";
 import type { Client } from "./client.ts";
 
 type Kind = "channels" | "patterns";
@@ -10,17 +10,17 @@ const WORDS = {
 } as const;
 
 /**
- * Messages between the clients of this port, as Redis passes them on ("pubsub.c"). Sentinels meet each
- * other this way. Names are latin1 text: any bytes.
+ * Passes messages between the clients of this port, as Redis does ("pubsub.c"). Sentinels find each other this
+ * way. Names are latin1 text, one character a byte.
  */
 export class PubSub {
-  /** Who listens, by name. */
+  /** The subscribers of each name. */
   readonly #listeners: Record<Kind, Map<string, Set<Client>>> = {
     channels: new Map(),
     patterns: new Map(),
   };
 
-  /** SUBSCRIBE and PSUBSCRIBE; false where the client has as many as it may, or a name is too long. */
+  /** SUBSCRIBE and PSUBSCRIBE. Returns false where the client has too many subscriptions, or a name is too long. */
   subscribe(client: Client, kind: Kind, names: readonly string[]): boolean {
     for (const name of names) {
       if (!client[kind].has(name)) {
@@ -30,30 +30,30 @@ export class PubSub {
         const listeners = this.#listeners[kind].get(name) ?? new Set();
         this.#listeners[kind].set(name, listeners.add(client));
       }
-      this.#tell(client, WORDS[kind].on, name);
+      this.#confirm(client, WORDS[kind].on, name);
     }
     return true;
   }
 
-  /** UNSUBSCRIBE and PUNSUBSCRIBE; without a name, from all. */
+  /** UNSUBSCRIBE and PUNSUBSCRIBE; without names, from all. */
   unsubscribe(client: Client, kind: Kind, names: readonly string[]): void {
     const given = names.length > 0 ? names : [...client[kind]];
     for (const name of given) {
       this.#drop(client, kind, name);
-      this.#tell(client, WORDS[kind].off, name);
+      this.#confirm(client, WORDS[kind].off, name);
     }
-    if (given.length === 0) this.#tell(client, WORDS[kind].off, undefined);
+    if (given.length === 0) this.#confirm(client, WORDS[kind].off, undefined);
   }
 
-  /** The client is gone, or begins anew. */
+  /** Ends all subscriptions of a client, without telling it. */
   forget(client: Client): void {
     for (const kind of ["channels", "patterns"] as const) {
-      // A set may lose what it is just giving.
+      // A Set may be changed while it is iterated.
       for (const name of client[kind]) this.#drop(client, kind, name);
     }
   }
 
-  /** Passes a message on; to how many. */
+  /** Sends a message to the subscribers of a channel. Returns how many messages were sent. */
   publish(channel: string, message: Uint8Array): number {
     let receivers = 0;
     const name = latin1(channel);
@@ -79,7 +79,7 @@ export class PubSub {
     if (listeners?.size === 0) this.#listeners[kind].delete(name);
   }
 
-  #tell(client: Client, what: string, name: string | undefined): void {
+  #confirm(client: Client, what: string, name: string | undefined): void {
     const shown = name === undefined ? nil(client.proto) : bulk(latin1(name));
     client.send(push([bulk(what), shown, integer(client.subscriptions)], client.proto));
   }
@@ -90,20 +90,20 @@ function latin1(text: string): Uint8Array {
 }
 
 /**
- * Whether a text matches, as Redis's patterns do ("util.c, stringmatchlen"): `*`, `?`, `[a-z]`, `[^a]`,
- * and `\` before what is meant as it is. Its time is bounded by pattern times text, whatever the pattern.
+ * Whether a text matches a glob pattern of Redis ("util.c, stringmatchlen"): `*`, `?`, `[a-z]`, `[^a]`, and `\`
+ * before a literal character. Takes time in proportion to pattern length times text length at most.
  */
 export function globMatches(pattern: string, text: string): boolean {
   let item = 0;
   let at = 0;
-  // Where to go on after the last star, once what was tried behind it does not fit.
+  // Where to resume after the last star when a later item does not match.
   let retry: { readonly item: number; at: number } | undefined;
   while (at < text.length) {
     if (pattern[item] === "*") {
       retry = { item: ++item, at };
       continue;
     }
-    const next = behindItem(pattern, item, text[at]!);
+    const next = afterItem(pattern, item, text[at]!);
     if (next !== undefined) {
       item = next;
       at++;
@@ -118,17 +118,17 @@ export function globMatches(pattern: string, text: string): boolean {
   return item >= pattern.length;
 }
 
-/** Where the pattern goes on behind one item, where that takes the character; else undefined. */
-function behindItem(pattern: string, at: number, char: string): number | undefined {
+/** The position after one item of the pattern, where the item matches the character; else undefined. */
+function afterItem(pattern: string, at: number, char: string): number | undefined {
   const first = pattern[at];
   if (first === "?") return at + 1;
-  if (first === "[") return behindClass(pattern, at + 1, char);
+  if (first === "[") return afterClass(pattern, at + 1, char);
   const literal = first === "\\" && at + 1 < pattern.length ? at + 1 : at;
   return pattern[literal] === char ? literal + 1 : undefined;
 }
 
-/** The same of a set, from behind its `[`. */
-function behindClass(pattern: string, from: number, char: string): number | undefined {
+/** The same for a class `[…]`, from after its `[`. */
+function afterClass(pattern: string, from: number, char: string): number | undefined {
   const negated = pattern[from] === "^";
   let isIn = false;
   let at = negated ? from + 1 : from;

@@ -1,63 +1,114 @@
 import { ReplicaError } from "../base/errors.ts";
 import { targetAt } from "../config/primary-url.ts";
+import type { PsyncRequest } from "../downstream/relay.ts";
+import type { LinkStatus } from "../replica/status.ts";
 import { array, bulk, error, integer, simple } from "../resp/reply.ts";
-import type { Call } from "./call.ts";
+import type { Call, Command } from "./call.ts";
 
 const OK = simple("OK");
-/** No name in the DNS is longer. */
+const NOT_AN_INTEGER = error("ERR value is not an integer or out of range");
+/** Redis's limit for an announced address (NET_HOST_STR_LEN). */
+const MAX_ANNOUNCED_BYTES = 255;
+/** No DNS name is longer. */
 const MAX_HOST_CHARS = 253;
+/**
+ * How long a replica that is ahead of this one waits for its answer. It has followed the primary directly, and
+ * the bytes that it has are on their way here.
+ */
+const AHEAD_MS = 2_000;
+/** The longest delay of a timer. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
-export function role({ context }: Call): Uint8Array {
-  const { state, log } = context.replica;
-  const [host, port] = context.replica.primary.hostAndPort;
-  // ROLE knows five words for a replica's link ("Redis, replication.c, roleCommand").
-  const link =
-    state.at === "none" ||
-    state.at === "connect" ||
-    state.at === "connecting" ||
-    state.at === "connected"
-      ? state.at
-      : state.at === "transfer"
-        ? "sync"
-        : "handshake";
-  const offset = state.at === "connected" ? (log?.writtenOffset ?? 0) : -1;
-  return array([bulk("slave"), bulk(host), integer(port), bulk(link), integer(offset)]);
+const REPLICAOF = {
+  arity: 3,
+  flags: ["admin", "noscript", "stale"],
+  summary: "Follows another primary, or none.",
+  run: replicaOf,
+} as const;
+
+export const replicationCommands: readonly Command[] = [
+  {
+    name: "role",
+    arity: 1,
+    flags: ["fast", "stale"],
+    summary: "Returns the state of the link to the primary.",
+    run: role,
+  },
+  { name: "replicaof", ...REPLICAOF },
+  { name: "slaveof", ...REPLICAOF },
+  {
+    name: "replconf",
+    arity: -1,
+    flags: ["admin", "noscript", "loading", "stale"],
+    alone: true,
+    summary: "Announces a replica of this one, and acknowledges what it has.",
+    run: replconf,
+  },
+  {
+    name: "psync",
+    arity: -3,
+    flags: ["admin", "noscript"],
+    alone: true,
+    summary: "Attaches a replica, by partial resync where its offset is kept.",
+    run: psync,
+  },
+  {
+    name: "sync",
+    arity: 1,
+    flags: ["admin", "noscript"],
+    alone: true,
+    summary: "Attaches a replica by full resync.",
+    run: sync,
+  },
+  {
+    name: "wait",
+    arity: 3,
+    flags: ["blocking"],
+    alone: true,
+    summary: "Waits until enough replicas of this one have acknowledged what is written.",
+    run: wait,
+  },
+];
+
+function role({ context }: Call): Uint8Array {
+  const { link, primary, cursors } = context.status;
+  const offset = link.state === "connected" ? cursors.written : -1;
+  const words = [bulk("slave"), bulk(primary.host), integer(primary.port), bulk(roleState(link))];
+  return array([...words, integer(offset)]);
 }
 
-/** BGSAVE [SCHEDULE]: a new generation over a second link, while the first one follows on. */
-export function bgsave({ client, context, args }: Call): Uint8Array {
-  const [option, ...more] = args;
-  if (more.length > 0 || (option !== undefined && option.toUpperCase() !== "SCHEDULE")) {
-    return error("ERR syntax error");
-  }
-  const { renewal } = context.replica;
-  if (renewal.runningSeconds !== undefined) return error("ERR Background save already in progress");
-  try {
-    renewal.begin(`BGSAVE from ${client.address}`);
-    return simple("Background saving started");
-  } catch (refused) {
-    if (!(refused instanceof ReplicaError)) throw refused;
-    return error(`ERR ${refused.message}`);
+/** One of the five words that ROLE has for the state of a replica's link ("Redis, replication.c, roleCommand"). */
+function roleState({ state }: LinkStatus): string {
+  switch (state) {
+    case "none":
+    case "connect":
+    case "connecting":
+    case "connected":
+      return state;
+    case "transfer":
+      return "sync";
+    default:
+      return "handshake";
   }
 }
 
-/** REPLICAOF host port, and NO ONE. TLS and the login stay as they are, as with a Redis replica. */
-export function replicaOf({ client, context, args }: Call): Uint8Array {
-  const { replica } = context;
+/** REPLICAOF host port, and NO ONE. Keeps TLS and the login as they are, as a Redis replica does. */
+function replicaOf({ client, context, args }: Call): Uint8Array {
+  const { replica, status } = context;
   const [host = "", port = ""] = args;
   if (host.toLowerCase() === "no" && port.toLowerCase() === "one") {
     replica.leave(client.address);
     return OK;
   }
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
-  // What would be a login in a URL isn't said back.
+  // An error about a URL would echo the login in it.
   if (host.length > MAX_HOST_CHARS || /[@/?#%]/.test(host)) return error("ERR Invalid master host");
-  const { source, hostAndPort } = replica.primary;
+  const { source } = replica.primary;
   const tls = source.kind === "sentinel" ? source.tls : source.kind === "tls";
   try {
     const target = targetAt(tls ? "tls" : "tcp", host, port, source);
-    const isSame = host === hostAndPort[0] && Number(port) === hostAndPort[1];
-    if (isSame && replica.isFollowing) {
+    const isSame = host === status.primary.host && Number(port) === status.primary.port;
+    if (isSame && status.isFollowing) {
       return simple("OK Already connected to specified master");
     }
     replica.follow(target, client.address);
@@ -66,4 +117,148 @@ export function replicaOf({ client, context, args }: Call): Uint8Array {
     if (!(refused instanceof ReplicaError)) throw refused;
     return error(`ERR ${refused.message}`);
   }
+}
+
+/** Reads a whole number as Redis does (string2ll). Undefined past 2^53, too, where numbers lose precision. */
+function integerOf(text: string): number | undefined {
+  const value = Number(text);
+  return /^(?:0|-?[1-9]\d*)$/.test(text) && Number.isSafeInteger(value) ? value : undefined;
+}
+
+/**
+ * REPLCONF: reads its options in order ("Redis 7.2, replication.c, replconfCommand"). An attached replica gets
+ * no reply, which would land in its stream.
+ */
+function replconf(call: Call): Uint8Array | undefined {
+  const { client, args } = call;
+  if (args.length % 2 !== 0) return unlessAttached(call, error("ERR syntax error"));
+  for (let at = 0; at < args.length; at += 2) {
+    const [option, value] = [args[at]!.toLowerCase(), args[at + 1]!];
+    // Redis, too, ignores the options after ACK.
+    if (option === "ack" || option === "fack") {
+      const offset = integerOf(value);
+      if (option === "ack" && offset !== undefined) client.downstream?.acknowledge(offset);
+      return undefined;
+    }
+    if (option === "getack") return undefined;
+    const refused = announce(call, option, value);
+    if (refused !== undefined) return unlessAttached(call, refused);
+  }
+  return unlessAttached(call, OK);
+}
+
+function unlessAttached({ client }: Call, reply: Uint8Array): Uint8Array | undefined {
+  return client.downstream === undefined ? reply : undefined;
+}
+
+/** Notes one option of REPLCONF. Returns the error where its value is refused. */
+function announce({ client }: Call, option: string, value: string): Uint8Array | undefined {
+  const { announced } = client;
+  const number = integerOf(value);
+  switch (option) {
+    case "listening-port":
+      if (number === undefined) return NOT_AN_INTEGER;
+      // A number that is no port counts as none.
+      announced.listeningPort = number > 0 && number <= 65_535 ? number : 0;
+      return undefined;
+    case "ip-address":
+      if (value.length > MAX_ANNOUNCED_BYTES || !/^[!-~]*$/.test(value)) {
+        return error("ERR REPLCONF ip-address provided by replica instance is not a valid address");
+      }
+      announced.ip = value;
+      return undefined;
+    case "capa":
+      // Other capabilities are ignored, as by Redis.
+      if (value.toLowerCase() === "psync2") announced.psync2 = true;
+      return undefined;
+    case "rdb-only":
+      if (number !== 0 && number !== 1) return error("ERR value is out of range");
+      announced.rdbOnly = number === 1;
+      return undefined;
+    case "version":
+      return undefined;
+    default:
+      return error(`ERR Unrecognized REPLCONF option: ${option.slice(0, 60)}`);
+  }
+}
+
+/** PSYNC replid offset ("Redis 7.2, replication.c, syncCommand"). */
+function psync(call: Call): Uint8Array | undefined {
+  const [replid = "", offset = "", failover] = call.args;
+  if (failover?.toLowerCase() === "failover") {
+    return error("ERR this replica keeps its data on disk and can't be promoted");
+  }
+  const nextOffset = integerOf(offset);
+  if (nextOffset === undefined) return NOT_AN_INTEGER;
+  const asked = { replid, nextOffset };
+  const { relay } = call.context.replica;
+  const reply = () => attach(call, asked);
+  return relay.isAhead(asked) ? later(call, AHEAD_MS, () => !relay.isAhead(asked), reply) : reply();
+}
+
+/** SYNC: a full resync for replicas without PSYNC, and for redis-cli. */
+function sync(call: Call): Uint8Array | undefined {
+  return attach(call, undefined);
+}
+
+function attach(
+  { client, context }: Call,
+  asked: PsyncRequest | undefined,
+): Uint8Array | undefined {
+  if (client.unsentBytes > 0) {
+    return error("ERR SYNC and PSYNC are invalid with pending output");
+  }
+  const { relay } = context.replica;
+  const socket = {
+    address: client.address,
+    offer: (bytes: Uint8Array) => client.offer(bytes),
+    close: () => client.kill(),
+  };
+  return relay.attach(asked, { ...client.announced }, socket, (downstream, reply) => {
+    // A message of its subscriptions would land in its stream.
+    context.pubsub.forget(client);
+    client.downstream = downstream;
+    client.onGone = () => downstream.end("its link was closed");
+    if (reply !== undefined) client.send(reply);
+  });
+}
+
+/** WAIT numreplicas timeout: waits until that many replicas have acknowledged what is written now. */
+function wait(call: Call): Uint8Array | undefined {
+  const [needed, timeoutMs] = call.args.map(integerOf);
+  if (needed === undefined) return NOT_AN_INTEGER;
+  if (timeoutMs === undefined) return error("ERR timeout is not an integer or out of range");
+  if (timeoutMs < 0) return error("ERR timeout is negative");
+  const { relay } = call.context.replica;
+  // While nothing may be served, no replica counts.
+  const offset = relay.endOffset ?? Infinity;
+  const isEnough = () => relay.countAt(offset) >= needed;
+  const reply = () => integer(relay.countAt(offset));
+  return isEnough() ? reply() : later(call, timeoutMs, isEnough, reply);
+}
+
+/**
+ * Blocks the client until `holds` returns true, then sends the reply.
+ * @param limitMs after which it is sent anyway; 0 for no limit.
+ * @returns undefined: the reply is sent later.
+ */
+function later(
+  { client, context }: Call,
+  limitMs: number,
+  holds: () => boolean,
+  reply: () => Uint8Array | undefined,
+): undefined {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const go = () => {
+    client.onGone();
+    client.onGone = () => undefined;
+    client.unblock(reply);
+  };
+  const cancel = context.replica.relay.when(holds, go);
+  client.blocked = true;
+  client.onGone = () => {
+    clearTimeout(timer);
+    cancel();
+  };
+  if (limitMs > 0) timer = setTimeout(go, Math.min(limitMs, MAX_TIMER_MS));
 }

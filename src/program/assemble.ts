@@ -1,4 +1,4 @@
-import { ReplicaError } from "../base/errors.ts";
+import { usageError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { Settings } from "../config/settings.ts";
 import { describeSource, type PrimarySource } from "../config/primary-source.ts";
@@ -9,27 +9,29 @@ import type { StreamEnd } from "../store/generation/layout.ts";
 import type { Clock } from "../base/clock.ts";
 import { Port } from "../port/port.ts";
 import { Replica } from "../replica/replica.ts";
+import { ReplicaStatus } from "../replica/status.ts";
 
-/** That no primary is followed, and up to where what is kept is served; undefined: all of it. */
+/** Serve what is kept instead of following a primary: up to `until`; undefined: all of it. */
 export interface OfflineStart {
   readonly until: StreamEnd | undefined;
 }
 
-/** A replica with its directory and its port, not running yet. */
+/** A replica with its data directory and its port, not running yet. */
 export interface Assembled {
   readonly replica: Replica;
+  readonly status: ReplicaStatus;
   readonly port: Port;
-  /** Aborts where a client says SHUTDOWN. */
+  /** Aborts when a client sends SHUTDOWN. */
   readonly shutdown: AbortSignal;
-  /** Follows until the signal aborts; then everything is written, and the port is given back. */
+  /** Follows until the signal aborts, then writes out everything and releases the port. */
   run(signal: AbortSignal): Promise<void>;
-  /** Gives back the directory. Takes SQLite two more syncs, which a process that ends needn't wait for. */
+  /** Releases the directory. SQLite syncs twice for it, which an exiting process need not wait for. */
   close(): void;
 }
 
 /**
- * Opens the data directory and the port, and joins them to a replica.
- * @throws ReplicaError as the directory or the port say; nothing stays open then.
+ * Opens the data directory and the port, and connects them to a replica.
+ * @throws ReplicaError as the directory or the port do; then nothing stays open.
  */
 export function assemble(
   given: PrimarySource,
@@ -49,7 +51,7 @@ export function assemble(
   }
   const name = describeSource(given);
   const chosen = directory.chosenPrimary(name);
-  // Where Sentinel decides, no address is kept: only whether anybody is followed.
+  // With Sentinels no address is stored, only whether to follow a primary at all.
   const source =
     typeof chosen === "string" && given.kind !== "sentinel"
       ? { ...parsePrimaryUrl(chosen), ...loginOf(given) }
@@ -58,12 +60,13 @@ export function assemble(
   if (offline !== undefined) replica.beginOffline(offline.until);
   else if (chosen === null) replica.beginIdle();
   const stopping = new AbortController();
-  port.serve(replica, {
+  const status = new ReplicaStatus(replica, clock, settings.fsync);
+  port.serve(status, replica, {
     rewrite: () => {
       if (replica.isOffline) {
-        throw new ReplicaError("USAGE", {
-          message: "it was started with --offline, which says nothing of whom to follow",
-        });
+        throw usageError(
+          "this replica was started with --offline: it follows no primary that could be stored",
+        );
       }
       const followed = given.kind === "sentinel" ? name : replica.primary.name;
       directory.choosePrimary(name, replica.isFollowing ? followed : null);
@@ -72,6 +75,7 @@ export function assemble(
   });
   return {
     replica,
+    status,
     port,
     shutdown: stopping.signal,
     run: async (signal) => {
@@ -81,8 +85,11 @@ export function assemble(
       );
       try {
         await replica.run(AbortSignal.any([signal, stopping.signal]));
+        const durableOffset = replica.log?.durableOffset;
         logger.info(
-          `stopped; durable up to offset ${replica.log?.durableOffset ?? "none: nothing was kept yet"}`,
+          durableOffset === undefined
+            ? "stopped; nothing is kept yet"
+            : `stopped; durable up to offset ${durableOffset}`,
         );
       } finally {
         port.stop();
@@ -92,7 +99,7 @@ export function assemble(
   };
 }
 
-/** The password is stored nowhere: it comes with the primary that was named at start. */
+/** The password is never stored: it comes from the URL given at start. */
 function loginOf({ username, password }: Login) {
   return { username, password };
 }

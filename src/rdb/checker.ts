@@ -1,48 +1,49 @@
 import { ReplicaError } from "../base/errors.ts";
 import { Crc64 } from "./crc64.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader } from "./header.ts";
+import { hex64 } from "../base/hex64.ts";
 
 const OPCODE_EOF = 0xff;
 const CHECKSUM_BYTES = 8;
-/** The last opcode and the checksum behind it. */
+/** The EOF opcode and the checksum after it. */
 const TRAILER_BYTES = 1 + CHECKSUM_BYTES;
-/** Older RDBs end with the last opcode. */
+/** Older RDBs end with the EOF opcode. */
 const FIRST_VERSION_WITH_CHECKSUM = 5;
 const EMPTY = new Uint8Array(0);
 
-/** What a whole, sound RDB was found to be. */
+/** The result of checking a whole, sound RDB. */
 export interface RdbSummary {
   readonly header: RdbHeader;
   readonly bytes: number;
-  /** Computed over everything before the checksum; with `checksum: false`, as the RDB states it. */
+  /** Computed over everything before the checksum; with `checksum: false`, the one that the RDB states. */
   readonly crc64: bigint;
-  /** Whether it was compared with the RDB's own. */
+  /** Whether it was compared with the one that the RDB states. */
   readonly checked: boolean;
 }
 
 /**
- * Checks an RDB while it passes, without holding it: that it begins as one, ends as one, and has the
- * checksum that it states ("Redis, rdb.c": rdbLoadRioWithLoadingCtx). What lies between stays opaque.
+ * Checks an RDB as its bytes pass, without holding it: that it begins and ends as an RDB does, and matches the
+ * checksum that it states ("Redis, rdb.c": rdbLoadRioWithLoadingCtx). It does not parse what lies between.
  */
 export class RdbChecker {
   readonly #checksum: boolean;
   readonly #crc = new Crc64();
   #bytes = 0;
-  /** What came before the header was whole. */
+  /** The bytes so far, until the header is whole. */
   #head: Uint8Array = EMPTY;
   #header: RdbHeader | undefined;
-  /** The last bytes so far, not yet in #crc: they may be the trailer. */
+  /** The last bytes so far, which #crc leaves out: they may be the trailer. */
   readonly #tail = new Uint8Array(TRAILER_BYTES);
   #tailBytes = 0;
 
-  /** @param options.checksum whether to compute it, some 0.15 ms of a core per MB; true by default. */
+  /** @param options.checksum whether to compute the checksum, some 0.15 ms of CPU per MB; true by default. */
   constructor(options: { checksum?: boolean } = {}) {
     this.#checksum = options.checksum ?? true;
   }
 
   /**
-   * Takes the RDB's next bytes; nothing keeps a view of them.
-   * @throws ReplicaError BAD_PAYLOAD where they can't be an RDB's beginning.
+   * Takes the RDB's next bytes, and keeps no view of them.
+   * @throws ReplicaError BAD_PAYLOAD where they can't be the beginning of an RDB.
    */
   push(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
@@ -51,16 +52,15 @@ export class RdbChecker {
     this.#keepTail(bytes);
   }
 
-  /** As soon as it has come whole. */
+  /** The header, once it has come whole. */
   get header(): RdbHeader | undefined {
     return this.#header;
   }
 
   /**
-   * To be called once, when the RDB has ended. A primary whose checksums are off states 0; an RDB of
-   * a version below 5 states none: neither can be checked.
-   * @throws ReplicaError BAD_PAYLOAD for one that was cut short; BAD_CHECKSUM for one that changed on
-   * its way.
+   * Ends the check; call it once, after the last byte. Neither an RDB of a version below 5, which states no
+   * checksum, nor one of a primary with rdbchecksum off, which states 0, can be compared.
+   * @throws ReplicaError BAD_PAYLOAD for a truncated RDB; BAD_CHECKSUM for a changed one.
    */
   finish(): RdbSummary {
     const header = this.#header;
@@ -80,23 +80,23 @@ export class RdbChecker {
     if (stated === 0n) return { ...summary, crc64, checked: false };
     if (stated !== crc64) {
       throw new ReplicaError("BAD_CHECKSUM", {
-        message: `the snapshot of ${this.#bytes} bytes states the checksum ${hex(stated)}, but has ${hex(crc64)}`,
+        message: `the snapshot of ${this.#bytes} bytes states the checksum ${hex64(stated)}, but has ${hex64(crc64)}`,
       });
     }
     return { ...summary, crc64, checked: true };
   }
 
   #parseHeader(bytes: Uint8Array): void {
-    // More than this is never needed, so that a large chunk isn't copied behind a small one.
+    // No more than a header can need: don't copy a large chunk after a small one.
     const missing = bytes.subarray(0, MAX_HEADER_BYTES + 1 - this.#head.length);
     const head = this.#head.length === 0 ? missing : Buffer.concat([this.#head, missing]);
     this.#header = parseRdbHeader(head);
-    // A copy, because the chunk isn't ours to keep.
+    // A copy: the chunk belongs to the caller.
     if (this.#header !== undefined) this.#head = EMPTY;
     else this.#head = head === missing ? Uint8Array.from(head) : head;
   }
 
-  /** Feeds all but the last bytes to the checksum, and keeps those. */
+  /** Adds all but the last bytes to the checksum, and keeps those. */
   #keepTail(bytes: Uint8Array): void {
     if (bytes.length >= TRAILER_BYTES) {
       const body = bytes.subarray(0, bytes.length - TRAILER_BYTES);
@@ -120,8 +120,4 @@ export class RdbChecker {
       message: `the snapshot ends after ${this.#bytes} bytes, ${where}`,
     });
   }
-}
-
-function hex(crc64: bigint): string {
-  return crc64.toString(16).padStart(16, "0");
 }

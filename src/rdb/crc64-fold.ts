@@ -4,30 +4,30 @@
  */
 export const SPARSE_MULTIPLE = [1573, 1546, 1351, 1032, 677, 611, 517, 334, 0] as const;
 
-/** Bytes that are folded at once: one 128-bit vector. */
+/** The bytes of one fold: a 128-bit vector. */
 export const LANE_BYTES = 16;
 
 const [DEGREE, ...LOWER] = SPARSE_MULTIPLE;
 
-/** In lanes: how far behind a lane those lie that it is added to. */
+/** How far after a lane, in lanes, those lie that it is added to. */
 export const DISTANCES: readonly number[] = LOWER.map((exponent) => DEGREE - exponent);
 
-/** What must be kept of the lanes before. */
+/** The bytes of earlier lanes that must be kept. */
 export const HISTORY_BYTES = DEGREE * LANE_BYTES;
 
 const PAGES = 4;
 const PAGE_BYTES = 65_536;
-/** What there is room for behind the history, before the last lanes have to be moved to the front. */
+/** The room after the history, before the last lanes have to move to the front. */
 export const FOLD_BYTES = PAGES * PAGE_BYTES - HISTORY_BYTES;
 
 /*
- * Why it works. Over GF(2) squaring doubles each exponent: with Q the sparse multiple, Q(x)^128 is
- * Q(x^128), and still a multiple of the polynomial. Its terms are whole lanes apart, so adding a lane
- * to the eight that lie DISTANCES behind it (an XOR) takes the lane away without changing the
- * remainder: no table, no shift. Done for each lane in order, a lane becomes itself XOR the eight
- * before it, and of a message of any length no more than its last 1573 lanes count.
+ * Why it works: over GF(2) squaring doubles each exponent, so with Q the sparse multiple, Q(x)^128 equals
+ * Q(x^128) and still is a multiple of the polynomial. Its terms are whole lanes apart. Therefore adding a
+ * lane (an XOR) to the eight that lie DISTANCES after it removes the lane without changing the remainder: no
+ * table, no shift. Done for each lane in order, a lane becomes itself XOR the eight before it, and only the
+ * last 1573 lanes of a message of any length count.
  *
- * JavaScript has no vectors, WebAssembly has; it has one loop to do, so it is written out here:
+ * WebAssembly has vectors, which JavaScript lacks. The module is a single loop, written out here:
  *
  *   (memory (export "memory") 2)
  *   (func (export "fold") (param $at i32) (param $end i32)
@@ -65,7 +65,7 @@ function name(text: string): number[] {
   return [text.length, ...new TextEncoder().encode(text)];
 }
 
-/** v128.load (0) and v128.store (11), of any alignment, at a constant behind the address. */
+/** v128.load (0) or v128.store (11), of any alignment, at a constant offset from the address. */
 function access(code: 0 | 11, offset: number): number[] {
   return [0xfd, code, 0, ...number(offset)];
 }
@@ -92,21 +92,21 @@ function foldModule(): Uint8Array<ArrayBuffer> {
   return Uint8Array.from([...HEADER, ...types, ...functions, ...memories, ...names, ...code]);
 }
 
-/** The lanes before the data, and behind them the data; and what folds the data in place. */
+/** Memory for the earlier lanes followed by the data, and the function that folds the data in place. */
 export interface Folder {
   readonly memory: Uint8Array;
-  /** From `at` up to `end`: positions behind the history, `at` below `end`, whole lanes. */
+  /** Folds from `at` up to `end`: positions after the history, in bytes, `at` below `end`, whole lanes. */
   readonly fold: (at: number, end: number) => void;
 }
 
-/** With vectors. @throws WebAssembly.CompileError where the processor, or the system, has none. */
+/** Folds with vectors. @throws WebAssembly.CompileError where the processor, or the system, has none. */
 export function vectorFolder(): Folder {
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(foldModule()));
   const memory = new Uint8Array((exports["memory"] as WebAssembly.Memory).buffer);
   return { memory, fold: exports["fold"] as Folder["fold"] };
 }
 
-/** The same by words, a third as fast, on any machine. */
+/** Folds by words, at a third of the speed, on any machine. */
 export function wordFolder(): Folder {
   const memory = new Uint8Array(PAGES * PAGE_BYTES);
   const words = new Int32Array(memory.buffer);
@@ -140,5 +140,5 @@ function anyFolder(): Folder {
   }
 }
 
-/** Shared by all that fold, in turns. */
+/** One memory for all checksums, which take turns. */
 export const { memory: foldMemory, fold } = anyFolder();

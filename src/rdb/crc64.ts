@@ -7,10 +7,10 @@ import {
   LANE_BYTES,
 } from "./crc64-fold.ts";
 
-/** 0xad93d23594c935a9 with its bits reversed: the input is reflected, so the table is, too. */
+/** 0xad93d23594c935a9 with its bits reversed: the input is reflected, so the table is too. */
 const POLYNOMIAL_REFLECTED = 0x95ac9329ac4bc9b5n;
 
-/** The table of the bytewise CRC in two halves: numbers of 64 bits would be BigInts. */
+/** The table of the bytewise CRC, in two halves: 64-bit numbers would be BigInts. */
 const LOW = new Int32Array(256);
 const HIGH = new Int32Array(256);
 for (let byte = 0; byte < 256; byte++) {
@@ -22,24 +22,24 @@ for (let byte = 0; byte < 256; byte++) {
   HIGH[byte] = Number(BigInt.asIntN(32, crc >> 32n));
 }
 
-/** Whose lanes the fold's memory holds. */
+/** The checksum whose lanes the fold's memory holds. */
 const memory: { owner: Crc64 | undefined } = { owner: undefined };
 
 /**
  * CRC-64/Jones, the checksum at an RDB's end: polynomial 0xad93d23594c935a9, reflected in and out,
  * initial value 0, no final xor ("Redis, crc64.c").
  *
- * Long runs of bytes are folded into a short one of the same remainder; that one goes byte by byte.
+ * Folds long runs of bytes into a short one with the same remainder, which goes byte by byte.
  */
 export class Crc64 {
-  /** Where in the fold's memory the lanes begin that still count; the rest lies behind them. */
+  /** Where in the fold's memory the lanes that count begin; the rest follows them. */
   #at = 0;
-  /** Bytes behind the last whole lane. */
+  /** Bytes after the last whole lane. */
   #restBytes = 0;
-  /** Those lanes, and the rest, while another one has the memory. */
+  /** Those lanes and the rest, while another checksum has the memory. */
   #kept: Uint8Array = new Uint8Array(HISTORY_BYTES);
 
-  /** Takes the next bytes, at any alignment, in order. */
+  /** Takes the next bytes, of any alignment. */
   update(bytes: Uint8Array): void {
     this.#takeMemory();
     for (let at = 0; at < bytes.length;) {
@@ -55,13 +55,13 @@ export class Crc64 {
     }
   }
 
-  /** Bytes up to a whole lane are folded, so the lanes that count end where the rest begins. */
+  /** Whole lanes are folded, so the lanes that count end where the rest begins. */
   #moveToFront(): void {
     foldMemory.copyWithin(0, this.#at, this.#at + HISTORY_BYTES + this.#restBytes);
     this.#at = 0;
   }
 
-  /** One has it at a time, and mostly keeps it: of RDBs that arrive there is one. */
+  /** One checksum has it at a time, and usually keeps it: one RDB arrives at a time. */
   #takeMemory(): void {
     const { owner } = memory;
     if (owner === this) return;
@@ -71,7 +71,7 @@ export class Crc64 {
     this.#at = 0;
   }
 
-  /** The lanes that count, and the rest. */
+  /** The lanes that count, and the rest after them. */
   #state(): Uint8Array {
     if (memory.owner !== this) return this.#kept;
     return foldMemory.slice(this.#at, this.#at + HISTORY_BYTES + this.#restBytes);
@@ -79,7 +79,7 @@ export class Crc64 {
 
   /** The checksum of everything so far, 0 to 2^64 - 1. */
   get value(): bigint {
-    // The history's lanes were added to each other, and to lanes behind it; the former is undone.
+    // The history's lanes were added to each other and to the lanes after it; undo the former.
     const state = this.#state();
     const words = new Int32Array(state.slice(0, HISTORY_BYTES).buffer);
     for (let at = words.length - 1; at >= 0; at--) {

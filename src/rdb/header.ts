@@ -1,21 +1,21 @@
 import { ReplicaError } from "../base/errors.ts";
 import { parseOffset, parseReplicationId, type Position } from "../base/history.ts";
 
-/** How far an RDB's beginning is read: what servers write there has a few hundred bytes. */
+/** The most bytes of a header: servers write a few hundred. */
 export const MAX_HEADER_BYTES = 64 * 1024;
 
-/** Magic and version together, in both forms: `REDIS0011`, `VALKEY080`. */
+/** The length of magic and version, in both forms: `REDIS0011`, `VALKEY080`. */
 const PREAMBLE_BYTES = 9;
 const MAGICS = ["REDIS", "VALKEY"] as const;
 const OPCODE_AUX = 0xfa;
 
-/** What stands at an RDB's beginning, before its first database. */
+/** The beginning of an RDB, before its first database. */
 export interface RdbHeader {
   readonly magic: "REDIS" | "VALKEY";
   readonly version: number;
-  /** The auxiliary fields, but for compressed ones, which nothing here asks for. */
+  /** The auxiliary fields, without compressed ones, which no caller asks for. */
   readonly aux: ReadonlyMap<string, string>;
-  /** Where the first opcode that isn't an auxiliary field stands. */
+  /** The position of the first opcode that isn't an auxiliary field. */
   readonly headerBytes: number;
 }
 
@@ -23,9 +23,9 @@ export interface RdbHeader {
  * Parses an RDB's beginning, up to the first opcode that isn't an auxiliary field ("Redis, rdb.c":
  * rdbSaveInfoAuxFields, rdbLoadRioWithLoadingCtx).
  * @param head the RDB's first bytes, as many as have come.
- * @returns `undefined` where they are too few.
- * @throws ReplicaError BAD_PAYLOAD for another magic, a version that isn't a number, an auxiliary
- * field that isn't well-formed, or a header of more than `maxHeaderBytes`.
+ * @returns `undefined` where these are too few.
+ * @throws ReplicaError BAD_PAYLOAD for another magic, a version that is no number, a malformed auxiliary
+ * field, or a header longer than `maxHeaderBytes`.
  */
 export function parseRdbHeader(
   head: Uint8Array,
@@ -37,7 +37,7 @@ export function parseRdbHeader(
   let position = PREAMBLE_BYTES;
   while (position <= maxHeaderBytes && head[position] === OPCODE_AUX) {
     const key = readString(head, position + 1, maxHeaderBytes);
-    // Old servers without a single key put their Lua scripts here; of those there may be any amount.
+    // Old servers without a single key write their Lua scripts here, which may be of any length.
     if (key?.text === "lua") return { ...preamble, aux, headerBytes: position };
     const value = key && readString(head, key.end, maxHeaderBytes);
     if (key === undefined || value === undefined) {
@@ -52,7 +52,7 @@ export function parseRdbHeader(
   return { ...preamble, aux, headerBytes: position };
 }
 
-/** What an RDB's auxiliary fields say about replication; what is absent or unusable isn't an error. */
+/** The auxiliary fields about replication; a missing or malformed one is no error. */
 export function replicationAux(header: RdbHeader): {
   streamDb: number;
   position: Position | undefined;
@@ -112,7 +112,7 @@ function readString(head: Uint8Array, at: number, limitBytes: number): RdbString
   return length && takeBytes(head, length.end, length.value, limitBytes, true);
 }
 
-/** The forms of a string that aren't a length and bytes ("Redis, rdb.h": RDB_ENC_INT8 and following). */
+/** Reads a string that isn't a length and bytes ("Redis, rdb.h": RDB_ENC_INT8 and following). */
 function readEncodedString(
   head: Uint8Array,
   at: number,

@@ -1,35 +1,35 @@
-import type { Verb } from "./frame-scanner.ts";
+import type { Verb } from "./verbs.ts";
 
 const SET = Buffer.from("SET");
 const PEXPIREAT = Buffer.from("PEXPIREAT");
-/** RESTORE's way to say: never. */
+/** What RESTORE takes for "never expires". */
 const NO_EXPIRY = Buffer.from("0");
 const SECOND_MS = 1000n;
 const UNITS_MS = new Map([
   ["EX", SECOND_MS],
   ["PX", 1n],
 ]);
-/** Of a server's long long, and its most. */
+/** The most digits of a server's long long, and its maximum. */
 const MAX_DIGITS = 19;
 const MAX_MS = 2n ** 63n - 1n;
-/** Of the verbs and options looked for here: RESTORE-ASKING. */
+/** The length of RESTORE-ASKING, the longest verb or option here. */
 const LONGEST_NAME = 14;
 
 /** One command: its verb and arguments. */
 export type Words = readonly Uint8Array[];
 
 /**
- * Whether a primary of this version streams expiries that count from the moment at which a command
- * runs: Redis before 7.0 does, Valkey never did ("Redis 7.0, Always replicate TTLs as absolute
- * timestamps"). An unknown version counts as old: what newer ones stream, `absoluteExpiry` doesn't touch.
- * @param redisVersion as the snapshot's aux field `redis-ver` or `valkey-ver` says: "6.2.14".
+ * Whether a primary of this version streams expiries relative to the time at which a command runs: Redis
+ * before 7.0 does, Valkey never did ("Redis 7.0, Always replicate TTLs as absolute timestamps"). An unknown
+ * version counts as old: `absoluteExpiry` leaves absolute expiries alone anyway.
+ * @param redisVersion the snapshot's aux field `redis-ver` or `valkey-ver`: "6.2.14".
  */
 export function streamsRelativeExpiries(redisVersion: string | undefined): boolean {
   const major = /^\d+(?=\.)/.exec(redisVersion ?? "")?.[0];
   return major === undefined || Number(major) < 7;
 }
 
-/** Whether a command of this verb and so many words can have a relative expiry: then read its words. */
+/** Whether a command of this verb, with `args` words, may have a relative expiry; only then read its words. */
 export function mayExpireRelatively(verb: Verb | undefined, args: number): boolean {
   switch (verb) {
     case "EXPIRE":
@@ -49,22 +49,21 @@ export function mayExpireRelatively(verb: Verb | undefined, args: number): boole
 }
 
 /**
- * Gives a command with a relative expiry the absolute one that it had on the primary: replayed later,
- * it expires no later. Every server since 2.6 knows what comes out; but for RESTORE, which they left as
- * it was, Redis 4.0 to 6.0 wrote the same into their own append-only file ("Redis 6.0, aof.c":
- * feedAppendOnlyFile):
+ * Turns a relative expiry into the absolute one that it had on the primary, so that the command expires no
+ * later when it is replayed later. Every server since 2.6 knows the commands that result. Redis 4.0 to 6.0
+ * wrote the same ones into their own append-only file, except for RESTORE, which they left as it was
+ * ("Redis 6.0, aof.c": feedAppendOnlyFile):
  *
  * - EXPIRE, PEXPIRE, GETEX with EX or PX: PEXPIREAT;
  * - SETEX, PSETEX, SET with EX or PX: SET, with its other options, then PEXPIREAT;
  * - RESTORE without ABSTTL: RESTORE without an expiry, then PEXPIREAT.
  *
- * PEXPIREAT follows whatever the options say (NX, XX): a primary streams a command only where it took
- * effect. Not looked into is EVAL: primaries before 5.0, and up to 6.2 those that are told so, stream
- * their scripts whole.
+ * PEXPIREAT follows whatever the options (NX, XX): a primary streams a command only where it took effect.
+ * EVAL is left alone: primaries before 5.0, and up to 6.2 by configuration, stream their scripts whole.
  * @param unixMs when the command ran on the primary, in whole milliseconds.
- * @returns the commands for its place, with the words given wherever they stay the same; `undefined`
- * where there is nothing to change: no relative expiry, or one that no server takes (too large, not a
- * number), or that is over at once, whenever it runs (zero, negative).
+ * @returns the commands that replace it, made of the words given wherever those stay the same; `undefined`
+ * where there is nothing to change: no relative expiry, one that no server accepts (too large, not a
+ * number), or one that is over at once (zero, negative).
  */
 export function absoluteExpiry(words: Words, unixMs: number): Words[] | undefined {
   switch (capitals(words[0])) {
@@ -135,7 +134,7 @@ function fromRestore(words: Words, at: Uint8Array | undefined): Words[] | undefi
   );
 }
 
-/** Divides options into the last EX or PX, as a deadline, and all others in their order. */
+/** Separates the last EX or PX, as a deadline, from the other options, which keep their order. */
 function takeExpiry(
   options: Words,
   unixMs: number,
@@ -151,7 +150,7 @@ function takeExpiry(
   return { at, others };
 }
 
-/** The unix time in milliseconds that lies so many units after `unixMs`. */
+/** The unix time, in milliseconds, `word` units after `unixMs`. */
 function deadline(
   word: Uint8Array | undefined,
   unitMs: bigint,

@@ -4,28 +4,28 @@ import { Needle } from "./needle.ts";
 const DOLLAR = 0x24;
 const EOF_PREFIX = "$EOF:";
 /** CONFIG_RUN_ID_SIZE in Redis's server.h. */
-const MARK_BYTES = 40;
+const DELIMITER_BYTES = 40;
 const EMPTY = new Uint8Array(0);
 
-/** How the end of a payload is told: by its length, or by a mark that follows it. */
-export type BulkForm = { kind: "length"; bytes: number } | { kind: "eof"; mark: Uint8Array };
+/** How a payload ends: after its length, or at the delimiter that `$EOF:` announced. */
+export type BulkForm = { kind: "length"; bytes: number } | { kind: "eof"; delimiter: Uint8Array };
 
 /**
- * Parses the line before a snapshot, without its end: `$<length>`, or `$EOF:<40 bytes>` from a
+ * Parses the line before a snapshot, without its line end: `$<length>`, or `$EOF:<40 bytes>` from a
  * primary that doesn't know the length yet ("Redis, replication.c": readSyncBulkPayload).
  * @throws ReplicaError PROTOCOL for anything else, and for a length past 2^53 - 1.
  */
 export function parseBulkHeader(line: Uint8Array): BulkForm {
   if (line[0] !== DOLLAR) {
-    throw malformed("a snapshot begins with $<length> or $EOF:<mark>", line);
+    throw malformed("a snapshot begins with $<length> or $EOF:<delimiter>", line);
   }
-  // latin1: one character a byte, so that a mark of any bytes keeps its length.
+  // latin1 has one character a byte, so a delimiter of any bytes keeps its length.
   const text = Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString("latin1");
   if (text.startsWith(EOF_PREFIX)) {
-    if (line.length !== EOF_PREFIX.length + MARK_BYTES) {
-      throw malformed(`a snapshot's end mark has ${MARK_BYTES} bytes`, line);
+    if (line.length !== EOF_PREFIX.length + DELIMITER_BYTES) {
+      throw malformed(`a snapshot's EOF delimiter has ${DELIMITER_BYTES} bytes`, line);
     }
-    return { kind: "eof", mark: line.slice(EOF_PREFIX.length) };
+    return { kind: "eof", delimiter: line.slice(EOF_PREFIX.length) };
   }
   const digits = text.slice(1);
   const bytes = Number(digits);
@@ -39,42 +39,42 @@ function malformed(rule: string, line: Uint8Array): ReplicaError {
   const quoted = Buffer.from(line.subarray(0, 100))
     .toString("latin1")
     .replace(/[^ -~]/g, "?");
-  return new ReplicaError("PROTOCOL", { message: `${rule}, but this came: '${quoted}'` });
+  return new ReplicaError("PROTOCOL", { message: `${rule}, not '${quoted}'` });
 }
 
 /**
- * Divides a snapshot from the stream that follows it, without copying either.
+ * Separates a snapshot from the stream that follows it, without copying either.
  *
- * A mark ends the payload where it first comes, and isn't part of it. As long as bytes could turn
- * out to be the mark's beginning, at most 39, they aren't delivered.
+ * A delimiter ends the payload at its first occurrence, and isn't part of it. Bytes that may be the
+ * beginning of it, at most 39, are withheld.
  */
 export class BulkReader {
   readonly #form: BulkForm;
   readonly #needle: Needle | undefined;
-  /** How many of the mark's first bytes the stream ends in: received, not delivered. */
+  /** How many of the delimiter's first bytes the input ends with: received, not delivered. */
   #withheld = 0;
   #payloadBytes = 0;
   #complete: boolean;
 
   constructor(form: BulkForm) {
     this.#form = form;
-    this.#needle = form.kind === "eof" ? new Needle(form.mark) : undefined;
+    this.#needle = form.kind === "eof" ? new Needle(form.delimiter) : undefined;
     this.#complete = form.kind === "length" && form.bytes === 0;
   }
 
   /**
-   * Divides a chunk. Payload goes to `onPayload` in order, as views that are only to be read.
-   * @returns `undefined` while the payload goes on; once it is complete, a view of what follows it,
-   * perhaps empty. A chunk pushed after that comes back whole.
+   * Separates a chunk. Payload goes to `onPayload` in order, as read-only views.
+   * @returns `undefined` while the payload goes on; once it is complete, a view of the stream after it,
+   * perhaps empty. A chunk pushed after that is returned whole.
    */
   push(chunk: Uint8Array, onPayload: (bytes: Uint8Array) => void): Uint8Array | undefined {
     if (this.#complete) return chunk;
     return this.#form.kind === "length"
       ? this.#pushCounted(chunk, this.#form.bytes, onPayload)
-      : this.#pushMarked(chunk, this.#needle!, onPayload);
+      : this.#pushDelimited(chunk, this.#needle!, onPayload);
   }
 
-  /** Payload bytes delivered so far. */
+  /** The number of payload bytes delivered so far. */
   get payloadBytes(): number {
     return this.#payloadBytes;
   }
@@ -103,7 +103,7 @@ export class BulkReader {
     return chunk.subarray(missingBytes);
   }
 
-  #pushMarked(
+  #pushDelimited(
     chunk: Uint8Array,
     needle: Needle,
     onPayload: (bytes: Uint8Array) => void,
@@ -111,15 +111,15 @@ export class BulkReader {
     const before = this.#withheld;
     let withheld = before;
     let at = 0;
-    // A mark that may have begun in an earlier chunk: byte by byte, at most 40 of them.
+    // A delimiter that may have begun in an earlier chunk: byte by byte, at most 40 of them.
     while (withheld > at && at < chunk.length) {
       withheld = needle.step(withheld, chunk[at++]!);
-      if (withheld === MARK_BYTES) {
-        this.#deliver(needle.bytes.subarray(0, before + at - MARK_BYTES), onPayload);
+      if (withheld === DELIMITER_BYTES) {
+        this.#deliver(needle.bytes.subarray(0, before + at - DELIMITER_BYTES), onPayload);
         return this.#end(chunk.subarray(at));
       }
     }
-    // Bytes withheld earlier equal the mark's, so the mark itself stands for them.
+    // Withheld bytes equal the delimiter's own, so its copy stands in for them.
     const released = Math.min(before, before + at - withheld);
     this.#deliver(needle.bytes.subarray(0, released), onPayload);
     if (withheld > at) {
@@ -127,10 +127,10 @@ export class BulkReader {
       return undefined;
     }
     const from = at - withheld;
-    const markAt = needle.indexIn(chunk, from);
-    if (markAt !== -1) {
-      this.#deliver(chunk.subarray(0, markAt), onPayload);
-      return this.#end(chunk.subarray(markAt + MARK_BYTES));
+    const delimiterAt = needle.indexIn(chunk, from);
+    if (delimiterAt !== -1) {
+      this.#deliver(chunk.subarray(0, delimiterAt), onPayload);
+      return this.#end(chunk.subarray(delimiterAt + DELIMITER_BYTES));
     }
     this.#withheld = needle.matchLengthAtEnd(chunk, from);
     this.#deliver(chunk.subarray(0, chunk.length - this.#withheld), onPayload);

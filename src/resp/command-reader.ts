@@ -9,23 +9,23 @@ const EMPTY = new Uint8Array(0);
 const FIRST_BUFFER_BYTES = 256;
 
 export interface CommandLimits {
-  /** The longest inline command, `*<count>` or `$<length>` line, its end not counted. */
+  /** The longest inline command, `*<count>` or `$<length>` line, without its line end. */
   readonly maxLineBytes: number;
   /** The most arguments of one command, its name included. */
   readonly maxArgs: number;
   /** The longest single argument. */
   readonly maxArgBytes: number;
-  /** The most that one command's arguments may have together. */
+  /** The most bytes of all arguments of one command together. */
   readonly maxCommandBytes: number;
 }
 
-/** Where in a command the reader stands. */
+/** Which part of a command comes next. */
 type At =
   | { at: "command" }
   | { at: "argument-length"; missing: number }
   | { at: "argument"; missing: number; bytes: number };
 
-/** Where the reader stands next, and the command that became whole, if one did. */
+/** The next state, and the command that became whole, if one did. */
 interface Step {
   readonly state: At;
   readonly args?: Uint8Array[];
@@ -33,32 +33,32 @@ interface Step {
 
 /**
  * Reads the commands that a client sends to our own port: arrays of bulk strings, and inline
- * commands, pipelined and split anywhere ("Redis, networking.c": processInputBuffer). Messages are
- * worded as Redis's, ready to follow `-ERR `.
+ * commands, pipelined and split anywhere ("Redis, networking.c": processInputBuffer). Error messages are
+ * Redis's own, to be sent after `-ERR `.
  *
- * Holds at most one unfinished command, and whatever was pushed and not yet taken. After a throw the
- * reader is of no more use: as Redis does, reply with the error and close.
+ * Holds at most one unfinished command, and what was pushed and not yet taken. After a throw, reply with
+ * the error and close, as Redis does.
  */
 export class CommandReader {
-  /** May be set anew between two commands. */
+  /** May change between two commands. */
   limits: CommandLimits;
   #state: At = { at: "command" };
   #args: Uint8Array[] = [];
   #argBytes = 0;
-  /** Unread bytes are those from #start to #end. */
+  /** The bytes from #start to #end are unread. */
   #buffer: Uint8Array = EMPTY;
   #start = 0;
   #end = 0;
-  /** Whether #buffer is ours to write to, and not a view of a chunk that was pushed. */
+  /** Whether the reader may write to #buffer; false: it is a view of a chunk that was pushed. */
   #owned = false;
-  /** No line end lies between #start and here: a line that comes byte by byte isn't searched anew. */
+  /** No line end lies between #start and here: a line that comes byte by byte isn't searched twice. */
   #searched = 0;
 
   constructor(limits: CommandLimits) {
     this.limits = limits;
   }
 
-  /** Appends a chunk; take commands with `next` until it returns `undefined` before pushing more. */
+  /** Adds a chunk. Take commands with `next` until it returns `undefined` before pushing another. */
   push(chunk: Uint8Array): void {
     const unread = this.#end - this.#start;
     if (unread === 0) {
@@ -77,16 +77,16 @@ export class CommandReader {
   }
 
   /**
-   * Takes the next command: its name and arguments, at least one, as copies. `undefined`: it has not
-   * come whole, and no chunk that was pushed is held any more. Empty commands (`*0`, `*-1`, an empty line)
-   * are passed over, as Redis does.
-   * @throws ReplicaError PROTOCOL for what isn't a command, or is past a limit.
+   * Takes the next command: its name and arguments, as copies. Skips empty commands (`*0`, `*-1`, an empty
+   * line), as Redis does.
+   * @returns `undefined` where the rest has not come; then no pushed chunk is held any more.
+   * @throws ReplicaError PROTOCOL for bytes that are no command, or exceed a limit.
    */
   next(): Uint8Array[] | undefined {
     for (;;) {
       const { state, args } = this.#step(this.#state) ?? {};
       if (state === undefined) {
-        // A few bytes shouldn't hold the large chunk that they came in; nor should none.
+        // Unread bytes must not keep the large chunk that they came in alive.
         if (this.#end === this.#start) this.push(EMPTY);
         else if (!this.#owned) this.#makeRoom(this.#end - this.#start);
         return undefined;
@@ -96,17 +96,17 @@ export class CommandReader {
     }
   }
 
-  /** Bytes held now: unread ones, and the arguments of the command that isn't whole. */
+  /** The bytes held now: unread ones, and the arguments of an unfinished command. */
   get heldBytes(): number {
     return this.#end - this.#start + this.#argBytes;
   }
 
-  /** Whether a command has begun that isn't whole, or wasn't taken yet. */
+  /** Whether a command has begun that was not taken yet. */
   get hasBegun(): boolean {
     return this.#state.at !== "command" || this.#end > this.#start;
   }
 
-  /** Takes one line or argument; `undefined` where it hasn't come whole. */
+  /** Takes one line or argument; `undefined` where its rest has not come. */
   #step(state: At): Step | undefined {
     switch (state.at) {
       case "command":
@@ -133,7 +133,7 @@ export class CommandReader {
     return { state: count > 0 ? { at: "argument-length", missing: count } : { at: "command" } };
   }
 
-  /** Without anything being made for each: there may be as many as half of what came. */
+  /** Allocates nothing: half of the input may be empty lines. */
   #passEmptyLines(): void {
     for (;;) {
       const isLong = this.#buffer[this.#start] === CR;
@@ -192,7 +192,7 @@ export class CommandReader {
 
   #takeArgument(bytes: number): void {
     const end = this.#start + bytes;
-    // Redis skips these two unseen; one that sends something else is out of step, so say so.
+    // Redis skips these two bytes unseen; a client that sends others is out of step.
     if (this.#buffer[end] !== CR || this.#buffer[end + 1] !== LF) {
       throw malformed("expected CRLF after a bulk string");
     }
@@ -229,7 +229,7 @@ export class CommandReader {
   }
 }
 
-/** The number after a line's first byte, by the strict rules of Redis's string2ll. */
+/** The number after a line's first byte, as strict as Redis's string2ll. */
 function parseInteger(line: Uint8Array): number | undefined {
   const text = Buffer.from(line.buffer, line.byteOffset + 1, line.byteLength - 1).toString(
     "latin1",

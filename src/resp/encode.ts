@@ -1,6 +1,6 @@
 /**
- * One command as RESP: an array of bulk strings ("RESP, sending commands to a Redis server").
- * @param args texts go out as UTF-8, numbers in decimal, bytes as they are.
+ * Encodes one command as RESP: an array of bulk strings ("RESP, sending commands to a Redis server").
+ * @param args strings are encoded as UTF-8, numbers in decimal, bytes as they are.
  */
 export function encodeCommand(...args: (string | Uint8Array | number)[]): Uint8Array {
   const pieces: (string | Uint8Array)[] = [`*${args.length}\r\n`];
@@ -26,8 +26,8 @@ export function encodeCommand(...args: (string | Uint8Array | number)[]): Uint8A
 }
 
 /**
- * `SELECT <db>`, the first bytes of a log: every append-only file starts in database 0, and one
- * without its SELECT silently writes to the wrong database.
+ * Encodes `SELECT <db>`, the first bytes of a log: a server starts every append-only file in database 0,
+ * so a log without its SELECT would silently go to the wrong one.
  */
 export function selectCommand(db: number): Uint8Array {
   return encodeCommand("SELECT", db);

@@ -1,4 +1,5 @@
 import { ReplicaError, invariant } from "../base/errors.ts";
+import { findVerb, LONGEST_VERB, type Verb } from "./verbs.ts";
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -7,7 +8,7 @@ const DOLLAR = 0x24;
 const ZERO = 0x30;
 const EMPTY = new Uint8Array(0);
 
-/** BAD_FRAME: what stands at `position` is no command. */
+/** BAD_FRAME: the log is damaged at `position`. */
 export class FrameError extends ReplicaError {
   readonly position: number;
 
@@ -24,32 +25,7 @@ export interface FrameLimits {
   readonly maxArgBytes: number;
 }
 
-/** The verbs that bound a transaction, choose the database, or may carry a relative expiry. */
-const VERBS = [
-  "EXEC",
-  "EXPIRE",
-  "GETEX",
-  "MULTI",
-  "PEXPIRE",
-  "PSETEX",
-  "RESTORE",
-  "RESTORE-ASKING",
-  "SELECT",
-  "SET",
-  "SETEX",
-] as const;
-export type Verb = (typeof VERBS)[number];
-
-const LONGEST_VERB = Math.max(...VERBS.map((verb) => verb.length));
-const VERBS_BY_LENGTH = Array.from({ length: LONGEST_VERB + 1 }, (_, length) =>
-  VERBS.filter((verb) => verb.length === length).map((verb) => ({
-    verb,
-    large: Buffer.from(verb),
-    small: Buffer.from(verb.toLowerCase()),
-  })),
-);
-
-// What comes next. Numbers, and not an object each: a command takes some twenty steps.
+// What comes next. Numbers rather than objects: a command takes some twenty steps.
 const COMMAND = 0;
 const COUNT = 1;
 const COUNT_LF = 2;
@@ -60,16 +36,16 @@ const BODY = 6;
 const BODY_CR = 7;
 const BODY_LF = 8;
 
-/** So long a word lies in no chunk; a tenth of it stays a small integer, whatever digit follows. */
+/** No chunk holds a longer word; times ten it still is a small integer. */
 const MAX_PLAIN_BYTES = 100_000_000;
 
 /**
  * Finds the commands of a log: arrays of bulk strings and nothing else, as primaries stream them and
- * servers load them ("Redis, aof.c": loadSingleAppendOnlyFile). A bare line end, inline commands and
- * annotations are damage: primaries send none into a log. It is as strict as redis-check-aof, and about
- * numbers as strict as a server is with its clients ("Redis, networking.c").
+ * servers load them ("Redis, aof.c": loadSingleAppendOnlyFile). A bare line end, an inline command or an
+ * annotation is damage: primaries send none. The scanner is as strict as redis-check-aof, and about numbers
+ * as strict as a server is with its clients ("Redis, networking.c").
  *
- * Arguments are passed over where they lie: nothing is held of them, however long they are.
+ * It skips arguments in place and holds none of them, however long they are.
  */
 export class FrameScanner {
   readonly #limits: FrameLimits;
@@ -79,15 +55,15 @@ export class FrameScanner {
   /** How much of the chunk is read. */
   #at = 0;
   #step = COMMAND;
-  /** The number that is being read, and how many digits it has so far. */
+  /** The number that is being read, and its digits so far. */
   #value = 0;
   #digits = 0;
-  /** Of the command that is being read: where it begins, its arguments, and how many of them are whole. */
+  /** The command that is being read: its position, its words, and how many of them are whole. */
   #begin: number;
   #count = 0;
   #whole = 0;
   #missingBytes = 0;
-  /** The beginning of its verb or, after SELECT, of the database; the whole word's length. */
+  /** The beginning of its verb or, after SELECT, of the database number; and that word's whole length. */
   readonly #word = new Uint8Array(LONGEST_VERB);
   #wordBytes = 0;
   #nextVerb: Verb | undefined = undefined;
@@ -101,7 +77,7 @@ export class FrameScanner {
   #inTransaction = false;
   #lastSafeEnd: number;
 
-  /** @param options.position of the first byte that will be pushed: a command's first, in database 0. */
+  /** @param options.position of the first byte to be pushed; a command begins there, in database 0. */
   constructor(options: { limits: FrameLimits; position?: number }) {
     this.#limits = options.limits;
     const position = options.position ?? 0;
@@ -113,42 +89,42 @@ export class FrameScanner {
     return this.#start;
   }
 
-  /** The position behind the command's last byte; before the first one, where the scan began. */
+  /** The position after the command's last byte; before the first command, where the scan began. */
   get end(): number {
     return this.#end;
   }
 
-  /** How many words the command has, its verb included. */
+  /** The number of words in the command, its verb included. */
   get args(): number {
     return this.#args;
   }
 
-  /** The command's verb in capitals, where it is one that matters here. */
+  /** The command's verb in upper case; undefined for a verb that no caller asks for. */
   get verb(): Verb | undefined {
     return this.#verb;
   }
 
-  /** The database that the command works in or, a SELECT, chooses. */
+  /** The database that the command works in; for SELECT, the one it selects. */
   get db(): number {
     return this.#db;
   }
 
-  /** Whether the command belongs to a transaction that goes on: MULTI does, EXEC doesn't. */
+  /** Whether a transaction is still open after the command: after MULTI it is, after EXEC it is not. */
   get inTransaction(): boolean {
     return this.#inTransaction;
   }
 
-  /** The position behind the last command that isn't in a transaction that goes on: cut a log here. */
+  /** The position after the last command with no transaction open: a log may be cut here. */
   get lastSafeEnd(): number {
     return this.#lastSafeEnd;
   }
 
-  /** After `next` said false: whether the bytes so far end where a command does. */
+  /** After `next` returned false: whether the bytes so far end at the end of a command. */
   get atBoundary(): boolean {
     return this.#step === COMMAND;
   }
 
-  /** Appends a chunk, which must not change until `next` has said false; only then comes another. */
+  /** Adds a chunk. It must not change until `next` has returned false; only then may another follow. */
   push(chunk: Uint8Array): void {
     invariant(this.#at === this.#chunk.length, "a chunk is read before the next one comes");
     this.#chunkPosition += this.#at;
@@ -157,10 +133,10 @@ export class FrameScanner {
   }
 
   /**
-   * Finds the next whole command; the properties describe it until the next call. False: the rest of
-   * it comes with the next chunk.
-   * @throws ReplicaError BAD_FRAME for what isn't a command, is past a limit, or is a MULTI, EXEC or
-   * SELECT that can't be; again when asked again. The properties stay as they were.
+   * Finds the next whole command; the properties describe it until the next call.
+   * @returns false where the rest of it comes with the next chunk.
+   * @throws ReplicaError BAD_FRAME for bytes that are no command, a number past its limit, or a MULTI, EXEC
+   * or SELECT out of place; every later call throws it again. The properties keep their values.
    */
   next(): boolean {
     if (this.#damage !== undefined) throw this.#damage;
@@ -171,7 +147,7 @@ export class FrameScanner {
       switch (this.#step) {
         case COMMAND:
           this.#begin = this.#chunkPosition + at;
-          at = this.#expect(at, STAR, "'*' and a number of words", COUNT);
+          at = this.#expect(at, STAR, "'*' and the number of words", COUNT);
           break;
         case COUNT:
           at = this.#readNumber(at, this.#limits.maxArgs, COUNT_LF);
@@ -210,14 +186,14 @@ export class FrameScanner {
   }
 
   /**
-   * Passes over a plain command that lies whole in the chunk: most do, and this takes a third of the time.
-   * False, and nothing has changed, for any other: step by step it is found what it is.
+   * Skips a plain command that lies whole in the chunk, as most do, in a third of the time.
+   * @returns false for any other, with nothing changed: the steps then find out what it is.
    */
   #passWhole(): boolean {
     const chunk = this.#chunk;
     const { length } = chunk;
     const start = this.#at;
-    // Nothing is read past the end: a number that may be undefined makes all of this ten times as slow.
+    // Never read past the end: a number that may be undefined makes this ten times as slow.
     if (start + 4 > length || chunk[start] !== STAR) return false;
     const count = chunk[start + 1]! - ZERO;
     if (count < 1 || count > 9 || count > this.#limits.maxArgs) return false;
@@ -254,14 +230,14 @@ export class FrameScanner {
     return true;
   }
 
-  /** Passes over one byte, which must be this one. */
+  /** Skips one byte, which must be `byte`. */
   #expect(at: number, byte: number, what: string, nextStep: number): number {
     if (this.#chunk[at] !== byte) throw this.#damaged(this.#chunkPosition + at, what);
     this.#step = nextStep;
     return at + 1;
   }
 
-  /** Passes over digits and, where it has come, the CR behind them. */
+  /** Skips digits and, where it has come, the CR after them. */
   #readNumber(from: number, max: number, nextStep: number): number {
     const chunk = this.#chunk;
     let value = this.#value;
@@ -271,7 +247,7 @@ export class FrameScanner {
       const digit = chunk[at]! - ZERO;
       if (digit < 0 || digit > 9) break;
       value = value * 10 + digit;
-      // No server writes, nor takes from a client, a zero in front of other digits (string2ll).
+      // No server writes a leading zero, or accepts one from a client (string2ll).
       if (value > max || (digits > 0 && value < 10)) {
         throw this.#damaged(this.#chunkPosition + at, `a number up to ${max}`);
       }
@@ -284,7 +260,7 @@ export class FrameScanner {
   }
 
   #onCount(): void {
-    if (this.#value === 0) throw this.#damaged(this.#begin, "a command of at least one word");
+    if (this.#value === 0) throw this.#damaged(this.#begin, "at least one word in a command");
     this.#count = this.#value;
     this.#whole = 0;
     this.#value = this.#digits = 0;
@@ -296,7 +272,7 @@ export class FrameScanner {
     if (this.#missingBytes === 0) this.#step = BODY_CR;
   }
 
-  /** Passes over what there is of a word. */
+  /** Skips as much of a word as there is. */
   #passBody(at: number): number {
     const bytes = Math.min(this.#missingBytes, this.#chunk.length - at);
     if (this.#whole === 0) this.#keepVerb(at, bytes);
@@ -331,11 +307,11 @@ export class FrameScanner {
   #onVerb(verb: Verb): void {
     switch (verb) {
       case "MULTI":
-        if (this.#inTransaction) throw this.#damaged(this.#begin, "no MULTI in a transaction");
+        if (this.#inTransaction) throw this.#damaged(this.#begin, "no MULTI inside a transaction");
         this.#inTransaction = true;
         break;
       case "EXEC":
-        if (!this.#inTransaction) throw this.#damaged(this.#begin, "no EXEC without its MULTI");
+        if (!this.#inTransaction) throw this.#damaged(this.#begin, "no EXEC without a MULTI");
         this.#inTransaction = false;
         break;
       case "SELECT":
@@ -348,62 +324,13 @@ export class FrameScanner {
   #readDb(): number {
     const text = Buffer.from(this.#word.subarray(0, this.#wordBytes)).toString("latin1");
     if (this.#count !== 2 || !/^\d{1,9}$/.test(text)) {
-      throw this.#damaged(this.#begin, "SELECT with the number of a database");
+      throw this.#damaged(this.#begin, "SELECT with a database number");
     }
     return Number(text);
   }
 
   #damaged(position: number, expected: string): FrameError {
-    this.#damage = new FrameError(
-      position,
-      `expected ${expected} at byte ${position}, which is not what stands there`,
-    );
+    this.#damage = new FrameError(position, `expected ${expected} at byte ${position}`);
     return this.#damage;
   }
-}
-
-/** The verb that the `length` bytes from `at` on are, in large or small letters. */
-function findVerb(bytes: Uint8Array, at: number, length: number): Verb | undefined {
-  const candidates = VERBS_BY_LENGTH[length];
-  if (candidates === undefined) return undefined;
-  for (let index = 0; index < candidates.length; index++) {
-    const { verb, large, small } = candidates[index]!;
-    let same = 0;
-    while (
-      same < length &&
-      (bytes[at + same] === large[same] || bytes[at + same] === small[same])
-    ) {
-      same++;
-    }
-    if (same === length) return verb;
-  }
-  return undefined;
-}
-
-/**
- * Divides one command, as FrameScanner found it from `start` to `end`, into its words: views, not copies.
- * @throws ReplicaError BAD_FRAME where these bytes aren't a command.
- */
-export function wordsOf(command: Uint8Array): Uint8Array[] {
-  const words: Uint8Array[] = [];
-  let at = 0;
-  const takeNumber = () => {
-    let value = 0;
-    while (++at < command.length && command[at] !== CR) value = 10 * value + command[at]! - ZERO;
-    at += 2;
-    return value;
-  };
-  const count = takeNumber();
-  while (at < command.length) {
-    const bytes = takeNumber();
-    words.push(command.subarray(at, at + bytes));
-    at += bytes + 2;
-  }
-  if (at !== command.length || words.length !== count) {
-    throw new ReplicaError("BAD_FRAME", {
-      retry: "never",
-      message: "the log holds another command than a moment ago: does something write to it?",
-    });
-  }
-  return words;
 }

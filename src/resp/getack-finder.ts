@@ -5,17 +5,16 @@ import { Needle } from "./needle.ts";
 const GETACK = new Needle(encodeCommand("REPLCONF", "GETACK", "*"));
 
 /**
- * Finds `REPLCONF GETACK *` in the stream without parsing it. A chance match inside a value costs
- * one ACK that nobody asked for, and nothing else.
+ * Finds `REPLCONF GETACK *` in the stream without parsing it. A chance match inside a value costs one
+ * needless ACK.
  */
 export class GetackFinder {
-  /** How many of GETACK's first bytes the stream ends in. */
+  /** How many of GETACK's first bytes the stream ends with. */
   #matchLength = 0;
 
   /**
-   * Looks through the stream's next chunk.
-   * @returns the bytes of this chunk up to and including the end of the last GETACK that ends in it;
-   * 0 where none does.
+   * Searches the stream's next chunk.
+   * @returns how many bytes of the chunk lead up to and include the last GETACK that ends in it; 0 for none.
    */
   find(chunk: Uint8Array): number {
     const length = GETACK.bytes.length;

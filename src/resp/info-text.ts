@@ -1,12 +1,12 @@
-/** What a database holds, as INFO tells it. */
+/** The keys of one database, as INFO reports them. */
 export interface DatabaseKeys {
   readonly database: number;
   readonly keys: number;
-  /** How many of them expire. */
+  /** How many of them have an expiry. */
   readonly expires: number;
 }
 
-/** The fields of INFO by name, section titles left out. */
+/** Parses INFO into its fields by name, without section titles. */
 export function parseInfo(text: string): Map<string, string> {
   const info = new Map<string, string>();
   for (const line of text.split(/\r?\n/)) {
@@ -16,7 +16,7 @@ export function parseInfo(text: string): Map<string, string> {
   return info;
 }
 
-/** The databases of `INFO keyspace` (`db0:keys=3,expires=1,…`): those that hold a key. */
+/** Parses the databases of `INFO keyspace` (`db0:keys=3,expires=1,…`): those with keys. */
 export function parseKeyspace(text: string): DatabaseKeys[] {
   const lines = text.matchAll(/^db(\d+):keys=(\d+),expires=(\d+)/gm);
   return [...lines].map(([, database, keys, expires]) => ({

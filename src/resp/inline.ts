@@ -14,11 +14,10 @@ const ESCAPES = new Map([
 ]);
 
 /**
- * Splits an inline command (a line without its end) into its arguments, by the rules of
- * sdssplitargs ("Redis, sds.c"): blanks divide; double quotes take escapes, `\xhh` included; single
- * quotes take `\'` alone; a closing quote must be followed by a blank or the end. As in C, a NUL
- * byte ends the line.
- * @returns `undefined` where quotes aren't balanced; the empty list for a blank line.
+ * Splits an inline command (a line without its line end) into its arguments, by the rules of sdssplitargs
+ * ("Redis, sds.c"): blanks separate; double quotes allow escapes, `\xhh` included; single quotes allow `\'`
+ * only; a blank or the end must follow a closing quote. As in C, a NUL byte ends the line.
+ * @returns `undefined` for unbalanced quotes; the empty list for a blank line.
  */
 export function splitInline(line: Uint8Array): Uint8Array[] | undefined {
   const nul = line.indexOf(NUL);
@@ -46,7 +45,7 @@ export function splitInline(line: Uint8Array): Uint8Array[] | undefined {
   }
 }
 
-/** Reads up to the closing quote, into `arg`; the position behind it, `undefined` where it is missing. */
+/** Reads up to the closing quote, into `arg`. Returns the position after it; `undefined` where it is missing. */
 function readQuoted(
   text: Uint8Array,
   start: number,
@@ -83,7 +82,7 @@ function isSpace(byte: number | undefined): boolean {
   return byte === 0x20 || (byte !== undefined && byte >= 0x09 && byte <= 0x0d);
 }
 
-/** What ends an argument outside quotes; fewer than isspace has, as in sdssplitargs. */
+/** The blanks that end an argument outside quotes: fewer than isspace has, as in sdssplitargs. */
 function isDivider(byte: number): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }

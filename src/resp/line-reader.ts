@@ -6,37 +6,37 @@ const EMPTY = new Uint8Array(0);
 const FIRST_PARTIAL_BYTES = 128;
 
 /**
- * Cuts what a peer sends into lines. Both `\r\n` and a bare `\n` end one, as Redis's replicas accept
- * ("Redis, syncio.c": syncReadLine).
+ * Splits a peer's bytes into lines. Both `\r\n` and a bare `\n` end one, as for Redis's replicas ("Redis,
+ * syncio.c": syncReadLine).
  *
- * Zero-copy: a line is a view into the chunk it came in; a copy is made only where a chunk edge
- * splits it. A chunk must not be changed while views into it live.
+ * A line is a view into the chunk it came in, and a copy only where a chunk's end splits it. A chunk must
+ * not change while views into it are in use.
  */
 export class LineReader {
   readonly #maxLineBytes: number;
-  /** Chunks that came whole and still hold unread bytes, the oldest first. */
+  /** Chunks that still have unread bytes, oldest first. */
   #chunks: Uint8Array[] = [];
   /** How much of the oldest chunk is read. */
   #position = 0;
-  /** The beginning of a line whose end has not come, copied from chunks that are gone. */
+  /** The beginning of an unfinished line, copied from earlier chunks. */
   #partial: Uint8Array = EMPTY;
   #partialBytes = 0;
 
-  /** @param options.maxLineBytes the longest line that is accepted, its end not counted. */
+  /** @param options.maxLineBytes the longest line that is accepted, without its line end. */
   constructor(options: { maxLineBytes: number }) {
     this.#maxLineBytes = options.maxLineBytes;
   }
 
-  /** Appends a chunk behind whatever is still unread. */
+  /** Adds a chunk after what is still unread. */
   push(chunk: Uint8Array): void {
     if (chunk.length > 0) this.#chunks.push(chunk);
   }
 
   /**
-   * Takes the next line, without its end; an empty line (a keepalive) is an empty view.
-   * `undefined`: its end has not come yet.
-   * @throws ReplicaError PROTOCOL for a line longer than `maxLineBytes`, whether its end has come or
-   * not. It throws again when asked again: nothing is passed over.
+   * Takes the next line, without its line end; an empty line (a keepalive) is an empty view.
+   * @returns `undefined` where its end has not come yet.
+   * @throws ReplicaError PROTOCOL for a line longer than `maxLineBytes`, whether its end has come or not;
+   * every later call throws it again.
    */
   next(): Uint8Array | undefined {
     for (let chunk = this.#chunks[0]; chunk !== undefined; chunk = this.#chunks[0]) {
@@ -57,7 +57,7 @@ export class LineReader {
     return undefined;
   }
 
-  /** Takes everything that is unread, and leaves the reader empty: what follows isn't lines. */
+  /** Takes all unread bytes and leaves the reader empty: what follows isn't lines. */
   rest(): Uint8Array {
     const pieces = this.#chunks;
     if (pieces.length > 0) pieces[0] = pieces[0]!.subarray(this.#position);
@@ -67,7 +67,7 @@ export class LineReader {
     return pieces.length > 1 ? Buffer.concat(pieces) : (pieces[0] ?? EMPTY);
   }
 
-  /** Bytes that were pushed and not taken. */
+  /** The number of bytes that were pushed and not taken. */
   get pendingBytes(): number {
     let bytes = this.#partialBytes - this.#position;
     for (const chunk of this.#chunks) bytes += chunk.length;
@@ -77,18 +77,18 @@ export class LineReader {
   #checkLength(piece: Uint8Array): void {
     const bytes = this.#partialBytes + piece.length;
     if (bytes <= this.#maxLineBytes) return;
-    // One byte more may be the \r of the line's end.
+    // The one byte too many may be the \r of the line end.
     const last = piece.length > 0 ? piece.at(-1) : this.#partial[this.#partialBytes - 1];
     if (bytes === this.#maxLineBytes + 1 && last === CR) return;
     throw new ReplicaError("PROTOCOL", {
-      message: `a line longer than ${this.#maxLineBytes} bytes came; is this a Redis port?`,
+      message: `got a line longer than ${this.#maxLineBytes} bytes: is this a Redis port?`,
     });
   }
 
   #keep(piece: Uint8Array): void {
     const bytes = this.#partialBytes + piece.length;
     if (bytes > this.#partial.length) {
-      // Doubling keeps a line that comes byte by byte linear.
+      // Doubling keeps the cost linear for a line that comes byte by byte.
       const grown = new Uint8Array(
         Math.min(
           Math.max(bytes, 2 * this.#partial.length, FIRST_PARTIAL_BYTES),
@@ -102,7 +102,7 @@ export class LineReader {
     this.#partialBytes = bytes;
   }
 
-  /** Gives the buffer away: the line is a view into it and must not be overwritten. */
+  /** Hands over the buffer: the line is a view into it, so it must not be reused. */
   #takePartial(): Uint8Array {
     const partial = this.#partial.subarray(0, this.#partialBytes);
     this.#partial = EMPTY;

@@ -1,15 +1,15 @@
 /**
- * A constant run of bytes that is looked for in a stream, whose chunks may split it anywhere.
+ * Finds a constant run of bytes in a stream whose chunks may split it anywhere.
  *
- * A *match length* says how many of the needle's first bytes the stream ends in just now. Because
- * those bytes equal the needle's own beginning, nothing of an earlier chunk needs to be kept.
+ * A *match length* is the number of the needle's first bytes that the stream ends with so far. Those bytes
+ * equal the needle's own beginning, so nothing of an earlier chunk needs to be kept.
  */
 export class Needle {
   readonly bytes: Uint8Array;
-  /** For each prefix: the length of its longest proper prefix that it also ends in (Knuth, Morris, Pratt). */
+  /** For each prefix, the length of its longest proper prefix that is also its suffix (Knuth, Morris, Pratt). */
   readonly #borders: Uint16Array;
 
-  /** @param bytes what to look for, 1 to 65535 bytes; copied. */
+  /** @param bytes 1 to 65535 bytes; copied. */
   constructor(bytes: Uint8Array) {
     this.bytes = Uint8Array.from(bytes);
     this.#borders = new Uint16Array(bytes.length + 1);
@@ -30,9 +30,9 @@ export class Needle {
     return this.bytes[length] === byte ? length + 1 : 0;
   }
 
-  /** Where the needle first begins in `chunk` at or after `from`; -1 where it doesn't lie in it whole. */
+  /** The position of the first whole needle in `chunk` at or after `from`; -1 where there is none. */
   indexIn(chunk: Uint8Array, from: number): number {
-    // Only Buffer searches for more than one byte natively; this makes a view, not a copy.
+    // Only Buffer searches natively for more than one byte; this is a view, not a copy.
     return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).indexOf(this.bytes, from);
   }
 

@@ -3,15 +3,15 @@ import { ReplicaError } from "../base/errors.ts";
 const CRLF = "\r\n";
 const EMPTY = Buffer.alloc(0);
 
-/** One reply: its text, or that of an error without its `-`. A null is an empty text. */
+/** One reply: its text; for an error, without the `-`. A null is an empty text. */
 export interface Reply {
   readonly isError: boolean;
   readonly text: string;
 }
 
 /**
- * Reads a server's replies to commands that are answered with a line, a number or a bulk string, as
- * PING, INFO and DEBUG DIGEST are; split anywhere.
+ * Reads a server's replies that are a line, a number or a bulk string, as those to PING, INFO and DEBUG
+ * DIGEST are; split anywhere.
  *
  * Holds what was pushed and not yet taken, at most one reply of `maxReplyBytes`.
  */
@@ -29,8 +29,9 @@ export class ReplyReader {
   }
 
   /**
-   * Takes the next reply; `undefined`: the rest of it has not come yet.
-   * @throws ReplicaError PROTOCOL for another type, and for a reply that is too long.
+   * Takes the next reply.
+   * @returns `undefined` where the rest of it has not come yet.
+   * @throws ReplicaError PROTOCOL for another type, and for a reply longer than `maxReplyBytes`.
    */
   next(): Reply | undefined {
     const lineEnd = this.#unread.indexOf(CRLF);
@@ -42,7 +43,7 @@ export class ReplyReader {
     if (type !== "$" || !(isNull || /^\d{1,15}$/.test(line))) {
       const shown = `${type}${line.slice(0, 60)}`.replace(/[^ -~]/g, "?");
       throw new ReplicaError("PROTOCOL", {
-        message: `a line, a number or a bulk string was asked for, but this came: '${shown}'`,
+        message: `expected a line, a number or a bulk string, got '${shown}'`,
       });
     }
     if (isNull) return this.#take(type, 0, lineEnd, "");
@@ -60,7 +61,7 @@ export class ReplyReader {
   #wait(bytes: number): undefined {
     if (bytes <= this.#maxReplyBytes) return undefined;
     throw new ReplicaError("PROTOCOL", {
-      message: `a reply longer than ${this.#maxReplyBytes} bytes came; is this a Redis port?`,
+      message: `got a reply longer than ${this.#maxReplyBytes} bytes: is this a Redis port?`,
     });
   }
 }

@@ -1,7 +1,15 @@
 import type { ReplicaError } from "../base/errors.ts";
-import type { BulkForm } from "../resp/bulk-reader.ts";
 import type { Offset, Position, ReplicationId } from "../base/history.ts";
-import type { FullSyncGrant } from "./state.ts";
+import type { BulkForm } from "../resp/bulk-reader.ts";
+import type { FullSyncGrant, State } from "./state.ts";
+
+/** Where the stream begins behind a snapshot. */
+export interface StreamStart {
+  /** Undefined where the primary names no history. */
+  readonly replid: ReplicationId | undefined;
+  /** The last byte of the stream that was received: the snapshot's offset, and what came behind it. */
+  readonly receivedOffset: Offset;
+}
 
 /** What happens to a session. Times are milliseconds of a clock that never runs backwards. */
 export type Event =
@@ -9,35 +17,37 @@ export type Event =
   | { readonly type: "follow" }
   /** REPLICAOF NO ONE: leave the primary, in whatever state the link is. */
   | { readonly type: "leave" }
-  /** Make an attempt; `resume` is the last byte that is kept, where there is one. */
+  /** Make an attempt; `resume` is the last byte that is kept, if any. */
   | { readonly type: "attempt"; readonly nowMs: number; readonly resume: Position | undefined }
   | { readonly type: "opened"; readonly nowMs: number }
   | { readonly type: "bytes"; readonly nowMs: number; readonly bytes: Uint8Array }
-  /** The link broke, or what an effect asked for could not be done. */
+  /** The link broke. */
   | { readonly type: "lost"; readonly error: ReplicaError }
   | { readonly type: "snapshot-opened"; readonly nowMs: number; readonly file: string }
-  | { readonly type: "snapshot-synced"; readonly bytes: number }
-  /** The snapshot is whole, verified, durable and named; `position` is where the stream stands. */
+  /**
+   * The snapshot is verified, durable and named; `stream` is where the stream stands, undefined for a
+   * backup, which follows none.
+   */
   | {
       readonly type: "snapshot-kept";
       readonly nowMs: number;
-      readonly replid: ReplicationId | undefined;
-      readonly receivedOffset: Offset;
+      readonly stream: StreamStart | undefined;
     }
-  | { readonly type: "snapshot-failed"; readonly error: ReplicaError }
-  /** The clock. While the link is paused for our own disk, silence is ours, not the primary's. */
+  /** Keeping what came failed: the snapshot, or the log. */
+  | { readonly type: "keep-failed"; readonly error: ReplicaError }
+  /** The clock. While the link is paused for our own disk, the silence is ours, not the primary's. */
   | { readonly type: "tick"; readonly nowMs: number; readonly paused: boolean };
 
-/** What the link and the store are to do, in this order. */
+/** What the link and the store must do, in this order. */
 export type Effect =
   | { readonly do: "open-link" }
   | { readonly do: "close-link" }
   | { readonly do: "send"; readonly bytes: Uint8Array }
   | { readonly do: "note"; readonly level: "info" | "warn"; readonly message: string }
-  /** Open the temporary file, and say `snapshot-opened`; no payload comes before. */
+  /** Open the temporary file and report `snapshot-opened`; no payload comes before that. */
   | { readonly do: "open-snapshot"; readonly grant: FullSyncGrant; readonly form: BulkForm }
   | { readonly do: "payload"; readonly bytes: Uint8Array }
-  /** The payload is whole: check, sync and name it, and say `snapshot-kept` or `snapshot-failed`. */
+  /** The payload is complete: check, sync and name it; report `snapshot-kept` or `keep-failed`. */
   | { readonly do: "finish-snapshot" }
   | { readonly do: "discard-snapshot" }
   /** The primary continues where we stopped, perhaps under a new replication id. */
@@ -45,5 +55,5 @@ export type Effect =
   | { readonly do: "stream"; readonly bytes: Uint8Array }
   /** Acknowledge as soon as everything up to `offset` is written. */
   | { readonly do: "acknowledge"; readonly offset: Offset }
-  /** The attempt is over; the next one comes after the back-off. */
-  | { readonly do: "failed"; readonly error: ReplicaError };
+  /** The attempt is over, broken off in state `from`; the next one comes after the back-off. */
+  | { readonly do: "failed"; readonly error: ReplicaError; readonly from: State };

@@ -8,19 +8,19 @@ import {
 
 const decoder = new TextDecoder("latin1");
 
-/** A line of a peer as text, for reading and for showing: cut short, nothing unprintable. */
+/** A peer's line as printable text, cut short; for reading and for messages. */
 export function printable(line: Uint8Array, maxChars = 120): string {
   const text = decoder.decode(line.subarray(0, maxChars)).replace(/[^\x20-\x7e]/g, "?");
   return line.length > maxChars ? `${text}…` : text;
 }
 
-/** What the reply to PING tells. */
+/** What the reply to PING says. */
 export type Pong = "alive" | "log-in";
 
 /**
- * Reads the reply to PING. Alive is `+…`; -NOAUTH, -NOPERM and, from old servers, "-ERR operation
+ * Reads the reply to PING. `+…` is alive; -NOAUTH, -NOPERM and, from old servers, "-ERR operation
  * not permitted" all mean: alive, log in next (Redis 7.2, replication.c, syncWithMaster).
- * @throws ReplicaError PRIMARY_REFUSED on any other error, NOT_A_PRIMARY on what is no reply.
+ * @throws ReplicaError PRIMARY_REFUSED on any other error, NOT_A_PRIMARY on a line that isn't a reply.
  */
 export function readPong(line: Uint8Array): Pong {
   const text = decoder.decode(line);
@@ -36,11 +36,11 @@ export function readPong(line: Uint8Array): Pong {
   throw new ReplicaError("NOT_A_PRIMARY", {
     message: tls
       ? "the primary speaks TLS: use rediss://"
-      : `this is no Redis server: it answers PING with "${printable(line)}"`,
+      : `this isn't a Redis server: it answers PING with "${printable(line)}"`,
   });
 }
 
-/** Who asks for a login, and the settings that hold it. */
+/** The peers that ask for a login, and the settings that hold it. */
 export const LOGINS = {
   "the primary": "--username and --password-file",
   "the sentinel": "--sentinel-username and --sentinel-password-file",
@@ -48,16 +48,16 @@ export const LOGINS = {
 
 /**
  * Reads the reply to AUTH.
- * @throws ReplicaError AUTH_FAILED with what the peer said and what to set.
+ * @throws ReplicaError AUTH_FAILED with the peer's answer and the settings to check.
  */
 export function readAuth(line: Uint8Array, peer: keyof typeof LOGINS = "the primary"): void {
   if (line[0] === 0x2b) return;
-  // A server that doesn't know AUTH says back what it was sent: the password.
+  // A server that doesn't know AUTH quotes its arguments: the password.
   const said = printable(line).replace(/,? with args beginning with.*$/i, "");
   const unwanted = /no password is set|without any password configured/i.test(said);
   throw new ReplicaError("AUTH_FAILED", {
     message: unwanted
-      ? `${peer} wants no password (${said}): leave it out`
+      ? `${peer} expects no password (${said}): leave it out`
       : `${peer} refuses the login (${said}): check ${LOGINS[peer]}`,
   });
 }
@@ -70,8 +70,8 @@ export type PsyncReply =
 
 /**
  * Reads the reply to PSYNC (a keepalive is not one). Only an unknown command leads to SYNC.
- * @throws ReplicaError PRIMARY_BUSY for "not now", AUTH_FAILED where a right is missing,
- * PRIMARY_REFUSED for any other error, PROTOCOL for what is malformed.
+ * @throws ReplicaError PRIMARY_BUSY for "not now", AUTH_FAILED where a permission is missing,
+ * PRIMARY_REFUSED for any other error, PROTOCOL for a malformed reply.
  */
 export function readPsync(line: Uint8Array): PsyncReply {
   const text = decoder.decode(line);
@@ -97,7 +97,7 @@ export function readPsync(line: Uint8Array): PsyncReply {
   }
   if (/^-(NOPERM|NOAUTH)\b/.test(text)) {
     throw new ReplicaError("AUTH_FAILED", {
-      message: `the primary allows no sync: ${said}; the user needs +psync +sync +replconf +ping, set --username and --password-file`,
+      message: `the primary permits no sync: ${said}; the user needs +psync +sync +replconf +ping, set --username and --password-file`,
     });
   }
   if (text.startsWith("-")) {

@@ -1,54 +1,45 @@
 import { invariant, ReplicaError, unreachable } from "../base/errors.ts";
+import type { Offset, Position } from "../base/history.ts";
 import { BulkReader, parseBulkHeader } from "../resp/bulk-reader.ts";
-import { encodeCommand } from "../resp/encode.ts";
 import { GetackFinder } from "../resp/getack-finder.ts";
 import { LineReader } from "../resp/line-reader.ts";
-import type { Position } from "../base/history.ts";
-import type { Effect, Event } from "./events.ts";
-import { printable, readAuth, readPong, readPsync } from "./replies.ts";
-import type { FullSyncGrant, State, Transfer } from "./state.ts";
+import { KEEPALIVE } from "./commands.ts";
+import type { Effect, Event, StreamStart } from "./events.ts";
+import { Handshake, type HandshakeOptions, type HandshakeStep } from "./handshake.ts";
+import { printable } from "./replies.ts";
+import { refuseSilence, type SilenceLimits } from "./silence.ts";
+import type { FullSyncGrant, State } from "./state.ts";
 
 /** What a session is given; it reads no setting, clock, file or socket of its own. */
-export interface SessionOptions {
-  /** `backup` asks for the snapshot alone (REPLCONF rdb-only, Redis 7.0). */
-  readonly purpose: "follow" | "backup";
-  readonly username: string | undefined;
-  readonly password: string | undefined;
-  /** Undefined: none is announced, and no address either. */
-  readonly listeningPort: number | undefined;
-  readonly announceIp: string | undefined;
-  /** One handshake reply, and the connect. */
-  readonly syncTimeoutMs: number;
-  /** Silence after which the link is given up. */
-  readonly timeoutMs: number;
+export interface SessionOptions extends HandshakeOptions, SilenceLimits {
   readonly maxLineBytes: number;
 }
 
-/**
- * Said to Valkey, which tells its replicas' versions apart to choose what they can load. The bytes
- * are kept as they come, so the newest form is the right one.
- */
-const ANNOUNCED_VERSION = "255.255.255";
+/** As State, with what only the session itself may use. */
+type Inner =
+  | Exclude<State, { at: "transfer" }>
+  | (Extract<State, { at: "transfer" }> & { readonly reader: BulkReader });
 
-const KEEPALIVE = new Uint8Array([0x0a]);
+type Transferring = Extract<Inner, { at: "transfer" }>;
+
+/** As often as Redis's replicas acknowledge (replication.c, replicationCron). */
 const ACK_EVERY_MS = 1000;
-const PLUS = 0x2b;
 const MINUS = 0x2d;
 
 /**
- * The replica's side of Redis replication as a pure state machine: `step(event)` gives the effects
+ * The replica's side of Redis replication as a pure state machine: `step(event)` returns the effects
  * that follow, in order. It is syncWithMaster, readSyncBulkPayload and replicationCron of Redis's
  * replication.c without their sockets and files.
  */
 export class Session {
   readonly #options: SessionOptions;
-  #state: State = { at: "none" };
+  #state: Inner = { at: "none" };
   #effects: Effect[] = [];
+  #handshake: Handshake;
   #lines: LineReader;
   #getack = new GetackFinder();
   /** What came while the temporary file was being opened. */
   #held: Uint8Array[] = [];
-  #resume: Position | undefined;
   #nowMs = 0;
   #lastIoMs = 0;
   #lastAckMs = 0;
@@ -56,9 +47,10 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#lines = new LineReader({ maxLineBytes: options.maxLineBytes });
+    this.#handshake = this.#newHandshake(undefined);
   }
 
-  /** The state, for INFO and ROLE; changed by `step` alone. */
+  /** Where the session stands. `step` alone changes it, by replacing it: what you hold stays as it is. */
   get state(): State {
     return this.#state;
   }
@@ -68,7 +60,7 @@ export class Session {
     return this.#lastIoMs;
   }
 
-  /** Takes one event and gives what is to be done, in order. Never throws for what a peer sent. */
+  /** Takes one event and returns what must be done, in order. Never throws for what a peer sent. */
   step(event: Event): readonly Effect[] {
     this.#effects = [];
     if ("nowMs" in event) this.#nowMs = event.nowMs;
@@ -99,12 +91,9 @@ export class Session {
         return this.#onLost(event.error);
       case "snapshot-opened":
         return this.#onSnapshotOpened(event.file);
-      case "snapshot-synced":
-        if (this.#state.at === "transfer") this.#state.syncedBytes = event.bytes;
-        return;
       case "snapshot-kept":
-        return this.#onSnapshotKept(event);
-      case "snapshot-failed":
+        return this.#onSnapshotKept(event.stream);
+      case "keep-failed":
         if (this.#state.at === "none" || this.#state.at === "connect") return;
         return this.#fail(event.error);
       case "tick":
@@ -115,7 +104,7 @@ export class Session {
   }
 
   /** The one door for moves. */
-  #move(next: State): void {
+  #move(next: Inner): void {
     this.#state = next;
   }
 
@@ -123,16 +112,14 @@ export class Session {
     this.#effects.push(effect);
   }
 
-  #ask(next: State, ...command: (string | number)[]): void {
-    this.#do({ do: "send", bytes: encodeCommand(...command) });
-    this.#lastIoMs = this.#nowMs;
-    this.#move(next);
+  #newHandshake(resume: Position | undefined): Handshake {
+    return new Handshake(this.#options, resume, (note) => this.#do({ do: "note", ...note }));
   }
 
   #onAttempt(resume: Position | undefined): void {
     if (this.#state.at === "none") return;
     invariant(this.#state.at === "connect", `an attempt in state ${this.#state.at}`);
-    this.#resume = this.#options.purpose === "backup" ? undefined : resume;
+    this.#handshake = this.#newHandshake(resume);
     this.#lines = new LineReader({ maxLineBytes: this.#options.maxLineBytes });
     this.#getack = new GetackFinder();
     this.#held = [];
@@ -142,30 +129,29 @@ export class Session {
   }
 
   #onOpened(): void {
-    // What fires after REPLICAOF NO ONE closes the socket and does nothing else.
+    // An event that fires after REPLICAOF NO ONE closes the socket and does nothing else.
     if (this.#state.at === "none") return this.#do({ do: "close-link" });
     invariant(this.#state.at === "connecting", `opened in state ${this.#state.at}`);
-    // PING goes alone: a primary that accepts but does not answer is found out before any long step.
-    this.#ask({ at: "receive-pong" }, "PING");
+    this.#onStep(this.#handshake.begin());
   }
 
   #onLost(error: ReplicaError): void {
-    const { at } = this.#state;
-    if (at === "none") return this.#do({ do: "close-link" });
-    if (at === "connect") return;
+    const { state } = this;
+    if (state.at === "none") return this.#do({ do: "close-link" });
+    if (state.at === "connect") return;
     if (this.#state.at === "transfer" && this.#state.finishing) {
-      // The payload is whole: it is kept, and the next attempt resumes behind it.
+      // The payload is complete: keep it. The next attempt resumes behind it.
       this.#do({ do: "close-link" });
-      this.#state.lost ??= error;
-      return;
+      return this.#move({ ...this.#state, lost: this.#state.lost ?? error });
     }
     this.#fail(error);
   }
 
-  /** Every failure on the way closes the socket, gives up the temporary file, returns to connect. */
+  /** Every failure on the way closes the socket, gives up the temporary file, and returns to connect. */
   #fail(error: ReplicaError): void {
+    const { state } = this;
     this.#abandon();
-    this.#do({ do: "failed", error });
+    this.#do({ do: "failed", error, from: state });
     this.#move({ at: "connect" });
   }
 
@@ -184,8 +170,7 @@ export class Session {
     if (this.#state.at === "connect") return;
     if (this.#state.at === "transfer" || this.#state.at === "connected") {
       this.#lastIoMs = this.#nowMs;
-      if (this.#state.at === "transfer") return this.#onPayload(this.#state, bytes);
-      return this.#onStream(bytes);
+      return this.#state.at === "transfer" ? this.#onPayload(bytes) : this.#onStream(bytes);
     }
     if (this.#state.at === "receive-bulk-header" && this.#state.waits === "file") {
       this.#held.push(bytes);
@@ -199,7 +184,7 @@ export class Session {
     for (;;) {
       const line = this.#lines.next();
       if (line === undefined) return; // the rest comes with the next chunk
-      // A whole line, a keepalive too; a reply that comes byte by byte has its limit.
+      // Only a complete line counts, a keepalive too: a reply that drips in has its limit.
       this.#lastIoMs = this.#nowMs;
       this.#onLine(line);
       const { state } = this;
@@ -215,23 +200,13 @@ export class Session {
     const { state } = this;
     switch (state.at) {
       case "receive-pong":
-        return this.#onPong(line);
       case "receive-auth":
-        readAuth(line);
-        return this.#askPort();
       case "receive-port":
-        this.#passOver("REPLCONF listening-port", line);
-        return this.#askIp();
       case "receive-ip":
-        this.#passOver("REPLCONF ip-address", line);
-        return this.#askCapa();
       case "receive-capa":
-        return this.#onCapa(state.asked, line);
       case "receive-version":
-        this.#passOver("REPLCONF version", line);
-        return this.#askPsync();
       case "receive-psync":
-        return this.#onPsync(state.asked, line);
+        return this.#onStep(this.#handshake.reply(state, line));
       case "receive-bulk-header":
         return this.#onBulkHeader(state.grant, line);
       case "connecting":
@@ -246,108 +221,36 @@ export class Session {
     }
   }
 
-  #onPong(line: Uint8Array): void {
-    const pong = readPong(line);
-    const { username, password } = this.#options;
-    if (password !== undefined) {
-      const login = username === undefined ? [password] : [username, password];
-      return this.#ask({ at: "receive-auth" }, "AUTH", ...login);
-    }
-    if (pong === "log-in" && !printable(line).startsWith("-NOPERM")) {
-      throw new ReplicaError("AUTH_FAILED", {
-        message: `the primary wants a password (${printable(line)}): set --password-file or REPLICA_PASSWORD`,
-      });
-    }
-    this.#askPort();
-  }
-
-  #askPort(): void {
-    const { listeningPort } = this.#options;
-    if (listeningPort === undefined) return this.#askCapa();
-    this.#ask({ at: "receive-port" }, "REPLCONF", "listening-port", listeningPort);
-  }
-
-  #askIp(): void {
-    const { announceIp } = this.#options;
-    if (announceIp === undefined) return this.#askCapa();
-    this.#ask({ at: "receive-ip" }, "REPLCONF", "ip-address", announceIp);
-  }
-
-  #askCapa(): void {
-    this.#ask({ at: "receive-capa", asked: "capa" }, "REPLCONF", "capa", "eof", "capa", "psync2");
-  }
-
-  #onCapa(asked: "capa" | "rdb-only", line: Uint8Array): void {
-    this.#passOver(`REPLCONF ${asked}`, line);
-    if (asked === "capa" && this.#options.purpose === "backup") {
-      return this.#ask({ at: "receive-capa", asked: "rdb-only" }, "REPLCONF", "rdb-only", 1);
-    }
-    this.#ask({ at: "receive-version" }, "REPLCONF", "version", ANNOUNCED_VERSION);
-  }
-
-  /** Old servers and managed services refuse some of REPLCONF; none of it is needed. */
-  #passOver(what: string, line: Uint8Array): void {
-    if (line[0] === PLUS) return;
-    if (line[0] !== MINUS) {
-      throw new ReplicaError("PROTOCOL", {
-        message: `the primary answers ${what} with "${printable(line)}"`,
-      });
-    }
-    // Only Valkey knows this one; its refusal is the rule elsewhere, and no news.
-    if (what === "REPLCONF version") return;
-    this.#do({
-      do: "note",
-      level: "info",
-      message: `(non-critical) the primary refuses ${what}: ${printable(line)}`,
-    });
-  }
-
-  #askPsync(): void {
-    const resume = this.#resume;
-    const from = resume === undefined ? ["?", -1] : [resume.replid, resume.offset + 1];
-    this.#ask({ at: "receive-psync", asked: resume }, "PSYNC", ...from);
-  }
-
-  #onPsync(asked: Position | undefined, line: Uint8Array): void {
-    if (line.length === 0) return; // a keepalive: good for the time-out and for nothing else
-    const reply = readPsync(line);
-    switch (reply.kind) {
+  #onStep(step: HandshakeStep): void {
+    switch (step.next) {
+      case "ask":
+        this.#send(step.command);
+        return this.#move(step.state);
+      case "wait":
+        return;
       case "full":
-        return this.#move({
-          at: "receive-bulk-header",
-          waits: "line",
-          grant: { by: "psync", position: reply.position },
-        });
-      case "partial":
-        if (asked === undefined) {
-          throw new ReplicaError("PROTOCOL", {
-            message: "the primary continues a stream that was not asked for",
-          });
-        }
-        this.#do({ do: "continue", replid: reply.replid });
-        this.#move({
-          at: "connected",
-          replid: reply.replid ?? asked.replid,
-          receivedOffset: asked.offset,
-        });
-        return this.#acknowledge(asked.offset);
-      case "unknown-command":
-        this.#do({
-          do: "note",
-          level: "warn",
-          message: "the primary does not know PSYNC: falling back to SYNC",
-        });
-        return this.#ask(
-          { at: "receive-bulk-header", waits: "line", grant: { by: "sync" } },
-          "SYNC",
-        );
+        if (step.command !== undefined) this.#send(step.command);
+        return this.#move({ at: "receive-bulk-header", waits: "line", grant: step.grant });
+      case "continue": {
+        const { replid, offset } = step.asked;
+        this.#do({ do: "continue", replid: step.replid });
+        this.#move({ at: "connected", replid: step.replid ?? replid, receivedOffset: offset });
+        return this.#acknowledge(offset);
+      }
       default:
-        return unreachable(reply);
+        return unreachable(step);
     }
+  }
+
+  /** Sends a command whose reply has its time limit from now on. */
+  #send(command: Uint8Array): void {
+    this.#do({ do: "send", bytes: command });
+    this.#lastIoMs = this.#nowMs;
   }
 
   #onBulkHeader(grant: FullSyncGrant, line: Uint8Array): void {
-    if (line.length === 0) return;
+    if (line.length === 0) return; // a keepalive
+    // An error may come even after +FULLRESYNC: the primary could not fork.
     if (line[0] === MINUS) {
       throw new ReplicaError("PRIMARY_REFUSED", {
         message: `the primary gave up the sync: ${printable(line)}`,
@@ -365,46 +268,53 @@ export class Session {
       state.at === "receive-bulk-header" && state.waits === "file",
       `a snapshot opened in state ${state.at}`,
     );
-    const transfer: Extract<State, { at: "transfer" }> = {
+    const { grant, form } = state;
+    const reader = new BulkReader(form);
+    this.#lastIoMs = this.#nowMs;
+    this.#move({
       at: "transfer",
-      grant: state.grant,
-      reader: new BulkReader(state.form),
+      grant,
+      reader,
       file,
-      totalBytes: state.form.kind === "length" ? state.form.bytes : undefined,
+      totalBytes: form.kind === "length" ? form.bytes : undefined,
       readBytes: 0,
-      syncedBytes: 0,
       lastByteAtMs: this.#nowMs,
       finishing: false,
       lost: undefined,
-    };
-    this.#lastIoMs = this.#nowMs;
-    this.#move(transfer);
+    });
     const held = this.#held;
     this.#held = [];
-    if (transfer.reader.complete) this.#finish(transfer);
-    for (const bytes of held) this.#onPayload(transfer, bytes);
+    if (reader.complete) this.#finishTransfer();
+    for (const bytes of held) this.#onPayload(bytes);
   }
 
-  #onPayload(transfer: Transfer, bytes: Uint8Array): void {
+  get #transfer(): Transferring {
+    const state = this.#state;
+    invariant(state.at === "transfer", `payload in state ${state.at}`);
+    return state;
+  }
+
+  #onPayload(bytes: Uint8Array): void {
+    const transfer = this.#transfer;
     if (transfer.finishing) return this.#onStream(bytes);
-    transfer.lastByteAtMs = this.#nowMs;
     const rest = transfer.reader.push(bytes, (payload) => {
       if (payload.length > 0) this.#do({ do: "payload", bytes: payload });
     });
-    transfer.readBytes = transfer.reader.payloadBytes;
+    const readBytes = transfer.reader.payloadBytes;
+    this.#move({ ...transfer, readBytes, lastByteAtMs: this.#nowMs });
     if (rest === undefined) return;
-    this.#finish(transfer);
+    this.#finishTransfer();
     this.#onStream(rest);
   }
 
-  #finish(transfer: Transfer): void {
-    transfer.finishing = true;
-    transfer.totalBytes = transfer.readBytes;
+  #finishTransfer(): void {
+    const transfer = this.#transfer;
+    this.#move({ ...transfer, finishing: true, totalBytes: transfer.readBytes });
     this.#do({ do: "finish-snapshot" });
   }
 
-  #onSnapshotKept(event: Extract<Event, { type: "snapshot-kept" }>): void {
-    const { state } = this;
+  #onSnapshotKept(stream: StreamStart | undefined): void {
+    const state = this.#state;
     if (state.at === "none") return;
     invariant(state.at === "transfer" && state.finishing, `a snapshot kept in state ${state.at}`);
     if (this.#options.purpose === "backup") {
@@ -412,19 +322,20 @@ export class Session {
       return this.#move({ at: "none" });
     }
     if (state.lost !== undefined) {
-      this.#do({ do: "failed", error: state.lost });
+      this.#do({ do: "failed", error: state.lost, from: state });
       return this.#move({ at: "connect" });
     }
-    // While we were finishing, a primary that waits for our first ACK had nothing to say.
+    invariant(stream !== undefined, "a snapshot that is followed has a stream behind it");
+    // While the snapshot was being finished, a primary that waits for our first ACK had nothing to say.
     this.#lastIoMs = this.#nowMs;
-    this.#move({ at: "connected", replid: event.replid, receivedOffset: event.receivedOffset });
+    this.#move({ at: "connected", ...stream });
     // After a $EOF payload the primary sends no stream until it has our first ACK.
-    this.#acknowledge(event.receivedOffset);
+    this.#acknowledge(stream.receivedOffset);
   }
 
   #onStream(bytes: Uint8Array): void {
     if (bytes.length === 0 || this.#options.purpose === "backup") return;
-    const { state } = this;
+    const state = this.#state;
     if (state.at === "connected" && !Number.isSafeInteger(state.receivedOffset + bytes.length)) {
       throw new ReplicaError("PROTOCOL", { message: "the stream's offset passes 2^53" });
     }
@@ -432,65 +343,31 @@ export class Session {
     const asked = this.#getack.find(bytes);
     if (state.at !== "connected") return;
     const before = state.receivedOffset;
-    state.receivedOffset += bytes.length;
-    // Not the ACK of this second: it waits for the disk, and while they come often, it waits for ever.
+    this.#move({ ...state, receivedOffset: before + bytes.length });
+    // Doesn't count as this second's ACK: it waits for the disk, and a steady flow of GETACKs would put
+    // that one off for ever.
     if (asked > 0) this.#do({ do: "acknowledge", offset: before + asked });
   }
 
-  #acknowledge(offset: number): void {
+  #acknowledge(offset: Offset): void {
     this.#lastAckMs = this.#nowMs;
     this.#do({ do: "acknowledge", offset });
   }
 
   #onTick(paused: boolean): void {
-    const { state } = this;
     if (paused) this.#lastIoMs = this.#nowMs;
-    const silentMs = this.#nowMs - this.#lastIoMs;
-    switch (state.at) {
-      case "none":
-      case "connect":
-        return;
-      case "connecting":
-      case "receive-pong":
-      case "receive-auth":
-      case "receive-port":
-      case "receive-ip":
-      case "receive-capa":
-      case "receive-version":
-      case "receive-psync":
-        return this.#limit(silentMs, this.#options.syncTimeoutMs, "--sync-timeout");
-      case "receive-bulk-header":
-        if (state.waits === "file") return;
-        return this.#limit(silentMs, this.#options.timeoutMs, "--timeout");
-      case "transfer":
-        if (!state.finishing) return this.#limit(silentMs, this.#options.timeoutMs, "--timeout");
-        if (this.#ackIsDue() && state.lost === undefined && this.#options.purpose === "follow") {
-          // Refreshes our liveness at the primary without acknowledging what isn't durable yet.
-          this.#lastAckMs = this.#nowMs;
-          this.#do({ do: "send", bytes: KEEPALIVE });
-        }
-        return;
-      case "connected":
-        this.#limit(silentMs, this.#options.timeoutMs, "--timeout");
-        if (this.#ackIsDue()) this.#acknowledge(0);
-        return;
-      default:
-        return unreachable(state);
-    }
+    refuseSilence(this.#state, this.#nowMs - this.#lastIoMs, this.#options);
+    if (!this.#ackIsDue()) return;
+    const { state } = this;
+    if (state.at === "connected") return this.#acknowledge(0);
+    const isKeeping = state.at === "transfer" && state.finishing && state.lost === undefined;
+    if (!isKeeping || this.#options.purpose === "backup") return;
+    // The snapshot isn't durable yet, so there is nothing to acknowledge.
+    this.#lastAckMs = this.#nowMs;
+    this.#do({ do: "send", bytes: KEEPALIVE });
   }
 
   #ackIsDue(): boolean {
     return this.#nowMs - this.#lastAckMs >= ACK_EVERY_MS;
-  }
-
-  #limit(silentMs: number, limitMs: number, setting: string): void {
-    if (silentMs < limitMs) return;
-    const { at } = this.#state;
-    throw new ReplicaError("TIMED_OUT", {
-      message:
-        at === "connecting"
-          ? `no connection within ${limitMs} ms (${setting})`
-          : `the primary was silent for ${limitMs} ms in state ${at} (${setting}${at === "receive-psync" ? "; one that forks slowly needs more" : ""})`,
-    });
   }
 }

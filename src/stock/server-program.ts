@@ -1,29 +1,29 @@
 import { resolve } from "node:path";
-import { ReplicaError } from "../base/errors.ts";
+import { ReplicaError, usageError } from "../base/errors.ts";
 
-/** `--version` says one line, without reading any file. */
+/** `--version` prints one line and reads no file. */
 const VERSION_TIMEOUT_MS = 10_000;
 
-/** A stock server's program, as it was found. */
+/** The program of a stock server. */
 export interface ServerProgram {
   readonly product: "Redis" | "Valkey";
   /** `7.0.15`. */
   readonly version: string;
   readonly major: number;
   readonly minor: number;
-  /** The words to run it with, to which its arguments are added. */
+  /** The command to run it with, without arguments. */
   readonly argv: readonly string[];
 }
 
-/** As people call it: `Redis 7.0.15`. */
+/** Its name for people: `Redis 7.0.15`. */
 export function nameOf({ product, version }: ServerProgram): string {
   return `${product} ${version}`;
 }
 
 /**
- * Finds the server to boot: the one at `path`, else `redis-server`, else `valkey-server` on PATH.
- * @param path a path, or a name that is looked for on PATH.
- * @throws ReplicaError USAGE where `path` is no such server, SERVER_FAILED where there is none.
+ * Finds the server to start: `path` if given, else `redis-server` or `valkey-server` on PATH.
+ * @param path a path, or a name to look up on PATH.
+ * @throws ReplicaError USAGE if `path` is not such a server, SERVER_FAILED if there is none on PATH.
  */
 export async function findServer(path: string | undefined): Promise<ServerProgram> {
   const found =
@@ -37,11 +37,11 @@ export async function findServer(path: string | undefined): Promise<ServerProgra
       ? new ReplicaError("SERVER_FAILED", {
           retry: "never",
           message:
-            "neither redis-server nor valkey-server is on PATH: install one, or name one with --server PATH",
+            "neither redis-server nor valkey-server is on PATH: install one, or give one with --server PATH",
         })
       : notOne(path, "it is not on PATH");
   }
-  // Through the guard first: not every setpriv knows how.
+  // With the guard first, then without: not every setpriv has --pdeathsig.
   const ways = [...guard(), []].map((words) => [...words, found]);
   let said: unknown;
   for (const argv of ways) {
@@ -57,24 +57,23 @@ export async function findServer(path: string | undefined): Promise<ServerProgra
   throw notOne(found, said);
 }
 
-/** By the PATH of now; without being told, Bun takes that of the start. */
+/** Looks a name up on the current PATH; by default Bun uses the PATH of its start. */
 function onPath(name: string): string | null {
   return Bun.which(name, { PATH: process.env["PATH"] ?? "" });
 }
 
 function notOne(path: string, why: unknown): ReplicaError {
   const text = why instanceof Error ? why.message : String(why);
-  return new ReplicaError("USAGE", {
-    retry: "never",
-    message: `${path} is no redis-server or valkey-server that runs here (${text}): name one with --server PATH`,
-    cause: why,
-  });
+  return usageError(
+    `${path} is not a redis-server or valkey-server that runs here (${text}): give one with --server PATH`,
+    why,
+  );
 }
 
 /**
- * The words before a program that let the kernel end it with us, even where we are killed and no code
- * of ours runs any more. None where the machine has no such tool; and a script in the program's place
- * must `exec` it, since only the process that we start ends so.
+ * The command prefix that makes the kernel kill the server when this process dies, even if by SIGKILL.
+ * Empty if the machine has no setpriv. It reaches only the process started here, so a wrapper script must
+ * `exec` the server.
  */
 function guard(): string[][] {
   const setpriv = onPath("setpriv");
@@ -86,7 +85,7 @@ async function versionText(argv: readonly string[]): Promise<string> {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "ignore",
-    env: foreignEnvironment(),
+    env: serverEnvironment(),
     timeout: VERSION_TIMEOUT_MS,
     killSignal: "SIGKILL",
   });
@@ -95,7 +94,7 @@ async function versionText(argv: readonly string[]): Promise<string> {
 }
 
 /** Reads `Redis server v=7.0.15 sha=…`, `Valkey server v=8.1.1 …`; undefined for anything else. */
-export function parseServerVersion(text: string): Omit<ServerProgram, "argv"> | undefined {
+function parseServerVersion(text: string): Omit<ServerProgram, "argv"> | undefined {
   const match = /^(Redis|Valkey) server v=((\d+)\.(\d+)\.\d+\S*)/m.exec(text);
   if (match === null) return undefined;
   return {
@@ -106,8 +105,8 @@ export function parseServerVersion(text: string): Omit<ServerProgram, "argv"> | 
   };
 }
 
-/** Our environment without our own variables: one of them may hold a password. */
-export function foreignEnvironment(): Record<string, string | undefined> {
+/** The environment without this program's variables, which may include a password. */
+export function serverEnvironment(): Record<string, string | undefined> {
   const entries = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
   return Object.fromEntries(entries);
 }

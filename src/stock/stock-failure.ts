@@ -4,31 +4,31 @@ import { type ErrorCode, ReplicaError } from "../base/errors.ts";
 import { BASE } from "../store/generation/layout.ts";
 import { APPEND_DIR, SINGLE_FILE } from "../store/restore/restore.ts";
 import { nameOf, type ServerProgram } from "./server-program.ts";
-import { DATABASES, type RestoredFolder } from "./stock-folder.ts";
+import { DATABASES, type RestoredFiles } from "./stock-directory.ts";
 
 const QUOTED_LINES = 3;
 const QUOTED_CHARACTERS = 300;
-/** What it always warns of: of the machine, and of the primary that it hasn't. */
+/** Warnings that every start prints: about the machine, and about the primary that does not exist. */
 const NO_REASON = /^WARNING|^Server initialized|^Error condition on socket for SYNC/;
 const VALKEY_MAGIC = "VALKEY";
 
 /** How a stock server ended. */
 export interface StockEnding {
-  /** Where it was to serve: `127.0.0.1:7000`, or its socket. */
+  /** Where it should have served: `127.0.0.1:7000`, or its socket. */
   readonly address: string;
-  /** What it said last, on both outputs. */
+  /** Its last lines of output. */
   readonly lines: readonly string[];
   readonly exitCode: number | null;
   readonly signalCode: string | null;
-  /** Whether it had come to the files: what went wrong before was not their fault. */
+  /** Whether it had begun to load the files; if not, they are not the cause. */
   readonly hasBegun: boolean;
-  /** Whether it had loaded everything before. */
+  /** Whether it had loaded everything. */
   readonly hasLoaded: boolean;
 }
 
-/** Why a server ended by itself: RESTORE_UNUSABLE where it can't load the files, as far as it says. */
+/** Explains why a server ended by itself: RESTORE_UNUSABLE if, by its own output, it can't load the files. */
 export function stockFailure(
-  restored: RestoredFolder,
+  restored: RestoredFiles,
   program: ServerProgram,
   ending: StockEnding,
 ): ReplicaError {
@@ -44,7 +44,7 @@ export function stockFailure(
   }
   const format = /Can't handle RDB format version (\d+)/.exec(said)?.[1];
   if (format !== undefined || (!hasLoaded && isUnknownToIt(restored, program, said))) {
-    // No fault of the files, but what was asked for is whether this server comes up on them.
+    // The files are fine, but the question was whether this server starts from them.
     return failure(
       "RESTORE_UNUSABLE",
       `can't read the snapshot's format (${format ?? "Valkey's own"}): the server is older than the primary was, or of the other kind (Redis, Valkey); give a newer one with --server`,
@@ -53,14 +53,14 @@ export function stockFailure(
   if (!hasLoaded && said.includes("configured to handle more than")) {
     return failure(
       "SERVER_FAILED",
-      `has ${DATABASES} databases here, and the snapshot more: start a server on it by hand, with as many as the primary has`,
+      `has ${DATABASES} databases here, and the snapshot has more: start a server on it by hand, with as many databases as the primary`,
     );
   }
   const words = `${quote(lines)} (${signalCode ?? `exit code ${exitCode}`})`;
   if (signalCode === "SIGKILL" || said.includes("Out Of Memory")) {
     return failure(
       "SERVER_FAILED",
-      `was killed, or found no memory, of which it needs as much as the data takes; it said: ${words}`,
+      `was killed or ran out of memory; it needs as much memory as the data takes. It said: ${words}`,
     );
   }
   if (hasLoaded || !hasBegun) {
@@ -68,16 +68,16 @@ export function stockFailure(
   }
   return failure(
     "RESTORE_UNUSABLE",
-    `doesn't start from ${restored.dir}, saying: ${words}; restore it anew, and an earlier moment if that says the same`,
+    `doesn't start from ${restored.dir}, saying: ${words}; restore again, and if that fails too, restore an earlier moment`,
   );
 }
 
 /**
- * Whether it took the snapshot for damaged commands, since that begins with VALKEY: Valkey 9 and later
- * write so, and whoever came before doesn't know it as a snapshot at all.
+ * Whether the server mistook a snapshot that begins with VALKEY for damaged commands. Valkey 9 and later
+ * write such snapshots; older servers don't recognise them as snapshots at all.
  */
 function isUnknownToIt(
-  { dir, layout }: RestoredFolder,
+  { dir, layout }: RestoredFiles,
   program: ServerProgram,
   said: string,
 ): boolean {
@@ -94,17 +94,17 @@ function isUnknownToIt(
       fs.closeSync(fd);
     }
   } catch {
-    // Another name or no file: what the server said stands.
+    // There is no such file: the server's own words stand.
   }
   return head.toString("latin1") === VALKEY_MAGIC;
 }
 
-/** The last of its warnings, in one line; where it gave none (a crash, a shell), its last lines. */
+/** Its last warnings on one line; if there are none (a crash, a shell), its last lines. */
 function quote(lines: readonly string[]): string {
   const plain = lines
     .map((line) => line.replace(/\p{Cc}/gu, " ").trim())
     .filter((line) => line !== "");
-  // `<pid>:<role> <date> # <text>`; the role is of the server itself, not of the process before it.
+  // `<pid>:<role> <date> # <text>`; M and S are the running server, other roles its start or children.
   const warnings = plain.flatMap((line) => /^\d+:[MS] .*? # (.*)$/.exec(line)?.[1] ?? []);
   const reasons = warnings.filter((text) => !NO_REASON.test(text));
   const quoted = reasons.length === 0 ? plain : reasons;

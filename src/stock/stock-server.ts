@@ -1,48 +1,48 @@
 import { ReplicaError } from "../base/errors.ts";
 import { type DatabaseKeys, parseInfo, parseKeyspace } from "../resp/info-text.ts";
-import { Asker } from "./asker.ts";
-import { foreignEnvironment, nameOf, type ServerProgram } from "./server-program.ts";
+import { ServerClient } from "./server-client.ts";
+import { serverEnvironment, nameOf, type ServerProgram } from "./server-program.ts";
 import { stockFailure } from "./stock-failure.ts";
 import {
-  layStockFolder,
+  makeStockDirectory,
   type ListenAddress,
-  removeStockFolder,
-  type RestoredFolder,
-  type StockFolder,
-} from "./stock-folder.ts";
+  removeStockDirectory,
+  type RestoredFiles,
+  type StockDirectory,
+} from "./stock-directory.ts";
 
-/** Between two looks at how far the load is. */
+/** How often to ask for the progress of the load. */
 const LOOK_EVERY_MS = 50;
-/** It has nothing to write; an end of ours may take 2 s. */
+/** The server has nothing to write, and this program must stop within 2 s. */
 const STOP_TIMEOUT_MS = 1_000;
-/** INFO of 10,000 databases takes some 600 KB. */
+/** INFO with 10,000 databases has about 600 KB. */
 const MAX_REPLY_BYTES = 16 * 1024 * 1024;
-/** How much of what the server says last is kept, to quote from: the report of a crash is long. */
+/** How much of the server's last output to keep for quoting; a crash report is long. */
 const KEPT_LINES = 1_000;
 const KEPT_LINE_CHARACTERS = 1_000;
-/** Between our asking for a free port and the server's taking it, somebody else may. */
+/** Another process may take a free port before the server does. */
 const PORT_ATTEMPTS = 5;
 
-/** How far a load is; both are bytes of files. */
+/** The progress of a load, in bytes of the files. */
 export type LoadProgress = (loadedBytes: number, totalBytes: number) => void;
 
-/** What a stock server says of what was restored. */
+/** What a stock server reports about a restore. */
 export interface CheckResult {
-  /** Those that hold a key, as of the restored moment: keys that have expired since are counted. */
+  /** Databases with keys, as of the restored moment: keys that have expired since are counted. */
   readonly databases: readonly DatabaseKeys[];
-  /** DEBUG DIGEST: one value for all keys, values and expiries; equal data, equal digest. */
+  /** DEBUG DIGEST over all keys, values and expiry times; equal data has equal digests. */
   readonly digest: string | undefined;
 }
 
 /**
- * Boots a stock server on what was restored, over a unix socket alone, and asks what it has loaded.
- * The restored files stay as they are. Server and temporary folder are gone when this settles.
- * @param options.signal ends it; it throws what that was aborted with.
- * @throws ReplicaError RESTORE_UNUSABLE where the server doesn't load it, SERVER_FAILED where that
- * is no fault of the files, USAGE where the server can't read the layout.
+ * Starts a stock server on a restore, reachable over a unix socket only, and asks what it has loaded. The
+ * restored files don't change. Once this settles, the server and its directory are gone.
+ * @param options.signal stops it; its reason is thrown.
+ * @throws ReplicaError RESTORE_UNUSABLE if the server can't load the files, SERVER_FAILED if it fails for
+ * another reason, USAGE if it can't read the layout.
  */
 export async function checkRestored(
-  restored: RestoredFolder,
+  restored: RestoredFiles,
   server: ServerProgram,
   options: {
     readonly digest: boolean;
@@ -59,25 +59,23 @@ export async function checkRestored(
   };
 }
 
-/** A server that clients can look around in. */
+/** A running server that clients can read from. */
 export interface ServedRestored {
   readonly port: number;
-  /** Resolves once the signal has ended it; rejects where it ended by itself. */
+  /** Resolves once the signal has stopped it; rejects if it ends by itself. */
   readonly ended: Promise<void>;
 }
 
 /**
- * Boots a stock server on what was restored, for clients to read: nothing can be written, neither by
- * a command nor by a script. As in any replica, keys that have expired since are hidden.
+ * Starts a stock server on a restore for clients to read from: neither commands nor scripts can write. As in
+ * any replica, keys that have expired since are hidden. Resolves once everything is loaded.
  * @param options.port 0 picks a free one.
- * @param options.host a loopback address; at another one the server itself lets nobody in.
- * @param options.signal ends it, within 2 s; until it has loaded, this then throws what the signal
- * was aborted with.
- * @returns once everything is loaded.
+ * @param options.host a loopback address; the server itself refuses clients on any other.
+ * @param options.signal stops it within 2 s; until everything is loaded, its reason is thrown.
  * @throws ReplicaError as `checkRestored`, and PORT_IN_USE.
  */
 export async function serveRestored(
-  restored: RestoredFolder,
+  restored: RestoredFiles,
   server: ServerProgram,
   options: {
     readonly port: number;
@@ -108,40 +106,40 @@ function freePort(hostname: string): number {
   return port;
 }
 
-/** One stock server in a folder of its own, both of which go together. */
+/** A stock server with its own directory, which is removed with it. */
 class StockServer implements AsyncDisposable {
-  readonly #restored: RestoredFolder;
+  readonly #restored: RestoredFiles;
   readonly #program: ServerProgram;
-  readonly #folder: StockFolder;
+  readonly #directory: StockDirectory;
   readonly #signal: AbortSignal;
   readonly #child: Bun.Subprocess<"ignore", "pipe", "pipe">;
   readonly #drained: Promise<unknown>;
-  /** Rejects when the server has ended, or is to end. */
+  /** Rejects when the server has ended or should end. */
   readonly #over: Promise<never>;
   readonly #onAbort: () => void;
   #lines: string[] = [];
-  /** Whether it has come to the files. */
+  /** Whether it has begun to load the files. */
   #hasBegun = false;
   #hasLoaded = false;
-  #asker: Asker | undefined;
+  #client: ServerClient | undefined;
 
   private constructor(
-    restored: RestoredFolder,
+    restored: RestoredFiles,
     program: ServerProgram,
-    folder: StockFolder,
+    directory: StockDirectory,
     signal: AbortSignal,
   ) {
     this.#restored = restored;
     this.#program = program;
-    this.#folder = folder;
+    this.#directory = directory;
     this.#signal = signal;
-    this.#child = Bun.spawn([...program.argv, folder.configPath], {
+    this.#child = Bun.spawn([...program.argv, directory.configPath], {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
-      cwd: folder.path,
-      env: foreignEnvironment(),
-      // A group of its own: Ctrl-C in a terminal reaches us alone, and we end all of it.
+      cwd: directory.path,
+      env: serverEnvironment(),
+      // In its own process group, so that Ctrl-C reaches only this process, which then stops the group.
       detached: true,
     });
     this.#drained = Promise.all([
@@ -153,34 +151,34 @@ class StockServer implements AsyncDisposable {
     signal.addEventListener("abort", this.#onAbort);
     this.#over = Promise.race([aborted.promise, this.#child.exited.then(() => this.#failed())]);
     this.#over.catch(() => {
-      // Whoever waits for the server is told; nobody may be waiting just now.
+      // Callers that wait for the server see the rejection; at times there are none.
     });
   }
 
-  /** Starts it; it may not answer yet. @throws ReplicaError as `layStockFolder`, and SERVER_FAILED. */
+  /** Starts a server, which may not answer yet. @throws ReplicaError as `makeStockDirectory`, and SERVER_FAILED. */
   static async boot(
-    restored: RestoredFolder,
+    restored: RestoredFiles,
     program: ServerProgram,
     signal: AbortSignal,
     listen?: ListenAddress,
   ): Promise<StockServer> {
     signal.throwIfAborted();
-    const folder = await layStockFolder(restored, program, signal, listen);
+    const directory = await makeStockDirectory(restored, program, signal, listen);
     try {
       signal.throwIfAborted();
-      return new StockServer(restored, program, folder, signal);
+      return new StockServer(restored, program, directory, signal);
     } catch (cause) {
-      await removeStockFolder(folder.path);
+      await removeStockDirectory(directory.path);
       if (signal.aborted) throw signal.reason;
       throw new ReplicaError("SERVER_FAILED", {
         retry: "never",
-        message: `${nameOf(program)} can't be started: ${cause instanceof Error ? cause.message : cause}; name another one with --server`,
+        message: `${nameOf(program)} can't be started: ${cause instanceof Error ? cause.message : String(cause)}; give another one with --server`,
         cause,
       });
     }
   }
 
-  /** Waits until it has loaded everything, however long that takes. */
+  /** Waits until everything is loaded, however long that takes. */
   async loaded(onProgress: LoadProgress = () => undefined): Promise<void> {
     for (;;) {
       const info = parseInfo(await this.ask("INFO", "persistence"));
@@ -192,10 +190,10 @@ class StockServer implements AsyncDisposable {
     this.#hasLoaded = true;
   }
 
-  /** Sends a command and gives its reply's text. @throws as the server has ended, SERVER_FAILED. */
+  /** Sends a command and returns the reply's text. @throws ReplicaError SERVER_FAILED, or why the server ended. */
   async ask(...words: string[]): Promise<string> {
-    const asker = (this.#asker ??= await this.#connect());
-    const reply = await this.#whileRunning(asker.ask(...words));
+    const client = (this.#client ??= await this.#connect());
+    const reply = await this.#whileRunning(client.ask(...words));
     if (!reply.isError) return reply.text;
     throw new ReplicaError("SERVER_FAILED", {
       retry: "never",
@@ -203,7 +201,7 @@ class StockServer implements AsyncDisposable {
     });
   }
 
-  /** Settles with the server's end: see `ServedRestored`. */
+  /** Settles when the server ends; see `ServedRestored`. */
   async ended(): Promise<void> {
     try {
       await this.#over;
@@ -214,27 +212,27 @@ class StockServer implements AsyncDisposable {
     }
   }
 
-  /** Ends the server, if it hasn't, and removes its folder. */
+  /** Stops the server if it is still running, and removes its directory. */
   async stop(): Promise<void> {
     this.#signal.removeEventListener("abort", this.#onAbort);
-    this.#asker?.close();
+    this.#client?.close();
     this.#signalAll("SIGTERM");
     const timer = setTimeout(() => this.#signalAll("SIGKILL"), STOP_TIMEOUT_MS);
     await this.#child.exited;
     clearTimeout(timer);
     await this.#drained;
-    await removeStockFolder(this.#folder.path);
+    await removeStockDirectory(this.#directory.path);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
 
-  async #connect(): Promise<Asker> {
+  async #connect(): Promise<ServerClient> {
     for (;;) {
       try {
         return await this.#whileRunning(
-          Asker.connect({ unix: this.#folder.socketPath }, MAX_REPLY_BYTES),
+          ServerClient.connect({ unix: this.#directory.socketPath }, MAX_REPLY_BYTES),
         );
       } catch (error) {
         if (!(error instanceof ReplicaError && error.code === "CONNECT_FAILED")) throw error;
@@ -243,14 +241,14 @@ class StockServer implements AsyncDisposable {
     }
   }
 
-  /** What `work` gives; throws instead where the server ends first, or is to end. */
+  /** The result of `work`; throws if the server ends first or should end. */
   async #whileRunning<T>(work: Promise<T>): Promise<T> {
     try {
       return await Promise.race([work, this.#over]);
     } catch (error) {
-      // A connection that breaks is the first to tell of an end whose reason comes a moment later.
+      // A broken connection is the first sign of the server's end; the reason follows a moment later.
       const isBroken = error instanceof ReplicaError && error.code === "CONNECT_FAILED";
-      if (isBroken && this.#asker !== undefined) return await this.#over;
+      if (isBroken && this.#client !== undefined) return await this.#over;
       throw error;
     }
   }
@@ -259,7 +257,7 @@ class StockServer implements AsyncDisposable {
     try {
       process.kill(-this.#child.pid, name);
     } catch {
-      // They have all ended.
+      // All its processes have ended.
     }
   }
 
@@ -275,12 +273,12 @@ class StockServer implements AsyncDisposable {
     this.#lines.push(unfinished);
   }
 
-  /** Says why the server has ended. */
+  /** Throws why the server has ended. */
   async #failed(): Promise<never> {
-    // Where the program was a script that started the server, that may still run.
+    // If the program was a script, the server that it started may still run.
     this.#signalAll("SIGKILL");
     await this.#drained;
-    const { listen, socketPath } = this.#folder;
+    const { listen, socketPath } = this.#directory;
     throw stockFailure(this.#restored, this.#program, {
       address: listen === undefined ? socketPath : `${listen.host}:${listen.port}`,
       lines: this.#lines,

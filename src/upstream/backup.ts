@@ -5,12 +5,12 @@ import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
-import type { Driver } from "./driver.ts";
-import { fetchSnapshot, stopped } from "./fetch.ts";
+import type { Keeping } from "./driver.ts";
+import { SnapshotFetch, stopped } from "./fetch.ts";
 import { Locator } from "./link/locator.ts";
-import { fileOutlet, type SnapshotSurroundings, stdoutOutlet } from "./outlet.ts";
+import { FileOutlet, type SnapshotSurroundings, StdoutOutlet } from "./outlet.ts";
 
-/** What a backup came to. */
+/** The result of a backup. */
 export interface BackupResult {
   readonly rdb: RdbSummary;
   readonly seconds: number;
@@ -18,7 +18,7 @@ export interface BackupResult {
 
 /**
  * Takes one snapshot to `out` (`-`: standard output).
- * @param onMoved is told each state of the session, for the progress line.
+ * @param onBegun receives what takes it, whose state can be looked at while it runs.
  * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of
  * the name is as it was. STOPPED where `signal` was aborted.
  */
@@ -27,7 +27,7 @@ export async function backup(
   out: string,
   surroundings: SnapshotSurroundings,
   signal: AbortSignal,
-  onMoved: (state: State) => void,
+  onBegun: (fetching: { readonly state: State }) => void,
 ): Promise<BackupResult> {
   const { clock, settings } = surroundings;
   if (out !== "-") refuseBadOut(out);
@@ -37,13 +37,18 @@ export async function backup(
   // A link to an earlier backup stays a link: its target is what is replaced.
   const earlier = lookAt(out);
   const path = earlier === undefined ? resolve(out) : fs.realpathSync(out);
-  const openOutlet = (driver: () => Driver) =>
-    out === "-" ? stdoutOutlet(driver) : fileOutlet(async () => path, surroundings, driver);
-  // Who could not read the earlier one can't read what takes its place, from the first byte on. We can: it
-  // is opened again, so one that was write-protected must not stay so.
+  const openOutlet = (keeping: Keeping) =>
+    out === "-"
+      ? new StdoutOutlet(keeping)
+      : new FileOutlet(async () => path, surroundings, keeping);
+  // Nobody may read the new file who couldn't read the earlier one, from the first byte on. The owner's bits
+  // stay out of it: the file is opened again, so a write-protected one must not stay so.
   const hidden = earlier === undefined || out === "-" ? 0 : 0o077 & ~earlier.mode;
   const umask = process.umask(process.umask() | hidden);
-  const rdb = await fetchSnapshot(target, openOutlet, surroundings, signal, onMoved)
+  const fetching = new SnapshotFetch(target, surroundings);
+  onBegun(fetching);
+  const rdb = await fetching
+    .run(openOutlet, signal)
     .catch((error: unknown) => {
       throw withPrimary(error, target);
     })
@@ -51,7 +56,7 @@ export async function backup(
   return { rdb, seconds: (clock.monotonicMs() - beganMs) / 1000 };
 }
 
-/** What the link or the primary is at fault for: the message says what, not where. */
+/** Errors of the link or the primary: their messages say what happened, not where. */
 const ofTheLink: ReadonlySet<ErrorCode> = new Set([
   "CONNECT_FAILED",
   "LINK_LOST",
@@ -66,7 +71,7 @@ const ofTheLink: ReadonlySet<ErrorCode> = new Set([
   "BAD_CHECKSUM",
 ]);
 
-/** The error with whose it is, which the log of `replica follow` has beside the message. */
+/** Names the primary in the error; the log of `replica follow` has it beside the message. */
 function withPrimary(error: unknown, target: PrimaryTarget): unknown {
   if (!(error instanceof ReplicaError) || !ofTheLink.has(error.code)) return error;
   const { code, retry, message } = error;
@@ -89,13 +94,13 @@ function refuseBadOut(out: string): void {
   if (found?.isDirectory()) {
     throw bad(`is a folder: name a file in it, such as ${basename(path)}/dump.rdb`);
   }
-  // The snapshot takes the name of what is there: /dev/null would be gone.
+  // The snapshot replaces what is there: /dev/null would be gone.
   if (found !== undefined && !found.isFile()) {
-    throw bad("is no file: give - for standard output");
+    throw bad("isn't a regular file: give - for standard output");
   }
 }
 
-/** What lies there; undefined where nothing does, or a part of the path is no folder. */
+/** What is there; undefined where nothing is, or a part of the path isn't a folder. */
 function lookAt(path: string): fs.Stats | undefined {
   try {
     return fs.statSync(path);

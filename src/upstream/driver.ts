@@ -1,56 +1,86 @@
-import { invariant, ReplicaError, unreachable } from "../base/errors.ts";
-import type { PrimaryTarget } from "../config/primary-url.ts";
-import type { Offset, Position, ReplicationId } from "../base/history.ts";
-import type { BulkForm } from "../resp/bulk-reader.ts";
-import type { Effect, Event } from "../session/events.ts";
-import { Session, type SessionOptions } from "../session/session.ts";
-import type { FullSyncGrant, State } from "../session/state.ts";
 import type { Clock } from "../base/clock.ts";
+import { invariant, ReplicaError, unreachable } from "../base/errors.ts";
+import type { Offset, Position, ReplicationId } from "../base/history.ts";
+import type { PrimaryTarget } from "../config/primary-url.ts";
+import type { BulkForm } from "../resp/bulk-reader.ts";
+import { ackCommand } from "../session/commands.ts";
+import type { Effect, Event, StreamStart } from "../session/events.ts";
+import { Session } from "../session/session.ts";
+import type { FullSyncGrant, State } from "../session/state.ts";
+import type { DriverOptions } from "./driver-options.ts";
 import { Link, type TlsFiles } from "./link/link.ts";
 
-/** What takes the bytes of a sync: the data directory of `follow`, or the one file of `backup`. */
-export interface Keeper {
-  /** Opens the file of a snapshot, and gives its name. A `discard` meanwhile makes it reject. */
-  openSnapshot(grant: FullSyncGrant, form: BulkForm): Promise<string>;
+/** Takes the payload of a full sync: a new generation, a backup's file, or standard output. */
+export interface SnapshotKeeper {
+  /**
+   * Opens the file of a snapshot, and resolves with its name. A `discard` meanwhile makes it reject.
+   * @param keeping is told what becomes of it from then on.
+   */
+  open(sync: GrantedSync, keeping: Keeping): Promise<string>;
   payload(bytes: Uint8Array): void;
-  /** Checks, syncs and names the snapshot, and tells where the stream stands after it. */
-  finishSnapshot(): Promise<{ replid: ReplicationId | undefined; receivedOffset: Offset }>;
-  discardSnapshot(): void;
-  /** The primary continues, under `replid` where it is a new one. */
-  continued(replid: ReplicationId | undefined): void;
-  stream(bytes: Uint8Array): void;
-  /** Acknowledge once everything up to `offset` is written, or durable where that is asked for. */
-  acknowledge(offset: Offset): void;
+  /**
+   * Checks, syncs and names the snapshot.
+   * @returns where the stream behind it stands; undefined where none is kept.
+   */
+  finish(): Promise<StreamStart | undefined>;
+  discard(): void;
   /** True while the link should pause for the disk. */
   readonly congested: boolean;
 }
 
-export interface DriverEvents {
-  /** The attempt is over. */
+/** Takes the stream behind a snapshot. */
+export interface StreamKeeper {
+  /** The primary continues, under `replid` where that is new. */
+  continued(replid: ReplicationId | undefined): void;
+  stream(bytes: Uint8Array): void;
+  /** Acknowledges once everything up to `offset` is written, or durable with `--ack durable`. */
+  acknowledge(offset: Offset): void;
+}
+
+/** A full sync that a primary granted. */
+export interface GrantedSync {
+  readonly primary: PrimaryTarget;
+  readonly grant: FullSyncGrant;
+  readonly form: BulkForm;
+}
+
+/** What a keeper reports while it writes. */
+export interface Keeping {
+  /** Bytes that waited for the disk are written: the link may go on. */
+  hasRoom(): void;
+  /** Writing, syncing or checking failed. */
   failed(error: ReplicaError): void;
+}
+
+export interface DriverEvents {
+  /** The attempt is over, broken off in state `from`. */
+  failed(error: ReplicaError, from: State): void;
+  /** A keeper failed while no link was there to break. */
+  failedUnlinked(error: ReplicaError): void;
   note(level: "info" | "warn", message: string): void;
   moved(state: State): void;
 }
 
-/** How often the clock is shown to the session. */
+/** How often the session sees the clock. */
 const TICK_MS = 100;
-/** A tick that comes so late says that this process stood still. */
+/** A tick this late means that this process stood still. */
 const STALL_MS = 1000;
 
 /**
- * Joins a session, a link and a keeper: what the session decides, the link and the keeper do. What
+ * Joins a session, a link and the keepers: the session decides, the link and the keepers act. What
  * belongs to an attempt that is over carries its epoch, and is dropped.
  */
-export class Driver {
-  readonly session: Session;
-  readonly #keeper: Keeper;
+export class Driver implements Keeping {
+  readonly #session: Session;
   readonly #tls: TlsFiles;
   readonly #clock: Clock;
   readonly #events: DriverEvents;
   #target: PrimaryTarget | undefined;
+  #snapshots: SnapshotKeeper | undefined;
+  #streams: StreamKeeper | undefined;
   #link: Link | undefined;
   #epoch = 0;
-  /** Attempts so far; what a snapshot's end says belongs to one, though its link may be gone. */
+  /** Attempts so far: a snapshot's end belongs to one of them, though its link may be gone. */
   #attempts = 0;
   #opening = false;
   #paused = false;
@@ -60,38 +90,64 @@ export class Driver {
   #tickedAtMs = 0;
   #finishing: Promise<void> = Promise.resolve();
 
-  constructor(
-    options: SessionOptions & { tls: TlsFiles },
-    keeper: Keeper,
-    clock: Clock,
-    events: DriverEvents,
-  ) {
-    this.session = new Session(options);
+  constructor(options: DriverOptions, clock: Clock, events: DriverEvents) {
+    this.#session = new Session(options);
     this.#tls = options.tls;
-    this.#keeper = keeper;
     this.#clock = clock;
     this.#events = events;
   }
 
-  /** Begins an attempt with this primary, resuming behind `resume` where that is known. */
-  attempt(target: PrimaryTarget, resume: Position | undefined): void {
+  /** Where the session stands; it never changes under who holds it. */
+  get state(): State {
+    return this.#session.state;
+  }
+
+  /** The primary whose stream is followed now; undefined while the link isn't up. */
+  get connectedTo(): PrimaryTarget | undefined {
+    return this.state.at === "connected" ? this.#target : undefined;
+  }
+
+  /** Milliseconds since the primary was last heard. */
+  get silentMs(): number {
+    return this.#clock.monotonicMs() - this.#session.lastIoMs;
+  }
+
+  /**
+   * Begins an attempt with this primary.
+   * @param snapshots takes the payload of a full sync.
+   * @param streams takes the stream; undefined for a backup, which wants none.
+   * @param resume the last byte that is kept, to resume behind it.
+   */
+  attempt(
+    target: PrimaryTarget,
+    snapshots: SnapshotKeeper,
+    streams: StreamKeeper | undefined,
+    resume: Position | undefined,
+  ): void {
     this.#target = target;
+    this.#snapshots = snapshots;
+    this.#streams = streams;
     this.#tickedAtMs = this.#clock.monotonicMs();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
-    this.step({ type: "follow" });
-    this.step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume });
+    this.#step({ type: "follow" });
+    this.#step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume });
+  }
+
+  /** Stands ready for an attempt: from here on there is something to follow. */
+  follow(): void {
+    this.#step({ type: "follow" });
   }
 
   /** Leaves the primary, in whatever state the link is, and stops the clock. */
   leave(): void {
     clearInterval(this.#ticker);
     this.#ticker = undefined;
-    this.step({ type: "leave" });
+    this.#step({ type: "leave" });
   }
 
-  /** Sends what the keeper's cursors say; nothing where there is no link. */
-  send(bytes: Uint8Array): void {
-    this.#link?.send(bytes);
+  /** Sends REPLCONF ACK while the stream is followed; never more than the keeper holds. */
+  acknowledge(acked: Offset, durable: Offset): void {
+    if (this.state.at === "connected") this.#link?.send(ackCommand(acked, durable));
   }
 
   /** Takes no more bytes; what comes from now on was never received. */
@@ -99,60 +155,60 @@ export class Driver {
     this.#link?.stopReading();
   }
 
-  /** Closes the link after what was sent last has gone out. */
+  /** Closes the link once what was sent has gone out. */
   hangUp(): void {
     this.#link?.closeGently();
   }
 
   #tick(): void {
     const nowMs = this.#clock.monotonicMs();
-    // Where we were stopped or held up ourselves, what the primary sent still waits in the socket.
+    // After a stall of our own, what the primary sent still waits in the socket.
     const stalled = nowMs - this.#tickedAtMs > STALL_MS;
     this.#tickedAtMs = nowMs;
-    this.step({ type: "tick", nowMs, paused: this.#paused || stalled });
+    this.#step({ type: "tick", nowMs, paused: this.#paused || stalled });
   }
 
-  /** Resolves once no snapshot is being finished, and the session knows how that went. */
+  /** Resolves once no snapshot is being finished, and the session knows the outcome. */
   get finishing(): Promise<void> {
     return this.#finishing;
   }
 
-  /** Takes an event and does what follows from it. */
-  step(event: Event): void {
-    const before = this.session.state;
+  #step(event: Event): void {
+    const before = this.state.at;
     const epoch = this.#epoch;
-    for (const effect of this.session.step(event)) {
+    for (const effect of this.#session.step(event)) {
       // An effect may end the attempt (a keeper that fails at once); the rest is then of the dead.
       if (this.#epoch !== epoch && effect.do !== "failed" && effect.do !== "discard-snapshot")
         continue;
       try {
         this.#perform(effect);
       } catch (error) {
-        this.keeperFailed(asReplicaError(error));
+        this.failed(asReplicaError(error));
       }
     }
-    if (this.session.state.at !== before.at) this.#events.moved(this.session.state);
+    if (this.state.at !== before) this.#events.moved(this.state);
     this.#pauseOrResume();
   }
 
-  /** The keeper's disk failed, in whatever it does for this attempt. */
-  keeperFailed(error: ReplicaError): void {
-    this.step({ type: "snapshot-failed", error });
+  /** Keeping failed, in whatever was being kept for this attempt. */
+  failed(error: ReplicaError): void {
+    const { at } = this.state;
+    if (at === "none" || at === "connect") return this.#events.failedUnlinked(error);
+    this.#step({ type: "keep-failed", error });
   }
 
-  /** For how long the link of this attempt was paused, in milliseconds. */
+  /** How long the link of this attempt has been paused so far, in milliseconds. */
   get pausedMs(): number {
     const now = this.#paused ? this.#clock.monotonicMs() - this.#pausedAtMs : 0;
     return this.#pausedMs + now;
   }
 
-  /** The keeper wrote what had waited. */
-  keeperHasRoom(): void {
+  hasRoom(): void {
     this.#pauseOrResume();
   }
 
   #pauseOrResume(): void {
-    const pause = this.#opening || this.#keeper.congested;
+    const pause = this.#opening || (this.#snapshots?.congested ?? false);
     if (pause === this.#paused) return;
     this.#paused = pause;
     if (pause) this.#pausedAtMs = this.#clock.monotonicMs();
@@ -178,19 +234,19 @@ export class Driver {
       case "open-snapshot":
         return this.#openSnapshot(effect.grant, effect.form);
       case "payload":
-        return this.#keeper.payload(effect.bytes);
+        return this.#snapshots?.payload(effect.bytes);
       case "finish-snapshot":
         return this.#finishSnapshot();
       case "discard-snapshot":
-        return this.#keeper.discardSnapshot();
+        return this.#snapshots?.discard();
       case "continue":
-        return this.#keeper.continued(effect.replid);
+        return this.#streams?.continued(effect.replid);
       case "stream":
-        return this.#keeper.stream(effect.bytes);
+        return this.#streams?.stream(effect.bytes);
       case "acknowledge":
-        return this.#keeper.acknowledge(effect.offset);
+        return this.#streams?.acknowledge(effect.offset);
       case "failed":
-        return this.#events.failed(effect.error);
+        return this.#events.failed(effect.error, effect.from);
       default:
         return unreachable(effect);
     }
@@ -204,7 +260,7 @@ export class Driver {
     this.#paused = false;
     this.#pausedMs = 0;
     const mine = (event: () => Event) => {
-      if (epoch === this.#epoch) this.step(event());
+      if (epoch === this.#epoch) this.#step(event());
     };
     const nowMs = () => this.#clock.monotonicMs();
     this.#link = new Link(target, this.#tls, {
@@ -217,32 +273,32 @@ export class Driver {
   #openSnapshot(grant: FullSyncGrant, form: BulkForm): void {
     const epoch = this.#epoch;
     this.#opening = true;
-    this.#keeper.openSnapshot(grant, form).then(
+    this.#snapshots!.open({ primary: this.#target!, grant, form }, this).then(
       (file) => {
         if (epoch !== this.#epoch) return;
         this.#opening = false;
-        this.step({ type: "snapshot-opened", nowMs: this.#clock.monotonicMs(), file });
+        this.#step({ type: "snapshot-opened", nowMs: this.#clock.monotonicMs(), file });
       },
       (error: unknown) => {
         if (epoch !== this.#epoch) return;
         this.#opening = false;
-        this.step({ type: "snapshot-failed", error: asReplicaError(error) });
+        this.#step({ type: "keep-failed", error: asReplicaError(error) });
       },
     );
   }
 
   #finishSnapshot(): void {
-    // Not bound to the link's epoch: a payload that is whole is kept even if the link breaks now.
+    // Not bound to the link's epoch: a complete payload is kept even if the link breaks now.
     const attempt = this.#attempts;
-    const isOver = () => attempt !== this.#attempts || this.session.state.at !== "transfer";
-    this.#finishing = this.#keeper.finishSnapshot().then(
-      (where) => {
+    const isOver = () => attempt !== this.#attempts || this.state.at !== "transfer";
+    this.#finishing = this.#snapshots!.finish().then(
+      (stream) => {
         if (isOver()) return;
-        this.step({ type: "snapshot-kept", nowMs: this.#clock.monotonicMs(), ...where });
+        this.#step({ type: "snapshot-kept", nowMs: this.#clock.monotonicMs(), stream });
       },
       (error: unknown) => {
         if (isOver()) return;
-        this.step({ type: "snapshot-failed", error: asReplicaError(error) });
+        this.#step({ type: "keep-failed", error: asReplicaError(error) });
       },
     );
   }

@@ -1,95 +1,98 @@
-import { limits, type Settings } from "../config/settings.ts";
-import { ReplicaError } from "../base/errors.ts";
+import type { Settings } from "../config/settings.ts";
+import { invariant, ReplicaError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
 import type { Clock } from "../base/clock.ts";
-import { Driver } from "./driver.ts";
+import { Driver, type Keeping } from "./driver.ts";
+import { type AnnouncedAddress, driverOptions } from "./driver-options.ts";
 import type { Outlet } from "./outlet.ts";
 
-/** The contract gives a stop 2 s. */
+/** A stop may take 2 s in all. */
 const STOP_LIMIT_MS = 1_500;
-
-/** Where a replica serves, as the primary is to show it. */
-export interface AnnouncedAddress {
-  readonly port: number;
-  /** Undefined: the address that the primary sees. */
-  readonly ip: string | undefined;
-}
 
 export interface FetchOptions {
   readonly clock: Clock;
   readonly settings: Settings;
-  /** Of a replica, which Sentinel then takes for the one that it is; undefined where nothing serves. */
+  /** The replica that the snapshot is for, so that Sentinel recognises it; undefined for a backup. */
   readonly announced?: AnnouncedAddress;
 }
 
 /**
- * Takes one snapshot from a primary, over a link of its own, and leaves: `rdb-only` where the primary
- * knows that, else by closing the link once the snapshot is whole.
- * @param onMoved is told each state of the session.
- * @returns what the snapshot is; it is verified, durable and named then.
- * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of the
- * name is as it was. STOPPED where `signal` was aborted.
+ * Takes one snapshot from a primary, over a link of its own, and leaves: with `rdb-only` where the
+ * primary knows that, else by closing the link once the snapshot is complete.
  */
-export async function fetchSnapshot(
-  target: PrimaryTarget,
-  openOutlet: (driver: () => Driver) => Outlet,
-  { clock, settings, announced }: FetchOptions,
-  signal: AbortSignal,
-  onMoved: (state: State) => void,
-): Promise<RdbSummary> {
-  return new Promise<RdbSummary>((resolve, reject) => {
-    const outlet = openOutlet(() => driver);
+export class SnapshotFetch {
+  readonly #target: PrimaryTarget;
+  readonly #clock: Clock;
+  readonly #driver: Driver;
+  readonly #over = Promise.withResolvers<void>();
+  #grantedAtMs = 0;
+
+  constructor(target: PrimaryTarget, { clock, settings, announced }: FetchOptions) {
+    this.#target = target;
+    this.#clock = clock;
+    this.#driver = new Driver(driverOptions("backup", target, settings, announced), clock, {
+      note: (level, message) => logger[level](message),
+      failed: (error) => this.#over.reject(error),
+      failedUnlinked: () => undefined,
+      moved: (state) => {
+        if (state.at === "receive-bulk-header") this.#grantedAtMs = this.#clock.now();
+        if (state.at === "none") this.#over.resolve();
+      },
+    });
+  }
+
+  /** Where its session stands. */
+  get state(): State {
+    return this.#driver.state;
+  }
+
+  /** When the primary granted the snapshot, in milliseconds since 1970; 0 before that. */
+  get grantedAtMs(): number {
+    return this.#grantedAtMs;
+  }
+
+  /**
+   * Does it, once.
+   * @param openOutlet makes what takes the payload, and reports to `keeping`.
+   * @returns what the snapshot is; it is verified, durable and named then.
+   * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of the
+   * name is as it was. STOPPED where `signal` was aborted.
+   */
+  async run(openOutlet: (keeping: Keeping) => Outlet, signal: AbortSignal): Promise<RdbSummary> {
+    const outlet = openOutlet(this.#driver);
+    // What has its name is kept, and soon durable.
     const stop = () => {
-      // What has its name is kept, and soon durable.
-      if (outlet.named) return;
-      driver.leave();
-      end(stopped());
+      if (!outlet.named) this.#over.reject(stopped());
     };
-    /** A file that is just being opened is removed by then. */
-    const end = (error: ReplicaError) => {
-      const inTime = clock.sleep(STOP_LIMIT_MS, new AbortController().signal);
-      void Promise.race([outlet.opened, inTime]).then(() => reject(error));
-    };
-    const driver: Driver = new Driver(
-      {
-        purpose: "backup",
-        username: target.username ?? settings.username,
-        password: target.password ?? settings.password,
-        listeningPort: announced?.port,
-        announceIp: announced?.ip,
-        syncTimeoutMs: settings.syncTimeoutMs,
-        timeoutMs: settings.timeoutMs,
-        maxLineBytes: limits.handshakeLineBytes,
-        tls: settings.tls,
-      },
-      outlet,
-      clock,
-      {
-        note: (level, message) => logger[level](message),
-        failed: (error) => {
-          signal.removeEventListener("abort", stop);
-          driver.leave();
-          end(error);
-        },
-        moved: (state) => {
-          onMoved(state);
-          if (state.at !== "none" || outlet.summary === undefined) return;
-          signal.removeEventListener("abort", stop);
-          driver.leave();
-          resolve(outlet.summary);
-        },
-      },
-    );
     signal.addEventListener("abort", stop, { once: true });
-    if (signal.aborted) return stop();
-    driver.attempt(target, undefined);
-  });
+    if (signal.aborted) stop();
+    else this.#driver.attempt(this.#target, outlet, undefined, undefined);
+    try {
+      await this.#over.promise;
+      invariant(outlet.summary !== undefined, "a session that ends by itself has its snapshot");
+      return outlet.summary;
+    } catch (error) {
+      this.#driver.leave();
+      await this.#untilNothingOpens(outlet);
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", stop);
+      this.#driver.leave();
+    }
+  }
+
+  /** A file that is just being opened is removed by then, unless the disk hangs. */
+  async #untilNothingOpens({ opened }: Outlet): Promise<void> {
+    const inTime = new AbortController();
+    await Promise.race([opened, this.#clock.sleep(STOP_LIMIT_MS, inTime.signal)]);
+    inTime.abort();
+  }
 }
 
-/** What a snapshot ends with that was stopped. */
+/** The error of a snapshot that was stopped. */
 export function stopped(): ReplicaError {
   return new ReplicaError("STOPPED", {
     retry: "never",

@@ -1,15 +1,14 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
-import { limits, type Settings } from "../config/settings.ts";
+import type { Clock } from "../base/clock.ts";
 import type { ReplicaError } from "../base/errors.ts";
+import { type Settings } from "../config/settings.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
-import type { BulkForm } from "../resp/bulk-reader.ts";
-import type { FullSyncGrant } from "../session/state.ts";
 import { type Disk, diskError, giveBack, PIECE_BYTES, refuseTooLarge } from "../store/disk/disk.ts";
 import { PayloadFiles } from "../store/disk/payload-file.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
-import type { Clock } from "../base/clock.ts";
-import type { Driver, Keeper } from "./driver.ts";
+import type { GrantedSync, Keeping, SnapshotKeeper } from "./driver.ts";
+import { limits } from "../config/limits.ts";
 
 /** What one snapshot is taken with. */
 export interface SnapshotSurroundings {
@@ -18,153 +17,158 @@ export interface SnapshotSurroundings {
   readonly settings: Settings;
   /** Whether the checksum is computed and compared; only a benchmark leaves it out, of a file. */
   readonly checksum?: boolean;
-  /** Is told of the payload's bytes as they come. */
-  readonly received?: (bytes: number) => void;
+  /** Counts the payload's bytes as they come. */
+  readonly received?: { snapshot: number };
 }
 
-/** Takes a payload and nothing else: one file, or standard output. */
-export interface Outlet extends Keeper {
+/** Takes one snapshot and nothing behind it: to a file, or to standard output. */
+export interface Outlet extends SnapshotKeeper {
+  /** What the snapshot is; undefined until it is verified and durable. */
   readonly summary: RdbSummary | undefined;
   /** True once there is no way back: the file has its name. */
   readonly named: boolean;
-  /** Resolves once no file is just being opened: what is given up meanwhile is removed by then. */
+  /** Resolves once no file is just being opened; what is given up meanwhile is removed by then. */
   readonly opened: Promise<unknown>;
 }
 
-const nothing = () => undefined;
+/** To a file: a temporary one beside it, then its name, which replaces an earlier file. */
+export class FileOutlet implements Outlet {
+  readonly #place: (sync: GrantedSync) => Promise<string>;
+  readonly #surroundings: SnapshotSurroundings;
+  readonly #keeping: Keeping;
+  readonly #giveUp = new AbortController();
+  #path = "";
+  #writer: SnapshotWriter | undefined;
+  summary: RdbSummary | undefined;
+  opened: Promise<unknown> = Promise.resolve();
 
-/**
- * To a file: a temporary one beside it, then its name, which replaces an earlier file.
- * @param place gives the file's path, once there is a snapshot for it.
- */
-export function fileOutlet(
-  place: (grant: FullSyncGrant, form: BulkForm) => Promise<string>,
-  { disk, clock, settings, checksum, received }: SnapshotSurroundings,
-  driver: () => Driver,
-): Outlet {
-  const giveUp = new AbortController();
-  let path = "";
-  let writer: SnapshotWriter | undefined;
-  let summary: RdbSummary | undefined;
-  let opened: Promise<unknown> = Promise.resolve();
-  const open = async (grant: FullSyncGrant, form: BulkForm) => {
-    path = await place(grant, form);
-    const totalBytes = form.kind === "length" ? form.bytes : undefined;
-    refuseTooLarge(disk, dirname(path), totalBytes);
-    const file = await new PayloadFiles(disk, clock, settings.io).open(
-      dirname(path),
-      giveUp.signal,
-    );
-    writer = new SnapshotWriter(disk, file, {
+  /** @param place returns the file's path, once there is a snapshot for it. */
+  constructor(
+    place: (sync: GrantedSync) => Promise<string>,
+    surroundings: SnapshotSurroundings,
+    keeping: Keeping,
+  ) {
+    this.#place = place;
+    this.#surroundings = surroundings;
+    this.#keeping = keeping;
+  }
+
+  get named(): boolean {
+    return this.#writer?.named ?? false;
+  }
+
+  get congested(): boolean {
+    return this.#writer?.congested ?? false;
+  }
+
+  open(sync: GrantedSync): Promise<string> {
+    const opening = this.#open(sync);
+    this.opened = opening.catch(() => undefined);
+    return opening;
+  }
+
+  async #open(sync: GrantedSync): Promise<string> {
+    const { disk, clock, settings, checksum } = this.#surroundings;
+    this.#path = await this.#place(sync);
+    const dir = dirname(this.#path);
+    refuseTooLarge(disk, dir, sync.form.kind === "length" ? sync.form.bytes : undefined);
+    const file = await new PayloadFiles(disk, clock, settings.io).open(dir, this.#giveUp.signal);
+    this.#writer = new SnapshotWriter(disk, file, {
       ...(checksum === undefined ? {} : { checksum }),
       syncBytes: settings.rdbSyncBytes,
       maxQueuedBytes: limits.queuedBytes,
-      onSynced: (bytes) => driver().step({ type: "snapshot-synced", bytes }),
-      onRoom: () => driver().keeperHasRoom(),
-      onFailed: (error) => driver().keeperFailed(error),
+      onRoom: () => this.#keeping.hasRoom(),
+      onFailed: (error) => this.#keeping.failed(error),
     });
-    if (giveUp.signal.aborted) writer.abandon();
+    if (this.#giveUp.signal.aborted) this.#writer.abandon();
     return file.path;
-  };
-  return {
-    get opened() {
-      return opened;
-    },
-    get summary() {
-      return summary;
-    },
-    get named() {
-      return writer?.named ?? false;
-    },
-    get congested() {
-      return writer?.congested ?? false;
-    },
-    openSnapshot: (grant, form) => {
-      const opening = open(grant, form);
-      opened = opening.catch(() => undefined);
-      return opening;
-    },
-    payload: (bytes) => {
-      received?.(bytes.length);
-      writer?.write(bytes);
-    },
-    finishSnapshot: async () => {
-      summary = await writer!.finish(path);
-      return { replid: undefined, receivedOffset: 0 };
-    },
-    discardSnapshot: () => {
-      giveUp.abort();
-      writer?.abandon();
-    },
-    continued: nothing,
-    stream: nothing,
-    acknowledge: nothing,
-  };
+  }
+
+  payload(bytes: Uint8Array): void {
+    const { received } = this.#surroundings;
+    if (received !== undefined) received.snapshot += bytes.length;
+    this.#writer?.write(bytes);
+  }
+
+  async finish(): Promise<undefined> {
+    this.summary = await this.#writer!.finish(this.#path);
+  }
+
+  discard(): void {
+    this.#giveUp.abort();
+    this.#writer?.abandon();
+  }
 }
 
 /** To standard output: the bytes go as they come; the exit code says whether the checksum held. */
-export function stdoutOutlet(driver: () => Driver): Outlet {
-  const checker = new RdbChecker();
-  let queue: Uint8Array[] = [];
-  let queuedBytes = 0;
-  let writing: Promise<void> | undefined;
-  let summary: RdbSummary | undefined;
-  let failed: ReplicaError | undefined;
-  const fail = (cause: unknown) => {
-    failed ??= diskError("writing to", "standard output", cause);
-    queue = [];
-    const error = failed;
-    queueMicrotask(() => driver().keeperFailed(error));
-  };
-  const drain = async () => {
-    for (let bytes = queue.shift(); bytes !== undefined && !failed; bytes = queue.shift()) {
-      let at = 0;
-      while (at < bytes.length) at += await writeSome(bytes.subarray(at));
-      queuedBytes -= bytes.length;
-      giveBack(bytes);
-      driver().keeperHasRoom();
+export class StdoutOutlet implements Outlet {
+  readonly #keeping: Keeping;
+  readonly #checker = new RdbChecker();
+  #queue: Uint8Array[] = [];
+  #queuedBytes = 0;
+  #writing: Promise<void> | undefined;
+  #failure: ReplicaError | undefined;
+  summary: RdbSummary | undefined;
+  readonly named = false;
+  readonly opened = Promise.resolve();
+
+  constructor(keeping: Keeping) {
+    this.#keeping = keeping;
+  }
+
+  get congested(): boolean {
+    return this.#queuedBytes + this.#queue.length * PIECE_BYTES > limits.queuedBytes;
+  }
+
+  async open(): Promise<string> {
+    return "standard output";
+  }
+
+  payload(bytes: Uint8Array): void {
+    if (this.#failure !== undefined) return;
+    try {
+      this.#checker.push(bytes);
+    } catch (error) {
+      return this.#fail(error);
     }
-  };
-  return {
-    named: false,
-    opened: Promise.resolve(),
-    get summary() {
-      return summary;
-    },
-    get congested() {
-      return queuedBytes + queue.length * PIECE_BYTES > limits.queuedBytes;
-    },
-    openSnapshot: async () => "standard output",
-    payload: (bytes) => {
-      if (failed) return;
-      try {
-        checker.push(bytes);
-      } catch (error) {
-        return fail(error);
-      }
-      queue.push(bytes);
-      queuedBytes += bytes.length;
-      writing ??= drain()
-        .catch(fail)
-        .finally(() => {
-          writing = undefined;
-        });
-    },
-    finishSnapshot: async () => {
-      while (writing !== undefined) await writing;
-      if (failed) throw failed;
-      const done = checker.finish();
-      await syncIfFile();
-      summary = done;
-      return { replid: undefined, receivedOffset: 0 };
-    },
-    discardSnapshot: () => {
-      queue = [];
-    },
-    continued: nothing,
-    stream: nothing,
-    acknowledge: nothing,
-  };
+    this.#queue.push(bytes);
+    this.#queuedBytes += bytes.length;
+    this.#writing ??= this.#drain()
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => {
+        this.#writing = undefined;
+      });
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#failure === undefined) {
+      const bytes = this.#queue.shift();
+      if (bytes === undefined) return;
+      for (let at = 0; at < bytes.length;) at += await writeSome(bytes.subarray(at));
+      this.#queuedBytes -= bytes.length;
+      giveBack(bytes);
+      this.#keeping.hasRoom();
+    }
+  }
+
+  #fail(cause: unknown): void {
+    this.#failure ??= diskError("writing to", "standard output", cause);
+    this.#queue = [];
+    const error = this.#failure;
+    queueMicrotask(() => this.#keeping.failed(error));
+  }
+
+  async finish(): Promise<undefined> {
+    while (this.#writing !== undefined) await this.#writing;
+    if (this.#failure !== undefined) throw this.#failure;
+    const summary = this.#checker.finish();
+    await syncIfFile();
+    this.summary = summary;
+  }
+
+  discard(): void {
+    this.#queue = [];
+  }
 }
 
 /** Writes to descriptor 1; a pipe that is full (EAGAIN, where somebody made it non-blocking) is waited for. */

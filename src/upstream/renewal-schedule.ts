@@ -1,7 +1,8 @@
-import { limits, type Settings } from "../config/settings.ts";
+import { type Settings } from "../config/settings.ts";
 import { backoffMs, type Clock } from "../base/clock.ts";
+import { limits } from "../config/limits.ts";
 
-/** What is looked at of the generation that is followed. */
+/** The generation that is followed, as far as the schedule looks at it. */
 interface Current {
   readonly id: number;
   /** When it became current, in milliseconds since 1970. */
@@ -13,11 +14,11 @@ interface Current {
 export class RenewalSchedule {
   readonly #clock: Clock;
   readonly #settings: Pick<Settings, "snapshotEveryMs" | "snapshotRatio">;
-  /** Failures in a row, and when the next one may be asked for. */
+  /** Consecutive failures, and when the next snapshot may be asked for. */
   #failures = 0;
   #notBeforeMs = 0;
   #ratioNotBeforeMs = 0;
-  /** Since when the generation is seen here. */
+  /** Since when this process has seen the generation. */
   #seen: { readonly id: number; readonly sinceMs: number } | undefined;
 
   constructor(clock: Clock, settings: Pick<Settings, "snapshotEveryMs" | "snapshotRatio">) {
@@ -26,14 +27,14 @@ export class RenewalSchedule {
   }
 
   /**
-   * Who asks for a new generation now, for the log; undefined where nobody does. To be asked once a second;
-   * who is told begins one.
+   * The setting that asks for a new generation now, for the log; undefined where none does. Call it once a
+   * second, and begin one when it names a setting.
    */
   next(current: Current, logBytes: number): string | undefined {
     const nowMs = this.#clock.monotonicMs();
     const by = this.#due(current, logBytes);
     if (by === undefined || nowMs < this.#notBeforeMs) return undefined;
-    // Each costs the primary a fork: one that fails again and again is asked for ever more rarely.
+    // Each costs the primary a fork: after failures, ask ever more rarely.
     const random = () => this.#clock.random();
     this.#notBeforeMs = nowMs + backoffMs(this.#failures + 1, limits.snapshotRetryMs, random);
     return by;
@@ -44,7 +45,7 @@ export class RenewalSchedule {
     if (this.#seen?.id !== id) this.#seen = { id, sinceMs: nowMs };
     const { snapshotEveryMs, snapshotRatio } = this.#settings;
     if (snapshotEveryMs !== undefined) {
-      // Of a clock that was set back, it may have become current in the future.
+      // Where the clock was set back, it may have become current in the future.
       const ageMs = Math.max(this.#clock.now() - currentAtMs, nowMs - this.#seen.sinceMs);
       if (ageMs >= snapshotEveryMs) return "--snapshot-every";
     }

@@ -1,5 +1,5 @@
 import type { Settings } from "../config/settings.ts";
-import { ReplicaError } from "../base/errors.ts";
+import { invariant, ReplicaError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import { formatBytes } from "../base/quantity.ts";
@@ -8,9 +8,11 @@ import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
-import { type AnnouncedAddress, fetchSnapshot } from "./fetch.ts";
+import type { AnnouncedAddress } from "./driver-options.ts";
+import { SnapshotFetch } from "./fetch.ts";
+import type { Driver, GrantedSync } from "./driver.ts";
 import type { GenerationKeeper } from "./keeper.ts";
-import { fileOutlet } from "./outlet.ts";
+import { FileOutlet } from "./outlet.ts";
 import { RenewalSchedule } from "./renewal-schedule.ts";
 
 export interface RenewalOptions {
@@ -19,17 +21,13 @@ export interface RenewalOptions {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly settings: Settings;
-  /** As the first link says it: by it Sentinel knows whose the second one is. */
+  /** As on the first link: by it Sentinel recognises the replica that the second link belongs to. */
   readonly announced: AnnouncedAddress;
-  /** The primary that is followed, while the link to it is whole. */
-  readonly followed: () => PrimaryTarget | undefined;
-  /** Is told of the payload's bytes as they come. */
-  readonly received: (bytes: number) => void;
-  /** Notes what happened, for people who look later. */
-  readonly event: (kind: string, detail: string) => void;
+  /** The link that is followed. */
+  readonly link: Pick<Driver, "connectedTo">;
 }
 
-/** How a new generation went. */
+/** The outcome of a new generation. */
 export interface RenewalOutcome {
   /** Undefined where it is current. */
   readonly error: ReplicaError | undefined;
@@ -37,15 +35,15 @@ export interface RenewalOutcome {
 }
 
 /**
- * New generations without losing the stream: the snapshot comes over a second link while the first one
- * follows on, then the keeper lets the new generation take the place of the current one. One at a time.
+ * Takes new generations without losing the stream: the snapshot comes over a second link while the first
+ * one keeps following; then the new generation replaces the current one. One at a time.
  */
 export class Renewal {
   readonly #options: RenewalOptions;
   #stopping = new AbortController();
   #running: Promise<void> | undefined;
   #beganMs = 0;
-  #state: State = { at: "none" };
+  #fetching: SnapshotFetch | undefined;
   #last: RenewalOutcome | undefined;
   readonly #schedule: RenewalSchedule;
 
@@ -54,36 +52,36 @@ export class Renewal {
     this.#schedule = new RenewalSchedule(options.clock, options.settings);
   }
 
-  /** For how long one is under way, in seconds; undefined where none is. */
+  /** How long the one under way has been running, in seconds; undefined where none is. */
   get runningSeconds(): number | undefined {
     if (this.#running === undefined) return undefined;
     return (this.#options.clock.monotonicMs() - this.#beganMs) / 1000;
   }
 
-  /** Of the second link. */
+  /** Where the session of the second link stands. */
   get state(): State {
-    return this.#state;
+    return this.#fetching?.state ?? { at: "none" };
   }
 
   /** How many became current, and how many failed, since the start. */
   readonly counts = { ok: 0, failed: 0 };
 
-  /** How the last one went; undefined before there was one. */
+  /** The outcome of the last one; undefined before the first. */
   get last(): RenewalOutcome | undefined {
     return this.#last;
   }
 
   /**
-   * Begins one, and doesn't wait for it.
-   * @param by who asks for it, for the log: `BGSAVE`.
-   * @throws ReplicaError NOT_FOLLOWING where there is no whole link to go on with, PRIMARY_BUSY where
-   * one is under way, DISK_FULL where it would leave less room than `--min-free`.
+   * Begins one, without waiting for it.
+   * @param by what asks for it, for the log: `BGSAVE`.
+   * @throws ReplicaError NOT_FOLLOWING while the link is down, PRIMARY_BUSY where one is under way,
+   * DISK_FULL where it would leave less room than `--min-free`.
    */
   begin(by: string): void {
     if (this.#running !== undefined) {
       throw new ReplicaError("PRIMARY_BUSY", { message: "a new snapshot is already under way" });
     }
-    const target = this.#options.followed();
+    const target = this.#options.link.connectedTo;
     if (target === undefined) {
       throw new ReplicaError("NOT_FOLLOWING", {
         message: "no new snapshot while no primary is followed: wait until the link is up",
@@ -96,11 +94,11 @@ export class Renewal {
     );
     this.#running = this.#run(target, by, this.#stopping.signal).finally(() => {
       this.#running = undefined;
-      this.#state = { at: "none" };
+      this.#fetching = undefined;
     });
   }
 
-  /** Long before the disk is full: what is followed needs the room that is left. */
+  /** Refuses long before the disk is full: the stream needs the room that is left. */
   #refuseWithoutRoom(): void {
     const { directory, disk, settings } = this.#options;
     const rdbBytes = directory.current?.rdbBytes ?? 0;
@@ -111,7 +109,7 @@ export class Renewal {
   }
 
   async #run(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<void> {
-    const { clock, directory, event } = this.#options;
+    const { clock, directory } = this.#options;
     const seconds = () => (clock.monotonicMs() - this.#beganMs) / 1000;
     const before = directory.current?.id;
     try {
@@ -123,65 +121,61 @@ export class Renewal {
       const rate = bytes / Math.max(seconds(), 0.001);
       const what = `generation ${id} takes the place of ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
       logger.info(what, { generation: id, bytes, seconds: seconds() });
-      event("generation", what);
+      directory.note("generation", what);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       if (signal.aborted) {
         const what = `the new snapshot was given up: ${String(signal.reason)}`;
         logger.info(what);
-        return event("generation", what);
+        return directory.note("generation", what);
       }
       this.#fail(error, seconds());
     }
   }
 
   #fail(error: ReplicaError, seconds: number): void {
-    const { directory, event } = this.#options;
+    const { directory } = this.#options;
     this.#schedule.failed();
     this.counts.failed++;
     const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
-    // One that there is no room for is told of once, however often it is due.
+    // A lack of room is reported once, however often a snapshot is due.
     if (error.message !== this.#last?.error?.message) {
       logger.warn(what, { code: error.code });
-      event("generation", what);
+      directory.note("generation", what);
     }
     this.#last = { error, seconds };
   }
 
   async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
-    const { clock, directory, keeper } = this.#options;
-    let id: number | undefined;
-    let asked: FullSyncGrant | undefined;
-    let grantedAtMs = 0;
-    const place = async (grant: FullSyncGrant) => {
-      asked = grant;
-      const begun = await directory.begin(describeTarget(target));
-      id = begun.id;
-      return directory.basePath(begun.id);
+    const { directory, keeper } = this.#options;
+    let begun: { readonly id: number; readonly grant: FullSyncGrant } | undefined;
+    const place = async ({ grant }: GrantedSync) => {
+      const { id } = await directory.begin(describeTarget(target));
+      begun = { id, grant };
+      return directory.basePath(id);
     };
+    const surroundings = { ...this.#options, received: keeper.receivedBytes };
+    const fetching = new SnapshotFetch(target, this.#options);
+    this.#fetching = fetching;
     try {
-      const rdb = await fetchSnapshot(
-        target,
-        (driver) => fileOutlet(place, this.#options, driver),
-        this.#options,
+      const rdb = await fetching.run(
+        (keeping) => new FileOutlet(place, surroundings, keeping),
         signal,
-        (state) => {
-          if (state.at === "receive-bulk-header") grantedAtMs = clock.now();
-          this.#state = state;
-        },
       );
-      await keeper.adopt({ id: id!, rdb, grant: asked!, grantedAtMs }, `replaced (${by})`, signal);
+      invariant(begun !== undefined, "a snapshot that was kept was begun");
+      const { grantedAtMs } = fetching;
+      await keeper.adopt({ ...begun, rdb, grantedAtMs }, `replaced (${by})`, signal);
       return rdb;
     } catch (error) {
-      if (id !== undefined) directory.discard(id);
+      if (begun !== undefined) directory.discard(begun.id);
       throw error;
     }
   }
 
-  /** Once a second: begins one that is due by time (`--snapshot-every`) or size (`--snapshot-ratio`). */
+  /** Once a second: begins one where time (`--snapshot-every`) or size (`--snapshot-ratio`) asks for it. */
   tick(): void {
-    const { directory, followed, keeper } = this.#options;
-    if (this.#running !== undefined || followed() === undefined) return;
+    const { directory, link, keeper } = this.#options;
+    if (this.#running !== undefined || link.connectedTo === undefined) return;
     const { current } = directory;
     if (current === undefined || keeper.log === undefined) return;
     const by = this.#schedule.next(current, keeper.log.fileBytes);
@@ -195,7 +189,7 @@ export class Renewal {
   }
 
   /**
-   * Gives up the one that is under way; resolves once nothing of it is left.
+   * Gives up the one under way; resolves once nothing of it is left.
    * @param why for the log: `REPLICAOF NO ONE`.
    */
   async stop(why: string): Promise<void> {

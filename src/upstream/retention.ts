@@ -5,7 +5,7 @@ import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
 
-/** How often old generations and the room on the disk are looked at, when nothing else calls for it. */
+/** How often to look at old generations and at the free room, when nothing else calls for it. */
 const EVERY_MS = 10_000;
 
 export interface RetentionOptions {
@@ -13,11 +13,9 @@ export interface RetentionOptions {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly settings: Pick<Settings, "keep" | "keepForMs" | "minFreeBytes">;
-  /** Notes what happened, for people who look later. */
-  readonly event: (kind: string, detail: string) => void;
 }
 
-/** Removes sealed generations that nobody wants to keep, and watches the room on the disk. */
+/** Removes sealed generations that no setting keeps, and watches the free room on the disk. */
 export class Retention {
   readonly #options: RetentionOptions;
   #running: Promise<void> | undefined;
@@ -30,12 +28,12 @@ export class Retention {
     this.#options = options;
   }
 
-  /** Whether less than `--min-free` was free when it was looked at last. */
+  /** Whether less than `--min-free` was free at the last look. */
   get lowOnRoom(): boolean {
     return this.#isLow;
   }
 
-  /** Once a second: does what is due after a generation has become current, or after some time. */
+  /** Once a second: looks when a generation has become current, and every 10 s. */
   tick(): void {
     const { clock, directory } = this.#options;
     const generation = directory.current?.id;
@@ -49,7 +47,7 @@ export class Retention {
   }
 
   async #retain(): Promise<void> {
-    const { directory, event, settings } = this.#options;
+    const { directory, settings } = this.#options;
     const { keep, keepForMs } = settings;
     try {
       const gone = await directory.retain(keep, keepForMs);
@@ -58,12 +56,12 @@ export class Retention {
           gone.length === 1 ? `generation ${gone[0]} is` : `generations ${gone.join(", ")} are`;
         const what = `${which} removed: --keep ${keep} keeps no more`;
         logger.info(what);
-        event("retention", what);
+        directory.note("retention", what);
       }
       this.#lookForRoom();
       this.#failure = "";
     } catch (error) {
-      // The next look tries again; what is followed goes on meanwhile.
+      // The next look tries again; following goes on meanwhile.
       const message = error instanceof Error ? error.message : String(error);
       if (message !== this.#failure) logger.warn(message);
       this.#failure = message;
@@ -76,7 +74,7 @@ export class Retention {
     const isLow = free < settings.minFreeBytes;
     if (isLow === this.#isLow) return;
     this.#isLow = isLow;
-    const where = `${formatBytes(free)} are free where ${directory.path} lies`;
+    const where = `${formatBytes(free)} are free on the disk of ${directory.path}`;
     if (isLow) {
       logger.warn(
         `${where}, less than --min-free ${formatBytes(settings.minFreeBytes)}: no new snapshot is taken; make room, or lower --keep`,

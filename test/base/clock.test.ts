@@ -10,12 +10,12 @@ describe("backoffMs", () => {
     expect(longest).toEqual([100, 200, 400, 800, 1600, 3200, 5000, 5000]);
   });
 
-  test("a random part of it, at least half", () => {
+  test("waits a random part of that, at least half", () => {
     expect(backoffMs(3, 5000, () => 0)).toBe(200);
     expect(backoffMs(3, 5000, () => 0.5)).toBe(300);
   });
 
-  test("is never longer than the ceiling, nor shorter than half of what it grew to", () => {
+  test("never exceeds the ceiling, and never falls below half of the doubled value", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 1_000_000 }),
@@ -34,7 +34,7 @@ describe("backoffMs", () => {
 });
 
 describe("realClock.sleep", () => {
-  test("ends at once when it is aborted, before or meanwhile", async () => {
+  test("returns at once when aborted, before or during the sleep", async () => {
     await realClock.sleep(60_000, AbortSignal.abort());
     const controller = new AbortController();
     const sleeping = realClock.sleep(60_000, controller.signal);
@@ -42,7 +42,7 @@ describe("realClock.sleep", () => {
     await sleeping;
   });
 
-  test("monotonicMs doesn't run backwards", () => {
+  test("monotonicMs never runs backwards", () => {
     const before = realClock.monotonicMs();
     expect(realClock.monotonicMs()).toBeGreaterThanOrEqual(before);
   });

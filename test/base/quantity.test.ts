@@ -14,7 +14,7 @@ test.each([
   expect(formatAge(seconds)).toBe(text);
 });
 
-test("how far a transfer is, with a length and without", () => {
+test("formats progress with and without a known length", () => {
   expect(formatProgress(512, 2048, 256)).toBe(" 25%  512 B of 2.0 KiB  256 B/s  0:06 left");
   expect(formatProgress(512, 2048, 0)).toBe(" 25%  512 B of 2.0 KiB  0 B/s  --:-- left");
   expect(formatProgress(512, undefined, 256)).toBe("512 B  256 B/s");

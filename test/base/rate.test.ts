@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { Rate } from "../../src/base/rate.ts";
 
-/** A rate after these samples, each with the seconds that have passed since the one before. */
+/** A rate after these samples, each with the seconds since the one before. */
 function after(...samples: [seconds: number, bytes: number, of?: string][]): number {
   let nowMs = 1_000_000;
   const rate = new Rate(() => nowMs);
@@ -13,14 +13,14 @@ function after(...samples: [seconds: number, bytes: number, of?: string][]): num
   return rate.bytesPerSecond;
 }
 
-test("bytes a second, from the second sample on", () => {
+test("reports bytes per second from the second sample on", () => {
   expect(after()).toBe(0);
   expect(after([0, 700])).toBe(0);
   expect(after([0, 700], [2, 1700])).toBe(500);
   expect(after([0, 700], [0, 1700])).toBe(0);
 });
 
-test("over the last five seconds alone", () => {
+test("looks back five seconds only", () => {
   const burst: [number, number][] = [
     [0, 0],
     [1, 1_000_000],
@@ -29,11 +29,11 @@ test("over the last five seconds alone", () => {
     Array.from({ length: seconds }, (): [number, number] => [1, 1_000_000]);
   expect(after(...burst, ...quiet(4))).toBe(200_000);
   expect(after(...burst, ...quiet(5))).toBe(0);
-  // Where samples come seldom, the oldest reaches back further than that.
+  // If samples are rare, the oldest one is older than that.
   expect(after([0, 0], [10, 1000])).toBe(100);
 });
 
-test("a total that has shrunk, or is of something else, begins anew", () => {
+test("starts over if the total shrinks or counts something else", () => {
   expect(after([0, 5000], [1, 100])).toBe(0);
   expect(after([0, 5000], [1, 100], [1, 300])).toBe(200);
   expect(after([0, 100, "a"], [1, 90_000, "b"])).toBe(0);

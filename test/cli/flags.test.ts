@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { parseCommandLine } from "../../src/cli/flags.ts";
-import { ReplicaError } from "../../src/base/errors.ts";
+import { usageErrorOf } from "../support/error-of.ts";
 
 function run(...argv: string[]) {
   const invocation = parseCommandLine(argv);
@@ -10,14 +10,7 @@ function run(...argv: string[]) {
 }
 
 function complaint(...argv: string[]): string {
-  try {
-    parseCommandLine(argv);
-  } catch (error) {
-    if (!(error instanceof ReplicaError)) throw error;
-    expect(error.code).toBe("USAGE");
-    return error.message;
-  }
-  throw new Error("nothing was complained about");
+  return usageErrorOf(() => parseCommandLine(argv)).message;
 }
 
 const url = "redis://h:1";
@@ -34,11 +27,11 @@ test.each<[string[], string, string[]]>([
   [["backup", "--", "--odd.rdb"], "backup", ["--odd.rdb"]],
   [["status"], "status", []],
   [["demo"], "demo", []],
-])("%j is a command with its arguments", (argv, command, args) => {
+])("parses %j into a command and its arguments", (argv, command, args) => {
   expect(run(...argv)).toMatchObject({ command, args, flags: {}, options: [] });
 });
 
-test("flags stand anywhere, with a blank or an equals sign, and the last one wins", () => {
+test("takes flags anywhere, with a space or an equals sign; the last one wins", () => {
   expect(run("--port", "1", "follow", "--dir=/a=b", url, "--port=2").flags).toEqual({
     port: "2",
     dir: "/a=b",
@@ -46,7 +39,7 @@ test("flags stand anywhere, with a blank or an equals sign, and the last one win
   expect(run("--config", "f.toml").flags).toEqual({ config: "f.toml" });
 });
 
-test("a switch takes no value but =true or =false", () => {
+test("takes a switch alone, or with =true or =false", () => {
   expect(run("--tls-insecure", url)).toMatchObject({
     args: [url],
     flags: { "tls-insecure": "true" },
@@ -54,24 +47,24 @@ test("a switch takes no value but =true or =false", () => {
   expect(run("--no-progress=false").flags).toEqual({ "no-progress": "false" });
 });
 
-test("a value that begins with a dash needs the equals sign", () => {
+test("takes a value that begins with a dash only after an equals sign", () => {
   expect(complaint("--port", "-1")).toContain("--port needs a value");
   expect(complaint("--dir", "--port", "1")).toContain("--dir needs a value");
   expect(complaint("--dir")).toContain("--dir needs a value");
   expect(run("--dir=-odd").flags).toEqual({ dir: "-odd" });
 });
 
-test("--json where there is a table", () => {
+test("takes --json for commands that print a table", () => {
   expect(run("status", "--json").options).toEqual([["json", "true"]]);
   expect(run("status", "--json=false").options).toEqual([]);
-  expect(complaint("follow", "--json")).toBe("follow has no --json");
+  expect(complaint("follow", "--json")).toBe("follow doesn't take --json");
   expect(complaint("status", "--json=x")).toBe("--json takes no value");
 });
 
-test("--watch where there is something to watch", () => {
+test("takes --watch for status only", () => {
   expect(run("status", "--watch")).toMatchObject({ options: [["watch", "true"]], flags: {} });
   expect(run("status").options).toEqual([]);
-  expect(complaint("backup", "out.rdb", "--watch")).toBe("backup has no --watch");
+  expect(complaint("backup", "out.rdb", "--watch")).toBe("backup doesn't take --watch");
 });
 
 describe("help and version", () => {
@@ -96,20 +89,20 @@ describe("help and version", () => {
 
 describe("refuses", () => {
   test.each<[string[], string]>([
-    [["--prot", "1"], "no flag is called --prot: did you mean --port?"],
-    [["--prot=1"], "no flag is called --prot: did you mean --port?"],
+    [["--prot", "1"], "unknown flag --prot: did you mean --port?"],
+    [["--prot=1"], "unknown flag --prot: did you mean --port?"],
     [["--jsno"], "did you mean --json?"],
-    [["-x"], "no flag is called -x"],
-    [["folow"], "no command is called folow: did you mean follow?"],
+    [["-x"], "unknown flag -x"],
+    [["folow"], "unknown command folow: did you mean follow?"],
     [["stat"], "did you mean status?"],
     [["localhost"], "the commands are follow, backup, verify"],
     [["help", "folow"], "did you mean follow?"],
     [["folow", "--help"], "did you mean follow?"],
-    [["backup"], "backup lacks an argument: replica backup [URL] OUT"],
-    [["backup", url, "a", "b"], "backup has no use for the argument b"],
-    [["follow", url, url], "follow has no use for the argument redis://h:1"],
-    [["demo", "x"], "demo has no use for the argument x: replica demo"],
-    [["status", "--fsync", "no"], "status takes no --fsync"],
+    [["backup"], "backup needs more arguments: replica backup [URL] OUT"],
+    [["backup", url, "a", "b"], "unexpected argument b: replica backup [URL] OUT"],
+    [["follow", url, url], "unexpected argument redis://h:1: replica follow [URL]"],
+    [["demo", "x"], "unexpected argument x: replica demo"],
+    [["status", "--fsync", "no"], "status doesn't take --fsync"],
   ])("%j", (argv, message) => {
     expect(complaint(...argv)).toContain(message);
   });

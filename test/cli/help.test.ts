@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
 import { commands } from "../../src/cli/command-table.ts";
 import { commandHelp, generalHelp, settingsTable } from "../../src/cli/help.ts";
-import { aboutSetting, settingNames } from "../../src/config/settings.ts";
+import { aboutSetting, settingNames } from "../../src/config/about-settings.ts";
 
 test("the general help lists every command and every setting with its default", () => {
-  const help = generalHelp();
+  const help = unwrapped(generalHelp());
   for (const command of commands) expect(help).toContain(command.summary);
   for (const name of settingNames) {
     const { help: meaning, default: preset, kind } = aboutSetting(name);
@@ -25,22 +25,29 @@ test("a command's help lists the settings it takes and no others", () => {
   }
 });
 
-test("help fits where it is read", () => {
+test("no line of help is longer than 120 characters", () => {
   for (const text of [generalHelp(), ...commands.map(commandHelp)]) {
     expect(text).toEndWith("\n");
     for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(120);
   }
 });
 
-test("every command can be loaded", async () => {
+test("loads every command", async () => {
   for (const command of commands) expect(await command.load()).toBeFunction();
 });
 
-test("the table for the README has a row for each setting", () => {
+/** Joins the continuation lines of the right column. */
+function unwrapped(help: string): string {
+  return help.replaceAll(/\n {10,}(?=\S)/g, " ");
+}
+
+test("the table of settings has a row for each setting", () => {
   const [head, rule, ...rows] = settingsTable().split("\n");
-  expect(head).toBe("| flag | default | meaning |");
-  expect(rule).toBe("| --- | --- | --- |");
+  expect(head).toBe("| flag | variable | default | meaning |");
+  expect(rule).toBe("| --- | --- | --- | --- |");
   expect(rows).toHaveLength(settingNames.length);
-  expect(rows).toContain("| `--dir DIR` | `./replica-data` | the data directory |");
-  expect(rows).toContain("| `--tls-insecure` | off | don't verify the primary's certificate |");
+  expect(rows).toContain("| `--dir DIR` | `REPLICA_DIR` | `./replica-data` | the data directory |");
+  expect(rows).toContain(
+    "| `--tls-insecure` | `REPLICA_TLS_INSECURE` | off | don't verify the primary's certificate |",
+  );
 });

@@ -18,7 +18,7 @@ afterEach(() => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
 });
 
-/** This machine's variables, without those that would count as settings. */
+/** The environment without the variables that would count as settings. */
 function environment(more: Record<string, string> = {}): Record<string, string | undefined> {
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
   return { ...Object.fromEntries(own), ...more };
@@ -44,15 +44,16 @@ async function run(
   return { stdout, stderr, code };
 }
 
-/** A replica that follows nobody yet, once it says so. */
+/** Starts a replica and waits until it logs whom it follows. */
 async function following(
   argv: readonly string[],
   program = fromSource,
   env: Record<string, string> = {},
+  cwd = mkdtempSync(join(dir, "run-")),
 ) {
   const child = Bun.spawn([...program, ...argv, "--port", "0"], {
     env: environment(env),
-    cwd: mkdtempSync(join(dir, "run-")),
+    cwd,
     stdout: "pipe",
     stderr: "pipe",
   });
@@ -74,21 +75,9 @@ async function until(holds: () => boolean): Promise<void> {
   }
 }
 
-test("npm run hands a signal on to it, and its exit code back", async () => {
-  const npm = ["npm", "run", "--silent", "replica", "--", "--dir", join(dir, "npm")];
-  const child = Bun.spawn([...npm, "--port", "0"], {
-    env: environment(),
-    cwd: project,
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  children.push(child);
-  const seen = { text: "" };
-  const reading = (async () => {
-    const decoder = new TextDecoder();
-    for await (const chunk of child.stderr) seen.text += decoder.decode(chunk, { stream: true });
-  })();
-  await until(() => seen.text.includes("following "));
+test("npm run passes a signal on, and the exit code back", async () => {
+  const npm = ["npm", "run", "--silent", "replica", "--"];
+  const { child, seen, reading } = await following(["--dir", join(dir, "npm")], npm, {}, project);
   child.kill("SIGTERM");
   expect(await child.exited).toBe(0);
   await reading;
@@ -131,7 +120,7 @@ describe("exit codes", () => {
     }
   });
 
-  test("1: it failed while running", async () => {
+  test("1: a failure while running", async () => {
     const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
     const port = listener.port;
     listener.stop(true);
@@ -142,7 +131,7 @@ describe("exit codes", () => {
     });
   });
 
-  test("1: a backup says which primary failed it", async () => {
+  test("1: a failed backup names its primary", async () => {
     for (const url of ["redis://u@127.0.0.1:1", `unix://${join(dir, "none.sock")}`]) {
       const { code, stdout, stderr } = await run(["backup", url, join(dir, "none.rdb")]);
       expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
@@ -159,8 +148,8 @@ describe("exit codes", () => {
     expect(seen.text).toContain("stopped;");
   });
 
-  test.skipIf(process.platform !== "linux")("not by SIGHUP under nohup", async () => {
-    // The URL's password has it execute itself anew, which changes nothing of that.
+  test.skipIf(process.platform !== "linux")("SIGHUP is ignored under nohup", async () => {
+    // A URL with a password makes the process execute itself again, which must not change that.
     for (const url of ["redis://127.0.0.1:1", "redis://:secret@127.0.0.1:1"]) {
       const { child } = await following([url], ["nohup", ...fromSource]);
       child.kill("SIGHUP");
@@ -171,7 +160,7 @@ describe("exit codes", () => {
     }
   });
 
-  test("0: stopped by the end of its terminal", async () => {
+  test("0: stopped by its terminal closing", async () => {
     let seen = "";
     const child = Bun.spawn([...fromSource, "redis://127.0.0.1:1", "--port", "0"], {
       env: environment(),
@@ -193,7 +182,7 @@ describe("a command that misbehaves", () => {
     join(project, "src/main.ts"),
   ];
 
-  test("does not outlast a second signal", async () => {
+  test("exits on a second signal", async () => {
     const { child, seen } = await following([], stubborn, { TEST_FOLLOW: "ignoresStop" });
     child.kill("SIGTERM");
     await until(() => seen.text.includes("asked"));
@@ -202,7 +191,7 @@ describe("a command that misbehaves", () => {
     expect(await child.exited).toBe(1);
   });
 
-  test("takes the same signal, passed on by bun run or npm, for one", async () => {
+  test("ignores a repeat of the signal that bun run or npm passes on", async () => {
     const { child, seen } = await following([], stubborn, { TEST_FOLLOW: "ignoresStop" });
     child.kill("SIGINT");
     await until(() => seen.text.includes("asked"));
@@ -214,7 +203,7 @@ describe("a command that misbehaves", () => {
     expect(await child.exited).toBe(1);
   });
 
-  test("takes a hangup, again or beside another signal, for no second one", async () => {
+  test("does not count SIGHUP as a second signal", async () => {
     for (const first of ["SIGHUP", "SIGTERM"] as const) {
       const { child, seen } = await following([], stubborn, { TEST_FOLLOW: "ignoresStop" });
       child.kill(first);
@@ -241,7 +230,7 @@ describe("a command that misbehaves", () => {
   });
 });
 
-test("a stack comes with --log-level debug alone, wherever the level is set", async () => {
+test("prints a stack only at --log-level debug, wherever the level is set", async () => {
   const config = join(dir, "debug.toml");
   writeFileSync(config, 'log-level = "debug"');
   const outcomes = await Promise.all([
@@ -256,7 +245,7 @@ test("a stack comes with --log-level debug alone, wherever the level is set", as
   expect(hasStack).toEqual([false, true, true, true, true, true]);
 });
 
-test("a reader that has gone is no error", async () => {
+test("exits with 0 when the reader of its output is gone", async () => {
   const child = Bun.spawn(
     ["sh", "-c", `{ sleep 0.2; "$0" "$@"; echo "code $?" >&2; } | true`, ...fromSource, "--help"],
     { env: environment(), stdout: "ignore", stderr: "pipe" },
@@ -265,7 +254,7 @@ test("a reader that has gone is no error", async () => {
   expect(await child.stderr.text()).toBe("code 0\n");
 });
 
-test("a password in a malformed URL isn't printed", async () => {
+test("never prints the password of a malformed URL", async () => {
   for (const url of ["redis://u:hunter2@h:99999", "redis://u:hun/hunter2@h", "u:hunter2@h:1"]) {
     const { code, stderr } = await run([url, "--log-level", "debug"]);
     expect(code).toBe(2);
@@ -273,7 +262,7 @@ test("a password in a malformed URL isn't printed", async () => {
   }
 });
 
-test("a password in a URL that stands where none belongs isn't printed", async () => {
+test("never prints the password of a URL given in place of another argument", async () => {
   const url = "redis://u:hunter2@h:6380";
   for (const argv of [
     ["status", 'redis://u:with a " hunter2@h:6380'],
@@ -295,7 +284,7 @@ test("a password in a URL that stands where none belongs isn't printed", async (
   }
 });
 
-/** A primary that wants a password, and keeps the line it was given it in. */
+/** A primary that requires a password and records what it receives. */
 function guardedPrimary(): { url: (login: string) => string; heard: () => string; stop(): void } {
   let heard = "";
   const listener = Bun.listen({
@@ -334,7 +323,7 @@ describe("a password in the URL", () => {
     primary.stop();
   });
 
-  test("comes before a password file", async () => {
+  test("takes precedence over a password file", async () => {
     const file = join(dir, "password");
     writeFileSync(file, "from-file\n");
     const primary = guardedPrimary();

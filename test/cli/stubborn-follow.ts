@@ -1,6 +1,6 @@
 /*
- * Loaded before main.ts (bun --preload), it puts another body in the place of `replica follow`: one
- * that does what the variable TEST_FOLLOW says, for what a good command never does.
+ * Preloaded before main.ts (bun --preload), this replaces the body of `replica follow` with one that
+ * misbehaves as the variable TEST_FOLLOW says.
  */
 const bodies: Record<string, string> = {
   ignoresStop: `({ signal, stderr }) => {

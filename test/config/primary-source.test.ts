@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/base/errors.ts";
+import { usageErrorOf } from "../support/error-of.ts";
 import {
   describeSource,
   parsePrimarySource,
@@ -10,7 +10,7 @@ import { joinPassword, redactUrl, splitPassword } from "../../src/config/primary
 const nobody = { username: undefined, password: undefined };
 const plain = { kind: "sentinel", tls: false, master: "main", ...nobody } as const;
 
-describe("reads", () => {
+describe("parses", () => {
   const cases: [string, PrimarySource][] = [
     ["redis+sentinel://h/main", { ...plain, sentinels: [{ host: "h", port: 26379 }] }],
     [
@@ -56,22 +56,15 @@ describe("reads", () => {
 });
 
 function complaint(url: string): string {
-  try {
-    parsePrimarySource(url);
-  } catch (error) {
-    if (!(error instanceof ReplicaError)) throw error;
-    expect(error.code).toBe("USAGE");
-    return error.message;
-  }
-  throw new Error(`${url} was taken`);
+  return usageErrorOf(() => parsePrimarySource(url)).message;
 }
 
 describe("refuses", () => {
   test.each([
-    ["redis+sentinel://", "names no host"],
-    ["redis+sentinel:///main", "names no host"],
-    ["redis+sentinel://h,/main", "names no host"],
-    ["redis+sentinel://h,,g/main", "names no host"],
+    ["redis+sentinel://", "the host is missing"],
+    ["redis+sentinel:///main", "the host is missing"],
+    ["redis+sentinel://h,/main", "the host is missing"],
+    ["redis+sentinel://h,,g/main", "the host is missing"],
     ["redis+sentinel://h", "the master's name is missing"],
     ["redis+sentinel://h/", "the master's name is missing"],
     ["redis+sentinel://h/main/", "write / in it as %2F"],
@@ -80,15 +73,15 @@ describe("refuses", () => {
     ["redis+sentinel://h/a%0Ab", "control character"],
     ["redis+sentinel://h:0/main", "from 1 to 65535"],
     ["redis+sentinel://g,h:65536/main", "from 1 to 65535"],
-    ["redis+sentinel://g,::1/main", "names no host"],
+    ["redis+sentinel://g,::1/main", "the host is missing"],
     ["redis+sentinel://[::1/main", "in brackets"],
-    ["redis+sentinel://[1.2.3.4]/main", "no IPv6 address"],
-    ["redis+sentinel://g h/main", "no host name"],
-    ["redis+sentinel://h/main?db=1", "? or #"],
-    ["redis+sentinel:h/main", "a URL is expected"],
-    ["redis+sentinels://h/main", "the scheme redis+sentinels:// is none of"],
-    ["unix+sentinel:///x/main", "the scheme unix+sentinel:// is none of"],
-    ["redis://g:1,h:2/main", "its port is no whole number"],
+    ["redis+sentinel://[1.2.3.4]/main", "not an IPv6 address"],
+    ["redis+sentinel://g h/main", "not a valid host name"],
+    ["redis+sentinel://h/main?db=1", "? and # are not allowed"],
+    ["redis+sentinel:h/main", "not a URL"],
+    ["redis+sentinels://h/main", "unknown scheme redis+sentinels://"],
+    ["unix+sentinel:///x/main", "unknown scheme unix+sentinel://"],
+    ["redis://g:1,h:2/main", "the port is not a whole number"],
   ])("%s", (url, reason) => {
     expect(complaint(url)).toContain(reason);
   });
@@ -120,14 +113,14 @@ describe("an error never shows the password", () => {
     expect(redactUrl(url)).not.toContain("hunter2");
   });
 
-  test("nor hides what can be none", () => {
+  test("but shows what can't be a password", () => {
     const url = "redis+sentinel://g:26379,[::1]:26380,h/main";
     expect(redactUrl(url)).toBe(url);
     expect(redactUrl("redis+sentinel://u:p@g:1,h/main")).toBe("redis+sentinel://***@g:1,h/main");
   });
 });
 
-test("a source is described as a URL without its password, which reads as the same", () => {
+test("describes a source as a URL without its password, which parses as the same source", () => {
   for (const [url, shown] of [
     ["redis+sentinel://u:p@h,[::1]:1/main", "redis+sentinel://u@h:26379,[::1]:1/main"],
     ["rediss+sentinel://:p@h:1/a%2Fb%20c", "rediss+sentinel://h:1/a%2Fb%20c"],
@@ -139,7 +132,7 @@ test("a source is described as a URL without its password, which reads as the sa
   }
 });
 
-test("a URL is split from its password, and joined with it again", () => {
+test("splits a URL from its password, and joins them again", () => {
   const url = "rediss+sentinel://u:p%40@g:1,h/main";
   expect(splitPassword(url)).toEqual({
     url: "rediss+sentinel://u@g:1,h/main",

@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { aboutSetting, settingNames, variableOf } from "../../src/config/settings.ts";
-import { ReplicaError } from "../../src/base/errors.ts";
+import { aboutSetting, settingNames, variableOf } from "../../src/config/about-settings.ts";
+import { usageErrorOf } from "../support/error-of.ts";
 import { isLoopback, loadSettings, type SettingSources } from "../../src/config/load-settings.ts";
 import { nearest } from "../../src/base/nearest.ts";
 import { formatBytes, parseBytes, parseDurationMs } from "../../src/base/quantity.ts";
@@ -25,17 +25,9 @@ function load(flags: Record<string, string> = {}, env: Record<string, string> = 
   return loadSettings({ flags: new Map(Object.entries(flags)), env });
 }
 
-/** The message of the usage error that loading ends in. */
+/** The message of the usage error that loading throws. */
 function complaint(sources: SettingSources): string {
-  try {
-    loadSettings(sources);
-  } catch (error) {
-    if (!(error instanceof ReplicaError)) throw error;
-    expect(error.code).toBe("USAGE");
-    expect(error.retry).toBe("never");
-    return error.message;
-  }
-  throw new Error("nothing was complained about");
+  return usageErrorOf(() => loadSettings(sources)).message;
 }
 
 const complaintOf = (flags: Record<string, string>): string =>
@@ -44,7 +36,7 @@ const complaintOfEnv = (env: Record<string, string>): string => complaint({ env 
 const complaintOfFile = (content: string): string =>
   complaintOf({ config: write("bad.toml", content) });
 
-test("the defaults are those of the contract", () => {
+test("every setting has its documented default", () => {
   expect(load()).toEqual({
     dir: "./replica-data",
     port: 6380,
@@ -93,7 +85,7 @@ test("every setting has help, and its default is a value it takes", () => {
 });
 
 describe("sources", () => {
-  test("flag before variable before file before default", () => {
+  test("the flag wins over the variable, the file and the default, in that order", () => {
     const config = write("order.toml", 'port = 1001\ntimeout = "1m"\nfsync = "no"\n');
     const env = { REPLICA_PORT: "1002", REPLICA_TIMEOUT: "2m", REPLICA_CONFIG: config };
     const settings = load({ port: "1003" }, env);
@@ -103,12 +95,12 @@ describe("sources", () => {
     expect(settings.ack).toBe("written");
   });
 
-  test("the flag --config comes before REPLICA_CONFIG", () => {
+  test("the flag --config wins over REPLICA_CONFIG", () => {
     const flagged = write("flagged.toml", "port = 1");
     expect(load({ config: flagged }, { REPLICA_CONFIG: "/nowhere" }).port).toBe(1);
   });
 
-  test("a file gives numbers and booleans bare or quoted", () => {
+  test("a file may give numbers and booleans with or without quotes", () => {
     const bare = write(
       "bare.toml",
       'port = 7000\nrdb-sync-bytes = 65536\ntimeout = 90\nunprotected = true\nno-progress = 1\nack = "durable"\n',
@@ -125,7 +117,7 @@ describe("sources", () => {
     expect(load({ config: quoted })).toMatchObject({ port: 7000, unprotected: true });
   });
 
-  test("an empty variable counts as unset, and other programs' variables don't count", () => {
+  test("an empty variable counts as unset, and other programs' variables are ignored", () => {
     expect(
       load({}, { REPLICA_PORT: "", REPLICA_PASSWORD: "", PORT: "1", REDIS_PORT: "2" }),
     ).toEqual(load());
@@ -141,14 +133,14 @@ describe("sources", () => {
 
 describe("unknown names", () => {
   test("a flag", () => {
-    expect(complaintOf({ prot: "1" })).toBe("no flag is called --prot: did you mean --port?");
+    expect(complaintOf({ prot: "1" })).toBe("unknown flag --prot: did you mean --port?");
     expect(complaintOf({ "rdb-sync-byte": "1" })).toContain("did you mean --rdb-sync-bytes?");
-    expect(complaintOf({ zebra: "1" })).toBe("no flag is called --zebra");
+    expect(complaintOf({ zebra: "1" })).toBe("unknown flag --zebra");
   });
 
   test("a variable", () => {
     expect(complaintOfEnv({ REPLICA_LOGLEVEL: "debug" })).toBe(
-      "no setting belongs to the variable REPLICA_LOGLEVEL: did you mean REPLICA_LOG_LEVEL?",
+      "unknown variable REPLICA_LOGLEVEL: did you mean REPLICA_LOG_LEVEL?",
     );
     expect(complaintOfEnv({ REPLICA_PORTS: "1" })).toContain("did you mean REPLICA_PORT?");
   });
@@ -165,27 +157,27 @@ describe("unknown names", () => {
 
   test("a key in the file", () => {
     const message = complaintOfFile("tiemout = 60");
-    expect(message).toContain("no setting is called tiemout");
+    expect(message).toContain("unknown setting tiemout");
     expect(message).toContain("bad.toml");
     expect(message).toEndWith("did you mean timeout?");
-    expect(complaintOfFile("[tls]\nca = 'x'")).toContain("no setting is called tls");
-    expect(complaintOfFile("config = 'x'")).toContain("no setting is called config");
+    expect(complaintOfFile("[tls]\nca = 'x'")).toContain("unknown setting tls");
+    expect(complaintOfFile("config = 'x'")).toContain("unknown setting config");
   });
 
-  test("a password is no setting, and isn't printed", () => {
+  test("a password is not a setting, and is not printed", () => {
     expect(complaintOfFile('password = "hunter2"')).toEndWith("did you mean password-file?");
     expect(complaintOfFile('password = "hunter2"')).not.toContain("hunter2");
     expect(complaintOfEnv({ REPLICA_SENTINEL_PASSWORD: "hunter2" })).toBe(
-      "no setting belongs to the variable REPLICA_SENTINEL_PASSWORD: did you mean REPLICA_SENTINEL_PASSWORD_FILE?",
+      "unknown variable REPLICA_SENTINEL_PASSWORD: did you mean REPLICA_SENTINEL_PASSWORD_FILE?",
     );
     expect(complaintOf({ password: "hunter2" })).toBe(
-      "no flag is called --password: did you mean --password-file?",
+      "unknown flag --password: did you mean --password-file?",
     );
   });
 });
 
 describe("bad values", () => {
-  test("say which setting, from where, the value, and what is expected", () => {
+  test("are reported with the setting, its source, the value and what is expected", () => {
     const expected = "it takes a whole number from 0 to 65535";
     expect(complaintOf({ port: "abc" })).toStartWith(`the flag --port is "abc": ${expected}`);
     expect(complaintOfEnv({ REPLICA_PORT: "65536" })).toStartWith(
@@ -231,11 +223,11 @@ describe("bad values", () => {
     expect(message).toStartWith(`the flag --${name} is ${JSON.stringify(value)}: it takes `);
   });
 
-  test("a value that is too long is cut in the message", () => {
+  test("are cut in the message if they are long", () => {
     expect(complaintOf({ fsync: "x".repeat(10_000) }).length).toBeLessThan(200);
   });
 
-  test("a text setting isn't given as a number in the file", () => {
+  test("include a number for a text setting in the file", () => {
     expect(complaintOfFile("dir = 5")).toEndWith("takes the path of a directory, as a string");
     expect(complaintOfFile("port = [1]")).toContain("takes a whole number");
     expect(complaintOfFile("timeout = 2026-01-01")).toContain("takes a duration");
@@ -243,26 +235,26 @@ describe("bad values", () => {
 });
 
 describe("the settings file", () => {
-  test("no TOML: its name and the parser's words, without what it quotes", () => {
+  test("that is not TOML: reports its name and the parser's message, without what that quotes", () => {
     const message = complaintOfFile("password = hunter2");
-    expect(message).toMatch(/^the settings file .*bad\.toml is no TOML: .*quoted/);
+    expect(message).toMatch(/^the settings file .*bad\.toml is not valid TOML: .*quoted/);
     expect(message).not.toContain("hunter2");
-    expect(complaintOfFile("[x")).toContain("bad.toml is no TOML");
+    expect(complaintOfFile("[x")).toContain("bad.toml is not valid TOML");
   });
 
-  test("unreadable, a directory, too large, no text", () => {
+  test("that is missing, a directory, too large or not text is refused", () => {
     expect(complaintOf({ config: join(dir, "none.toml") })).toContain(
       "none.toml: there is no such file",
     );
     expect(complaintOf({ config: dir })).toContain("it is a directory");
     expect(complaintOfFile("# ".padEnd(1024 * 1024 + 1, "x"))).toContain("larger than 1048576");
     const binary = write("binary.toml", new Uint8Array([0xff, 0xfe]));
-    expect(complaintOf({ config: binary })).toContain("is no UTF-8 text");
+    expect(complaintOf({ config: binary })).toContain("is not UTF-8 text");
   });
 });
 
 describe("passwords", () => {
-  test("a file's content, without one line end", () => {
+  test("are a file's content without one line end", () => {
     expect(load({ "password-file": write("p1", "s3cret\n") }).password).toBe("s3cret");
     expect(load({ "password-file": write("p2", "s3cret\n\n") }).password).toBe("s3cret\n");
     expect(load({ "password-file": write("p3", " s3 cret \r\n") }).password).toBe(" s3 cret ");
@@ -274,7 +266,7 @@ describe("passwords", () => {
     });
   });
 
-  test("the file comes before REPLICA_PASSWORD", () => {
+  test("in the file win over REPLICA_PASSWORD", () => {
     const env = { REPLICA_PASSWORD: "from the variable" };
     expect(load({}, env).password).toBe("from the variable");
     expect(load({ "password-file": write("p5", "from the file") }, env).password).toBe(
@@ -282,7 +274,7 @@ describe("passwords", () => {
     );
   });
 
-  test("empty, missing, too large: the file's name, never its content", () => {
+  test("in an empty, missing or too large file: the error names the file, never its content", () => {
     expect(complaintOf({ "password-file": write("empty", "\n") })).toMatch(
       /^the flag --password-file: .*empty is empty/,
     );
@@ -296,7 +288,7 @@ describe("passwords", () => {
     expect(complaintOf({ "password-file": binary })).not.toContain("hunter2");
   });
 
-  test("a file that the command doesn't take is not read", () => {
+  test("in a file that the command doesn't take are not read", () => {
     const flags = new Map([["password-file", join(dir, "gone")]]);
     expect(loadSettings({ flags, takes: ["port"] }).password).toBeUndefined();
   });
@@ -326,10 +318,10 @@ describe("what must fit together", () => {
     }
   });
 
-  test("a certificate and its key come together, can be read, and are what they are said to be", () => {
+  test("a certificate needs its key, and both must be readable PEM", () => {
     const pem = write("c.pem", "x");
     expect(complaintOf({ "tls-cert": pem })).toBe(
-      "the flag --tls-cert needs --tls-key FILE beside it",
+      "the flag --tls-cert needs --tls-key FILE as well",
     );
     expect(complaintOf({ "tls-key": pem })).toContain("needs --tls-cert FILE");
     expect(complaintOf({ "tls-ca": join(dir, "no.pem") })).toContain("there is no such file");
@@ -337,17 +329,17 @@ describe("what must fit together", () => {
       const { cert, key } = certificates.client;
       const flags = { "tls-cert": cert, "tls-key": key, [name]: pem };
       expect(complaintOf(flags)).toMatch(
-        new RegExp(`^the flag --${name}: .*c\\.pem holds no .* in PEM`),
+        new RegExp(`^the flag --${name}: .*c\\.pem contains no .* in PEM format`),
       );
     }
-    expect(complaintOf({ "tls-ca": "/dev/null" })).toContain("/dev/null is no regular file");
+    expect(complaintOf({ "tls-ca": "/dev/null" })).toContain("/dev/null is not a regular file");
     const { ca, client } = certificates;
     const { tls } = load({ "tls-cert": client.cert, "tls-key": client.key, "tls-ca": ca });
     expect([tls.certFile, tls.keyFile, tls.caFile]).toEqual([client.cert, client.key, ca]);
   });
 });
 
-test("sizes tell binary units from decimal ones", () => {
+test("parses sizes in binary and decimal units", () => {
   expect(parseBytes("8MiB")).toBe(8 * 1024 ** 2);
   expect(parseBytes("64kib")).toBe(65536);
   expect(parseBytes("1GB")).toBe(1e9);
@@ -359,7 +351,7 @@ test("sizes tell binary units from decimal ones", () => {
   }
 });
 
-test("durations have units, and seconds when they have none", () => {
+test("parses durations with units; a bare number is in seconds", () => {
   expect(parseDurationMs("500ms")).toBe(500);
   expect(parseDurationMs("60s")).toBe(60_000);
   expect(parseDurationMs("5m")).toBe(300_000);
@@ -371,7 +363,7 @@ test("durations have units, and seconds when they have none", () => {
   }
 });
 
-test("sizes for people are in binary units", () => {
+test("formats sizes in binary units", () => {
   expect(formatBytes(0)).toBe("0 B");
   expect(formatBytes(1023)).toBe("1023 B");
   expect(formatBytes(8 * 1024 ** 2)).toBe("8.0 MiB");
@@ -379,14 +371,14 @@ test("sizes for people are in binary units", () => {
   expect(formatBytes(1.5 * 1024 ** 4)).toBe("1.5 TiB");
 });
 
-test("what is off unless told can be told off, so that a flag goes before the file", () => {
+test("off turns off a setting that is off by default, so that a flag can override the file", () => {
   const config = write("on.toml", 'http = "127.0.0.1:0"\nkeep-for = "7d"\nsnapshot-every = "24h"');
   expect(load({ config })).toMatchObject({ keepForMs: 604_800_000, snapshotEveryMs: 86_400_000 });
   const off = { http: "off", "keep-for": "off", "snapshot-every": "off" };
   expect(load({ config, ...off })).toEqual(load());
 });
 
-test("the nearest name is near", () => {
+test("suggests the nearest name only if it is near", () => {
   const known = ["port", "password-file", "timeout"];
   expect(nearest("prot", known)).toBe("port");
   expect(nearest("password", known)).toBe("password-file");
@@ -400,7 +392,7 @@ test("a setting's variable", () => {
   expect(variableOf("rdb-sync-bytes")).toBe("REPLICA_RDB_SYNC_BYTES");
 });
 
-test("comments in a file of certificates may be in any encoding", () => {
+test("accepts certificate comments in any encoding", () => {
   const comment = Buffer.from("# F\xf5tan\xfas\xedtv\xe1ny\n", "latin1");
   const path = write("latin1.pem", Buffer.concat([comment, readFileSync(certificates.ca)]));
   expect(load({ "tls-ca": path }).tls.caFile).toBe(path);

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { Backlog } from "../../src/demo/backlog.ts";
 
-test("whatever is covered reads back as it was appended", () => {
+test("reads back everything that it covers", () => {
   const appends = fc.array(fc.uint8Array({ minLength: 1, maxLength: 16 }), { maxLength: 40 });
   fc.assert(
     fc.property(appends, (pieces) => {
@@ -23,7 +23,7 @@ test("whatever is covered reads back as it was appended", () => {
   );
 });
 
-test("a replica may resume from the last resumeBytes only", () => {
+test("lets a replica resume only within the last resumeBytes", () => {
   const backlog = new Backlog({ resumeBytes: 10, outputBytes: 100 });
   expect(backlog.firstResumeOffset).toBe(1);
   backlog.append(new Uint8Array(10));

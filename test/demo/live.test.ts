@@ -3,20 +3,20 @@ import { LiveData } from "../../src/demo/live.ts";
 
 const NOW_MS = 1_900_000_000_000;
 
-test("the same seed makes the same writes", () => {
+test("makes the same writes from the same seed", () => {
   const first = new LiveData(3);
   const second = new LiveData(3);
   for (let n = 0; n < 500; n += 1) expect(first.next(NOW_MS)).toEqual(second.next(NOW_MS));
 });
 
-test("the number of keys is bounded, however many writes", () => {
+test("keeps the number of keys bounded", () => {
   const live = new LiveData(4);
   for (let n = 0; n < 50_000; n += 1) live.next(NOW_MS);
   expect(live.keysIn(0)).toBeLessThan(1000);
   expect(live.keysIn(1)).toBeLessThan(1000);
 });
 
-test("what has expired is deleted by a DEL, and is in no snapshot", () => {
+test("deletes expired keys with DEL, and leaves them out of snapshots", () => {
   const live = new LiveData(5);
   let sessions = 0;
   for (let n = 0; n < 500; n += 1) {

@@ -1,4 +1,4 @@
-/** A bare connection for tests: what arrives is read by line or by length, each with a time limit. */
+/** A bare connection for tests that reads by line or by length, each with a time limit. */
 export class RawLink implements Disposable {
   /** Settles when the other side closes or resets the link. */
   readonly closed: Promise<void>;
@@ -38,7 +38,7 @@ export class RawLink implements Disposable {
     return link;
   }
 
-  /** Sends text as it stands. */
+  /** Sends text as is. */
   send(text: string): void {
     const sent = this.#socket.write(text);
     if (sent !== Buffer.byteLength(text)) throw new Error(`the socket took ${sent} bytes`);
@@ -52,7 +52,7 @@ export class RawLink implements Disposable {
     }
   }
 
-  /** The next line, without its end. */
+  /** The next line, without its line end. */
   async line(): Promise<string> {
     await this.#until(() => this.#received.includes(10));
     const end = this.#received.indexOf(10);
@@ -61,7 +61,7 @@ export class RawLink implements Disposable {
     return line;
   }
 
-  /** The next line that isn't a keepalive, and how many of those came before it. */
+  /** The next line that is not a keepalive, and the number of keepalives before it. */
   async lineAfterKeepalives(): Promise<{ line: string; keepalives: number }> {
     for (let keepalives = 0; ; keepalives += 1) {
       const line = await this.line();
@@ -75,7 +75,7 @@ export class RawLink implements Disposable {
     return await this.line();
   }
 
-  /** Exactly so many bytes. */
+  /** Reads exactly this many bytes. */
   async bytes(length: number): Promise<Buffer> {
     await this.#until(() => this.#received.length >= length);
     const bytes = this.#received.subarray(0, length);
@@ -83,7 +83,7 @@ export class RawLink implements Disposable {
     return bytes;
   }
 
-  /** All up to and without `mark`, which is taken away too. */
+  /** Reads everything before `mark`, and removes the mark. */
   async until(mark: string): Promise<Buffer> {
     await this.#until(() => this.#received.includes(mark));
     const bytes = await this.bytes(this.#received.indexOf(mark));
@@ -91,7 +91,7 @@ export class RawLink implements Disposable {
     return bytes;
   }
 
-  /** Bytes that came and weren't read. */
+  /** The number of bytes received and not read. */
   get unreadBytes(): number {
     return this.#received.length;
   }

@@ -21,7 +21,7 @@ function snapshot(shape: { seed: number; keys: number; valueBytes: number; write
   });
 }
 
-// A chunk holds until the next one is asked for, so each is copied at once.
+// A chunk is valid until the next one is requested, so each is copied at once.
 function bytesOf(made: DemoSnapshot): Buffer {
   const chunks: Uint8Array[] = [];
   for (const chunk of made.chunks()) chunks.push(chunk.slice());
@@ -39,7 +39,7 @@ const SHAPES = [
 ];
 
 describe.each(SHAPES)("a snapshot of %j", (shape) => {
-  test("is as long as was said before, and its checksum holds", () => {
+  test("has the announced length and a valid checksum", () => {
     const made = snapshot(shape);
     const bytes = bytesOf(made);
     expect(bytes.length).toBe(made.lengthBytes);
@@ -62,7 +62,7 @@ describe.each(SHAPES)("a snapshot of %j", (shape) => {
   });
 });
 
-test("the same seed makes the same bytes, another seed makes others", () => {
+test("the same seed makes the same bytes, another seed different ones", () => {
   const shape = { keys: 500, valueBytes: 100, writes: 300 };
   const first = bytesOf(snapshot({ seed: 7, ...shape }));
   expect(bytesOf(snapshot({ seed: 7, ...shape })).equals(first)).toBe(true);

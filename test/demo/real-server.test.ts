@@ -38,10 +38,10 @@ async function untilLevel(server: RealServer, primary: EmbeddedPrimary): Promise
   );
 }
 
-// Redis 7.0 is required: without it these tests fail, and say how to fetch it.
+// Redis 7.0 is required: without it these tests fail with instructions to fetch it.
 for (const kind of new Set<ServerKind>(["redis-7.0", ...availableServers()])) {
   for (const payloadForm of ["length", "eof"] as const) {
-    test(`${kind} follows, is dropped, resumes, and has the same data as one that comes later (${payloadForm})`, async () => {
+    test(`${kind} follows, is dropped, resumes, and has the same data as a later replica (${payloadForm})`, async () => {
       using primary = await EmbeddedPrimary.start({ ...OPTIONS, payloadForm });
       await using early = await startServer(kind);
       await attach(early, primary);
@@ -59,7 +59,7 @@ for (const kind of new Set<ServerKind>(["redis-7.0", ...availableServers()])) {
       expect(first + second).toBeGreaterThan(OPTIONS.keys);
       expect(await early.keysPerDatabase()).toEqual({ 0: first, 1: second });
 
-      // What the stream did is in the next snapshot: the primary is true to its own word.
+      // The next snapshot contains the effects of the stream.
       await using late = await startServer(kind);
       await attach(late, primary);
       await untilLevel(late, primary);

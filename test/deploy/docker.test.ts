@@ -47,13 +47,13 @@ const variables = Object.fromEntries(
 ) as Record<string, string>;
 
 describe("the Dockerfile", () => {
-  test("is one that the linter has nothing against, as it has against others", () => {
+  test("passes the linter, which rejects mistakes", () => {
     expect(validate(dockerfile)).toEqual([]);
     expect(validate(dockerfile.replace("EXPOSE", "EXPOSED"))).toHaveLength(1);
     expect(validate(dockerfile.replace("--interval", "--intervall"))).toHaveLength(1);
   });
 
-  test("starts the program, which takes its settings and answers where it is exposed", () => {
+  test("starts the program with settings that it takes, on the ports that it exposes", () => {
     const program = "/usr/local/bin/replica";
     expect(words("ENTRYPOINT")).toEqual([program]);
     expect(valuesOf("COPY")).toContain(`--from=build /build/dist/replica ${program}`);
@@ -68,7 +68,7 @@ describe("the Dockerfile", () => {
     }
   });
 
-  test("asks the program itself how it is", () => {
+  test("checks health with the program itself", () => {
     const [program, ...args] = words("HEALTHCHECK");
     expect(program).toBe(words("ENTRYPOINT")[0]);
     const invocation = parseCommandLine(args);
@@ -78,7 +78,7 @@ describe("the Dockerfile", () => {
     expect(loadSettings({ flags: invocation.flags, env: variables, takes }).port).toBe(6380);
   });
 
-  test("builds with the pinned Bun, by a script that there is, and runs as nobody", () => {
+  test("builds with the pinned Bun and an existing script, and runs as an unprivileged user", () => {
     const [build, image] = stages.map((stage) => stage[0]?.value);
     expect(build).toBe(`oven/bun:${about.dependencies.bun}-slim AS build`);
     expect(image).toMatch(/^gcr\.io\/distroless\/.*:nonroot$/);
@@ -87,7 +87,7 @@ describe("the Dockerfile", () => {
     expect(Object.keys(about.scripts)).toContain("build");
   });
 
-  test("takes what is there, and the ignore file lets through just that", () => {
+  test("copies files that exist, and the ignore file lets through exactly those", () => {
     const copied = stages[0]!
       .filter(({ name }) => name === "COPY")
       .flatMap(({ value }) => value.split(" ").slice(0, -1));

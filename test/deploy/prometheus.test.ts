@@ -12,7 +12,7 @@ import { parsePromql } from "./promql.ts";
 
 const deployDir = join(import.meta.dir, "../../deploy");
 
-/** What Prometheus adds to each series. */
+/** Labels that Prometheus adds to each series. */
 const TARGET_LABELS = ["job", "instance"];
 
 interface Rule {
@@ -57,7 +57,7 @@ const queries = [
   ...dashboard.annotations.list,
 ].flatMap(({ expr }) => expr ?? []);
 
-/** What a replica exports that follows. */
+/** What a replica exports while it follows. */
 let exported: readonly Sample[] = [];
 beforeAll(async () => {
   using dir = tempDir("deploy");
@@ -68,14 +68,14 @@ beforeAll(async () => {
   const metrics = new Metrics();
   {
     await using following = follow(primary.url, metrics.timed(realDisk), dir);
-    metrics.of(following.replica, realDisk, "1.2.3");
+    metrics.of(following.status, "1.2.3");
     await following.connected();
     exported = parseExposition(await metrics.text()).flatMap((family) => family.samples);
   }
   await primary.stop();
 });
 
-/** What an expression asks for that no replica exports. */
+/** What an expression queries that no replica exports. */
 function complaints(expression: string): string[] {
   const { selectors, groupings } = parsePromql(expression);
   const found: string[] = [];
@@ -102,10 +102,10 @@ function complaints(expression: string): string[] {
   return found;
 }
 
-/** Grafana puts a duration and a pattern in. */
+/** Grafana replaces this with a duration. */
 const filledIn = (query: string) => query.replaceAll("$__rate_interval", "1m");
 
-test("the check finds what is wrong", () => {
+test("the check finds mistakes", () => {
   expect(complaints('rate(replica_breaks_total{code="LINK_LOST"}[5m])')).toEqual([]);
   expect(complaints("replica_gone > 1")).toEqual(["no metric replica_gone"]);
   expect(complaints('replica_state{stat="none"}')).toContain("replica_state has no label stat");
@@ -119,7 +119,7 @@ test("the check finds what is wrong", () => {
 });
 
 describe("the alerts", () => {
-  test("have names of their own, and say all that a person needs", () => {
+  test("have unique names, a severity, a summary and a description", () => {
     expect(groups.map((group) => group.name)).toEqual(["replica"]);
     const names = rules.map((rule) => rule.alert);
     expect(names).toEqual([...new Set(names)]);
@@ -152,7 +152,7 @@ describe("the alerts", () => {
 });
 
 describe("the dashboard", () => {
-  test("asks for what a replica exports", () => {
+  test("queries only what a replica exports", () => {
     expect(queries.length).toBeGreaterThan(20);
     for (const query of queries) {
       expect([query, complaints(filledIn(query))]).toEqual([query, []]);
@@ -163,7 +163,7 @@ describe("the dashboard", () => {
     }
   });
 
-  test("shows every metric but the version and the offsets, which say nothing alone", () => {
+  test("shows every metric except the version and the absolute offsets", () => {
     const asked = new Set(
       queries.flatMap((query) => parsePromql(filledIn(query)).selectors.map((one) => one.metric)),
     );
@@ -176,7 +176,7 @@ describe("the dashboard", () => {
     ]);
   });
 
-  test("has the data source and the replica as variables, and no others", () => {
+  test("has the data source and the replica as its only variables", () => {
     const named = dashboard.templating.list.map(({ name, type }) => [name, type]);
     expect(named).toEqual([
       ["datasource", "datasource"],
@@ -191,7 +191,7 @@ describe("the dashboard", () => {
     ]);
   });
 
-  test("each panel has its place, and says what it shows, in which unit", () => {
+  test("gives each panel its own place, a description and a unit", () => {
     expect(dashboard.schemaVersion).toBeGreaterThanOrEqual(39);
     const ids = dashboard.panels.map((panel) => panel.id);
     expect(ids).toEqual([...new Set(ids)]);

@@ -13,9 +13,9 @@ interface Matcher {
 }
 
 /**
- * What a PromQL expression names, by Prometheus's own grammar: its selectors, and the labels by which it
- * groups or matches.
- * @throws Error where the grammar doesn't take it.
+ * Parses a PromQL expression with Prometheus's own grammar.
+ * @returns its selectors, and the labels by which it groups or matches.
+ * @throws Error for an expression that the grammar rejects.
  */
 export function parsePromql(expression: string): { selectors: Selector[]; groupings: string[] } {
   const tree = parser.parse(expression);

@@ -25,7 +25,7 @@ function environmentOf(file: typeof unit): Record<string, string> {
   return Object.fromEntries(entries);
 }
 
-/** What the unit starts: its words, and its settings' variables. */
+/** The words of the command that the unit starts, and the variables of its settings. */
 function started(specifiers: Record<string, string>, env: Record<string, string>) {
   const known = (text: string) =>
     text.replaceAll(/%(.)/g, (_all, letter: string) => {
@@ -47,7 +47,7 @@ function started(specifiers: Record<string, string>, env: Record<string, string>
 }
 
 describe("the unit file", () => {
-  test("each directive stands in its section, and once unless it is a list", () => {
+  test("has each directive in its section, and once unless it is a list", () => {
     expect([...unit.keys()]).toEqual(["Unit", "Service", "Install"]);
     const lists = ["Environment", "SystemCallFilter"];
     const ofUnit = /^(?:Description|Documentation|Wants|After|StartLimit\w+)$/;
@@ -73,7 +73,7 @@ describe("the unit file", () => {
     expect(settings.http).toEqual({ host: "127.0.0.1", port: 9121 });
   });
 
-  test("with a password, the program reads it where the service manager puts it", async () => {
+  test("passes the password as a file that the program reads", async () => {
     using dir = tempDir("credentials");
     expect([...passwords.keys()]).toEqual(["Service"]);
     const [credential] = valuesOf(passwords, "Service", "LoadCredential");
@@ -84,7 +84,7 @@ describe("the unit file", () => {
     expect(loadSettings({ env: variables }).password).toBe("a password");
   });
 
-  test("speaks with the service manager, and waits longer than a stop may take", () => {
+  test("uses sd_notify, and waits longer than a stop may take", () => {
     expect(service("Type")).toBe("notify");
     expect(service("RestrictAddressFamilies").split(" ")).toContain("AF_UNIX");
     expect(parseDurationMs(service("WatchdogSec"))).toBeGreaterThanOrEqual(10_000);
@@ -92,12 +92,12 @@ describe("the unit file", () => {
     expect(parseDurationMs(service("TimeoutStartSec"))).toBeGreaterThan(2_000);
   });
 
-  test("is started again unless a person must act: what exit codes 2 and 3 say", () => {
+  test("restarts after any exit code but 2 and 3, which need a person", () => {
     expect(service("Restart")).toBe("on-failure");
     expect(service("RestartPreventExitStatus")).toBe("2 3");
   });
 
-  test("takes from the program what it doesn't need, and nothing that it does", () => {
+  test("drops every privilege that the program doesn't need, and none that it does", () => {
     const hardened = [
       "DynamicUser",
       "NoNewPrivileges",
@@ -118,7 +118,7 @@ describe("the unit file", () => {
   });
 });
 
-test("what is no unit file is refused", () => {
+test("refuses what is not a unit file", () => {
   expect(() => parseUnit("Type=notify\n")).toThrow("no directive: Type=notify");
   expect(() => parseUnit("[Service]\nType notify\n")).toThrow("no directive: Type notify");
   expect(() => parseUnit("[Service]\n[Service]\n")).toThrow("two sections [Service]");

@@ -2,8 +2,8 @@
 export type UnitFile = ReadonlyMap<string, readonly (readonly [name: string, value: string])[]>;
 
 /**
- * Reads a unit file.
- * @throws Error for a line that is no section, directive, comment or empty.
+ * Parses a unit file.
+ * @throws Error for a line that is not a section, a directive, a comment or empty.
  */
 export function parseUnit(text: string): UnitFile {
   const unit = new Map<string, [string, string][]>();
@@ -23,7 +23,7 @@ export function parseUnit(text: string): UnitFile {
   return unit;
 }
 
-/** All values of a directive; an empty one takes back those before it. */
+/** All values of a directive; an empty one resets the list. */
 export function valuesOf(unit: UnitFile, section: string, name: string): string[] {
   let values: string[] = [];
   for (const [directive, value] of unit.get(section) ?? []) {

@@ -10,18 +10,18 @@ import { RespClient } from "../support/resp-client.ts";
 import { until } from "../support/wait.ts";
 
 const LARGE_BYTES = 24 * 1024 * 1024;
-/** More than any socket takes: who doesn't read it holds up whoever waits for that. */
+/** More than a socket buffers, so a replica that doesn't read it stalls. */
 const LARGE = smallRdb("0123456789abcdef", LARGE_BYTES);
 const large: Script = (peer: FakePeer) => fullSync(peer, LARGE);
 
-/** The files of the data directory that this process has open, by their descriptors. */
+/** The snapshots in the data directory that this process has open, one entry for each descriptor. */
 function openFiles(path: string): string[] {
   return readdirSync("/proc/self/fd")
     .flatMap((fd) => {
       try {
         return [readlinkSync(`/proc/self/fd/${fd}`)];
       } catch {
-        return []; // It was the listing's own.
+        return []; // The descriptor of the listing itself.
       }
     })
     .filter((file) => file.startsWith(path) && file.endsWith(".rdb"));
@@ -33,7 +33,7 @@ async function attached(relay: Relaying, count: number): Promise<void> {
   await until(() => relay.replica.relay.downstreams.size === count, { what: `${count} attached` });
 }
 
-/** One that is online and has announced itself. */
+/** Attaches a replica that has announced its port, by partial resync. */
 async function online(relay: Relaying): Promise<Downstream> {
   const downstream = await relay.connect();
   await downstream.ask("REPLCONF", "listening-port", 7001, "capa", "psync2");
@@ -41,8 +41,8 @@ async function online(relay: Relaying): Promise<Downstream> {
   return downstream;
 }
 
-describe("what is told of downstreams", () => {
-  test("INFO has their state, offset and lag; ROLE is a replica's; CLIENT LIST marks them", async () => {
+describe("reports", () => {
+  test("INFO, ROLE, CLIENT LIST and the metrics show attached replicas", async () => {
     await using relay = await relaying();
     await relay.stream("abcdef");
     await using client = await RespClient.connect({ port: relay.port });
@@ -68,7 +68,7 @@ describe("what is told of downstreams", () => {
       .split("\n");
     expect(listed.map((line) => / flags=(\S+) /.exec(line)?.[1])).toEqual(["S", "S"]);
     const metrics = new Metrics();
-    metrics.of(relay.replica, realDisk, "0");
+    metrics.of(relay.status, "0");
     const text = await metrics.text();
     expect(text).toContain('replica_downstreams{state="online"} 2\n');
     expect(text).toContain("replica_downstream_lag_bytes 106\n");
@@ -78,7 +78,7 @@ describe("what is told of downstreams", () => {
     await attached(relay, 0);
   });
 
-  test("an ACK never counts for more than was sent, and never for less than before", async () => {
+  test("an ACK counts for at most what was sent, and never goes back", async () => {
     await using relay = await relaying();
     await relay.stream("abc");
     await using one = await online(relay);
@@ -96,7 +96,7 @@ describe("what is told of downstreams", () => {
 });
 
 describe("WAIT", () => {
-  test("counts those that have what is written now", async () => {
+  test("counts the replicas that acknowledged everything written by then", async () => {
     await using relay = await relaying();
     await relay.stream("abc");
     await using client = await RespClient.connect({ port: relay.port });
@@ -104,7 +104,7 @@ describe("WAIT", () => {
     await using one = await online(relay);
     expect(await client.send("WAIT", 1, 20)).toBe(0);
     const waiting = client.send("WAIT", 1, 0);
-    // What the client says meanwhile is answered behind it; others are not held up.
+    // Later commands of the client are answered after it. Others are not held up.
     const next = client.send("PING");
     await using other = await RespClient.connect({ port: relay.port });
     await until(
@@ -121,7 +121,7 @@ describe("WAIT", () => {
     expect(await client.send("WAIT", 1, 20)).toBe(0);
   });
 
-  test("is forgotten where its client goes, or says too much meanwhile", async () => {
+  test("ends when its client disconnects, or sends too much meanwhile", async () => {
     await using relay = await relaying();
     await using other = await RespClient.connect({ port: relay.port });
     await using one = await relay.connect();
@@ -177,7 +177,7 @@ describe("bad input", () => {
     expect(relay.replica.relay.downstreams.size).toBe(0);
   });
 
-  test("ACKs of one that isn't attached get no reply, and count for nothing", async () => {
+  test("ignores an ACK of a client that is not attached", async () => {
     await using relay = await relaying();
     await using downstream = await relay.connect();
     downstream.say("REPLCONF", "ACK", 100);
@@ -186,7 +186,7 @@ describe("bad input", () => {
     expect(downstream.came).toBe("+PONG\r\n");
   });
 
-  test("PSYNC behind a command whose reply waits is refused, as by Redis", async () => {
+  test("refuses PSYNC while a reply is unsent, as Redis does", async () => {
     await using relay = await relaying();
     await using downstream = await relay.connect();
     downstream.write(`PING\r\nPSYNC ? -1\r\n`);
@@ -195,9 +195,9 @@ describe("bad input", () => {
 
   test.each([
     ["a command", "PING\r\n"],
-    ["what is no command", "*1\r\n!3\r\n"],
-    ["a command for keys", "GET key\r\n"],
-  ])("%s behind PSYNC ends the link; nothing of it gets into the stream", async (_name, text) => {
+    ["a malformed command", "*1\r\n!3\r\n"],
+    ["a command on keys", "GET key\r\n"],
+  ])("%s after PSYNC ends the link, and no reply lands in the stream", async (_name, text) => {
     await using relay = await relaying();
     await using downstream = await relay.connect();
     downstream.write(`PSYNC ${REPLID} 101\r\n`);
@@ -211,7 +211,7 @@ describe("bad input", () => {
     await attached(relay, 0);
   });
 
-  test("what is published doesn't get into the stream of one that had subscribed", async () => {
+  test("sends no published message into the stream of a former subscriber", async () => {
     await using relay = await relaying();
     await using client = await RespClient.connect({ port: relay.port });
     await using downstream = await relay.connect();
@@ -228,7 +228,7 @@ describe("bad input", () => {
 });
 
 describe("many, slow and vanishing", () => {
-  test("fifty at once get the same bytes, over one descriptor", async () => {
+  test("feeds fifty replicas the same bytes over one descriptor", async () => {
     await using relay = await relaying({}, [large]);
     const all = await Promise.all(Array.from({ length: 50 }, () => relay.connect()));
     for (const downstream of all) {
@@ -255,7 +255,7 @@ describe("many, slow and vanishing", () => {
     });
   }, 60_000);
 
-  test("one that doesn't read holds up nobody, and its ACKs are heard", async () => {
+  test("a replica that doesn't read holds up nobody, and its ACKs are read", async () => {
     await using relay = await relaying({ timeout: "2s" }, [large, ...again]);
     await using slow = await relay.connect();
     slow.pause();
@@ -273,7 +273,7 @@ describe("many, slow and vanishing", () => {
     );
   }, 30_000);
 
-  test("one that is slow keeps what it reads from being removed, and goes on behind it", async () => {
+  test("a slow replica pins the generation that it reads, then continues in the next", async () => {
     const renewed: Script = (peer) => fullSync(peer, smallRdb("another value"), 103);
     await using relay = await relaying({ keep: "0" }, [large, renewed]);
     await relay.stream("abc");
@@ -295,7 +295,7 @@ describe("many, slow and vanishing", () => {
     await slow.has(`${start}${LARGE.toString("latin1")}abcdefghijkl`);
   }, 30_000);
 
-  test("one that vanishes amid the base gives back what it held", async () => {
+  test("a replica that vanishes during its snapshot releases what it held", async () => {
     await using relay = await relaying({}, [large]);
     for (let round = 0; round < 5; round++) {
       const downstream = await relay.connect();
@@ -308,7 +308,7 @@ describe("many, slow and vanishing", () => {
     await until(() => openFiles(relay.path).length === 0, { what: "the descriptors to be closed" });
   });
 
-  test("one that takes no byte of its snapshot is let go in the end, and so is what it read", async () => {
+  test("disconnects a replica that takes no byte of its snapshot, and closes the file", async () => {
     await using relay = await relaying({ timeout: "1s" }, [large, ...again]);
     await using stuck = await relay.connect();
     stuck.pause();
@@ -318,7 +318,7 @@ describe("many, slow and vanishing", () => {
     expect(openFiles(relay.path)).toEqual([]);
   }, 30_000);
 
-  test("one that acknowledges nothing is let go, one that sends newlines is not", async () => {
+  test("disconnects a replica that acknowledges nothing, but not one that sends newlines", async () => {
     await using relay = await relaying({ timeout: "1s" }, [fullSync, ...again]);
     await using mute = await relay.connect();
     mute.say("PSYNC", REPLID, 101);
@@ -335,11 +335,11 @@ describe("many, slow and vanishing", () => {
   });
 });
 
-/** A primary that is left again and again, for its silence. */
+/** Connections of a primary that closes each at once. */
 const again = Array.from({ length: 100 }, (): Script => [{ close: true }]);
 
 describe("a disk that fails", () => {
-  test("a base that can't be read ends that link, and the log goes on", async () => {
+  test("a snapshot that can't be read ends that link only", async () => {
     const disk: Disk = {
       ...realDisk,
       read: (fd, buffer, position) =>
@@ -358,7 +358,7 @@ describe("a disk that fails", () => {
     await other.has("+CONTINUE\r\nabc");
   });
 
-  test("a log that fails ends the links; one that has more than is left comes again", async () => {
+  test("a log that fails ends the links, and a replica that is ahead of what is left must retry", async () => {
     let fails = false;
     const disk: Disk = {
       ...realDisk,

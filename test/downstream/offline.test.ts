@@ -20,10 +20,10 @@ const RDB = smallRdb("a value");
 const PING = "*1\r\n$4\r\nPING\r\n";
 const SET = encodeCommand(["SET", "key", "value"]).toString();
 const BASE = `$${RDB.length}\r\n${RDB.toString("latin1")}`;
-/** So that a PING comes each half second. */
+/** Makes a PING due every half second. */
 const SOON = { timeout: "2s" };
 
-/** A data directory whose log holds this, and the offset behind it. */
+/** Fills a data directory whose log holds these bytes. Returns its last offset. */
 async function keptWith(dir: TempDir, ...pieces: string[]): Promise<number> {
   await using primary = fakePrimary({ connections: [(peer) => fullSync(peer)] });
   await using following = follow(primary.url, realDisk, dir);
@@ -45,7 +45,7 @@ function replidOf({ replica }: Awaited<ReturnType<typeof serving>>): string {
 }
 
 describe("without a primary", () => {
-  test("all that is kept, then a PING each so often, in a history of its own", async () => {
+  test("serves everything that is kept, then periodic PINGs, in a history of its own", async () => {
     using dir = tempDir("offline");
     const end = await keptWith(dir, SET, SET);
     const log = readFileSync(dir.file("data/current/appendonly.aof.1.incr.aof"));
@@ -57,7 +57,7 @@ describe("without a primary", () => {
     await downstream.has(`+FULLRESYNC ${replid} 100\r\n${BASE}${SET}${SET}${PING}${PING}`);
     await using former = await offline.connect();
     await former.ask("REPLCONF", "capa", "psync2");
-    // Of the old history, and of the new one within a PING.
+    // In the old history, and in the middle of a PING of the new one.
     expect(await former.ask("PSYNC", REPLID, end + 1)).toBe(`+CONTINUE ${replid}`);
     await until(() => former.came.endsWith(`\r\n${PING}${PING}`), { what: "PINGs" });
     await using within = await offline.connect();
@@ -72,7 +72,7 @@ describe("without a primary", () => {
     ["a command", [SET, SET.slice(0, 9)], SET],
     ["a transaction", [SET, "*1\r\n$5\r\nMULTI\r\n", SET], SET],
     ["the first command", [SET.slice(0, 9)], ""],
-  ])("a log that ends within %s is served without it", async (_what, pieces, whole) => {
+  ])("serves a log that ends within %s without it", async (_what, pieces, whole) => {
     using dir = tempDir("offline");
     const end = await keptWith(dir, ...pieces);
     const cut = 100 + whole.length;
@@ -81,14 +81,14 @@ describe("without a primary", () => {
     await using downstream = await offline.connect();
     downstream.say("PSYNC", "?", -1);
     await downstream.has(`+FULLRESYNC ${replid} 100\r\n${BASE}${whole}${PING}`);
-    // A Redis replica asks for what is behind its last whole command; another one has more.
+    // A Redis replica asks from the end of its last whole command. One that is ahead has more than is served.
     await using former = await offline.connect();
     expect(await former.ask("PSYNC", REPLID, cut + 1)).toBe("+CONTINUE");
     await using ahead = await offline.connect();
     expect(await ahead.ask("PSYNC", REPLID, end + 1)).toBe(`+FULLRESYNC ${replid} 100`);
   });
 
-  test("up to an offset: what lies behind it is none of it", async () => {
+  test("serves nothing past the offset that was given", async () => {
     using dir = tempDir("offline");
     const end = await keptWith(dir, SET, SET, SET);
     const offset = 100 + SET.length * 2;
@@ -122,13 +122,13 @@ describe("without a primary", () => {
       await using asking = await offline.connect();
       expect([next, await asking.ask("PSYNC", id, next)]).toEqual([next, reply]);
     }
-    // Served up to another offset, it is another history.
+    // Serving up to another offset makes another history.
     await offline[Symbol.asyncDispose]();
     await using all = await serving(dir);
     expect(replidOf(all)).not.toBe(replid);
   });
 
-  test("one that is started anew serves the same history, and goes on where it was", async () => {
+  test("serves the same history after a restart, and continues where it was", async () => {
     using dir = tempDir("offline");
     const end = await keptWith(dir, SET);
     const first = await serving(dir);
@@ -143,7 +143,7 @@ describe("without a primary", () => {
     await until(() => again.came.endsWith(`CONTINUE\r\n${PING}`), { what: "the next PING" });
   });
 
-  test("after a power cut what the last mark covers is served, and nothing is cut", async () => {
+  test("serves up to the last mark after a power cut, without cutting the log", async () => {
     using dir = tempDir("offline");
     const marked = await keptWith(dir, SET);
     const log = dir.file("data/current/appendonly.aof.1.incr.aof");
@@ -159,7 +159,7 @@ describe("without a primary", () => {
     expect(readFileSync(log)).toEqual(bytes);
   });
 
-  test("WAIT and INFO count with what is sent", async () => {
+  test("WAIT and INFO include the PINGs that were sent", async () => {
     using dir = tempDir("offline");
     const end = await keptWith(dir, SET);
     await using offline = await serving(dir);
@@ -174,13 +174,15 @@ describe("without a primary", () => {
     expect(offline.replica.relay.lagBytes).toBeLessThanOrEqual(PING.length);
   });
 
-  test("a disk that can't be read for now is tried again", async () => {
+  test("retries a disk that can't be read", async () => {
     using dir = tempDir("offline");
     await keptWith(dir, SET);
     const disk = new FaultyDisk({ operation: "read", code: "EIO" });
     const starting = follow("redis://127.0.0.1:1", disk, dir, SOON, { until: undefined });
     await using offline = starting;
-    await until(() => offline.replica.lastError?.code === "DISK_FAILED", { what: "the failure" });
+    await until(() => offline.replica.links.last?.error.code === "DISK_FAILED", {
+      what: "the failure",
+    });
     await using asking = await Downstream.connect(offline.port);
     expect(await asking.ask("PSYNC", "?", -1)).toMatch(/^-NOMASTERLINK/);
     disk.heal();
@@ -190,7 +192,7 @@ describe("without a primary", () => {
 });
 
 describe("REPLICAOF NO ONE", () => {
-  test("ends the links, and what comes back goes on in the new history", async () => {
+  test("ends the links, and replicas that reconnect continue in the new history", async () => {
     const goOn: Script = (peer) =>
       void standardHandshake(peer, { replid: REPLID, offset: 0, psyncReply: "+CONTINUE" });
     await using relay = await relaying(SOON, [fullSync, goOn]);
@@ -208,7 +210,7 @@ describe("REPLICAOF NO ONE", () => {
     expect(reply).not.toContain(REPLID);
     await until(() => again.came.endsWith(PING), { what: "a PING" });
     const replid = reply.slice("+CONTINUE ".length);
-    // What the primary sends from there on is another history; what it is, it says once it is there.
+    // The primary's stream from there on is another history, unknown until the primary is connected.
     expect(await client.ask("REPLICAOF", "127.0.0.1", 1)).toBe("+OK");
     await again.closed();
     await using past = await relay.connect();
@@ -221,7 +223,7 @@ describe("REPLICAOF NO ONE", () => {
     expect(await past.ask(...asked)).toBe(`+FULLRESYNC ${REPLID} 100`);
   });
 
-  test("with nothing kept there is nothing to serve", async () => {
+  test("serves nothing where nothing is kept", async () => {
     using dir = tempDir("offline");
     await using primary = fakePrimary({ connections: [[{ untilClosed: true }]] });
     await using following = follow(primary.url, realDisk, dir);
@@ -230,7 +232,7 @@ describe("REPLICAOF NO ONE", () => {
     expect(await client.ask("PSYNC", "?", -1)).toMatch(/^-NOMASTERLINK/);
   });
 
-  test("a damaged log is not served, and does not end the replica", async () => {
+  test("does not serve a damaged log, and goes on running", async () => {
     await using relay = await relaying(SOON);
     await relay.stream(SET);
     await until(() => relay.replica.log!.durableOffset === 100 + SET.length, { what: "a mark" });
@@ -244,16 +246,16 @@ describe("REPLICAOF NO ONE", () => {
     await using client = await relay.connect();
     expect(await client.ask("REPLICAOF", "NO", "ONE")).toBe("+OK");
     await downstream.closed();
-    await until(() => relay.replica.lastError?.code === "DIRECTORY_DAMAGED", { what: "it" });
+    await until(() => relay.replica.links.last?.error.code === "DIRECTORY_DAMAGED", { what: "it" });
     expect(await client.ask("PSYNC", "?", -1)).toMatch(/^-NOMASTERLINK/);
-    // Nobody has what can't be told.
+    // While nothing is served, no replica counts.
     expect(await client.ask("WAIT", 1, 10)).toBe(":0");
     expect(await client.ask("PING")).toBe("+PONG");
   });
 });
 
 describe("the command line", () => {
-  test("a moment belongs to --offline, and must be one that is kept", async () => {
+  test("--at and --offset need --offline and a moment that is kept", async () => {
     using dir = tempDir("offline");
     const end = await keptWith(dir, SET);
     const run = async (...args: string[]) => {
@@ -262,9 +264,9 @@ describe("the command line", () => {
     };
     const data = ["--dir", dir.file("data")];
     for (const [args, told] of [
-      [[...data, "--at", "1"], "--at belongs to --offline"],
-      [[...data, "--offset", "1"], "--offset belongs to --offline"],
-      [[...data, "--offline", "--at", "1"], "is not kept: what is kept goes from"],
+      [[...data, "--at", "1"], "--at needs --offline"],
+      [[...data, "--offset", "1"], "--offset needs --offline"],
+      [[...data, "--offline", "--at", "1"], "is not kept: the kept times are from"],
       [[...data, "--offline", "--at", "noon"], "--at is"],
       [[...data, "--offline", "--at", "1", "--offset", "1"], "give --at or --offset, not both"],
       [[...data, "--offline", "--offset", String(end + 1)], "is not kept"],
@@ -277,7 +279,7 @@ describe("the command line", () => {
     expect(await Bun.file(dir.file("none")).exists()).toBe(false);
   }, 30_000);
 
-  test("what is damaged is told, and served only before that", async () => {
+  test("refuses to serve damage, and names the last offset before it", async () => {
     using dir = tempDir("offline");
     await keptWith(dir, SET, SET);
     const log = dir.file("data/current/appendonly.aof.1.incr.aof");

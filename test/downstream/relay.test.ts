@@ -17,8 +17,8 @@ const OTHER = "b".repeat(40);
 const RDB = smallRdb("a value");
 const FULL = `+FULLRESYNC ${REPLID} 100\r\n$${RDB.length}\r\n${RDB.toString("latin1")}`;
 
-describe("a full sync", () => {
-  test("is the base, then the log behind its SELECT, then what comes in", async () => {
+describe("a full resync", () => {
+  test("sends the snapshot, the log after its SELECT, then new bytes", async () => {
     await using relay = await relaying();
     await relay.stream("*1\r\n$4\r\nPING\r\n");
     await using downstream = await relay.connect();
@@ -29,8 +29,8 @@ describe("a full sync", () => {
     await downstream.has(`${FULL}*1\r\n$4\r\nPING\r\nonetwo`);
   });
 
-  test("SYNC is answered without a line, and is never timed out", async () => {
-    // The primary says nothing either, and is left.
+  test("SYNC gets no reply line, and never times out", async () => {
+    // The primary is silent too, and its link is given up.
     const again = Array.from({ length: 100 }, (): Script => [{ close: true }]);
     await using relay = await relaying({ timeout: "1s" }, [fullSync, ...again]);
     await relay.stream("abc");
@@ -39,12 +39,12 @@ describe("a full sync", () => {
     await using mute = await relay.connect();
     mute.say("PSYNC", "?", -1);
     await quiet.has(`${FULL.slice(FULL.indexOf("$"))}abc`);
-    // Of the two that say nothing, the one that is to acknowledge is let go.
+    // Of the two silent replicas, only the one that must acknowledge is disconnected.
     await mute.closed();
     expect(quiet.isClosed).toBe(false);
   });
 
-  test("rdb-only is the base and nothing else", async () => {
+  test("rdb-only sends the snapshot and nothing else", async () => {
     await using relay = await relaying();
     await relay.stream("abc");
     await using downstream = await relay.connect();
@@ -57,7 +57,7 @@ describe("a full sync", () => {
     await downstream.has(`+OK\r\n${FULL.slice(FULL.indexOf("$"))}`);
   });
 
-  test("is refused while nothing is kept, in a way that lets a replica come again", async () => {
+  test("is refused while nothing is kept, with an error that makes replicas retry", async () => {
     using dir = tempDir("relay");
     await using primary = fakePrimary({ connections: [[{ untilClosed: true }]] });
     await using following = follow(primary.url, realDisk, dir);
@@ -67,7 +67,7 @@ describe("a full sync", () => {
     expect(await downstream.ask("SYNC")).toBe(refusal);
   });
 
-  test("of a primary without PSYNC goes by SYNC alone", async () => {
+  test("is granted to SYNC alone where the primary knows no PSYNC", async () => {
     const rdb = RDB.toString("latin1");
     await using relay = await relaying({}, [
       async (peer) => {
@@ -85,7 +85,7 @@ describe("a full sync", () => {
   });
 });
 
-describe("a partial sync", () => {
+describe("a partial resync", () => {
   test.each([
     ["from the base on", 101, "abcdef"],
     ["from the middle of what there is", 104, "def"],
@@ -101,7 +101,7 @@ describe("a partial sync", () => {
     await downstream.has(`+OK\r\n+CONTINUE ${REPLID}\r\n${rest}ghi`);
   });
 
-  test("tells no id to one that doesn't know of ids that change", async () => {
+  test("names no id to a replica without psync2", async () => {
     await using relay = await relaying();
     await using downstream = await relay.connect();
     downstream.say("PSYNC", REPLID, 101);
@@ -112,11 +112,11 @@ describe("a partial sync", () => {
     ["before the base", REPLID, 100],
     ["past the end", REPLID, 108],
     ["far past the end", REPLID, Number.MAX_SAFE_INTEGER],
-    ["below zero", REPLID, -5],
+    ["negative", REPLID, -5],
     ["of another history", OTHER, 104],
-    ["of an id in other case", REPLID.toUpperCase(), 104],
-    ["of an id that is none", "x", 104],
-  ])("%s: a full one", async (_name, replid, offset) => {
+    ["of an id in the other case", REPLID.toUpperCase(), 104],
+    ["of an invalid id", "x", 104],
+  ])("%s: grants a full resync", async (_name, replid, offset) => {
     await using relay = await relaying();
     await relay.stream("abcdef");
     await using downstream = await relay.connect();
@@ -125,7 +125,7 @@ describe("a partial sync", () => {
     expect(relay.replica.relay.counts).toMatchObject({ full: 1, partial: 0, refused: 1 });
   });
 
-  /** Waits until so many clients of its port wait for their replies. */
+  /** Waits until that many clients of the port are blocked. */
   const blocked = async (client: RespClient, count: number) => {
     await until(
       async () =>
@@ -134,13 +134,13 @@ describe("a partial sync", () => {
     );
   };
 
-  test("past the end of what has come so far: it goes on once that is here", async () => {
+  test("waits for a replica that is ahead until its offset arrives", async () => {
     await using relay = await relaying();
     await relay.stream("abc");
     await using client = await RespClient.connect({ port: relay.port });
     await using downstream = await relay.connect();
     await downstream.ask("REPLCONF", "capa", "psync2");
-    // It followed the primary itself, which has told it of three bytes more.
+    // It has followed the primary directly, and received three bytes more.
     downstream.say("PSYNC", REPLID, 107);
     await blocked(client, 1);
     await relay.stream("defgh");
@@ -149,7 +149,7 @@ describe("a partial sync", () => {
     expect(relay.replica.relay.counts).toMatchObject({ full: 0, partial: 1, refused: 0 });
   });
 
-  test("past the end, and gone before that is here: nobody is left waiting", async () => {
+  test("forgets a replica that is ahead and disconnects", async () => {
     await using relay = await relaying();
     await relay.stream("abc");
     await using client = await RespClient.connect({ port: relay.port });
@@ -163,7 +163,7 @@ describe("a partial sync", () => {
     expect(relay.replica.relay.counts).toMatchObject({ full: 0, partial: 0 });
   });
 
-  test("past the end, while the primary is away: it is to come again", async () => {
+  test("makes a replica that is ahead retry while the primary is away", async () => {
     const go = Promise.withResolvers<void>();
     await using relay = await relaying({}, [
       async (peer) => {
@@ -182,7 +182,7 @@ describe("a partial sync", () => {
 });
 
 describe("a new id of the primary's", () => {
-  test("ends the links, and what comes back continues under either id", async () => {
+  test("ends the links, and replicas that reconnect continue under either id", async () => {
     await using relay = await relaying({}, [
       async (peer) => {
         await fullSync(peer);
@@ -203,18 +203,18 @@ describe("a new id of the primary's", () => {
     await using first = await relay.connect();
     first.say("PSYNC", REPLID, 102);
     await first.has("+CONTINUE\r\nbcdef");
-    // One past the last byte of the old history is a full sync, under the new id.
+    // One byte past the end of the old history takes a full resync, under the new id.
     await using second = await relay.connect();
     second.say("PSYNC", REPLID, 105);
     const full = FULL.replace(REPLID, OTHER);
     await second.has(`${full}abcdef`);
-    // Who was told the new id with the base may break off before the place where it began.
+    // A replica that got the new id with its snapshot may disconnect before the offset where that id began.
     await using third = await relay.connect();
     third.say("PSYNC", OTHER, 102);
     await third.has("+CONTINUE\r\nbcdef");
   });
 
-  test("while one is attached: its link is closed", async () => {
+  test("closes the link of an attached replica", async () => {
     const go = Promise.withResolvers<void>();
     await using relay = await relaying({}, [
       async (peer) => {
@@ -238,7 +238,7 @@ describe("a new id of the primary's", () => {
     expect(relay.replica.directory.replid as string).toBe(OTHER);
   });
 
-  test("a full resync ends the links, and what was kept before leads nowhere", async () => {
+  test("a full resync ends the links, and the generation before it no longer counts", async () => {
     const go = Promise.withResolvers<void>();
     await using relay = await relaying({}, [
       async (peer) => {

@@ -131,10 +131,10 @@ test("a clock that jumps breaks no link, and times of marks go back only where t
   await replica.secondPasses();
   await replica.write();
   expect(replica.primary.counts).toEqual({ full: 1, partial: 0 });
-  expect(replica.replica.lastError).toBeUndefined();
+  expect(replica.replica.links.last?.error).toBeUndefined();
   const info = String(await client.send("INFO", "server"));
   expect(Number(/uptime_in_seconds:(\d+)/.exec(info)?.[1])).toBeLessThan(60);
-  expect(replica.replica.durableAgeSeconds).toBeLessThan(5);
+  expect(replica.replica.pace.durableAgeSeconds).toBeLessThan(5);
 
   const marks = marksOf(replica.path);
   expect(marks.at(-1)?.durable).toBe(replica.primary.offset);
@@ -149,8 +149,12 @@ test("a clock that jumps breaks no link, and times of marks go back only where t
   }
   expect(setBack).toBe(2);
   expect(eventsOf(replica.path, "clock")).toEqual([
-    expect.stringMatching(/^the clock was set back from .*: restores by time go by the new one/),
-    expect.stringMatching(/^the clock was set back from .*: restores by time go by the new one/),
+    expect.stringMatching(
+      /^the clock was set back from .*: from here on, restores by time use the new time/,
+    ),
+    expect.stringMatching(
+      /^the clock was set back from .*: from here on, restores by time use the new time/,
+    ),
   ]);
   using catalogue = new Catalogue(replica.path);
   expect(verifyCatalogue(catalogue)).toEqual([]);
@@ -208,7 +212,7 @@ test.each([
     await using replica = await following(dir, clock, { timeout: "60s" }, primary);
     await write(replica);
     await write(replica);
-    expect(replica.replica.lastError).toBeUndefined();
+    expect(replica.replica.links.last?.error).toBeUndefined();
     expect(await replica.stop()).toBeUndefined();
     clock.set(byMs);
   }
@@ -270,10 +274,10 @@ test("the timeout uses the monotonic clock: setting the wall clock neither hides
   expect(replica.primary.counts).toEqual({ full: 1, partial: 0 });
   clearInterval(alive);
   clock.set(-YEAR);
-  await until(() => replica.replica.lastError !== undefined, {
+  await until(() => replica.replica.links.last?.error !== undefined, {
     what: "the silence to be reported",
   });
-  expect(replica.replica.lastError).toMatchObject({ code: "TIMED_OUT" });
+  expect(replica.replica.links.last?.error).toMatchObject({ code: "TIMED_OUT" });
   await replica.connected();
   expect(replica.primary.counts.full).toBe(1);
 });

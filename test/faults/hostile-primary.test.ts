@@ -99,7 +99,7 @@ const toFull = (name: string, says: RegExp, ...spoken: (string | Uint8Array)[]):
 const gone = /the primary (reset the connection|closed the link)/;
 const isNoId = /a replication id has 40 letters and digits/;
 const isNoLength = /a snapshot's length is a whole number up to 2\^53/;
-const isNoMark = /a snapshot's end mark has 40 bytes/;
+const isNoMark = /a snapshot's EOF delimiter has 40 bytes/;
 const GETACK = encodeCommand(["REPLCONF", "GETACK", "*"]);
 const sound = bulkPayload(smallRdb("of a hostile primary"));
 
@@ -232,7 +232,7 @@ const again = (piece: Uint8Array, times: number) => async (peer: FakePeer) => {
 const NEWLINES = Buffer.alloc(MIB, "\n");
 /** The mark without its last byte, again and again. */
 const NEARLY = Buffer.alloc(MIB, MARK.slice(0, 39));
-const noEnd = /a line longer than 65536 bytes came/;
+const noEnd = /got a line longer than 65536 bytes/;
 
 const heavy: readonly Case[] = [
   {

@@ -8,12 +8,13 @@ import { type Clock, realClock } from "../../src/base/clock.ts";
 import { Catalogue } from "../../src/store/restore/catalogue.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { BASE, CURRENT, LOG, MANIFEST } from "../../src/store/generation/layout.ts";
-import { type Damage, verifyCatalogue, verifyGeneration } from "../../src/store/restore/verify.ts";
+import { verifyCatalogue, verifyGeneration } from "../../src/store/restore/verify.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { follow } from "../support/following.ts";
 import type { Acknowledged, ModelPrimary } from "../support/model-primary.ts";
 import type { TempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
+import type { Damage } from "../../src/store/restore/damage.ts";
 
 /** A clock on which pauses up to a second pass at once; longer ones, which are limits, take their time. */
 export function hastyClock(): Clock {
@@ -311,8 +312,8 @@ export class Lifetime {
     };
     await until(isSo, { what: "all to be durable", timeoutMs: WAIT_MS, everyMs: 1 }).catch(
       (error: unknown) => {
-        const { log, state, lastCause } = replica;
-        const at = `${state.at}, received ${log?.receivedOffset}, durable ${log?.durableOffset} of ${this.#primary.offset}; ${lastCause}`;
+        const { log, state, links } = replica;
+        const at = `${state.at}, received ${log?.receivedOffset}, durable ${log?.durableOffset} of ${this.#primary.offset}; ${links.lastCause}`;
         throw new Error(`${String(error)}: ${at}`, { cause: error });
       },
     );

@@ -61,7 +61,7 @@ export async function caughtUp({ replica }: Following, server: RealServer): Prom
   const end = await server.offset();
   await until(() => (replica.log?.writtenOffset ?? -1) >= end, {
     timeoutMs: 50_000,
-    what: `offset ${end}; the last error: ${replica.lastCause}`,
+    what: `offset ${end}; the last error: ${replica.links.lastCause}`,
   });
 }
 

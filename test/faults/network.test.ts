@@ -100,7 +100,7 @@ async function used(route: FaultRoute, { replica }: Following, left = 0): Promis
       const { connections, passed } = await route.count();
       const at = { state: replica.state.at, silentMs: replica.silentMs, connections };
       const seen = JSON.stringify({ ...at, waiting: before, passed: passed.at(-1) });
-      throw new Error(`${String(error)}: ${seen}; ${replica.lastCause}`, { cause: error });
+      throw new Error(`${String(error)}: ${seen}; ${replica.links.lastCause}`, { cause: error });
     });
   }
 }
@@ -455,7 +455,7 @@ async function suffer(fault: FaultCase, way: Way): Promise<void> {
   };
   await write();
   if (fault.says !== undefined) {
-    await until(() => replica.lastBreak, { timeoutMs: 50_000, what: "the link to break" });
+    await until(() => replica.links.last, { timeoutMs: 50_000, what: "the link to break" });
     expectBreaks(path, fault.says);
     await write();
   }
@@ -463,7 +463,7 @@ async function suffer(fault: FaultCase, way: Way): Promise<void> {
   await expectWhole(following, primary);
   expectNoneAgain(path);
   expect(countKept(path)).toBe(1);
-  if (fault.says === undefined) expect(replica.lastCause).toBe("");
+  if (fault.says === undefined) expect(replica.links.lastCause).toBe("");
   expect(await following.stop()).toBeUndefined();
 }
 
@@ -504,7 +504,7 @@ test.concurrent.each(["plain", "TLS"] as const)(
     await following.connected();
     for (const direction of DIRECTIONS) await route.inject(direction, { kind: "black-hole" });
     await watchful.send("APPEND", "appended", "while nobody hears");
-    await until(() => replica.lastBreak, { timeoutMs: 50_000, what: "the link to be given up" });
+    await until(() => replica.links.last, { timeoutMs: 50_000, what: "the link to be given up" });
     expectBreaks(path, /^the primary was silent for 2500 ms in state connected \(--timeout\)/);
     await expectWhole(following, watchful);
     expectNoneAgain(path);

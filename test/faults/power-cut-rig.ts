@@ -5,11 +5,13 @@ import { ReplicaError } from "../../src/base/errors.ts";
 import { type Offset, parseReplicationId, type ReplicationId } from "../../src/base/history.ts";
 import { selectCommand } from "../../src/resp/encode.ts";
 import { GenerationKeeper } from "../../src/upstream/keeper.ts";
+import { OpenFile } from "../../src/store/disk/open-file.ts";
 import { DataDirectory } from "../../src/store/generation/data-directory.ts";
 import { SnapshotWriter } from "../../src/store/generation/snapshot.ts";
 import { pieces, rdbOf } from "../store/rdb.ts";
 import type { PowerCut } from "../support/power-cut.ts";
 import { PowerCutDisk } from "../support/power-cut-disk.ts";
+import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
 
 export const HEADER = selectCommand(0);
 export const FIRST_ID = parseReplicationId("a".repeat(40));
@@ -57,6 +59,8 @@ export interface Mode {
   readonly ack: "written" | "durable";
 }
 
+const PRIMARY = parsePrimaryUrl("redis://127.0.0.1:6379");
+
 /** The replica's side of a link to a primary with two snapshots and one stream. */
 export class Rig {
   readonly disk: PowerCutDisk;
@@ -91,18 +95,14 @@ export class Rig {
         rdbSyncBytes: 400,
         maxQueuedBytes: 1024 * 1024,
         maxLogQueuedBytes: 1024 * 1024,
-        primaryName: () => "127.0.0.1:6379",
         ...mode,
       },
       {
-        acknowledge: (written, durable) => this.#acknowledged(written, durable),
-        synced: () => undefined,
-        room: () => undefined,
-        received: () => undefined,
+        acknowledge: (acked, durable) => this.#acknowledged(acked, durable),
+        hasRoom: () => undefined,
         failed: (error) => (this.#failure ??= error),
-        moved: () => undefined,
-        broke: () => undefined,
       },
+      { moved: () => undefined, endAll: () => undefined },
     );
   }
 
@@ -151,7 +151,7 @@ export class Rig {
       } catch (error) {
         if (!(error instanceof ReplicaError) || left === 0) throw error;
         this.failures++;
-        this.keeper.discardSnapshot();
+        this.keeper.discard();
         await this.keeper.resume();
       }
     }
@@ -166,7 +166,7 @@ export class Rig {
     await this.#untilDone(async () => {
       const { baseOffset: offset, rdb } = snapshot;
       await this.#payload(snapshot, replid, rdb);
-      const finishing = this.keeper.finishSnapshot();
+      const finishing = this.keeper.finish();
       let over = false;
       finishing.catch(() => (over = true));
       // The stream begins after the payload, even if that isn't kept yet.
@@ -188,7 +188,7 @@ export class Rig {
   async brokenResync(snapshot: Snapshot): Promise<void> {
     await this.#untilDone(async () => {
       await this.#payload(snapshot, FIRST_ID, snapshot.rdb.subarray(0, 900));
-      this.keeper.discardSnapshot();
+      this.keeper.discard();
       await this.keeper.resume();
     });
   }
@@ -196,11 +196,8 @@ export class Rig {
   async #payload(snapshot: Snapshot, replid: ReplicationId, rdb: Uint8Array): Promise<void> {
     const { baseOffset: offset } = snapshot;
     const form = { kind: "length", bytes: snapshot.rdb.length } as const;
-    this.keeper.sealReason = "full resync";
-    const file = await this.keeper.openSnapshot(
-      { by: "psync", position: { replid, offset } },
-      form,
-    );
+    const grant = { by: "psync", position: { replid, offset } } as const;
+    const file = await this.keeper.open({ primary: PRIMARY, grant, form });
     this.#snapshots.set(Number(/\/(\d{10})\//.exec(file)![1]), snapshot);
     for (const piece of pieces(rdb, 170)) {
       this.keeper.payload(piece);
@@ -225,11 +222,10 @@ export class Rig {
     const path = join(dir, "temp-1.2.rdb");
     let writer: SnapshotWriter | undefined;
     try {
-      const file = { path, fd: this.disk.create(path), io: "buffered" } as const;
+      const file = { path, file: OpenFile.create(this.disk, path), io: "buffered" } as const;
       writer = new SnapshotWriter(this.disk, file, {
         syncBytes: 400,
         maxQueuedBytes: 1024 * 1024,
-        onSynced: () => undefined,
         onRoom: () => undefined,
         onFailed: () => undefined,
       });

@@ -330,7 +330,6 @@ test("a log that fails during a resume is cut back only after its last sync", as
     rdbSyncBytes: 400,
     maxQueuedBytes: 1024 * 1024,
     maxLogQueuedBytes: 1024 * 1024,
-    primaryName: () => "p",
   } as const;
   const keeper = new GenerationKeeper(
     directory,
@@ -339,13 +338,10 @@ test("a log that fails during a resume is cut back only after its last sync", as
     { ...options, ...MODES[0]! },
     {
       acknowledge: () => undefined,
-      synced: () => undefined,
-      room: () => undefined,
-      received: () => undefined,
+      hasRoom: () => undefined,
       failed: (error) => failures.push(error),
-      moved: () => undefined,
-      broke: () => undefined,
     },
+    { moved: () => undefined, endAll: () => undefined },
   );
   const { offset } = (await keeper.resume())!;
   keeper.stream(stream(offset, offset + 100));

@@ -28,7 +28,7 @@ const tooLarge = smallRdb("too large", 12 * MIB);
 describe("a folder that can't be written", () => {
   // Permission bits don't bind root; these two cases do.
   const places: [string, (file: string) => string, RegExp][] = [
-    ["below a file", (file) => join(file, "data"), /a part of the path is no folder.*ENOTDIR/],
+    ["below a file", (file) => join(file, "data"), /a part of the path is not a folder.*ENOTDIR/],
     ["in /proc", () => "/proc/replica-data", /\/proc\/replica-data: .*ENOENT/],
   ];
   test.concurrent.each(places)("%s: follow ends with 1 before it connects", async (_, at, says) => {

@@ -45,7 +45,7 @@ const cases: readonly Case[] = [
     wanted: SECRET,
     env: {},
     flags: [],
-    says: /the primary wants a password \(-NOAUTH .*\): set --password-file or REPLICA_PASSWORD/,
+    says: /the primary requires a password \(-NOAUTH .*\): set --password-file or REPLICA_PASSWORD/,
     mend: ["CONFIG", "SET", "requirepass", ""],
   },
   {
@@ -53,7 +53,7 @@ const cases: readonly Case[] = [
     wanted: "",
     env: wrong,
     flags: [],
-    says: /the primary wants no password \(-ERR AUTH .*\): leave it out/,
+    says: /the primary expects no password \(-ERR AUTH .*\): leave it out/,
     mend: ["CONFIG", "SET", "requirepass", "not-the-one"],
   },
   {
@@ -61,7 +61,7 @@ const cases: readonly Case[] = [
     wanted: "",
     env: wrong,
     flags: ["--username", "weak"],
-    says: /the primary allows no sync: -NOPERM .*; the user needs \+psync \+sync \+replconf \+ping, set --username and --password-file/,
+    says: /the primary permits no sync: -NOPERM .*; the user needs \+psync \+sync \+replconf \+ping, set --username and --password-file/,
     mend: ["ACL", "SETUSER", "weak", "+psync", "+sync", "+replconf", "+ping"],
   },
 ];

@@ -173,18 +173,22 @@ test.concurrent("an unreadable or invalid certificate file ends with 2", async (
   );
   const bad = await runReplica([...backup, "--tls-ca", temp.file("ca.pem")]);
   expect(bad.exitCode).toBe(2);
-  expect(onlyLine(bad)).toMatch(/the flag --tls-ca: .*ca\.pem holds no certificate in PEM/);
+  expect(onlyLine(bad)).toMatch(
+    /the flag --tls-ca: .*ca\.pem contains no certificate in PEM format/,
+  );
   const swapped = ["--tls-cert", certificates.client.key, "--tls-key", certificates.client.cert];
   const noCertificate = await runReplica([...backup, ...swapped]);
   expect(noCertificate.exitCode).toBe(2);
-  expect(onlyLine(noCertificate)).toMatch(/--tls-cert: .*client\.key holds no certificate in PEM/);
+  expect(onlyLine(noCertificate)).toMatch(
+    /--tls-cert: .*client\.key contains no certificate in PEM format/,
+  );
   const twice = ["--tls-cert", certificates.client.cert, "--tls-key", certificates.client.cert];
   const noKey = await runReplica([...backup, ...twice]);
   expect(noKey.exitCode).toBe(2);
   expect(onlyLine(noKey)).toMatch(
-    /--tls-key: .*client\.crt holds no private key without a passphrase in PEM/,
+    /--tls-key: .*client\.crt contains no unencrypted private key in PEM format/,
   );
   const half = await runReplica([...backup, "--tls-cert", certificates.client.cert]);
   expect(half.exitCode).toBe(2);
-  expect(onlyLine(half)).toMatch(/needs --tls-key FILE beside it/);
+  expect(onlyLine(half)).toMatch(/needs --tls-key FILE as well/);
 });

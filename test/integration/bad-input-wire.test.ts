@@ -82,7 +82,7 @@ const close = async (peer: FakePeer) => await peer.close();
 const reset = async (peer: FakePeer) => await peer.reset();
 // Which of the two depends on whether bytes were still unread.
 const gone = /the primary (reset the connection|closed the link)/;
-const isNoLength = /a snapshot's length is a whole number up to 2\^53, but this came: '\$/;
+const isNoLength = /a snapshot's length is a whole number up to 2\^53, not '\$/;
 
 const faults: readonly Fault[] = [
   {
@@ -140,7 +140,7 @@ const faults: readonly Fault[] = [
   atOnce(
     "an endless line",
     Buffer.alloc(300_000, "x"),
-    /a line longer than 65536 bytes came; is this a Redis port\?/,
+    /got a line longer than 65536 bytes: is this a Redis port\?/,
   ),
   atOnce(
     "a primary with too many clients",
@@ -156,7 +156,7 @@ const faults: readonly Fault[] = [
   toPsync(`+FULLRESYNC ${MARK}`, /a replication offset is a whole number up to 2\^52/),
   toPsync("+HELLO", /the primary answers PSYNC with "\+HELLO"/),
   header("-ERR Unable to fork", /the primary gave up the sync: -ERR Unable to fork/),
-  header("+OK", /a snapshot begins with \$<length> or \$EOF:<mark>, but this came: '\+OK'/),
+  header("+OK", /a snapshot begins with \$<length> or \$EOF:<delimiter>, not '\+OK'/),
   header("$", isNoLength),
   header("$12x", isNoLength),
   header("$1e3", isNoLength),
@@ -169,12 +169,12 @@ const faults: readonly Fault[] = [
     saysToPipe: /the primary was silent for 1000 ms in state transfer/,
     flags: ["--timeout", "1s"],
   },
-  header("$EOF:short", /a snapshot's end mark has 40 bytes, but this came/),
+  header("$EOF:short", /a snapshot's EOF delimiter has 40 bytes, not/),
   header("$0", /the snapshot ends after 0 bytes, inside its header/),
   afterGrant(
     "an endless line in place of $<length>",
     Buffer.alloc(300_000, "$"),
-    /a line longer than 65536 bytes came/,
+    /got a line longer than 65536 bytes/,
   ),
   afterGrant("a reset in place of $<length>", "", gone, reset),
   afterGrant("a disk-based payload cut short", bulkPayload(large).subarray(0, -1), gone, close),
@@ -293,7 +293,7 @@ describe("a port used by", () => {
     ["nobody", /connection refused: nothing listens there/, () => undefined],
     [
       "an HTTP server",
-      /this is no Redis server: it answers PING with "HTTP\/1\.1 400 Bad Request"/,
+      /this isn't a Redis server: it answers PING with "HTTP\/1\.1 400 Bad Request"/,
       (port) => {
         const server = Bun.serve({ port, hostname: "127.0.0.1", fetch: () => new Response("hi") });
         return { [Symbol.asyncDispose]: async () => await server.stop(true) };

@@ -31,7 +31,7 @@ test("a gap beyond the backlog: reports the repl-backlog-size that would have av
   const gapBytes = (await server.offset()) - before;
   await using replica = startReplica(args);
   const told = await replica.waitForLine(
-    /full resync at offset (\d+): the primary's backlog no longer holds offset (\d+): this gap needed (\d+) bytes, set repl-backlog-size to at least 128\.0 KiB/,
+    /full resync at offset (\d+): the primary's backlog no longer holds offset (\d+): the gap is (\d+) bytes, set repl-backlog-size to at least 128\.0 KiB/,
   );
   // The primary may have added a PING before the link was closed.
   expect(Number(told[3])).toBeGreaterThanOrEqual(gapBytes);
@@ -67,7 +67,7 @@ test("another history: the log line of the full resync names both", async () => 
   await server.restart();
   await using replica = startReplica(args);
   await replica.waitForLine(
-    /full resync at offset \d+: the primary's history is another \([0-9a-f]{40}\) than the one kept up to offset \d+ \([0-9a-f]{40}\)/,
+    /full resync at offset \d+: the primary's history \([0-9a-f]{40}\) differs from the one kept up to offset \d+ \([0-9a-f]{40}\)/,
   );
 }, 60_000);
 
@@ -105,7 +105,7 @@ test("payloads that break repeatedly: reports the likely cause and the count, an
   for (const line of breaks) {
     expect(line).toMatch(/after 1\.9 KiB of 4\.\d KiB in .*client-output-buffer-limit replica/);
   }
-  expect(breaks[3]).toContain("; the 4. time in a row");
+  expect(breaks[3]).toContain("; 4 times in a row");
   const waits = breaks.map((line) => Number(/next attempt in (\d+) ms/.exec(line)?.[1]));
   // Ceilings of 150, 150, 300 and 600 ms; each pause is at least half of its ceiling.
   expect(Math.max(waits[0]!, waits[1]!)).toBeLessThanOrEqual(150);

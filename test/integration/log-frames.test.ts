@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { limits } from "../../src/config/settings.ts";
+import { limits } from "../../src/config/limits.ts";
 import { Crc64 } from "../../src/rdb/crc64.ts";
 import { absoluteExpiry, mayExpireRelatively } from "../../src/resp/absolute-expiry.ts";
-import { FrameScanner, wordsOf } from "../../src/resp/frame-scanner.ts";
+import { FrameScanner } from "../../src/resp/frame-scanner.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { fillAllTypes } from "../support/fill.ts";
 import { follow } from "../support/following.ts";
@@ -20,6 +20,7 @@ import {
 } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
+import { wordsOf } from "../../src/resp/frame-words.ts";
 
 const CHUNK_BYTES = 4099;
 

@@ -116,14 +116,14 @@ test.concurrent.each(["text", "json"])(
       [
         1,
         new RegExp(
-          `CONFIG REWRITE: a restart follows redis://127\\.0\\.0\\.1:${other} too.*${by}`,
+          `CONFIG REWRITE: after a restart, redis://127\\.0\\.0\\.1:${other} is followed too.*${by}`,
           "m",
         ),
       ],
       [1, new RegExp(`told to leave redis://127\\.0\\.0\\.1:${other}.*${by}`, "m")],
       [1, /the primary closed the link.*; next attempt in \d+ ms/],
       [1, /too many wrong passwords from 127\.0\.0\.1/],
-      [1, new RegExp(`SHUTDOWN: told to stop.*${by}`, "m")],
+      [1, new RegExp(`SHUTDOWN: stopping.*${by}`, "m")],
       [1, /stopped; durable up to offset \d+/],
     ] as const) {
       const found = log.split("\n").filter((text) => line.test(text));

@@ -32,7 +32,7 @@ describe("demo", () => {
         /^2\. Full resync \(\$EOF form\).*verified, synced to disk/m,
         /^3\. Live stream/m,
         /^4\. .*partial resync/m,
-        /^5\. Backup.*the checksum holds/m,
+        /^5\. Backup.*checksum verified/m,
         /^6\. .*durable here/m,
       ]) {
         expect(stdout).toMatch(step);
@@ -50,7 +50,7 @@ describe("demo", () => {
     using dir = tempDir("demo-full");
     await Bun.write(dir.file("a file"), "of somebody");
     const { exitCode, stderr } = await runReplica(["demo", "--dir", dir.path]);
-    expect(stderr).toMatch(/^replica: .* is not empty: the demo wants a new or an empty --dir\n$/);
+    expect(stderr).toMatch(/^replica: .* is not empty: the demo needs a new or empty --dir\n$/);
     expect(exitCode).toBe(2);
     expect(readdirSync(dir.path)).toEqual(["a file"]);
   });

@@ -139,7 +139,7 @@ describe.each(availableServers())("%s", (kind) => {
     await expectSame(primary, last);
     expect(await syncs()).toEqual([0, 1]);
     expect(second.stderr).toMatch(
-      /downstream 127\.0\.0\.1:\d+ attached: partial resync behind offset/,
+      /downstream 127\.0\.0\.1:\d+ attached: partial resync after offset/,
     );
 
     // The history is the primary's: a downstream can move to the primary, and back.
@@ -209,7 +209,7 @@ describe.each(availableServers())("%s", (kind) => {
       what: "redis-cli to attach",
     });
     await primary.send("SET", "shown", "to redis-cli");
-    await relay.waitForLine(/attached: full resync at offset \d+: SYNC says of no offset/);
+    await relay.waitForLine(/attached: full resync at offset \d+: SYNC names no offset/);
     let shown = "";
     for await (const chunk of following.stdout) {
       shown += Buffer.from(chunk).toString("latin1");

@@ -215,8 +215,8 @@ test("a refused restore leaves nothing", async () => {
   await replica.waitForLine(/connected by full resync/);
   await replica.stop();
   const bad: [string[], RegExp][] = [
-    [["--offset", "99999999"], /offset 99999999 is not kept: what is kept goes from/],
-    [["--at", "2020-01-01"], /2020-01-01T.* is not kept: what is kept goes from/],
+    [["--offset", "99999999"], /offset 99999999 is not kept: the kept offsets are from/],
+    [["--at", "2020-01-01"], /2020-01-01T.* is not kept: the kept times are from/],
     [["--at", "99999999999"], /is not kept/],
     [["--at", "yesterday"], /--at is "yesterday": it takes a time/],
     [["--at", "1", "--offset", "1"], /not both/],
@@ -258,7 +258,7 @@ test("reports damage with the generations that can be restored instead", async (
   const offsets = ["--offset", String(second.from_offset)];
   const told: [string[], string][] = [
     [[], `; generation 1 goes up to offset ${first.to_offset} (--generation 1)\n`],
-    [offsets, "; generation 1 covers it, too (--generation 1)\n"],
+    [offsets, "; generation 1 covers it too (--generation 1)\n"],
     [["--offset", String(second.to_offset)], "nothing of this generation can be restored\n"],
   ];
   for (const [args, end] of told) {

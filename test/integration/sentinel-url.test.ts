@@ -69,7 +69,7 @@ test("follow keeps asking, with back-off, until a sentinel knows the name", asyn
   const url = sentinelUrl([sentinel]);
   await using replica = startReplica(followArgs(url, temp.file("data")));
   await replica.waitForLine(
-    /warn .*the master's name "main" is not known there: check it .*; next attempt in \d+ ms code=PRIMARY_UNKNOWN/,
+    /warn .*the master's name "main" is not known there: check the name in the URL .*; next attempt in \d+ ms code=PRIMARY_UNKNOWN/,
   );
   await until(() => sentinel.asked.length > 3, { what: "further questions" });
   answer = named(primary.port);

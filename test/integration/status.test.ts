@@ -60,12 +60,7 @@ test("status shows every state from the first attempt to REPLICAOF NO ONE, with 
     );
     expect(seen.code).toBe(code);
   };
-  await shows(
-    1,
-    "is not ready: ",
-    "receive-pong, not connected since its start",
-    "none yet: nothing is kept",
-  );
+  await shows(1, "is not ready: ", "receive-pong, never connected since its start", "none yet");
   grant.resolve();
   await shows(1, "state transfer", "transfer      49%  976.", "full (nothing kept: 1)");
   goOn.resolve();

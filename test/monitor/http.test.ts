@@ -13,7 +13,7 @@ import { until } from "../support/wait.ts";
 
 const SET = encodeCommand(["SET", "key", "value"]);
 
-/** A replica whose metrics are served; `readyLagMs` as --ready-lag. */
+/** A replica whose metrics are served. @param readyLagMs as --ready-lag. */
 async function served(readyLagMs = 10_000) {
   const dir = tempDir("http");
   const primary = fakePrimary(async (peer) => {
@@ -23,8 +23,8 @@ async function served(readyLagMs = 10_000) {
   const disk = new FaultyDisk();
   const metrics = new Metrics();
   const following = follow(primary.url, disk, dir);
-  metrics.of(following.replica, realDisk, "1.2.3");
-  const http = serveHttp({ host: "127.0.0.1", port: 0, readyLagMs }, metrics, following.replica);
+  metrics.of(following.status, "1.2.3");
+  const http = serveHttp({ host: "127.0.0.1", port: 0, readyLagMs }, metrics, following.status);
   return {
     ...following,
     disk,
@@ -40,7 +40,7 @@ async function served(readyLagMs = 10_000) {
   };
 }
 
-/** What is sent is what was said. */
+/** A connection that sends bytes as they are. */
 class RawHttp implements Disposable {
   readonly socket: Socket;
   heard = "";
@@ -59,7 +59,7 @@ class RawHttp implements Disposable {
   }
 }
 
-/** Samples by their line up to the value. */
+/** The value of each sample, by its name and labels. */
 function samplesOf(text: string): Map<string, number> {
   const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
   return new Map(
@@ -71,7 +71,7 @@ function samplesOf(text: string): Map<string, number> {
 }
 
 describe("HTTP", () => {
-  test("/metrics is Prometheus's text, and holds what the replica knows", async () => {
+  test("/metrics serves the state of the replica in Prometheus's text format", async () => {
     await using replica = await served();
     await replica.connected();
     await replica.primary.peers[0]!.send(SET);
@@ -99,12 +99,12 @@ describe("HTTP", () => {
     ];
     for (const [name, value] of expected) expect([name, samples.get(name)]).toEqual([name, value]);
     expect(samples.get("replica_disk_free_bytes")).toBeGreaterThan(0);
-    // Asked again, what is counted is the same.
+    // A second scrape does not count anything twice.
     const again = samplesOf(await (await replica.get("/metrics")).text());
     expect(again.get('replica_received_bytes_total{phase="stream"}')).toBe(SET.length);
   });
 
-  test("the time of data syncs is kept, those that fail too", async () => {
+  test("records the time of each fsync, including those that fail", async () => {
     const disk = new FaultyDisk({ operation: "syncData", call: 2, code: "EIO" });
     const metrics = new Metrics();
     const timed = metrics.timed({ ...realDisk, syncData: (fd) => disk.syncData(fd) });
@@ -116,7 +116,7 @@ describe("HTTP", () => {
     expect(samplesOf(await metrics.text()).get("replica_fsync_duration_seconds_count")).toBe(2);
   });
 
-  test("/healthz while it lives, /readyz while it follows and is durable", async () => {
+  test("/healthz succeeds while the process lives, /readyz while it follows and is durable", async () => {
     await using replica = await served(1_000);
     await replica.connected();
     expect((await replica.get("/healthz")).status).toBe(200);
@@ -130,7 +130,7 @@ describe("HTTP", () => {
       },
       { what: "it to say that it is not ready" },
     );
-    expect(late).toMatch(/^not ready: what came \d+ s ago is not durable yet/);
+    expect(late).toMatch(/^not ready: bytes received \d+ s ago are not durable yet/);
     held.release();
     await until(async () => (await replica.get("/readyz")).status === 200, { what: "ready again" });
     replica.replica.leave();
@@ -140,7 +140,7 @@ describe("HTTP", () => {
     expect((await replica.get("/healthz")).status).toBe(200);
   });
 
-  test("a page for people, which can't be made to say something else", async () => {
+  test("serves a status page that allows no script and no outside content", async () => {
     await using replica = await served();
     await replica.connected();
     const response = await replica.get("/");
@@ -148,7 +148,7 @@ describe("HTTP", () => {
     expect(await response.text()).toContain("<td>connected");
   });
 
-  test("other pages and verbs are refused; a body too large too", async () => {
+  test("refuses other paths, other methods and large bodies", async () => {
     await using replica = await served();
     expect((await replica.get("/nothing")).status).toBe(404);
     expect((await replica.get("/metrics", { method: "POST", body: "x" })).status).toBe(405);
@@ -158,7 +158,7 @@ describe("HTTP", () => {
     expect(large.status).toBeGreaterThanOrEqual(400);
   });
 
-  test("what is no request is refused as that", async () => {
+  test("refuses malformed requests", async () => {
     await using replica = await served();
     const told: [string, RegExp][] = [
       ["GET / HTTP/1.1\r\nHost: [[[:x\r\n\r\n", /^HTTP\/1\.1 400 /],
@@ -176,7 +176,7 @@ describe("HTTP", () => {
     expect((await replica.get("/healthz")).status).toBe(200);
   });
 
-  test("a connection is given one answer, however many it asks for", async () => {
+  test("answers one request of a connection, however many it sends", async () => {
     await using replica = await served();
     for (const path of ["/healthz", "/metrics", "/", "/nothing"]) {
       const request = `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
@@ -187,7 +187,7 @@ describe("HTTP", () => {
     }
   });
 
-  test("a thousand connections are served, and those that come to no request are cut off", async () => {
+  test("serves a thousand connections, and closes those that never finish a request", async () => {
     await using replica = await served();
     const whole = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     const many = Array.from({ length: 1_000 }, () => new RawHttp(replica.httpPort, whole));
@@ -201,7 +201,7 @@ describe("HTTP", () => {
       "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ",
       "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
     ].map((bytes) => new RawHttp(replica.httpPort, bytes));
-    // One byte now and then buys no time.
+    // A byte now and then does not extend the timeout.
     const drip = setInterval(() => {
       for (const { socket } of slow.slice(1)) if (socket.writable) socket.write("a");
     }, 1000);

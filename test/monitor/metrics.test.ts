@@ -10,16 +10,17 @@ import { freePort } from "../support/ports.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
-/** A replica of `url`, its data syncs timed, and its metrics as text. */
+/** A replica of `url` with its metrics. */
 function measured(url: string) {
   const dir = tempDir("metrics");
   const metrics = new Metrics();
-  const following = follow(url, metrics.timed(realDisk), dir);
   const looks = new FaultyDisk();
-  metrics.of(following.replica, looks, "1.2.3");
+  const disk = { ...metrics.timed(realDisk), freeBytes: (path: string) => looks.freeBytes(path) };
+  const following = follow(url, disk, dir);
+  metrics.of(following.status, "1.2.3");
   return {
     ...following,
-    /** The disk that the metrics look at. */
+    /** The disk that says how much is free. */
     looks,
     text: () => metrics.text(),
     [Symbol.asyncDispose]: async () => {
@@ -36,10 +37,12 @@ function seriesOf(text: string): string[] {
   );
 }
 
-describe("the metrics are as promtool wants them, and the same series,", () => {
-  test("before anything is kept", async () => {
+describe("the metrics pass promtool's checks and have the same series", () => {
+  test("before anything was received", async () => {
     await using replica = measured(`redis://127.0.0.1:${freePort()}`);
-    await until(() => replica.replica.lastError !== undefined, { what: "a refused connect" });
+    await until(() => replica.replica.links.last?.error !== undefined, {
+      what: "a refused connect",
+    });
     const text = await replica.text();
     expect(expositionComplaints(text)).toEqual([]);
     const samples = parseExposition(text).flatMap((family) => family.samples);
@@ -49,7 +52,7 @@ describe("the metrics are as promtool wants them, and the same series,", () => {
     expect(valueOf("replica_generation_timestamp_seconds")).toBe(0);
   });
 
-  test("while it is connected, and after the link went down", async () => {
+  test("while the link is up, and after it went down", async () => {
     const primary = fakePrimary(async (peer) => {
       await standardHandshake(peer, { replid: REPLID, offset: 100 });
       await peer.send(bulkPayload(smallRdb("a value")));
@@ -64,10 +67,10 @@ describe("the metrics are as promtool wants them, and the same series,", () => {
     const since = found.find(({ name }) => name === "replica_generation_timestamp_seconds")?.value;
     expect(since).toBeGreaterThan(startedSeconds - 60);
     await primary.stop();
-    await until(() => replica.replica.linkDownSeconds !== undefined, { what: "a link down" });
+    await until(() => replica.replica.links.downSeconds !== undefined, { what: "a link down" });
     const down = await replica.text();
     expect(expositionComplaints(down)).toEqual([]);
-    // rate() misses the first event of a series that wasn't there before it.
+    // rate() misses the first event of a series that appears with it.
     const kept = /^replica_generations /;
     const always = (text: string) => seriesOf(text).filter((series) => !kept.test(series));
     expect(always(connected)).toEqual(always(before));
@@ -75,7 +78,7 @@ describe("the metrics are as promtool wants them, and the same series,", () => {
   });
 });
 
-test("a state that no generation is in any more vanishes; what can't be looked up is left out", async () => {
+test("leaves out states without a generation, and metrics that can't be read", async () => {
   const go = Promise.withResolvers<void>();
   await using primary = fakePrimary(async (peer) => {
     await standardHandshake(peer, { replid: REPLID, offset: 100 });
@@ -101,7 +104,7 @@ test("a state that no generation is in any more vanishes; what can't be looked u
   expect(await seen("replica_disk_free_bytes")).toHaveLength(1);
   replica.looks.fail({ operation: "freeBytes", code: "EIO" });
   expect(await seen("replica_disk_free_bytes")).toEqual([]);
-  // Its database is closed then.
+  // This closes the database.
   await replica[Symbol.asyncDispose]();
   expect(await seen("replica_generations")).toEqual([]);
 });
@@ -174,7 +177,7 @@ describe("the check of metrics", () => {
     expect(() => parseExposition(text)).toThrow(message);
   });
 
-  test("has nothing against what the form allows", () => {
+  test("accepts everything that the format allows", () => {
     const text = [
       '# a comment\n\n# HELP a_total Help with \\n and \\\\.\n# TYPE a_total counter\na_total{b="\\"x\\\\\\n",} 1e3 1700000000000\n',
       histogram(['bucket{le="0.5"} 1', 'bucket{le="+Inf"} 2', "sum NaN", "count 2"]),

@@ -7,7 +7,7 @@ import { follow } from "../support/following.ts";
 import { NotifySocket } from "../support/notify-socket.ts";
 import { tempDir } from "../support/temp.ts";
 
-test("what didn't go out is said again, and no child is given the socket", async () => {
+test("retries unsent fields, and removes its variables from the environment", async () => {
   using dir = tempDir("notify");
   const primary = fakePrimary(async (peer) => {
     await standardHandshake(peer, { replid: "a".repeat(40), offset: 0 });
@@ -15,7 +15,7 @@ test("what didn't go out is said again, and no child is given the socket", async
   await using following = follow(primary.url, new FaultyDisk(), dir);
   const env = { PATH: "/bin", NOTIFY_SOCKET: dir.file("notify"), WATCHDOG_PID: "1" };
   const stopping = new AbortController();
-  const end = notifyServiceManager(env, following.replica, stopping.signal);
+  const end = notifyServiceManager(env, following.status, stopping.signal);
   expect<object>(env).toEqual({ PATH: "/bin" });
   using manager = new NotifySocket(dir.file("notify"));
   await manager.waitFor(/^READY=1$/);
@@ -27,7 +27,7 @@ test("what didn't go out is said again, and no child is given the socket", async
   await primary.stop();
 });
 
-test("a name that can be no socket's is refused; the longest ones are taken", () => {
+test("refuses paths that can't name a socket, and takes the longest that can", () => {
   for (const path of ["", "relative", "vsock:2:1234", "/a\0b", `/${"x".repeat(107)}`]) {
     expect([path, datagramsTo(path)]).toEqual([path, undefined]);
   }
@@ -35,7 +35,7 @@ test("a name that can be no socket's is refused; the longest ones are taken", ()
   expect(unixAddress(`@${"x".repeat(107)}`)).toHaveLength(110);
 });
 
-test("a message goes whole, or not at all", () => {
+test("sends a message whole or not at all", () => {
   using dir = tempDir("datagrams");
   const path = dir.file("socket");
   const send = datagramsTo(path);
@@ -43,7 +43,7 @@ test("a message goes whole, or not at all", () => {
   using manager = new NotifySocket(path);
   expect(send?.(Buffer.from("B=2\n"))).toBe(true);
   expect(manager.fields()).toEqual(["B=2"]);
-  // Nobody reads: the socket takes some, and then says no instead of waiting.
+  // Nobody reads: the socket takes some messages, then refuses instead of waiting.
   let taken = 0;
   while (send?.(Buffer.from("C=3\n")) === true) taken++;
   expect(taken).toBeGreaterThan(0);

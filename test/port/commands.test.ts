@@ -5,7 +5,8 @@ import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
 import type { PortContext } from "../../src/port/call.ts";
 import { Client } from "../../src/port/client.ts";
 import { realClock } from "../../src/base/clock.ts";
-import { answer } from "../../src/port/commands.ts";
+import { COMMANDS } from "../../src/port/commands.ts";
+import { answer } from "../../src/port/dispatch.ts";
 import { assemble } from "../../src/program/assemble.ts";
 import { noCounts } from "../../src/monitor/port-counts.ts";
 import { LoginThrottle } from "../../src/port/login-throttle.ts";
@@ -26,9 +27,9 @@ const settings = loadSettings({
   ]),
   env: {},
 });
-// It is not run: REPLICAOF names a primary, and nobody goes there.
+// The replica does not run, so no primary is connected to, even after REPLICAOF.
 const primary = parsePrimaryUrl("redis://127.0.0.1:1");
-const { replica, port, close } = assemble(primary, realDisk, realClock, settings, "1.2.3");
+const { replica, status, port, close } = assemble(primary, realDisk, realClock, settings, "1.2.3");
 
 afterAll(() => {
   port.stop();
@@ -36,13 +37,15 @@ afterAll(() => {
   dir.remove();
 });
 
-/** Clients that see all that they are sent. */
+/** Clients that record everything that they are sent. */
 class Rig {
   readonly clients = new Set<Client>();
   readonly sent = new Map<Client, Uint8Array[]>();
   nowMs = 1_000;
   readonly context: PortContext = {
+    status,
     replica,
+    commands: COMMANDS,
     pubsub: new PubSub(),
     clients: this.clients,
     logins: new LoginThrottle(),
@@ -72,7 +75,7 @@ class Rig {
     return client;
   }
 
-  /** What the client was sent since it was asked last. */
+  /** Returns what the client was sent since the last call. */
   take(client: Client): Buffer {
     return Buffer.concat(this.sent.get(client)!.splice(0));
   }
@@ -84,7 +87,7 @@ const COUNTED = new Map([
   [">", 1],
 ]);
 
-/** Where the value at `start` ends. @throws Error where it is no RESP of that protocol. */
+/** Returns where the value at `start` ends. @throws Error where it is not valid RESP of that protocol. */
 function endOfValue(bytes: Buffer, start: number, proto: 2 | 3): number {
   const lineEnd = bytes.indexOf("\r\n", start);
   const type = String.fromCharCode(bytes[start] ?? 0);
@@ -113,7 +116,7 @@ function endOfValue(bytes: Buffer, start: number, proto: 2 | 3): number {
   return end;
 }
 
-/** How many values it is. */
+/** Counts the values. */
 function countValues(bytes: Buffer, proto: 2 | 3): number {
   let count = 0;
   for (let at = 0; at < bytes.length; count++) at = endOfValue(bytes, at, proto);
@@ -140,7 +143,7 @@ const anyWords = fc.oneof(
 );
 const LOGIN = ["auth", PASSWORD];
 
-test("any words get an answer that is well-formed in the client's protocol, and one reply each", () => {
+test("answers any words with one well-formed reply in the client's protocol", () => {
   const login = fc.constantFrom([], [LOGIN], [["hello", "3", "auth", "default", PASSWORD]]);
   const run = fc.tuple(login, fc.array(fc.tuple(fc.nat(1), anyWords), { maxLength: 30 }));
   fc.assert(
@@ -159,7 +162,7 @@ test("any words get an answer that is well-formed in the client's protocol, and 
         const own = Buffer.concat([rig.take(client), reply ?? Buffer.alloc(0)]);
         const count = countValues(own, proto);
         const isSilent = client.leaving || !rig.clients.has(client);
-        // A message that one sends to oneself comes beside the reply.
+        // A client that publishes to itself gets the message in addition to the reply.
         const atLeast = isSilent ? 0 : 1;
         expect(count).toBeGreaterThanOrEqual(atLeast);
         if (!subscribes && words[0]!.toLowerCase() !== "publish") {
@@ -172,7 +175,7 @@ test("any words get an answer that is well-formed in the client's protocol, and 
   );
 });
 
-test("whoever has not logged in gets nothing but refusals", () => {
+test("refuses everything but a login before login", () => {
   const allowed = /^\+(OK|RESET)\r\n$|^-(NOAUTH|ERR|WRONGPASS|NOPROTO) [^\r\n]*\r\n$/;
   const guesses = anyWords.filter((words) => !words.includes(PASSWORD));
   fc.assert(
@@ -192,7 +195,7 @@ test("whoever has not logged in gets nothing but refusals", () => {
   );
 });
 
-test("CLIENT LIST has one line a client, whatever its names", () => {
+test("CLIENT LIST prints one line for each client, whatever its names", () => {
   const name = fc.string({ unit: "binary-ascii", maxLength: 20 });
   fc.assert(
     fc.property(name, name, name, (own, library, version) => {

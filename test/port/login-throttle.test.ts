@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { LoginThrottle } from "../../src/port/login-throttle.ts";
 
-test("the tenth wrong password locks an address out, once, and for no longer than its ten seconds", () => {
+test("the tenth wrong password within ten seconds locks an address out until those are over", () => {
   const logins = new LoginThrottle();
   const told: boolean[] = [];
   for (let n = 0; n < 12; n++) {
@@ -19,7 +19,7 @@ test("the tenth wrong password locks an address out, once, and for no longer tha
   expect(logins.allows("a", 1_000)).toBe(true);
 });
 
-test("addresses without number are forgotten, the oldest first", () => {
+test("forgets the oldest address once it remembers a thousand", () => {
   const logins = new LoginThrottle();
   const lock = (host: string) => {
     for (let n = 0; n < 10; n++) logins.failed(host, 0);

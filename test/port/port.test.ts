@@ -11,7 +11,7 @@ import { RespClient } from "../support/resp-client.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
-/** A replica that is connected, and a way to its own port. */
+/** A connected replica, and a way to connect to its port. */
 async function serving(more: Record<string, string> = {}) {
   const dir = tempDir("port");
   const primary = fakePrimary(async (peer) => {
@@ -33,7 +33,7 @@ async function serving(more: Record<string, string> = {}) {
   };
 }
 
-/** What a client was told, errors as their text. */
+/** Sends a command and returns the reply; an error as its text. */
 async function ask(client: RespClient, ...words: (string | number)[]): Promise<Reply> {
   const [command = "", ...args] = words.map(String);
   try {
@@ -49,7 +49,7 @@ function text(reply: Reply): Reply {
 }
 
 describe("the replica's own port", () => {
-  test("answers what clients ask of any server", async () => {
+  test("answers the commands that clients send to any server", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
     expect(await ask(client, "PING")).toBe("PONG");
@@ -75,7 +75,7 @@ describe("the replica's own port", () => {
     expect(await ask(client, "QUIT")).toBe("OK");
   });
 
-  test("COMMAND tells of what there is", async () => {
+  test("COMMAND lists and describes the commands", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
     const names = ((await client.send("COMMAND", "LIST")) as Reply[]).map((name) => text(name));
@@ -89,7 +89,7 @@ describe("the replica's own port", () => {
     expect(text(docs[0]!)).toBe("ping");
   });
 
-  test("CLIENT: names, lists and ends clients", async () => {
+  test("CLIENT names, lists and kills clients", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
     await using other = await replica.connect();
@@ -117,7 +117,7 @@ describe("the replica's own port", () => {
     await client.closed;
   });
 
-  test("HELP lists what there is, each with what it does", async () => {
+  test("HELP lists only subcommands that exist", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
     for (const name of ["CLIENT", "CONFIG", "COMMAND"]) {
@@ -131,7 +131,7 @@ describe("the replica's own port", () => {
     }
   });
 
-  test("INFO tells what went over the wire, and the memory in Redis's words", async () => {
+  test("INFO counts bytes on the wire, and shows memory in Redis's format", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
     const tell = async () => parseInfo(String(await client.send("INFO", "stats", "memory")));
@@ -155,14 +155,14 @@ describe("the replica's own port", () => {
     expect(anew).toBe(length + infoBytes);
   });
 
-  test("what only a start can set names its flag, and none where there is none", async () => {
+  test("CONFIG SET refuses a setting and names its flag, if it has one", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
     const refused = "-ERR CONFIG SET failed (possibly related to argument";
     const told = [
-      ["appendfsync", ": start it anew with --fsync"],
-      ["loglevel", ": start it anew with --log-level"],
-      ["repl-timeout", ": start it anew with --timeout"],
+      ["appendfsync", ": restart with --fsync"],
+      ["loglevel", ": restart with --log-level"],
+      ["repl-timeout", ": restart with --timeout"],
       ["timeout", ""],
       ["save", ""],
     ];
@@ -175,7 +175,7 @@ describe("the replica's own port", () => {
     );
   });
 
-  test("MULTI queues, EXEC runs, what was wrong aborts it", async () => {
+  test("MULTI queues commands, EXEC runs them, and a refused command aborts the transaction", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
     expect(await ask(client, "EXEC")).toBe("-ERR EXEC without MULTI");
@@ -192,7 +192,7 @@ describe("the replica's own port", () => {
     expect(await ask(client, "DISCARD")).toBe("-ERR DISCARD without MULTI");
   });
 
-  test("what is published comes to who listens, by channel and by pattern", async () => {
+  test("PUBLISH reaches subscribers by channel and by pattern", async () => {
     await using replica = await serving();
     await using listener = await replica.connect();
     await using speaker = await replica.connect();
@@ -221,7 +221,7 @@ describe("the replica's own port", () => {
     expect(await ask(speaker, "PUBLISH", "news", "now")).toBe(0);
   });
 
-  test("what a client can make it hold is bounded: subscriptions, and transactions", async () => {
+  test("limits the subscriptions and the transaction of one client", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
     const large = "x".repeat(60_000);
@@ -231,10 +231,10 @@ describe("the replica's own port", () => {
     expect(queued[0]).toBe("QUEUED");
     expect(queued.at(-1)).toBe("-ERR too much in one transaction");
     expect(await ask(client, "EXEC")).toMatch(/^-EXECABORT/);
-    const refused = "-ERR too many subscriptions of one client, or too long a name";
+    const refused = "-ERR too many subscriptions, or a channel name is too long";
     for (const verb of ["SUBSCRIBE", "PSUBSCRIBE"])
       expect(await ask(client, verb, large)).toBe(refused);
-    expect(await ask(client, "PUBLISH", large, "x")).toBe("-ERR the channel's name is too long");
+    expect(await ask(client, "PUBLISH", large, "x")).toBe("-ERR channel name is too long");
     const subscribed: Reply[] = [];
     for (let n = 0; n < 1001; n++) subscribed.push(await ask(client, "SUBSCRIBE", n));
     expect((subscribed.at(-2) as Reply[]).at(-1)).toBe(1000);
@@ -244,7 +244,7 @@ describe("the replica's own port", () => {
     expect(again.at(-1)).toBe(1);
   });
 
-  test("a password is asked for, before anything else; and time for it is short", async () => {
+  test("asks for the password first, and closes the connection of a client that guesses", async () => {
     using dir = tempDir("password");
     await Bun.write(dir.file("password"), "sésame\n");
     await using replica = await serving({ "requirepass-file": dir.file("password") });
@@ -260,14 +260,14 @@ describe("the replica's own port", () => {
     const guesses: Reply[] = [];
     for (let n = 0; n < 9; n++) guesses.push(await ask(client, "AUTH", `guess ${n}`));
     expect(guesses.at(-1)).toMatch(/^-ERR too many wrong passwords/);
-    // Whoever guesses on is cut off; whoever knows it is let in, from the same address too.
+    // The guessing client is disconnected. The right password is accepted, from the same address too.
     await expect(client.send("PING")).rejects.toThrow();
     await using other = await replica.connect();
     expect(await ask(other, "AUTH", "sésame")).toBe("OK");
     expect(await ask(other, "AUTH", "wrong")).toMatch(/^-ERR too many wrong passwords/);
   });
 
-  test("SHUTDOWN ends it as a signal would", async () => {
+  test("SHUTDOWN stops the replica as a signal does", async () => {
     await using replica = await serving();
     await using client = await replica.connect();
     expect(await ask(client, "SHUTDOWN", "SOON")).toBe("-ERR syntax error");
@@ -276,7 +276,7 @@ describe("the replica's own port", () => {
   });
 });
 
-describe("patterns of channels, as Redis matches them", () => {
+describe("globs, as Redis matches them", () => {
   test.each([
     ["n*s", "news", true],
     ["n*s", "newsx", false],
@@ -294,11 +294,11 @@ describe("patterns of channels, as Redis matches them", () => {
     expect(globMatches(pattern, channel)).toBe(matches);
   });
 
-  test("no pattern takes long", () => {
+  test("matches a hostile pattern without delay", () => {
     expect(globMatches("*a".repeat(1000), `${"a".repeat(60_000)}b`)).toBe(false);
   });
 
-  test("any pattern is one", () => {
+  test("accepts any pattern", () => {
     fc.assert(
       fc.property(
         fc.string({ maxLength: 20 }),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/base/errors.ts";
 import { RdbChecker, type RdbSummary } from "../../src/rdb/checker.ts";
 import { crc64 } from "../../src/rdb/crc64.ts";
+import { errorOf } from "../support/error-of.ts";
 
 /** Written by Redis 7.0.15: two keys in database 0, one in database 3. */
 const THREE_KEYS_7_0 = Uint8Array.fromBase64(
@@ -15,17 +15,7 @@ function check(pieces: Uint8Array[], options = {}): RdbSummary {
   return checker.finish();
 }
 
-function errorOf(act: () => unknown): ReplicaError {
-  try {
-    act();
-  } catch (caught) {
-    if (caught instanceof ReplicaError) return caught;
-    throw caught;
-  }
-  throw new Error("it was accepted");
-}
-
-/** An RDB with its checksum, or with another. */
+/** An RDB with its own checksum, or with another. */
 function rdb(body: string, stated = crc64(bytes(body))): Uint8Array {
   const trailer = Buffer.alloc(8);
   trailer.writeBigUInt64LE(stated);
@@ -33,7 +23,7 @@ function rdb(body: string, stated = crc64(bytes(body))): Uint8Array {
 }
 
 describe("RdbChecker", () => {
-  test("what a real server wrote, cut at every byte and every pair", () => {
+  test("accepts what a real server wrote, cut at every byte and every pair", () => {
     const all = THREE_KEYS_7_0;
     for (let a = 0; a <= all.length; a++) {
       for (let b = a; b <= all.length; b++) {
@@ -43,7 +33,7 @@ describe("RdbChecker", () => {
     }
   });
 
-  test("one byte at a time; the header is there as soon as it can be", () => {
+  test("returns the header as soon as its last byte has come", () => {
     const checker = new RdbChecker();
     THREE_KEYS_7_0.forEach((byte, index) => {
       checker.push(Uint8Array.of(byte));
@@ -62,7 +52,7 @@ describe("RdbChecker", () => {
     expect(checker.finish().checked).toBe(true);
   });
 
-  test("every single flipped bit behind the header is found", () => {
+  test("finds every single flipped bit after the header", () => {
     for (let at = 80; at < THREE_KEYS_7_0.length; at++) {
       const damaged = THREE_KEYS_7_0.slice();
       damaged[at]! ^= 1 << (at & 7);
@@ -71,7 +61,7 @@ describe("RdbChecker", () => {
     }
   });
 
-  test("a wrong checksum is told with both values", () => {
+  test("names both values of a checksum that does not match", () => {
     const body = "REDIS0011\xff";
     const { code, message } = errorOf(() => check([rdb(body, 0x12n)]));
     expect(code).toBe("BAD_CHECKSUM");
@@ -79,15 +69,15 @@ describe("RdbChecker", () => {
     expect(message).toContain(crc64(bytes(body)).toString(16).padStart(16, "0"));
   });
 
-  test("cut short anywhere it is refused", () => {
+  test("refuses an RDB truncated anywhere", () => {
     for (let length = 0; length < THREE_KEYS_7_0.length; length++) {
       const { code } = errorOf(() => check([THREE_KEYS_7_0.subarray(0, length)]));
-      // A cut right behind a chance 0xff would be a BAD_CHECKSUM; this RDB has none.
+      // A cut right after a 0xff byte would be BAD_CHECKSUM; this RDB has no such byte.
       expect(code).toBe("BAD_PAYLOAD");
     }
   });
 
-  test("its smallest form, with a checksum and without", () => {
+  test("accepts the smallest RDB, with and without a checksum", () => {
     expect(check([rdb("REDIS0005\xff")])).toMatchObject({ checked: true, bytes: 18 });
     expect(check([rdb("VALKEY080\xff")])).toMatchObject({ checked: true, bytes: 18 });
     expect(check([rdb("VALKEY004\xff")])).toMatchObject({ checked: true });
@@ -103,12 +93,12 @@ describe("RdbChecker", () => {
     );
   });
 
-  test("a primary with checksums off: passed, and said so", () => {
+  test("accepts an RDB without a checksum, and says that it was not compared", () => {
     const body = "REDIS0011\xfe\x00\xff";
     expect(check([rdb(body, 0n)])).toMatchObject({ checked: false, crc64: crc64(bytes(body)) });
   });
 
-  test("checksum: false computes none, and gives the stated one", () => {
+  test("computes nothing with checksum: false, and returns the stated one", () => {
     const wrong = rdb("REDIS0011\xff", 7n);
     expect(check([wrong], { checksum: false })).toMatchObject({ checked: false, crc64: 7n });
     expect(errorOf(() => check([wrong.subarray(1)], { checksum: false })).code).toBe("BAD_PAYLOAD");
@@ -117,7 +107,7 @@ describe("RdbChecker", () => {
     );
   });
 
-  test("what isn't an RDB is refused by the first push, endless aux fields by a later one", () => {
+  test("refuses another format at the first push, endless aux fields at a later one", () => {
     expect(errorOf(() => new RdbChecker().push(bytes("-ERR no"))).code).toBe("BAD_PAYLOAD");
     const checker = new RdbChecker();
     checker.push(bytes("REDIS0011"));
@@ -128,7 +118,7 @@ describe("RdbChecker", () => {
     expect(message).toContain("65536 bytes");
   });
 
-  test("a long RDB, in chunks of every alignment", () => {
+  test("checks a long RDB in chunks of every alignment", () => {
     const all = rdb(`REDIS0011\xfe\x00${"\x01\x02\xff".repeat(300_000)}\xff`);
     for (const chunkBytes of [65_536, 65_537, 10_007, 9, 8]) {
       const pieces: Uint8Array[] = [];

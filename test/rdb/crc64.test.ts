@@ -39,12 +39,12 @@ function byteByByte(bytes: Uint8Array): bigint {
 }
 
 describe("crc64", () => {
-  test("the check value", () => {
+  test("has the check value of CRC-64/Jones", () => {
     expect(crc64(Buffer.from("123456789"))).toBe(0xe9c6d914c4b8d9can);
     expect(crc64(new Uint8Array(0))).toBe(0n);
   });
 
-  test("any bytes at any alignment, in any pieces: as bit by bit", () => {
+  test("equals the bitwise CRC for any bytes, at any alignment, in any pieces", () => {
     const bytes = fc.uint8Array({ maxLength: 200 });
     fc.assert(
       fc.property(bytes, fc.nat(8), fc.array(fc.nat(200)), (bytes, offset, cuts) => {
@@ -61,7 +61,7 @@ describe("crc64", () => {
     );
   });
 
-  test("of bytes followed by their own checksum it is 0", () => {
+  test("is 0 for bytes followed by their own checksum", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
         const crc = new Crc64();
@@ -75,7 +75,7 @@ describe("crc64", () => {
     );
   });
 
-  test("the sparse multiple is one", () => {
+  test("the sparse multiple is a multiple of the polynomial", () => {
     let sum = 0n;
     for (const exponent of SPARSE_MULTIPLE) {
       let power = 1n;
@@ -88,7 +88,7 @@ describe("crc64", () => {
     expect(sum).toBe(0n);
   });
 
-  test("by words it folds as by vectors", () => {
+  test("folding by words equals folding by vectors", () => {
     const [vectors, words] = [vectorFolder(), wordFolder()];
     const random = new Random(SEED);
     for (const { memory } of [vectors, words]) expect(memory.length).toBe(foldMemory.length);
@@ -104,7 +104,7 @@ describe("crc64", () => {
     }
   });
 
-  test("where there are no vectors, the program works all the same", () => {
+  test("works without vectors", () => {
     const check = `import { crc64 } from "./src/rdb/crc64.ts"; console.log(crc64(Buffer.alloc(300_000, "x")).toString(16))`;
     const child = Bun.spawnSync([process.execPath, "-e", check], {
       cwd: join(import.meta.dir, "../.."),
@@ -113,7 +113,7 @@ describe("crc64", () => {
     expect(child.stdout.toString().trim()).toBe(crc64(Buffer.alloc(300_000, "x")).toString(16));
   });
 
-  test("lengths around those that are folded, in one piece and in many: as byte by byte", () => {
+  test("equals the bytewise CRC for lengths around a fold, in one piece and in many", () => {
     const random = new Random(SEED);
     const bytes = Uint8Array.from({ length: HISTORY_BYTES + 2 * FOLD_BYTES + 40 }, () =>
       random.below(256),
@@ -135,7 +135,7 @@ describe("crc64", () => {
         for (let at = 0; at < length;) {
           const next = at + 1 + random.below(random.below(2) === 0 ? 30 : 60_000);
           crc.update(whole.subarray(at, next));
-          // Another one that is under way in between.
+          // Another checksum in between.
           other.update(whole.subarray(0, random.below(100)));
           at = next;
         }

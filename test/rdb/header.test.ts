@@ -3,7 +3,7 @@ import { ReplicaError } from "../../src/base/errors.ts";
 import { parseRdbHeader, replicationAux } from "../../src/rdb/header.ts";
 import type { ReplicationId } from "../../src/base/history.ts";
 
-/** Written by Redis 7.0.15 with a backlog, and no key. */
+/** Written by Redis 7.0.15 with a backlog and no keys. */
 const EMPTY_7_0 = Uint8Array.fromBase64(
   "UkVESVMwMDEw+glyZWRpcy12ZXIGNy4wLjE1+gpyZWRpcy1iaXRzwED6BWN0aW1lwhDpBGv6CHVzZWQtbWVtwtjFDwD6DnJlcGwtc3RyZWFtLWRiwAD6B3JlcGwtaWQoMGJmMTg5YzcxZDk1YjNiYmI3MWI5YmEyOWY5MjlhMGIzZDQwNDRmN/oLcmVwbC1vZmZzZXTAKfoIYW9mLWJhc2XAAP9z3ZldpeiuLw==",
 );
@@ -20,7 +20,7 @@ function codeOf(act: () => unknown): string {
 }
 
 describe("parseRdbHeader", () => {
-  test("what a real server wrote", () => {
+  test("reads what a real server wrote", () => {
     const header = parseRdbHeader(EMPTY_7_0)!;
     expect(header).toMatchObject({ magic: "REDIS", version: 10, headerBytes: 163 });
     expect(Object.fromEntries(header.aux)).toMatchObject({
@@ -32,14 +32,14 @@ describe("parseRdbHeader", () => {
     });
   });
 
-  test("cut at every byte: waits until the first other opcode is there", () => {
+  test("waits at every cut until the first other opcode has come", () => {
     for (let length = 0; length <= EMPTY_7_0.length; length++) {
       const header = parseRdbHeader(EMPTY_7_0.subarray(0, length));
       expect(header?.headerBytes).toBe(length > 163 ? 163 : undefined);
     }
   });
 
-  test("Valkey's magic", () => {
+  test("reads Valkey's magic", () => {
     expect(parseRdbHeader(bytes("VALKEY080\xff"))).toEqual({
       magic: "VALKEY",
       version: 80,
@@ -48,7 +48,7 @@ describe("parseRdbHeader", () => {
     });
   });
 
-  test("another magic is refused at its first wrong byte, a version that isn't a number too", () => {
+  test("refuses another magic at its first wrong byte, and a version that is no number", () => {
     for (const head of ["X", "REX", "VALKEX", "-ERR no", "REDIS00x1", "VALKEY0.1", "REDIS0000"]) {
       expect(codeOf(() => parseRdbHeader(bytes(head)))).toBe("BAD_PAYLOAD");
     }
@@ -77,13 +77,13 @@ describe("parseRdbHeader", () => {
     }
   });
 
-  test("a compressed key's field is left out", () => {
+  test("leaves out a field with a compressed key", () => {
     const header = parseRdbHeader(bytes("REDIS0011\xfa\xc3\x01\x01k\x01v\xff"));
     expect(header).toMatchObject({ headerBytes: 16 });
     expect(header?.aux.size).toBe(0);
   });
 
-  test("an encoding that doesn't exist is refused", () => {
+  test("refuses an unknown encoding", () => {
     for (const encoded of ["\xc4", "\xff", "\x82", "\xbf", "\xc3\xc0", "\xc3\x01\x82"]) {
       expect(codeOf(() => parseRdbHeader(bytes(`REDIS0011\xfa\x01k${encoded}`)))).toBe(
         "BAD_PAYLOAD",
@@ -91,12 +91,12 @@ describe("parseRdbHeader", () => {
     }
   });
 
-  test("stops before Lua scripts, which old servers put there, whatever their size", () => {
+  test("stops before the Lua scripts of old servers, whatever their size", () => {
     const head = bytes("REDIS0009\xfa\x01k\x01v\xfa\x03lua\x80\x00\xff\xff\xff");
     expect(parseRdbHeader(head)).toMatchObject({ headerBytes: 14, aux: new Map([["k", "v"]]) });
   });
 
-  test("more than the limit is refused, however much of it has come", () => {
+  test("refuses more than the limit, however much of it has come", () => {
     // 9 + 5 bytes for each field.
     const whole = bytes(`REDIS0011${"\xfa\x01k\x01v".repeat(4)}\xff`);
     expect(parseRdbHeader(whole, 29)?.headerBytes).toBe(29);
@@ -120,7 +120,7 @@ describe("replicationAux", () => {
       headerBytes: 9,
     });
 
-  test("what a real server wrote", () => {
+  test("reads what a real server wrote", () => {
     expect(replicationAux(parseRdbHeader(EMPTY_7_0)!)).toEqual({
       streamDb: 0,
       position: { replid: REPLID as ReplicationId, offset: 41 },
@@ -128,25 +128,25 @@ describe("replicationAux", () => {
     });
   });
 
-  test("nothing there", () => {
+  test("finds nothing in an empty header", () => {
     expect(of({})).toEqual({ streamDb: 0, position: undefined, redisVersion: undefined });
   });
 
-  test("the stream's database; none or nonsense is 0", () => {
+  test("reads the stream's database; 0 for none or nonsense", () => {
     expect(of({ "repl-stream-db": "7" }).streamDb).toBe(7);
     for (const db of ["-1", "", "x", "1.5", "1e400"]) {
       expect(of({ "repl-stream-db": db }).streamDb).toBe(0);
     }
   });
 
-  test("a position needs both halves, and both sound", () => {
+  test("reads a position only where both halves are sound", () => {
     expect(of({ "repl-id": REPLID }).position).toBeUndefined();
     expect(of({ "repl-offset": "1" }).position).toBeUndefined();
     expect(of({ "repl-id": "short", "repl-offset": "1" }).position).toBeUndefined();
     expect(of({ "repl-id": REPLID, "repl-offset": "-1" }).position).toBeUndefined();
   });
 
-  test("Valkey's name for the version", () => {
+  test("reads Valkey's name for the version", () => {
     expect(of({ "valkey-ver": "9.0.0" }).redisVersion).toBe("9.0.0");
   });
 });

@@ -8,7 +8,7 @@ function aged(fsync: "always" | "everysec" | "no" = "everysec") {
   return { age, pass: (ms: number) => void (nowMs += ms) };
 }
 
-test("the oldest byte that is not durable tells the age", () => {
+test("the age is that of the oldest byte that is not durable", () => {
   const { age, pass } = aged();
   const log = { receivedOffset: 10, writtenOffset: 10, durableOffset: 10 };
   age.sample(log);
@@ -27,7 +27,7 @@ test("the oldest byte that is not durable tells the age", () => {
   expect(age.seconds(log)).toBe(0);
 });
 
-test("a log of lower offsets that takes the place of one that wasn't durable begins anew", () => {
+test("starts afresh for a log of lower offsets", () => {
   const { age, pass } = aged();
   const before = { receivedOffset: 1_000_000, writtenOffset: 5, durableOffset: 5 };
   age.sample(before);
@@ -46,7 +46,7 @@ test("a log of lower offsets that takes the place of one that wasn't durable beg
   expect(age.seconds(after)).toBe(0);
 });
 
-test("with --fsync no, which syncs nothing, what is written is kept", () => {
+test("with --fsync no, which syncs nothing, a written byte counts as kept", () => {
   const { age, pass } = aged("no");
   const log = { receivedOffset: 20, writtenOffset: 10, durableOffset: 0 };
   age.sample(log);

@@ -22,7 +22,7 @@ async function grantFull(peer: FakePeer): Promise<void> {
   await peer.send(bulkPayload(RDB));
 }
 
-/** Asks until `holds`; gives the answer that did. */
+/** Polls INFO until `holds`. Returns the fields of that reply. */
 async function infoWhere(client: RespClient, what: string, holds: (info: Info) => boolean) {
   return await until(
     async () => {
@@ -35,7 +35,7 @@ async function infoWhere(client: RespClient, what: string, holds: (info: Info) =
 
 const isAt = (state: string) => (info: Info) => info.get("state") === state;
 
-test("connected: cursors, rates, counts, and ready; behind: not ready, and why", async () => {
+test("shows cursors, rates and counts; ready while durable, and why not while it lags", async () => {
   using dir = tempDir("own-info");
   await using primary = fakePrimary(grantFull);
   const disk = new FaultyDisk();
@@ -82,11 +82,11 @@ test("connected: cursors, rates, counts, and ready; behind: not ready, and why",
   disk.hold("syncData");
   await primary.peers[0]!.send(SET);
   const late = await infoWhere(client, "it to be late", (info) => info.get("ready") === "0");
-  expect(late["not_ready_reason"]).toMatch(/^what came \d+ s ago is not durable yet$/);
+  expect(late["not_ready_reason"]).toMatch(/^bytes received \d+ s ago are not durable yet$/);
   expect(late["durable_lag_bytes"]).toBe(String(SET.length));
   expect(Number(late["durable_age_seconds"])).toBeGreaterThanOrEqual(1);
 
-  // What a disk that fails can't tell is left open, and all else is told.
+  // A failing disk leaves only its own fields unknown.
   disk.fail({ operation: "freeBytes", code: "EIO" });
   const failing = await infoWhere(client, "an answer", () => true);
   expect(failing).toMatchObject({
@@ -96,7 +96,7 @@ test("connected: cursors, rates, counts, and ready; behind: not ready, and why",
   });
 }, 20_000);
 
-test("ready with --fsync no, where nothing is synced", async () => {
+test("is ready with --fsync no, where nothing is synced", async () => {
   using dir = tempDir("own-info");
   await using primary = fakePrimary(grantFull);
   const flags = { "ready-lag": "1s", fsync: "no" };
@@ -106,7 +106,7 @@ test("ready with --fsync no, where nothing is synced", async () => {
   await primary.peers[0]!.send(SET);
   const written = String(100 + SET.length);
   const at = replica.replica.silentMs;
-  // Past --ready-lag, in which a byte that only a sync makes kept would have made it not ready.
+  // Longer than --ready-lag: a byte that needed a sync would make it not ready by then.
   const info = await infoWhere(
     client,
     "two seconds after the byte",
@@ -115,13 +115,13 @@ test("ready with --fsync no, where nothing is synced", async () => {
   expect(info).toMatchObject({ ready: "1", durable_age_seconds: "0.0", durable_offset: "100" });
 }, 20_000);
 
-test("while the log can't be opened again: what is promised, not that there is nothing", async () => {
+test("shows the promised cursors while the log can't be reopened", async () => {
   using dir = tempDir("own-info");
   await using primary = fakePrimary(grantFull);
   const disk = new FaultyDisk();
   const metrics = new Metrics();
   await using replica = follow(primary.url, disk, dir, { fsync: "always" });
-  metrics.of(replica.replica, disk, "1.2.3");
+  metrics.of(replica.status, "1.2.3");
   await replica.connected();
   await using client = await RespClient.connect({ port: replica.port });
   await primary.peers[0]!.send(SET);
@@ -149,7 +149,7 @@ test("while the log can't be opened again: what is promised, not that there is n
   expect(await metrics.text()).toContain(`replica_offset_bytes{cursor="durable"} ${durable}\n`);
 });
 
-test("a second full resync: its reason, and the generation before is sealed", async () => {
+test("counts a second full resync by its reason, and the sealed generation", async () => {
   using dir = tempDir("own-info");
   await using primary = fakePrimary(async (peer) => {
     await standardHandshake(peer, {
@@ -180,7 +180,7 @@ test("a second full resync: its reason, and the generation before is sealed", as
   expect(Number(info["last_error_time"])).toBeGreaterThanOrEqual(beganSeconds);
 }, 20_000);
 
-test("in the midst of a payload, and its end with its likely cause", async () => {
+test("shows a transfer under way, and the likely cause of its break", async () => {
   using dir = tempDir("own-info");
   const goOn = Promise.withResolvers<void>();
   await using primary = fakePrimary(async (peer) => {
@@ -204,13 +204,16 @@ test("in the midst of a payload, and its end with its likely cause", async () =>
     durable_lag_bytes: "0",
     received_stream_bytes: "0",
   });
+  const link = replica.status.link;
   goOn.resolve();
   const broken = await infoWhere(client, "the break", (info) => info.get("breaks") !== "0");
+  // What the status handed out before does not change under its reader.
+  expect(link).toMatchObject({ state: "transfer", transfer: { readBytes: 9, totalBytes: 1000 } });
   expect(broken["last_error_code"]).toBe("LINK_LOST");
   expect(broken["last_error_cause"]).toMatch(/^after 9 B of 1000 B in .*the likely cause is /);
 });
 
-test("nobody answers at a socket; nobody is followed", async () => {
+test("shows a refused connect, and that no primary is followed", async () => {
   using dir = tempDir("own-info");
   const path = dir.file("no.sock");
   await using replica = follow(`unix://${path}`, realDisk, dir);
@@ -238,7 +241,7 @@ test("nobody answers at a socket; nobody is followed", async () => {
   );
 });
 
-test("a new generation under way: how far it is, and that it failed", async () => {
+test("shows the progress of a new snapshot, and that it failed", async () => {
   using dir = tempDir("own-info");
   const goOn = Promise.withResolvers<void>();
   await using primary = fakePrimary(async (peer) => {

@@ -5,7 +5,7 @@ import {
   mayExpireRelatively,
   streamsRelativeExpiries,
 } from "../../src/resp/absolute-expiry.ts";
-import { limits } from "../../src/config/settings.ts";
+import { limits } from "../../src/config/limits.ts";
 import { FrameScanner } from "../../src/resp/frame-scanner.ts";
 import { encodeCommand } from "../support/resp.ts";
 
@@ -34,7 +34,7 @@ describe("absoluteExpiry", () => {
     ["SET k v NX EX 10", ["SET k v NX", "PEXPIREAT k 1700000010000"]],
     ["SET k v Px 10 XX", ["SET k v XX", "PEXPIREAT k 1700000000010"]],
     ["SET k v xx EX 10 GET", ["SET k v xx GET", "PEXPIREAT k 1700000010000"]],
-    // A key and a value that are called as the options are.
+    // A key and a value with the names of options.
     ["SET EX PX EX 10", ["SET EX PX", "PEXPIREAT EX 1700000010000"]],
     ["GETEX k EX 10", ["PEXPIREAT k 1700000010000"]],
     ["getex k px 10", ["PEXPIREAT k 1700000000010"]],
@@ -50,7 +50,7 @@ describe("absoluteExpiry", () => {
   });
 
   test.each([
-    // Absolute, or nothing that expires.
+    // Absolute already, or no expiry.
     "PEXPIREAT k 1700000010000",
     "EXPIREAT k 1700000010",
     "SET k v",
@@ -72,7 +72,7 @@ describe("absoluteExpiry", () => {
     "PEXPIRE k -1",
     "SET k v EX 0",
     "SETEX k -1 v",
-    // No number that a server takes.
+    // Not a number that a server accepts.
     "EXPIRE k 1.5",
     "EXPIRE k +1",
     "EXPIRE k 010",
@@ -94,11 +94,11 @@ describe("absoluteExpiry", () => {
     expect(rewritten(command)).toBeUndefined();
   });
 
-  test("no words at all", () => {
+  test("leaves an empty command alone", () => {
     expect(absoluteExpiry([], NOW_MS)).toBeUndefined();
   });
 
-  test("words that stay are the ones given, of whatever bytes", () => {
+  test("keeps the given words wherever they stay the same, whatever their bytes", () => {
     const [verb, key, value] = ["SET", "\r\nEX\xff", "\x00\xff"].map((word) =>
       Buffer.from(word, "latin1"),
     );
@@ -108,7 +108,7 @@ describe("absoluteExpiry", () => {
     expect(expireAt?.[1]).toBe(key!);
   });
 
-  test("any words: nothing is thrown, what comes out stays, and the scanner's hint never misses one", () => {
+  test("never throws, changes its own output no further, and is never missed by mayExpireRelatively", () => {
     const verb = fc.constantFrom(
       ..."EXPIRE PEXPIRE SETEX PSETEX SET GETEX RESTORE RESTORE-ASKING PEXPIREAT HEXPIRE".split(
         " ",
@@ -148,7 +148,7 @@ describe("absoluteExpiry", () => {
   });
 });
 
-test("most commands needn't be read for it", () => {
+test("mayExpireRelatively rules most commands out by verb and length", () => {
   expect(mayExpireRelatively("SET", 3)).toBe(false);
   expect(mayExpireRelatively("MULTI", 1)).toBe(false);
   expect(mayExpireRelatively(undefined, 5)).toBe(false);

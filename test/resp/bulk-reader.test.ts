@@ -4,10 +4,13 @@ import { ReplicaError } from "../../src/base/errors.ts";
 import { type BulkForm, BulkReader, parseBulkHeader } from "../../src/resp/bulk-reader.ts";
 
 const SEED = 20260101;
-const MARK = "0123456789abcdef0123456789abcdef01234567";
+const DELIMITER = "0123456789abcdef0123456789abcdef01234567";
 const bytes = (text: string) => new Uint8Array(Buffer.from(text, "latin1"));
 const text = (view: Uint8Array) => Buffer.from(view).toString("latin1");
-const eof = (mark = MARK): BulkForm => ({ kind: "eof", mark: bytes(mark) });
+const eof = (delimiter = DELIMITER): BulkForm => ({
+  kind: "eof",
+  delimiter: bytes(delimiter),
+});
 
 interface Divided {
   payload: string;
@@ -41,7 +44,7 @@ function cutAt(all: Uint8Array, positions: number[]): Uint8Array[] {
 }
 
 describe("parseBulkHeader", () => {
-  test("a length, also past 2^32", () => {
+  test("reads a length, past 2^32 too", () => {
     expect(parseBulkHeader(bytes("$0"))).toEqual({ kind: "length", bytes: 0 });
     expect(parseBulkHeader(bytes("$8589934593"))).toEqual({ kind: "length", bytes: 8589934593 });
     expect(parseBulkHeader(bytes("$9007199254740991"))).toEqual({
@@ -50,11 +53,11 @@ describe("parseBulkHeader", () => {
     });
   });
 
-  test("an end mark, of any bytes, as a copy", () => {
-    const line = bytes(`$EOF:\xff${MARK.slice(1)}`);
+  test("reads a delimiter of any bytes, as a copy", () => {
+    const line = bytes(`$EOF:\xff${DELIMITER.slice(1)}`);
     const form = parseBulkHeader(line);
     line.fill(0);
-    expect(form).toEqual({ kind: "eof", mark: bytes(`\xff${MARK.slice(1)}`) });
+    expect(form).toEqual({ kind: "eof", delimiter: bytes(`\xff${DELIMITER.slice(1)}`) });
   });
 
   test.each([
@@ -71,9 +74,9 @@ describe("parseBulkHeader", () => {
     "$9007199254740992",
     "$99999999999999999999999999",
     "$EOF:",
-    `$EOF:${MARK.slice(1)}`,
-    `$EOF:${MARK}x`,
-    `$eof:${MARK}`,
+    `$EOF:${DELIMITER.slice(1)}`,
+    `$EOF:${DELIMITER}x`,
+    `$eof:${DELIMITER}`,
     "-ERR no",
     "+OK",
     "12",
@@ -89,7 +92,7 @@ describe("parseBulkHeader", () => {
     throw new Error("it was accepted");
   });
 
-  test("quotes 100 characters at most, and only printable ones", () => {
+  test("quotes at most 100 characters, and only printable ones", () => {
     expect(() => parseBulkHeader(bytes(`\x1b[31m\xff\n${"y".repeat(500)}`))).toThrow(
       `'?[31m??${"y".repeat(93)}'`,
     );
@@ -97,7 +100,7 @@ describe("parseBulkHeader", () => {
 });
 
 describe("BulkReader, by length", () => {
-  test("a length of 0 is complete at once", () => {
+  test("is complete at once for a length of 0", () => {
     const reader = new BulkReader({ kind: "length", bytes: 0 });
     expect(reader.complete).toBe(true);
     const chunk = bytes("stream");
@@ -132,14 +135,14 @@ describe("BulkReader, by length", () => {
   });
 });
 
-describe("BulkReader, by end mark", () => {
-  test("cut at every byte and every pair, with false beginnings of the mark before it", () => {
-    const payload = `REDIS${MARK.slice(0, 20)}${MARK.slice(0, 39)}${MARK.slice(0, 17)}`;
-    const all = bytes(`${payload}${MARK}stream${MARK}`);
+describe("BulkReader, by EOF delimiter", () => {
+  test("cut at every byte and every pair, after false beginnings of the delimiter", () => {
+    const payload = `REDIS${DELIMITER.slice(0, 20)}${DELIMITER.slice(0, 39)}${DELIMITER.slice(0, 17)}`;
+    const all = bytes(`${payload}${DELIMITER}stream${DELIMITER}`);
     for (let a = 0; a <= all.length; a++) {
       for (let b = a; b <= all.length; b++) {
         const divided = divide(eof(), cutAt(all, [a, b]));
-        if (divided.payload !== payload || divided.stream !== `stream${MARK}`) {
+        if (divided.payload !== payload || divided.stream !== `stream${DELIMITER}`) {
           throw new Error(`cut at ${a} and ${b}: ${JSON.stringify(divided)}`);
         }
       }
@@ -147,46 +150,46 @@ describe("BulkReader, by end mark", () => {
   });
 
   test("one byte at a time", () => {
-    const pieces = [...bytes(`ab${MARK}cd`)].map((byte) => Uint8Array.of(byte));
+    const pieces = [...bytes(`ab${DELIMITER}cd`)].map((byte) => Uint8Array.of(byte));
     expect(divide(eof(), pieces)).toEqual({ payload: "ab", stream: "cd" });
   });
 
   test("an empty payload", () => {
-    expect(divide(eof(), [bytes(MARK)])).toEqual({ payload: "", stream: "" });
+    expect(divide(eof(), [bytes(DELIMITER)])).toEqual({ payload: "", stream: "" });
   });
 
-  test("without its mark, a payload doesn't end, and what may begin the mark is withheld", () => {
-    expect(divide(eof(), [bytes(`ab${MARK.slice(0, 39)}`)])).toEqual({
+  test("withholds what may begin the delimiter until it has come whole", () => {
+    expect(divide(eof(), [bytes(`ab${DELIMITER.slice(0, 39)}`)])).toEqual({
       payload: "ab",
       stream: undefined,
     });
   });
 
   test("hands out views, not copies", () => {
-    const chunk = bytes(`payload${MARK}stream`);
+    const chunk = bytes(`payload${DELIMITER}stream`);
     const reader = new BulkReader(eof());
     const rest = reader.push(chunk, (view) => expect(view.buffer).toBe(chunk.buffer));
     expect(rest!.buffer).toBe(chunk.buffer);
   });
 
-  test("a mark that overlaps itself: as a plain search over the whole", () => {
+  test("finds a delimiter that overlaps itself as a plain search does", () => {
     const letters = (maxLength: number) =>
       fc.string({ unit: fc.constantFrom("a", "b"), minLength: 40, maxLength });
-    // Marks of few letters, or that repeat a short word: those overlap themselves.
-    const mark = fc.oneof(
+    // Delimiters of few letters, or of a repeated short word, overlap themselves.
+    const delimiter = fc.oneof(
       letters(40),
       fc
         .string({ unit: fc.constantFrom("a", "b"), minLength: 1, maxLength: 9 })
         .map((word) => word.repeat(40).slice(0, 40)),
     );
-    const transcript = mark.chain((mark) =>
+    const transcript = delimiter.chain((delimiter) =>
       fc.record({
-        mark: fc.constant(mark),
+        delimiter: fc.constant(delimiter),
         parts: fc.array(
           fc.oneof(
             fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 6 }),
-            fc.nat(40).map((length) => mark.slice(0, length)),
-            fc.nat(40).map((length) => mark.slice(length)),
+            fc.nat(40).map((length) => delimiter.slice(0, length)),
+            fc.nat(40).map((length) => delimiter.slice(length)),
           ),
           { maxLength: 12 },
         ),
@@ -194,17 +197,17 @@ describe("BulkReader, by end mark", () => {
       }),
     );
     fc.assert(
-      fc.property(transcript, ({ mark, parts, cuts }) => {
+      fc.property(transcript, ({ delimiter, parts, cuts }) => {
         const whole = parts.join("");
-        const end = whole.indexOf(mark);
-        const divided = divide(eof(mark), cutAt(bytes(whole), cuts));
+        const end = whole.indexOf(delimiter);
+        const divided = divide(eof(delimiter), cutAt(bytes(whole), cuts));
         if (end === -1) {
           expect(divided.stream).toBeUndefined();
-          // What is withheld is the mark's beginning, and no more than that.
+          // What is withheld is the beginning of the delimiter, and no more.
           expect(whole).toStartWith(divided.payload);
           const withheld = whole.slice(divided.payload.length);
           expect(withheld.length).toBeLessThan(40);
-          expect(mark).toStartWith(withheld);
+          expect(delimiter).toStartWith(withheld);
         } else {
           expect(divided).toEqual({
             payload: whole.slice(0, end),

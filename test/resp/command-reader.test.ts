@@ -29,7 +29,7 @@ const TRANSCRIPT =
 const COMMANDS = [["PING"], ["SET", "key", "a bA"], ["ECHO", "\r\n*\xff"], ["PING"], ["GET", ""]];
 
 describe("CommandReader", () => {
-  test("arrays and inline commands, pipelined; empty ones are passed over", () => {
+  test("reads pipelined arrays and inline commands, and skips empty ones", () => {
     expect(read([bytes(TRANSCRIPT)])).toEqual(COMMANDS);
   });
 
@@ -46,7 +46,7 @@ describe("CommandReader", () => {
     expect(read([...bytes(TRANSCRIPT)].map((byte) => Uint8Array.of(byte)))).toEqual(COMMANDS);
   });
 
-  test("arguments are copies: the chunk may be used again", () => {
+  test("copies arguments, so that the chunk may be reused", () => {
     const chunk = bytes("*1\r\n$4\r\nPING\r\n");
     const reader = new CommandReader(LIMITS);
     reader.push(chunk);
@@ -88,7 +88,7 @@ describe("CommandReader", () => {
     }
   });
 
-  test("a long argument that comes byte by byte takes linear time", () => {
+  test("takes linear time for a long argument that comes byte by byte", () => {
     const limits = { ...LIMITS, maxArgBytes: 1 << 20, maxCommandBytes: 1 << 20 };
     const reader = new CommandReader(limits);
     reader.push(bytes(`*1\r\n$${1 << 20}\r\n`));
@@ -101,7 +101,7 @@ describe("CommandReader", () => {
     expect(reader.next()![0]).toHaveLength(1 << 20);
   });
 
-  test("any bytes: nothing but a PROTOCOL error, and never more held than the limits", () => {
+  test("throws nothing but PROTOCOL on any bytes, and never holds more than its limits", () => {
     const token = fc.oneof(
       fc.constantFrom(
         "*",
@@ -143,7 +143,7 @@ describe("CommandReader", () => {
     );
   });
 
-  test("any commands, cut anywhere, come out as they went in", () => {
+  test("returns any commands, cut anywhere, as they were sent", () => {
     const command = fc.array(fc.uint8Array({ maxLength: 20 }), { minLength: 1, maxLength: 8 });
     fc.assert(
       fc.property(fc.array(command), fc.array(fc.nat(2000)), (commands, cuts) => {

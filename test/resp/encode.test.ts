@@ -7,7 +7,7 @@ const SEED = 20260102;
 const LIMITS = { maxLineBytes: 1024, maxArgs: 1024, maxArgBytes: 1e6, maxCommandBytes: 1e6 };
 
 describe("encodeCommand", () => {
-  test("texts, numbers and bytes", () => {
+  test("encodes strings, numbers and bytes", () => {
     expect(Buffer.from(encodeCommand("REPLCONF", "ACK", 4294967297)).toString()).toBe(
       "*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$10\r\n4294967297\r\n",
     );
@@ -17,11 +17,11 @@ describe("encodeCommand", () => {
     expect(Buffer.from(encodeCommand("")).toString()).toBe("*1\r\n$0\r\n\r\n");
   });
 
-  test("a log's first command", () => {
+  test("selectCommand encodes a log's first command", () => {
     expect(Buffer.from(selectCommand(12)).toString()).toBe("*2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n");
   });
 
-  test("what is encoded is read back", () => {
+  test("encodes what CommandReader reads back", () => {
     const arg = fc.oneof(fc.string({ unit: "binary" }), fc.uint8Array());
     fc.assert(
       fc.property(fc.array(arg, { minLength: 1 }), (args) => {

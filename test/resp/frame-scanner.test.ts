@@ -1,10 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { limits } from "../../src/config/settings.ts";
+import { limits } from "../../src/config/limits.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
-import { FrameScanner, wordsOf } from "../../src/resp/frame-scanner.ts";
+import { FrameScanner } from "../../src/resp/frame-scanner.ts";
 import { type NaiveFrame, naiveFrames, naiveSafeEnd } from "../support/naive-frames.ts";
 import { encodeCommand } from "../support/resp.ts";
+import { wordsOf } from "../../src/resp/frame-words.ts";
 
 const SEED = 20260105;
 const MIB = 1024 * 1024;
@@ -18,7 +19,7 @@ function described(scanner: FrameScanner) {
   return { start, end, args, verb, db, inTransaction, lastSafeEnd };
 }
 
-/** Everything that a scan says, so that two can be compared. */
+/** Everything that a scan finds, to compare two scans. */
 function scan(pieces: readonly Uint8Array[], scanner = newScanner()) {
   const frames: ReturnType<typeof described>[] = [];
   let damage: string | undefined;
@@ -53,7 +54,7 @@ const TRANSCRIPT = log(
   "Exec",
   "PUBLISH a-channel *1",
   "SETEX k 10 *1\r\n$4\r\nPING\r\n",
-  "SET  ", // A key and a value without a byte.
+  "SET  ", // An empty key and an empty value.
 );
 const WANTED = [
   ["SELECT", 0, false],
@@ -70,7 +71,7 @@ const WANTED = [
 ];
 
 describe("FrameScanner", () => {
-  test("commands: where they lie, verb, database, transaction, and where a cut is safe", () => {
+  test("finds each command's position, verb, database and transaction, and where a cut is safe", () => {
     const { frames, damage, atBoundary } = scan([TRANSCRIPT]);
     expect({ damage, atBoundary }).toEqual({ damage: undefined, atBoundary: true });
     const told = frames.map(({ verb, db, inTransaction }) => [verb, db, inTransaction]);
@@ -103,7 +104,7 @@ describe("FrameScanner", () => {
     expect(scan([...TRANSCRIPT].map((byte) => Uint8Array.of(byte)))).toEqual(scan([TRANSCRIPT]));
   });
 
-  test("a log that ends too early waits, and knows the last whole command", () => {
+  test("waits at the end of a truncated log, and knows the last whole command", () => {
     for (let end = 0; end < TRANSCRIPT.length; end++) {
       const scanner = newScanner();
       const { damage, atBoundary } = scan([TRANSCRIPT.subarray(0, end)], scanner);
@@ -115,7 +116,7 @@ describe("FrameScanner", () => {
     }
   });
 
-  test("positions count from where the scan begins, and go past 2^32", () => {
+  test("counts positions from where the scan begins, past 2^32", () => {
     const position = 100;
     const scanner = new FrameScanner({ limits: limits.frame, position });
     expect(described(scanner)).toMatchObject({ start: 100, end: 100, lastSafeEnd: 100 });
@@ -136,7 +137,7 @@ describe("FrameScanner", () => {
     expect(described(scanner)).toMatchObject({ start: end, end: end + 14 });
   });
 
-  test("a chunk that isn't read yet can't be followed by another", () => {
+  test("refuses a chunk while the one before is unread", () => {
     const scanner = newScanner();
     scanner.push(log("PING", "PING"));
     scanner.next();
@@ -146,11 +147,11 @@ describe("FrameScanner", () => {
   const ping = "*1\r\n$4\r\nPING\r\n";
   const number = "a digit or a carriage return";
   test.each([
-    ["\n", 0, "'*' and a number of words"],
-    ["PING\r\n", 0, "'*' and a number of words"],
+    ["\n", 0, "'*' and the number of words"],
+    ["PING\r\n", 0, "'*' and the number of words"],
     ["*\r\n", 1, "a digit"],
     ["*-1\r\n", 1, "a digit"],
-    ["*0\r\n", 0, "a command of at least one word"],
+    ["*0\r\n", 0, "at least one word in a command"],
     ["*01\r\n", 2, "a number up to 2147483647"],
     ["*2147483648\r\n", 10, "a number up to 2147483647"],
     ["*1 \r\n", 2, number],
@@ -163,19 +164,15 @@ describe("FrameScanner", () => {
     ["*1\r\n$4\r\nPINGS\r\n", 12, "the end of a word"],
     ["*1\r\n$4\r\nPING\r\r", 13, "the end of a word"],
     ["*1\r\n$0\r\nPING\r\n", 8, "the end of a word"],
-    ["*1\r\n$4\r\nexec\r\n", 0, "no EXEC without its MULTI"],
-    ["*1\r\n$6\r\nSELECT\r\n", 0, "SELECT with the number of a database"],
-    ["*2\r\n$6\r\nSELECT\r\n$2\r\n-1\r\n", 0, "SELECT with the number of a database"],
-    ["*2\r\n$6\r\nSELECT\r\n$0\r\n\r\n", 0, "SELECT with the number of a database"],
-    [
-      "*2\r\n$6\r\nselect\r\n$20\r\n11111111111111111111\r\n",
-      0,
-      "SELECT with the number of a database",
-    ],
-    ["*3\r\n$6\r\nselect\r\n$1\r\n1\r\n$1\r\n1\r\n", 0, "SELECT with the number of a database"],
+    ["*1\r\n$4\r\nexec\r\n", 0, "no EXEC without a MULTI"],
+    ["*1\r\n$6\r\nSELECT\r\n", 0, "SELECT with a database number"],
+    ["*2\r\n$6\r\nSELECT\r\n$2\r\n-1\r\n", 0, "SELECT with a database number"],
+    ["*2\r\n$6\r\nSELECT\r\n$0\r\n\r\n", 0, "SELECT with a database number"],
+    ["*2\r\n$6\r\nselect\r\n$20\r\n11111111111111111111\r\n", 0, "SELECT with a database number"],
+    ["*3\r\n$6\r\nselect\r\n$1\r\n1\r\n$1\r\n1\r\n", 0, "SELECT with a database number"],
   ])("refuses %j", (input, at, expected) => {
     const all = bytes(ping + input);
-    const message = `expected ${expected} at byte ${ping.length + at}, which is not what stands there`;
+    const message = `expected ${expected} at byte ${ping.length + at}`;
     for (let cut = 0; cut <= all.length; cut++) {
       const { frames, damage } = scan([all.subarray(0, cut), all.subarray(cut)]);
       expect(damage).toBe(message);
@@ -183,13 +180,13 @@ describe("FrameScanner", () => {
     }
   });
 
-  test("damage in a transaction: it is whole up to its MULTI", () => {
+  test("names the byte of a MULTI inside a transaction", () => {
     expect(scan([log("PING", "MULTI", "SET a b", "MULTI")]).damage).toBe(
-      "expected no MULTI in a transaction at byte 56, which is not what stands there",
+      "expected no MULTI inside a transaction at byte 56",
     );
   });
 
-  test("any commands, cut anywhere, are found as a simple parser finds them", () => {
+  test("finds any commands, cut anywhere, as a simple parser does", () => {
     const word = fc.oneof(
       fc.uint8Array({ maxLength: 20 }),
       fc.constantFrom("", "\r\n", "*1\r\n", "7"),
@@ -220,7 +217,7 @@ describe("FrameScanner", () => {
     );
   });
 
-  test("any bytes: nothing but BAD_FRAME, and the same wherever they are cut", () => {
+  test("throws nothing but BAD_FRAME on any bytes, the same wherever they are cut", () => {
     const part = fc.oneof(
       fc.constantFrom(
         "*",
@@ -245,7 +242,7 @@ describe("FrameScanner", () => {
         const all = bytes(parts.join(""));
         const whole = scan([all]);
         expect(scan(cutAt(all, cuts))).toEqual(whole);
-        // Whatever was found is what a simple parser finds there.
+        // A simple parser finds the same commands.
         const end = whole.frames.at(-1)?.end ?? 0;
         expect(naiveFrames(all.subarray(0, end)).map((frame) => frame.end)).toEqual(
           whole.frames.map((frame) => frame.end),
@@ -255,7 +252,7 @@ describe("FrameScanner", () => {
     );
   });
 
-  test("any changed byte outside of a word is damage or an end too early", () => {
+  test("finds any changed byte outside of a word, as damage or as a truncated end", () => {
     const all = log("SET abc def", "SELECT 1", "PING");
     const inWords = new Set<number>();
     for (const { start, end } of naiveFrames(all)) {
@@ -288,13 +285,13 @@ function naiveDbs(frames: readonly NaiveFrame[]): number[] {
   });
 }
 
-test("wordsOf gives views, and refuses what isn't one whole command", () => {
+test("wordsOf returns views, and refuses anything but one whole command", () => {
   const command = log("SET key value");
   const words = wordsOf(command);
   expect(words).toEqual([bytes("SET"), bytes("key"), bytes("value")]);
   expect(words.every((word) => word.buffer === command.buffer)).toBe(true);
   for (let cut = 0; cut < command.length; cut++) {
-    expect(() => wordsOf(command.subarray(0, cut))).toThrow("another command than a moment ago");
+    expect(() => wordsOf(command.subarray(0, cut))).toThrow("the log changed while it was read");
   }
   expect(() => wordsOf(bytes("*1\r\n$x\r\nPING\r\n"))).toThrow(ReplicaError);
 });

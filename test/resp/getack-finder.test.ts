@@ -21,11 +21,11 @@ function findAll(pieces: Uint8Array[]): number[] {
 }
 
 describe("GetackFinder", () => {
-  test("is what a primary sends", () => {
+  test("searches for the bytes that a primary sends", () => {
     expect(Buffer.from(encodeCommand("REPLCONF", "GETACK", "*")).toString()).toBe(GETACK);
   });
 
-  test("the end of the last one in a chunk, 0 for none", () => {
+  test("returns the end of the last GETACK in a chunk, 0 for none", () => {
     const finder = new GetackFinder();
     expect(finder.find(bytes("*1\r\n$4\r\nPING\r\n"))).toBe(0);
     expect(finder.find(bytes(`${GETACK}xx${GETACK}yy`))).toBe(2 * GETACK.length + 2);
@@ -33,7 +33,7 @@ describe("GetackFinder", () => {
     expect(finder.find(new Uint8Array(0))).toBe(0);
   });
 
-  test("cut at every byte and every pair, behind a false beginning", () => {
+  test("finds a GETACK cut at every byte and every pair, after a false beginning", () => {
     const all = bytes(`${GETACK.slice(0, 20)}${GETACK}*1\r\n`);
     const end = 20 + GETACK.length;
     for (let a = 0; a <= all.length; a++) {
@@ -50,7 +50,7 @@ describe("GetackFinder", () => {
     expect(ends).toEqual([1 + GETACK.length, 1 + 2 * GETACK.length]);
   });
 
-  test("any stream, cut anywhere: as a plain search", () => {
+  test("finds GETACKs in any stream, cut anywhere, as a plain search does", () => {
     const part = fc.oneof(
       { weight: 3, arbitrary: fc.constant(GETACK) },
       fc.nat(GETACK.length).map((length) => GETACK.slice(0, length)),

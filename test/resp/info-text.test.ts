@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { parseInfo, parseKeyspace } from "../../src/resp/info-text.ts";
 
-test("fields of INFO", () => {
+test("parseInfo reads the fields of INFO", () => {
   const info = parseInfo("# Server\r\nredis_version:7.0.15\r\nempty:\r\nexe:/a:b\r\n\r\n# X\r\n");
   expect([...info]).toEqual([
     ["redis_version", "7.0.15"],
@@ -10,7 +10,7 @@ test("fields of INFO", () => {
   ]);
 });
 
-test("databases of INFO keyspace, with the fields that newer servers add", () => {
+test("parseKeyspace reads databases, with the fields that newer servers add", () => {
   const text =
     "# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb12:keys=40,expires=0,avg_ttl=9,subexpiry=7\r\n";
   expect(parseKeyspace(text)).toEqual([

@@ -5,7 +5,7 @@ import { LineReader } from "../../src/resp/line-reader.ts";
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (view: Uint8Array) => Buffer.from(view).toString("latin1");
 
-/** Pushes each piece and takes what lines there are; the last entry is what no line end closed. */
+/** Pushes each piece and takes the lines that are whole; the last entry is the unfinished rest. */
 function read(pieces: Uint8Array[], maxLineBytes = 100): string[] {
   const reader = new LineReader({ maxLineBytes });
   const lines: string[] = [];
@@ -20,11 +20,11 @@ const TRANSCRIPT = "+PONG\r\n\n\r\n-ERR no\r\r\n+FULLRESYNC abc 12\n$3\r\nab";
 const LINES = ["+PONG", "", "", "-ERR no\r", "+FULLRESYNC abc 12", "$3", "rest:ab"];
 
 describe("LineReader", () => {
-  test("takes lines, and keeps what has no end", () => {
+  test("takes lines, and keeps an unfinished one", () => {
     expect(read([bytes(TRANSCRIPT)])).toEqual(LINES);
   });
 
-  test("a transcript cut in two at every byte, and in three at every pair", () => {
+  test("reads a transcript cut at every byte and every pair", () => {
     const all = bytes(TRANSCRIPT);
     for (let a = 0; a <= all.length; a++) {
       for (let b = a; b <= all.length; b++) {
@@ -38,7 +38,7 @@ describe("LineReader", () => {
     expect(read([...bytes(TRANSCRIPT)].map((byte) => Uint8Array.of(byte)))).toEqual(LINES);
   });
 
-  test("several chunks pushed before the first is read", () => {
+  test("reads several chunks pushed before the first is taken", () => {
     const reader = new LineReader({ maxLineBytes: 100 });
     for (const piece of ["+a\r", "\n+b", "b\n", "", "+c\n$"]) reader.push(bytes(piece));
     expect(reader.pendingBytes).toBe(13 - 1);
@@ -53,7 +53,7 @@ describe("LineReader", () => {
     expect(reader.pendingBytes).toBe(0);
   });
 
-  test("a line inside a chunk is a view, and so is the rest", () => {
+  test("returns a line inside a chunk as a view, and the rest too", () => {
     const chunk = bytes("+OK\r\nstream");
     const reader = new LineReader({ maxLineBytes: 100 });
     reader.push(chunk);
@@ -61,7 +61,7 @@ describe("LineReader", () => {
     expect(reader.rest().buffer).toBe(chunk.buffer);
   });
 
-  test("a line split over chunks stays as it was when the next one comes", () => {
+  test("keeps a line split over chunks unchanged when the next one comes", () => {
     const reader = new LineReader({ maxLineBytes: 100 });
     reader.push(bytes("+fi"));
     reader.next();
@@ -73,7 +73,7 @@ describe("LineReader", () => {
     expect(text(first)).toBe("+first");
   });
 
-  test("rest joins an unfinished line, chunks behind it, and leaves nothing", () => {
+  test("rest joins an unfinished line with the chunks after it, and leaves nothing", () => {
     const reader = new LineReader({ maxLineBytes: 100 });
     reader.push(bytes("ab"));
     expect(reader.next()).toBeUndefined();
@@ -85,7 +85,7 @@ describe("LineReader", () => {
     expect(text(reader.next()!)).toBe("+x");
   });
 
-  test("the longest line is accepted, with either end, split anywhere", () => {
+  test("accepts the longest line, with either line end, split anywhere", () => {
     for (const end of ["\n", "\r\n"]) {
       const all = bytes("x".repeat(8) + end);
       for (let cut = 0; cut <= all.length; cut++) {
@@ -94,7 +94,7 @@ describe("LineReader", () => {
     }
   });
 
-  test("a line that is too long is refused, before its end as well, and again", () => {
+  test("refuses a line that is too long, also before its end, on every call", () => {
     for (const line of [
       "x".repeat(9),
       `${"x".repeat(9)}\n`,
@@ -116,7 +116,7 @@ describe("LineReader", () => {
     }
   });
 
-  test("a long line that comes byte by byte takes linear time", () => {
+  test("takes linear time for a long line that comes byte by byte", () => {
     const reader = new LineReader({ maxLineBytes: 1 << 20 });
     const one = bytes("x");
     for (let i = 0; i < 1 << 20; i++) {

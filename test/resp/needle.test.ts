@@ -3,7 +3,7 @@ import { Needle } from "../../src/resp/needle.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-test("a match length falls back to the longest beginning that still fits", () => {
+test("falls back to the longest beginning that still matches", () => {
   const needle = new Needle(bytes("aabaaa"));
   const lengths: number[] = [];
   let length = 0;
@@ -11,7 +11,7 @@ test("a match length falls back to the longest beginning that still fits", () =>
   expect(lengths).toEqual([1, 2, 3, 4, 5, 3, 4, 5, 6]);
 });
 
-test("it lies in a chunk whole, or the chunk ends in its beginning", () => {
+test("finds a whole needle in a chunk, or its beginning at the chunk's end", () => {
   const needle = new Needle(bytes("abc"));
   const chunk = bytes("xxabcabcxab").subarray(1);
   expect(needle.indexIn(chunk, 0)).toBe(1);

@@ -26,7 +26,7 @@ function readAll(pieces: readonly Uint8Array[], maxReplyBytes = 100): Reply[] {
 describe("replies", () => {
   const bytes = Buffer.from(TRANSCRIPT);
 
-  test("are the same however the bytes are cut", () => {
+  test("are the same wherever the bytes are cut", () => {
     for (let cut = 0; cut <= bytes.length; cut += 1) {
       expect(readAll([bytes.subarray(0, cut), bytes.subarray(cut)])).toEqual(REPLIES);
     }
@@ -34,13 +34,15 @@ describe("replies", () => {
   });
 
   test.each(["*1\r\n", "HTTP/1.1 400 Bad Request\r\n", "$x\r\n", "$-2\r\n", "\r\n"])(
-    "%j is none",
+    "refuses %j",
     (text) => {
-      expect(() => readAll([Buffer.from(text)])).toThrow("this came");
+      expect(() => readAll([Buffer.from(text)])).toThrow(
+        "expected a line, a number or a bulk string, got",
+      );
     },
   );
 
-  test("have a limit, before they are whole", () => {
+  test("are limited in length, also before they are whole", () => {
     expect(readAll([Buffer.from(`$8\r\n${"x".repeat(8)}\r\n`)], 12)).toHaveLength(1);
     expect(() => readAll([Buffer.from("$9\r\n")], 12)).toThrow("longer than 12 bytes");
     expect(() => readAll([Buffer.from(`+${"x".repeat(12)}`)], 12)).toThrow("longer than 12 bytes");

@@ -5,7 +5,7 @@ import { GETACK, MARK, REPLID, TO_BULK, Walk, WAYS } from "./walk.ts";
 const lost = new ReplicaError("LINK_LOST", { message: "the primary closed the link" });
 
 describe("bulk payload: $<length>", () => {
-  test("exactly that many bytes, no CRLF after them; what follows in the chunk is stream", () => {
+  test("takes exactly that many bytes, without a CRLF; the rest of the chunk is stream", () => {
     const walk = Walk.said({}, ...TO_BULK);
     walk.say("$5\r\nhelloSTREAM");
     expect(walk.payload()).toBe("hello");
@@ -13,7 +13,7 @@ describe("bulk payload: $<length>", () => {
     expect(walk.state).toMatchObject({ at: "connected", receivedOffset: 1006 });
   });
 
-  test("a length of 0 is whole at once", () => {
+  test("a length of 0 is complete at once", () => {
     const walk = Walk.said({}, ...TO_BULK);
     walk.say("$0\r\nSTREAM");
     expect(walk.payload()).toBe("");
@@ -38,18 +38,18 @@ describe("bulk payload: $<length>", () => {
 });
 
 describe("bulk payload: $EOF:<40 bytes>", () => {
-  test("the payload goes until those 40 bytes come; they are not part of it", () => {
+  test("the payload ends where those 40 bytes come; they are not part of it", () => {
     const walk = Walk.said({ baseOffset: 1000 }, ...TO_BULK, `$EOF:${MARK}`);
     walk.say(`RDB${"M".repeat(38)}-body${MARK}STREAM`);
     expect(walk.payload()).toBe(`RDB${"M".repeat(38)}-body`);
     expect(walk.stream()).toBe("STREAM");
   });
 
-  test.each([39, 41])("a mark of %d bytes is refused", (length) => {
+  test.each([39, 41])("refuses a delimiter of %d bytes", (length) => {
     expect(Walk.said({}, ...TO_BULK, `$EOF:${"m".repeat(length)}`).error().code).toBe("PROTOCOL");
   });
 
-  test("we acknowledge at once when it is kept, then every second", () => {
+  test("acknowledges at once when it is kept, then every second", () => {
     const walk = Walk.said({}, ...TO_BULK, `$EOF:${MARK}`);
     walk.say(`rdb${MARK}`);
     expect(walk.acknowledged()).toEqual([1000]);
@@ -61,7 +61,7 @@ describe("bulk payload: $EOF:<40 bytes>", () => {
 });
 
 describe("bulk payload: while the snapshot is finished", () => {
-  test("stream goes on coming in, and nothing is acknowledged yet", () => {
+  test("the stream comes in, and nothing is acknowledged yet", () => {
     const walk = WAYS["transfer, finishing"]!();
     walk.say(`abc${GETACK}`);
     expect(walk.stream()).toBe(`abc${GETACK}`);
@@ -72,14 +72,14 @@ describe("bulk payload: while the snapshot is finished", () => {
     expect(walk.acknowledged()).toEqual([receivedOffset]);
   });
 
-  test("the primary gets a keepalive every second, never one more", () => {
+  test("sends the primary a keepalive every second, never more", () => {
     const walk = WAYS["transfer, finishing"]!();
     const before = walk.sent().length;
     for (let at = 0; at < 35; at++) walk.tick(100);
     expect(walk.sent().slice(before)).toEqual(["\n", "\n", "\n"]);
   });
 
-  test("a link that is lost keeps the snapshot; the next attempt resumes behind it", () => {
+  test("keeps the snapshot of a lost link; the next attempt resumes behind it", () => {
     const walk = WAYS["transfer, finishing"]!();
     expect(walk.step({ type: "lost", error: lost })).toEqual([{ do: "close-link" }]);
     expect(walk.tick(5000)).toEqual([]);
@@ -90,18 +90,18 @@ describe("bulk payload: while the snapshot is finished", () => {
     expect(walk.state).toEqual({ at: "connect" });
   });
 
-  test("a link that is lost before discards it", () => {
+  test("discards the snapshot of a link that is lost earlier", () => {
     const walk = WAYS["transfer"]!();
     walk.step({ type: "lost", error: lost });
     expect(walk.names().slice(-3)).toEqual(["close-link", "discard-snapshot", "failed"]);
   });
 });
 
-describe("bulk payload: for backup, rdb-only is asked for", () => {
+describe("bulk payload: a backup asks for rdb-only", () => {
   const backup = (...lines: string[]) => Walk.said({ purpose: "backup" }, ...lines);
   const toBulk = ["+PONG", "+OK", "+OK", "-ERR version", `+FULLRESYNC ${REPLID} 1000`];
 
-  test("and no port is announced, nor anything resumed", () => {
+  test("announces no port and resumes nothing", () => {
     const walk = Walk.said(
       { purpose: "backup", announceIp: "::1", resume: { replid: REPLID, offset: 5 } },
       ...toBulk.slice(0, 4),
@@ -115,7 +115,7 @@ describe("bulk payload: for backup, rdb-only is asked for", () => {
     ]);
   });
 
-  test("of a replica its port and address, as on its first link", () => {
+  test("announces a replica's port and address, as on its first link", () => {
     const walk = Walk.said(
       { purpose: "backup", listeningPort: 6380, announceIp: "::1" },
       "+PONG",
@@ -134,20 +134,20 @@ describe("bulk payload: for backup, rdb-only is asked for", () => {
     ]);
   });
 
-  test("a primary that doesn't know rdb-only is asked all the same", () => {
+  test("goes on where the primary doesn't know rdb-only", () => {
     const walk = backup("+PONG", "+OK", "-ERR Unrecognized REPLCONF option: rdb-only", "+OK");
     expect(walk.notes()).toHaveLength(1);
     expect(walk.state.at).toBe("receive-psync");
   });
 
-  test("the payload is kept and the link closed; stream is dropped, nothing acknowledged", () => {
+  test("keeps the payload and closes the link; drops the stream, acknowledges nothing", () => {
     const walk = backup(...toBulk);
     walk.say("$3\r\nrdbSTREAM");
     expect(walk.state).toEqual({ at: "none" });
     expect(walk.names().slice(-3)).toEqual(["payload", "finish-snapshot", "close-link"]);
   });
 
-  test("that the primary closes after the payload is no failure", () => {
+  test("a primary that closes after the payload is no failure", () => {
     const walk = Walk.said({ purpose: "backup", storeAnswers: false }, ...toBulk, "$3");
     walk.snapshotOpened();
     walk.say("rdb");

@@ -123,7 +123,7 @@ describe.each(Object.entries(TRANSCRIPTS))("%s", (_, transcript) => {
     expect(single.outcome.stream).toBe(transcript.stream);
   });
 
-  test("whole", () => {
+  test("in one piece", () => {
     const { outcome, states } = run(options, [all]);
     expect(outcome).toEqual(single.outcome);
     expect(isPartOf(states, single.states)).toBe(true);

@@ -3,7 +3,7 @@ import { OTHER_REPLID, REPLID, TO_BULK, TO_PSYNC, Walk } from "./walk.ts";
 
 const resume = { replid: REPLID, offset: 41 };
 
-test("handshake: PSYNC is never pipelined behind other commands: one command waits at a time", () => {
+test("handshake: never pipelines: one command waits for its reply at a time", () => {
   const walk = Walk.opened({ password: "secret", announceIp: "::1" });
   for (const line of ["+PONG", "+OK", "+OK", "+OK", "+OK", "+OK"]) {
     const before = walk.sent().length;
@@ -35,13 +35,13 @@ describe("handshake: a bare newline is a keepalive", () => {
     expect(walk.payload()).toBe("rdb");
   });
 
-  test("nowhere else: it is no reply to REPLCONF", () => {
+  test("is malformed anywhere else: it doesn't answer REPLCONF", () => {
     expect(Walk.said({}, "+PONG", "").error().code).toBe("PROTOCOL");
   });
 });
 
 describe("handshake: +FULLRESYNC <id> <offset>", () => {
-  test("both are kept; words that some services append are ignored", () => {
+  test("keeps both, and ignores words that some services append", () => {
     const walk = Walk.said({}, ...TO_PSYNC, `+FULLRESYNC ${REPLID} 1000 extra words`);
     expect(walk.state).toMatchObject({
       at: "receive-bulk-header",
@@ -66,7 +66,7 @@ describe("handshake: +CONTINUE", () => {
     ).toBe(`PSYNC ${REPLID} 42`);
   });
 
-  test("alone: under the same id", () => {
+  test("without an id, continues under the same one", () => {
     const walk = Walk.said({ resume }, ...TO_PSYNC, "+CONTINUE");
     expect(walk.state).toEqual({ at: "connected", replid: REPLID, receivedOffset: 41 });
     expect(walk.done("continue")).toEqual([{ do: "continue", replid: undefined }]);
@@ -79,20 +79,20 @@ describe("handshake: +CONTINUE", () => {
     expect(walk.done("continue")).toEqual([{ do: "continue", replid: OTHER_REPLID }]);
   });
 
-  test("stream bytes may be in the same packet, also such as look like lines", () => {
+  test("takes stream bytes in the same packet, even if they look like lines", () => {
     const walk = Walk.said({ resume }, ...TO_PSYNC);
     walk.say("\n+CONTINUE\r\n\r\n+CONTINUE\r\n$1\r\nab");
     expect(walk.stream()).toBe("\r\n+CONTINUE\r\n$1\r\nab");
     expect(walk.state).toMatchObject({ at: "connected", receivedOffset: 41 + 19 });
   });
 
-  test("the store hears of it before the first byte", () => {
+  test("tells the store before the first byte", () => {
     const walk = Walk.said({ resume }, ...TO_PSYNC);
     const done = walk.say("+CONTINUE\r\nab").map((effect) => effect.do);
     expect(done).toEqual(["continue", "acknowledge", "stream"]);
   });
 
-  test("that nobody asked for is malformed", () => {
+  test("is malformed where nothing was asked for", () => {
     expect(Walk.said({}, ...TO_PSYNC, "+CONTINUE").error().code).toBe("PROTOCOL");
   });
 });
@@ -147,14 +147,14 @@ describe("handshake: -ERR in place of $", () => {
   });
 });
 
-test("handshake: SYNC says no offset: the position is what the store read from the snapshot", () => {
+test("handshake: after SYNC, the position is what the store read from the snapshot", () => {
   const walk = Walk.said({ baseOffset: 77 }, ...TO_PSYNC, "-ERR unknown command", "$3");
   expect(walk.done("open-snapshot")[0]?.grant).toEqual({ by: "sync" });
   walk.say("rdb");
   expect(walk.state).toEqual({ at: "connected", replid: REPLID, receivedOffset: 77 });
 });
 
-test("handshake: a server that wants TLS is recognised by its alert", () => {
+test("handshake: recognises a TLS server by its alert", () => {
   const walk = Walk.opened();
   walk.say(new Uint8Array([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x0a]));
   expect(walk.error().message).toContain("rediss://");

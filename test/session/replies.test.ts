@@ -1,23 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { ReplicaError } from "../../src/base/errors.ts";
 import { printable, readAuth, readPong, readPsync } from "../../src/session/replies.ts";
 import { bytes, REPLID } from "./walk.ts";
-
-function errorOf(act: () => unknown): ReplicaError {
-  try {
-    act();
-  } catch (caught) {
-    if (caught instanceof ReplicaError) return caught;
-    throw caught;
-  }
-  throw new Error("it was accepted");
-}
+import { errorOf } from "../support/error-of.ts";
 
 describe("readPsync", () => {
   const psync = (line: string) => readPsync(bytes(line));
   const full = (id: string, offset: string) => psync(`+FULLRESYNC ${id} ${offset}`);
 
-  test("what it refuses can't steer a terminal", () => {
+  test("shows nothing in an error that could steer a terminal", () => {
     const nasty = '\x1b[2J\x7f\x90\x9d0;title\x07\xff"';
     for (const act of [() => full(nasty, "1"), () => full(REPLID, nasty)]) {
       const { code, message } = errorOf(act);
@@ -58,7 +48,7 @@ describe("readPsync", () => {
     if (id !== "") expect(errorOf(() => psync(`+CONTINUE ${id}`)).code).toBe("PROTOCOL");
   });
 
-  test("+CONTINUE with a blank and no id is +CONTINUE alone", () => {
+  test("takes +CONTINUE with a blank and no id for +CONTINUE alone", () => {
     expect(psync("+CONTINUE ")).toEqual({ kind: "partial", replid: undefined });
   });
 
@@ -76,7 +66,7 @@ describe("readAuth", () => {
   test.each([
     "-ERR Client sent AUTH, but no password is set",
     "-ERR AUTH <password> called without any password configured for the default user.",
-  ])("%s: the password is to be left out", (line) => {
+  ])("%s: says to leave the password out", (line) => {
     expect(errorOf(() => readAuth(bytes(line))).message).toContain("leave it out");
   });
 
@@ -89,14 +79,14 @@ describe("readAuth", () => {
   );
 });
 
-test("readPong: TLS is told from what is no server at all", () => {
+test("readPong: tells TLS from something that isn't a server", () => {
   expect(errorOf(() => readPong(new Uint8Array([0x15, 3, 3, 0, 2]))).message).toContain(
     "rediss://",
   );
   expect(errorOf(() => readPong(bytes("SSH-2.0-OpenSSH"))).message).toContain("SSH-2.0-OpenSSH");
 });
 
-test("printable: cut short, and nothing unprintable", () => {
+test("printable: cuts the line short, and replaces unprintable bytes", () => {
   expect(printable(bytes("a\x00\x1b\xffz"))).toBe("a???z");
   expect(printable(bytes("x".repeat(200)))).toBe(`${"x".repeat(120)}…`);
 });

@@ -4,7 +4,7 @@ import { REPLID, TO_BULK, TO_PSYNC, Walk, WAYS } from "./walk.ts";
 
 const refused = new ReplicaError("CONNECT_FAILED", { message: "connection refused" });
 
-describe("walk 1: what fires after REPLICAOF NO ONE closes the socket and does nothing else", () => {
+describe("an event after REPLICAOF NO ONE closes the socket and does nothing else", () => {
   const late = {
     opened: (walk: Walk) => walk.step({ type: "opened", nowMs: 1 }),
     bytes: (walk: Walk) => walk.say("+PONG\r\n"),
@@ -17,44 +17,44 @@ describe("walk 1: what fires after REPLICAOF NO ONE closes the socket and does n
     expect(walk.state).toEqual({ at: "none" });
   });
 
-  test("an answer of the store does nothing at all", () => {
+  test("an answer of the store has no effect at all", () => {
     const walk = WAYS["transfer, finishing"]!();
     walk.step({ type: "leave" });
     expect(walk.snapshotOpened()).toEqual([]);
     expect(walk.snapshotKept()).toEqual([]);
-    expect(walk.step({ type: "snapshot-synced", bytes: 3 })).toEqual([]);
-    expect(walk.step({ type: "snapshot-failed", error: refused })).toEqual([]);
+    expect(walk.step({ type: "keep-failed", error: refused })).toEqual([]);
     expect(walk.attempt()).toEqual([]);
     expect(walk.tick(1_000_000)).toEqual([]);
     expect(walk.state).toEqual({ at: "none" });
   });
 });
 
-describe("walk 2: a socket error is told with its reason, and the state is connect again", () => {
+describe("a socket error is reported with its reason, and the state is connect again", () => {
   const ways = Object.entries(WAYS).filter(([name]) => !/none|^connect$|finishing/.test(name));
   test.each(ways)("in %s", (_, way) => {
     const walk = way();
+    const from = walk.state;
     const effects = walk.step({ type: "lost", error: refused });
-    expect(effects.at(-1)).toEqual({ do: "failed", error: refused });
+    expect(effects.at(-1)).toEqual({ do: "failed", error: refused, from });
     expect(walk.state).toEqual({ at: "connect" });
   });
 });
 
-test("walk 3: PING goes first, on its own, and nothing follows before its reply", () => {
+test("PING goes first, alone, and nothing follows before its reply", () => {
   const walk = Walk.opened({ password: "secret" });
   walk.tick(1000);
   expect(walk.sent()).toEqual(["PING"]);
   expect(walk.state.at).toBe("receive-pong");
 });
 
-describe("walk 4: the PING's reply", () => {
+describe("the reply to PING", () => {
   test.each([
     "+PONG",
     "+anything",
     "-NOAUTH Authentication required.",
     "-NOPERM this user has no permissions to run the 'ping' command",
     "-ERR operation not permitted",
-  ])("%s is alive", (line) => {
+  ])("%s means alive", (line) => {
     const walk = Walk.said({ password: "secret" }, line);
     expect(walk.sent()).toEqual(["PING", "AUTH secret"]);
     expect(walk.state.at).toBe("receive-auth");
@@ -69,25 +69,25 @@ describe("walk 4: the PING's reply", () => {
     },
   );
 
-  test.each(["HTTP/1.1 400 Bad Request", ":1", "$4", ""])("'%s' is no reply", (line) => {
+  test.each(["HTTP/1.1 400 Bad Request", ":1", "$4", ""])("'%s' isn't a reply", (line) => {
     const walk = Walk.said({}, line);
     expect(walk.error().code).toBe("NOT_A_PRIMARY");
     expect(walk.error().message).toContain(`"${line}"`);
   });
 
-  test("without a password, what asks for one says what to set", () => {
+  test("without a password, an error that asks for one names the setting", () => {
     const walk = Walk.said({}, "-NOAUTH Authentication required.");
     expect(walk.error().code).toBe("AUTH_FAILED");
     expect(walk.error().message).toContain("--password-file");
   });
 
-  test("without a password, a user that may not PING may still be allowed to PSYNC", () => {
+  test("without a password, a user that may not PING goes on to PSYNC", () => {
     expect(Walk.said({}, "-NOPERM no ping").state.at).toBe("receive-port");
   });
 });
 
-describe("walk 5: AUTH only where a password is set", () => {
-  test("without one there is none", () => {
+describe("AUTH is sent only where a password is set", () => {
+  test("sends none without a password", () => {
     const walk = Walk.said({ username: "someone" }, "+PONG");
     expect(walk.sent()).toEqual(["PING", "REPLCONF listening-port 6380"]);
   });
@@ -97,7 +97,7 @@ describe("walk 5: AUTH only where a password is set", () => {
     expect(walk.sent()).toEqual(["PING", "AUTH someone secret"]);
   });
 
-  test("its error ends the attempt, and doesn't show the password", () => {
+  test("an error ends the attempt and doesn't show the password", () => {
     const walk = Walk.said({ password: "secret" }, "+PONG", "-WRONGPASS invalid pair");
     expect(walk.error().code).toBe("AUTH_FAILED");
     expect(walk.error().message).not.toContain("secret");
@@ -105,8 +105,8 @@ describe("walk 5: AUTH only where a password is set", () => {
   });
 });
 
-describe("walk 6: REPLCONF", () => {
-  test("everything is announced, one at a time", () => {
+describe("REPLCONF", () => {
+  test("announces everything, one command at a time", () => {
     const walk = Walk.opened({ announceIp: "10.0.0.9" });
     const after = ["+PONG", "+OK", "+OK", "+OK", "+OK"].map((line) => {
       walk.say(`${line}\r\n`);
@@ -132,47 +132,45 @@ describe("walk 6: REPLCONF", () => {
     expect(walk.state.at).toBe("receive-version");
   });
 
-  test("that the version is refused is no news", () => {
+  test("a refused version isn't noted", () => {
     const walk = Walk.said({}, ...TO_PSYNC);
     expect(walk.notes()).toEqual([]);
     expect(walk.state.at).toBe("receive-psync");
   });
 
-  test("what is neither + nor - is malformed", () => {
+  test("a reply that is neither + nor - is malformed", () => {
     expect(Walk.said({}, "+PONG", ":1").error().code).toBe("PROTOCOL");
   });
 });
 
-test("walk 7: PSYNC, with fall-back to SYNC for a primary that does not know it", () => {
+test("PSYNC falls back to SYNC for a primary that does not know it", () => {
   const walk = Walk.said({}, ...TO_PSYNC, "-ERR unknown command 'PSYNC'");
   expect(walk.sent().slice(-2)).toEqual(["PSYNC ? -1", "SYNC"]);
   expect(walk.state).toEqual({ at: "receive-bulk-header", waits: "line", grant: { by: "sync" } });
   expect(walk.notes()).toEqual(["warn: the primary does not know PSYNC: falling back to SYNC"]);
 });
 
-test("walk 8: no payload before the temporary file is open; that it can't be opened ends the attempt", () => {
+test("no payload is taken before the temporary file is open; a file that can't be opened ends the attempt", () => {
   const walk = Walk.said({ storeAnswers: false }, ...TO_BULK);
   walk.say("$6\r\nabc");
   walk.say("d");
   expect(walk.payload()).toBe("");
   const error = new ReplicaError("DISK_FAILED", { message: "opening the temporary file" });
-  const effects = walk.step({ type: "snapshot-failed", error });
+  const effects = walk.step({ type: "keep-failed", error });
   expect(effects.map((effect) => effect.do)).toEqual(["close-link", "discard-snapshot", "failed"]);
   expect(walk.error()).toBe(error);
 });
 
-describe("walk 9: the state transfer holds what the payload needs, and no other state does", () => {
+describe("the state transfer, and no other, holds what is known of the payload", () => {
   test("with a length", () => {
     const walk = Walk.said({}, ...TO_BULK, "$10");
     walk.nowMs = 7;
     walk.say("abcd");
-    walk.step({ type: "snapshot-synced", bytes: 3 });
     expect(walk.state).toMatchObject({
       at: "transfer",
       grant: { by: "psync", position: { replid: REPLID, offset: 1000 } },
       totalBytes: 10,
       readBytes: 4,
-      syncedBytes: 3,
       lastByteAtMs: 7,
       file: "temp-1.2.rdb",
       finishing: false,
@@ -187,22 +185,22 @@ describe("walk 9: the state transfer holds what the payload needs, and no other 
     expect(walk.state).toMatchObject({ totalBytes: 3, readBytes: 3, finishing: true });
   });
 
-  test("a sync that is told late changes nothing", () => {
-    const walk = WAYS["connected"]!();
-    const before = { ...walk.state };
-    walk.step({ type: "snapshot-synced", bytes: 3 });
-    expect(walk.state).toEqual(before);
+  test("a state that was handed out never changes", () => {
+    const walk = Walk.said({}, ...TO_BULK, "$10");
+    walk.say("abcd");
+    const { state } = walk;
+    walk.say("ef");
+    expect(state).toMatchObject({ readBytes: 4 });
+    expect(walk.state).toMatchObject({ readBytes: 6 });
   });
 });
 
-describe("walk 10: a failure closes the socket, unlinks the file, and returns to connect", () => {
+describe("a failure closes the socket, unlinks the file, and returns to connect", () => {
   const error = new ReplicaError("DISK_FULL", { message: "full" });
-  test.each(Object.entries(WAYS))("snapshot-failed in %s", (name, way) => {
+  test.each(Object.entries(WAYS))("keeping failed in %s", (name, way) => {
     const walk = way();
     const at: string = walk.state.at;
-    const effects: string[] = walk
-      .step({ type: "snapshot-failed", error })
-      .map((effect) => effect.do);
+    const effects: string[] = walk.step({ type: "keep-failed", error }).map((effect) => effect.do);
     if (at === "none" || at === "connect") {
       expect(effects).toEqual([]);
       expect<string>(walk.state.at).toBe(at);
@@ -213,7 +211,7 @@ describe("walk 10: a failure closes the socket, unlinks the file, and returns to
     expect(walk.state).toEqual({ at: "connect" });
   });
 
-  test("what was under way when the attempt ended is dropped", () => {
+  test("drops what was under way when the attempt ended", () => {
     const walk = WAYS["transfer"]!();
     walk.step({ type: "lost", error });
     expect(walk.say("more")).toEqual([]);
@@ -222,7 +220,7 @@ describe("walk 10: a failure closes the socket, unlinks the file, and returns to
     expect(walk.tick(1_000_000)).toEqual([]);
   });
 
-  test("the next attempt begins anew: half a line and half a payload are forgotten", () => {
+  test("the next attempt starts afresh: half a line and half a payload are forgotten", () => {
     const walk = Walk.said({}, ...TO_BULK, "$10");
     walk.say("abc");
     walk.step({ type: "lost", error });
@@ -237,7 +235,7 @@ describe("walk 10: a failure closes the socket, unlinks the file, and returns to
   });
 });
 
-describe("walk 11: every reply has a time limit, every silence too", () => {
+describe("every reply has a time limit, and so has every silence", () => {
   test.each(Object.entries(WAYS))("in %s", (name, way) => {
     const walk = way();
     const { at } = walk.state;
@@ -256,7 +254,7 @@ describe("walk 11: every reply has a time limit, every silence too", () => {
     expect(walk.error().message).toContain(long ? "--timeout" : "--sync-timeout");
   });
 
-  test("what comes in starts the time anew", () => {
+  test("received bytes restart the clock", () => {
     const walk = WAYS["transfer"]!();
     for (let at = 0; at < 10; at++) {
       walk.tick(59_999);
@@ -265,7 +263,7 @@ describe("walk 11: every reply has a time limit, every silence too", () => {
     expect(walk.state.at).toBe("transfer");
   });
 
-  test("a reply that comes byte by byte has the same limit, and a keepalive is one line", () => {
+  test("a reply that drips in has the same limit; a keepalive counts as a line", () => {
     const dribbled = WAYS["receive-pong"]!();
     for (let at = 0; at < 10; at++) {
       dribbled.tick(499);
@@ -290,7 +288,7 @@ describe("walk 11: every reply has a time limit, every silence too", () => {
     expect(walk.state.at).toBe("connect");
   });
 
-  test("while we were finishing, a primary that waits for our first ACK was rightly silent", () => {
+  test("while a snapshot is being finished, a primary that waits for the first ACK may be silent", () => {
     const walk = WAYS["transfer, finishing"]!();
     walk.tick(600_000);
     walk.snapshotKept();

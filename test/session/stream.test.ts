@@ -5,7 +5,7 @@ const resumed = () =>
   Walk.said({ resume: { replid: REPLID, offset: 100 } }, ...TO_PSYNC, "+CONTINUE");
 
 describe("stream: REPLCONF GETACK", () => {
-  test("is acknowledged at once, itself counted, at every cut in three", () => {
+  test("is acknowledged at once, itself included, however it is cut in three", () => {
     const all = bytes(`before${GETACK}after`);
     const end = 100 + "before".length + GETACK.length;
     for (let a = 0; a <= all.length; a++) {
@@ -20,13 +20,13 @@ describe("stream: REPLCONF GETACK", () => {
     }
   });
 
-  test("is stream all the same: every byte counts and is kept", () => {
+  test("is part of the stream: every byte of it counts and is kept", () => {
     const walk = resumed();
     walk.say(GETACK);
     expect(walk.stream()).toBe(GETACK);
   });
 
-  test("the bytes are taken before they are acknowledged", () => {
+  test("its bytes are kept before they are acknowledged", () => {
     const done = resumed().say(GETACK);
     expect(done.map((effect) => effect.do)).toEqual(["stream", "acknowledge"]);
   });
@@ -45,7 +45,7 @@ describe("stream: REPLCONF GETACK", () => {
   });
 });
 
-test("stream: an ACK goes every second, and a GETACK, which may have to wait, doesn't put it off", () => {
+test("stream: an ACK goes out every second; a GETACK, which may have to wait, doesn't put it off", () => {
   const walk = resumed();
   const count = () => walk.acknowledged().length;
   expect(count()).toBe(1);

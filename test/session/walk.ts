@@ -98,8 +98,10 @@ export class Walk {
     return this.step({
       type: "snapshot-kept",
       nowMs: this.nowMs,
-      replid: REPLID,
-      receivedOffset: (this.#options.baseOffset ?? 1000) + streamed,
+      stream: {
+        replid: REPLID,
+        receivedOffset: (this.#options.baseOffset ?? 1000) + streamed,
+      },
     });
   }
 

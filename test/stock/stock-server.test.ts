@@ -33,14 +33,14 @@ function expectError(error: unknown, code: ErrorCode, said: RegExp | string): vo
   expect(error.message).not.toMatch(/\n|overcommit|SYNC/);
 }
 
-/** Ends a server that is left when a test fails. */
+/** Ends a server that is left over when a test fails. */
 function stopper() {
   const controller = new AbortController();
   const stop = () => controller.abort(new ReplicaError("STOPPED", { message: "stopped" }));
   return { signal: controller.signal, stop, [Symbol.dispose]: stop };
 }
 
-/** Where the servers' folders go, so that one left behind is seen. */
+/** Where the servers' directories go, so that leftovers are noticed. */
 const temporary = tempDir("stock");
 const tmpBefore = process.env["TMPDIR"];
 beforeAll(() => {
@@ -63,7 +63,7 @@ function expectNothingLeft(): void {
 }
 
 const partsOf = new Map<ServerKind, ReturnType<typeof ownParts>>();
-/** What a server of that kind wrote; made once. */
+/** Files written by a server of that kind; made once. */
 function madeBy(kind: ServerKind): ReturnType<typeof ownParts> {
   const made = partsOf.get(kind) ?? ownParts(kind);
   partsOf.set(kind, made);
@@ -74,7 +74,7 @@ const keysOf = (databases: readonly { database: number; keys: number }[]) =>
   Object.fromEntries(databases.map(({ database, keys }) => [database, keys]));
 
 describe.each(availableServers())("%s", (kind) => {
-  test.each(LAYOUTS)("its own file loads whole, and stays as it was: %s", async (layout) => {
+  test.each(LAYOUTS)("loads its own file, and leaves it unchanged: %s", async (layout) => {
     using dir = tempDir("stock");
     const { digest, keys, ...parts } = await madeBy(kind);
     const restored = layRestored(dir.file("to"), layout, parts);
@@ -89,10 +89,10 @@ describe.each(availableServers())("%s", (kind) => {
     expectNothingLeft();
   });
 
-  test("what replica restore writes loads in both layouts", async () => {
+  test("loads what replica restore writes, in both layouts", async () => {
     using dir = tempDir("stock");
     await using primary = await startServer(kind, { args: ["--databases", "300"] });
-    // A database that a server has not by default, in the snapshot and in the log.
+    // A database beyond the default 16, in the snapshot and in the log.
     await fillAllTypes(primary, { keys: 400, databases: [0, 1, 200] });
     const argv = ["follow", primary.url(), "--dir", dir.file("data"), "--port", "0"];
     await using replica = startReplica(argv);
@@ -113,7 +113,7 @@ describe.each(availableServers())("%s", (kind) => {
     expectNothingLeft();
   });
 
-  test.each(LAYOUTS)("says what is damaged, and leaves it: %s", async (layout) => {
+  test.each(LAYOUTS)("reports damaged files, and leaves them unchanged: %s", async (layout) => {
     using dir = tempDir("stock");
     const { base, log } = await madeBy(kind);
     const flipped = Buffer.from(base);
@@ -138,7 +138,7 @@ describe.each(availableServers())("%s", (kind) => {
     expectNothingLeft();
   });
 
-  test("an abort in the midst of a load ends server and folder", async () => {
+  test("an abort during a load ends the server and removes its directory", async () => {
     using dir = tempDir("stock");
     const restored = layRestored(dir.file("to"), "multipart", await madeBy(kind));
     const more = "--key-load-delay 20000 --loading-process-events-interval-bytes 1024";
@@ -164,7 +164,7 @@ describe.each(availableServers())("%s", (kind) => {
     expectNothingLeft();
   });
 
-  test.each(LAYOUTS)("serves for reading alone, until it is stopped: %s", async (layout) => {
+  test.each(LAYOUTS)("serves read-only until stopped: %s", async (layout) => {
     using dir = tempDir("stock");
     const { base, log, keys } = await madeBy(kind);
     const past = Date.now() - 60_000;
@@ -184,7 +184,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect(await client.send("EVAL", "return redis.call('GET', KEYS[1])", 1, "short")).toBe(
       SHORT_VALUE,
     );
-    // It is there, as of then, and hidden, as it must be now.
+    // The key is there, as of that moment, but hidden because it has expired since.
     expect(String(await client.send("INFO", "keyspace"))).toContain(`db0:keys=${keys[0]! + 1},`);
     expect(await client.send("GET", "expired")).toBeNull();
 
@@ -221,7 +221,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect(fingerprint(restored.dir)).toEqual(before);
   });
 
-  test("a port in use is said", async () => {
+  test("reports a port in use", async () => {
     using dir = tempDir("stock");
     const restored = layRestored(dir.file("to"), "single", await madeBy(kind));
     const server = await findServer(serverScript(dir, kind));
@@ -238,7 +238,7 @@ describe.each(availableServers())("%s", (kind) => {
     expectNothingLeft();
   });
 
-  test("an end by itself is an error", async () => {
+  test("reports a server that ends by itself", async () => {
     using dir = tempDir("stock");
     const restored = layRestored(dir.file("to"), "multipart", await madeBy(kind));
     const server = await findServer(serverScript(dir, kind));
@@ -268,15 +268,15 @@ test.each(availableServers().filter((kind) => kind !== "redis-7.0"))(
   },
 );
 
-describe("a server from before Redis 7", () => {
-  test("loads a copy of the single file, and no directory", async () => {
+describe("a server older than Redis 7", () => {
+  test("loads a copy of the single file, but no append-only directory", async () => {
     using dir = tempDir("stock");
     const { digest, keys: _keys, ...parts } = await madeBy("redis-7.0");
     const server = await findServer(serverScript(dir, "redis-7.0", { version: "6.2.14" }));
     expect(server).toMatchObject({ product: "Redis", version: "6.2.14", major: 6, minor: 2 });
     const single = layRestored(dir.file("single"), "single", parts);
     const before = fingerprint(single.dir);
-    // The newer one behind that name moves the file into a directory: its copy, that is.
+    // The newer server behind that name moves its copy of the file into a directory.
     const more = { name: "with-debug", version: "6.2.14", more: "--enable-debug-command yes" };
     const debugging = await findServer(serverScript(dir, "redis-7.0", more));
     const result = await checkRestored(single, debugging, { digest: true, signal: never });
@@ -297,7 +297,7 @@ describe("a server from before Redis 7", () => {
     expectNothingLeft();
   });
 
-  test("one before 4 can't read either", async () => {
+  test("can read neither layout before Redis 4", async () => {
     using dir = tempDir("stock");
     const server = await findServer(serverScript(dir, "redis-7.0", { version: "3.2.12" }));
     const single = layRestored(dir.file("single"), "single", await madeBy("redis-7.0"));
@@ -308,8 +308,8 @@ describe("a server from before Redis 7", () => {
   });
 });
 
-describe("what fails before it loads is no fault of the files", () => {
-  test("a server that doesn't take the settings", async () => {
+describe("does not blame the files for what fails before they are loaded", () => {
+  test("a server that rejects the settings", async () => {
     using dir = tempDir("stock");
     const restored = layRestored(dir.file("to"), "multipart", await madeBy("redis-7.0"));
     const server = await findServer(serverScript(dir, "redis-7.0", { more: "--nonsense 1" }));
@@ -320,7 +320,7 @@ describe("what fails before it loads is no fault of the files", () => {
     expectNothingLeft();
   });
 
-  test("a server that is gone by now", async () => {
+  test("a server program that has been removed", async () => {
     using dir = tempDir("stock");
     const restored = layRestored(dir.file("to"), "multipart", await madeBy("redis-7.0"));
     const path = serverScript(dir, "redis-7.0");
@@ -333,7 +333,7 @@ describe("what fails before it loads is no fault of the files", () => {
     expectNothingLeft();
   });
 
-  test("a signal that was aborted before", async () => {
+  test("a signal that was already aborted", async () => {
     using dir = tempDir("stock");
     const restored = layRestored(dir.file("to"), "multipart", await madeBy("redis-7.0"));
     const server = await findServer(serverScript(dir, "redis-7.0"));
@@ -344,7 +344,7 @@ describe("what fails before it loads is no fault of the files", () => {
   });
 });
 
-test("a folder that isn't restored is said", async () => {
+test("reports a directory that is not a restore", async () => {
   using dir = tempDir("stock");
   const server = await findServer(serverScript(dir, "redis-7.0"));
   for (const layout of LAYOUTS) {
@@ -386,7 +386,7 @@ test.skipIf(process.platform !== "linux")("it doesn't outlive a killed program",
   await until(() => servers().length === 0, { what: "the server to end" });
 });
 
-test("one that hears nothing is ended all the same", async () => {
+test("kills a server that ignores SIGTERM", async () => {
   using dir = tempDir("stock");
   const restored = layRestored(dir.file("to"), "multipart", await madeBy("redis-7.0"));
   const server = await findServer(serverScript(dir, "redis-7.0"));
@@ -400,7 +400,7 @@ test("one that hears nothing is ended all the same", async () => {
 });
 
 describe("finding the server", () => {
-  test("what is no server is said", async () => {
+  test("reports a program that is not a server", async () => {
     using dir = tempDir("stock");
     for (const path of ["/bin/true", dir.path, dir.file("missing"), "no-such-program-at-all"]) {
       const error = await findServer(path).catch(caught);
@@ -409,7 +409,7 @@ describe("finding the server", () => {
     }
   });
 
-  test("on PATH, redis-server comes first; without either it says what to do", async () => {
+  test("prefers redis-server on PATH; if there is no server, the error says what to do", async () => {
     using dir = tempDir("stock");
     const path = process.env["PATH"];
     try {

@@ -4,7 +4,7 @@ import { crc64 } from "../../src/rdb/crc64.ts";
 export function rdbOf(bytes: number): Uint8Array {
   const body = Buffer.alloc(Math.max(20, bytes - 8), "value ");
   body.write("REDIS0010", 0, "latin1");
-  // An opcode that is no auxiliary field, and the last one.
+  // An opcode that is no auxiliary field, and the EOF opcode.
   body[9] = 0xfe;
   body[body.length - 1] = 0xff;
   const trailer = Buffer.alloc(8);
@@ -12,7 +12,7 @@ export function rdbOf(bytes: number): Uint8Array {
   return new Uint8Array(Buffer.concat([body, trailer]));
 }
 
-/** The same bytes in pieces. */
+/** Splits bytes into pieces. */
 export function pieces(all: Uint8Array, pieceBytes: number): Uint8Array[] {
   const count = Math.ceil(all.length / pieceBytes);
   return Array.from({ length: count }, (_, n) =>

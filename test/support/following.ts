@@ -21,7 +21,7 @@ export function follow(
   const flags = { dir: dir.file("data"), port: "0", "retry-max": "100ms", ...more };
   const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
   const assembled = assemble(parsePrimarySource(url), disk, clock, settings, "0", offline);
-  const { replica, run } = assembled;
+  const { replica, status, run } = assembled;
   const stopping = new AbortController();
   const ended = run(stopping.signal).then(
     () => undefined,
@@ -29,6 +29,7 @@ export function follow(
   );
   return {
     replica,
+    status,
     /** The port that it serves. */
     port: assembled.port.port,
     path: dir.file("data"),

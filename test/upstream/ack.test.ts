@@ -10,8 +10,8 @@ function acked(ack: "written" | "durable" = "written") {
     sync: async () => void log.syncs++,
   };
   const told: number[] = [];
-  const acks = new Ack({ ack, log: () => log, send: (offset) => void told.push(offset) });
-  acks.begin(log.durableOffset);
+  const acks = new Ack(ack, { acknowledge: (offset) => void told.push(offset) });
+  acks.follow(log);
   const move = (cursors: Partial<Pick<typeof log, "writtenOffset" | "durableOffset">>) => {
     Object.assign(log, cursors);
     acks.moved();
@@ -20,7 +20,7 @@ function acked(ack: "written" | "durable" = "written") {
 }
 
 describe("GETACK", () => {
-  test("is answered at once where all is written, else once it is", () => {
+  test("is answered at once where everything is written, else as soon as it is", () => {
     const { acks, told, move } = acked();
     acks.ask(100);
     acks.ask(150);
@@ -32,7 +32,7 @@ describe("GETACK", () => {
     expect(told).toEqual([100, 160]);
   });
 
-  test("that comes before the one before it is reached keeps nobody waiting", () => {
+  test("that comes before the previous offset is reached delays no answer", () => {
     const { acks, told, move } = acked();
     // The disk stays a hundred bytes behind what comes in.
     for (let written = 100; written < 1000; written += 50) {
@@ -48,7 +48,7 @@ describe("GETACK", () => {
     expect(told.at(-1)).toBe(1050);
   });
 
-  test("of which durable bytes are told begins a sync as soon as the first is written", () => {
+  test("that asks for durable bytes begins a sync as soon as its first offset is written", () => {
     const { acks, log, told, move } = acked("durable");
     acks.ask(200);
     acks.ask(300);
@@ -58,11 +58,11 @@ describe("GETACK", () => {
     expect(told).toEqual([200]);
   });
 
-  test("of a history with lower offsets doesn't wait for one of another", () => {
+  test("in a history with lower offsets doesn't wait for one of another history", () => {
     const { acks, log, told, move } = acked();
     acks.ask(5000);
     log.writtenOffset = log.durableOffset = 10;
-    acks.begin(10);
+    acks.follow(log);
     acks.ask(30);
     move({ writtenOffset: 30 });
     expect(told).toEqual([30]);

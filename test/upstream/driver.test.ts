@@ -3,7 +3,7 @@ import type { Socket } from "bun";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { parseReplicationId, type Position } from "../../src/base/history.ts";
 import { type Clock, realClock } from "../../src/base/clock.ts";
-import { Driver, type Keeper } from "../../src/upstream/driver.ts";
+import { Driver, type SnapshotKeeper, type StreamKeeper } from "../../src/upstream/driver.ts";
 import { until } from "../support/wait.ts";
 
 const REPLID = parseReplicationId("a".repeat(40));
@@ -31,14 +31,14 @@ function fakePeer() {
 }
 
 /** A keeper whose answers the test gives, and that writes down what it was told. */
-class FakeKeeper implements Keeper {
+class FakeKeeper implements SnapshotKeeper, StreamKeeper {
   readonly told: string[] = [];
   readonly opening: PromiseWithResolvers<string>[] = [];
   readonly finishing: PromiseWithResolvers<{ replid: typeof REPLID; receivedOffset: number }>[] =
     [];
   congested = false;
 
-  openSnapshot(): Promise<string> {
+  open(): Promise<string> {
     this.told.push("open");
     const answer = Promise.withResolvers<string>();
     this.opening.push(answer);
@@ -47,13 +47,13 @@ class FakeKeeper implements Keeper {
   payload(bytes: Uint8Array): void {
     this.told.push(`payload ${Buffer.from(bytes).toString()}`);
   }
-  finishSnapshot(): Promise<{ replid: typeof REPLID; receivedOffset: number }> {
+  finish(): Promise<{ replid: typeof REPLID; receivedOffset: number }> {
     this.told.push("finish");
     const answer = Promise.withResolvers<{ replid: typeof REPLID; receivedOffset: number }>();
     this.finishing.push(answer);
     return answer.promise;
   }
-  discardSnapshot(): void {
+  discard(): void {
     this.told.push("discard");
   }
   continued(): void {
@@ -95,13 +95,16 @@ function drive(port: number, clock: Clock = realClock) {
         insecure: false,
       },
     },
-    keeper,
     clock,
-    { failed: (error) => failed.push(error), note: () => undefined, moved: () => undefined },
+    {
+      failed: (error) => failed.push(error),
+      failedUnlinked: (error) => failed.push(error),
+      note: () => undefined,
+      moved: () => undefined,
+    },
   );
-  const reach = (at: string) =>
-    until(() => driver.session.state.at === at, { what: `the state ${at}` });
-  const attempt = (resume?: Position) => driver.attempt(target, resume);
+  const reach = (at: string) => until(() => driver.state.at === at, { what: `the state ${at}` });
+  const attempt = (resume?: Position) => driver.attempt(target, keeper, keeper, resume);
   return { driver, attempt, keeper, failed, reach, [Symbol.dispose]: () => driver.leave() };
 }
 
@@ -125,7 +128,7 @@ describe("Driver", () => {
     ]);
   });
 
-  test("what a dead link still says is dropped", async () => {
+  test("drops what a dead link still says", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
     replica.attempt();
@@ -138,11 +141,11 @@ describe("Driver", () => {
     first.write(FULL);
     first.end();
     await Bun.sleep(50);
-    expect(replica.driver.session.state.at).toBe("receive-pong");
+    expect(replica.driver.state.at).toBe("receive-pong");
     expect(replica.failed).toEqual([]);
   });
 
-  test("a file that opens for an attempt that is over opens nothing in the next", async () => {
+  test("a file that opens too late counts for no later attempt", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
     for (let n = 0; n < 2; n++) {
@@ -153,7 +156,7 @@ describe("Driver", () => {
     }
     replica.keeper.opening[0]!.reject(new ReplicaError("STOPPED", { message: "given up" }));
     await Bun.sleep(20);
-    expect(replica.driver.session.state).toMatchObject({ waits: "file" });
+    expect(replica.driver.state).toMatchObject({ waits: "file" });
     expect(replica.failed).toEqual([]);
   });
 
@@ -176,12 +179,12 @@ describe("Driver", () => {
       if (how === "resolves") late.resolve({ replid: REPLID, receivedOffset: 1000 });
       else late.reject(new ReplicaError("STOPPED", { message: "given up" }));
       await Bun.sleep(20);
-      expect(replica.driver.session.state).toMatchObject({ at: "transfer", file: "temp 1" });
+      expect(replica.driver.state).toMatchObject({ at: "transfer", file: "temp 1" });
       expect(replica.failed).toEqual([]);
     },
   );
 
-  test("a primary that closes is told as a failure, once", async () => {
+  test("reports a primary that closes as one failure", async () => {
     using peer = fakePeer();
     using replica = drive(peer.port);
     replica.attempt();
@@ -215,11 +218,11 @@ describe("Driver", () => {
     await Bun.sleep(30);
     expect(replica.keeper.told).not.toContain("stream stream");
     replica.keeper.congested = false;
-    replica.driver.keeperHasRoom();
+    replica.driver.hasRoom();
     await until(() => replica.keeper.told.includes("stream stream"), { what: "the stream" });
   });
 
-  test("while this process stood still, the silence was ours", async () => {
+  test("doesn't count its own stall as the primary's silence", async () => {
     let stoodStillMs = 0;
     let looks = 0;
     const monotonicMs = () => {
@@ -234,7 +237,7 @@ describe("Driver", () => {
     stoodStillMs = 3_600_000;
     looks = 0;
     await until(() => looks > 3, { what: "some ticks" });
-    expect(replica.driver.session.state.at).toBe("connected");
+    expect(replica.driver.state.at).toBe("connected");
     expect(replica.failed).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { appendFileSync, readFileSync, rmSync, statSync } from "node:fs";
-import { Catalogue, type KeptGeneration } from "../../src/store/restore/catalogue.ts";
+import { Catalogue } from "../../src/store/restore/catalogue.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { LOG } from "../../src/store/generation/layout.ts";
 import { verifyGeneration } from "../../src/store/restore/verify.ts";
@@ -9,6 +9,7 @@ import { follow } from "../support/following.ts";
 import { ModelPrimary } from "../support/model-primary.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
+import type { KeptGeneration } from "../../src/store/restore/kept-generation.ts";
 
 async function damagesOf(path: string): Promise<readonly unknown[]> {
   using catalogue = new Catalogue(path);
@@ -47,7 +48,7 @@ test.each(["always", "everysec", "no"])(
     const bytes = statSync(log).size;
     expect(await damagesOf(dir.file("data"))).toEqual([]);
     appendFileSync(log, "something else\n");
-    const what = "15 bytes follow that were never written to it";
+    const what = "15 bytes follow that replica never wrote";
     expect(await damagesOf(dir.file("data"))).toEqual([
       expect.objectContaining({ file: expect.stringMatching(/incr\.aof$/), byte: bytes, what }),
     ]);
@@ -61,7 +62,7 @@ test.each(["always", "everysec", "no"])(
   },
 );
 
-test("what a replica writes while it is verified, and stops or begins meanwhile, is its own", async () => {
+test("verify takes bytes that a running, stopping or starting replica writes for its own", async () => {
   using dir = tempDir("foreign");
   await using primary = new ModelPrimary();
   {

@@ -23,7 +23,7 @@ function scheduled({ everyMs, ratio = 0 }: { everyMs?: number; ratio?: number })
 }
 
 describe("--snapshot-every", () => {
-  test("counts from when the generation became current, before this process too", () => {
+  test("counts from when the generation became current, even before this process", () => {
     const { schedule, current, pass } = scheduled({ everyMs: HOUR });
     const first = current(1);
     pass(HOUR - 1);
@@ -33,7 +33,7 @@ describe("--snapshot-every", () => {
     expect(schedule.next(current(2), 0)).toBeUndefined();
   });
 
-  test("of a clock that was set back, counts from when the generation was first seen", () => {
+  test("counts from when the generation was first seen, where the clock was set back", () => {
     const { schedule, clock, current, pass } = scheduled({ everyMs: HOUR });
     const first = current(1);
     expect(schedule.next(first, 0)).toBeUndefined();
@@ -46,7 +46,7 @@ describe("--snapshot-every", () => {
 });
 
 describe("--snapshot-ratio", () => {
-  test("counts the log against the snapshot, from 64 KiB on", () => {
+  test("compares the log with the snapshot, from 64 KiB on", () => {
     const { schedule, current, pass } = scheduled({ ratio: 100 });
     const first = current(1);
     expect(schedule.next(first, 99_999)).toBeUndefined();
@@ -57,7 +57,7 @@ describe("--snapshot-ratio", () => {
     expect(schedule.next(tiny, 64 * 1024)).toBe("--snapshot-ratio");
   });
 
-  test("lets a minute pass after each new generation", () => {
+  test("waits a minute after each new generation", () => {
     const { schedule, current, pass } = scheduled({ ratio: 2 });
     expect(schedule.next(current(1), LONG_BYTES)).toBe("--snapshot-ratio");
     pass(5 * SECOND);
@@ -69,7 +69,7 @@ describe("--snapshot-ratio", () => {
   });
 });
 
-test("one that fails is asked for ever more rarely, up to each five minutes", () => {
+test("a snapshot that keeps failing is asked for ever more rarely, at least every five minutes", () => {
   const { schedule, current, pass } = scheduled({ ratio: 2 });
   const first = current(1);
   let waited = 0;

@@ -73,7 +73,7 @@ async function goesOn(
   await until(() => currentLog(path) === `${log}${SET}`, { what: "the stream to go on" });
 }
 
-test("BGSAVE: what came since the snapshot is in the new log, and the stream goes on behind it", async () => {
+test("BGSAVE: the new log holds what came since the snapshot, and the stream goes on behind it", async () => {
   using dir = tempDir("renewal");
   await using primary = primaryWith((peer) => grantNow(peer));
   await using replica = await following(primary, dir);
@@ -85,7 +85,7 @@ test("BGSAVE: what came since the snapshot is in the new log, and the stream goe
   await replica.ended();
   expect(replica.replica.renewal.last?.error).toBeUndefined();
   expect(currentBase(replica.path).equals(SECOND)).toBe(true);
-  expect(replica.replica.counts.bytes.snapshot).toBe(FIRST.length + SECOND.length);
+  expect(replica.replica.receivedBytes.snapshot).toBe(FIRST.length + SECOND.length);
   await primary.peers[0]!.send(SET);
   const select = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n";
   await until(() => currentLog(replica.path) === `${select}${more}${SET}`, { what: "the new log" });
@@ -144,9 +144,13 @@ const FAILURES: [string, (peer: FakePeer) => Promise<void> | void, RegExp][] = [
   [
     "is of another history",
     (peer) => grantNow(peer, { replid: "c".repeat(40) }),
-    /none of the history/,
+    /isn't in the history/,
   ],
-  ["is behind what is kept", (peer) => grantNow(peer, { offset: BASE - 1 }), /none of the history/],
+  [
+    "is behind what is kept",
+    (peer) => grantNow(peer, { offset: BASE - 1 }),
+    /isn't in the history/,
+  ],
 ];
 
 test.each(FAILURES)("a second link that %s changes nothing", async (_, second, why) => {
@@ -162,7 +166,7 @@ test.each(FAILURES)("a second link that %s changes nothing", async (_, second, w
   expect(primary.peers[0]!.isClosed).toBe(false);
 });
 
-test("without a whole link there is no new snapshot", async () => {
+test("refuses a new snapshot while the link is down", async () => {
   using dir = tempDir("renewal");
   await using primary = primaryWith((peer) => grantNow(peer));
   await using replica = await following(primary, dir);
@@ -171,7 +175,7 @@ test("without a whole link there is no new snapshot", async () => {
   await expect(replica.client.send("BGSAVE", "NOW")).rejects.toThrow("syntax error");
 });
 
-test("a new snapshot that would leave less room than --min-free is refused, and told of", async () => {
+test("refuses a new snapshot that would leave less room than --min-free, and says so", async () => {
   using dir = tempDir("renewal");
   await using primary = primaryWith((peer) => grantNow(peer));
   const disk = new FaultyDisk();
@@ -190,7 +194,7 @@ test("a new snapshot that would leave less room than --min-free is refused, and 
 test.each([
   ["REPLICAOF NO ONE", "REPLICAOF NO ONE"],
   ["SHUTDOWN", "the replica stops"],
-])("%s gives up the one that is under way, and says so", async (command, why) => {
+])("%s gives up the snapshot that is under way, and says so", async (command, why) => {
   using dir = tempDir("renewal");
   // It says nothing of a snapshot that is behind what is ever followed: the wait has no end.
   await using primary = primaryWith((peer) => grantNow(peer, { offset: BASE + 10_000 }));
@@ -211,7 +215,7 @@ test.each([
   expect(events.map(({ detail }) => detail)).toContain(`the new snapshot was given up: ${why}`);
 });
 
-test("whichever call of the disk fails, what is followed goes on or is resumed", async () => {
+test("whichever disk call fails, following goes on or resumes", async () => {
   let failed = 0;
   for (let call = 1; ; call++) {
     using dir = tempDir("renewal");

@@ -1,32 +1,33 @@
-import type { SettingName, Settings } from "../../config/settings.ts";
+import type { Settings } from "../../config/settings.ts";
 import type { Output } from "../terminal/output.ts";
+import type { SettingName } from "../../config/settings-schema.ts";
 
-/** What a command is given. */
+/** What a command works with. */
 export interface CommandContext {
-  /** All settings; the files of those that the command doesn't take are not read. */
+  /** All settings; files of settings that the command doesn't take are not read. */
   readonly settings: Settings;
-  /** The arguments after the command's name, as many as it allows; a URL still has its password. */
+  /** The arguments after the command's name, in a number that it allows; URLs include the password. */
   readonly args: readonly string[];
-  /** The command's own options as given, by name; a switch that is on has some value. */
+  /** The command's own options by name; a switch is present if it is on, with any value. */
   readonly options: ReadonlyMap<string, string>;
-  /** The variables; a command takes out what no child of this process is to have. */
+  /** The environment; a command removes what no child process may inherit. */
   readonly env: Record<string, string | undefined>;
-  /** Aborts at the first SIGINT, SIGTERM or SIGHUP; a second one, no SIGHUP, ends the process with 1 at once. */
+  /** Aborts on the first SIGINT, SIGTERM or SIGHUP. A second SIGINT or SIGTERM exits with 1 at once. */
   readonly signal: AbortSignal;
-  /** What a program reads. Its write throws OutputClosed when the reader has gone; main then ends with 0. */
+  /** Output for programs. Writing throws OutputClosed once the reader is gone; main then exits with 0. */
   readonly stdout: Output;
   /** Logs, progress and errors. */
   readonly stderr: Output;
 }
 
 /**
- * A command's body. It resolves to the exit code: 0 done, 1 failed, 3 what was checked is damaged.
- * It may throw instead: ReplicaError USAGE ends in 2, DIRECTORY_DAMAGED in 3, STOPPED once the signal
- * has aborted in 0, everything else in 1.
+ * A command's body. It resolves to the exit code: 0 done, 1 failed, 3 what was checked is damaged. Errors
+ * become exit codes too: USAGE 2, DIRECTORY_DAMAGED and RESTORE_UNUSABLE 3, STOPPED after the signal 0,
+ * all others 1.
  */
 export type RunCommand = (context: CommandContext) => Promise<number>;
 
-/** An option that is no setting. */
+/** An option of one command that is not a setting. */
 export interface CommandOption {
   readonly name: string;
   /** The value's placeholder in help; empty for a switch. */
@@ -34,21 +35,21 @@ export interface CommandOption {
   readonly help: string;
 }
 
-/** A command as help and the command line know it; its body is loaded when it is asked for. */
+/** What help and the command line know about a command; its body is loaded on demand. */
 export interface Command {
   readonly name: string;
   /** One line, for the list of commands. */
   readonly summary: string;
-  /** The arguments as help shows them: `[URL] OUT`. */
+  /** The arguments, as help shows them: `[URL] OUT`. */
   readonly usage: string;
-  /** Further paragraphs of its own help. */
+  /** The further paragraphs of its help. */
   readonly about: string;
-  /** How many arguments it needs, and how many it can take. */
+  /** The least and the greatest number of arguments. */
   readonly minArgs: number;
   readonly maxArgs: number;
-  /** The settings that mean something to it; the flag of another is an error. */
+  /** The settings that it uses; flags of others are an error. */
   readonly takes: readonly SettingName[];
-  /** What it takes beside settings: of this command alone, and from the command line alone. */
+  /** Its own options; they come from the command line only. */
   readonly options: readonly CommandOption[];
   load(): Promise<RunCommand>;
 }

@@ -2,10 +2,10 @@ import { basename } from "node:path";
 import type { Output } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
 
-/** Below this a file is done before a person has read the line. */
+/** Smaller files are done before anybody has read the line. */
 const WORTH_BYTES = 64 * 1024 * 1024;
 
-/** Shows how far each large file is that is read or written; of those at the same time the first one. */
+/** Shows the progress of each large file; if several are in progress, that of the first. */
 export function fileProgress(stderr: Output, enabled: boolean) {
   const progress = new Progress({ output: stderr, enabled });
   let shown = "";

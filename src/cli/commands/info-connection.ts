@@ -1,38 +1,28 @@
 import type { Socket } from "bun";
-import { isIP } from "node:net";
-import { limits } from "../../config/settings.ts";
+import { type Address, describeAddress } from "../../base/address.ts";
+import { limits } from "../../config/limits.ts";
 import { ReplicaError } from "../../base/errors.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { parseInfo } from "../../resp/info-text.ts";
 import { printable } from "../../base/printable.ts";
 
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-}
-
-/** As a person writes it: an IPv6 address in brackets. */
-export function describeAddress({ host, port }: Address): string {
-  return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
-}
-
-/** The fields of INFO by their names. */
+/** The fields of INFO by name. */
 export type Info = ReadonlyMap<string, string>;
 
-/** Asks a replica's port for INFO, over one connection for as long as that holds. */
+/** Asks a replica's port for INFO, over one connection as long as it lasts. */
 export class InfoConnection {
   readonly #address: Address;
   readonly #at: string;
   readonly #password: string | undefined;
-  /** Of the connection that counts; what others say is no longer heard. */
+  /** Identifies the current connection; callbacks of earlier ones are ignored. */
   #epoch = 0;
   #socket: Socket | undefined;
   #received: Buffer = Buffer.alloc(0);
-  /** True until the answer to AUTH has come. */
+  /** True until AUTH has been answered. */
   #awaitsLogin = false;
   #question: PromiseWithResolvers<Info> | undefined;
 
-  /** Connects when it is asked. `password` is that of the port, where it has one. */
+  /** Connects at the first question. @param password the port's password, if it has one. */
   constructor(address: Address, password: string | undefined) {
     this.#address = address;
     this.#at = describeAddress(address);
@@ -40,9 +30,9 @@ export class InfoConnection {
   }
 
   /**
-   * Asks once; one question at a time. After a failure the next question comes over a new connection.
-   * @throws ReplicaError CONNECT_FAILED where nothing answers, or not yet; AUTH_FAILED; PROTOCOL from what
-   * is no replica of this kind; the signal's reason once it has aborted.
+   * Asks once; one question at a time. After a failure, the next question opens a new connection.
+   * @throws ReplicaError CONNECT_FAILED if nothing answers, or the replica is still starting; AUTH_FAILED;
+   * PROTOCOL if it is not this kind of replica; the signal's reason once it has aborted.
    */
   async ask(signal: AbortSignal): Promise<Info> {
     signal.throwIfAborted();
@@ -60,7 +50,7 @@ export class InfoConnection {
       else this.#socket.write(encodeCommand("INFO"));
       return await question.promise;
     } catch (error) {
-      // An answer that comes late would be taken for the next one.
+      // A late answer would be mistaken for the answer to the next question.
       this.close();
       throw error;
     } finally {
@@ -85,7 +75,7 @@ export class InfoConnection {
       this.#fail(silence(`nothing answers at ${this.#at}: is replica running there?`, cause));
     };
     this.#awaitsLogin = this.#password !== undefined;
-    // Not awaited: a connect that hangs must not outlast the time limit.
+    // Not awaited, so that a connect that hangs does not outlast the time limit.
     Bun.connect({
       hostname: this.#address.host,
       port: this.#address.port,
@@ -93,7 +83,7 @@ export class InfoConnection {
         open: (socket) => {
           if (isOld()) return void socket.end();
           this.#socket = socket;
-          // Its password leads, so the port answers that first.
+          // AUTH comes first, and the port answers in order.
           const login = this.#password === undefined ? [] : [encodeCommand("AUTH", this.#password)];
           socket.write(Buffer.concat([...login, encodeCommand("INFO")]));
         },
@@ -126,11 +116,11 @@ export class InfoConnection {
     }
   }
 
-  /** Whether the answer to AUTH has come; too short is not wrong. */
+  /** Whether AUTH has been answered yet. */
   #readLogin(): boolean {
     const line = this.#line();
     if (line === undefined) return false;
-    // A port without a password needs no AUTH, and says so as Redis does.
+    // A port without a password rejects AUTH with this error, as Redis does.
     const isNeedless = /^-ERR .*without any password/.test(line.text);
     if (line.text.startsWith("-") && !isNeedless) throw refusal(line.text, this.#at);
     if (line.text !== "+OK" && !isNeedless) throw notOurs(this.#at);
@@ -150,7 +140,7 @@ export class InfoConnection {
     this.#received = this.#received.subarray(end + 2);
     if (info.has("state") && info.has("ready")) return info;
     throw new ReplicaError("PROTOCOL", {
-      message: `what answers at ${this.#at} is no replica of this kind: its INFO has no state`,
+      message: `what answers at ${this.#at} is not this kind of replica: its INFO has no state`,
     });
   }
 
@@ -166,24 +156,24 @@ function silence(message: string, cause?: unknown): ReplicaError {
 }
 
 function refusal(line: string, at: string): ReplicaError {
-  if (line.startsWith("-LOADING")) return silence(`${at} is starting: ask again`);
+  if (line.startsWith("-LOADING")) return silence(`${at} is still starting: ask again`);
   if (line.startsWith("-NOAUTH")) {
     return new ReplicaError("AUTH_FAILED", {
-      message: `${at} asks for a password: give --requirepass-file FILE`,
+      message: `${at} requires a password: give --requirepass-file FILE`,
     });
   }
   if (line.startsWith("-WRONGPASS") || line.startsWith("-ERR invalid password")) {
     return new ReplicaError("AUTH_FAILED", {
-      message: `${at} takes another password than the one in --requirepass-file`,
+      message: `${at} rejects the password in --requirepass-file`,
     });
   }
-  // It may quote the password that it was sent.
+  // It may quote the password that was sent.
   const said = line.slice(1, 200).replace(/,? with args beginning with.*$/i, "");
   return new ReplicaError("PROTOCOL", { message: `${at} answered: ${printable(said)}` });
 }
 
 function notOurs(at: string): ReplicaError {
   return new ReplicaError("PROTOCOL", {
-    message: `what answers at ${at} doesn't speak as a replica does: is it another service?`,
+    message: `what answers at ${at} doesn't speak the protocol of a replica: is it another service?`,
   });
 }

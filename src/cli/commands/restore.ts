@@ -1,8 +1,8 @@
-import { ReplicaError } from "../../base/errors.ts";
+import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import { findServer, nameOf, type ServerProgram } from "../../stock/server-program.ts";
-import { refuseMismatch } from "../../stock/stock-folder.ts";
+import { refuseMismatch } from "../../stock/stock-directory.ts";
 import { type CheckResult, checkRestored, serveRestored } from "../../stock/stock-server.ts";
 import { Catalogue } from "../../store/restore/catalogue.ts";
 import { realDisk } from "../../store/disk/disk.ts";
@@ -13,32 +13,32 @@ import {
   shownTime,
   type Wanted,
 } from "../../store/restore/restore-point.ts";
-import { describeDamage } from "../../store/restore/verify.ts";
+import { describeDamage } from "../../store/restore/damage.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { table } from "../terminal/table.ts";
-import { wantedOf, wholeNumber } from "./wanted.ts";
+import { momentOf, wholeNumber } from "./moment-options.ts";
 
-/** What happens with a restore once it is whole. */
+/** What to do with a finished restore. */
 interface Afterwards {
   readonly server: ServerProgram;
   readonly check: { readonly digest: boolean } | undefined;
   readonly servePort: number | undefined;
 }
 
-/** `replica restore DIR TARGET`: what a stock server starts from, as of a moment. */
+/** `replica restore DIR TARGET`: writes files that a stock server starts from, as of a moment. */
 export const restore: RunCommand = async (context) => {
   const { args, options, settings, stderr } = context;
-  const wanted = wantedOf(options);
+  const wanted = momentOf(options);
   const layout = layoutOf(options.get("layout"));
-  // Before anything is written: a server that isn't there, or is too old, is known of at once.
+  // Before anything is written, so that a missing or too old server is reported at once.
   const afterwards = await afterwardsOf(options);
   if (afterwards !== undefined) refuseMismatch({ layout }, afterwards.server);
   const progress = fileProgress(stderr, settings.progress);
   try {
     const restored = await writeRestored(context, args, { wanted, layout }, progress.look);
     if (afterwards === undefined) {
-      tell(context, restored, undefined);
+      report(context, restored, undefined);
       return 0;
     }
     const load = (loaded: number, total: number) => progress.look("load", loaded, total);
@@ -69,10 +69,10 @@ function isDamage(error: unknown): error is ReplicaError {
   return error instanceof ReplicaError && error.code === "DIRECTORY_DAMAGED";
 }
 
-/** So many other generations are named; `replica snapshots` lists them all. */
+/** How many other generations to suggest; `replica snapshots` lists them all. */
 const MAX_OTHERS = 3;
 
-/** Tells with the damage which other generations can be restored instead, the newest first. */
+/** Adds to the error which other generations can be restored instead, the newest first. */
 function withOthers(
   damage: ReplicaError,
   catalogue: Catalogue,
@@ -86,7 +86,7 @@ function withOthers(
     .flatMap(({ id }) => pointIn(catalogue, { ...wanted, generation: id }) ?? [])
     .slice(0, MAX_OTHERS)
     .map(({ generation: { id }, offset }) => {
-      const what = isEnd ? `goes up to offset ${offset}` : "covers it, too";
+      const what = isEnd ? `goes up to offset ${offset}` : "covers it too";
       return `; generation ${id} ${what} (--generation ${id})`;
     });
   const { code, retry, message } = damage;
@@ -113,7 +113,7 @@ async function boot(
   if (check !== undefined) {
     checked = await checkRestored(restored, server, { ...check, signal, onProgress });
   }
-  tell(context, restored, checked === undefined ? undefined : { server, ...checked });
+  report(context, restored, checked === undefined ? undefined : { server, ...checked });
   if (servePort === undefined) return 0;
   const { port, ended } = await serveRestored(restored, server, {
     port: servePort,
@@ -122,7 +122,7 @@ async function boot(
   });
   const when = restored.atMs === undefined ? "" : ` as of ${shownTime(restored.atMs)}`;
   stderr.write(
-    `${nameOf(server)} serves it at 127.0.0.1:${port}${when}, to be read only; Ctrl-C ends it\n`,
+    `${nameOf(server)} serves it at 127.0.0.1:${port}${when}, read-only; press Ctrl-C to stop\n`,
   );
   await ended;
   return 0;
@@ -133,28 +133,27 @@ async function afterwardsOf(options: ReadonlyMap<string, string>): Promise<After
   const isChecked = options.has("check") || digest;
   const serve = options.get("serve");
   if (!isChecked && serve === undefined) {
-    if (options.has("server")) throw usage("--server belongs to --check or --serve");
+    if (options.has("server")) throw usageError("--server needs --check, --digest or --serve");
     return undefined;
   }
   const servePort = wholeNumber("serve", serve);
-  if ((servePort ?? 0) > 65535) throw usage(`--serve takes a port from 0 to 65535, 0 picks one`);
+  if ((servePort ?? 0) > 65535)
+    throw usageError("--serve takes a port from 0 to 65535; 0 picks a free one");
   const server = await findServer(options.get("server"));
   return { server, check: isChecked ? { digest } : undefined, servePort };
-}
-
-function usage(message: string): ReplicaError {
-  return new ReplicaError("USAGE", { retry: "never", message });
 }
 
 function layoutOf(text: string | undefined): Layout {
   if (text === undefined || text === "multipart") return "multipart";
   if (text === "single") return "single";
-  throw usage(`--layout is ${JSON.stringify(text.slice(0, 100))}: it takes multipart or single`);
+  throw usageError(
+    `--layout is ${JSON.stringify(text.slice(0, 100))}: it takes multipart or single`,
+  );
 }
 
 type Checked = CheckResult & { readonly server: ServerProgram };
 
-function tell(
+function report(
   { options, stdout }: CommandContext,
   restored: Restored,
   checked: Checked | undefined,
@@ -176,19 +175,19 @@ function describeCheck({ server, databases, digest }: Checked): string {
 
 function checkToJson({ server, databases, digest }: Checked) {
   const keys = databases.map(({ database, keys: count }) => [`db${database}`, count]);
-  const told = { server: nameOf(server), keys: Object.fromEntries(keys) };
-  return digest === undefined ? told : { ...told, digest };
+  const check = { server: nameOf(server), keys: Object.fromEntries(keys) };
+  return digest === undefined ? check : { ...check, digest };
 }
 
 function describe(restored: Restored): string {
   const { dir, layout, generation, offset, atMs, commands, rewrittenCommands } = restored;
-  const when = atMs === undefined ? "at a time that nothing tells" : `as of ${shownTime(atMs)}`;
+  const when = atMs === undefined ? "at an unknown time" : `as of ${shownTime(atMs)}`;
   const made =
-    rewrittenCommands === 0 ? "" : `, of which ${rewrittenCommands} got the expiry that they meant`;
+    rewrittenCommands === 0 ? "" : `, ${rewrittenCommands} of them with their expiry made absolute`;
   return `${dir}: generation ${generation.id} up to offset ${offset}, ${when}
-  ${formatBytes(restored.rdbBytes)} of snapshot, and ${commands} commands behind it (${formatBytes(restored.logBytes)})${made}
+  a snapshot of ${formatBytes(restored.rdbBytes)} and the ${commands} commands after it (${formatBytes(restored.logBytes)})${made}
   start a server on it: redis-server --dir ${dir} --appendonly yes
-  (with --databases N where the primary has more than 16${layout === "single" ? "; any server from Redis 4 on" : ""})
+  (with --databases N if the primary has more than 16${layout === "single" ? "; any server since Redis 4" : ""})
 `;
 }
 

@@ -2,25 +2,27 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
-import { Catalogue, type KeptGeneration, type Moment } from "../../store/restore/catalogue.ts";
+import { Catalogue } from "../../store/restore/catalogue.ts";
 import { LOG } from "../../store/generation/layout.ts";
-import { describeDamage } from "../../store/restore/verify.ts";
+import { describeDamage } from "../../store/restore/damage.ts";
 import type { RunCommand } from "./command.ts";
 import { table } from "../terminal/table.ts";
+import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
+import type { Moment } from "../../store/ledger/ledger-reader.ts";
 
-/** `replica snapshots DIR`: what can be restored from a data directory. */
+/** `replica snapshots DIR`: lists what can be restored from a data directory. */
 export const snapshots: RunCommand = async ({ args, options, stdout }) => {
   using catalogue = new Catalogue(args[0]!);
   const warnings = catalogue.losses.map(describeDamage);
   for (const warning of warnings) logger.warn(warning);
   const { generations } = catalogue;
   if (options.has("json")) {
-    const told = {
+    const listing = {
       dir: catalogue.path,
       warnings,
       generations: generations.map(toJson),
     };
-    stdout.write(`${JSON.stringify(told)}\n`);
+    stdout.write(`${JSON.stringify(listing)}\n`);
     return 0;
   }
   if (generations.length === 0) {
@@ -43,8 +45,8 @@ export const snapshots: RunCommand = async ({ args, options, stdout }) => {
       generations.map((generation) => [
         generation.id,
         generation.state,
-        shown(generation.first),
-        shown(generation.last),
+        timeOf(generation.first),
+        timeOf(generation.last),
         generation.baseOffset,
         generation.durableOffset,
         formatBytes(generation.rdbBytes),
@@ -56,18 +58,18 @@ export const snapshots: RunCommand = async ({ args, options, stdout }) => {
   return 0;
 };
 
-function shown(moment: Moment | undefined): string {
+function timeOf(moment: Moment | undefined): string {
   return moment === undefined ? "unknown" : new Date(moment.atMs).toISOString();
 }
 
-/** Length of the file, which may go on past what is promised; 0 where it is missing. */
+/** The length of the log file, which may extend past the durable offset; 0 if it is missing. */
 function logBytes({ dir }: KeptGeneration): number {
   return statSync(join(dir, LOG), { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** Names and units as in INFO. */
+/** Uses the names and units of INFO. */
 function toJson(generation: KeptGeneration) {
-  const time = (moment: Moment | undefined) => (moment === undefined ? null : shown(moment));
+  const time = (moment: Moment | undefined) => (moment === undefined ? null : timeOf(moment));
   return {
     id: generation.id,
     state: generation.state,

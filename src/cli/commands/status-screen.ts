@@ -4,19 +4,19 @@ import { FULL_REASONS } from "../../upstream/link/full-reason.ts";
 import type { Info } from "./info-connection.ts";
 import { printable } from "../../base/printable.ts";
 
-/** What is shown. */
+/** What to show. */
 export interface Scene {
-  /** Where it was asked for, as HOST:PORT. */
+  /** The replica's address as HOST:PORT. */
   readonly at: string;
-  /** What was answered last; undefined where nothing ever was. */
+  /** The last answer; undefined if there never was one. */
   readonly info: Info | undefined;
-  /** Why there is no answer now, and since when; undefined where there is one. */
+  /** Why there is no answer now, and for how long; undefined if there is one. */
   readonly away?: { readonly reason: string; readonly seconds: number };
 }
 
-/** How it is shown. */
+/** How to show it. */
 export interface Look {
-  /** Longer lines are wrapped; undefined: not at all. */
+  /** The width to wrap lines at; undefined: no wrapping. */
   readonly columns: number | undefined;
   readonly hasColors: boolean;
 }
@@ -25,20 +25,20 @@ type Row = readonly [name: string, value: string];
 type Format = Parameters<typeof styleText>[0];
 
 const NAME_COLUMNS = 14;
-/** As many as the replica lets in. */
+/** A replica accepts no more than this. */
 const MAX_DOWNSTREAMS = 1_000;
-/** A terminal that is narrower is cut at its edge. */
+/** On a narrower terminal, lines are cut at the edge. */
 const LEAST_VALUE_COLUMNS = 20;
 
-/** Whether it is ready, by the rule of /readyz. */
+/** Whether the replica is ready, by the same rule as /readyz. */
 export function isReady(info: Info): boolean {
   return info.get("ready") === "1";
 }
 
-/** The fields as JSON: numbers as numbers, where none of their digits is lost. */
+/** The fields as JSON; numbers are numbers if none of their digits is lost. */
 export function infoToJson(info: Info): Record<string, string | number> {
   const entries = [...info].map(([name, value]): [string, string | number] => {
-    // Such names hold texts that consist of digits now and then; their type must not change with it.
+    // These fields are text that may happen to consist of digits; their type must not depend on that.
     const isText = /^run_id$|(?:crc64|replid2?|version|host|error|reason|cause)$/.test(name);
     return [name, isText ? value : (exactNumber(value) ?? value)];
   });
@@ -47,12 +47,12 @@ export function infoToJson(info: Info): Record<string, string | number> {
 
 function exactNumber(text: string): number | undefined {
   const isWhole = /^-?\d+$/.test(text) && String(Number(text)) === text;
-  // A double holds 15 decimal digits, whatever they are.
+  // A double represents any 15 decimal digits exactly.
   const isDecimal = /^-?(?:0|[1-9]\d*)\.\d+$/.test(text) && text.replace(/\D/g, "").length <= 15;
   return isWhole || isDecimal ? Number(text) : undefined;
 }
 
-/** The screen: a headline and a table; lines without their ends. */
+/** The screen as lines: a headline and a table. */
 export function screenLines({ at, info, away }: Scene, { columns, hasColors }: Look): string[] {
   const paint = (format: Format, text: string): string =>
     hasColors ? styleText(format, text, { validateStream: false }) : text;
@@ -66,7 +66,7 @@ export function screenLines({ at, info, away }: Scene, { columns, hasColors }: L
   const rows = rowsOf(new Fields(info)).flatMap(([name, value]) =>
     wrap(printable(value), width).map((line, index) => {
       const label = (index === 0 ? name : "").padEnd(NAME_COLUMNS);
-      // What was true when it was last seen is shown, and not as if it were now.
+      // A state that is no longer current is dimmed.
       return away === undefined ? `${paint("dim", label)}${line}` : paint("dim", label + line);
     }),
   );
@@ -81,17 +81,17 @@ function headline(
 ): string {
   if (away !== undefined || info === undefined) {
     const { reason = "not asked yet", seconds = 0 } = away ?? {};
-    const since = info === undefined ? "" : `; below is how it was ${formatAge(seconds)} ago`;
+    const since = info === undefined ? "" : `; the state below is ${formatAge(seconds)} old`;
     return `${at}: ${paint(["bold", "red"], "no answer")}: ${printable(reason)}${since}`;
   }
   if (isReady(info)) return `${at} is ${paint(["bold", "green"], "ready")}`;
-  // What comes in is on its way to be ready.
+  // A full resync in progress leads to ready.
   const color = info.get("master_sync_in_progress") === "1" ? "yellow" : "red";
   const reason = printable(info.get("not_ready_reason") ?? "");
   return `${at} is ${paint(["bold", color], "not ready")}: ${reason}`;
 }
 
-/** INFO's fields as people read them. What isn't there, or isn't what it should be, is shown as "?". */
+/** Formats INFO's fields for people. A missing or malformed field is shown as "?". */
 class Fields {
   readonly #info: Info;
 
@@ -112,7 +112,7 @@ class Fields {
     return this.number(name)?.toLocaleString("en") ?? "?";
   }
 
-  /** A count with its noun: "1 break", "2 breaks". */
+  /** A count with a noun: "1 break", "2 breaks". */
   counted(name: string, noun: string): string {
     return `${this.count(name)} ${noun}${this.number(name) === 1 ? "" : "s"}`;
   }
@@ -127,11 +127,11 @@ class Fields {
     return value === undefined ? "?" : formatAge(Math.max(0, value));
   }
 
-  /** A moment in unix seconds, and how long ago that is for the replica. */
+  /** A time in unix seconds, and its age by the replica's clock. */
   moment(name: string): string {
     const seconds = this.number(name);
     const nowSeconds = (this.number("server_time_usec") ?? 0) / 1e6;
-    // The last moment that has a date of four digits.
+    // The last second of the year 9999.
     if (seconds === undefined || seconds < 0 || seconds > 253_402_300_799) return "?";
     const date = new Date(seconds * 1000).toISOString().replace("T", " ").replace(".000Z", " UTC");
     return `${date} (${formatAge(Math.max(0, nowSeconds - seconds))} ago)`;
@@ -164,27 +164,28 @@ function stateOf(fields: Fields): string {
     return `${state}, last heard ${fields.age("master_last_io_seconds_ago")} ago`;
   }
   const downSeconds = fields.number("master_link_down_since_seconds") ?? -1;
-  if (downSeconds < 0) return `${state}, not connected since its start`;
+  if (downSeconds < 0) return `${state}, never connected since its start`;
   return `${state}, down for ${formatAge(downSeconds)}`;
 }
 
 function primaryOf(fields: Fields): string {
   const primary = fields.text("primary");
   if (fields.number("offline") === 1) {
-    return `none (--offline): what is kept is served up to offset ${fields.count("served_offset")}`;
+    return `none (--offline): serving what is kept, up to offset ${fields.count("served_offset")}`;
   }
   if (primary === "") return "none, since REPLICAOF NO ONE";
-  return fields.text("master_host") === "" ? `${primary}, where none is named yet` : primary;
+  return fields.text("master_host") === "" ? `${primary}, which names no primary yet` : primary;
 }
 
 function transferOf(fields: Fields): Row[] {
   if (fields.number("master_sync_in_progress") !== 1) return [];
   const readBytes = fields.number("master_sync_read_bytes") ?? 0;
-  // With $EOF nobody knows it before the end, and Redis's word for that is 0.
+  // With $EOF the total is unknown before the end, and Redis reports 0.
   const totalBytes = fields.number("master_sync_total_bytes") || undefined;
-  if (fields.text("state") !== "transfer") return [["transfer", "waits for the primary to begin"]];
+  if (fields.text("state") !== "transfer")
+    return [["transfer", "waiting for the primary to begin"]];
   if (readBytes === totalBytes) {
-    return [["transfer", `${formatBytes(readBytes)} have come; checked and made durable now`]];
+    return [["transfer", `${formatBytes(readBytes)} received; verifying and syncing`]];
   }
   const rate = fields.number("received_bytes_per_second") ?? 0;
   return [["transfer", formatProgress(readBytes, totalBytes, rate).trimStart()]];
@@ -204,30 +205,30 @@ function offsetsOf(fields: Fields): Row[] {
 function lagOf(fields: Fields): string {
   const bytes = fields.number("durable_lag_bytes");
   const age = fields.number("durable_age_seconds");
-  if (bytes === 0 && age === 0) return "none: all that came is durable";
+  if (bytes === 0 && age === 0) return "none: everything received is durable";
   const seconds = age === undefined ? "?" : `${age.toFixed(1)} s`;
   return `${fields.bytes("durable_lag_bytes")} not durable yet, the oldest for ${seconds}`;
 }
 
 function generationOf(fields: Fields): string {
-  if (fields.number("generation") === 0) return "none yet: nothing is kept";
+  if (fields.number("generation") === 0) return "none yet";
   const since = fields.moment("rdb_last_save_time");
   return `${fields.text("generation")}, snapshot of ${fields.bytes("rdb_bytes")}, since ${since}`;
 }
 
-/** Of a new generation, whose snapshot comes in while the link follows on. */
+/** The snapshot of a new generation, which arrives over a second link. */
 function newSnapshotOf(fields: Fields): Row[] {
   if (fields.number("rdb_bgsave_in_progress") === 1) {
     const totalBytes = fields.number("snapshot_total_bytes") ?? 0;
     const of = totalBytes === 0 ? "" : ` of ${formatBytes(totalBytes)}`;
     const age = fields.age("rdb_current_bgsave_time_sec");
-    return [["new snapshot", `${fields.bytes("snapshot_read_bytes")}${of}, for ${age} by now`]];
+    return [["new snapshot", `${fields.bytes("snapshot_read_bytes")}${of}, for ${age} so far`]];
   }
   const error = fields.text("last_snapshot_error");
   return error === "" ? [] : [["new snapshot", `the last one failed: ${error}`]];
 }
 
-/** The replicas that it feeds, where there are any. */
+/** The replicas attached to this one, if any. */
 function downstreamsOf(fields: Fields): Row[] {
   const count = fields.number("connected_slaves") ?? 0;
   const all = Array.from({ length: Math.min(count, MAX_DOWNSTREAMS) }, (_, n) => {
@@ -238,7 +239,7 @@ function downstreamsOf(fields: Fields): Row[] {
   if (all.length === 0) return [];
   const online = all.filter(({ isOnline }) => isOnline);
   const end = fields.number("master_repl_offset") ?? 0;
-  // One that has just come has acknowledged nothing yet.
+  // A replica that has just attached has acknowledged nothing yet.
   const acked = online.filter(({ offset }) => offset > 0);
   const behind = Math.max(0, ...acked.map(({ offset }) => end - offset));
   const lag = acked.length === 0 ? "" : `, at most ${formatBytes(behind)} behind`;
@@ -272,5 +273,5 @@ function lastErrorOf(fields: Fields): string {
 function uptimeOf(fields: Fields): string {
   const snapshots = fields.bytes("received_snapshot_bytes");
   const stream = fields.bytes("received_stream_bytes");
-  return `${fields.age("uptime_in_seconds")}; came in: ${snapshots} of snapshots, ${stream} of stream`;
+  return `${fields.age("uptime_in_seconds")}; received ${snapshots} of snapshots, ${stream} of stream`;
 }

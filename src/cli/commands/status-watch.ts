@@ -4,7 +4,7 @@ import type { Info } from "./info-connection.ts";
 import type { Output } from "../terminal/output.ts";
 import { infoToJson, type Scene, screenLines } from "./status-screen.ts";
 
-/** Where what is seen goes, again and again. */
+/** Where each answer is shown. */
 interface View {
   show(scene: Scene): void;
   end(): void;
@@ -17,14 +17,14 @@ export interface WatchOptions {
   readonly json: boolean;
   readonly stdout: Output;
   readonly signal: AbortSignal;
-  /** Milliseconds from one question to the next. */
+  /** Milliseconds between two questions. */
   readonly everyMs: number;
 }
 
 /**
- * Shows a replica until the signal aborts: a picture that is drawn anew on a terminal; elsewhere, and with
- * `json`, one block or line after the other. One that doesn't answer is asked on.
- * @throws ReplicaError AUTH_FAILED, PROTOCOL: asking on wouldn't help.
+ * Shows the state of a replica until the signal aborts: on a terminal as a screen that is redrawn, elsewhere
+ * as one block after another, with `json` as one line per answer. Keeps asking while the replica is away.
+ * @throws ReplicaError AUTH_FAILED, PROTOCOL: asking again would not help.
  */
 export async function watchStatus(options: WatchOptions): Promise<void> {
   const { at, ask, json, stdout, signal, everyMs } = options;
@@ -55,11 +55,11 @@ export async function watchStatus(options: WatchOptions): Promise<void> {
 function jsonLines(stdout: Output): View {
   return {
     show: ({ info, away }) => {
-      const told =
+      const fields =
         info === undefined || away !== undefined
           ? { ready: 0, not_ready_reason: away?.reason ?? "" }
           : infoToJson(info);
-      stdout.write(`${JSON.stringify(told)}\n`);
+      stdout.write(`${JSON.stringify(fields)}\n`);
     },
     end: () => undefined,
   };
@@ -68,7 +68,7 @@ function jsonLines(stdout: Output): View {
 function blocks(stdout: Output): View {
   const look = { columns: undefined, hasColors: false };
   return {
-    // What was seen before stands above already.
+    // The last known state is already printed above.
     show: ({ at, info, away }) => {
       const scene = away === undefined ? { at, info } : { at, info: undefined, away };
       stdout.write(`${screenLines(scene, look).join("\n")}\n\n`);
@@ -85,7 +85,7 @@ const HOME = "\x1b[H";
 const CLEAR_LINE = "\x1b[K";
 const CLEAR_BELOW = "\x1b[J";
 
-/** The terminal's other screen, drawn over line by line; the last scene stays behind on the former one. */
+/** Draws on the terminal's alternate screen; at the end, leaves the last scene on the normal one. */
 class Picture implements View {
   readonly #stdout: Output;
   readonly #endListening: () => void;
@@ -104,7 +104,7 @@ class Picture implements View {
 
   #draw(): void {
     const { rows } = this.#stdout;
-    // A line that ends in the last column would be cleared there, and the last row would scroll.
+    // Clearing after a full line would erase its last column, and a line end in the last row would scroll.
     const columns = Math.max(1, this.#stdout.columns - 1);
     const lines = this.#lines(columns).slice(0, Math.max(1, rows - 1));
     const drawn = lines.map((line) => `${Bun.sliceAnsi(line, 0, columns)}${CLEAR_LINE}\n`);

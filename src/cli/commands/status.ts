@@ -1,14 +1,15 @@
 import { isIP } from "node:net";
 import type { Settings } from "../../config/settings.ts";
-import { ReplicaError } from "../../base/errors.ts";
+import { usageError } from "../../base/errors.ts";
 import type { RunCommand } from "./command.ts";
-import { type Address, describeAddress, InfoConnection } from "./info-connection.ts";
+import { type Address, describeAddress } from "../../base/address.ts";
+import { InfoConnection } from "./info-connection.ts";
 import { infoToJson, isReady, screenLines } from "./status-screen.ts";
 import { watchStatus } from "./status-watch.ts";
 
 const WATCH_EVERY_MS = 1_000;
 
-/** `replica status [HOST:PORT]`: what a running replica says of itself, once or again and again. */
+/** `replica status [HOST:PORT]`: shows the state of a running replica, once or repeatedly. */
 export const status: RunCommand = async ({ settings, args, options, signal, stdout }) => {
   const json = options.has("json");
   const address = args[0] === undefined ? ownAddress(settings) : parseAddress(args[0], settings);
@@ -34,8 +35,9 @@ export const status: RunCommand = async ({ settings, args, options, signal, stdo
 };
 
 function ownAddress(settings: Settings): Address {
-  if (settings.port === 0) throw usage("--port 0 names no port: give the one that was picked");
-  // Who serves every address answers at the loopback one.
+  if (settings.port === 0)
+    throw usageError("--port 0 does not say which port: give the one that was picked");
+  // A server bound to every address answers on loopback.
   const wildcards: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
   return { host: wildcards[settings.bind] ?? settings.bind, port: settings.port };
 }
@@ -47,13 +49,9 @@ function parseAddress(text: string, settings: Settings): Address {
   const badHost =
     match?.[1] === undefined ? host === "" && match?.[3] === undefined : isIP(host) !== 6;
   if (match === null || badHost || port < 1 || port > 65535) {
-    throw usage(
+    throw usageError(
       `status takes HOST:PORT, such as 127.0.0.1:6380 or [::1]:6380, not ${JSON.stringify(text)}`,
     );
   }
   return { host: host === "" ? "127.0.0.1" : host, port };
-}
-
-function usage(message: string): ReplicaError {
-  return new ReplicaError("USAGE", { message, retry: "never" });
 }

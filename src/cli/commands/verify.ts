@@ -1,14 +1,12 @@
 import { type Stats, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { ReplicaError } from "../../base/errors.ts";
+import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
-import { Catalogue, isGone, type KeptGeneration } from "../../store/restore/catalogue.ts";
+import { Catalogue, isGone } from "../../store/restore/catalogue.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import {
-  type Damage,
-  describeDamage,
   type GenerationFindings,
   verifyCatalogue,
   verifyGeneration,
@@ -17,61 +15,68 @@ import {
 } from "../../store/restore/verify.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
+import { type Damage, describeDamage } from "../../store/restore/damage.ts";
+import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
+import { DATABASE } from "../../store/generation/layout.ts";
+import { hex64 } from "../../base/hex64.ts";
 
 const LOOKS = 5;
 const LOOK_EVERY_MS = 200;
 
-/** The exit code of what was checked and is damaged. */
+/** The exit code if what was checked is damaged. */
 const DAMAGED = 3;
 
-/** `replica verify PATH`: an RDB file, or everything in a data directory. */
+/** `replica verify PATH`: checks an RDB file, or everything in a data directory. */
 export const verify: RunCommand = async (context) => {
   const { args, stderr, settings, signal } = context;
   const path = args[0]!;
   const progress = fileProgress(stderr, settings.progress);
   const surroundings: VerifyOptions = { disk: realDisk, signal, onProgress: progress.look };
   try {
-    return isFolder(path)
+    return isDirectory(path)
       ? await verifyDirectory(path, context, surroundings)
       : await verifyFile(path, context, surroundings);
   } catch (error) {
-    // Where not even the database can be read: programs that wait for an answer get one, too.
-    if (isDirectoryDamage(error)) tellRuin(context, resolve(path), error.message);
+    // Even if the database can't be read, programs that wait for JSON get an answer.
+    if (isDirectoryDamage(error)) reportUnreadable(context, resolve(path), error.message);
     throw error;
   } finally {
     progress.end();
   }
 };
 
-/** Nothing else has an end that can be checked: a pipe without a writer is waited for without end. */
-function isFolder(path: string): boolean {
+/** Refuses anything but files and directories: opening a pipe without a writer would wait forever. */
+function isDirectory(path: string): boolean {
   let found: Stats;
   try {
     found = statSync(path);
   } catch (cause) {
-    throw refusal(
-      `${path} can't be looked at: ${cause instanceof Error && "code" in cause && cause.code === "ENOENT" ? "there is no such file or folder" : cause}`,
+    const isMissing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+    throw usageError(
+      `can't open ${path}: ${isMissing ? "there is no such file or directory" : String(cause)}`,
       cause,
     );
   }
   if (found.isFile() || found.isDirectory()) return found.isDirectory();
-  throw refusal(`${path} is neither a file nor a folder: name an RDB file or a data directory`);
-}
-
-function refusal(message: string, cause?: unknown): ReplicaError {
-  return new ReplicaError("USAGE", { retry: "never", message, cause });
+  throw usageError(
+    `${path} is neither a file nor a directory: give an RDB file or a data directory`,
+  );
 }
 
 function isDirectoryDamage(error: unknown): error is ReplicaError {
   return error instanceof ReplicaError && error.code === "DIRECTORY_DAMAGED";
 }
 
-/** A database that can't be read: what `message` says of it is all that is known. */
-function tellRuin({ options, stdout }: CommandContext, path: string, message: string): void {
+/** Reports a database that can't be read; `message` is all that is known about it. */
+function reportUnreadable(
+  { options, stdout }: CommandContext,
+  path: string,
+  message: string,
+): void {
   if (!options.has("json")) return;
-  const file = join(path, "replica.db");
+  const file = join(path, DATABASE);
   const what = message.replace(`${file} `, "it ");
-  const meaning = "nothing that is kept can be restored unless the database is moved away";
+  const meaning = "nothing can be restored until the database is moved away";
   stdout.write(
     `${JSON.stringify(damagedToJson(path, { file, byte: undefined, what, meaning }))}\n`,
   );
@@ -108,14 +113,14 @@ async function verifyFile(
 
 function describeRdb({ header, bytes, crc64, checked }: RdbSummary): string {
   const sum = checked
-    ? `the checksum ${crc64.toString(16).padStart(16, "0")} holds`
-    : "it states no checksum: what lies between its beginning and its end can't be checked";
+    ? `checksum ${hex64(crc64)} verified`
+    : "it has no checksum: only its start and its end can be checked";
   return `${header.magic} version ${header.version}, ${formatBytes(bytes)}, ${sum}`;
 }
 
 function rdbToJson({ header, bytes, crc64, checked }: RdbSummary) {
   const { magic, version } = header;
-  return { magic, version, bytes, crc64: crc64.toString(16).padStart(16, "0"), checked };
+  return { magic, version, bytes, crc64: hex64(crc64), checked };
 }
 
 async function verifyDirectory(
@@ -129,7 +134,7 @@ async function verifyDirectory(
   for (const generation of catalogue.generations) {
     const findings = await findingsOf(catalogue, generation, surroundings);
     if (findings === undefined) {
-      logger.info(`generation ${generation.id} was removed meanwhile`);
+      logger.info(`generation ${generation.id} was removed in the meantime`);
       continue;
     }
     found.push(findings);
@@ -140,7 +145,7 @@ async function verifyDirectory(
   return damages.length === 0 ? 0 : DAMAGED;
 }
 
-/** What is wrong for more than a moment: of a generation that becomes current the link comes before the row. */
+/** Finds lasting damage. While a generation becomes current, its link briefly precedes its row. */
 async function lastingDamages(path: string): Promise<Damage[]> {
   for (let left = LOOKS; ; left--) {
     using catalogue = new Catalogue(path);
@@ -150,7 +155,7 @@ async function lastingDamages(path: string): Promise<Damage[]> {
   }
 }
 
-/** Undefined where the retention of a replica that runs has removed the generation meanwhile. */
+/** Undefined if a running replica has removed the generation in the meantime. */
 async function findingsOf(
   catalogue: Catalogue,
   generation: KeptGeneration,
@@ -178,7 +183,7 @@ function report(
   ]);
   for (const damage of damages) lines.push(`damaged: ${describeDamage(damage)}`);
   if (found.length === 0) lines.push(`${catalogue.path} keeps no snapshot yet`);
-  else if (damages.length === 0) lines.push(`${catalogue.path}: all is as it was written`);
+  else if (damages.length === 0) lines.push(`${catalogue.path}: no damage found`);
   return `${lines.join("\n")}\n`;
 }
 
@@ -216,7 +221,7 @@ function toJson(
   };
 }
 
-/** What was no further looked at. */
+/** The report if nothing else could be checked. */
 function damagedToJson(path: string, damage: Damage) {
   return { path, ok: false, damages: [damageToJson(damage)] };
 }

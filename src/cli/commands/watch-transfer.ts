@@ -5,12 +5,12 @@ import type { Output } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
 
 const EVERY_MS = 100;
-/** Where nobody watches a line, a long transfer is told of now and then in the log. */
+/** Without a terminal, a long transfer is logged at this interval. */
 const LOG_EVERY_MS = 10_000;
 
 /**
- * Shows each bulk payload that comes in: as a progress line on a terminal, as log lines elsewhere.
- * @returns what ends it.
+ * Shows the progress of each bulk payload: as a progress line on a terminal, as log lines elsewhere.
+ * @returns a function that ends it.
  */
 export function watchTransfer(state: () => State, stderr: Output, enabled: boolean): () => void {
   if (!enabled || !stderr.isTty) return logTransfer(state);

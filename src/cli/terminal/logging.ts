@@ -3,10 +3,9 @@ import type { Settings } from "../../config/settings.ts";
 import type { Output } from "./output.ts";
 
 /**
- * Sends all logs to `output`: as text, `2026-11-24T00:15:32.123Z info  message key=value`, or as one
- * JSON object a line with `time`, `level`, `message` and the properties. Replaces an earlier
- * configuration.
- * @param options.level the lowest that is written; at `debug`, errors come with their stack.
+ * Sends all logs to `output`: as text, `2026-11-24T00:15:32.123Z info  message key=value`, or as one JSON
+ * object per line with `time`, `level`, `message` and the properties. Replaces any earlier configuration.
+ * @param options.level the lowest level to write; at `debug`, errors come with their stack.
  */
 export function configureLogging(options: {
   level: Settings["logLevel"];
@@ -29,7 +28,7 @@ export function configureLogging(options: {
   });
 }
 
-/** The names that --log-level takes. */
+/** A level by the name that --log-level uses. */
 function levelName(level: LogLevel): string {
   switch (level) {
     case "trace":
@@ -44,10 +43,10 @@ function levelName(level: LogLevel): string {
 }
 
 function textLine(record: LogRecord, withStack: boolean): string {
-  // Doubled braces stand for themselves.
+  // Doubled braces are literal.
   const template = String(record.rawMessage).replaceAll("{{", "").replaceAll("}}", "");
   const pairs = Object.entries(record.properties)
-    // What the message already says isn't said twice.
+    // Properties that the message already contains are left out.
     .filter(([name, value]) => value !== undefined && !template.includes(`{${name}}`))
     .map(([name, value]) => ` ${name}=${textValue(value, withStack)}`);
   const time = new Date(record.timestamp).toISOString();
@@ -66,7 +65,7 @@ function jsonLine(record: LogRecord, withStack: boolean): string {
   return `${toJson(line, withStack)}\n`;
 }
 
-/** One line whatever the message holds: a line end would let a peer's words pass for a log line. */
+/** The message on one line: with a line end in it, a peer's text could pass for a log line. */
 function messageText(record: LogRecord): string {
   const parts = record.message.map((part) => (typeof part === "string" ? part : toText(part)));
   return escapeControls(parts.join(""));

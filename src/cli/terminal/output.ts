@@ -3,26 +3,26 @@ import { writeSync } from "node:fs";
 const clearLine = "\r\x1b[K";
 
 export interface OutputOptions {
-  /** Takes the text; it may throw, for one, when the reader has gone. */
+  /** Writes the text; may throw, for example if the reader is gone. */
   readonly sink: (text: string) => void;
   readonly isTty: boolean;
-  /** False unless told; where nobody watches, always. */
+  /** Default: false; has no effect without a terminal. */
   readonly hasColors?: boolean;
-  /** 80 and 24 unless told. */
+  /** Default: 80 and 24. */
   readonly columns?: () => number;
   readonly rows?: () => number;
-  /** Returns what ends the listening. */
+  /** Returns a function that stops the listening. */
   readonly onResize?: (listener: () => void) => () => void;
 }
 
 /**
- * Standard output or standard error: text, written at once. A progress line may stand at the bottom
- * of a terminal; what is written goes above it, and the progress line is drawn again below.
+ * Standard output or standard error; text is written at once. On a terminal there may be a progress line at
+ * the bottom: text goes above it, and the line is drawn again below.
  */
 export class Output {
-  /** Whether a person watches. */
+  /** Whether it is a terminal. */
   readonly isTty: boolean;
-  /** Whether what is written may have colours: a person watches, and doesn't mind them (NO_COLOR). */
+  /** Whether text may have colours: it is a terminal, and NO_COLOR is not set. */
   readonly hasColors: boolean;
   readonly #options: OutputOptions;
   #liveLine = false;
@@ -35,7 +35,7 @@ export class Output {
 
   /** The width of the terminal, in characters. */
   get columns(): number {
-    // A terminal that was never told its size says 0.
+    // A terminal whose size was never set reports 0.
     return this.#options.columns?.() || 80;
   }
 
@@ -44,7 +44,7 @@ export class Output {
     return this.#options.rows?.() || 24;
   }
 
-  /** Calls `listener` when the terminal has changed its size, until what is returned is called. */
+  /** Calls `listener` whenever the terminal changes size, until the returned function is called. */
   onResize(listener: () => void): () => void {
     return this.#options.onResize?.(listener) ?? (() => undefined);
   }
@@ -54,13 +54,13 @@ export class Output {
     this.#options.sink(this.#liveLine ? clearLine + text : text);
   }
 
-  /** Draws on the progress line: control sequences and text without a line end. */
+  /** Draws the progress line: text without a line end, and control sequences. */
   draw(text: string): void {
     this.#liveLine = true;
     this.#options.sink(text);
   }
 
-  /** Clears the progress line; from here on, there is none. */
+  /** Clears the progress line. */
   endLiveLine(): void {
     if (!this.#liveLine) return;
     this.#liveLine = false;
@@ -68,12 +68,11 @@ export class Output {
   }
 }
 
-/** Whoever read our standard output has gone, as in `replica --help | head -1`. */
+/** The reader of standard output is gone, as in `replica --help | head -1`. */
 export class OutputClosed extends Error {}
 
 /**
- * Standard output.
- * @throws OutputClosed from its writes, once the reader has gone.
+ * Standard output. Its writes throw OutputClosed once the reader is gone.
  */
 export function standardOutput(): Output {
   return new Output({
@@ -96,14 +95,14 @@ export function standardOutput(): Output {
   });
 }
 
-/** Standard error. With nobody left to read it, what is written is lost. */
+/** Standard error. Once the reader is gone, writes are ignored. */
 export function standardError(): Output {
   return new Output({
     sink: (text) => {
       try {
         writeAll(2, text);
       } catch {
-        // There is nowhere left to say so.
+        // There is nowhere left to report it.
       }
     },
     isTty: process.stderr.isTTY === true,
@@ -111,14 +110,14 @@ export function standardError(): Output {
   });
 }
 
-/** Writes at once, so that nothing is lost when the process exits right after. */
+/** Writes synchronously, so that nothing is lost if the process exits right after. */
 function writeAll(fd: number, text: string): void {
   let rest: Uint8Array = Buffer.from(text);
   while (rest.length > 0) {
     try {
       rest = rest.subarray(writeSync(fd, rest));
     } catch (error) {
-      // A pipe that another process set non-blocking, and that is full.
+      // A full pipe that another process has set to non-blocking.
       if (!hasCode(error, "EAGAIN")) throw error;
       Bun.sleepSync(1);
     }

@@ -5,8 +5,8 @@ import { Rate } from "../../base/rate.ts";
 import type { Output } from "./output.ts";
 
 /**
- * The progress line of a long transfer: bytes, share, rate and time left, or bytes and rate where the
- * length isn't known (`$EOF`). Does nothing unless a person watches and wants it.
+ * The progress line of a long transfer: bytes, share, rate and time left, or bytes and rate if the total is
+ * unknown (`$EOF`). Does nothing without a terminal, or if it is disabled.
  */
 export class Progress {
   readonly #output: Output;
@@ -16,7 +16,7 @@ export class Progress {
   #bar: cliProgress.SingleBar | undefined;
   #bytes = 0;
 
-  /** @param options.output where the terminal is, if any: standard error. */
+  /** @param options.output standard error, which may be a terminal. */
   constructor(options: { output: Output; enabled: boolean; nowMs?: () => number }) {
     this.#output = options.output;
     this.#enabled = options.enabled && options.output.isTty;
@@ -24,7 +24,7 @@ export class Progress {
     this.#rate = new Rate(this.#nowMs);
   }
 
-  /** Starts a line; one that still stands is ended. `totalBytes` is undefined where nobody knows it. */
+  /** Begins a line and ends the previous one. @param totalBytes undefined if unknown. */
   begin(label: string, totalBytes: number | undefined): void {
     if (!this.#enabled) return;
     this.end();
@@ -35,21 +35,21 @@ export class Progress {
       format: (options) => this.#line(label, totalBytes, options),
       stream: terminalStream(this.#output),
       clearOnComplete: true,
-      // A log line above takes this line's place; and the rate changes though no byte came.
+      // Redraw after a log line has taken this line's place, and because the rate changes without new bytes.
       forceRedraw: true,
       linewrap: true,
-      // Share, figures and time left fit beside it on a terminal of 80 columns.
+      // Leaves room for share, bytes, rate and time left on a terminal of 80 columns.
       barsize: 16,
     });
     this.#bar.start(totalBytes ?? 0, 0);
   }
 
-  /** How many bytes there are by now, from the start. Cheap: it draws nothing. */
+  /** Sets the number of bytes so far. Cheap: it draws nothing. */
   update(bytes: number): void {
     this.#bytes = bytes;
   }
 
-  /** Takes the line away, and leaves `summary` in its place where there is one. */
+  /** Removes the line, and prints `summary` in its place if given. */
   end(summary?: string): void {
     if (this.#bar === undefined) return;
     this.#bar.stop();
@@ -67,14 +67,14 @@ export class Progress {
   }
 }
 
-/** What cli-progress draws on. */
+/** The stream that cli-progress draws on. */
 function terminalStream(output: Output): NodeJS.WritableStream {
   const stream = new Writable({
     decodeStrings: false,
     write(chunk: string | Uint8Array, _encoding, done) {
       const text = String(chunk);
-      // It saves the cursor at the start and restores it at the end, which would overwrite the log
-      // lines that came in between.
+      // cli-progress saves the cursor at the start and restores it at the end, which would overwrite the
+      // log lines printed in between.
       if (text !== "\x1b7" && text !== "\x1b8") output.draw(text);
       done();
     },

@@ -1,4 +1,4 @@
-/** Rows of text as columns under their titles; a number stands to the right. */
+/** Formats rows as columns under titles; columns of numbers are aligned to the right. */
 export function table(
   titles: readonly string[],
   rows: readonly (readonly (string | number)[])[],

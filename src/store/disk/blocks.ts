@@ -1,15 +1,15 @@
 import { closeQuietly, type Disk, diskError } from "./disk.ts";
 
-/** So much is read at a time, and so many reads are under way while a block is looked at. */
+/** The size of one read, and how many are in flight while a block is processed. */
 const BLOCK_BYTES = 1024 * 1024;
 const READS_AHEAD = 4;
 
 /**
- * Reads a part of a file in order, while the blocks before are looked at.
- * @param onBlock is given a view that holds until it is done, and where it begins in the file; false
- * ends the reading.
- * @param signal ends it, too.
- * @returns the position up to which was read: less than `to` where the file ends before.
+ * Reads a part of a file in order, a few blocks ahead of `onBlock`.
+ * @param onBlock gets a view that is valid until it is done, and the view's position in the file. Return false
+ * to stop.
+ * @param signal stops it too.
+ * @returns the position after the last byte that was read: less than `to` where the file ends before.
  * @throws ReplicaError DISK_FAILED; the signal's reason; what `onBlock` throws.
  */
 export async function readBlocks(
@@ -31,7 +31,7 @@ export async function readBlocks(
     const wanted = Math.min(BLOCK_BYTES, to - asked);
     if (wanted <= 0) return;
     const bytes = disk.read(fd, buffer.subarray(0, wanted), asked);
-    // Whoever comes to it is told; after another failure nobody does.
+    // The loop below reports it, unless an earlier failure ends the loop.
     bytes.catch(() => undefined);
     reads.push({ buffer, bytes });
     asked += wanted;
@@ -47,7 +47,7 @@ export async function readBlocks(
       if (bytes === 0) break;
       const goesOn = await onBlock(read.buffer.subarray(0, bytes), position);
       position += bytes;
-      // A regular file gives less than was asked for only where it ends.
+      // A regular file returns less than asked for only at its end.
       if (goesOn === false || bytes < Math.min(BLOCK_BYTES, to - position + bytes)) break;
       ask(read.buffer);
     }

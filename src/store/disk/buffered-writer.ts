@@ -1,13 +1,13 @@
-import { closeQuietly, type Disk, PIECE_BYTES, type Sink } from "./disk.ts";
+import { PIECE_BYTES, type Sink } from "./disk.ts";
+import type { OpenFile } from "./open-file.ts";
 import type { PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
 /**
- * Through the page cache, by a Bun.file writer. A promise that it returns is the only place where it
- * says that the disk is full, so one write is under way at a time, and the rest waits here.
+ * Writes through the page cache, by a Bun.file writer. Only the promise that a write returns tells that the
+ * disk is full, so one write is in flight at a time, and the rest waits here.
  */
 export class BufferedWriter implements PayloadWriter {
-  readonly #disk: Disk;
-  readonly #fd: number;
+  readonly #file: OpenFile;
   readonly #sink: Sink;
   readonly #maxQueuedBytes: number;
   readonly #events: WriterEvents;
@@ -15,14 +15,12 @@ export class BufferedWriter implements PayloadWriter {
   #queuedBytes = 0;
   #writtenBytes = 0;
   #writing: Promise<void> | undefined;
-  #syncing: Promise<unknown> | undefined;
   #failure: { cause: unknown } | undefined;
   #over = false;
 
-  constructor(disk: Disk, fd: number, maxQueuedBytes: number, events: WriterEvents) {
-    this.#disk = disk;
-    this.#fd = fd;
-    this.#sink = disk.sink(fd);
+  constructor(file: OpenFile, maxQueuedBytes: number, events: WriterEvents) {
+    this.#file = file;
+    this.#sink = file.sink();
     this.#maxQueuedBytes = maxQueuedBytes;
     this.#events = events;
   }
@@ -54,15 +52,16 @@ export class BufferedWriter implements PayloadWriter {
         return this.#fail(cause);
       }
       if (taken instanceof Promise) {
+        this.#file.hold();
         this.#writing = taken.then(
           () => {
-            this.#writing = undefined;
+            this.#landed();
             this.#wrote(bytes);
             if (!this.#over) this.#events.written();
             this.#drain();
           },
           (cause: unknown) => {
-            this.#writing = undefined;
+            this.#landed();
             this.#fail(cause);
           },
         );
@@ -72,6 +71,11 @@ export class BufferedWriter implements PayloadWriter {
       wrote = true;
     }
     if (wrote && !this.#over) this.#events.written();
+  }
+
+  #landed(): void {
+    this.#writing = undefined;
+    this.#file.release();
   }
 
   #wrote(bytes: Uint8Array): void {
@@ -87,32 +91,30 @@ export class BufferedWriter implements PayloadWriter {
   }
 
   async sync(): Promise<void> {
-    const syncing = (async () => {
+    await this.#file.use(async () => {
       await this.#sink.flush();
-      await this.#disk.syncData(this.#fd);
-    })();
-    this.#syncing = syncing.catch(() => undefined);
-    await syncing;
+      await this.#file.sync();
+    });
   }
 
   async finish(): Promise<void> {
-    while (this.#writing !== undefined) await this.#writing;
-    if (this.#failure !== undefined) throw this.#failure.cause;
-    await this.#syncing;
-    await this.sync();
-    await this.#sink.end();
-    // Given up meanwhile: then `abandon` closes.
+    await this.#file.use(async () => {
+      while (this.#writing !== undefined) await this.#writing;
+      if (this.#failure !== undefined) throw this.#failure.cause;
+      await this.sync();
+      await this.#sink.end();
+    });
+    // Where it was given up meanwhile, `abandon` closes.
     if (this.#over) return;
     this.#over = true;
-    this.#disk.close(this.#fd);
+    await this.#file.close();
   }
 
   abandon(): void {
     if (this.#over) return;
     this.#over = true;
     this.#queue = [];
-    // The descriptor may be in a call of another thread: its number must not be reused under it.
-    const underWay = [this.#writing, this.#syncing, Promise.try(() => this.#sink.end())];
-    void Promise.allSettled(underWay).then(() => closeQuietly(this.#disk, this.#fd));
+    this.#file.use(() => this.#sink.end()).catch(() => undefined);
+    this.#file.closeQuietly();
   }
 }

@@ -1,12 +1,13 @@
 import { ptr } from "bun:ffi";
-import { closeQuietly, type Disk, giveBack } from "./disk.ts";
+import { giveBack } from "./disk.ts";
+import type { OpenFile } from "./open-file.ts";
 import type { PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
-/** Address, length and offset of what goes past the page cache are multiples of this. */
+/** O_DIRECT wants address, length and position to be multiples of this. */
 export const ALIGN_BYTES = 4096;
-/** What is written in one call. */
+/** The size of one write. */
 const BLOCK_BYTES = 4 * 1024 * 1024;
-/** While some are on their way to the disk, another one is filled from the socket. */
+/** While some are on their way to the disk, another is filled from the socket. */
 const BLOCKS = 4;
 
 /** A block on its way to the disk. */
@@ -15,7 +16,7 @@ interface Flight {
   done: boolean;
 }
 
-/** Zeros at an aligned address. */
+/** Allocates zeros at an aligned address. */
 export function alignedBytes(length: number): Uint8Array {
   const memory = new Uint8Array(length + ALIGN_BYTES);
   const past = ptr(memory) % ALIGN_BYTES;
@@ -23,37 +24,32 @@ export function alignedBytes(length: number): Uint8Array {
 }
 
 /**
- * Past the page cache, in aligned blocks, several under way at a time. The link is paused when no
- * block is free, and goes on when half of them are; so memory is bounded by the blocks.
+ * Writes past the page cache, in aligned blocks, several in flight at a time. It asks for a pause when no
+ * block is free, until half of them are; so the blocks bound its memory.
  */
 export class DirectWriter implements PayloadWriter {
-  readonly #disk: Disk;
-  readonly #path: string;
-  readonly #fd: number;
+  readonly #file: OpenFile;
   readonly #events: WriterEvents;
   readonly #free: Uint8Array[] = Array.from({ length: BLOCKS }, () => alignedBytes(BLOCK_BYTES));
   /** The block that is being filled, and how far. */
   #filling: Uint8Array | undefined;
   #filledBytes = 0;
-  /** What came when no block was free. */
+  /** Bytes that came while no block was free. */
   #waiting: Uint8Array[] = [];
-  /** Bytes that were handed to the disk; the next block goes there. */
+  /** Bytes that were handed to the disk: the position of the next block. */
   #position = 0;
   #writtenBytes = 0;
-  /** In the order of the file; those behind one that is still under way don't count as written. */
+  /** In the order of the file; a block counts as written once those before it do. */
   #flights: Flight[] = [];
   #writing = 0;
-  #syncing: Promise<unknown> | undefined;
   #congested = false;
   #failure: { cause: unknown } | undefined;
   #over = false;
   #idle = Promise.withResolvers<void>();
 
-  /** `fd` was opened past the page cache, for `path`. */
-  constructor(disk: Disk, path: string, fd: number, events: WriterEvents) {
-    this.#disk = disk;
-    this.#path = path;
-    this.#fd = fd;
+  /** @param file opened past the page cache. */
+  constructor(file: OpenFile, events: WriterEvents) {
+    this.#file = file;
     this.#events = events;
   }
 
@@ -71,7 +67,7 @@ export class DirectWriter implements PayloadWriter {
     this.#fill();
   }
 
-  /** Copies what waits into blocks, as far as there are some. */
+  /** Copies waiting bytes into blocks, as long as one is free. */
   #fill(): void {
     for (let bytes = this.#waiting[0]; bytes !== undefined; bytes = this.#waiting[0]) {
       this.#filling ??= this.#free.pop();
@@ -91,7 +87,7 @@ export class DirectWriter implements PayloadWriter {
     else if (this.#free.length >= BLOCKS / 2) this.#congested = false;
   }
 
-  /** Hands the block that was filled to the disk; the last one may be filled in part. */
+  /** Hands the filled block to the disk; the last one may be filled in part. */
   #submit(): void {
     const block = this.#filling!;
     const flight: Flight = { bytes: this.#filledBytes, done: false };
@@ -103,7 +99,8 @@ export class DirectWriter implements PayloadWriter {
     this.#position += flight.bytes;
     this.#flights.push(flight);
     this.#writing++;
-    this.#disk.write(this.#fd, [block.subarray(0, paddedBytes)], position).then(
+    this.#file.hold();
+    this.#file.write([block.subarray(0, paddedBytes)], position).then(
       () => this.#landed(flight, block),
       (cause: unknown) => this.#landed(flight, block, { cause }),
     );
@@ -111,6 +108,7 @@ export class DirectWriter implements PayloadWriter {
 
   #landed(flight: Flight, block: Uint8Array, failure?: { cause: unknown }): void {
     this.#writing--;
+    this.#file.release();
     if (failure !== undefined && this.#failure === undefined) {
       this.#failure = failure;
       this.#waiting = [];
@@ -129,40 +127,38 @@ export class DirectWriter implements PayloadWriter {
     }
   }
 
-  /** Resolves once no write is under way, and nothing waits for one. */
+  /** Resolves once no write is in flight. */
   async #landedAll(): Promise<void> {
     while (this.#writing > 0) await this.#idle.promise;
   }
 
   async sync(): Promise<void> {
-    const syncing = this.#disk.syncData(this.#fd);
-    this.#syncing = syncing.catch(() => undefined);
-    await syncing;
+    await this.#file.sync();
   }
 
   async finish(): Promise<void> {
+    await this.#file.use(() => this.#finish());
+    // Where it was given up meanwhile, `abandon` closes.
+    if (this.#over) return;
+    this.#over = true;
+    await this.#file.close();
+  }
+
+  async #finish(): Promise<void> {
     await this.#landedAll();
     const isPadded = this.#filledBytes % ALIGN_BYTES !== 0;
     if (this.#filledBytes > 0 && this.#failure === undefined) this.#submit();
     await this.#landedAll();
     if (this.#failure !== undefined) throw this.#failure.cause;
     if (this.#over) return;
-    if (isPadded) this.#disk.truncate(this.#path, this.#position);
-    await this.#syncing;
+    if (isPadded) this.#file.truncate(this.#position);
     await this.sync();
-    // Given up meanwhile: then `abandon` closes.
-    if (this.#over) return;
-    this.#over = true;
-    this.#disk.close(this.#fd);
   }
 
   abandon(): void {
     if (this.#over) return;
     this.#over = true;
     this.#waiting = [];
-    // The descriptor may be in a call of another thread: its number must not be reused under it.
-    void Promise.all([this.#landedAll(), this.#syncing]).then(() =>
-      closeQuietly(this.#disk, this.#fd),
-    );
+    this.#file.closeQuietly();
   }
 }

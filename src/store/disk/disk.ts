@@ -2,57 +2,58 @@ import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 
-/** Takes bytes in order; a promise where it can't take more yet. It rejects where they were not taken. */
+/** Takes bytes in order. Each call returns a promise where it has to wait; it rejects where the bytes were not taken. */
 export interface Sink {
   write(bytes: Uint8Array): number | Promise<number>;
-  /** Hands what is buffered to the kernel. */
+  /** Hands buffered bytes to the kernel. */
   flush(): number | Promise<number>;
   end(): number | Promise<number>;
 }
 
 /**
- * The disk, as everything here sees it: a seam, so that tests can let every call fail in turn.
- * What waits for the device is asynchronous, on the thread pool; names and sizes are not.
+ * The file system as this program uses it: a seam, so that tests can fail every call in turn. Calls that wait
+ * for the device are asynchronous, on the thread pool; those about names and sizes are not.
  */
 export interface Disk {
-  /** Opens for writing; `create` fails where the file exists (O_EXCL), 0644. */
+  /** Creates a file for writing, 0644; fails where it exists (O_EXCL). */
   create(path: string): number;
-  /** The same past the page cache (O_DIRECT); a file system that can't says EINVAL. */
+  /** The same past the page cache (O_DIRECT); a file system that can't fails with EINVAL. */
   createDirect(path: string): number;
+  /** Opens for writing. */
   openExisting(path: string): number;
   openToRead(path: string): number;
   close(fd: number): void;
   sink(fd: number): Sink;
-  /** Writes all of it at `position`; short writes are gone on with. */
+  /** Writes all of `buffers` at `position`, whatever a single write takes. */
   write(fd: number, buffers: Uint8Array[], position: number): Promise<void>;
-  /** Reads up to `buffer.length` bytes at `position`; how many, 0 at the end. */
+  /** Reads up to `buffer.length` bytes at `position`. Returns how many; 0 at the end. */
   read(fd: number, buffer: Uint8Array, position: number): Promise<number>;
   syncData(fd: number): Promise<void>;
   syncDir(path: string): Promise<void>;
   sizeOf(path: string): number;
   truncate(path: string, bytes: number): void;
-  /** Copies a file to a new one: by reference where the file system can, else inside the kernel. */
+  /** Copies a file to a new one: as a reflink where the file system can, else inside the kernel. */
   copy(from: string, to: string): Promise<void>;
   rename(from: string, to: string): void;
+  /** Removes a file or a folder with all that is in it; a missing one is no error. */
   remove(path: string): void;
-  /** The same of what may be large, off the event loop. */
+  /** The same for large ones, off the event loop. */
   removeLarge(path: string): Promise<void>;
   makeDir(path: string): void;
   linkTo(target: string, path: string): void;
-  /** Bytes that are free for us where `path` lies. */
+  /** Free bytes, for this user, on the file system of `path`. */
   freeBytes(path: string): number;
 }
 
-/** What a piece costs while it waits, however short it is: a peer that sends bytes singly is held by it. */
+/** What a queued piece costs besides its bytes: it limits a peer that sends single bytes. */
 export const PIECE_BYTES = 256;
 
-/** Buffers below this are not worth giving back. */
+/** The smallest buffer worth freeing early. */
 const WORTH_BYTES = 16 * 1024;
 
 /**
- * Frees a chunk of the socket that was written or copied, where it fills its buffer: nobody else has
- * a part of it then. The collector would do it too, but lets a hundred megabytes of them come together
- * first.
+ * Frees a chunk of the socket that was written or copied, if it fills its whole buffer, so that nothing else
+ * can use a part of it. The garbage collector would let a hundred megabytes of them pile up first.
  */
 export function giveBack(bytes: Uint8Array): void {
   const { buffer } = bytes;
@@ -60,27 +61,27 @@ export function giveBack(bytes: Uint8Array): void {
   if (isWhole && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
-/** Closes what is given up, or was synced before: what close(2) says is of no interest then. */
+/** Closes a file that was read, given up, or synced before: an error of close(2) loses nothing then. */
 export function closeQuietly(disk: Disk, fd: number): void {
   try {
     disk.close(fd);
   } catch {
-    // Said above.
+    // See above.
   }
 }
 
-/** One write of a Bun.file writer at or above this goes straight to the kernel; below, they are gathered. */
+/** A Bun.file writer hands writes of this size to the kernel at once, and gathers smaller ones. */
 const SINK_BYTES = 256 * 1024;
-/** Linux takes at most this many pieces in one writev(2). */
+/** The most pieces of one writev(2) on Linux. */
 const MAX_PIECES = 1024;
 
-/** The real one. */
+/** The real disk. */
 export const realDisk: Disk = {
   create: (path) =>
     fs.openSync(path, fs.constants.O_CREAT | fs.constants.O_WRONLY | fs.constants.O_EXCL, 0o644),
   createDirect: (path) => {
     const { O_CREAT, O_WRONLY, O_EXCL, O_DIRECT } = fs.constants;
-    // Where the system has no such flag, no file system can.
+    // A system without the flag has no file system that supports it.
     if (O_DIRECT === undefined) throw Object.assign(new Error("EINVAL"), { code: "EINVAL" });
     return fs.openSync(path, O_CREAT | O_WRONLY | O_EXCL | O_DIRECT, 0o644);
   },
@@ -145,14 +146,14 @@ async function writeAll(fd: number, buffers: Uint8Array[], position: number): Pr
       return false;
     });
     if (first === -1) return done;
-    if (written === 0) throw new Error("the disk takes no more bytes, and says no error");
+    if (written === 0) throw new Error("the disk took no bytes and reported no error");
     pieces = [pieces[first]!.subarray(skip), ...pieces.slice(first + 1)];
   }
 }
 
 /**
- * Writes a small file whole, or not at all: a temporary name, a data sync, a rename, a sync of the
- * folder. An earlier file of the name stays until the new one is durable.
+ * Writes a small file whole or not at all: under a temporary name, data sync, rename, sync of the folder. An
+ * earlier file of that name stays until the new one is durable. @throws Error of the disk.
  */
 export async function writeWhole(disk: Disk, path: string, bytes: Uint8Array): Promise<void> {
   const temporary = `${path}.tmp`;
@@ -168,7 +169,7 @@ export async function writeWhole(disk: Disk, path: string, bytes: Uint8Array): P
   await disk.syncDir(dirname(path));
 }
 
-/** Bytes that are free for us where `dir` lies. @throws ReplicaError DISK_FAILED. */
+/** Free bytes on the file system of `dir`. @throws ReplicaError DISK_FAILED. */
 export function freeBytesAt(disk: Disk, dir: string): number {
   try {
     return disk.freeBytes(dir);
@@ -178,8 +179,8 @@ export function freeBytesAt(disk: Disk, dir: string): number {
 }
 
 /**
- * Holds a snapshot's size against the room that there is.
- * @param totalBytes undefined where nobody knows it yet: then the disk tells when it is full.
+ * Refuses a snapshot larger than the free space.
+ * @param totalBytes undefined where the primary does not know it yet: then a write fails once the disk is full.
  * @throws ReplicaError DISK_FULL, DISK_FAILED.
  */
 export function refuseTooLarge(disk: Disk, dir: string, totalBytes: number | undefined): void {
@@ -191,7 +192,7 @@ export function refuseTooLarge(disk: Disk, dir: string, totalBytes: number | und
   });
 }
 
-/** An error of the disk as people should read it: what was done, where, and what to do next. */
+/** An error of the disk as people read it: what was done, where, why it failed, what to do next. */
 export function diskError(doing: string, path: string, cause: unknown): ReplicaError {
   if (cause instanceof ReplicaError) return cause;
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
@@ -202,7 +203,7 @@ export function diskError(doing: string, path: string, cause: unknown): ReplicaE
     EACCES: "no permission: choose another folder, or change its owner",
     EPERM: "no permission: choose another folder, or change its owner",
     EIO: "the device reports an error: check the disk",
-    ENOTDIR: "a part of the path is no folder: choose another folder",
+    ENOTDIR: "a part of the path is not a folder: choose another folder",
   };
   const why = hints[code] ?? (cause instanceof Error ? cause.message : String(cause));
   return new ReplicaError(code === "ENOSPC" || code === "EDQUOT" ? "DISK_FULL" : "DISK_FAILED", {

@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import { dirname } from "node:path";
 import type { Disk } from "./disk.ts";
 
-/** That the name of a folder, and of those above that were made for it, survives a power cut. */
+/** Makes the name of a folder durable, with those of the folders above that were created for it. */
 export class DurableName {
   readonly #disk: Disk;
   readonly #path: string;
@@ -13,14 +13,14 @@ export class DurableName {
     this.#path = path;
   }
 
-  /** Once it has succeeded, nothing is done any more. @throws Error of the disk. */
+  /** Syncs the folders above; does nothing once that has succeeded. @throws Error of the disk. */
   async sync(): Promise<void> {
     if (this.#isDurable) return;
     for (const folder of foldersAbove(this.#path)) {
       try {
         await this.#disk.syncDir(folder);
       } catch (cause) {
-        // A folder that we may not even read is none that we made a name in.
+        // This process created no name in a folder that it may not even read.
         if (!(cause instanceof Error && "code" in cause && cause.code === "EACCES")) throw cause;
       }
     }
@@ -29,8 +29,8 @@ export class DurableName {
 }
 
 /**
- * The folders in which the names stand that lead to `path`, nearest first, as far as its own file
- * system reaches: what lies above was there when it was mounted.
+ * The folders above `path`, nearest first, on its own file system: those above its mount point were there
+ * before.
  */
 function foldersAbove(path: string): string[] {
   const above: string[] = [];

@@ -3,45 +3,46 @@ import { ReplicaError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { BufferedWriter } from "./buffered-writer.ts";
 import { ALIGN_BYTES, alignedBytes, DirectWriter } from "./direct-writer.ts";
-import { closeQuietly, type Disk, diskError } from "./disk.ts";
+import { type Disk, diskError } from "./disk.ts";
+import { OpenFile } from "./open-file.ts";
 import type { Io, PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
-/** A file that a payload goes to, and which way. */
+/** The file that a payload is written to, and which way. */
 export interface PayloadFile {
   readonly path: string;
-  readonly fd: number;
+  readonly file: OpenFile;
   readonly io: Io;
 }
 
 const TRIES = 5;
 const BETWEEN_TRIES_MS = 1000;
 
-/** What open(2), or a first write, says where the file system knows no O_DIRECT. */
+/** The errors of open(2), or of the first write, on a file system without O_DIRECT. */
 const REFUSALS = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP"]);
 
 /**
- * Creates a file for a payload. A file system that refuses to be written past the page cache gets
- * a buffered one; the answer says so.
+ * Creates the file of a payload: a buffered one where the file system refuses direct I/O. The result says
+ * which.
  * @throws Error of the disk.
  */
 export async function createPayloadFile(disk: Disk, path: string, io: Io): Promise<PayloadFile> {
   if (io === "direct") {
-    let fd: number | undefined;
+    let file: OpenFile | undefined;
     try {
-      fd = disk.createDirect(path);
-      // Some systems take the flag and refuse the writes.
-      await disk.write(fd, [alignedBytes(ALIGN_BYTES)], 0);
-      disk.truncate(path, 0);
-      return { path, fd, io };
+      const opened = (file = OpenFile.createDirect(disk, path));
+      // Some file systems accept the flag and refuse the writes.
+      await opened.use(() => opened.write([alignedBytes(ALIGN_BYTES)], 0));
+      opened.truncate(0);
+      return { path, file, io };
     } catch (error) {
-      if (fd !== undefined) closeQuietly(disk, fd);
+      file?.closeQuietly();
       const code = error instanceof Error && "code" in error ? String(error.code) : "";
-      // Some make the file though they refuse; it is ours, since it was not there before.
-      if (fd !== undefined || REFUSALS.has(code)) disk.remove(path);
+      // Some create the file and refuse all the same; it is ours, because it did not exist before.
+      if (file !== undefined || REFUSALS.has(code)) disk.remove(path);
       if (!REFUSALS.has(code)) throw error;
     }
   }
-  return { path, fd: disk.create(path), io: "buffered" };
+  return { path, file: OpenFile.create(disk, path), io: "buffered" };
 }
 
 /**
@@ -63,28 +64,28 @@ export async function openTemporary(
     if (signal.aborted) break;
     path = join(dir, `temp-${Math.floor(clock.now() / 1000)}.${process.pid}.rdb`);
     try {
-      const file = await createPayloadFile(disk, path, io);
-      if (!signal.aborted) return file;
-      closeQuietly(disk, file.fd);
+      const opened = await createPayloadFile(disk, path, io);
+      if (!signal.aborted) return opened;
+      opened.file.closeQuietly();
       disk.remove(path);
     } catch (error) {
       failure = error;
     }
   }
-  if (signal.aborted) throw new ReplicaError("STOPPED", { message: "the sync was given up" });
+  if (signal.aborted)
+    throw new ReplicaError("STOPPED", { message: "the full resync was given up" });
   throw diskError("opening the temporary file", path, failure);
 }
 
-/** The writer that goes a file's way. */
+/** Returns the writer for a payload's file. */
 export function openWriter(
-  disk: Disk,
-  { path, fd, io }: PayloadFile,
+  { file, io }: PayloadFile,
   maxQueuedBytes: number,
   events: WriterEvents,
 ): PayloadWriter {
   return io === "direct"
-    ? new DirectWriter(disk, path, fd, events)
-    : new BufferedWriter(disk, fd, maxQueuedBytes, events);
+    ? new DirectWriter(file, events)
+    : new BufferedWriter(file, maxQueuedBytes, events);
 }
 
 interface TemporaryClock {
@@ -93,9 +94,8 @@ interface TemporaryClock {
 }
 
 /**
- * Opens the temporary files of snapshots, each to be written the way that `--io` says. `auto` goes
- * past the page cache, which `bun run bench transfer` finds to be the faster way by far, and through it
- * where the file system refuses.
+ * Opens the temporary files of snapshots, to be written as `--io` says. `auto` writes past the page cache,
+ * by far the faster way in `bun run bench transfer`, and through it where the file system refuses.
  */
 export class PayloadFiles {
   readonly #disk: Disk;
@@ -113,13 +113,13 @@ export class PayloadFiles {
    * @throws ReplicaError DISK_FULL, DISK_FAILED; STOPPED on abort.
    */
   async open(dir: string, signal: AbortSignal): Promise<PayloadFile> {
-    const file = await openTemporary(this.#disk, dir, this.#clock, signal, this.#io);
-    if (file.io !== this.#io) {
-      this.#io = file.io;
+    const opened = await openTemporary(this.#disk, dir, this.#clock, signal, this.#io);
+    if (opened.io !== this.#io) {
+      this.#io = opened.io;
       logger.info(
-        `the file system of ${dir} can't be written past the page cache: snapshots go through it`,
+        `the file system of ${dir} refuses direct I/O: snapshots are written through the page cache`,
       );
     }
-    return file;
+    return opened;
   }
 }

@@ -1,35 +1,35 @@
-/** Which way a payload goes to its file: through the page cache, or past it. */
+/** How a payload is written to its file: through the page cache, or past it. */
 export type Io = "buffered" | "direct";
 
-/** What a writer tells. Nothing comes after `finish` has ended, nor after `abandon`. */
+/** Called by a writer; never after `finish` has ended, or after `abandon`. */
 export interface WriterEvents {
-  /** More is written, and there may be room again. */
+  /** More bytes are written, and there may be room again. */
   written(): void;
-  /** Once: a write failed, and nothing more is taken. */
+  /** A write failed; nothing more is taken. Called once. */
   failed(cause: unknown): void;
 }
 
 /**
- * Takes a payload to a new file, from its beginning, in order. It owns the descriptor, and never
- * waits: where `congested` says so, the link is to be paused.
+ * Writes a payload to a new file, from its beginning, in order. It owns the file, and its calls never wait:
+ * pause the link while it is `congested`.
  */
 export interface PayloadWriter {
   /**
-   * Takes the next bytes over: a view of them may be kept until they are written, and a buffer that
-   * they fill may be freed then.
+   * Takes over the next bytes: it may keep a view of them until they are written, and then free a buffer
+   * that they fill.
    */
   write(bytes: Uint8Array): void;
-  /** So many bytes from the beginning are written. */
+  /** How many bytes from the beginning are written. */
   readonly writtenBytes: number;
-  /** True while so much waits that the link should pause. */
+  /** True while the queue is so long that the link should pause. */
   readonly congested: boolean;
   /** Makes durable what is written. @throws Error of the disk. */
   sync(): Promise<void>;
   /**
-   * Writes and syncs what is left, and closes: the file holds what was taken, and no byte more.
-   * @throws Error of the disk, the one that was told included; `abandon` is still to be called then.
+   * Writes and syncs the rest, and closes: the file then holds the bytes that were taken and no others.
+   * @throws Error of the disk, also the one that `failed` reported; `abandon` must still be called then.
    */
   finish(): Promise<void>;
-  /** Gives up, and closes once nothing is under way; says nothing more. */
+  /** Gives up, and closes once nothing is in flight; no event follows. */
   abandon(): void;
 }

@@ -1,11 +1,11 @@
 import { closeQuietly, type Disk, diskError } from "./disk.ts";
 
-/** So much is read at a time. */
+/** The size of one read. */
 const BLOCK_BYTES = 512 * 1024;
 /**
- * Blocks that stay for who comes to the same place a moment later; as many buffers wait to be used anew.
- * Readers that began together drift apart by what the kernel takes of each, some MiB: with 4 MiB of blocks
- * ten of them read all for themselves, with 32 MiB nearly nothing twice (bench relay).
+ * How many blocks are cached for readers a little behind, and how many free buffers are kept. Readers that
+ * began together drift apart by a few MiB, as the kernel takes more of one than of another: with 4 MiB of
+ * blocks ten readers each read everything themselves, with 32 MiB almost nothing is read twice (bench relay).
  */
 const KEPT_BLOCKS = 64;
 
@@ -16,18 +16,18 @@ interface Block {
   isKept: boolean;
 }
 
-/** A file that is open for one reader or more. */
+/** A file that is open for one or more readers. */
 export interface SharedFile {
   readonly path: string;
   readonly fd: number;
-  /** Tells this opening from another of the same path. */
+  /** Distinguishes this opening from another of the same path. */
   readonly id: number;
   readers: number;
 }
 
 /**
- * Reads files for many readers at once: one descriptor a file, and one read and one buffer for those that
- * are at the same place. Nobody holds a block for longer than it takes to hand it on.
+ * Reads files for many readers at once: one descriptor a file, one read and one buffer for the readers at the
+ * same place. A reader holds a block only while it hands it on.
  */
 export class SharedBlocks {
   readonly #disk: Disk;
@@ -40,7 +40,7 @@ export class SharedBlocks {
     this.#disk = disk;
   }
 
-  /** Opens for one more reader. @throws ReplicaError DISK_FAILED. */
+  /** Opens a file for one more reader. @throws ReplicaError DISK_FAILED. */
   open(path: string): SharedFile {
     let file = this.#files.get(path);
     if (file === undefined) {
@@ -55,7 +55,7 @@ export class SharedBlocks {
     return file;
   }
 
-  /** One reader less. It must not be reading any more. */
+  /** Removes a reader, which must not be reading any more; the last one closes the file. */
   close(file: SharedFile): void {
     if (--file.readers > 0) return;
     if (this.#files.get(file.path) === file) this.#files.delete(file.path);
@@ -65,15 +65,16 @@ export class SharedBlocks {
     this.#free.length = 0;
   }
 
-  /** What was read is no longer to be relied on: a file was cut. Who has it open is to close it. */
+  /** Drops all cached blocks, because a file was cut. Readers must close it. */
   forget(): void {
     this.#files.clear();
     for (const [key, block] of this.#blocks) this.#drop(key, block);
   }
 
   /**
-   * Reads behind byte `from`, never past `end`, which the file must hold.
-   * @param take is given at least one byte, in a view that holds until it returns; what it gives is given.
+   * Reads from position `from` on, at most up to `end`; the file must be that long.
+   * @param take gets at least one byte, in a view that is valid until it returns.
+   * @returns what `take` returns.
    * @throws ReplicaError DISK_FAILED; what `take` throws.
    */
   async use<T>(
@@ -81,8 +82,8 @@ export class SharedBlocks {
     { from, end }: { readonly from: number; readonly end: number },
     take: (bytes: Uint8Array) => T,
   ): Promise<T> {
-    // Whole blocks lie at multiples of their length, so that readers share them wherever they stand
-    // within; a last one that still grows is read from where it is wanted, by all who are at its end.
+    // Whole blocks begin at multiples of their length, so that readers anywhere inside share them. The last
+    // block still grows: it is read from where it is wanted, by all readers at its end.
     const blockFrom = from - (from % BLOCK_BYTES);
     const isWhole = end >= blockFrom + BLOCK_BYTES;
     const start = isWhole ? blockFrom : from;
@@ -117,7 +118,7 @@ export class SharedBlocks {
     try {
       while (done < bytes.length) {
         const read = await this.#disk.read(file.fd, bytes.subarray(done), position + done);
-        if (read === 0) throw new Error("the file ends before what was written");
+        if (read === 0) throw new Error("the file ends before the last written byte");
         done += read;
       }
     } catch (cause) {
@@ -133,7 +134,7 @@ export class SharedBlocks {
     this.#recycle(block);
   }
 
-  /** A buffer that nobody looks at any more takes the next block. */
+  /** Reuses a buffer that no reader uses any more. */
   #recycle(block: Block): void {
     if (block.isKept || block.users > 0) return;
     if (this.#free.length < KEPT_BLOCKS) this.#free.push(block.buffer);

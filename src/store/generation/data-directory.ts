@@ -1,477 +1,286 @@
-import { SQLiteError } from "bun:sqlite";
-import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
-import { logger } from "../../base/logger.ts";
-import { Crc64 } from "../../rdb/crc64.ts";
-import type { Offset, Position, ReplicationId } from "../../base/history.ts";
-import { STOPPED } from "../ledger/database.ts";
-import { databaseError } from "../ledger/database-error.ts";
 import {
-  closeQuietly,
-  type Disk,
-  diskError,
-  freeBytesAt,
-  refuseTooLarge,
-  writeWhole,
-} from "../disk/disk.ts";
-import { DurableName } from "../disk/durable-name.ts";
-import {
-  type Continuation,
-  type Generation,
-  Ledger,
-  type KeptSnapshot,
-  type Mark,
+  historiesFrom,
+  type Offset,
+  type Position,
+  type ReplicationId,
   type ReplicationIdFrom,
-} from "../ledger/ledger.ts";
+} from "../../base/history.ts";
+import { logger } from "../../base/logger.ts";
+import { type Disk, diskError, freeBytesAt, refuseTooLarge } from "../disk/disk.ts";
+import { type Continuation, type Generation, type KeptSnapshot, Ledger } from "../ledger/ledger.ts";
+import { refuseDamagedFiles, refuseLostRows } from "./consistency.ts";
+import { CurrentLink } from "./current-link.ts";
 import {
   BASE,
-  CURRENT,
+  DATABASE,
+  GENERATIONS,
+  generationIds,
   generationPath,
   LOG,
-  MANIFEST,
-  manifestText,
-  offsetIn,
-  positionIn,
   type StreamEnd,
 } from "./layout.ts";
-import { Lineage } from "./lineage.ts";
+import { type Lineage, readLineage } from "./lineage.ts";
 import { type DirectoryLock, lockDirectory } from "./lock.ts";
-import { StreamLog, type StreamLogOptions } from "./stream-log.ts";
+import { type LogCallbacks, LogFiles } from "./log-files.ts";
 import { MarkClock, type WallClock } from "./mark-clock.ts";
-import { refuseDamaged, refuseLostRows } from "./recovery.ts";
+import { Promoter } from "./promotion.ts";
+import { Recovery } from "./recovery.ts";
 import { Removal } from "./removal.ts";
-import { stillThere } from "../disk/still-there.ts";
-
-type LogCallbacks = Pick<StreamLogOptions, "fsync" | "maxQueuedBytes" | "onMoved" | "onFailed">;
-
-/** With `--fsync always` there are hundreds of marks a second: those of so long share one row. */
-const SEGMENT_MS = 500;
-
-/** So much behind the last mark is read at a start, in pieces. */
-const MAX_UNMARKED_BYTES = 64 * 1024 * 1024;
-const READ_BYTES = 1024 * 1024;
+import type { StreamLog } from "./stream-log.ts";
 
 function ownHistory({ replid, baseOffset }: KeptSnapshot): readonly ReplicationIdFrom[] {
   return replid === undefined ? [] : [{ replid, fromOffset: baseOffset }];
 }
 
-/** The id of this boot; another one than last time means that what was not synced may be gone. */
-function bootId(): string {
-  try {
-    return fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-  } catch {
-    // Where the system has none, every start counts as one after a power cut: the last mark holds.
-    return `unknown ${crypto.randomUUID()}`;
-  }
-}
-
-/** The data directory of the contract: its lock, its database, its generations, and their files. */
+/** A data directory, owned by this process: its lock, its database, and its generations. */
 export class DataDirectory {
   readonly path: string;
   readonly #disk: Disk;
   readonly #clock: WallClock;
-  readonly #generations: Ledger;
   readonly #lock: DirectoryLock;
-  readonly #boot = bootId();
+  readonly #ledger: Ledger;
+  readonly #recovery: Recovery;
+  readonly #logs: LogFiles;
+  readonly #removal: Removal;
+  readonly #promoter: Promoter;
+  readonly #markClock: MarkClock;
   #current: Generation | undefined;
   #replicationIds: readonly ReplicationIdFrom[] = [];
-  /** After a power cut, or a failed sync, only what a mark covers is trusted. */
-  #trustOnlyMarks: boolean;
-  /** Up to where the current generation's log is promised. */
   #durableOffset: Offset | undefined;
-  /** Whether the current generation's log is where it was opened; of others, once they are current. */
-  readonly #logIsThere = new Map<number, () => boolean>();
-  readonly #removal: Removal;
-  readonly #name: DurableName;
-  readonly #markClock: MarkClock;
-  /** The last id that was given out by this process. */
+  /** The highest id that this process has given out. */
   #lastId = 0;
 
   /**
-   * Opens or makes the directory, takes its lock, clears what was half made, and holds what is
-   * current against what was promised.
+   * Opens or creates the directory, takes its lock, removes unfinished generations, and checks the current
+   * one's files against the ledger.
    * @throws ReplicaError DIRECTORY_IN_USE, DIRECTORY_TOO_NEW, DIRECTORY_DAMAGED, DISK_FULL, DISK_FAILED.
    */
   constructor(dir: string, disk: Disk, clock: WallClock) {
     this.path = resolve(dir);
     this.#disk = disk;
     this.#clock = clock;
-    this.#name = new DurableName(disk, this.path);
     this.#markClock = new MarkClock(clock, (fromMs) => this.#onSetBack(fromMs));
     try {
-      disk.makeDir(this.#generationsDir);
+      disk.makeDir(join(this.path, GENERATIONS));
     } catch (cause) {
       throw diskError("making the data directory", this.path, cause);
     }
     this.#lock = lockDirectory(this.path);
     try {
-      this.#generations = new Ledger(this.#database, disk, this.#folders().length === 0);
+      const isNew = generationIds(this.path).length === 0;
+      this.#ledger = new Ledger(join(this.path, DATABASE), disk, isNew);
     } catch (error) {
       this.#lock.release();
       throw error;
     }
-    this.#removal = new Removal({
+    const link = new CurrentLink(disk, this.path);
+    const parts = {
       disk,
-      generations: this.#generations,
-      parent: this.#generationsDir,
-      folderOf: (id) => this.generationDir(id),
-      now: () => clock.now(),
-    });
+      ledger: this.#ledger,
+      clock,
+      markClock: this.#markClock,
+      dir: this.path,
+      logPath: (id: number) => this.logPath(id),
+      refuseLost: () => this.refuseLost(),
+      onCutBack: (what: string) => this.event("cut-back", what),
+      onMarked: (id: number, durableOffset: Offset) => {
+        if (id === this.#current?.id) this.#durableOffset = durableOffset;
+      },
+    };
+    const removal = (this.#removal = new Removal(parts));
+    const logs = (this.#logs = new LogFiles(parts));
     try {
-      this.#trustOnlyMarks = this.#generations.bootId() !== this.#boot;
-      this.#current = this.#generations.current();
-      this.#clearUnfinished();
-      if (this.#current !== undefined) {
-        this.#durableOffset = this.#durable(this.#current);
-        refuseDamaged(disk, this.path, this.#current, this.#durableOffset);
-        this.#replicationIds = this.#generations.replicationIds(this.#current.id);
-        this.#markClock.continueFrom(this.#generations.lastMark(this.#current.id)?.atMs ?? 0);
-        this.#link(this.#current.id);
-      } else {
-        // Of a first generation that a kill kept from becoming current.
-        disk.remove(join(this.path, CURRENT));
-      }
-    } catch (error) {
+      const recovery = (this.#recovery = new Recovery(parts));
+      this.#promoter = new Promoter({ ...parts, link, logs, recovery, removal });
+      this.#load(link);
+    } catch (cause) {
       this.close();
-      throw databaseError(this.#database, error);
+      throw diskError("opening", this.path, cause);
     }
   }
 
+  #load(link: CurrentLink): void {
+    this.#current = this.#ledger.current();
+    this.#clearUnfinished();
+    if (this.#current === undefined) {
+      // A kill may have left the link to a first generation that never became current.
+      link.pointAt(undefined);
+      return;
+    }
+    const { id } = this.#current;
+    this.#durableOffset = this.#recovery.durableOffset(this.#current);
+    refuseDamagedFiles(this.#disk, this.path, this.#current, this.#durableOffset);
+    this.#replicationIds = this.#ledger.replicationIds(id);
+    this.#markClock.continueFrom(this.#ledger.lastMark(id)?.atMs ?? 0);
+    link.pointAt(id);
+  }
+
   /**
-   * Removes what never became whole, and what was to be removed.
-   * @throws ReplicaError DIRECTORY_DAMAGED for what was followed once, by its files: then a part of the
-   * database was lost, and nothing is touched.
+   * Removes the generations that never became whole, and those that were being removed.
+   * @throws ReplicaError DIRECTORY_DAMAGED where the files show that one of them was followed: then the
+   * database has lost records, and nothing is touched.
    */
   #clearUnfinished(): void {
-    const unfinished = this.#generations.unfinished();
-    refuseLostRows(this.path, {
-      database: this.#database,
-      folders: this.#folders(),
-      known: new Set(this.#generations.ids()),
-      unfinished,
-      current: this.#current,
-    });
-    for (const { id } of unfinished) this.discard(id);
+    refuseLostRows(this.path, this.#ledger, this.#current);
+    for (const { id } of this.#ledger.unfinished()) this.discard(id);
   }
 
-  get #generationsDir(): string {
-    return join(this.path, "generations");
-  }
-
-  get #database(): string {
-    return join(this.path, "replica.db");
-  }
-
-  /** What SQLite says is about the database; anything else is about `path`. */
-  #error(doing: string, path: string, cause: unknown): ReplicaError {
-    if (cause instanceof SQLiteError) return databaseError(this.#database, cause);
-    return diskError(doing, path, cause);
-  }
-
-  /** The generation that is whole, durable and followed. */
+  /** The generation that is followed: whole and durable. Undefined where nothing is kept yet. */
   get current(): Generation | undefined {
     return this.#current;
   }
 
   /**
-   * @throws ReplicaError DIRECTORY_LOST once the folder was moved or removed: its path may be another's; and
-   * once the log that is followed was.
+   * @throws ReplicaError DIRECTORY_LOST once the folder, or the log that is followed, was moved or removed:
+   * another process may own that path by now.
    */
   refuseLost(): void {
     this.#lock.refuseLost();
     const id = this.#current?.id;
-    if (id === undefined || this.#logIsThere.get(id)?.() !== false) return;
+    if (id === undefined || !this.#logs.isMoved(id)) return;
     throw new ReplicaError("DIRECTORY_LOST", {
       retry: "never",
-      message: `${this.logPath(id)} was moved or removed while it was in use: what came since is kept nowhere; restore ${this.path} from a copy, or start with a new --dir`,
+      message: `${this.logPath(id)} was moved or removed while it was in use: what was written since is lost; restore ${this.path} from a copy, or start with a new --dir`,
     });
   }
 
-  /** Up to where the current generation's log is promised; undefined where nothing is kept. */
+  /** The last durable offset of the current generation's log; undefined where nothing is kept yet. */
   get durableOffset(): Offset | undefined {
     return this.#durableOffset;
   }
 
-  /** Bytes that are free where the directory lies. @throws ReplicaError DISK_FAILED. */
+  /** Free bytes on the directory's file system. @throws ReplicaError DISK_FAILED. */
   get freeBytes(): number {
     return freeBytesAt(this.#disk, this.path);
-  }
-
-  /** The ids whose folders are there, whole or not. */
-  #folders(): number[] {
-    return fs
-      .readdirSync(this.#generationsDir)
-      .filter((name) => /^\d{10}$/.test(name))
-      .map(Number);
   }
 
   generationDir(id: number): string {
     return join(this.path, generationPath(id));
   }
 
-  /** The history that the current generation's stream is in; undefined where nobody named one. */
+  /** The path of a generation's snapshot. */
+  basePath(id: number): string {
+    return join(this.generationDir(id), BASE);
+  }
+
+  /** The path of a generation's log. */
+  logPath(id: number): string {
+    return join(this.generationDir(id), LOG);
+  }
+
+  /** The history that the current generation's stream is in; undefined where the primary named none. */
   get replid(): ReplicationId | undefined {
     return this.#replicationIds.at(-1)?.replid;
   }
 
-  /** The histories that the current generation's stream has been in, the one it is in now last. */
+  /** The histories that the current generation's stream has been in, the present one last. */
   get replicationIds(): readonly ReplicationIdFrom[] {
     return this.#replicationIds;
   }
 
   /**
-   * The histories of the current generation's stream from `position` on; undefined where it holds no
-   * such position.
+   * The histories of the current generation's stream from `position` on; undefined where the stream does
+   * not contain that position.
    */
-  historiesFrom({ replid, offset }: Position): readonly ReplicationIdFrom[] | undefined {
-    const generation = this.#current;
-    const ids = this.#replicationIds;
-    const at = ids.findLastIndex((id) => id.replid === replid);
-    const [first, next] = [ids[at], ids[at + 1]];
-    if (generation === undefined || first === undefined) return undefined;
-    const isIn = offset >= first.fromOffset && offset <= (next?.fromOffset ?? Infinity);
-    if (!isIn || offset < generation.baseOffset) return undefined;
-    return [{ replid, fromOffset: offset }, ...ids.slice(at + 1)];
+  historiesFrom(position: Position): readonly ReplicationIdFrom[] | undefined {
+    if (this.#current === undefined || position.offset < this.#current.baseOffset) return undefined;
+    return historiesFrom(this.#replicationIds, position);
   }
 
   /**
-   * The current generation, and the sealed ones before it whose logs lead to its without a gap.
-   * @param newest the id of an older one, with those before that.
-   * @param ended where it is to end, and the history that goes on there.
-   * @throws ReplicaError of the database.
+   * The current generation, and the sealed ones before it whose logs lead up to its own without a gap.
+   * @param newest the id of an older generation to end with.
+   * @param ended where the stream ends, and the history that it goes on in there.
+   * @throws ReplicaError of the ledger.
    */
   lineage(newest = Infinity, ended?: ReplicationIdFrom): Lineage {
-    try {
-      const whole = this.#generations.whole().values();
-      const kept = whole
-        .filter(({ id }) => id <= newest)
-        .map((generation) => ({
-          ...generation,
-          replicationIds: this.#generations.replicationIds(generation.id),
-        }));
-      return new Lineage(kept, (generation) => this.#endOf(generation), ended);
-    } catch (cause) {
-      throw databaseError(this.#database, cause);
-    }
+    const sizeOf = (id: number) => this.#disk.sizeOf(this.logPath(id));
+    return readLineage(this.#ledger, sizeOf, newest, ended);
   }
 
-  #endOf(generation: Generation): Offset | undefined {
-    try {
-      return offsetIn(generation, this.#disk.sizeOf(this.logPath(generation.id)));
-    } catch {
-      // Somebody took its file away: it leads nowhere.
-      return undefined;
-    }
-  }
-
-  /** Keeps a generation, and those after it, from being removed; gives what ends that, to be called once. */
+  /** Keeps a generation, and those after it, from removal. Returns a release function; call it exactly once. */
   pin(id: number): () => void {
     return this.#removal.pin(id);
   }
 
-  /** How many generations there are in each state. */
+  /** How many generations each state has. @throws ReplicaError of the ledger. */
   countByState(): [state: string, count: number][] {
-    try {
-      return this.#generations.countByState();
-    } catch (cause) {
-      throw databaseError(this.#database, cause);
-    }
-  }
-
-  /** Whom to follow instead of `given`, as REPLICAOF and CONFIG REWRITE left it; null: nobody. */
-  chosenPrimary(given: string): string | null | undefined {
-    try {
-      return this.#generations.chosenPrimary(given);
-    } catch (cause) {
-      throw databaseError(this.#database, cause);
-    }
-  }
-
-  /** From the next start on, where `given` is named, it is `followed`; durable when this returns. */
-  choosePrimary(given: string, followed: string | null): void {
-    try {
-      this.#generations.choosePrimary(given, followed);
-    } catch (cause) {
-      throw databaseError(this.#database, cause);
-    }
-  }
-
-  /** Gives back the lock; the last thing to be done. */
-  close(): void {
-    this.#generations.close();
-    this.#lock.release();
-  }
-
-  #durable(generation: Generation): Offset {
-    return this.#generations.lastMark(generation.id)?.durableOffset ?? generation.baseOffset;
+    return this.#ledger.countByState();
   }
 
   /**
-   * Where what is kept ends now, without a change to it: at the end of the log, or at its last mark where
-   * no more is to be trusted; undefined where nothing is kept.
+   * The primary to follow in place of `given`, as REPLICAOF and CONFIG REWRITE left it; null: none.
+   * Undefined: nothing was chosen. @throws ReplicaError of the ledger.
+   */
+  chosenPrimary(given: string): string | null | undefined {
+    return this.#ledger.chosenPrimary(given);
+  }
+
+  /**
+   * From the next start on, follow `followed` where `given` is named; durable when this returns.
+   * @throws ReplicaError of the ledger.
+   */
+  choosePrimary(given: string, followed: string | null): void {
+    this.#ledger.choosePrimary(given, followed);
+  }
+
+  /** Closes the database and releases the lock. Call it last. */
+  close(): void {
+    this.#ledger.close();
+    this.#lock.release();
+  }
+
+  /**
+   * Where the kept stream ends, read without changing it: at the end of the log, or at its last mark where
+   * only marks count; undefined where nothing is kept yet.
    * @throws ReplicaError DISK_FAILED.
    */
   get end(): StreamEnd | undefined {
     const generation = this.#current;
-    if (generation === undefined) return undefined;
-    const { id } = generation;
-    if (this.#trustOnlyMarks) return { generation: id, offset: this.#durable(generation) };
-    const path = this.logPath(id);
-    try {
-      return { generation: id, offset: offsetIn(generation, this.#disk.sizeOf(path)) };
-    } catch (cause) {
-      throw this.#error("looking at", path, cause);
-    }
+    return generation && { generation: generation.id, offset: this.#recovery.endOf(generation) };
   }
 
   /**
-   * Opens the current generation's log at its end, or, where only marks are to be trusted, cuts it
-   * back to the last mark first. Undefined where nothing is kept yet.
-   * @throws ReplicaError DISK_FULL, DISK_FAILED.
+   * Opens the current generation's log at its end, after cutting it back to its last mark where only marks
+   * count. Undefined where nothing is kept yet.
+   * @throws ReplicaError DIRECTORY_LOST, DISK_FULL, DISK_FAILED.
    */
   async openLog(callbacks: LogCallbacks): Promise<StreamLog | undefined> {
     const generation = this.#current;
     if (generation === undefined) return undefined;
-    const path = this.logPath(generation.id);
     this.refuseLost();
     try {
-      // The last mark may be one whose own sync a kill, or the disk, prevented: it counts from now on.
-      await this.#generations.sync();
-      const durableOffset = this.#durable(generation);
-      const promised = positionIn(generation, durableOffset);
-      if (this.#trustOnlyMarks) this.#cutBack(path, promised, durableOffset);
-      const size = this.#disk.sizeOf(path);
-      // Not before the cut: a start that ends before it must find the same distrust.
-      if (this.#trustOnlyMarks) this.#generations.setBootId(this.#boot);
-      const unmarked = await this.#unmarked(path, promised, size, durableOffset);
-      const fd = this.#disk.openExisting(path);
-      this.#trustOnlyMarks = false;
-      return this.#log(fd, generation, path, callbacks, {
-        writtenOffset: offsetIn(generation, size),
-        durableOffset,
-        unmarked,
-        marks: true,
-      });
+      const recovered = await this.#recovery.recover(generation);
+      return this.#logs.open(generation.id, generation, recovered, callbacks);
     } catch (cause) {
-      throw this.#error("opening the log", path, cause);
+      throw diskError("opening the log", this.logPath(generation.id), cause);
     }
   }
 
-  /** The checksum of what a kill has left behind the last mark, so that the next one covers it. */
-  async #unmarked(path: string, from: number, to: number, durableOffset: Offset) {
-    const crc = new Crc64();
-    // A log that was never synced may have any length: that is not worth the wait.
-    if (to - from > MAX_UNMARKED_BYTES) return { fromOffset: durableOffset + to - from, crc };
-    const fd = this.#disk.openToRead(path);
-    try {
-      for (let at = from; at < to;) {
-        const piece = new Uint8Array(Math.min(READ_BYTES, to - at));
-        const read = await this.#disk.read(fd, piece, at);
-        if (read === 0) throw new Error("the file has become shorter");
-        crc.update(piece.subarray(0, read));
-        at += read;
-      }
-    } finally {
-      closeQuietly(this.#disk, fd);
-    }
-    return { fromOffset: durableOffset, crc };
+  /** A log was closed for good. See `Recovery.stopped`. */
+  stopped(log: StreamLog): void {
+    this.#recovery.stopped(log);
   }
 
-  #cutBack(path: string, promised: number, durableOffset: Offset): void {
-    const pastBytes = this.#disk.sizeOf(path) - promised;
-    this.#disk.truncate(path, promised);
-    if (pastBytes === 0) return;
-    const what = `the log is cut back to its last mark, offset ${durableOffset}: the ${pastBytes} bytes past it were never promised`;
-    logger.warn(what);
-    this.event("cut-back", what);
-  }
-
-  /**
-   * A log was closed for good. Where marks cover all of it, what the next start finds past them is none of
-   * ours; after a kill it is, as far as the disk was not cut off.
-   */
-  stopped({ durableOffset, writtenOffset }: StreamLog): void {
-    if (durableOffset !== writtenOffset || this.#trustOnlyMarks) return;
-    try {
-      this.#generations.setBootId(STOPPED);
-    } catch (cause) {
-      logger.warn(databaseError(this.#database, cause).message);
-    }
-  }
-
-  /** A write or a sync of the log failed: what no mark covers is never trusted again. */
+  /** A write or an fsync of the log failed: from now on only marks count. */
   distrustLog(): void {
-    this.#trustOnlyMarks = true;
-    try {
-      // A kill before the log is cut must not make the next start trust it.
-      this.#generations.setBootId("distrusted");
-    } catch {
-      // The disk that failed the log may fail this too: the cut that follows says the same.
-    }
+    this.#recovery.distrust();
   }
 
-  /**
-   * Cuts off what no mark covers; to be called once the log that failed is given up. Where it fails,
-   * `openLog` does it.
-   */
+  /** Cuts off what no mark covers, once the failed log is closed. Where that fails, `openLog` does it. */
   cutDistrusted(): void {
-    const generation = this.#current;
-    if (generation === undefined || !this.#trustOnlyMarks) return;
-    const path = this.logPath(generation.id);
-    try {
-      this.refuseLost();
-      const durableOffset = this.#durable(generation);
-      this.#cutBack(path, positionIn(generation, durableOffset), durableOffset);
-    } catch (cause) {
-      logger.warn(this.#error("cutting back", path, cause).message);
-    }
-  }
-
-  #log(
-    fd: number,
-    generation: { id: number; baseOffset: Offset; logHeaderBytes: number },
-    path: string,
-    callbacks: LogCallbacks,
-    at: Pick<StreamLogOptions, "writtenOffset" | "durableOffset" | "unmarked"> & { marks: boolean },
-  ): StreamLog {
-    let segmentBeganAtMs = this.#clock.now();
-    this.#logIsThere.set(generation.id, stillThere(fd, path));
-    return new StreamLog(this.#disk, fd, {
-      ...callbacks,
-      ...at,
-      path,
-      headerBytes: generation.logHeaderBytes,
-      baseOffset: generation.baseOffset,
-      commitMark: (writtenOffset, durableOffset, segment) =>
-        this.#mark(generation.id, { writtenOffset, durableOffset, segment }),
-      segmentEnds: () => {
-        const sinceMs = this.#clock.now() - segmentBeganAtMs;
-        if (sinceMs >= 0 && sinceMs < SEGMENT_MS) return false;
-        segmentBeganAtMs += sinceMs;
-        return true;
-      },
-    });
+    if (this.#current !== undefined) this.#recovery.cutDistrusted(this.#current);
   }
 
   #onSetBack(fromMs: number): void {
-    const what = `the clock was set back from ${new Date(fromMs).toISOString()}: restores by time go by the new one from here on`;
+    const what = `the clock was set back from ${new Date(fromMs).toISOString()}: from here on, restores by time use the new time`;
     logger.warn(what);
     this.event("clock", what);
   }
 
-  async #mark(id: number, mark: Omit<Mark, "atMs">): Promise<void> {
-    try {
-      this.refuseLost();
-      this.#generations.mark(id, { atMs: this.#markClock.now(), ...mark });
-      await this.#generations.sync();
-      if (id === this.#current?.id) this.#durableOffset = mark.durableOffset;
-    } catch (cause) {
-      throw databaseError(this.#database, cause);
-    }
-  }
-
-  /** @throws ReplicaError DISK_FULL for a snapshot that the disk has no room for; DISK_FAILED. */
+  /** @throws ReplicaError DISK_FULL for a snapshot larger than the free space; DISK_FAILED. */
   refuseTooLarge(totalBytes: number | undefined): void {
     refuseTooLarge(this.#disk, this.path, totalBytes);
   }
@@ -482,16 +291,12 @@ export class DataDirectory {
     return replid === undefined ? undefined : { replid, offset: log.writtenOffset };
   }
 
-  /** The primary continues under a new replication id, from the byte after `offset` on. */
+  /** The primary continues under another replication id from `offset` on. @throws ReplicaError of the ledger. */
   continueAs(replid: ReplicationId, offset: Offset): void {
     const generation = this.#current;
     if (generation === undefined || replid === this.replid) return;
-    try {
-      this.#generations.addReplicationId(generation.id, replid, offset);
-      this.#replicationIds = [...this.#replicationIds, { replid, fromOffset: offset }];
-    } catch (cause) {
-      throw databaseError(this.#database, cause);
-    }
+    this.#ledger.addReplicationId(generation.id, replid, offset);
+    this.#replicationIds = [...this.#replicationIds, { replid, fromOffset: offset }];
   }
 
   /**
@@ -503,101 +308,31 @@ export class DataDirectory {
     this.refuseLost();
     try {
       if (this.#removal.isUnsynced) await this.#removal.sync();
-      // Never one that was given out before: what was given up may still be ending.
-      const least = 1 + Math.max(this.#lastId, ...this.#folders());
-      id = this.#generations.begin(primaryName, this.#clock.now(), least);
+      // Never an id that was given out before: a generation that was given up may still be closing.
+      const least = 1 + Math.max(this.#lastId, ...generationIds(this.path));
+      id = this.#ledger.begin(primaryName, this.#clock.now(), least);
       this.#lastId = id;
-      await this.#generations.sync();
+      await this.#ledger.sync();
       const dir = this.generationDir(id);
       this.#disk.makeDir(dir);
       return { id, dir };
     } catch (cause) {
       if (id !== undefined) this.discard(id);
-      throw this.#error("beginning a generation in", this.path, cause);
+      throw diskError("beginning a generation in", this.path, cause);
     }
   }
 
-  /** Where the snapshot of a generation belongs. */
-  basePath(id: number): string {
-    return join(this.generationDir(id), BASE);
-  }
-
-  /** Where its log belongs. */
-  logPath(id: number): string {
-    return join(this.generationDir(id), LOG);
-  }
-
-  /** Creates the log of a generation that isn't current yet: the SELECT, then the stream. */
+  /**
+   * Creates the log of a generation that isn't current yet: the SELECT, then the stream.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED.
+   */
   async createLog(
     id: number,
     baseOffset: Offset,
     header: Uint8Array,
     callbacks: LogCallbacks,
   ): Promise<StreamLog> {
-    const path = this.logPath(id);
-    try {
-      const fd = this.#disk.create(path);
-      try {
-        await this.#disk.write(fd, [header], 0);
-      } catch (error) {
-        this.#disk.close(fd);
-        throw error;
-      }
-      this.#generations.lay(id, baseOffset, header.length);
-      return this.#log(fd, { id, baseOffset, logHeaderBytes: header.length }, path, callbacks, {
-        writtenOffset: baseOffset,
-        durableOffset: baseOffset,
-        unmarked: { fromOffset: baseOffset, crc: new Crc64() },
-        marks: false,
-      });
-    } catch (cause) {
-      throw this.#error("making the log", path, cause);
-    }
-  }
-
-  /**
-   * Makes a generation current whose base is verified, durable and named. In this order, so that a
-   * power cut at any moment leaves the one or the other whole: the log's header, the manifest, the
-   * folders, the link, the row. The row decides, so nothing that can fail comes after it; a start
-   * points the link where the row says.
-   * @param continued where its log has been written from the one that is current: all of it is synced
-   * here, and no mark of that one may be committed meanwhile.
-   * @throws ReplicaError DISK_FULL, DISK_FAILED; the generation before it is then still current.
-   */
-  async promote(
-    id: number,
-    kept: KeptSnapshot,
-    sealReason: string,
-    continued?: Continuation,
-  ): Promise<void> {
-    const dir = this.generationDir(id);
-    try {
-      await this.syncLog(id);
-      // Where its log begins is known before its manifest says that it is whole.
-      await this.#generations.sync();
-      this.refuseLost();
-      await writeWhole(this.#disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
-      await this.#removal.sync();
-      this.#link(id);
-      await this.#disk.syncDir(this.path);
-      await this.#name.sync();
-      this.#current = this.#generations.promote(id, kept, {
-        sealReason,
-        atMs: this.#markClock.now(),
-        bootId: this.#boot,
-        continued,
-      });
-      // Nothing that can fail comes after the row: it is current from here on.
-      this.#durableOffset = continued?.durableOffset ?? kept.baseOffset;
-      for (const other of this.#logIsThere.keys()) {
-        if (other !== id) this.#logIsThere.delete(other);
-      }
-      this.#replicationIds = continued?.replicationIds ?? ownHistory(kept);
-      this.#trustOnlyMarks = false;
-    } catch (cause) {
-      this.#linkBack();
-      throw this.#error("keeping", dir, cause);
-    }
+    return await this.#logs.create(id, baseOffset, header, callbacks);
   }
 
   /**
@@ -605,83 +340,59 @@ export class DataDirectory {
    * @throws ReplicaError DISK_FULL, DISK_FAILED.
    */
   async syncLog(id: number): Promise<void> {
-    const path = this.logPath(id);
-    try {
-      const fd = this.#disk.openExisting(path);
-      try {
-        await this.#disk.syncData(fd);
-      } finally {
-        this.#disk.close(fd);
-      }
-    } catch (cause) {
-      throw diskError("syncing", path, cause);
-    }
-  }
-
-  /** After a failure: at what is still current. Where even that fails, the next start does it. */
-  #linkBack(): void {
-    try {
-      this.refuseLost();
-      if (this.#current === undefined) this.#disk.remove(join(this.path, CURRENT));
-      else this.#link(this.#current.id);
-    } catch {
-      // The failure before this one is what people hear of.
-    }
-  }
-
-  /** Points `current` at a generation, by rename: it always points at one. */
-  #link(id: number): void {
-    const link = join(this.path, CURRENT);
-    try {
-      this.#disk.remove(`${link}.tmp`);
-      this.#disk.linkTo(generationPath(id), `${link}.tmp`);
-      this.#disk.rename(`${link}.tmp`, link);
-    } catch (cause) {
-      throw diskError("pointing at the current generation:", link, cause);
-    }
+    await this.#logs.sync(id);
   }
 
   /**
-   * Removes a generation that never became whole; one that did is never touched. Its row goes with
-   * the next one's beginning, or with the next start's. Where its folder can't be removed, that is said,
-   * and `retain` tries again.
+   * Makes a generation current. See `Promoter.promote`.
+   * @param continued set where the stream went on meanwhile.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED; the generation before is then still current.
+   */
+  async promote(
+    id: number,
+    kept: KeptSnapshot,
+    sealReason: string,
+    continued?: Continuation,
+  ): Promise<void> {
+    const before = this.#current;
+    this.#current = await this.#promoter.promote(id, kept, sealReason, before, continued);
+    this.#durableOffset = continued?.durableOffset ?? kept.baseOffset;
+    this.#replicationIds = continued?.replicationIds ?? ownHistory(kept);
+    this.#logs.keepOnly(id);
+    this.#recovery.promoted();
+  }
+
+  /**
+   * Removes a generation that never became whole; the current one is never touched. Its row goes when the
+   * next generation begins, or at the next start. A folder that can't be removed is logged, and `retain`
+   * retries it.
    */
   discard(id: number): void {
-    if (id === this.#current?.id) return;
-    try {
-      this.refuseLost();
-    } catch (lost) {
-      logger.warn(lost instanceof Error ? lost.message : String(lost));
-      return;
-    }
-    this.#removal.discard(id);
+    if (id !== this.#current?.id) this.#removal.discard(id);
   }
 
   /**
-   * Removes sealed generations beyond the newest `keep`, but for those that were sealed within the last
-   * `keepForMs`. Never the current one, nor one that is pinned or younger than such a one; without a
-   * current one, none. What could not be removed before is tried again.
-   * @returns the ids that are gone, but for those.
-   * @throws ReplicaError DISK_FAILED; what is half removed then is no generation any more, and goes with
-   * the next call, or the next start.
+   * Removes sealed generations beyond the newest `keep`, except those sealed within the last `keepForMs`,
+   * pinned ones, and ones younger than a pinned one; none where nothing is current. Then retries what could
+   * not be removed before.
+   * @returns the ids that are gone, without those of the retry.
+   * @throws ReplicaError DISK_FAILED; a generation that is half removed goes with the next call or start.
    */
   async retain(keep: number, keepForMs: number | undefined): Promise<number[]> {
-    this.refuseLost();
-    try {
-      if (this.#current !== undefined) return await this.#removal.retain(keep, keepForMs);
-      await this.#removal.removeLeftOver();
-      return [];
-    } catch (cause) {
-      throw this.#error("removing old generations from", this.#generationsDir, cause);
-    }
+    return await this.#removal.retain(this.#current === undefined ? Infinity : keep, keepForMs);
   }
 
-  /** Notes what happened, for people who look later. */
+  /** Records an event, for people who look later. @throws ReplicaError of the ledger. */
   event(kind: string, detail: string): void {
+    this.#ledger.event(kind, detail, this.#clock.now());
+  }
+
+  /** As `event`; a failure is logged, and stops nothing. */
+  note(kind: string, detail: string): void {
     try {
-      this.#generations.event(kind, detail, this.#clock.now());
-    } catch (cause) {
-      throw databaseError(this.#database, cause);
+      this.event(kind, detail);
+    } catch (error) {
+      logger.warn(error instanceof Error ? error.message : String(error));
     }
   }
 }

@@ -1,15 +1,29 @@
+import * as fs from "node:fs";
 import { join } from "node:path";
 import type { Offset } from "../../base/history.ts";
 
-/** The names inside the data directory; what Redis 7 expects of an append-only directory. */
+/** The names inside the data directory. */
+export const DATABASE = "replica.db";
+export const CURRENT = "current";
+export const GENERATIONS = "generations";
+
+/** The names inside a generation's folder: what Redis 7 expects of an append-only directory. */
 export const MANIFEST = "appendonly.aof.manifest";
 export const BASE = "appendonly.aof.1.base.rdb";
 export const LOG = "appendonly.aof.1.incr.aof";
-export const CURRENT = "current";
 
 /** `generations/0000000002`, relative to the data directory. */
 export function generationPath(id: number): string {
-  return join("generations", String(id).padStart(10, "0"));
+  return join(GENERATIONS, String(id).padStart(10, "0"));
+}
+
+/** The ids of the generations whose folders exist, whole or not, in rising order. @throws Error of the disk. */
+export function generationIds(dir: string): number[] {
+  return fs
+    .readdirSync(join(dir, GENERATIONS))
+    .filter((name) => /^\d{10}$/.test(name))
+    .map(Number)
+    .toSorted((a, b) => a - b);
 }
 
 /** The manifest of one base and one log ("Redis 7, aof.c": `file NAME seq N type b|i`). */
@@ -17,8 +31,8 @@ export function manifestText(): string {
   return `file ${BASE} seq 1 type b\nfile ${LOG} seq 1 type i\n`;
 }
 
-/** Where a generation's stream begins: with which offset, and behind how many bytes of its file. */
-interface LogBeginning {
+/** Where a generation's stream begins: the offset before its first byte, and the length of the file's SELECT. */
+export interface LogBeginning {
   readonly baseOffset: Offset;
   readonly logHeaderBytes: number;
 }

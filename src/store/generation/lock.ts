@@ -10,25 +10,25 @@ import { stillThere } from "../disk/still-there.ts";
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
-/** flock(2) is what a kill, and a second container on the same volume, can't get wrong; Bun has no call for it. */
+/** flock(2) ends with its process, even by a kill, and holds across containers on one volume. Bun has no call for it. */
 function flock(fd: number): boolean {
   const { symbols } = libc({ flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } });
   return symbols.flock(fd, LOCK_EX | LOCK_NB) === 0;
 }
 
-/** The lock of a data directory, held. */
+/** The lock of a data directory, while it is held. */
 export interface DirectoryLock {
-  /** Gives it back. */
+  /** Releases it. */
   release(): void;
   /**
-   * @throws ReplicaError DIRECTORY_LOST where the lock that is held is not in this folder any more: the folder
-   * was moved or removed, and what is there now, if anything is, may be another process's.
+   * @throws ReplicaError DIRECTORY_LOST once the folder was moved or removed: another process may own whatever
+   * is at its path now.
    */
   refuseLost(): void;
 }
 
 /**
- * Takes `replica.lock` for as long as this process lives, and writes the holder's name into it.
+ * Locks `replica.lock` for as long as this process lives, and writes the holder's name into it.
  * @throws ReplicaError DIRECTORY_IN_USE naming the holder; DISK_FAILED.
  */
 export function lockDirectory(dir: string): DirectoryLock {
@@ -65,7 +65,7 @@ export function lockDirectory(dir: string): DirectoryLock {
       if (isThere()) return;
       throw new ReplicaError("DIRECTORY_LOST", {
         retry: "never",
-        message: `${dir} was moved or removed while it was in use: nothing more is kept there; start again with the --dir where it is now`,
+        message: `${dir} was moved or removed while it was in use: nothing more is written to it; start again with the --dir where it is now`,
       });
     },
   };

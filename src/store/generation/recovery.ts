@@ -1,99 +1,175 @@
-import * as fs from "node:fs";
-import { join } from "node:path";
-import { ReplicaError } from "../../base/errors.ts";
+import { logger } from "../../base/logger.ts";
 import type { Offset } from "../../base/history.ts";
-import { type Disk, diskError } from "../disk/disk.ts";
-import type { Generation, UnfinishedGeneration } from "../ledger/ledger.ts";
-import { BASE, generationPath, LOG, MANIFEST, manifestText, positionIn } from "./layout.ts";
+import { Crc64 } from "../../rdb/crc64.ts";
+import { closeQuietly, type Disk, diskError } from "../disk/disk.ts";
+import type { Generation, Ledger } from "../ledger/ledger.ts";
+import { countsPastLastMark, currentBootId, type Trust } from "../ledger/trust.ts";
+import { offsetIn, positionIn } from "./layout.ts";
+import type { StreamLog } from "./stream-log.ts";
+
+/** How much of the log past its last mark a start reads for its checksum, in pieces. */
+const MAX_UNMARKED_BYTES = 64 * 1024 * 1024;
+const READ_BYTES = 1024 * 1024;
+
+/** The cursors of a log before it is written again. */
+export interface RecoveredLog {
+  readonly writtenOffset: Offset;
+  readonly durableOffset: Offset;
+  /** The bytes that no mark covers yet: after a kill, those past the last mark. */
+  readonly unmarked: { readonly fromOffset: Offset; readonly crc: Crc64 };
+}
+
+export interface RecoveryOptions {
+  readonly disk: Disk;
+  readonly ledger: Ledger;
+  readonly logPath: (id: number) => string;
+  /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
+  readonly refuseLost: () => void;
+  /** Records a cut for people who look later. @throws ReplicaError of the ledger. */
+  readonly onCutBack: (what: string) => void;
+}
 
 /**
- * Holds the files of a generation against what was promised of them.
- * @param dir the data directory.
- * @throws ReplicaError DIRECTORY_DAMAGED for one that is missing or shorter; DISK_FAILED.
+ * Decides how much of a log counts after a crash. After a kill, all of it: the kernel has every byte that
+ * was written. After a power cut, a clean stop or a failed fsync, what the last mark covers; the rest is
+ * cut off.
  */
-export function refuseDamaged(
-  disk: Disk,
-  dir: string,
-  generation: Generation,
-  durableOffset: Offset,
-): void {
-  const pathOf = (name: string) => join(dir, generationPath(generation.id), name);
-  const damaged = (name: string, what: string) =>
-    new ReplicaError("DIRECTORY_DAMAGED", {
-      retry: "never",
-      message: `${pathOf(name)} ${what}: restore ${dir} from a copy, or start with a new --dir`,
-    });
-  const sizeOf = (name: string): number => {
+export class Recovery {
+  readonly #options: RecoveryOptions;
+  readonly #bootId = currentBootId();
+  #trust: Trust | undefined;
+
+  /** @throws ReplicaError of the ledger. */
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+    this.#trust = options.ledger.trust();
+  }
+
+  get #onlyMarksCount(): boolean {
+    return !countsPastLastMark(this.#trust, this.#bootId);
+  }
+
+  /** What the ledger is to hold while this process follows. */
+  get running(): Trust {
+    return { kind: "running", bootId: this.#bootId };
+  }
+
+  /** A promotion has committed `running`. */
+  promoted(): void {
+    this.#trust = this.running;
+  }
+
+  #setTrust(trust: Trust): void {
+    this.#options.ledger.setTrust(trust);
+    this.#trust = trust;
+  }
+
+  /** The last durable offset of a generation: its last mark's. */
+  durableOffset(generation: Generation): Offset {
+    return this.#options.ledger.lastMark(generation.id)?.durableOffset ?? generation.baseOffset;
+  }
+
+  /** The offset at which a generation's log would be opened; nothing is changed. @throws ReplicaError. */
+  endOf(generation: Generation): Offset {
+    if (this.#onlyMarksCount) return this.durableOffset(generation);
+    const path = this.#options.logPath(generation.id);
     try {
-      return disk.sizeOf(pathOf(name));
+      return offsetIn(generation, this.#options.disk.sizeOf(path));
     } catch (cause) {
-      if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") {
-        throw damaged(name, "is missing");
-      }
-      throw diskError("looking at", pathOf(name), cause);
+      throw diskError("checking", path, cause);
     }
-  };
-  if (sizeOf(MANIFEST) !== manifestText().length) {
-    throw damaged(MANIFEST, "is not the one that was written");
   }
-  const base = sizeOf(BASE);
-  if (base !== generation.rdbBytes) {
-    throw damaged(BASE, `has ${base} bytes, ${generation.rdbBytes} were kept`);
+
+  /**
+   * Cuts a generation's log back to its last mark where only marks count, and returns its cursors.
+   * @throws ReplicaError of the ledger; Error of the disk.
+   */
+  async recover(generation: Generation): Promise<RecoveredLog> {
+    const { disk, ledger, logPath } = this.#options;
+    const path = logPath(generation.id);
+    // A kill, or the disk, may have kept the last mark from being synced: it counts from now on.
+    await ledger.sync();
+    const durableOffset = this.durableOffset(generation);
+    if (this.#onlyMarksCount) {
+      this.#cutBack(generation, durableOffset);
+      // After the cut: a start that ends before it must cut again.
+      this.#setTrust(this.running);
+    }
+    const writtenOffset = offsetIn(generation, disk.sizeOf(path));
+    const crc = new Crc64();
+    // A log that was never synced may have any length: one too long to read stays without a checksum.
+    const isRead = writtenOffset - durableOffset <= MAX_UNMARKED_BYTES;
+    if (isRead) {
+      const from = positionIn(generation, durableOffset);
+      await this.#read(path, from, positionIn(generation, writtenOffset), crc);
+    }
+    const fromOffset = isRead ? durableOffset : writtenOffset;
+    return { writtenOffset, durableOffset, unmarked: { fromOffset, crc } };
   }
-  const promised = positionIn(generation, durableOffset);
-  const logBytes = sizeOf(LOG);
-  if (logBytes < promised) {
-    throw damaged(LOG, `has ${logBytes} bytes, ${promised} were durable`);
+
+  async #read(path: string, from: number, to: number, crc: Crc64): Promise<void> {
+    const { disk } = this.#options;
+    const fd = disk.openToRead(path);
+    try {
+      for (let at = from; at < to;) {
+        const piece = new Uint8Array(Math.min(READ_BYTES, to - at));
+        const bytes = await disk.read(fd, piece, at);
+        if (bytes === 0) throw new Error("the file became shorter while it was read");
+        crc.update(piece.subarray(0, bytes));
+        at += bytes;
+      }
+    } finally {
+      closeQuietly(disk, fd);
+    }
   }
-}
 
-/** What the database says of a folder's generations, to be held against their files. */
-export interface Claims {
-  readonly database: string;
-  /** Of the generations whose folders are there. */
-  readonly folders: readonly number[];
-  readonly known: ReadonlySet<number>;
-  readonly unfinished: readonly UnfinishedGeneration[];
-  readonly current: Generation | undefined;
-}
+  #cutBack(generation: Generation, durableOffset: Offset): void {
+    const { disk, logPath, onCutBack } = this.#options;
+    const path = logPath(generation.id);
+    const durableBytes = positionIn(generation, durableOffset);
+    const cutBytes = disk.sizeOf(path) - durableBytes;
+    disk.truncate(path, durableBytes);
+    if (cutBytes === 0) return;
+    const what = `the log is cut back to its last mark, offset ${durableOffset}: the ${cutBytes} bytes after it were never durable`;
+    logger.warn(what);
+    onCutBack(what);
+  }
 
-/**
- * Refuses a database that has lost a generation which its files show to be whole: nothing is touched then.
- * @param dir the data directory.
- * @throws ReplicaError DIRECTORY_DAMAGED.
- */
-export function refuseLostRows(dir: string, claims: Claims): void {
-  const { database, folders, known, unfinished, current } = claims;
-  const dirOf = (id: number) => join(dir, generationPath(id));
-  const isWhole = (id: number) => fs.existsSync(join(dirOf(id), MANIFEST));
-  const lost = [
-    ...folders.filter((id) => !known.has(id) && isWhole(id)),
-    ...unfinished
-      .filter((one) => isWhole(one.id) && wasFollowed(one, current, dirOf))
-      .map(({ id }) => id),
-  ];
-  if (lost.length === 0) return;
-  throw new ReplicaError("DIRECTORY_DAMAGED", {
-    retry: "never",
-    message: `${database} has lost that generation ${lost.join(", ")} is whole: move it and its -wal away to restore what the files hold (replica restore), or start with a new --dir`,
-  });
-}
+  /**
+   * A write or an fsync of the log failed: from now on only marks count, and a kill before the cut must not
+   * make the next start trust the rest.
+   */
+  distrust(): void {
+    this.#trust = { kind: "distrusted" };
+    try {
+      this.#options.ledger.setTrust(this.#trust);
+    } catch {
+      // The disk that failed the log may fail this too: the cut that follows has the same effect.
+    }
+  }
 
-/** Whether its log holds what the one before it does not: then it had become current. */
-function wasFollowed(
-  { id, sealedAtMs, baseOffset, logHeaderBytes }: UnfinishedGeneration,
-  current: Generation | undefined,
-  dirOf: (id: number) => string,
-): boolean {
-  if (sealedAtMs !== null) return false;
-  // Before its manifest is written, the database knows where its log begins.
-  if (baseOffset === null || logHeaderBytes === null) return true;
-  const bytes = (one: number) =>
-    fs.statSync(join(dirOf(one), LOG), { throwIfNoEntry: false })?.size ?? 0;
-  const streamBytes = bytes(id) - logHeaderBytes;
-  if (streamBytes <= 0) return false;
-  if (current === undefined) return true;
-  // One that was about to take its place ends where that does.
-  const end = current.baseOffset + bytes(current.id) - current.logHeaderBytes;
-  return baseOffset < current.baseOffset || baseOffset + streamBytes > end;
+  /** Cuts off what no mark covers, after `distrust`; the log must be closed. Where that fails, `recover` does it. */
+  cutDistrusted(generation: Generation): void {
+    if (!this.#onlyMarksCount) return;
+    try {
+      this.#options.refuseLost();
+      this.#cutBack(generation, this.durableOffset(generation));
+    } catch (cause) {
+      const path = this.#options.logPath(generation.id);
+      logger.warn(diskError("cutting back", path, cause).message);
+    }
+  }
+
+  /**
+   * A log was closed for good. Where marks cover all of it, bytes past them that the next start finds are
+   * someone else's. Otherwise the next start keeps them, as after a kill.
+   */
+  stopped({ durableOffset, writtenOffset }: StreamLog): void {
+    if (durableOffset !== writtenOffset || this.#onlyMarksCount) return;
+    try {
+      this.#setTrust({ kind: "stopped" });
+    } catch (error) {
+      logger.warn(error instanceof Error ? error.message : String(error));
+    }
+  }
 }

@@ -1,35 +1,47 @@
+import { join } from "node:path";
 import { logger } from "../../base/logger.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import type { Ledger } from "../ledger/ledger.ts";
+import { GENERATIONS, generationPath } from "./layout.ts";
+import type { WallClock } from "./mark-clock.ts";
 
-/** A day has 86,400 of them. */
+/** How many marks are deleted in one transaction: a day has 86,400 of them. */
 const MARKS_AT_ONCE = 5_000;
 
 export interface RemovalOptions {
   readonly disk: Disk;
-  readonly generations: Ledger;
-  /** The folder in which those of the generations lie. */
-  readonly parent: string;
-  readonly folderOf: (id: number) => string;
-  /** The wall clock; milliseconds since 1970. */
-  readonly now: () => number;
+  readonly ledger: Ledger;
+  readonly clock: WallClock;
+  /** The data directory. */
+  readonly dir: string;
+  /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
+  readonly refuseLost: () => void;
 }
 
-/** Removes the folders of generations, never under a reader, and their rows once it is durable that they are gone. */
+/** Removes generations: first the folder, never under a reader; then, once that is durable, the row. */
 export class Removal {
   readonly #options: RemovalOptions;
-  /** Those whose folders are removed, and whose rows stay until that is durable. */
+  /** The folders are removed; the rows stay until that is durable. */
   #removed: number[] = [];
-  /** Those whose folders are to be removed, and may still be there. */
+  /** Folders that are to be removed, and may still be there. */
   readonly #leftOver = new Set<number>();
-  /** How many readers each generation has that must not go under them. */
+  /** How many readers each pinned generation has. */
   readonly #pins = new Map<number, number>();
 
   constructor(options: RemovalOptions) {
     this.#options = options;
   }
 
-  /** Keeps a generation, and those after it; gives what ends that, to be called once. */
+  /** The folder that holds the generations' own. */
+  get #parent(): string {
+    return join(this.#options.dir, GENERATIONS);
+  }
+
+  #folderOf(id: number): string {
+    return join(this.#options.dir, generationPath(id));
+  }
+
+  /** Keeps a generation, and those after it. Returns a release function; call it exactly once. */
   pin(id: number): () => void {
     this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
     return () => {
@@ -39,51 +51,58 @@ export class Removal {
     };
   }
 
-  /** Removes one that never became whole. Where that fails, it is said, and `retain` tries again. */
+  /** Removes a generation that never became whole. A failure is logged, and `retain` retries it. */
   discard(id: number): void {
-    const { disk, folderOf } = this.#options;
+    const { disk, refuseLost } = this.#options;
+    const folder = this.#folderOf(id);
     try {
-      disk.remove(folderOf(id));
+      refuseLost();
+    } catch (lost) {
+      logger.warn(lost instanceof Error ? lost.message : String(lost));
+      return;
+    }
+    try {
+      disk.remove(folder);
       this.#removed.push(id);
     } catch (cause) {
       this.#leftOver.add(id);
-      logger.warn(diskError("removing", folderOf(id), cause).message);
+      logger.warn(diskError("removing", folder, cause).message);
     }
   }
 
   /**
-   * Removes sealed generations beyond the newest `keep`, but for those that were sealed within the last
-   * `keepForMs`, and for those that are pinned or younger than such a one; then what could not be removed
-   * before, last: it must not keep the others.
-   * @returns the ids that are gone, but for those.
-   * @throws what the disk and the database throw; what is half removed then goes with the next call.
+   * Removes sealed generations beyond the newest `keep`, except those sealed within the last `keepForMs`,
+   * pinned ones, and ones younger than a pinned one. Then retries what could not be removed before: last,
+   * so that it never keeps the others.
+   * @returns the ids that are gone, without those of the retry.
+   * @throws ReplicaError DIRECTORY_LOST, DISK_FAILED; a generation that is half removed goes with the next call.
    */
   async retain(keep: number, keepForMs: number | undefined): Promise<number[]> {
+    this.#options.refuseLost();
     const gone: number[] = [];
-    for (const id of this.#old(keep, keepForMs)) {
-      // Looked at each time: a reader may have come while the one before was removed.
-      if (id >= Math.min(...this.#pins.keys())) continue;
-      this.#options.generations.condemn(id);
-      await this.#removeFolder(id);
-      gone.push(id);
+    try {
+      for (const id of this.#old(keep, keepForMs)) {
+        // Checked each time: a reader may have come while the one before was removed.
+        if (id >= Math.min(...this.#pins.keys())) continue;
+        this.#options.ledger.condemn(id);
+        await this.#removeFolder(id);
+        gone.push(id);
+      }
+      for (const id of this.#leftOver) await this.#removeFolder(id);
+      if (this.#removed.length > 0) await this.sync();
+    } catch (cause) {
+      throw diskError("removing old generations from", this.#parent, cause);
     }
-    await this.removeLeftOver();
     return gone;
   }
 
-  /** Tries again what could not be removed; then the rows of all that is gone go. */
-  async removeLeftOver(): Promise<void> {
-    for (const id of this.#leftOver) await this.#removeFolder(id);
-    if (this.#removed.length > 0) await this.sync();
-  }
-
-  /** The sealed generations that nobody wants to keep. */
+  /** The sealed generations that neither rule keeps. */
   #old(keep: number, keepForMs = 0): number[] {
-    const { generations, now } = this.#options;
-    const nowMs = now();
-    // None was sealed later than the one after it, nor after now: so said a clock that was set back since.
+    const { ledger, clock } = this.#options;
+    const nowMs = clock.now();
+    // No generation was sealed after the next one, or in the future: the clock was set back since.
     let latestMs = nowMs;
-    return generations
+    return ledger
       .sealed()
       .map(({ id, sealedAtMs }) => ({
         id,
@@ -95,29 +114,29 @@ export class Removal {
   }
 
   async #removeFolder(id: number): Promise<void> {
-    const { disk, generations, folderOf } = this.#options;
+    const { disk, ledger } = this.#options;
     this.#leftOver.add(id);
-    // Before the first file of it goes: a power cut must not leave half of one that counts.
-    await generations.sync();
-    while (generations.forgetMarks(id, MARKS_AT_ONCE)) await Bun.sleep(0);
-    await disk.removeLarge(folderOf(id));
+    // Before the first file goes: a power cut must not leave half a generation that counts.
+    await ledger.sync();
+    while (ledger.forgetMarks(id, MARKS_AT_ONCE)) await Bun.sleep(0);
+    await disk.removeLarge(this.#folderOf(id));
     this.#leftOver.delete(id);
     this.#removed.push(id);
   }
 
-  /** Whether rows wait until it is durable that their folders are gone. */
+  /** Whether rows wait until the removal of their folders is durable. */
   get isUnsynced(): boolean {
     return this.#removed.length > 0;
   }
 
-  /** Makes the names of the folders durable. Without a row nobody would clear a folder: it goes after that. */
+  /** Syncs the parent folder, then deletes the rows: a folder without a row would never be removed. */
   async sync(): Promise<void> {
-    const { disk, generations, parent } = this.#options;
+    const { disk, ledger } = this.#options;
     const removed = this.#removed;
     this.#removed = [];
     try {
-      await disk.syncDir(parent);
-      for (const id of removed) generations.forget(id);
+      await disk.syncDir(this.#parent);
+      for (const id of removed) ledger.forget(id);
     } catch (cause) {
       this.#removed.push(...removed);
       throw cause;

@@ -1,29 +1,28 @@
+/* Invariant: synced ≤ written ≤ received, in bytes of the payload. */
 import { basename, dirname } from "node:path";
-import { ReplicaError } from "../../base/errors.ts";
+import { invariant, ReplicaError } from "../../base/errors.ts";
+import { checksInvariants } from "../../base/invariants.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import { openWriter, type PayloadFile } from "../disk/payload-file.ts";
 import type { PayloadWriter } from "../disk/payload-writer.ts";
 
 export interface SnapshotOptions {
-  /** A data sync after so many bytes, while receiving goes on. */
+  /** How many bytes are written between two data syncs, while the payload arrives. */
   readonly syncBytes: number;
-  /** So many bytes may wait for the disk before the link is paused. */
+  /** How many bytes may wait for the disk before the link should pause. */
   readonly maxQueuedBytes: number;
-  /** Whether the checksum is computed and compared; only a benchmark leaves it out. */
+  /** Whether to compute and compare the checksum; only a benchmark does without. */
   readonly checksum?: boolean;
-  /** Called after each data sync with the bytes of the payload that it covers. */
-  readonly onSynced: (bytes: number) => void;
-  /** Called when bytes that waited are written. */
+  /** Called after queued bytes were written. */
   readonly onRoom: () => void;
-  /** Called once where writing or syncing failed, or the payload is no RDB. */
+  /** Called once after a write or a sync failed, or the payload turned out to be no RDB. */
   readonly onFailed: (error: ReplicaError) => void;
 }
 
 /**
- * Takes the bulk payload to disk, checks it on the way, and gives it its name. While it arrives there
- * is a data sync every so many bytes, one at a time, off the event loop. synced <= written <=
- * received, always.
+ * Writes the bulk payload to disk, checks it on the way, and gives it its final name. While it arrives, a
+ * data sync follows every `syncBytes`, one at a time, off the event loop.
  */
 export class SnapshotWriter {
   readonly path: string;
@@ -31,6 +30,7 @@ export class SnapshotWriter {
   readonly #writer: PayloadWriter;
   readonly #checker: RdbChecker;
   readonly #options: SnapshotOptions;
+  #receivedBytes = 0;
   #syncedBytes = 0;
   #syncing: Promise<void> | undefined;
   #error: ReplicaError | undefined;
@@ -42,28 +42,45 @@ export class SnapshotWriter {
     this.path = file.path;
     this.#options = options;
     this.#checker = new RdbChecker({ checksum: options.checksum ?? true });
-    this.#writer = openWriter(disk, file, options.maxQueuedBytes, {
+    this.#writer = openWriter(file, options.maxQueuedBytes, {
       written: () => this.#onWritten(),
       failed: (cause) => this.#fail(cause),
     });
   }
 
-  /** True while so much waits for the disk that the link should pause. */
+  #checkInvariant(): void {
+    const [synced, written, received] = [
+      this.#syncedBytes,
+      this.#writer.writtenBytes,
+      this.#receivedBytes,
+    ];
+    invariant(
+      synced <= written && written <= received,
+      `${this.path}: synced ${synced} ≤ written ${written} ≤ received ${received}`,
+    );
+  }
+
+  /** True while the queue is so long that the link should pause. */
   get congested(): boolean {
     return this.#writer.congested;
   }
 
-  /** True once it has its final name, which is then only to be made durable. */
+  /** Bytes of the payload that a data sync covers. */
+  get syncedBytes(): number {
+    return this.#syncedBytes;
+  }
+
+  /** True once it has its final name, even if that is not durable yet. */
   get named(): boolean {
     return this.#named;
   }
 
-  /** The RDB's beginning, as soon as it is there. */
+  /** The RDB's header, once it has come whole. */
   get header() {
     return this.#checker.header;
   }
 
-  /** Takes the next bytes of the payload. Failures come by `onFailed`, never from here. */
+  /** Takes the next bytes of the payload. Failures are reported by `onFailed`, never thrown here. */
   write(bytes: Uint8Array): void {
     if (this.#error !== undefined || this.#closed) return;
     try {
@@ -71,11 +88,14 @@ export class SnapshotWriter {
     } catch (error) {
       return this.#fail(error);
     }
+    this.#receivedBytes += bytes.length;
     this.#writer.write(bytes);
+    if (checksInvariants) this.#checkInvariant();
   }
 
   #onWritten(): void {
-    if (this.#closed) return; // given up: the descriptor is about to be closed
+    if (this.#closed) return; // given up: the file is about to be closed
+    if (checksInvariants) this.#checkInvariant();
     const unsyncedBytes = this.#writer.writtenBytes - this.#syncedBytes;
     if (this.#syncing === undefined && unsyncedBytes >= this.#options.syncBytes) {
       this.#syncing = this.#sync()
@@ -91,7 +111,7 @@ export class SnapshotWriter {
     const covered = this.#writer.writtenBytes;
     await this.#writer.sync();
     this.#syncedBytes = covered; // not writtenBytes: it has moved meanwhile
-    if (!this.#closed) this.#options.onSynced(covered);
+    if (checksInvariants) this.#checkInvariant();
   }
 
   #fail(cause: unknown): void {
@@ -106,9 +126,10 @@ export class SnapshotWriter {
   }
 
   /**
-   * Ends the payload: everything written, checked, synced, and under its final name, which replaces
-   * a file that has it. The folder is synced too: after this the snapshot survives a power cut.
-   * @throws ReplicaError BAD_CHECKSUM, BAD_PAYLOAD, DISK_FULL, DISK_FAILED; the caller then abandons.
+   * Ends the payload: writes and syncs the rest, checks the whole, renames the file to `finalPath`, replacing
+   * a file of that name, and syncs the folder. After this the snapshot survives a power cut.
+   * @throws ReplicaError BAD_CHECKSUM, BAD_PAYLOAD, DISK_FULL, DISK_FAILED; STOPPED where it was abandoned
+   * meanwhile. The caller then abandons it.
    */
   async finish(finalPath: string): Promise<RdbSummary> {
     await this.#syncing;
@@ -116,15 +137,16 @@ export class SnapshotWriter {
     const summary = this.#checker.finish();
     try {
       await this.#writer.finish();
-      // The last of the periodic syncs may be the one that was told of a failure.
+      // The kernel may have reported a failed write to the last periodic sync.
       await this.#syncing;
       if (this.#error !== undefined) throw this.#error;
-      // Abandoned meanwhile: its temporary file is gone, and nothing may take the final name.
-      if (this.#closed) throw new ReplicaError("STOPPED", { message: "the sync was given up" });
-      this.#options.onSynced(summary.bytes);
+      // Abandoned meanwhile: the temporary file is gone, and nothing may take the final name.
+      if (this.#closed)
+        throw new ReplicaError("STOPPED", { message: "the full resync was given up" });
+      this.#syncedBytes = summary.bytes;
       const size = this.#disk.sizeOf(this.path);
       if (size !== summary.bytes) {
-        throw new Error(`the file holds ${size} bytes, ${summary.bytes} were received`);
+        throw new Error(`the file has ${size} bytes, though ${summary.bytes} were received`);
       }
       this.#closed = true;
       try {
@@ -143,7 +165,7 @@ export class SnapshotWriter {
     return summary;
   }
 
-  /** Gives up: the temporary file goes. What is still under way ends without a word. */
+  /** Gives up and removes the temporary file. What is in flight ends without an event. */
   abandon(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -151,12 +173,12 @@ export class SnapshotWriter {
     this.#writer.abandon();
   }
 
-  /** The reason why it goes is what people hear of; where even this fails, the next start clears it. */
+  /** Where this fails, the next start removes it. */
   #removeTemporary(): void {
     try {
       this.#disk.remove(this.path);
     } catch {
-      // Said above.
+      // The reason why it is removed is the one to report.
     }
   }
 }

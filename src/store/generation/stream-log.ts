@@ -1,52 +1,51 @@
-import type { ReplicaError } from "../../base/errors.ts";
-import { Crc64 } from "../../rdb/crc64.ts";
+/*
+ * Invariant: durable ≤ written ≤ received. Received are the bytes that were handed over, written those
+ * that the kernel has, durable those that a committed mark covers.
+ */
+import { invariant, type ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
+import { checksInvariants } from "../../base/invariants.ts";
+import { Crc64 } from "../../rdb/crc64.ts";
 import type { Segment } from "../ledger/ledger.ts";
+import { type LogBeginning, positionIn } from "./layout.ts";
 import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "../disk/disk.ts";
+import type { OpenFile } from "../disk/open-file.ts";
 
-export interface StreamLogOptions {
-  readonly path: string;
-  /** Position in the file of the first byte after `baseOffset`. */
-  readonly headerBytes: number;
-  readonly baseOffset: Offset;
-  /** The last byte that the file holds, and the last that a mark covers. */
+export interface StreamLogOptions extends LogBeginning {
+  /** The last offset that the file holds, and the last one that a mark covers. */
   readonly writtenOffset: Offset;
   readonly durableOffset: Offset;
   readonly fsync: "always" | "everysec" | "no";
   readonly maxQueuedBytes: number;
-  /** What lies before `writtenOffset` and no mark covers; nothing, unless a kill left it. */
+  /** The bytes up to `writtenOffset` that no mark covers: none, unless a kill left some. */
   readonly unmarked: { readonly fromOffset: Offset; readonly crc: Crc64 };
   /**
-   * Commits a mark, durably; only then the durable offset moves. The segment ends at the durable
-   * offset; it is undefined where that one doesn't move.
+   * Commits a mark, durably; only then does the durable offset move. The segment ends at the durable
+   * offset; it is undefined where that does not move.
    */
   readonly commitMark: (
     writtenOffset: Offset,
     durableOffset: Offset,
     segment: Segment | undefined,
   ) => Promise<void>;
-  /** Asked with each mark, and in pauses: whether its segment is long enough, so that the next begins one. */
+  /** Asked with each mark, and in pauses: whether the segment is long enough for the next mark to begin another. */
   readonly segmentEnds: () => boolean;
-  /** Called when the written or the durable offset has moved. */
+  /** Called after the written or the durable offset moved. */
   readonly onMoved: () => void;
-  /** Called once where a write, a sync or a mark failed; the log takes nothing more. */
+  /** Called once after a write, a sync or a mark failed; the log takes nothing more. */
   readonly onFailed: (error: ReplicaError, log: StreamLog) => void;
 }
 
-/** So much goes to the disk in one call. */
+/** The most that one write takes. */
 const BATCH_BYTES = 2 * 1024 * 1024;
 
-/**
- * The append-only log of the stream, byte for byte. durable <= written <= received, always: received
- * are the bytes that were handed over, written those that the kernel has, durable those that a
- * committed mark covers.
- */
+/** The append-only log of the replication stream, byte for byte. */
 export class StreamLog {
   readonly #disk: Disk;
-  readonly #fd: number;
+  readonly #file: OpenFile;
   readonly #options: StreamLogOptions;
   #queue: Uint8Array[] = [];
-  /** Written, and not in the segment's checksum yet. */
+  /** Written pieces that the segment's checksum does not cover yet. */
   #uncounted: Uint8Array[] = [];
   #segment: { readonly fromOffset: Offset; readonly crc: Crc64 };
   #receivedOffset: Offset;
@@ -57,16 +56,15 @@ export class StreamLog {
   #marks: boolean;
   #markedOffset: Offset;
   #marking = false;
-  /** A sync failed: what it should have covered is lost, whatever a later one says. */
+  /** A sync failed: the bytes that it should have covered may be lost, whatever a later one says. */
   #syncFailed = false;
   #error: ReplicaError | undefined;
   #closed = false;
-  #fileClosed = false;
 
-  /** `marks: false` for the log of a generation that isn't current yet: it is written, never promised. */
-  constructor(disk: Disk, fd: number, options: StreamLogOptions & { marks: boolean }) {
+  /** @param options.marks false for the log of a generation that isn't current yet: it is written, but no mark covers it. */
+  constructor(disk: Disk, file: OpenFile, options: StreamLogOptions & { marks: boolean }) {
     this.#disk = disk;
-    this.#fd = fd;
+    this.#file = file;
     this.#options = options;
     this.#marks = options.marks;
     this.#segment = options.unmarked;
@@ -74,6 +72,19 @@ export class StreamLog {
     this.#writtenOffset = options.writtenOffset;
     this.#durableOffset = options.durableOffset;
     this.#markedOffset = options.writtenOffset;
+    if (checksInvariants) this.#checkInvariant();
+  }
+
+  #checkInvariant(): void {
+    const [durable, written, received] = [
+      this.#durableOffset,
+      this.#writtenOffset,
+      this.#receivedOffset,
+    ];
+    invariant(
+      durable <= written && written <= received,
+      `${this.#file.path}: durable ${durable} ≤ written ${written} ≤ received ${received}`,
+    );
   }
 
   get receivedOffset(): Offset {
@@ -88,21 +99,22 @@ export class StreamLog {
     return this.#durableOffset;
   }
 
-  /** Length of the file in bytes, the SELECT before the stream included. */
+  /** Length of the file, in bytes, with the SELECT before the stream. */
   get fileBytes(): number {
     return this.#position(this.#writtenOffset);
   }
 
-  /** True while so much waits for the disk that the link should pause. */
+  /** True while the queue is so long that the link should pause. */
   get congested(): boolean {
     const waitingBytes = this.#receivedOffset - this.#writtenOffset;
     return waitingBytes + this.#queue.length * PIECE_BYTES > this.#options.maxQueuedBytes;
   }
 
-  /** From now on marks may be committed: the generation is current, and one of them says so much. */
+  /** Begins to commit marks: the generation is current, and a mark at `durableOffset` says so. */
   beginMarks(durableOffset: Offset = this.#durableOffset): void {
     this.#marks = true;
     this.#durableOffset = durableOffset;
+    if (checksInvariants) this.#checkInvariant();
     if (durableOffset === this.#writtenOffset) this.#beginSegment();
   }
 
@@ -126,27 +138,30 @@ export class StreamLog {
   }
 
   /**
-   * Takes the next bytes of the stream over: a buffer that they fill may be freed once they are
-   * written. Failures come by `onFailed`, never from here.
+   * Takes over the next bytes of the stream; a buffer that they fill may be freed once they are written.
+   * Failures are reported by `onFailed`, never thrown here.
    */
   append(bytes: Uint8Array): void {
     if (this.#error !== undefined || this.#closed || bytes.length === 0) return;
     this.#queue.push(bytes);
     this.#receivedOffset += bytes.length;
+    if (checksInvariants) this.#checkInvariant();
     this.#writing ??= this.#write();
   }
 
   async #write(): Promise<void> {
+    this.#file.hold();
     try {
       while (this.#queue.length > 0 && this.#error === undefined) {
         const batch = this.#takeBatch();
         const position = this.#position(this.#writtenOffset);
-        const writing = this.#disk.write(this.#fd, batch.pieces, position);
-        // While the disk is at it.
+        const writing = this.#file.write(batch.pieces, position);
+        // While the disk works.
         this.#count();
         await writing;
         this.#writtenOffset += batch.bytes;
         this.#uncounted = batch.pieces;
+        if (checksInvariants) this.#checkInvariant();
         if (this.#options.fsync === "always") void this.sync();
         this.#options.onMoved();
       }
@@ -154,6 +169,7 @@ export class StreamLog {
       this.#fail(error);
     } finally {
       this.#count();
+      this.#file.release();
       this.#writing = undefined;
     }
   }
@@ -166,25 +182,26 @@ export class StreamLog {
   }
 
   /**
-   * Takes over what `before` holds behind this log's last byte, up to what that one has written.
-   * @param check throws where it is to end: it is asked before each piece.
+   * Copies the bytes that `before` holds after this log's last byte, up to its written offset.
+   * @param check is called before each piece; throws to stop the copy.
+   * @throws ReplicaError DISK_FAILED; what `check` throws.
    */
   async copyFrom(before: StreamLog, check: () => void): Promise<void> {
     let fd: number | undefined;
     try {
-      fd = this.#disk.openToRead(before.#options.path);
+      fd = this.#disk.openToRead(before.#file.path);
       while (this.#receivedOffset < before.writtenOffset) {
         check();
         const bytes = Math.min(BATCH_BYTES, before.writtenOffset - this.#receivedOffset);
         const piece = new Uint8Array(bytes);
         const position = before.#position(this.#receivedOffset);
         const read = await this.#disk.read(fd, piece, position);
-        if (read === 0) throw new Error("the file ends before what was written");
+        if (read === 0) throw new Error("the file ends before the last written byte");
         this.append(piece.subarray(0, read));
         await this.flushed();
       }
     } catch (cause) {
-      throw diskError("copying the log", before.#options.path, cause);
+      throw diskError("copying the log", before.#file.path, cause);
     } finally {
       if (fd !== undefined) closeQuietly(this.#disk, fd);
     }
@@ -192,15 +209,15 @@ export class StreamLog {
   }
 
   #position(offset: Offset): number {
-    return offset - this.#options.baseOffset + this.#options.headerBytes;
+    return positionIn(this.#options, offset);
   }
 
   /**
-   * Once a second: the data sync of `--fsync everysec`; with `no` a mark that only says when so much
-   * was written.
+   * Call it once a second: it starts the data sync of `--fsync everysec`; with `no`, a mark that records
+   * only how much was written.
    */
   tick(): void {
-    // What comes after a pause takes nobody's row: the mark before it tells what was there meanwhile.
+    // After a pause, begin a new segment; otherwise the next mark would overwrite the row that covers the pause.
     const isIdle = this.#marks && this.#durableOffset === this.#writtenOffset;
     if (isIdle && this.#options.segmentEnds()) this.#beginSegment();
     if (this.#options.fsync === "everysec") void this.sync();
@@ -209,7 +226,7 @@ export class StreamLog {
 
   async #markWritten(): Promise<void> {
     if (!this.#marks || this.#marking || this.#error !== undefined || this.#closed) return;
-    // A sync under way commits one itself, and of a durable offset that is not known here yet.
+    // A sync in flight commits a mark itself, with a durable offset that is not known here yet.
     if (this.#syncing !== undefined) return;
     if (this.#markedOffset === this.#writtenOffset) return;
     this.#marking = true;
@@ -224,8 +241,8 @@ export class StreamLog {
   }
 
   /**
-   * Makes durable what is written. One sync is in flight at a time; what comes meanwhile is covered
-   * by the next, which follows at once where somebody asked for it. Failures come by `onFailed`.
+   * Makes durable what is written. One sync is in flight at a time; the next one covers what comes
+   * meanwhile, and follows at once where a caller waits for it. Failures are reported by `onFailed`.
    */
   async sync(): Promise<void> {
     const wanted = this.#writtenOffset;
@@ -245,10 +262,11 @@ export class StreamLog {
     const { segment } = this;
     if (this.#options.segmentEnds()) this.#beginSegment();
     try {
-      await this.#disk.syncData(this.#fd);
+      await this.#file.sync();
       this.#markedOffset = this.#writtenOffset;
       await this.#options.commitMark(this.#writtenOffset, covered, segment);
       this.#durableOffset = covered; // not writtenOffset: it has moved meanwhile
+      if (checksInvariants) this.#checkInvariant();
     } catch (error) {
       this.#syncFailed = true;
       this.#fail(error);
@@ -263,29 +281,29 @@ export class StreamLog {
     this.#queue = [];
     this.#error = diskError(
       `writing the log at offset ${this.#writtenOffset + 1} in`,
-      this.#options.path,
+      this.#file.path,
       cause,
     );
     if (!this.#closed) this.#options.onFailed(this.#error, this);
   }
 
-  /** Resolves once everything that was received is written, or failed. */
+  /** Resolves once every received byte is written, or a write failed. */
   async flushed(): Promise<void> {
     while (this.#writing !== undefined) await this.#writing;
   }
 
-  /** Writes, syncs and marks what is left, then closes the file; what failed was said by `onFailed`. */
+  /** Writes, syncs and marks the rest, then closes the file. Failures are reported by `onFailed`. */
   async close(): Promise<void> {
     await this.flushed();
     await this.sync();
     this.#closed = true;
     await this.#syncing;
-    this.#closeFile();
+    this.#file.closeQuietly();
   }
 
   /**
-   * Gives up. Where a write failed, what was written before it is still good: it is synced and marked.
-   * After a failed sync nothing more is promised.
+   * Gives up. After a failed write the bytes written before it are good: it syncs and marks them. After a
+   * failed sync it commits no further mark.
    */
   async abandon(): Promise<void> {
     this.#closed = true;
@@ -293,17 +311,10 @@ export class StreamLog {
     await this.#writing;
     await this.#syncing;
     const isGood = this.#error !== undefined && !this.#syncFailed && this.#marks;
-    if (isGood && !this.#fileClosed && this.#durableOffset < this.#writtenOffset) {
+    if (isGood && this.#file.isOpen && this.#durableOffset < this.#writtenOffset) {
       this.#syncing = this.#syncOnce();
       await this.#syncing;
     }
-    this.#closeFile();
-  }
-
-  /** Once: a failure that `close` meets may `abandon` too, and the number may be another's by then. */
-  #closeFile(): void {
-    if (this.#fileClosed) return;
-    this.#fileClosed = true;
-    closeQuietly(this.#disk, this.#fd);
+    this.#file.closeQuietly();
   }
 }

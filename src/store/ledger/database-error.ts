@@ -1,16 +1,16 @@
 import { ReplicaError } from "../../base/errors.ts";
 import { diskError } from "../disk/disk.ts";
 
-/** What SQLite's own words leave open: what to do next. It tells of a quota as of any failed write. */
+/** What to do next, which SQLite does not say. It reports a quota as any other failed write. */
 const SQLITE_HINTS: readonly (readonly [RegExp, string])[] = [
   [/^SQLITE_FULL$/, "the disk is full: make room"],
-  [/^SQLITE_BUSY/, "somebody else keeps it locked: end what has it open"],
-  [/^SQLITE_READONLY/, "it can't be written: change its owner, or remount the file system"],
-  [/^SQLITE_CANTOPEN/, "it can't be opened: check the folder, and its owner"],
+  [/^SQLITE_BUSY/, "another process keeps it locked: end whatever has it open"],
+  [/^SQLITE_READONLY/, "it is read-only: change its owner, or remount the file system"],
+  [/^SQLITE_CANTOPEN/, "it can't be opened: check the folder and its owner"],
   [/^SQLITE_IOERR/, "the device reports an error, or a limit is reached: check disk and quota"],
 ];
 
-/** An error of SQLite as people should read it. */
+/** An error of SQLite as people read it: what was done to which file, why it failed, what to do next. */
 export function databaseError(path: string, cause: unknown, doing = "writing"): ReplicaError {
   if (cause instanceof ReplicaError) return cause;
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";

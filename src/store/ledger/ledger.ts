@@ -1,60 +1,56 @@
-import type { Database } from "bun:sqlite";
 import { invariant } from "../../base/errors.ts";
-import type { Offset, ReplicationId } from "../../base/history.ts";
-import { ReplicaDatabase } from "./database.ts";
+import { hex64 } from "../../base/hex64.ts";
+import type { Offset, ReplicationId, ReplicationIdFrom } from "../../base/history.ts";
 import type { Disk } from "../disk/disk.ts";
+import { ReplicaDatabase } from "./database.ts";
+import type { GuardedDatabase } from "./guarded-database.ts";
+import { parseTrust, type Trust, trustText } from "./trust.ts";
 
-/** A replication id, and the offset from which on the stream is of that history. */
-export interface ReplicationIdFrom {
-  readonly replid: ReplicationId;
-  readonly fromOffset: Offset;
-}
-
-/** A generation that is whole: its snapshot is verified and durable. */
+/** A whole generation: its snapshot is verified and durable. */
 export interface Generation {
   readonly id: number;
   readonly primaryName: string;
   readonly currentAtMs: number;
   readonly baseOffset: Offset;
   readonly rdbBytes: number;
-  /** The checksum in the snapshot's last 8 bytes, in hex; all zero where the primary made none. */
+  /** The checksum in the snapshot's last 8 bytes, in hex; all zeros where the primary computed none. */
   readonly rdbCrc64: string;
   /** Length of the SELECT before the stream: file position = offset - baseOffset + this. */
   readonly logHeaderBytes: number;
 }
 
-/** A generation that another one has taken the place of. */
+/** A generation that another one has replaced. */
 export interface SealedGeneration {
   readonly id: number;
   readonly sealedAtMs: number;
 }
 
-/** A generation that is not one, or no longer. */
+/** A generation that never became whole, or that is being removed. */
 export interface UnfinishedGeneration {
   readonly id: number;
-  /** Where it is one that was sealed, and is to be removed. */
+  /** Set for a sealed generation that is being removed. */
   readonly sealedAtMs: number | null;
-  /** Once it has its snapshot and its log. */
+  /** Set once its snapshot and its log exist. */
   readonly baseOffset: Offset | null;
   readonly logHeaderBytes: number | null;
 }
 
-/** A part of the log, by offsets, and the CRC64 of its bytes: from behind `fromOffset` up to a mark. */
+/** A part of the log and its CRC64: the bytes after `fromOffset`, up to a mark. */
 export interface Segment {
   readonly fromOffset: Offset;
   readonly crc64: bigint;
 }
 
-/** How far the log of a generation was written and durable when a mark was made; offsets. */
+/** A durability mark: how far a generation's log was written and durable at a time. */
 export interface Mark {
   readonly atMs: number;
   readonly writtenOffset: Offset;
   readonly durableOffset: Offset;
-  /** Of the log's bytes from behind its beginning up to `durableOffset`. */
+  /** Covers the log's bytes from its beginning up to `durableOffset`. */
   readonly segment?: Segment | undefined;
 }
 
-/** What a snapshot that was kept is known by. */
+/** What the ledger records of a verified snapshot. */
 export interface KeptSnapshot {
   readonly replid: ReplicationId | undefined;
   readonly baseOffset: Offset;
@@ -65,41 +61,44 @@ export interface KeptSnapshot {
   readonly logHeaderBytes: number;
 }
 
-/** What a generation goes on from that took its place while the stream went on. */
+/** What a generation takes over from the one before it when it replaces it in mid-stream. */
 export interface Continuation {
   /** The histories of its stream; the first is the snapshot's own. */
   readonly replicationIds: readonly ReplicationIdFrom[];
-  /** When the snapshot was as of now, in milliseconds since 1970. */
+  /** When the primary granted the snapshot, in milliseconds since 1970. */
   readonly grantedAtMs: number;
-  /** So far its log is written and durable, and this is its checksum. */
+  /** How far its log is written and durable, and the checksum up to there. */
   readonly durableOffset: Offset;
   readonly segment: Segment;
 }
 
-/** What else is said of a generation that becomes current. */
+/** What is recorded when a generation becomes current. */
 export interface Promotion {
   /** Why the one before is sealed. */
   readonly sealReason: string;
   readonly atMs: number;
-  /** The boot in which all of it is known to be good. */
-  readonly bootId: string;
+  readonly trust: Trust;
   readonly continued: Continuation | undefined;
 }
 
 const GENERATION = `id, primary_name AS primaryName, current_at_ms AS currentAtMs, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
   rdb_crc64 AS rdbCrc64, log_header_bytes AS logHeaderBytes`;
 
-/** What `replica.db` says: which generations there are, and how much of each was ever promised. */
+/**
+ * Reads and writes `replica.db` for the process that owns the data directory: which generations it holds,
+ * and how much of each is durable. Every method throws its failures as ReplicaError DIRECTORY_DAMAGED,
+ * DISK_FULL or DISK_FAILED.
+ */
 export class Ledger {
   readonly #database: ReplicaDatabase;
-  readonly #db: Database;
+  readonly #sql: GuardedDatabase;
   /** The mark that was inserted last, and where its segment begins. */
   #lastMark: { generation: number; row: number | bigint; fromOffset: Offset } | undefined;
 
   /** See `ReplicaDatabase`. */
   constructor(path: string, disk: Disk, isNew: boolean) {
     this.#database = new ReplicaDatabase(path, disk, isNew);
-    this.#db = this.#database.db;
+    this.#sql = this.#database.sql;
   }
 
   /** See `ReplicaDatabase.sync`. */
@@ -111,73 +110,79 @@ export class Ledger {
     this.#database.close();
   }
 
-  /** The boot in which the files were last known to be as they should. */
-  bootId(): string | undefined {
-    return this.#db.query<{ boot_id: string }, []>("SELECT boot_id FROM boot").get()?.boot_id;
+  /** What the last process left behind; undefined where nothing was ever kept. */
+  trust(): Trust | undefined {
+    const row = this.#sql.get<{ boot_id: string }>("SELECT boot_id FROM boot");
+    return row && parseTrust(row.boot_id);
   }
 
-  setBootId(bootId: string): void {
-    this.#db.run("INSERT OR REPLACE INTO boot VALUES (1, ?)", [bootId]);
-  }
-
-  /** Notes that a snapshot begins; `least` is the lowest id that is free on disk. */
-  begin(primaryName: string, atMs: number, least: number): number {
-    const row = this.#db
-      .query<{ id: number }, [number]>(
-        "SELECT max(?, 1 + coalesce(max(id), 0)) AS id FROM generations",
-      )
-      .get(least)!;
-    this.#db.run(
-      "INSERT INTO generations (id, state, primary_name, began_at_ms) VALUES (?, 'receiving', ?, ?)",
-      [row.id, primaryName, atMs],
-    );
-    return row.id;
+  /** Records how much of the log a start after a crash may keep. */
+  setTrust(trust: Trust): void {
+    this.#sql.run("INSERT OR REPLACE INTO boot VALUES (1, ?)", [trustText(trust)]);
   }
 
   /**
-   * Makes a generation the current one, known good in this boot, and seals the one before, in one
-   * step; durable when this returns, undone where it throws.
+   * Records that a snapshot begins.
+   * @param least the lowest id that is free on disk.
+   * @returns the generation's id.
+   */
+  begin(primaryName: string, atMs: number, least: number): number {
+    const { id } = this.#sql.get<{ id: number }>(
+      "SELECT max(?, 1 + coalesce(max(id), 0)) AS id FROM generations",
+      least,
+    )!;
+    this.#sql.run(
+      "INSERT INTO generations (id, state, primary_name, began_at_ms) VALUES (?, 'receiving', ?, ?)",
+      [id, primaryName, atMs],
+    );
+    return id;
+  }
+
+  /**
+   * Makes a generation the current one and seals the one before, in one transaction: durable when this
+   * returns, undone where it throws.
    */
   promote(
     id: number,
     kept: KeptSnapshot,
-    { sealReason, atMs, bootId, continued }: Promotion,
+    { sealReason, atMs, trust, continued }: Promotion,
   ): Generation {
     const before = this.current()?.id;
-    const promotion = this.#db.transaction(() => {
-      this.#db.run(
-        "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
-        [sealReason, atMs],
-      );
-      const { changes } = this.#db.run(
-        `UPDATE generations SET state = 'current', current_at_ms = ?, base_offset = ?, stream_db = ?,
-           rdb_bytes = ?, rdb_crc64 = ?, rdb_checked = ?, log_header_bytes = ? WHERE id = ?`,
-        [
-          atMs,
-          kept.baseOffset,
-          kept.streamDb,
-          kept.rdbBytes,
-          kept.rdbCrc64,
-          kept.rdbChecked ? 1 : 0,
-          kept.logHeaderBytes,
-          id,
-        ],
-      );
-      invariant(changes === 1, `generation ${id} was given up before it became current`);
-      if (continued !== undefined && before !== undefined) {
-        this.#continue(id, before, kept.baseOffset, continued, atMs);
-      } else {
-        if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
-        const { baseOffset } = kept;
-        this.#insertMark(id, { atMs, writtenOffset: baseOffset, durableOffset: baseOffset });
-      }
-      this.setBootId(bootId);
-      return this.current()!;
-    });
-    return this.#database.durably(promotion);
+    return this.#database.durably(() =>
+      this.#sql.transaction(() => {
+        this.#sql.run(
+          "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
+          [sealReason, atMs],
+        );
+        const { changes } = this.#sql.run(
+          `UPDATE generations SET state = 'current', current_at_ms = ?, base_offset = ?, stream_db = ?,
+             rdb_bytes = ?, rdb_crc64 = ?, rdb_checked = ?, log_header_bytes = ? WHERE id = ?`,
+          [
+            atMs,
+            kept.baseOffset,
+            kept.streamDb,
+            kept.rdbBytes,
+            kept.rdbCrc64,
+            kept.rdbChecked ? 1 : 0,
+            kept.logHeaderBytes,
+            id,
+          ],
+        );
+        invariant(changes === 1, `generation ${id} was given up before it became current`);
+        if (continued !== undefined && before !== undefined) {
+          this.#continue(id, before, kept.baseOffset, continued, atMs);
+        } else {
+          if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
+          const { baseOffset } = kept;
+          this.#insertMark(id, { atMs, writtenOffset: baseOffset, durableOffset: baseOffset });
+        }
+        this.setTrust(trust);
+        return this.current()!;
+      }),
+    );
   }
 
-  /** Takes over from the generation before what its stream was, and what was when, behind `baseOffset`. */
+  /** Takes over the histories of the generation before, and its marks after `baseOffset`. */
   #continue(
     id: number,
     before: number,
@@ -188,12 +193,13 @@ export class Ledger {
     for (const { replid, fromOffset } of replicationIds) {
       this.addReplicationId(id, replid, fromOffset);
     }
-    const later = this.#db
-      .query<Mark, [number, number, number]>(
-        `SELECT at_ms AS atMs, written_offset AS writtenOffset, max(durable_offset, ?) AS durableOffset
-         FROM marks WHERE generation = ? AND written_offset > ? ORDER BY id`,
-      )
-      .all(baseOffset, before, baseOffset);
+    const later = this.#sql.all<Mark>(
+      `SELECT at_ms AS atMs, written_offset AS writtenOffset, max(durable_offset, ?) AS durableOffset
+       FROM marks WHERE generation = ? AND written_offset > ? ORDER BY id`,
+      baseOffset,
+      before,
+      baseOffset,
+    );
     const baseAtMs = Math.min(grantedAtMs, later[0]?.atMs ?? atMs);
     this.#insertMark(id, {
       atMs: baseAtMs,
@@ -204,120 +210,109 @@ export class Ledger {
     this.#insertMark(id, { atMs, writtenOffset: durableOffset, durableOffset, segment });
   }
 
-  /** Forgets a generation that never became whole. */
+  /** Deletes the row of a generation that never became whole, or that was condemned. */
   forget(id: number): void {
-    this.#db.run("DELETE FROM generations WHERE id = ? AND state = 'receiving'", [id]);
+    this.#sql.run("DELETE FROM generations WHERE id = ? AND state = 'receiving'", [id]);
   }
 
-  /** A generation has its snapshot, and a log that begins so: what comes next is that it becomes current. */
+  /** Records where the log of a generation begins, once it has its snapshot: the last step before promotion. */
   lay(id: number, baseOffset: Offset, logHeaderBytes: number): void {
-    this.#db.run(
+    this.#sql.run(
       "UPDATE generations SET base_offset = ?, log_header_bytes = ? WHERE id = ? AND state = 'receiving'",
       [baseOffset, logHeaderBytes, id],
     );
   }
 
-  /** Those that never became whole, or are to be removed. */
+  /** The generations that never became whole, or that are being removed. */
   unfinished(): UnfinishedGeneration[] {
-    return this.#db
-      .query<UnfinishedGeneration, []>(
-        `SELECT id, sealed_at_ms AS sealedAtMs, base_offset AS baseOffset, log_header_bytes AS logHeaderBytes
-         FROM generations WHERE state = 'receiving'`,
-      )
-      .all();
+    return this.#sql.all<UnfinishedGeneration>(
+      `SELECT id, sealed_at_ms AS sealedAtMs, base_offset AS baseOffset, log_header_bytes AS logHeaderBytes
+       FROM generations WHERE state = 'receiving'`,
+    );
   }
 
+  /** The ids of all generations, in any state. */
   ids(): number[] {
-    const rows = this.#db.query<{ id: number }, []>("SELECT id FROM generations").all();
-    return rows.map(({ id }) => id);
+    return this.#sql.all<{ id: number }>("SELECT id FROM generations").map(({ id }) => id);
   }
 
-  /** Those that were current once, the newest first. */
+  /** The sealed generations, newest first. */
   sealed(): SealedGeneration[] {
-    return this.#db
-      .query<SealedGeneration, []>(
-        `SELECT id, sealed_at_ms AS sealedAtMs FROM generations WHERE state = 'sealed' ORDER BY id DESC`,
-      )
-      .all();
+    return this.#sql.all<SealedGeneration>(
+      `SELECT id, sealed_at_ms AS sealedAtMs FROM generations WHERE state = 'sealed' ORDER BY id DESC`,
+    );
   }
 
-  /** Forgets up to `most` marks of a generation, so that no call takes long; whether there were as many. */
+  /** Deletes up to `most` marks of a generation, so that no call takes long; whether it deleted as many. */
   forgetMarks(id: number, most: number): boolean {
-    const { changes } = this.#db.run(
+    const { changes } = this.#sql.run(
       "DELETE FROM marks WHERE id IN (SELECT id FROM marks WHERE generation = ? LIMIT ?)",
       [id, most],
     );
     return changes === most;
   }
 
-  /** A generation is to be removed: from now on it counts as one that never became whole. */
+  /** Records that a sealed generation is being removed: from now on it counts as unfinished. */
   condemn(id: number): void {
-    this.#db.run("UPDATE generations SET state = 'receiving' WHERE id = ? AND state = 'sealed'", [
+    this.#sql.run("UPDATE generations SET state = 'receiving' WHERE id = ? AND state = 'sealed'", [
       id,
     ]);
   }
 
+  /** How many generations each state has. */
   countByState(): [state: string, count: number][] {
-    return this.#db
-      .query<{ state: string; count: number }, []>(
+    return this.#sql
+      .all<{ state: string; count: number }>(
         "SELECT state, count(*) AS count FROM generations GROUP BY state",
       )
-      .all()
       .map(({ state, count }) => [state, count]);
   }
 
   current(): Generation | undefined {
-    return (
-      this.#db
-        .query<Generation, []>(`SELECT ${GENERATION} FROM generations WHERE state = 'current'`)
-        .get() ?? undefined
+    return this.#sql.get<Generation>(
+      `SELECT ${GENERATION} FROM generations WHERE state = 'current'`,
     );
   }
 
-  /** Those that are whole, the current one first, then the sealed ones from the newest on. */
+  /** The whole generations: the current one, then the sealed ones, newest first. */
   whole(): Generation[] {
-    return this.#db
-      .query<Generation, []>(
-        `SELECT ${GENERATION} FROM generations WHERE state IN ('current', 'sealed') ORDER BY id DESC`,
-      )
-      .all();
+    return this.#sql.all<Generation>(
+      `SELECT ${GENERATION} FROM generations WHERE state IN ('current', 'sealed') ORDER BY id DESC`,
+    );
   }
 
-  /** The histories that a generation's stream has been in; the last one is it now. */
+  /** The histories that a generation's stream has been in, the present one last. */
   replicationIds(id: number): ReplicationIdFrom[] {
-    return this.#db
-      .query<ReplicationIdFrom, [number]>(
-        `SELECT replid, from_offset AS fromOffset FROM replication_ids
-         WHERE generation = ? ORDER BY rowid`,
-      )
-      .all(id);
+    return this.#sql.all<ReplicationIdFrom>(
+      `SELECT replid, from_offset AS fromOffset FROM replication_ids
+       WHERE generation = ? ORDER BY rowid`,
+      id,
+    );
   }
 
-  /** Whom to follow where `given` is named at start, as CONFIG REWRITE left it; null: nobody. */
+  /** The primary that CONFIG REWRITE chose in place of `given`; null: none. Undefined: nothing was chosen. */
   chosenPrimary(given: string): string | null | undefined {
-    const row = this.#db
-      .query<{ followed: string | null }, [string]>(
-        "SELECT followed FROM chosen_primary WHERE given = ?",
-      )
-      .get(given);
-    return row === null ? undefined : row.followed;
+    return this.#sql.get<{ followed: string | null }>(
+      "SELECT followed FROM chosen_primary WHERE given = ?",
+      given,
+    )?.followed;
   }
 
-  /** Durable when this returns. */
+  /** Records the primary to follow in place of `given`; durable when this returns. */
   choosePrimary(given: string, followed: string | null): void {
     this.#database.durably(() =>
-      this.#db.run("INSERT OR REPLACE INTO chosen_primary VALUES (1, ?, ?)", [given, followed]),
+      this.#sql.run("INSERT OR REPLACE INTO chosen_primary VALUES (1, ?, ?)", [given, followed]),
     );
   }
 
-  /** From `fromOffset` on the stream is of history `replid`. */
+  /** Records that a generation's stream is in history `replid` from `fromOffset` on. */
   addReplicationId(id: number, replid: ReplicationId, fromOffset: Offset): void {
-    this.#db.run("INSERT INTO replication_ids VALUES (?, ?, ?)", [id, fromOffset, replid]);
+    this.#sql.run("INSERT INTO replication_ids VALUES (?, ?, ?)", [id, fromOffset, replid]);
   }
 
   /**
-   * Commits a mark; it counts after the next `sync`. Only after the data sync that it speaks of. One
-   * whose segment begins where the last one's did takes its place.
+   * Commits a mark; it counts after the next `sync`. Call it only after the data sync that the mark
+   * records. A mark whose segment begins where the last one's did replaces that one.
    */
   mark(id: number, mark: Mark): void {
     const last = this.#lastMark;
@@ -327,9 +322,9 @@ export class Ledger {
       last?.generation === id &&
       last.fromOffset === segment.fromOffset
     ) {
-      this.#db.run(
+      this.#sql.run(
         "UPDATE marks SET at_ms = ?, written_offset = ?, durable_offset = ?, crc64 = ? WHERE id = ?",
-        [mark.atMs, mark.writtenOffset, mark.durableOffset, hexOf(segment.crc64), last.row],
+        [mark.atMs, mark.writtenOffset, mark.durableOffset, hex64(segment.crc64), last.row],
       );
       return;
     }
@@ -339,7 +334,7 @@ export class Ledger {
   }
 
   #insertMark(id: number, mark: Mark): number | bigint {
-    const { lastInsertRowid } = this.#db.run(
+    const { lastInsertRowid } = this.#sql.run(
       `INSERT INTO marks (generation, at_ms, written_offset, durable_offset, crc_from, crc64)
        VALUES (?, ?, ?, ?, ?, ?)`,
       [
@@ -348,30 +343,23 @@ export class Ledger {
         mark.writtenOffset,
         mark.durableOffset,
         mark.segment?.fromOffset ?? null,
-        mark.segment === undefined ? null : hexOf(mark.segment.crc64),
+        mark.segment === undefined ? null : hex64(mark.segment.crc64),
       ],
     );
     return lastInsertRowid;
   }
 
   lastMark(id: number): Mark | undefined {
-    return (
-      this.#db
-        .query<Mark, [number]>(
-          `SELECT at_ms AS atMs, written_offset AS writtenOffset, durable_offset AS durableOffset
-           FROM marks WHERE generation = ? ORDER BY id DESC LIMIT 1`,
-        )
-        .get(id) ?? undefined
+    return this.#sql.get<Mark>(
+      `SELECT at_ms AS atMs, written_offset AS writtenOffset, durable_offset AS durableOffset
+       FROM marks WHERE generation = ? ORDER BY id DESC LIMIT 1`,
+      id,
     );
   }
 
-  /** Notes what happened, for `status` and for people who look later. */
+  /** Records an event, for `status` and for people who look later. */
   event(kind: string, detail: string, atMs: number): void {
-    this.#db.run("INSERT INTO events VALUES (?, ?, ?)", [atMs, kind, detail]);
-    this.#db.run("DELETE FROM events WHERE rowid <= (SELECT max(rowid) - 10000 FROM events)");
+    this.#sql.run("INSERT INTO events VALUES (?, ?, ?)", [atMs, kind, detail]);
+    this.#sql.run("DELETE FROM events WHERE rowid <= (SELECT max(rowid) - 10000 FROM events)");
   }
-}
-
-function hexOf(crc64: bigint): string {
-  return crc64.toString(16).padStart(16, "0");
 }

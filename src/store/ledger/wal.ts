@@ -3,24 +3,24 @@ import { diskError } from "../disk/disk.ts";
 
 const HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
-/** The checksum's words are big-endian with this magic, little-endian with the one below it. */
+/** With this magic the checksum reads words as big-endian, with the one below it as little-endian. */
 const MAGIC_BIG = 0x377f0683;
 const LOOKS = 2;
 const LOOK_EVERY_MS = 50;
-/** SQLite moves it into the database long before; a larger one is no log of ours. */
+/** SQLite checkpoints long before; this program wrote no larger one. */
 const MAX_BYTES = 256 * 1024 * 1024;
 
 /**
- * Looks for damage in SQLite's write-ahead log, of which SQLite itself says nothing: behind the first
- * frame whose checksum does not hold it ignores all others ("SQLite, WAL file format").
+ * Looks for damage in SQLite's WAL, which SQLite does not report: it ignores everything from the first frame
+ * on whose checksum does not match ("SQLite, WAL file format").
  * @param path of the database.
- * @returns the byte of the log at which the damaged frame begins, where a whole transaction follows it;
- * undefined where there is none. After a power cut such a frame may be one that was never synced.
+ * @returns the position in the WAL of a damaged frame that a whole transaction follows; undefined where there
+ * is none. After a power cut such a frame may never have been synced.
  * @throws ReplicaError DISK_FAILED.
  */
 export function walDamage(path: string): number | undefined {
   const found = look(path);
-  // Whoever writes to it may just have begun it anew: what is damage stays where it is.
+  // A writer may just have started the WAL over; real damage stays where it is.
   for (let turn = 0; found !== undefined && turn < LOOKS; turn++) {
     Bun.sleepSync(LOOK_EVERY_MS);
     if (look(path) !== found) return undefined;
@@ -49,7 +49,7 @@ function look(path: string): number | undefined {
   const frameBytes = FRAME_HEADER_BYTES + pageBytes;
   let damaged: number | undefined;
   for (let at = HEADER_BYTES; at + frameBytes <= bytes.length; at += frameBytes) {
-    // Others are of an earlier round, before the log began anew: behind them comes none of this one.
+    // Other salts mean frames from before the WAL was started over; none of this round follows them.
     const isOfThisRound = bytes.subarray(at + 8, at + 16).equals(salts);
     const isCommit = bytes.readUInt32BE(at + 4) !== 0;
     if (damaged === undefined && isOfThisRound) {
@@ -65,7 +65,7 @@ function look(path: string): number | undefined {
   return undefined;
 }
 
-/** The log's running checksum: two sums over pairs of words. */
+/** The WAL's running checksum: two sums over pairs of words. */
 class Checksum {
   readonly #bytes: Buffer;
   readonly #read: (at: number) => number;
@@ -84,7 +84,7 @@ class Checksum {
     }
   }
 
-  /** Whether the two words at this place, always big-endian, are the sums so far. */
+  /** Whether the two words at this position, always big-endian, equal the sums so far. */
   is(at: number): boolean {
     const { first, second } = { first: this.#first, second: this.#second };
     return this.#bytes.readUInt32BE(at) === first && this.#bytes.readUInt32BE(at + 4) === second;

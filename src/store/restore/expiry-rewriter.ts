@@ -1,40 +1,41 @@
-import { limits } from "../../config/settings.ts";
+import { limits } from "../../config/limits.ts";
 import { absoluteExpiry, mayExpireRelatively } from "../../resp/absolute-expiry.ts";
 import { encodeCommand } from "../../resp/encode.ts";
-import { FrameScanner, wordsOf } from "../../resp/frame-scanner.ts";
+import { FrameScanner } from "../../resp/frame-scanner.ts";
+import { wordsOf } from "../../resp/frame-words.ts";
 
-/** When what lies up to `until` had come, in milliseconds since 1970. Positions are bytes of the log. */
+/** When the bytes up to position `until` of the log had arrived, in milliseconds since 1970. */
 export interface KnownUntil {
   readonly atMs: number;
   readonly until: number;
 }
 
 /**
- * Gives the expiries of a sound log that count from the moment at which a command runs (Redis before 7.0)
- * the moment that they meant, by the times of the marks.
+ * Makes the relative expiries of an undamaged log (of Redis before 7.0) absolute, by the times of the marks:
+ * replayed as they are, they would count from the replay.
  */
 export class ExpiryRewriter {
   readonly #scanner = new FrameScanner({ limits: limits.frame });
   readonly #timeOf: (position: number) => KnownUntil | undefined;
-  /** Of the marks, the one that the last command was covered by. */
+  /** The mark that covers the last command. */
   #known: KnownUntil | undefined;
   #position = 0;
-  /** A command's beginning, from blocks before. */
+  /** The beginning of an unfinished command, from earlier blocks. */
   #begun: Uint8Array[] = [];
   rewrittenCommands = 0;
 
-  /** @param timeOf when the byte before `position` had come; undefined where nothing tells: it stays as it is. */
+  /** @param timeOf tells when the byte before `position` had arrived; where it returns undefined, a command stays as it is. */
   constructor(timeOf: (position: number) => KnownUntil | undefined) {
     this.#timeOf = timeOf;
   }
 
-  /** Takes the next block, and gives what is to be written for the commands that are whole now. */
+  /** Takes the next block, and returns the bytes to write for the commands that are whole now. */
   push(block: Uint8Array): Uint8Array[] {
     const out: Uint8Array[] = [];
     const begin = this.#position;
     this.#position += block.length;
     this.#scanner.push(block);
-    /** Up to here the block is in `out`. */
+    /** `out` holds the block up to here. */
     let done = 0;
     const pass = (until: number) => {
       if (until <= done && this.#begun.length === 0) return;
@@ -60,7 +61,7 @@ export class ExpiryRewriter {
     return out;
   }
 
-  /** The words of the command between these places of the block; it may have begun before the block. */
+  /** The words of the command between two positions of the block; it may have begun before the block. */
   #words(block: Uint8Array, from: number, to: number): Uint8Array[] {
     if (from >= 0) return wordsOf(block.subarray(from, to));
     return wordsOf(Buffer.concat([...this.#begun, block.subarray(0, to)]));

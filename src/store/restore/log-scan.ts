@@ -1,40 +1,42 @@
-import { limits } from "../../config/settings.ts";
+import { limits } from "../../config/limits.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import { FrameError, FrameScanner } from "../../resp/frame-scanner.ts";
 import { readBlocks } from "../disk/blocks.ts";
-import type { KeptGeneration, KnownSegment } from "./catalogue.ts";
+import type { KnownSegment } from "../ledger/ledger-reader.ts";
 import type { Disk } from "../disk/disk.ts";
 import { join } from "node:path";
 import { LOG, positionIn } from "../generation/layout.ts";
+import type { KeptGeneration } from "./kept-generation.ts";
+import { hex64 } from "../../base/hex64.ts";
 
-/** What the log of a generation was found to be. Positions are bytes of the file. */
+/** The result of scanning a log. Positions are bytes of the file. */
 export interface LogFindings {
-  /** Whole commands up to `safeEnd`, the SELECT at the beginning apart. */
+  /** Whole commands up to `safeEnd`, without the SELECT at the beginning. */
   readonly commands: number;
-  /** Behind the last whole command, outside of transactions, that ends where it was to be looked at, or before. */
+  /** The position after the last whole command, with no transaction open, that ends at `until` or before. */
   readonly safeEnd: number;
-  /** Up to here nothing speaks against it: `until`, or where the damage, or its checksum, begins. */
+  /** The position up to which the log is sound: `until`, or where the damage or its checksum begins. */
   readonly soundEnd: number;
-  /** Bytes that were looked at, and how many of them no checksum covers. */
+  /** Bytes scanned, and how many of them no checksum covers. */
   readonly bytes: number;
   readonly uncheckedBytes: number;
-  /** Where it is no sound log, and why; undefined where it is sound. */
+  /** Undefined where the log is sound. */
   readonly damage: LogDamage | undefined;
 }
 
 export interface LogDamage {
-  /** Bytes of the file between which it lies; one byte where the commands themselves tell. */
+  /** The range of bytes that contains it; a single byte where a command itself is damaged. */
   readonly from: number;
   readonly to: number;
   readonly what: string;
 }
 
 /**
- * Looks at every command of a generation's log from its beginning up to `until`, and at every byte by its
- * checksum, up to the end of the one that covers `until`.
+ * Scans a generation's log from its beginning: every command up to `until`, and every byte by its checksum, up
+ * to the end of the segment that covers `until`.
  * @param until a position in the file.
- * @param onBlock is given each block once it was looked at, and where it begins in the file.
- * @throws ReplicaError DISK_FAILED; the signal's reason. Damage is no error here.
+ * @param onBlock gets each scanned block, and its position in the file.
+ * @throws ReplicaError DISK_FAILED; the signal's reason. Damage is part of the result, not an error.
  */
 export async function scanLog(
   disk: Disk,
@@ -79,10 +81,14 @@ export async function scanLog(
   );
   const wanted = Math.max(until, checker.end);
   const bytes = Math.min(read, wanted);
-  // What the commands tell names its byte; a checksum's segment is only where it lies.
+  // A damaged command names its byte; a checksum only names its segment.
   damage ??= checker.damage;
   if (damage === undefined && bytes < wanted) {
-    damage = { from: bytes, to: bytes, what: `it ends at byte ${bytes}, ${wanted} were durable` };
+    damage = {
+      from: bytes,
+      to: bytes,
+      what: `it ends at byte ${bytes}, though ${wanted} bytes were durable`,
+    };
   }
   const safeEnd = Math.min(scanner.lastSafeEnd, damage?.from ?? Infinity);
   const soundEnd = damage === undefined ? until : Math.min(safeEnd, checker.provenEnd);
@@ -96,7 +102,7 @@ export async function scanLog(
   };
 }
 
-/** The log begins with a SELECT of the snapshot's stream database, and the stream right behind it. */
+/** The log begins with a SELECT of the snapshot's stream database, and the stream follows at once. */
 function checkFirst(scanner: FrameScanner, generation: KeptGeneration): void {
   const isSelect = scanner.verb === "SELECT" && scanner.db === generation.streamDb;
   if (isSelect && scanner.end === generation.logHeaderBytes) return;
@@ -106,7 +112,7 @@ function checkFirst(scanner: FrameScanner, generation: KeptGeneration): void {
   );
 }
 
-/** Compares the checksums of the marks with the bytes that pass. */
+/** Checks the bytes of a log against the checksums of its marks. */
 class SegmentChecker {
   readonly #generation: KeptGeneration;
   readonly #segments: Iterator<KnownSegment>;
@@ -126,17 +132,17 @@ class SegmentChecker {
   #next(): void {
     const { done, value } = this.#segments.next();
     this.#crc = new Crc64();
-    // One that begins behind what is looked at is of no interest.
+    // A segment that begins after the last wanted byte is not needed.
     const isWanted = done !== true && positionIn(this.#generation, value.fromOffset) < this.#until;
     this.#segment = isWanted ? value : undefined;
   }
 
-  /** So far the file is to be read for the segment under way; 0 where there is none. */
+  /** The position at which the present segment ends; 0 where there is none. */
   get end(): number {
     return this.#segment === undefined ? 0 : positionIn(this.#generation, this.#segment.toOffset);
   }
 
-  /** Where the segment begins that is under way, or that was found to be damaged. */
+  /** The position up to which every checksum matched: where the present, or the damaged, segment begins. */
   get provenEnd(): number {
     const segment = this.#segment;
     return segment === undefined ? Infinity : positionIn(this.#generation, segment.fromOffset);
@@ -158,12 +164,12 @@ class SegmentChecker {
   }
 
   #compare({ crc64 }: KnownSegment, from: number, to: number): void {
-    const found = this.#crc.value.toString(16).padStart(16, "0");
+    const found = hex64(this.#crc.value);
     if (found === crc64) {
       this.checkedBytes += to - from;
       return;
     }
-    const what = `the checksum of the bytes from ${from} to ${to} is ${found}, ${crc64} was written`;
+    const what = `bytes ${from} to ${to} have the checksum ${found}, but ${crc64} was recorded`;
     this.damage = { from, to, what };
   }
 }

@@ -1,8 +1,9 @@
 import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
-import type { Catalogue, KeptGeneration } from "./catalogue.ts";
+import type { Catalogue } from "./catalogue.ts";
+import type { KeptGeneration } from "./kept-generation.ts";
 
-/** What a person asks for; nothing of it means: all that is durable. */
+/** The point that a person asks for; by default the last durable byte. */
 export interface Wanted {
   readonly generation: number | undefined;
   /** A time, in milliseconds since 1970. */
@@ -10,15 +11,15 @@ export interface Wanted {
   readonly offset: Offset | undefined;
 }
 
-/** Where a restore ends: with the last whole command of this generation that ends at `offset` or before. */
+/** Where a restore ends: after the last whole command of this generation that ends at `offset` or before. */
 export interface RestorePoint {
   readonly generation: KeptGeneration;
   readonly offset: Offset;
 }
 
 /**
- * Finds the newest generation that covers what is wanted, and how far it is to be restored.
- * @throws ReplicaError USAGE where it lies outside of what is kept, with the range that is kept.
+ * Finds the newest generation that covers the wanted point, and the offset to restore up to.
+ * @throws ReplicaError USAGE for a point that is not kept, naming the range that is.
  */
 export function restorePoint(
   catalogue: Catalogue,
@@ -28,7 +29,7 @@ export function restorePoint(
   const candidates = candidatesOf(catalogue, wanted.generation);
   if (wanted.offset !== undefined) return byOffset(candidates, wanted.offset);
   if (wanted.atMs !== undefined) return byTime(catalogue, candidates, wanted.atMs, nowMs);
-  // The current one, but where there is none.
+  // Without a current one, the newest.
   const generation = candidates.find(({ state }) => state === "current") ?? candidates[0]!;
   return { generation, offset: generation.durableOffset };
 }
@@ -53,7 +54,7 @@ function byOffset(candidates: readonly KeptGeneration[], offset: Offset): Restor
       ({ id, baseOffset, durableOffset }) => `${baseOffset} to ${durableOffset} (generation ${id})`,
     );
   throw outside(
-    `the offset ${offset} is not kept: what is kept goes from ${ranges.join(", and from ")}`,
+    `offset ${offset} is not kept: the kept offsets are from ${ranges.join(" and from ")}`,
   );
 }
 
@@ -66,23 +67,21 @@ function byTime(
   const timed = candidates.filter(({ last }) => last !== undefined);
   const newest = timed[0];
   if (newest === undefined) {
-    throw outside(
-      `without its database nothing tells what was when: give --offset instead of --at`,
-    );
+    throw outside(`the database is lost, and with it the times: give --offset instead of --at`);
   }
-  // What is followed stays as it was until more comes: its last mark tells of every moment since.
+  // A followed data set stays the same until more comes: its last mark holds for every moment since.
   const untilMs =
     newest.state === "current" ? Math.max(nowMs, newest.last!.atMs) : newest.last!.atMs;
   for (const generation of atMs > untilMs ? [] : timed) {
-    // Between the end of one generation and the beginning of the next nothing was known but that end.
-    // Its first mark doesn't tell what it covers: of a clock set back since, it lies in the future.
+    // Between two generations, the end of the earlier one is all that was known. Don't compare with the first
+    // mark: if the clock was set back since, that one lies in the future.
     const moment = catalogue.momentBefore(generation.id, atMs);
     if (moment === undefined) continue;
     return { generation, offset: Math.min(moment.offset, generation.durableOffset) };
   }
   const fromMs = Math.min(...timed.map(({ id }) => catalogue.earliestMs(id)!));
   throw outside(
-    `${shownTime(atMs)} is not kept: what is kept goes from ${shownTime(fromMs)} to ${shownTime(newest.last!.atMs)}`,
+    `${shownTime(atMs)} is not kept: the kept times are from ${shownTime(fromMs)} to ${shownTime(newest.last!.atMs)}`,
   );
 }
 
@@ -90,7 +89,7 @@ function outside(message: string): ReplicaError {
   return new ReplicaError("USAGE", { retry: "never", message });
 }
 
-/** A moment as people and programs read it: ISO 8601, in UTC. */
+/** A time as ISO 8601, in UTC. */
 export function shownTime(atMs: number): string {
   return new Date(atMs).toISOString();
 }

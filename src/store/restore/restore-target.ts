@@ -3,25 +3,25 @@ import { basename, dirname, join, resolve, sep } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 
-/** Where a restore goes, and where it is written until it is whole. */
+/** The target of a restore, and the folder that it is written to until it is whole. */
 export interface RestoreTarget {
-  /** As it was named, from the root on. */
+  /** The absolute path, as it was named. */
   readonly path: string;
-  /** The folder itself, behind all links. */
+  /** The folder itself, with all links resolved. */
   readonly realPath: string;
-  /** Whether it is still to be made. */
+  /** Whether the folder does not exist yet. */
   readonly isNew: boolean;
   /**
-   * On the same file system: beside a folder that is to be made; inside one that is there, which may be
-   * a mount point, or lie where nothing can be made.
+   * On the same file system: beside a new folder; inside an existing one, which may be a mount point, or lie
+   * in a folder that this user can't write to.
    */
   readonly temporary: string;
 }
 
 /**
- * Looks at where a restore is to go; nothing is made yet, but what killed ones left there is taken away.
- * @param dataDir what is restored from: nothing may be restored into it.
- * @throws ReplicaError USAGE for a folder that is neither new nor empty, or can't be made; DISK_FAILED.
+ * Checks the target of a restore. Creates nothing yet, but removes what killed restores left there.
+ * @param dataDir the data directory that is restored: no target may lie in it.
+ * @throws ReplicaError USAGE for a folder that is neither new nor empty, or can't be created; DISK_FAILED.
  */
 export function findTarget(target: string, dataDir: string): RestoreTarget {
   if (target === "")
@@ -35,11 +35,11 @@ export function findTarget(target: string, dataDir: string): RestoreTarget {
     if (!found.isNew) refuseFilled(found);
     return found;
   } catch (cause) {
-    throw diskError("looking at", path, cause);
+    throw diskError("checking", path, cause);
   }
 }
 
-/** What a temporary folder is called; the id of its process follows. */
+/** The names of temporary folders; the process's id follows. */
 const PREFIX_INSIDE = ".restoring-";
 const prefixBeside = (name: string) => `.${name}.restoring-`;
 
@@ -59,12 +59,12 @@ function realPathOf(path: string): string | undefined {
 function newFolder(path: string): RestoreTarget {
   if (fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
     throw refusal(
-      `${path} is a link to what isn't there: make the folder that it names, or name another`,
+      `${path} is a link to a folder that doesn't exist: create that folder, or name another`,
     );
   }
   const parent = realPathOf(dirname(path));
   if (parent === undefined || !fs.statSync(parent).isDirectory()) {
-    throw refusal(`${path} can't be made: the folder ${dirname(path)} does not exist`);
+    throw refusal(`${path} can't be created: the folder ${dirname(path)} does not exist`);
   }
   const name = basename(path);
   const temporary = join(parent, `${prefixBeside(name)}${process.pid}`);
@@ -73,7 +73,7 @@ function newFolder(path: string): RestoreTarget {
 
 function folderThere(path: string, realPath: string): RestoreTarget {
   if (!fs.statSync(realPath).isDirectory()) {
-    throw refusal(`${path} is no folder: name one that is new or empty`);
+    throw refusal(`${path} is not a folder: name one that is new or empty`);
   }
   const temporary = join(realPath, `${PREFIX_INSIDE}${process.pid}`);
   return { path, realPath, isNew: false, temporary };
@@ -82,7 +82,7 @@ function folderThere(path: string, realPath: string): RestoreTarget {
 function refuseInside({ path, realPath }: RestoreTarget, dataDir: string): void {
   if (realPath !== dataDir && !realPath.startsWith(dataDir + sep)) return;
   throw refusal(
-    `${path} lies in the data directory ${dataDir}, which a restore only reads: name a folder outside of it`,
+    `${path} lies in the data directory ${dataDir}, which a restore never changes: name a folder outside of it`,
   );
 }
 
@@ -100,7 +100,7 @@ function removeDead(dir: string, prefix: string): void {
       fs.rmSync(join(dir, name), { recursive: true, force: true });
     }
   } catch {
-    // It only takes room, unless it fills the target: that is said then.
+    // Left behind it only takes room; in the target, it is reported as what fills that.
   }
 }
 
@@ -110,29 +110,29 @@ function isOtherProcess(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // Another user's is there, too.
+    // EPERM: the process exists, and is another user's.
     return error instanceof Error && "code" in error && error.code === "EPERM";
   }
 }
 
-/** A new file system brings a folder of its own, which no server minds. */
+/** A new file system has this folder; servers ignore it. */
 const LOST_AND_FOUND = "lost+found";
 
 function refuseFilled({ path, realPath, temporary }: RestoreTarget): void {
   const mine = [LOST_AND_FOUND, basename(temporary)];
   const other = fs.readdirSync(realPath).find((name) => !mine.includes(name));
   if (other === undefined) return;
-  throw refusal(`${path} is not empty, it holds ${other}: name a folder that is new or empty`);
+  throw refusal(`${path} is not empty, it contains ${other}: name a folder that is new or empty`);
 }
 
-/** Makes the temporary folder. */
+/** Creates the temporary folder. */
 export function beginTarget({ isNew, temporary }: RestoreTarget): void {
   fs.mkdirSync(temporary, { mode: isNew ? 0o777 : 0o700 });
 }
 
 /**
- * Gives what was written its place, durably: the folder as a whole, or its one entry where the folder
- * was there before, which keeps its owner and mode. What fails leaves nothing in that place.
+ * Moves the result to its place, durably: the folder as a whole, or its one entry where the folder existed
+ * before and keeps its owner and mode. A failure leaves nothing in that place.
  */
 export async function publishTarget(
   disk: Disk,
@@ -142,7 +142,7 @@ export async function publishTarget(
   const { realPath, isNew, temporary } = target;
   const { mode } = fs.statSync(isNew ? temporary : realPath);
   narrow(join(temporary, entry), mode);
-  // It may have been filled meanwhile; a folder of that name can't be renamed over.
+  // It may have been filled meanwhile. A new folder needs no such check: rename(2) replaces no filled one.
   if (!isNew) refuseFilled(target);
   const place = isNew ? realPath : join(realPath, entry);
   disk.rename(isNew ? temporary : join(temporary, entry), place);
@@ -155,10 +155,10 @@ export async function publishTarget(
   }
 }
 
-/** Nobody may do with what is in a folder what they may not do with the folder. */
+/** Limits the modes of files to what the folder allows. */
 function narrow(path: string, folderMode: number): void {
   const found = fs.lstatSync(path);
-  // A folder's set-group-id bit stays.
+  // Keep a folder's set-group-id bit.
   fs.chmodSync(path, found.mode & (folderMode | 0o7000));
   if (!found.isDirectory()) return;
   for (const name of fs.readdirSync(path)) narrow(join(path, name), folderMode);

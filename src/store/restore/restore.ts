@@ -6,25 +6,22 @@ import type { Offset } from "../../base/history.ts";
 import { selectCommand } from "../../resp/encode.ts";
 import { streamsRelativeExpiries } from "../../resp/absolute-expiry.ts";
 import { readBlocks } from "../disk/blocks.ts";
-import { type Catalogue, headerOf, isGone, type KeptGeneration } from "./catalogue.ts";
+import { type Catalogue, isGone } from "./catalogue.ts";
 import { type Disk, diskError, freeBytesAt, writeWhole } from "../disk/disk.ts";
 import { BASE, LOG, MANIFEST, manifestText, offsetIn, positionIn } from "../generation/layout.ts";
 import { ExpiryRewriter, type KnownUntil } from "./expiry-rewriter.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
 import { beginTarget, findTarget, publishTarget } from "./restore-target.ts";
-import {
-  type Damage,
-  describeDamage,
-  verifyBase,
-  verifyManifest,
-  type VerifyOptions,
-} from "./verify.ts";
+import { verifyBase, verifyManifest, type VerifyOptions } from "./verify.ts";
+import { type Damage, damageError, describeDamage } from "./damage.ts";
+import type { KeptGeneration } from "./kept-generation.ts";
+import { headerOf } from "./rdb-header.ts";
 
 /** `multipart`: Redis 7 and later; `single`: one append-only file behind its RDB, Redis 4 and later. */
 export type Layout = "multipart" | "single";
 
-/** The folder and the file that a stock server looks for, unless it is told otherwise. */
+/** The folder and the file that a stock server loads by default. */
 export const APPEND_DIR = "appendonlydir";
 export const SINGLE_FILE = "appendonly.aof";
 
@@ -32,31 +29,31 @@ export interface RestoreOptions extends VerifyOptions {
   readonly layout: Layout;
 }
 
-/** What was restored. */
+/** The result of a restore. */
 export interface Restored {
   readonly dir: string;
   readonly layout: Layout;
   readonly generation: KeptGeneration;
-  /** Of the last command that is in it. */
+  /** The offset after the last restored command. */
   readonly offset: Offset;
-  /** When that one had come, in milliseconds since 1970; undefined where nothing tells. */
+  /** When that command had arrived, in milliseconds since 1970; undefined where no mark tells. */
   readonly atMs: number | undefined;
-  /** Commands behind the snapshot; those whose expiry was made absolute among them. */
+  /** Commands after the snapshot, and how many of them got an absolute expiry. */
   readonly commands: number;
   readonly rewrittenCommands: number;
   readonly rdbBytes: number;
   readonly logBytes: number;
-  /** What is not as it was written, and did not matter. */
+  /** Damage that did not matter for the restore. */
   readonly warnings: readonly string[];
 }
 
 /**
- * Writes into `target` what a stock server starts from. It is written under a temporary name beside it,
- * or inside where the folder is there, checked on the way, synced and renamed: a restore that breaks off
+ * Writes into `target` the files that a stock server starts from. It writes them under a temporary name beside
+ * the target, or inside an existing one, checks them on the way, syncs and renames: a restore that fails
  * leaves nothing.
  * @param target a folder that is new or empty, outside of the data directory.
- * @throws ReplicaError USAGE for a target that is neither; DIRECTORY_DAMAGED where what is to be restored
- * is damaged, with what still can be; DISK_FULL, DISK_FAILED; the signal's reason.
+ * @throws ReplicaError USAGE for any other target; DIRECTORY_DAMAGED, saying what can still be restored;
+ * DISK_FULL, DISK_FAILED; the signal's reason.
  */
 export async function restore(
   catalogue: Catalogue,
@@ -82,23 +79,23 @@ export async function restore(
   }
 }
 
-/** What was read of it may be half of it: its files go one by one, and its marks before them. */
+/** A removed generation may have been read by half: its marks go first, then its files one by one. */
 function goneError({ id }: KeptGeneration): ReplicaError {
   return new ReplicaError("DISK_FAILED", {
     retry: "never",
-    message: `generation ${id} was removed while it was restored (--keep): restore from another one`,
+    message: `generation ${id} was removed while it was being restored, because of --keep: restore another generation`,
   });
 }
 
 /**
- * The log is written anew and needs its room. The snapshot may need none, copied by reference where the
- * file system can: whether it does, only the copy itself tells.
+ * Refuses a log larger than the free space. The snapshot is not counted: a reflink takes no space, and only
+ * the copy itself tells whether the file system makes one.
  */
 function refuseLongLog(disk: Disk, dir: string, logBytes: number): void {
   const free = freeBytesAt(disk, dir);
   if (logBytes <= free) return;
   throw new ReplicaError("DISK_FULL", {
-    message: `the log up to there has ${logBytes} bytes, ${dir} has room for ${free}: make room`,
+    message: `the log up to that point has ${logBytes} bytes, ${dir} has room for ${free}: make room`,
   });
 }
 
@@ -130,7 +127,7 @@ async function write(
   };
 }
 
-/** Both files at a time: the one waits for the disk, the other for the processor. */
+/** Writes both files at a time: one waits for the disk, the other for the CPU. */
 async function writeFolder(
   catalogue: Catalogue,
   point: RestorePoint,
@@ -140,7 +137,7 @@ async function writeFolder(
   const { disk } = options;
   disk.makeDir(dir);
   const log = join(dir, LOG);
-  // Before anything is under way: where it fails, nothing is left to wait for.
+  // Before anything is in flight: a failure here leaves nothing to wait for.
   const to = { path: log, fd: disk.create(log), at: 0 };
   const [base, written] = await Promise.allSettled([
     writeBase(point.generation, join(dir, BASE), options),
@@ -169,7 +166,7 @@ function warningsOf(generation: KeptGeneration): string[] {
   return damages.map(describeDamage);
 }
 
-/** Copies the snapshot, while it is checked, and makes it durable. */
+/** Copies the snapshot while checking it, and makes the copy durable. */
 async function writeBase(
   generation: KeptGeneration,
   to: string,
@@ -182,7 +179,7 @@ async function writeBase(
   ]);
   if (checked.status === "rejected") throw checked.reason;
   const [damage] = damages;
-  if (damage !== undefined) throw damaged(damage);
+  if (damage !== undefined) throw damageError(damage);
   if (copied.status === "rejected") throw copied.reason;
   fs.chmodSync(to, 0o644);
   const fd = options.disk.openExisting(to);
@@ -193,18 +190,14 @@ async function writeBase(
   }
 }
 
-function damaged(damage: Damage): ReplicaError {
-  return new ReplicaError("DIRECTORY_DAMAGED", { retry: "never", message: describeDamage(damage) });
-}
-
-/** An open file, its path, and the position from which on it is written. */
+/** An open file, its path, and the position to write from. */
 interface Destination {
   readonly fd: number;
   readonly path: string;
   readonly at: number;
 }
 
-/** Writes one piece behind the other. */
+/** Appends pieces to a file. */
 class Appender {
   readonly #disk: Disk;
   readonly #to: Destination;
@@ -220,7 +213,7 @@ class Appender {
     for (const piece of pieces) this.bytes += piece.length;
   }
 
-  /** Only the first so many bytes stay. */
+  /** Cuts what was written to its first `bytes` bytes. */
   cut(bytes: number): void {
     if (bytes < this.bytes) this.#disk.truncate(this.#to.path, this.#to.at + bytes);
     this.bytes = bytes;
@@ -234,8 +227,8 @@ interface WrittenLog {
 }
 
 /**
- * Writes the log up to its last whole command before the point, behind `at`, and makes it durable; closes
- * the file in any case.
+ * Writes the log, up to its last whole command before the point, to the destination and makes it durable.
+ * Closes the file in any case.
  */
 async function writeLog(
   catalogue: Catalogue,
@@ -265,7 +258,7 @@ async function copyLog(
   if (!fs.existsSync(file)) {
     if (offset > generation.baseOffset) {
       const meaning = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
-      throw damaged({ file, byte: undefined, what: "it is missing", meaning });
+      throw damageError({ file, byte: undefined, what: "it is missing", meaning });
     }
     await writer.write([selectCommand(streamDb)]);
     const findings = { commands: 0, safeEnd: until };
@@ -289,8 +282,8 @@ async function copyLog(
   if (findings.damage !== undefined) {
     const { from, what } = findings.damage;
     const last = Math.max(generation.baseOffset, offsetIn(generation, findings.soundEnd));
-    const meaning = `all up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`;
-    throw damaged({ file, byte: from, what, meaning });
+    const meaning = `everything up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`;
+    throw damageError({ file, byte: from, what, meaning });
   }
   if (isRewritten) return await rewriteLog(catalogue, generation, findings, writer, options);
   writer.cut(findings.safeEnd);

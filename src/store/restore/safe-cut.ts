@@ -4,11 +4,11 @@ import { Catalogue } from "./catalogue.ts";
 import type { Disk } from "../disk/disk.ts";
 import { LOG, offsetIn, positionIn, type StreamEnd } from "../generation/layout.ts";
 import { scanLog } from "./log-scan.ts";
-import { describeDamage } from "./verify.ts";
+import { damageError } from "./damage.ts";
 
 /**
- * The last whole command, outside of transactions, that ends at `offset` or before: who has come to it can
- * go on with something else. Reads the whole log up to there, and checks it on the way.
+ * Finds the end of the last whole command, with no transaction open, at `offset` or before: another stream may
+ * follow there. Reads the whole log up to that point and checks it.
  * @param path of the data directory; the log must not be cut meanwhile.
  * @throws ReplicaError DIRECTORY_DAMAGED where the log up to there is damaged; DISK_FAILED; the signal's
  * reason.
@@ -22,7 +22,7 @@ export async function wholeEnd(
   using catalogue = new Catalogue(path);
   const generation = catalogue.generations.find((one) => one.id === id);
   if (generation === undefined) {
-    throw new ReplicaError("DISK_FAILED", { message: `${path} keeps generation ${id} no longer` });
+    throw new ReplicaError("DISK_FAILED", { message: `${path} no longer holds generation ${id}` });
   }
   const until = positionIn(generation, offset);
   const segments = catalogue.segments(id);
@@ -37,11 +37,8 @@ export async function wholeEnd(
   if (damage !== undefined) {
     const last = Math.max(generation.baseOffset, offsetIn(generation, soundEnd));
     const file = join(generation.dir, LOG);
-    const meaning = `what it holds up to offset ${last} is sound (--offset ${last})`;
-    throw new ReplicaError("DIRECTORY_DAMAGED", {
-      retry: "never",
-      message: describeDamage({ file, byte: damage.from, what: damage.what, meaning }),
-    });
+    const meaning = `everything up to offset ${last} is sound (--offset ${last})`;
+    throw damageError({ file, byte: damage.from, what: damage.what, meaning });
   }
   return { generation: id, offset: offsetIn(generation, safeEnd) };
 }

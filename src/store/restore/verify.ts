@@ -3,11 +3,14 @@ import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
 import { readBlocks } from "../disk/blocks.ts";
-import { Catalogue, type KeptGeneration } from "./catalogue.ts";
+import { Catalogue } from "./catalogue.ts";
+import type { Damage } from "./damage.ts";
+import type { KeptGeneration } from "./kept-generation.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import {
   BASE,
   CURRENT,
+  DATABASE,
   generationPath,
   LOG,
   MANIFEST,
@@ -16,29 +19,15 @@ import {
   positionIn,
 } from "../generation/layout.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
+import { hex64 } from "../../base/hex64.ts";
 
-/** Something that is not as it was written. */
-export interface Damage {
-  readonly file: string;
-  /** The byte of the file where it is, or the first of those between which it is; undefined: unknown. */
-  readonly byte: number | undefined;
-  readonly what: string;
-  /** What it means for a restore. */
-  readonly meaning: string;
-}
-
-/** In one line: which file, which byte, what, and what it means. */
-export function describeDamage({ file, byte, what, meaning }: Damage): string {
-  return `${file}${byte === undefined ? "" : `, byte ${byte}`}: ${what}; ${meaning}`;
-}
-
-/** What a generation was found to be. */
+/** The result of checking one generation. */
 export interface GenerationFindings {
   readonly generation: KeptGeneration;
-  /** Undefined where it is damaged. */
+  /** Undefined where the snapshot is damaged. */
   readonly rdb: RdbSummary | undefined;
   readonly log: LogFindings | undefined;
-  /** The last offset that a restore can reach; undefined where not even the snapshot is whole. */
+  /** The last offset that a restore can reach; undefined where the snapshot is damaged. */
   readonly restorableOffset: number | undefined;
   readonly damages: readonly Damage[];
 }
@@ -46,13 +35,13 @@ export interface GenerationFindings {
 export interface VerifyOptions {
   readonly disk: Disk;
   readonly signal: AbortSignal;
-  /** Told how many bytes of a file were looked at. */
+  /** Called with the bytes of a file that are checked so far. */
   readonly onProgress: (file: string, bytes: number, totalBytes: number) => void;
 }
 
 /**
- * Checks a whole RDB file: its beginning, its end, its checksum.
- * @throws ReplicaError BAD_PAYLOAD, BAD_CHECKSUM for one that is damaged; DISK_FAILED.
+ * Checks a whole RDB file: its header, its end and its checksum.
+ * @throws ReplicaError BAD_PAYLOAD, BAD_CHECKSUM for a damaged one; DISK_FAILED.
  */
 export async function verifyRdb(path: string, options: VerifyOptions): Promise<RdbSummary> {
   const { disk, signal, onProgress } = options;
@@ -70,13 +59,13 @@ function sizeOf(disk: Disk, path: string): number {
   try {
     return disk.sizeOf(path);
   } catch (cause) {
-    throw diskError("looking at", path, cause);
+    throw diskError("checking", path, cause);
   }
 }
 
 /**
- * Checks one generation: that its files are there, its snapshot as it came, its log sound from the first
- * byte to the last durable one.
+ * Checks one generation: that its files exist, that its snapshot is as it was received, and that its log is
+ * sound from the first byte to the last durable one.
  * @throws ReplicaError DISK_FAILED; the signal's reason.
  */
 export async function verifyGeneration(
@@ -86,7 +75,7 @@ export async function verifyGeneration(
 ): Promise<GenerationFindings> {
   const ofBase: Damage[] = [];
   const ofLog: Damage[] = [];
-  // Side by side: the one waits for the disk while the other is looked at.
+  // Side by side: one waits for the disk while the other is checked.
   const [base, commands] = await Promise.allSettled([
     verifyBase(generation, ofBase, options),
     verifyLog(catalogue, generation, ofLog, options),
@@ -106,12 +95,12 @@ export async function verifyGeneration(
   };
 }
 
-/** The last offset at which the log can be cut. */
+/** The last offset up to which the log can be restored. */
 function restorable(generation: KeptGeneration, { soundEnd }: LogFindings): number {
   return Math.max(generation.baseOffset, offsetIn(generation, soundEnd));
 }
 
-/** The snapshot of a generation; undefined, and told among `damages`, where it is not as it came. */
+/** Checks the snapshot of a generation. Undefined, with the reason in `damages`, where it is not as it was received. */
 export async function verifyBase(
   generation: KeptGeneration,
   damages: Damage[],
@@ -121,10 +110,10 @@ export async function verifyBase(
   const meaning = "nothing of this generation can be restored";
   try {
     const rdb = await verifyRdb(file, options);
-    const crc64 = rdb.crc64.toString(16).padStart(16, "0");
+    const crc64 = hex64(rdb.crc64);
     const isKept = generation.rdbCrc64 === undefined || generation.rdbCrc64 === crc64;
     if (isKept && rdb.bytes === generation.rdbBytes) return rdb;
-    const what = `it has ${rdb.bytes} bytes with the checksum ${crc64}, ${generation.rdbBytes} with ${generation.rdbCrc64} were kept`;
+    const what = `it has ${rdb.bytes} bytes and the checksum ${crc64}, but ${generation.rdbBytes} bytes and ${generation.rdbCrc64} were recorded`;
     damages.push({ file, byte: undefined, what, meaning });
   } catch (error) {
     const bytes = fs.statSync(file, { throwIfNoEntry: false })?.size;
@@ -133,7 +122,7 @@ export async function verifyBase(
     } else if (isDamage(error)) {
       const isShort = bytes < generation.rdbBytes;
       const what = isShort
-        ? `it ends at byte ${bytes}, ${generation.rdbBytes} were kept`
+        ? `it ends at byte ${bytes}, though it had ${generation.rdbBytes} bytes`
         : error.message;
       damages.push({ file, byte: isShort ? bytes : undefined, what, meaning });
     } else {
@@ -157,7 +146,7 @@ async function verifyLog(
 ): Promise<LogFindings | undefined> {
   const file = join(generation.dir, LOG);
   if (!fs.existsSync(file)) {
-    const meaning = `of this generation only its snapshot can be restored, offset ${generation.baseOffset}`;
+    const meaning = `of this generation, only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
     damages.push({ file, byte: undefined, what: "it is missing", meaning });
     return undefined;
   }
@@ -169,14 +158,14 @@ async function verifyLog(
   if (findings.damage !== undefined) {
     const { from, what } = findings.damage;
     const offset = restorable(generation, findings);
-    const meaning = `of this generation all up to offset ${offset} can be restored (--generation ${generation.id} --offset ${offset})`;
+    const meaning = `of this generation, everything up to offset ${offset} can be restored (--generation ${generation.id} --offset ${offset})`;
     damages.push({ file, byte: from, what, meaning });
   }
-  const strangeBytes = sizeOf(disk, file) - until;
-  // Asked after that: a replica may have run, begun or stopped since the catalogue was read.
-  if (strangeBytes > 0 && isAtRest(catalogue.path, generation)) {
-    const what = `${strangeBytes} bytes follow that were never written to it`;
-    const meaning = "all that was kept can be restored; the next start cuts them off";
+  const foreignBytes = sizeOf(disk, file) - until;
+  // Only then: a replica may have started or stopped since the catalogue was read.
+  if (foreignBytes > 0 && isAtRest(catalogue.path, generation)) {
+    const what = `${foreignBytes} bytes follow that replica never wrote`;
+    const meaning = "everything that was durable can be restored; the next start cuts them off";
     damages.push({ file, byte: until, what, meaning });
   }
   return findings;
@@ -187,7 +176,7 @@ function isAtRest(path: string, generation: KeptGeneration): boolean {
   return now.isAtRest(generation);
 }
 
-/** Tells among `damages` where the manifest isn't the one that was written. */
+/** Adds to `damages` where the manifest isn't the one that was written. */
 export function verifyManifest(generation: KeptGeneration, damages: Damage[]): void {
   const file = join(generation.dir, MANIFEST);
   const meaning = "a stock server can't start from this folder itself; a restore writes a new one";
@@ -202,16 +191,16 @@ export function verifyManifest(generation: KeptGeneration, damages: Damage[]): v
   const wanted = manifestText();
   if (found === wanted) return;
   const byte = [...wanted].findIndex((character, at) => found[at] !== character);
-  const what = "it is not the one that was written";
+  const what = "it is not the manifest that was written";
   damages.push({ file, byte: byte === -1 ? wanted.length : byte, what, meaning });
 }
 
-/** What is wrong with the database and with the link, whatever the files are like. */
+/** Checks the database and the link `current`, whatever the state of the files. */
 export function verifyCatalogue(catalogue: Catalogue): Damage[] {
-  const file = join(catalogue.path, "replica.db");
+  const file = join(catalogue.path, DATABASE);
   const damages: Damage[] = [...catalogue.losses];
-  const meaning = "times, offsets and checksums that it tells may be wrong";
-  for (const what of [...catalogue.complaints(), ...catalogue.markComplaints()]) {
+  const meaning = "its times, offsets and checksums may be wrong";
+  for (const what of catalogue.databaseComplaints()) {
     damages.push({ file, byte: undefined, what, meaning });
   }
   const current = catalogue.generations.find(({ state }) => state === "current");
@@ -219,7 +208,7 @@ export function verifyCatalogue(catalogue: Catalogue): Damage[] {
   const target = linkTarget(link);
   if (current !== undefined && target !== generationPath(current.id)) {
     const what = target === undefined ? "it is missing" : `it points at ${target}`;
-    const means = `generation ${current.id} is the current one; the next start points it there`;
+    const means = `generation ${current.id} is the current one; the next start points the link at it`;
     damages.push({ file: link, byte: undefined, what, meaning: means });
   }
   return damages;

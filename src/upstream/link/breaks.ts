@@ -2,28 +2,28 @@ import { type ReplicaError, unreachable } from "../../base/errors.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { State } from "../../session/state.ts";
 
-/** Where a sync may break that has cost the primary a fork by then, or may have. */
+/** The phases in which a break costs the primary a fork, or may cost one. */
 export type CostlyPhase = "receive-psync" | "receive-bulk-header" | "transfer" | "connected";
 
-/** What was seen of a sync until its link broke. */
+/** The figures of a sync whose link broke. */
 export interface SyncFigures {
-  /** Of the bulk payload, where the link broke in its midst. */
+  /** How far the bulk payload was, where the link broke during it. */
   readonly transfer:
     { readonly readBytes: number; readonly totalBytes: number | undefined } | undefined;
-  /** Time in the last state. */
+  /** How long the last state lasted. */
   readonly seconds: number;
-  /** Seconds in which the link was paused, because what had come in still waited for the disk. */
+  /** How long the link was paused because received bytes still waited for the disk. */
   readonly pausedSeconds: number;
 }
 
-/** Breaks in the same phase after which the next attempts wait longer than the back-off's ceiling. */
+/** After so many breaks in the same phase, attempts wait longer than the back-off's ceiling. */
 const STORM_BREAKS = 3;
-/** Each attempt costs the primary a fork: in a storm they come at most this much more seldom. */
+/** Each attempt costs the primary a fork: in a storm, the ceiling is raised by at most this factor. */
 const STORM_FACTOR = 12;
-/** So long a share of a transfer in which the link was paused says that the disk is the slow part. */
+/** Paused for more than this share of a transfer, the link was waiting for the disk. */
 const SLOW_DISK_SHARE = 0.2;
 
-/** Counts the breaks that come again and again in the same phase of a sync. */
+/** Counts consecutive breaks in the same phase of a sync. */
 export class Breaks {
   #phase = "";
   #count = 0;
@@ -34,7 +34,7 @@ export class Breaks {
     this.#phase = phase;
   }
 
-  /** The link held: what comes later is another matter. */
+  /** The link held: the next break begins a new count. */
   clear(): void {
     this.#count = 0;
   }
@@ -43,14 +43,14 @@ export class Breaks {
     return this.#count;
   }
 
-  /** By how much the ceiling of the back-off is raised now; 1 to 12. */
+  /** The factor by which the back-off's ceiling is raised now; 1 to 12. */
   get factor(): number {
     return Math.min(STORM_FACTOR, 2 ** Math.max(0, this.#count - STORM_BREAKS + 1));
   }
 }
 
 /**
- * In which phase a link broke, if that cost the primary a fork; else undefined.
+ * The phase in which a link broke, where that cost the primary a fork; else undefined.
  * @param isFull whether the attempt got a full resync.
  */
 export function costlyPhase(
@@ -60,7 +60,7 @@ export function costlyPhase(
 ): CostlyPhase | undefined {
   switch (state.at) {
     case "receive-psync":
-      // An answer, such as "not now", is no fork; one that doesn't come may be one.
+      // An error reply means that nothing was forked; silence may mean a fork.
       return error.code === "TIMED_OUT" || error.code === "LINK_LOST" ? state.at : undefined;
     case "receive-bulk-header":
     case "transfer":
@@ -72,13 +72,13 @@ export function costlyPhase(
   }
 }
 
-/** The likely cause of a break in the midst of a sync, with what was seen and what to set. */
+/** The likely cause of a break during a sync: the figures, and which setting to change. */
 export function likelyCause(phase: CostlyPhase, error: ReplicaError, seen: SyncFigures): string {
   const figures = figuresOf(seen);
   const stalls = "a primary or a network that stalls: see the primary's log, or raise --timeout";
   const buffer =
-    "the primary's output buffer limit (client-output-buffer-limit replica) or its repl-timeout: see its log, and raise the one that it names";
-  // Behind a sentence of its own: "make room after 0.0 s" would be another advice.
+    "the primary's output buffer limit (client-output-buffer-limit replica) or its repl-timeout: see its log, and raise the one it names";
+  // In parentheses: "make room after 0.0 s" would read as other advice.
   if (error.code !== "TIMED_OUT" && error.code !== "LINK_LOST") return `(${figures})`;
   const because = (cause: string) => `${figures}; the likely cause is ${cause}`;
   switch (phase) {
@@ -95,7 +95,7 @@ export function likelyCause(phase: CostlyPhase, error: ReplicaError, seen: SyncF
       if (error.code === "TIMED_OUT") return because(stalls);
       if (seen.pausedSeconds <= seen.seconds * SLOW_DISK_SHARE) return because(buffer);
       return because(
-        `the disk here: for ${seen.pausedSeconds.toFixed(1)} s the link waited for it, while the stream piled up in the primary; use a faster disk, or raise client-output-buffer-limit replica there`,
+        `the disk here: the link waited ${seen.pausedSeconds.toFixed(1)} s for it while the stream piled up on the primary; use a faster disk, or raise client-output-buffer-limit replica there`,
       );
     default:
       return unreachable(phase);

@@ -13,28 +13,34 @@ export const FULL_REASONS = [
 
 export type FullReason = (typeof FULL_REASONS)[number];
 
-/** Why the primary insists on a full resync, and what would have spared it. */
+/** The full resync in one line: where it begins, why the primary insists on it, what would have spared it. */
+export function describeFullResync(asked: Position | undefined, grant: FullSyncGrant): string {
+  const where = grant.by === "psync" ? `at offset ${grant.position.offset}` : "by SYNC";
+  return `full resync ${where}: ${whyFull(asked, grant)[1]}`;
+}
+
+/** Why the primary insists on a full resync, for programs and for people. */
 export function whyFull(asked: Position | undefined, grant: FullSyncGrant): [FullReason, string] {
   if (asked === undefined) return ["nothing-kept", "nothing was kept to resume from"];
-  if (grant.by === "sync") return ["no-psync", "the primary knows no partial resync"];
+  if (grant.by === "sync") return ["no-psync", "the primary doesn't support partial resync"];
   const { replid, offset } = grant.position;
   const gapBytes = offset - asked.offset;
   const size = `repl-backlog-size to at least ${formatBytes(2 ** Math.ceil(Math.log2(gapBytes + 1)))}`;
   if (replid !== asked.replid) {
-    const other = `the primary's history is another (${replid}) than the one kept up to offset ${asked.offset} (${asked.replid}): it was restarted or replaced, or dropped its backlog after repl-backlog-ttl without a replica`;
+    const other = `the primary's history (${replid}) differs from the one kept up to offset ${asked.offset} (${asked.replid}): it was restarted or replaced, or it dropped its backlog after repl-backlog-ttl without a replica`;
     const why =
       gapBytes > 0
-        ? `${other}, or was promoted with too small a backlog (this gap would have needed ${gapBytes} bytes, ${size})`
-        : `${other}, or is behind us`;
+        ? `${other}, or was promoted with too small a backlog (this gap of ${gapBytes} bytes needs ${size})`
+        : `${other}, or it is behind this replica`;
     return ["other-history", why];
   }
   if (gapBytes < 0) {
-    const why = `the primary is at offset ${offset}, behind the ${asked.offset} that is kept here`;
+    const why = `the primary is at offset ${offset}, behind offset ${asked.offset} that is kept here`;
     return ["primary-behind", why];
   }
   const why =
     gapBytes === 0
       ? "the primary has no backlog, though nothing was missed"
-      : `the primary's backlog no longer holds offset ${asked.offset + 1}: this gap needed ${gapBytes} bytes, set ${size}`;
+      : `the primary's backlog no longer holds offset ${asked.offset + 1}: the gap is ${gapBytes} bytes, set ${size}`;
   return ["backlog-too-small", why];
 }

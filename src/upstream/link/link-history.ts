@@ -3,40 +3,46 @@ import type { State } from "../../session/state.ts";
 import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "../../base/clock.ts";
 
-/** A link that has held so long was a good one: what breaks it begins a new count. */
+/** A link that held this long was a good one: its break begins a new count. */
 const STEADY_MS = 10_000;
 
-/** Why an attempt ended, or what failed between two of them. */
+/** Why an attempt ended, or what failed between two attempts. */
 export interface Break {
   readonly error: ReplicaError;
   /** Milliseconds since 1970. */
   readonly atMs: number;
-  /** What was seen of a sync that broke, and its likely cause; empty where it cost the primary nothing. */
+  /** The figures of a sync that broke, and its likely cause; empty where the break cost the primary nothing. */
   readonly cause: string;
 }
 
-/** What has become of the links so far: how long each held, why it broke, and how long to wait for the next. */
+/** How an attempt ended. */
+export interface EndedAttempt {
+  /** The state in which it was broken off. */
+  readonly from: State;
+  /** Whether it got a full resync. */
+  readonly isFull: boolean;
+  /** How long its link had been paused, in milliseconds. */
+  readonly pausedMs: number;
+}
+
+/** The history of the links so far: how long each held, why it broke, and how long to wait before the next. */
 export class LinkHistory {
   /** Attempts that ended in an error, by its code. */
   readonly counts = new Map<string, number>();
   readonly #clock: Clock;
-  readonly #pausedMs: () => number;
   readonly #breaks = new Breaks();
   #failures = 0;
   #last: Break | undefined;
   #isConnected = false;
-  /** When the attempt under way was connected; undefined where it wasn't yet. */
+  /** When the attempt under way connected; undefined before that. */
   #connectedAtMs: number | undefined;
-  /** Since when the link is down; undefined while it is up, and before it ever was. */
+  /** When the link went down; undefined while it is up, and before it first was. */
   #downSinceMs: number | undefined;
-  /** The last state of this attempt's link, since when, and for how long it had been paused by then. */
-  #reached:
-    { readonly state: State; readonly sinceMs: number; readonly pausedMs: number } | undefined;
+  /** Since when this attempt's link is in its state, and how long it had been paused by then. */
+  #reached: { readonly sinceMs: number; readonly pausedMs: number } | undefined;
 
-  /** @param pausedMs for how long the link has been paused so far, in milliseconds. */
-  constructor(clock: Clock, pausedMs: () => number) {
+  constructor(clock: Clock) {
     this.#clock = clock;
-    this.#pausedMs = pausedMs;
   }
 
   /** The last thing that went wrong; it stays when all is well again. */
@@ -50,7 +56,7 @@ export class LinkHistory {
     return `${error?.message ?? ""}${cause === "" ? "" : ` ${cause}`}`;
   }
 
-  /** Seconds since the link was last whole; undefined while it is, and before it ever was. */
+  /** Seconds since the link was last up; undefined while it is up, and before it first was. */
   get downSeconds(): number | undefined {
     const sinceMs = this.#downSinceMs;
     return sinceMs === undefined
@@ -58,10 +64,14 @@ export class LinkHistory {
       : Math.floor((this.#clock.monotonicMs() - sinceMs) / 1000);
   }
 
-  moved(state: State): void {
+  /**
+   * The session is in another state.
+   * @param pausedMs how long the link has been paused so far, in milliseconds.
+   */
+  moved(state: State, pausedMs: number): void {
     const nowMs = this.#clock.monotonicMs();
     if (state.at !== "none" && state.at !== "connect" && state.at !== "connecting") {
-      this.#reached = { state, sinceMs: nowMs, pausedMs: this.#pausedMs() };
+      this.#reached = { sinceMs: nowMs, pausedMs };
     }
     if (state.at === "connected") {
       this.#connectedAtMs = nowMs;
@@ -74,12 +84,12 @@ export class LinkHistory {
 
   /**
    * An attempt ended.
-   * @param isFull whether it got a full resync.
    * @returns whether it had been connected, and whether this is another error than the last one.
    */
-  failed(error: ReplicaError, isFull: boolean): { wasConnected: boolean; isAnother: boolean } {
+  failed(error: ReplicaError, ended: EndedAttempt): { wasConnected: boolean; isAnother: boolean } {
     const wasConnected = this.#connectedAtMs !== undefined;
-    if (wasConnected && this.#clock.monotonicMs() - this.#connectedAtMs! > STEADY_MS) {
+    const heldMs = this.#clock.monotonicMs() - (this.#connectedAtMs ?? Infinity);
+    if (heldMs > STEADY_MS) {
       this.#failures = 0;
       this.#reached = undefined;
     }
@@ -87,7 +97,7 @@ export class LinkHistory {
     this.#failures++;
     this.counts.set(error.code, (this.counts.get(error.code) ?? 0) + 1);
     const isAnother = error.message !== this.#last?.error.message;
-    this.note(error, this.#blame(error, isFull));
+    this.note(error, this.#blame(error, ended));
     this.#reached = undefined;
     return { wasConnected, isAnother };
   }
@@ -97,33 +107,34 @@ export class LinkHistory {
     this.#last = { error, atMs: this.#clock.now(), cause };
   }
 
-  /** Counts a break of a sync that cost the primary a fork, and gives its likely cause. */
-  #blame(error: ReplicaError, isFull: boolean): string {
+  /** Counts a break of a sync that cost the primary a fork, and returns its likely cause. */
+  #blame(error: ReplicaError, { from, isFull, pausedMs }: EndedAttempt): string {
     const reached = this.#reached;
-    const phase = reached === undefined ? undefined : costlyPhase(error, reached.state, isFull);
+    const phase = reached === undefined ? undefined : costlyPhase(error, from, isFull);
     if (reached === undefined || phase === undefined) {
-      // It cost nothing, and what comes next is another matter.
+      // It cost the primary nothing: the next costly break begins a new count.
       this.#breaks.clear();
       return "";
     }
     this.#breaks.add(phase);
-    // A link that was whole may break once for any reason.
+    // An established link may break once for any reason.
     if (phase === "connected" && this.#breaks.count === 1) return "";
-    const seconds = (this.#clock.monotonicMs() - reached.sinceMs) / 1000;
-    const pausedSeconds = (this.#pausedMs() - reached.pausedMs) / 1000;
-    const transfer = reached.state.at === "transfer" ? reached.state : undefined;
-    const cause = likelyCause(phase, error, { transfer, seconds, pausedSeconds });
-    const times = this.#breaks.count > 1 ? `; the ${this.#breaks.count}. time in a row` : "";
+    const cause = likelyCause(phase, error, {
+      transfer: from.at === "transfer" ? from : undefined,
+      seconds: (this.#clock.monotonicMs() - reached.sinceMs) / 1000,
+      pausedSeconds: (pausedMs - reached.pausedMs) / 1000,
+    });
+    const times = this.#breaks.count > 1 ? `; ${this.#breaks.count} times in a row` : "";
     return `${cause}${times}`;
   }
 
-  /** Another primary is another matter. */
+  /** Starts afresh: another primary is followed. */
   forget(): void {
     this.#failures = 0;
     this.#breaks.clear();
   }
 
-  /** How long to wait for the next attempt: at most `ceilingMs`, but in a storm of costly breaks. */
+  /** How long to wait before the next attempt: at most `ceilingMs`, except in a storm of costly breaks. */
   waitMs(ceilingMs: number): number {
     return backoffMs(this.#failures, ceilingMs * this.#breaks.factor, () => this.#clock.random());
   }

@@ -3,14 +3,14 @@ import type { Socket } from "bun";
 import { ReplicaError } from "../../base/errors.ts";
 import type { Endpoint } from "../../config/primary-url.ts";
 
-/** What a link tells. Nothing comes after `lost`, nor after `close()`. */
+/** What a link reports. Nothing comes after `lost`, nor after `close()`. */
 export interface LinkEvents {
   opened(): void;
   bytes(bytes: Uint8Array): void;
   lost(error: ReplicaError): void;
 }
 
-/** Whom a link is with, and the URL's scheme that speaks TLS to it. */
+/** The peers of a link, and the URL scheme that speaks TLS to each. */
 const TLS_SCHEMES = {
   "the primary": "rediss://",
   "the sentinel": "rediss+sentinel://",
@@ -24,15 +24,15 @@ export interface TlsFiles {
   readonly insecure: boolean;
 }
 
-/** What may wait to be sent: a replica sends short lines only. */
+/** How much may wait to be sent: a replica sends only short lines. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 
 const TLS_HINT =
   "check --tls-ca, --tls-server-name and the client certificate (--tls-cert, --tls-key)";
 
 /**
- * One connection to a primary or a sentinel: TCP, TLS or a unix socket. Callbacks of a connection that
- * was closed or lost are dropped here: each belongs to its own object, and the dead say nothing.
+ * One connection to a primary or a sentinel: TCP, TLS or a unix socket. After it is closed or lost it
+ * reports nothing: callbacks of a dead connection are dropped here.
  */
 export class Link {
   readonly #target: Endpoint;
@@ -44,11 +44,11 @@ export class Link {
   #unsentBytes = 0;
   #ended = false;
   #deaf = false;
-  /** Whether the peer ever said anything. */
+  /** Whether the peer ever sent anything. */
   #heard = false;
   #paused = false;
 
-  /** Begins to connect; the outcome comes as an event, never before this returns. */
+  /** Starts to connect; the outcome comes as an event, never before this returns. */
   constructor(
     target: Endpoint,
     tls: TlsFiles,
@@ -112,7 +112,7 @@ export class Link {
     if (this.#target.kind !== "tls") this.#events.opened();
   }
 
-  /** A TLS link is open once the certificate was verified, the host's name included. */
+  /** A TLS link is open once the certificate is verified, the host name included. */
   #onHandshake(socket: Socket, success: boolean, error: Error | null): void {
     if (this.#ended || this.#target.kind !== "tls") return;
     const problem = error ?? socket.getAuthorizationError?.() ?? null;
@@ -120,9 +120,9 @@ export class Link {
       this.#events.opened();
       return;
     }
-    // Bun's word for any end that comes before TLS is established.
+    // Bun reports any end before TLS is established this way.
     if (problem !== null && "code" in problem && problem.code === "ECONNRESET") {
-      const message = `${this.#peer} closed the link in the midst of the TLS handshake: see its log`;
+      const message = `${this.#peer} closed the link during the TLS handshake: see its log`;
       return this.#lose("LINK_LOST", message, problem);
     }
     this.#failTls(
@@ -134,20 +134,20 @@ export class Link {
   }
 
   #failTls(reason: string, cause: unknown): void {
-    // What came is no TLS at all.
+    // The peer's first bytes aren't TLS at all.
     if (reason === "wrong version number") {
       const plain = TLS_SCHEMES[this.#peer].replace("rediss", "redis");
       return this.#lose("TLS_FAILED", `${this.#peer} does not speak TLS: use ${plain}`, cause);
     }
-    // OpenSSL's word for an end in the midst of what it reads: no certificate is to blame for that.
+    // OpenSSL's word for input that ends too soon: no certificate is to blame for that.
     if (reason.endsWith("alert decode error")) {
-      const message = `${this.#peer} closed the link: what it was sent ended too soon (${reason})`;
+      const message = `${this.#peer} closed the link: the TLS data it received ended too soon (${reason})`;
       return this.#lose("LINK_LOST", message, cause);
     }
     this.#lose("TLS_FAILED", `TLS: ${reason}; ${TLS_HINT}`, cause);
   }
 
-  /** Sends all of it, in order; what the kernel doesn't take now goes out when it drains. */
+  /** Sends all of it, in order; what the kernel doesn't take now goes out on drain. */
   send(bytes: Uint8Array): void {
     if (this.#ended) return;
     this.#unsent.push(bytes);
@@ -173,7 +173,7 @@ export class Link {
     }
   }
 
-  /** Stops data completely; the kernel's buffers, and then the peer, wait. */
+  /** Stops reading; the kernel's buffers fill, and then the peer waits. */
   pause(): void {
     this.#paused = true;
     this.#socket?.pause();
@@ -184,7 +184,7 @@ export class Link {
     this.#socket?.resume();
   }
 
-  /** No bytes are told of any more; sending goes on. */
+  /** Reports no more bytes; sending goes on. */
   stopReading(): void {
     this.#deaf = true;
     this.pause();
@@ -196,22 +196,22 @@ export class Link {
     this.#socket?.terminate();
   }
 
-  /** Closes after what was sent has gone out. */
+  /** Closes once everything that was sent has gone out. */
   closeGently(): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#socket?.end();
   }
 
-  /** The system, or the TLS library, says that it is over. */
+  /** The system or the TLS library reports the end of the connection. */
   #break(code: "CONNECT_FAILED" | "LINK_LOST", cause: unknown): void {
     const tls = tlsReasonOf(cause);
     if (tls !== undefined) return this.#failTls(tls, cause);
     const why = cause === undefined ? `${this.#peer} closed the link` : reasonOf(cause, this.#peer);
-    // What a server that wants TLS does with a plain PING.
+    // A server that expects TLS treats a plain PING this way.
     const mute = code === "LINK_LOST" && this.#target.kind === "tcp" && !this.#heard;
     const hint = mute
-      ? ` before it said a word: if it wants TLS, use ${TLS_SCHEMES[this.#peer]}`
+      ? ` before it sent anything: if it expects TLS, use ${TLS_SCHEMES[this.#peer]}`
       : "";
     this.#lose(code, why + hint, cause);
   }
@@ -228,7 +228,7 @@ export class Link {
   }
 }
 
-/** What the TLS library complains of; undefined for any other error. */
+/** The TLS library's reason; undefined for any other error. */
 function tlsReasonOf(cause: unknown): string | undefined {
   if (!(cause instanceof Error)) return undefined;
   // "error:1000045c:SSL routines:OPENSSL_internal:TLSV1_ALERT_CERTIFICATE_REQUIRED"
@@ -237,7 +237,7 @@ function tlsReasonOf(cause: unknown): string | undefined {
   return "code" in cause && cause.code === "ERR_BORINGSSL" ? cause.message : undefined;
 }
 
-/** Bun calls that a refused connection too. */
+/** Bun reports a lack of descriptors as a refused connection. */
 function noDescriptorIsFree(): boolean {
   try {
     fs.closeSync(fs.openSync("/dev/null", "r"));
@@ -251,7 +251,7 @@ function reasonOf(cause: unknown, peer: string): string {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   const known: Record<string, string> = {
     ECONNREFUSED: noDescriptorIsFree()
-      ? "this process has no file descriptor free (EMFILE): raise its limit (ulimit -n, LimitNOFILE)"
+      ? "this process has no free file descriptor (EMFILE): raise its limit (ulimit -n, LimitNOFILE)"
       : "connection refused: nothing listens there",
     ECONNRESET: `${peer} reset the connection`,
     ENOENT: "there is no such socket",

@@ -6,14 +6,14 @@ import type { PrimaryTarget } from "../../config/primary-url.ts";
 import type { Clock } from "../../base/clock.ts";
 import { Sentinels } from "./sentinel.ts";
 
-/** Knows which primary the next attempt is with: the one that was named, or whom Sentinel names. */
+/** Knows which primary to try next: the one that was named, or the one that Sentinel names. */
 export class Locator {
   readonly source: PrimarySource;
   readonly #sentinels: Sentinels | undefined;
   #target: PrimaryTarget | undefined;
-  /** Whether the next attempt is with that one without asking. */
+  /** Whether the next attempt takes that one without asking Sentinel. */
   #isNamed = false;
-  /** The last one whose link was connected. */
+  /** The last one that was followed. */
   #followed: PrimaryTarget | undefined;
 
   constructor(source: PrimarySource, clock: Clock, settings: Settings) {
@@ -22,36 +22,36 @@ export class Locator {
     else this.#target = source;
   }
 
-  /** Undefined until Sentinel first named one. */
+  /** Undefined until Sentinel has named one. */
   get target(): PrimaryTarget | undefined {
     return this.#target;
   }
 
-  /** The primary as a URL without its password; the sentinels' URL until they first named one. */
+  /** The primary as a URL without its password; the sentinels' URL until they have named one. */
   get name(): string {
     return describeSource(this.#target ?? this.source);
   }
 
-  /** As INFO and ROLE show it: a socket's path and 0; nothing and 0 until Sentinel first named one. */
+  /** As INFO and ROLE show it: a socket's path and 0; an empty host and 0 until Sentinel has named one. */
   get hostAndPort(): readonly [host: string, port: number] {
     const target = this.#target;
     if (target === undefined) return ["", 0];
     return target.kind === "unix" ? [target.path, 0] : [target.host, target.port];
   }
 
-  /** Nobody is to be followed, whoever was named at start. */
+  /** Forgets the primary that was named at start: none is followed. */
   forget(): void {
     this.#target = undefined;
   }
 
-  /** REPLICAOF: the next attempt is with this one; where Sentinel decides, it is asked after that. */
+  /** REPLICAOF: tries this one next; Sentinel, where it decides, is asked after that. */
   follow(target: PrimaryTarget): void {
     this.#target = target;
     this.#isNamed = true;
   }
 
   /**
-   * The primary of the next attempt, at once where nobody is to be asked. Undefined once `signal` is
+   * The primary of the next attempt, at once where Sentinel needn't be asked. Undefined once `signal` is
    * aborted.
    * @throws ReplicaError PRIMARY_UNKNOWN as Sentinels.locate.
    */
@@ -64,7 +64,7 @@ export class Locator {
     return this.#ask(this.#sentinels, signal);
   }
 
-  /** What the attempt with `target` came to, once that is known: it says which sentinel to believe. */
+  /** Takes the outcome of the attempt: it tells which sentinel to believe. */
   judge(isConnected: boolean): void {
     const target = this.#target;
     if (target === undefined) return;

@@ -1,4 +1,4 @@
-import { limits, type Settings } from "../../config/settings.ts";
+import { type Settings } from "../../config/settings.ts";
 import { type ErrorCode, ReplicaError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import type { SentinelSource } from "../../config/primary-source.ts";
@@ -9,11 +9,12 @@ import { printable, readAuth } from "../../session/replies.ts";
 import type { Clock } from "../../base/clock.ts";
 import { Link } from "./link.ts";
 import { type Address, describeAddress } from "../../base/address.ts";
+import { limits } from "../../config/limits.ts";
 
-/** How it ends with a sentinel that is away. */
+/** The errors of a sentinel that can't be reached. */
 const SILENT: ReadonlySet<ErrorCode> = new Set(["CONNECT_FAILED", "LINK_LOST", "TIMED_OUT"]);
 
-/** What is needed to ask a sentinel. */
+/** The settings for asking a sentinel. */
 export type SentinelSettings = Pick<Settings, "sentinel" | "syncTimeoutMs" | "tls">;
 
 /** Asks the sentinels of a source where its primary is ("Guidelines for Redis clients with Sentinel"). */
@@ -23,7 +24,7 @@ export class Sentinels {
   readonly #settings: SentinelSettings;
   /** In the order in which they are asked. */
   #sentinels: readonly Address[];
-  /** Who answered last, and whom it named. */
+  /** The sentinel that answered last, and the primary it named. */
   #answer: { readonly sentinel: Address; readonly target: PrimaryTarget } | undefined;
 
   constructor(source: SentinelSource, clock: Clock, settings: SentinelSettings) {
@@ -34,11 +35,11 @@ export class Sentinels {
   }
 
   /**
-   * The primary that the first sentinel names which knows it; with the login of the source. Undefined
-   * once `signal` is aborted, and at once then.
-   * @param followed is given back, with a warning, where no sentinel can be reached: that they are away
-   * is no reason to leave the primary.
-   * @throws ReplicaError PRIMARY_UNKNOWN with what each of them said, where none names one.
+   * Asks the sentinels in turn; the first one that knows the primary decides. It comes with the login of
+   * the source. Undefined as soon as `signal` is aborted.
+   * @param followed is returned, with a warning, where no sentinel can be reached: their absence is no
+   * reason to leave the primary.
+   * @throws ReplicaError PRIMARY_UNKNOWN with every sentinel's answer, where none names a primary.
    */
   async locate(signal: AbortSignal, followed?: PrimaryTarget): Promise<PrimaryTarget | undefined> {
     this.#answer = undefined;
@@ -62,15 +63,17 @@ export class Sentinels {
     });
     const message = `no sentinel names the primary: ${said.join("; ")}`;
     if (followed !== undefined && failures.every(({ error }) => SILENT.has(error.code))) {
-      logger.warn(`${message}; trying ${describeTarget(followed)} again, which was followed last`);
+      logger.warn(
+        `${message}; trying ${describeTarget(followed)} again, the primary that was followed last`,
+      );
       return followed;
     }
     throw new ReplicaError("PRIMARY_UNKNOWN", { message, cause: failures.at(-1)?.error });
   }
 
   /**
-   * What the attempt with a primary came to. The sentinel that named it is asked first from now on where
-   * the link was connected, else last: one that missed a failover names the dead for ever.
+   * Takes the outcome of the attempt with a primary. The sentinel that named it is asked first from now on
+   * where the link connected, else last: one that missed a failover names a dead primary for ever.
    */
   judge(target: PrimaryTarget, isConnected: boolean): void {
     const answer = this.#answer;
@@ -118,7 +121,7 @@ export class Sentinels {
   }
 }
 
-/** The login, where there is one, goes ahead of the question: its reply comes first. */
+/** The login, if any, goes before the question: its reply comes first. */
 function question(master: string, { username, password }: Settings["sentinel"]): Uint8Array {
   const ask = encodeCommand("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master);
   if (password === undefined) return ask;
@@ -139,9 +142,9 @@ class Answer {
   }
 
   /**
-   * Takes what came, and gives the primary once it is named; undefined: the rest comes with the next
-   * chunk.
-   * @throws ReplicaError AUTH_FAILED, PRIMARY_UNKNOWN, PRIMARY_REFUSED; PROTOCOL for what is no answer.
+   * Takes the next bytes and returns the primary once it is named; undefined means that the rest comes
+   * with the next chunk.
+   * @throws ReplicaError AUTH_FAILED, PRIMARY_UNKNOWN, PRIMARY_REFUSED; PROTOCOL for a malformed answer.
    */
   push(bytes: Uint8Array): PrimaryTarget | undefined {
     this.#reader.push(bytes);
@@ -158,7 +161,7 @@ class Answer {
     return undefined;
   }
 
-  /** `*2`, and twice `$<length>` and a text: what has come of that must be right. */
+  /** Expects `*2`, then twice `$<length>` and a text; whatever has come so far must fit. */
   #read(): PrimaryTarget | undefined {
     const [head, hostLength, host, portLength, port] = this.#lines;
     if (head !== undefined && printable(head) !== "*2") throw this.#refusal(head);
@@ -173,22 +176,22 @@ class Answer {
     const said = printable(line);
     if (["*-1", "$-1", "_"].includes(said)) {
       return new ReplicaError("PRIMARY_UNKNOWN", {
-        message: `the master's name ${JSON.stringify(this.#source.master)} is not known there: check it`,
+        message: `the master's name ${JSON.stringify(this.#source.master)} is not known there: check the name in the URL`,
       });
     }
     if (said.startsWith("-NOAUTH")) {
       return new ReplicaError("AUTH_FAILED", {
-        message: `the sentinel wants a password (${said}): set --sentinel-password-file`,
+        message: `the sentinel requires a password (${said}): set --sentinel-password-file`,
       });
     }
     if (said.startsWith("-NOPERM")) {
       return new ReplicaError("AUTH_FAILED", {
-        message: `the sentinel allows no question: ${said}; set --sentinel-username and --sentinel-password-file`,
+        message: `the sentinel refuses the question: ${said}; set --sentinel-username and --sentinel-password-file`,
       });
     }
     if (/^-ERR unknown command/i.test(said)) {
       return new ReplicaError("PROTOCOL", {
-        message: `this is no sentinel: it answers ${said.replace(/,? with args.*$/i, "")}`,
+        message: `this isn't a sentinel: it answers ${said.replace(/,? with args.*$/i, "")}`,
       });
     }
     if (said.startsWith("-")) {
@@ -198,7 +201,7 @@ class Answer {
   }
 }
 
-/** A bulk string without line ends, so far as it has come. */
+/** Checks as much of a bulk string as has come; it holds no line end. */
 function checkText(length: Uint8Array | undefined, text: Uint8Array | undefined): void {
   if (length !== undefined && !/^\$\d{1,4}$/.test(textOf(length))) throw malformed(length);
   if (length === undefined || text === undefined) return;
@@ -211,6 +214,6 @@ function textOf(line: Uint8Array): string {
 
 function malformed(line: Uint8Array): ReplicaError {
   return new ReplicaError("PROTOCOL", {
-    message: `this is no sentinel: it answers "${printable(line)}"`,
+    message: `this isn't a sentinel: it answers "${printable(line)}"`,
   });
 }

@@ -5,7 +5,7 @@ import { loadSettings } from "../../../src/config/load-settings.ts";
 import { freePort } from "../../support/ports.ts";
 import { tempDir } from "../../support/temp.ts";
 
-test("a SIGUSR1 that comes while it starts doesn't end it", async () => {
+test("survives a SIGUSR1 during the start", async () => {
   using dir = tempDir("starting");
   const flags = { dir: dir.file("data"), port: "0", http: `127.0.0.1:${freePort()}` };
   const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
@@ -20,7 +20,7 @@ test("a SIGUSR1 that comes while it starts doesn't end it", async () => {
     stdout: silent,
     stderr: silent,
   });
-  // Without a listener, this ends whoever is sent it: the test too.
+  // Without a listener, SIGUSR1 would end this test process too.
   expect(process.listenerCount("SIGUSR1")).toBe(1);
   process.kill(process.pid, "SIGUSR1");
   stopping.abort();

@@ -13,7 +13,7 @@ afterAll(() => {
 });
 
 const moments: [string, string][] = [
-  // Without a zone it is the local one, with a time or without.
+  // Without a zone it is local time.
   ["2026-01-31", "2026-01-30T23:00:00.000Z"],
   ["2026-07-31", "2026-07-30T22:00:00.000Z"],
   ["2026-01-31T00:00", "2026-01-30T23:00:00.000Z"],
@@ -68,6 +68,6 @@ const none = [
   "123456789012",
 ];
 
-test.each(none)("%p is no time", (text) => {
+test.each(none)("%p is not a time", (text) => {
   expect(parseTime(text)).toBeUndefined();
 });

@@ -1,6 +1,6 @@
 import { Output } from "../../../src/cli/terminal/output.ts";
 
-/** An output that remembers what was written. */
+/** An Output that records what was written. */
 export class Screen {
   readonly output: Output;
   text = "";
@@ -24,13 +24,13 @@ export class Screen {
     });
   }
 
-  /** Tells those who listen that the size has changed; gives how many they are. */
+  /** Reports a change of size to the listeners and returns their number. */
   resized(): number {
     for (const listener of this.#listeners) listener();
     return this.#listeners.size;
   }
 
-  /** What was written, without control sequences; going back to the first column is \r. */
+  /** What was written, without control sequences; a return to the first column is \r. */
   get plain(): string {
     return Bun.stripANSI(this.text.replaceAll("\x1b[1G", "\r"));
   }

@@ -10,7 +10,7 @@ import {
 const mebibyte = 1024 * 1024;
 const plain = { columns: undefined, hasColors: false };
 
-/** INFO of a replica that follows and is durable, with these fields in place of the usual ones. */
+/** INFO of a replica that follows and is durable, with some fields changed. */
 function infoWith(fields: Record<string, string | number> = {}) {
   const usual = {
     server_time_usec: 1_700_000_120_500_000,
@@ -57,7 +57,7 @@ function screenWith(fields: Record<string, string | number> = {}): string {
   return screenLines({ at: "h:1", info: infoWith(fields) }, plain).join("\n");
 }
 
-test("a replica that follows", () => {
+test("shows a replica that follows", () => {
   expect(screenWith()).toBe(
     `
 h:1 is ready
@@ -67,7 +67,7 @@ primary       redis://10.0.0.5:6379
 received      offset 1,234,567   2.0 MiB/s
 written       offset 1,234,567
 durable       offset 1,234,567   1.0 MiB/s
-lag           none: all that came is durable
+lag           none: everything received is durable
 generation    2, snapshot of 8.0 MiB, since 2023-11-14 22:13:20 UTC (2 min ago)
 log           1.0 MiB
 kept before   1 sealed generation
@@ -75,7 +75,7 @@ disk          1.0 GiB free
 syncs         2 full (nothing kept: 1, backlog too small: 1), 3 partial
 breaks        1
 last error    none
-uptime        1 d 1 h; came in: 8.0 MiB of snapshots, 1.0 MiB of stream
+uptime        1 d 1 h; received 8.0 MiB of snapshots, 1.0 MiB of stream
 `.trim(),
   );
 });
@@ -87,7 +87,7 @@ const down = {
   state: "connect",
 };
 
-describe("says", () => {
+describe("shows", () => {
   test.each<[string, Record<string, string | number>, string[]]>([
     [
       "whom it feeds",
@@ -103,7 +103,7 @@ describe("says", () => {
     [
       "that it serves what is kept",
       { ...down, ready: 1, primary: "", offline: 1, served_offset: 1_200_000 },
-      ["primary       none (--offline): what is kept is served up to offset 1,200,000"],
+      ["primary       none (--offline): serving what is kept, up to offset 1,200,000"],
     ],
     [
       "how far the disk is behind",
@@ -118,8 +118,8 @@ describe("says", () => {
       { ...down, master_link_down_since_seconds: -1, generation: 0, rdb_bytes: 0 },
       [
         "h:1 is not ready: the link is in state connect",
-        "connect, not connected since its start",
-        "none yet: nothing is kept",
+        "connect, never connected since its start",
+        "none yet",
       ],
     ],
     [
@@ -149,7 +149,7 @@ describe("says", () => {
     [
       "that Sentinel has named no primary yet",
       { ...down, primary: "redis+sentinel://s:26379/m", master_host: "", master_port: 0 },
-      ["primary       redis+sentinel://s:26379/m, where none is named yet"],
+      ["primary       redis+sentinel://s:26379/m, which names no primary yet"],
     ],
     [
       "how far a transfer is",
@@ -182,7 +182,7 @@ describe("says", () => {
         master_sync_total_bytes: mebibyte,
         master_sync_read_bytes: mebibyte,
       },
-      ["transfer      1.0 MiB have come; checked and made durable now"],
+      ["transfer      1.0 MiB received; verifying and syncing"],
     ],
     [
       "that the primary has not begun",
@@ -193,7 +193,7 @@ describe("says", () => {
         master_sync_total_bytes: 0,
         master_sync_read_bytes: 0,
       },
-      ["transfer      waits for the primary to begin"],
+      ["transfer      waiting for the primary to begin"],
     ],
     [
       "how far a new generation is",
@@ -203,7 +203,7 @@ describe("says", () => {
         snapshot_read_bytes: mebibyte,
         snapshot_total_bytes: 4 * mebibyte,
       },
-      ["new snapshot  1.0 MiB of 4.0 MiB, for 3 s by now"],
+      ["new snapshot  1.0 MiB of 4.0 MiB, for 3 s so far"],
     ],
     [
       "that one failed, and that there is no room",
@@ -216,7 +216,7 @@ describe("says", () => {
   });
 });
 
-test("what a server says is shown for what it is, and can't steer the terminal", () => {
+test("shows what a server sends without letting it steer the terminal", () => {
   const evil = "\x1b[2Jx\x07\x9b1m\u202ey\u2028z";
   const names = [...infoWith().keys()];
   for (const value of [evil, "", "Infinity", "9".repeat(400), "-1", "1e999", "٣"]) {
@@ -236,17 +236,17 @@ test("what a server says is shown for what it is, and can't steer the terminal",
   }
 });
 
-test("one that doesn't answer is shown as it was", () => {
+test("shows the last known state of a replica that does not answer", () => {
   const away = { reason: "nothing answers", seconds: 61 };
   const [head, ...rows] = screenLines({ at: "h:1", info: infoWith(), away }, plain);
-  expect(head).toBe("h:1: no answer: nothing answers; below is how it was 1 min ago");
+  expect(head).toBe("h:1: no answer: nothing answers; the state below is 1 min old");
   expect(rows.join("\n")).toContain("connected");
   expect(screenLines({ at: "h:1", info: undefined, away }, plain)).toEqual([
     "h:1: no answer: nothing answers",
   ]);
 });
 
-test("colours where they are wanted: green for ready, yellow on the way, else red", () => {
+test("colours, if wanted: green for ready, yellow during a full resync, else red", () => {
   const colored = { columns: undefined, hasColors: true };
   const head = (fields: Record<string, string | number>) =>
     screenLines({ at: "h:1", info: infoWith(fields) }, colored)[0];
@@ -256,7 +256,7 @@ test("colours where they are wanted: green for ready, yellow on the way, else re
   expect(screenWith()).not.toContain("\x1b");
 });
 
-test("lines fit the terminal, and what is wrapped stays in its column", () => {
+test("wraps lines at the width of the terminal, within their column", () => {
   const info = infoWith({ last_error: "words and words ".repeat(20) + "x".repeat(200) });
   for (const columns of [40, 80, 200]) {
     const lines = screenLines({ at: "h:1", info }, { columns, hasColors: true });
@@ -266,7 +266,7 @@ test("lines fit the terminal, and what is wrapped stays in its column", () => {
   }
 });
 
-test("JSON: a number whose digits would be lost stays text, and so does what is a text", () => {
+test("JSON keeps text as text, and numbers that would lose digits", () => {
   const fields = parseInfo(
     "a:9007199254740993\na2:007\nb:1.5\nb2:0.50\nc:-1\nd:\nprocess_id:7\nx_version:7\nlast_error:7\nnot_ready_reason:7",
   );
@@ -284,7 +284,7 @@ test("JSON: a number whose digits would be lost stays text, and so does what is 
   });
 });
 
-test("ready is what it says of itself", () => {
+test("is ready if the replica says so", () => {
   expect(isReady(infoWith())).toBe(true);
   expect(isReady(infoWith({ ready: 0 }))).toBe(false);
   expect(isReady(infoWith({ ready: "yes" }))).toBe(false);

@@ -11,7 +11,7 @@ const EVERY_MS = 5;
 const info = parseInfo("state:connected\nready:1\n");
 const away = new ReplicaError("CONNECT_FAILED", { message: "nothing answers" });
 
-/** What was shown while these answers came, one a tick; then it is stopped. */
+/** What is shown for these answers, one per tick, until it is stopped. */
 async function watched(
   answers: readonly (typeof info | Error)[],
   options: { json?: boolean; screen?: Screen } = {},
@@ -35,7 +35,7 @@ async function watched(
   return screen;
 }
 
-test("--json: one object a line, also while nothing answers", async () => {
+test("--json prints one object per line, even while nothing answers", async () => {
   const { text } = await watched([away, info, away, info, info], { json: true });
   const gone = { ready: 0, not_ready_reason: "nothing answers" };
   const there = { state: "connected", ready: 1 };
@@ -46,7 +46,7 @@ test("--json: one object a line, also while nothing answers", async () => {
   expect(told.slice(0, 4)).toEqual([gone, there, gone, there]);
 });
 
-test("no terminal: one block after the other, and no control sequence", async () => {
+test("without a terminal, prints block after block and no control sequences", async () => {
   const { text } = await watched([info, away, info, info]);
   const heads = text.split("\n\n").filter((block) => block.startsWith("h:1"));
   expect(heads.slice(0, 3)).toEqual([
@@ -57,7 +57,7 @@ test("no terminal: one block after the other, and no control sequence", async ()
   expect(text).not.toContain("\x1b");
 });
 
-test("what asking on wouldn't mend ends it", async () => {
+test("ends on an error that asking again would not fix", async () => {
   for (const code of ["AUTH_FAILED", "PROTOCOL"] as const) {
     const error = new ReplicaError(code, { message: "no" });
     await expect(watched([info, error, info])).rejects.toBe(error);
@@ -68,26 +68,26 @@ describe("on a terminal", () => {
   const BEGIN = "\x1b[?1049h\x1b[?25l";
   const END = "\x1b[?25h\x1b[?1049l";
 
-  test("each picture is drawn over the one before, and the last one stays behind", async () => {
+  test("draws each screen over the one before, and leaves the last one", async () => {
     const screen = await watched([info, away, info, info], { screen: new Screen({ isTty: true }) });
     expect(screen.text).toStartWith(`${BEGIN}\x1b[Hh:1 is ready\x1b[K\n`);
     const [pictures = "", rest = ""] = screen.text.split(END);
     expect(pictures).toContain(
-      "\x1b[J\x1b[Hh:1: no answer: nothing answers; below is how it was 0 s ago\x1b[K\n",
+      "\x1b[J\x1b[Hh:1: no answer: nothing answers; the state below is 0 s old\x1b[K\n",
     );
     expect(rest).toStartWith("h:1 is ready\n\nstate");
     expect(rest).not.toContain("\x1b");
-    // Nothing is cleared that isn't written in the same breath.
+    // Lines are cleared only in the same write that redraws them.
     expect(pictures).not.toContain("\x1b[2J");
   });
 
-  test("it is restored also where an error ends it", async () => {
+  test("restores the terminal after an error", async () => {
     const screen = new Screen({ isTty: true });
     await expect(watched([info, new Error("no"), info], { screen })).rejects.toThrow("no");
     expect(screen.text).toContain(END);
   });
 
-  test("no picture is larger than the terminal, which may change its size at any time", async () => {
+  test("fits the screen to the terminal, whose size may change at any time", async () => {
     const size = { isTty: true, columns: 60, rows: 10 };
     const screen = new Screen(size);
     const stop = new AbortController();
@@ -97,7 +97,7 @@ describe("on a terminal", () => {
       json: false,
       stdout: screen.output,
       signal: stop.signal,
-      // The first picture stays until it is drawn anew for another reason.
+      // The first screen stays until something else redraws it.
       everyMs: 3_600_000,
     });
     await until(() => screen.text.endsWith("\x1b[J"), { what: "a picture" });
@@ -125,7 +125,7 @@ describe("on a terminal", () => {
   });
 });
 
-/** Listens at `port` and answers each INFO; counts who came. */
+/** Listens at `port`, answers each INFO and counts connections. */
 function answering(port: number, state: string) {
   const text = `state:${state}\r\nready:1\r\n`;
   const counts = { connections: 0, questions: 0 };
@@ -143,7 +143,7 @@ function answering(port: number, state: string) {
   return { counts, stop: () => listener.stop(true) };
 }
 
-test("a replica that goes away and comes back: one connection for as long as it lasts", async () => {
+test("reconnects to a replica that goes away and comes back", async () => {
   const port = freePort();
   const connection = new InfoConnection({ host: "127.0.0.1", port }, undefined);
   const screen = new Screen();

@@ -2,6 +2,7 @@ import type { Socket, TCPSocketListener } from "bun";
 import { afterEach, expect, test } from "bun:test";
 import { status } from "../../../src/cli/commands/status.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
+import { rejectionOf } from "../../support/error-of.ts";
 import { loadSettings } from "../../../src/config/load-settings.ts";
 import type { Settings } from "../../../src/config/settings.ts";
 import { Screen } from "./screen.ts";
@@ -12,7 +13,7 @@ afterEach(() => {
   listener = undefined;
 });
 
-/** A port that answers what it was sent with `reply`. */
+/** A port that answers with `reply`. */
 function serve(reply: (sent: string, socket: Socket<undefined>) => void): number {
   let sent = "";
   listener = Bun.listen<undefined>({
@@ -83,14 +84,8 @@ async function ask(
   return { code, text: screen.text };
 }
 
-async function complaint(options: Parameters<typeof ask>[0]): Promise<ReplicaError> {
-  try {
-    await ask(options);
-  } catch (error) {
-    if (error instanceof ReplicaError) return error;
-    throw error;
-  }
-  throw new Error("nothing was complained about");
+function complaint(options: Parameters<typeof ask>[0]): Promise<ReplicaError> {
+  return rejectionOf(() => ask(options));
 }
 
 test("prints a screen, and exits with 0 when it is ready", async () => {
@@ -104,7 +99,7 @@ test("prints a screen, and exits with 0 when it is ready", async () => {
   expect(text).toEndWith("\n");
 });
 
-test("exits with 1 when it isn't", async () => {
+test("exits with 1 when it is not", async () => {
   const port = serve((_sent, socket) => void socket.write(bulk(info("connect"))));
   const { code, text } = await ask({ port });
   expect(code).toBe(1);
@@ -134,7 +129,7 @@ test("--json prints every field, numbers as numbers", async () => {
   expect(text.trimEnd()).not.toContain("\n");
 });
 
-test("the answer may come byte by byte", async () => {
+test("accepts an answer that arrives byte by byte", async () => {
   const port = serve((_sent, socket) => {
     socket.setNoDelay(true);
     void (async () => {
@@ -147,7 +142,7 @@ test("the answer may come byte by byte", async () => {
   expect((await ask({ port })).code).toBe(0);
 });
 
-test("sends AUTH with the password, and goes on where none is needed", async () => {
+test("sends AUTH with the password, and continues if none is needed", async () => {
   let sent = "";
   const port = serve((all, socket) => {
     sent = all;
@@ -159,7 +154,7 @@ test("sends AUTH with the password, and goes on where none is needed", async () 
   expect(sent).toBe(`*2\r\n$4\r\nAUTH\r\n$6\r\ns3cret\r\n${infoCommand}`);
 });
 
-test("takes another address as an argument", async () => {
+test("asks the address given as an argument", async () => {
   const port = serve((_sent, socket) => void socket.write(bulk(info("connected"))));
   for (const address of [`127.0.0.1:${port}`, `localhost:${port}`, `:${port}`]) {
     expect((await ask({ port: 1, args: [address] })).code).toBe(0);
@@ -177,11 +172,11 @@ test.each(["", "a b:1", "127.0.0.1:0", "127.0.0.1:70000", "[x]:1", "[1.2.3.4]:1"
   },
 );
 
-test("no port is known", async () => {
+test("refuses --port 0", async () => {
   expect((await complaint({ port: 0 })).code).toBe("USAGE");
 });
 
-test("nothing answers", async () => {
+test("reports that nothing answers", async () => {
   const port = serve(() => undefined);
   listener?.stop(true);
   expect((await complaint({ port })).message).toBe(
@@ -191,40 +186,40 @@ test("nothing answers", async () => {
 
 test.each([
   ["-NOAUTH Authentication required.\r\n", "AUTH_FAILED", "give --requirepass-file FILE"],
-  ["-WRONGPASS invalid pair\r\n", "AUTH_FAILED", "takes another password"],
+  ["-WRONGPASS invalid pair\r\n", "AUTH_FAILED", "rejects the password in --requirepass-file"],
   ["-ERR something\r\n", "PROTOCOL", "answered: ERR something"],
   ["-ERR \x1b[2J\x9b\r\n", "PROTOCOL", "answered: ERR ?[2J?"],
-  ["-LOADING the replica is starting\r\n", "CONNECT_FAILED", "is starting"],
+  ["-LOADING the replica is starting\r\n", "CONNECT_FAILED", "is still starting"],
   ["HTTP/1.1 400 Bad Request\r\n\r\n", "PROTOCOL", "is it another service?"],
   ["x".repeat(2 * 1024 * 1024), "PROTOCOL", "is it another service?"],
   [`$9999999\r\n${"x".repeat(2 * 1024 * 1024)}`, "PROTOCOL", "is it another service?"],
   ["$-1\r\n", "PROTOCOL", "is it another service?"],
   ["\0\xff\r\n\r\n", "PROTOCOL", "is it another service?"],
-  [bulk("redis_version:7.2.0\r\nrole:master\r\n"), "PROTOCOL", "is no replica of this kind"],
-] as const)("%.20j is refused", async (answer, code, message) => {
+  [bulk("redis_version:7.2.0\r\nrole:master\r\n"), "PROTOCOL", "is not this kind of replica"],
+] as const)("refuses the answer %.20j", async (answer, code, message) => {
   const port = serve((_sent, socket) => void socket.write(answer));
   const error = await complaint({ port });
   expect(error.code).toBe(code);
   expect(error.message).toContain(message);
 });
 
-test("the connection is closed on it", async () => {
+test("reports a connection closed without an answer", async () => {
   const port = serve((_sent, socket) => void socket.end());
   expect((await complaint({ port })).message).toContain("closed the connection");
 });
 
-test("a silent peer is left when asked to stop", async () => {
+test("stops waiting for a silent peer when stopped", async () => {
   const stop = new AbortController();
   const port = serve(() => stop.abort(new ReplicaError("STOPPED", { message: "stopped" })));
   expect((await complaint({ port, signal: stop.signal })).code).toBe("STOPPED");
 });
 
-test("what a peer says can't steer the terminal", async () => {
+test("what a peer sends can't steer the terminal", async () => {
   const port = serve((_sent, socket) => void socket.write(bulk(info("x\x1b[2Jx"))));
   expect((await ask({ port })).text).not.toContain("\x1b");
 });
 
-test("--watch asks on over the same connection, until it is stopped, and exits with 0", async () => {
+test("--watch keeps asking over the same connection until stopped, and exits with 0", async () => {
   const stop = new AbortController();
   const sockets = new Set<unknown>();
   const port = serve((sent, socket) => {

@@ -28,7 +28,7 @@ test("text: time, level, message, key=value", () => {
   expect(second.replace(time, "")).toBe("warn  slow");
 });
 
-test("what the message says isn't said twice; doubled braces are none", () => {
+test("leaves out properties that the message contains; doubled braces are literal", () => {
   const { screen, logger } = logging("info", "text");
   logger.info("to {host}", { host: "h", port: 1 });
   logger.info("a {{port}}", { port: 1 });
@@ -44,7 +44,7 @@ test("one line, whatever a peer sends", () => {
   expect(screen.text).toContain("it said a\\r\\n2026 info forged\\u001b[2J");
 });
 
-test("json: one object a line", () => {
+test("json: one object per line", () => {
   const { screen, logger } = logging("info", "json");
   logger.info("to {host}", { host: "h\n", bytes: 5n, level: "mine" });
   logger.warn("again", { error: new ReplicaError("TIMED_OUT", { message: "no reply" }) });
@@ -78,7 +78,7 @@ test.each([
   expect(lines.map((line) => JSON.parse(line).level)).toEqual([...written]);
 });
 
-test("errors come with their stack at debug alone", () => {
+test("errors come with their stack only at debug", () => {
   const cause = new Error("no reply");
   for (const [level, has] of [
     ["debug", true],

@@ -4,7 +4,7 @@ import { Screen } from "../commands/screen.ts";
 
 const mebibyte = 1024 * 1024;
 
-/** The last line that was drawn after the given steps, a second apart. */
+/** The last line drawn after these steps, a second apart. */
 function lastLine(totalBytes: number | undefined, steps: readonly number[]): string {
   const screen = new Screen({ isTty: true });
   let nowMs = 1000;
@@ -18,31 +18,31 @@ function lastLine(totalBytes: number | undefined, steps: readonly number[]): str
   return screen.plain.split("\r").findLast((line) => line !== "") ?? screen.plain;
 }
 
-test("with a known length: bytes, share, rate and time left", () => {
+test("shows bytes, share, rate and time left if the length is known", () => {
   const line = lastLine(100 * mebibyte, [10 * mebibyte, 25 * mebibyte]);
   expect(line).toContain(" 25%  25.0 MiB of 100.0 MiB  12.5 MiB/s  0:06 left");
   expect(line).toContain("snapshot [====---");
 });
 
-test("without one ($EOF): bytes and rate", () => {
+test("shows bytes and rate if the length is unknown ($EOF)", () => {
   expect(lastLine(undefined, [3 * mebibyte])).toContain("snapshot  3.0 MiB  3.0 MiB/s");
 });
 
-test("at the start, and when nothing comes, no time is promised", () => {
+test("shows no time left at the start, or while nothing arrives", () => {
   expect(lastLine(mebibyte, [])).toContain("0%  0 B of 1.0 MiB  0 B/s  --:-- left");
   expect(lastLine(mebibyte, [0, 0])).toContain("--:-- left");
 });
 
-test("an empty transfer is a whole one, and too much is no more than that", () => {
+test("shows 100 % for an empty transfer, and never more", () => {
   expect(lastLine(0, [0])).toContain("100%");
   expect(lastLine(10, [20])).toContain("100%");
 });
 
-test("hours are shown as such", () => {
+test("shows hours", () => {
   expect(lastLine(10_000 * mebibyte, [mebibyte])).toContain("2:46:39 left");
 });
 
-test("the line is cut at the terminal's width", () => {
+test("cuts the line at the terminal's width", () => {
   const screen = new Screen({ isTty: true, columns: 20 });
   const progress = new Progress({ output: screen.output, enabled: true });
   progress.begin("snapshot", 100);
@@ -50,7 +50,7 @@ test("the line is cut at the terminal's width", () => {
   for (const line of screen.plain.split("\r")) expect(line.length).toBeLessThanOrEqual(20);
 });
 
-test("the end clears the line and leaves the summary", () => {
+test("clears the line at the end and leaves the summary", () => {
   const screen = new Screen({ isTty: true });
   const progress = new Progress({ output: screen.output, enabled: true });
   progress.begin("snapshot", 100);
@@ -59,18 +59,18 @@ test("the end clears the line and leaves the summary", () => {
   expect(screen.text).toEndWith("\r\x1b[Kall there\n");
 });
 
-test("what is written meanwhile takes the line's place, and the line comes back below", async () => {
+test("redraws the line below text that is written meanwhile", async () => {
   const screen = new Screen({ isTty: true });
   const progress = new Progress({ output: screen.output, enabled: true, nowMs: () => 0 });
   progress.begin("snapshot", 100);
   screen.output.write("a log line\n");
   expect(screen.text).toEndWith("\r\x1b[Ka log line\n");
   const soFar = screen.text.length;
-  // The bar redraws ten times a second by a timer of its own.
+  // The bar redraws ten times per second on its own timer.
   while (screen.text.length === soFar) await Bun.sleep(5);
   expect(screen.plain.slice(-100)).toContain("snapshot [");
   progress.end();
-  // Saving and restoring the cursor would write over the log line.
+  // Saving and restoring the cursor would overwrite the log line.
   expect(screen.text).not.toContain("\x1b7");
   expect(screen.text).not.toContain("\x1b8");
 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { Random } from "../../../src/demo/random.ts";
 import { DirectWriter } from "../../../src/store/disk/direct-writer.ts";
+import { OpenFile } from "../../../src/store/disk/open-file.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
@@ -10,26 +11,25 @@ const MIB = 1024 * 1024;
 const BLOCK = 4 * MIB;
 const SEED = 4;
 
-function openFile(disk: FaultyDisk, path: string): number {
+function openFile(disk: FaultyDisk, path: string): OpenFile {
   try {
-    return disk.createDirect(path);
+    return OpenFile.createDirect(disk, path);
   } catch {
-    return disk.create(path);
+    return OpenFile.create(disk, path);
   }
 }
 
-/** A writer past the page cache, where the temporary folder's file system can do it. */
+/** A writer past the page cache, where the file system of the temporary folder supports that. */
 function open(disk: FaultyDisk, path: string) {
-  const fd = openFile(disk, path);
   const told = { written: 0, failed: [] as unknown[] };
-  const writer = new DirectWriter(disk, path, fd, {
+  const writer = new DirectWriter(openFile(disk, path), {
     written: () => told.written++,
     failed: (cause) => told.failed.push(cause),
   });
   return { writer, told };
 }
 
-/** A disk whose writes end when the test says so. */
+/** A disk whose writes end when the test resolves them. */
 class PendingDisk extends FaultyDisk {
   readonly pending: PromiseWithResolvers<void>[] = [];
 
@@ -45,7 +45,7 @@ const closed = (disk: FaultyDisk) =>
   until(() => disk.openFds.size === 0, { what: "every descriptor to be closed" });
 
 describe("DirectWriter", () => {
-  test("any length, in pieces of any length: the file holds those bytes and no other", async () => {
+  test("writes any length, in pieces of any length, and no other byte", async () => {
     const random = new Random(SEED);
     const bytes = Buffer.alloc(17 * MIB + 5);
     for (let at = 0; at + 4 < bytes.length; at += 4) bytes.writeInt32LE(random.below(2 ** 31), at);
@@ -67,7 +67,7 @@ describe("DirectWriter", () => {
     }
   });
 
-  test("a chunk that was copied is freed, one of which others may hold a part is not", async () => {
+  test("frees a copied chunk, unless others may hold a part of it", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer } = open(disk, dir.file("file"));
@@ -93,7 +93,7 @@ describe("DirectWriter", () => {
       disk.pending[n]!.resolve();
       await until(() => writer.writtenBytes > before, { what: `block ${n}` });
     };
-    // The first block that is free takes what waited.
+    // The first free block takes the waiting bytes.
     await landed(0);
     expect(writer.congested).toBe(true);
     await landed(1);
@@ -108,7 +108,7 @@ describe("DirectWriter", () => {
     expect(fs.statSync(dir.file("file")).size).toBe(4 * BLOCK + 10);
   });
 
-  test("what lies behind a block that is still under way does not count as written", async () => {
+  test("does not count as written what lies after a block in flight", async () => {
     using dir = tempDir();
     const disk = new PendingDisk();
     const { writer, told } = open(disk, dir.file("file"));
@@ -124,7 +124,7 @@ describe("DirectWriter", () => {
     await closed(disk);
   });
 
-  test("a write that fails is told once; finish says it again, and giving up closes", async () => {
+  test("reports a failed write once and again on finish, and closes on abandon", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "write", call: 2, code: "EIO" });
     const { writer, told } = open(disk, dir.file("file"));
@@ -139,7 +139,7 @@ describe("DirectWriter", () => {
     expect(told.failed).toHaveLength(1);
   });
 
-  test("given up while blocks are under way: the descriptor is closed after them", async () => {
+  test("abandoned with blocks in flight, closes the descriptor after them", async () => {
     using dir = tempDir();
     const disk = new PendingDisk();
     const { writer, told } = open(disk, dir.file("file"));

@@ -5,7 +5,7 @@ import { Random } from "../../support/fill.ts";
 import { shortWrites } from "../../support/short-writes.ts";
 import { tempDir } from "../../support/temp.ts";
 
-/** More than one writev(2) takes, of 0 to 9 bytes each. */
+/** More pieces than one writev(2) takes, of 0 to 9 bytes each. */
 function pieces(): Buffer[] {
   const random = new Random(7);
   return Array.from({ length: 1_100 }, () => Buffer.from(random.text(random.below(10))));
@@ -28,12 +28,12 @@ test.each([
   expect(readFileSync(dir.file("written")).equals(wanted)).toBe(true);
 });
 
-test("a kernel that takes nothing, and says no error, is an error", async () => {
+test("fails where the kernel takes no bytes and reports no error", async () => {
   using dir = tempDir("disk");
   using nothing = shortWrites(() => 0);
   const fd = realDisk.create(dir.file("written"));
   const written = realDisk.write(fd, [Buffer.from("a value")], 0);
-  await expect(written).rejects.toThrow("the disk takes no more bytes, and says no error");
+  await expect(written).rejects.toThrow("the disk took no bytes and reported no error");
   expect(nothing.calls).toBe(1);
   realDisk.close(fd);
 });

@@ -8,10 +8,10 @@ import { until } from "../../support/wait.ts";
 const never = new AbortController().signal;
 const clock = { now: () => 1_700_000_000_000, sleep: async () => undefined };
 
-/** Opens a file as a snapshot's, closes and removes it, and tells which way it would have gone. */
+/** Opens a snapshot's file, closes and removes it, and returns how it would have been written. */
 async function opened(files: PayloadFiles, disk: FaultyDisk, dir: string) {
-  const { path, fd, io } = await files.open(dir, never);
-  disk.close(fd);
+  const { path, file, io } = await files.open(dir, never);
+  await file.close();
   disk.remove(path);
   return io;
 }
@@ -30,7 +30,7 @@ describe("--io", () => {
   });
 
   test.each(["EINVAL", "EOPNOTSUPP"])(
-    "a file system that refuses (%s) is asked once; then snapshots go through the page cache",
+    "asks a file system that refuses (%s) once, then goes through the page cache",
     async (code) => {
       using dir = tempDir();
       const disk = new FaultyDisk({ operation: "createDirect", code });
@@ -41,7 +41,7 @@ describe("--io", () => {
     },
   );
 
-  test("a file that such a system makes all the same is not in the way", async () => {
+  test("removes the file that such a file system creates all the same", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     disk.createDirect = (path) => {
@@ -52,7 +52,7 @@ describe("--io", () => {
     expect(await opened(files, disk, dir.path)).toBe("buffered");
   });
 
-  test("a file system that takes the flag and refuses the write is one that refuses", async () => {
+  test("takes a refused first write for a refusal too", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "write", code: "EINVAL" });
     const files = new PayloadFiles(disk, clock, "auto");
@@ -61,15 +61,15 @@ describe("--io", () => {
     expect(disk.openFds.size).toBe(0);
   });
 
-  test("what is tried out leaves an empty file", async () => {
+  test("leaves an empty file after the trial write", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
-    const { path, fd } = await new PayloadFiles(disk, clock, "direct").open(dir.path, never);
+    const { path, file } = await new PayloadFiles(disk, clock, "direct").open(dir.path, never);
     expect(fs.statSync(path).size).toBe(0);
-    disk.close(fd);
+    await file.close();
   });
 
-  test("given up while it is tried out, nothing is left", async () => {
+  test("given up during the trial write, leaves nothing", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const held = disk.hold("write");
@@ -84,7 +84,7 @@ describe("--io", () => {
     expect(disk.openFds.size).toBe(0);
   });
 
-  test("a disk that is full is no refusal", async () => {
+  test("takes a full disk for a failure, not a refusal", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "createDirect", code: "ENOSPC" });
     const files = new PayloadFiles(disk, clock, "auto");

@@ -17,7 +17,7 @@ function rig() {
 
 const copy = (bytes: Uint8Array) => Buffer.from(bytes);
 
-test("gives what the file has, wherever a reader stands, never past the end it was told", async () => {
+test("returns the file's bytes at any position, never past the given end", async () => {
   using at = rig();
   const file = at.blocks.open(at.path);
   for (const end of [1, 100, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, CONTENT.length]) {
@@ -36,7 +36,7 @@ test("gives what the file has, wherever a reader stands, never past the end it w
   expect([...at.disk.openFds]).toEqual([]);
 });
 
-test("who is at the same place shares a descriptor and a read", async () => {
+test("readers at the same place share a descriptor and a read", async () => {
   using at = rig();
   const files = Array.from({ length: 20 }, () => at.blocks.open(at.path));
   const end = CONTENT.length;
@@ -54,7 +54,7 @@ test("who is at the same place shares a descriptor and a read", async () => {
   expect(at.disk.openFds.size).toBe(0);
 });
 
-test("a reader that is held up keeps its bytes, however much others read meanwhile", async () => {
+test("a slow reader keeps its bytes, however much others read meanwhile", async () => {
   using at = rig();
   const file = at.blocks.open(at.path);
   const held = at.disk.hold("read");
@@ -71,7 +71,7 @@ test("a reader that is held up keeps its bytes, however much others read meanwhi
   at.blocks.close(file);
 });
 
-test("a file that was cut and grew anew is read anew, once it was said", async () => {
+test("reads a file again after forget(), once it was cut and grew", async () => {
   using at = rig();
   const [before, end] = [at.blocks.open(at.path), BLOCK];
   await at.blocks.use(before, { from: 0, end }, copy);
@@ -85,7 +85,7 @@ test("a file that was cut and grew anew is read anew, once it was said", async (
   expect(at.disk.openFds.size).toBe(0);
 });
 
-test("a read that fails, and a file that is too short, are told of, and tried anew", async () => {
+test("reports a failed read and a file that is too short, and retries both", async () => {
   using at = rig();
   const file = at.blocks.open(at.path);
   at.disk.fail({ operation: "read", code: "EIO" });
@@ -98,7 +98,7 @@ test("a read that fails, and a file that is too short, are told of, and tried an
   await expect(
     at.blocks.use(file, { from: CONTENT.length - 1, end: CONTENT.length + 1 }, copy),
   ).rejects.toThrow(
-    `reading byte ${CONTENT.length} of ${at.path}: the file ends before what was written`,
+    `reading byte ${CONTENT.length} of ${at.path}: the file ends before the last written byte`,
   );
   at.blocks.close(file);
   await expect(async () => at.blocks.open(`${at.path}.none`)).toThrow("reading");

@@ -3,7 +3,7 @@ import { closeSync, openSync, rmSync, symlinkSync } from "node:fs";
 import { stillThere } from "../../../src/store/disk/still-there.ts";
 import { tempDir } from "../../support/temp.ts";
 
-test("where it can't be told whether a file is still there, that is a failure of the disk, to be tried again", () => {
+test("fails with DISK_FAILED, to be retried, where it can't tell whether the file is still there", () => {
   using dir = tempDir("still-there");
   const path = dir.file("file");
   const fd = openSync(path, "w");
@@ -12,7 +12,7 @@ test("where it can't be told whether a file is still there, that is a failure of
     expect(isThere()).toBe(true);
     rmSync(path);
     expect(isThere()).toBe(false);
-    // What a folder without permission is to all but root, a link to itself is to root too.
+    // A link to itself fails for root too, as a folder without permission does for other users.
     symlinkSync(path, path);
     expect(isThere).toThrow(
       expect.objectContaining({ code: "DISK_FAILED", message: expect.stringContaining(path) }),

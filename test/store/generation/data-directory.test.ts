@@ -2,13 +2,14 @@ import { describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
-import { ReplicaError } from "../../../src/base/errors.ts";
+import type { ReplicaError } from "../../../src/base/errors.ts";
 import { crc64 } from "../../../src/rdb/crc64.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { endWithProcess } from "../../support/children.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { BASE_OFFSET, callbacks, clock, HEADER, keep, lay, RDB, REPLID } from "../restore/kept.ts";
+import { errorOf } from "../../support/error-of.ts";
 
 function open(path: string, disk = new FaultyDisk()): DataDirectory & Disposable {
   const directory = new DataDirectory(path, disk, clock);
@@ -21,24 +22,14 @@ function open(path: string, disk = new FaultyDisk()): DataDirectory & Disposable
   return Object.assign(directory, { [Symbol.dispose]: () => directory.close() });
 }
 
-/** How many folders lie above `path` on its file system. */
+/** The number of folders above `path` on its file system. */
 function depthOf(path: string): number {
   const parent = dirname(path);
   if (parent === path || fs.statSync(parent).dev !== fs.statSync(path).dev) return 0;
   return 1 + depthOf(parent);
 }
 
-function errorOf(act: () => unknown): ReplicaError {
-  try {
-    act();
-  } catch (caught) {
-    if (caught instanceof ReplicaError) return caught;
-    throw caught;
-  }
-  throw new Error("it was accepted");
-}
-
-/** What stands in the folder's database. */
+/** Queries the directory's database. */
 function query<T>(path: string, sql: string): T[] {
   using db = new Database(join(path, "replica.db"), { readonly: true });
   return db.query<T, []>(sql).all();
@@ -49,7 +40,7 @@ function change(path: string, sql: string): void {
   db.run(sql);
 }
 
-/** A folder with one generation whose log holds `stream`, of which `marked` bytes have a mark. */
+/** Creates a directory with one generation whose log holds `stream`; a mark covers `marked` bytes of it. */
 async function written(path: string, stream: string, marked: number): Promise<void> {
   const disk = new FaultyDisk();
   using directory = open(path, disk);
@@ -67,8 +58,8 @@ const LOG = `${GENERATION}/appendonly.aof.1.incr.aof`;
 const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
 const MANIFEST = `${GENERATION}/appendonly.aof.manifest`;
 
-describe("the layout is the contract's", () => {
-  test("a new folder", async () => {
+describe("the layout", () => {
+  test("a new directory holds its lock and no generation", async () => {
     using dir = tempDir();
     using directory = open(dir.file("data"));
     expect(directory.current).toBeUndefined();
@@ -77,7 +68,7 @@ describe("the layout is the contract's", () => {
     expect(names.toSorted()).toEqual(["generations", "replica.lock"]);
   });
 
-  test("a generation", async () => {
+  test("a generation is a Redis 7 append-only directory", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -102,7 +93,7 @@ describe("the layout is the contract's", () => {
     expect(fs.readdirSync(dir.path)).not.toContain("current.tmp");
   });
 
-  test("a second one seals the first, with its reason, and takes the link", async () => {
+  test("a second generation seals the first, with the reason, and takes the link", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -115,7 +106,7 @@ describe("the layout is the contract's", () => {
     ]);
   });
 
-  test("a new replication id holds from the offset where the primary continues", async () => {
+  test("records a new replication id from the offset where the primary continues", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -134,7 +125,7 @@ describe("the layout is the contract's", () => {
 });
 
 describe("a restart", () => {
-  test("after a kill it goes on from the end of the log", async () => {
+  test("after a kill continues from the end of the log", async () => {
     using dir = tempDir();
     await written(dir.path, "marked, unmarked", 6);
     using directory = open(dir.path);
@@ -150,7 +141,7 @@ describe("a restart", () => {
     ]);
   });
 
-  test("what a kill has left behind the last mark is in the checksum of the next", async () => {
+  test("after a kill includes the bytes past the last mark in the next checksum", async () => {
     using dir = tempDir();
     await written(dir.path, "stream", 2);
     const disk = new FaultyDisk();
@@ -169,7 +160,7 @@ describe("a restart", () => {
     ]);
   });
 
-  test("after a power cut (the boot id changed) from the last mark", async () => {
+  test("after a power cut (another boot id) continues from the last mark", async () => {
     using dir = tempDir();
     await written(dir.path, "marked, unmarked", 6);
     change(dir.path, "UPDATE boot SET boot_id = 'another'");
@@ -180,7 +171,7 @@ describe("a restart", () => {
     expect(fs.readFileSync(dir.file(LOG), "latin1")).toEndWith("3\r\nmarked");
   });
 
-  test("after a power cut, even if the first start ends before the cut", async () => {
+  test("after a power cut continues from the last mark, also if the first start ends before it cuts the log", async () => {
     using dir = tempDir();
     await written(dir.path, "marked, unmarked", 6);
     change(dir.path, "UPDATE boot SET boot_id = 'another'");
@@ -189,7 +180,7 @@ describe("a restart", () => {
     expect((await directory.openLog(callbacks()))!.writtenOffset).toBe(BASE_OFFSET + 6);
   });
 
-  test("after a failed sync, within one process: from the last mark", async () => {
+  test("after a failed sync in the same process continues from the last mark", async () => {
     using dir = tempDir();
     await written(dir.path, "marked, unmarked", 6);
     using directory = open(dir.path);
@@ -199,7 +190,7 @@ describe("a restart", () => {
     await log.close();
   });
 
-  test("half-made generations are cleared, folders of unknown names are not touched", async () => {
+  test("removes unfinished generations, and touches no folder of another name", async () => {
     using dir = tempDir();
     await written(dir.path, "", 0);
     {
@@ -218,12 +209,12 @@ describe("a restart", () => {
       "2",
       "mine",
     ]);
-    // An id whose folder is somebody else's is never taken.
+    // The id of someone else's folder is never taken.
     expect((await directory.begin("p")).id).toBe(10);
     expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: 1 }, { id: 10 }]);
   });
 
-  test("a link to a first generation that never became current is gone with it", async () => {
+  test("removes the link to a first generation that never became current", async () => {
     using dir = tempDir();
     {
       using directory = open(dir.path);
@@ -235,7 +226,7 @@ describe("a restart", () => {
     expect(fs.readdirSync(dir.path)).not.toContain("current");
   });
 
-  test("the link is pointed at what the database says", async () => {
+  test("points the link at the generation that the database names", async () => {
     using dir = tempDir();
     await written(dir.path, "", 0);
     fs.rmSync(dir.file("current"));
@@ -245,7 +236,7 @@ describe("a restart", () => {
   });
 });
 
-test("what comes after a pause has a mark of its own, beside that of what was there meanwhile", async () => {
+test("keeps the mark that covers a pause, and adds another for what comes after it", async () => {
   using dir = tempDir();
   const disk = new FaultyDisk();
   let nowMs = 1_000_000;
@@ -274,7 +265,7 @@ test("what comes after a pause has a mark of its own, beside that of what was th
   ]);
 });
 
-describe("what is refused", () => {
+describe("a start refuses", () => {
   test("a newer format, with both versions", () => {
     using dir = tempDir();
     open(dir.path).close();
@@ -287,7 +278,7 @@ describe("what is refused", () => {
     expect(error.message).toMatch(/format 4.*knows 3/);
   });
 
-  test("an older format is brought up to date, and keeps what it holds", async () => {
+  test("no older format: it is migrated, and keeps its content", async () => {
     using dir = tempDir();
     await written(dir.path, "marked", 6);
     change(dir.path, "DROP TABLE chosen_primary");
@@ -318,7 +309,7 @@ describe("what is refused", () => {
     const error = errorOf(() => open(dir.path));
     expect(error).toMatchObject({ code: "DIRECTORY_DAMAGED", retry: "never" });
     expect(error.message).toContain(GENERATION);
-    // Refused is not held: the lock is free again.
+    // A refused directory is not locked.
     expect(errorOf(() => open(dir.path)).code).toBe("DIRECTORY_DAMAGED");
   });
 
@@ -338,7 +329,7 @@ describe("what is refused", () => {
     expect(fs.existsSync(dir.file(LOG))).toBe(true);
   });
 
-  test("a log that ends exactly at its mark is whole", async () => {
+  test("nothing about a log that ends exactly at its mark", async () => {
     using dir = tempDir();
     await written(dir.path, "marked, unmarked", 6);
     fs.truncateSync(dir.file(LOG), HEADER.length + 6);
@@ -346,7 +337,7 @@ describe("what is refused", () => {
     expect((await directory.openLog(callbacks()))!.writtenOffset).toBe(BASE_OFFSET + 6);
   });
 
-  test("a database that is none", () => {
+  test("a file that is no database", () => {
     using dir = tempDir();
     fs.writeFileSync(dir.file("replica.db"), "this is no database, and long enough ".repeat(100));
     expect(errorOf(() => open(dir.path)).code).toBe("DIRECTORY_DAMAGED");
@@ -367,7 +358,7 @@ describe("replica.lock", () => {
     return new TextDecoder().decode(value);
   };
 
-  test("a second process is told who holds it", async () => {
+  test("names its holder to a second process", async () => {
     using dir = tempDir();
     using _ = open(dir.path);
     const said = await firstWords(hold(dir.path));
@@ -386,7 +377,7 @@ describe("replica.lock", () => {
     open(dir.path).close();
   });
 
-  test("is given back by close", () => {
+  test("is released by close", () => {
     using dir = tempDir();
     open(dir.path).close();
     open(dir.path).close();
@@ -394,7 +385,7 @@ describe("replica.lock", () => {
 });
 
 describe("retain", () => {
-  /** So many generations, one after another; each is current for a time. */
+  /** Makes `count` generations current, one after another. */
   async function generations(directory: DataDirectory, disk: FaultyDisk, count: number) {
     for (let left = count; left > 0; left--) await (await keep(directory, disk)).close();
   }
@@ -403,7 +394,7 @@ describe("retain", () => {
     query<{ id: number }>(path, "SELECT id FROM generations ORDER BY id").map(({ id }) => id);
   const folders = (path: string) => fs.readdirSync(join(path, "generations")).map(Number);
 
-  test("keeps so many, the newest, and always the current one", async () => {
+  test("keeps that many of the newest, and always the current one", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -421,7 +412,7 @@ describe("retain", () => {
     expect(ids(dir.path)).toEqual([5]);
   });
 
-  test("keeps all that are younger, however many", async () => {
+  test("keeps all younger ones, however many", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -432,7 +423,7 @@ describe("retain", () => {
     expect(ids(dir.path)).toEqual([2, 3, 4]);
   });
 
-  test("keeps one that is pinned, and those after it, until nobody reads it any more", async () => {
+  test("keeps a pinned one, and those after it, until it is released", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -446,7 +437,7 @@ describe("retain", () => {
   });
 
   test.each(["the next call", "the next start"])(
-    "what could not be removed is no generation any more, and goes with %s",
+    "what could not be removed counts no more, and goes with %s",
     async (when) => {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -458,7 +449,7 @@ describe("retain", () => {
         await expect(refused).rejects.toMatchObject({ code: "DISK_FAILED" });
         expect(folders(dir.path).toSorted()).toEqual([1, 2, 3]);
         if (when === "the next call") {
-          // It keeps no other from being removed, and is told of once: as of the failure.
+          // It does not keep the others, and only the failure itself is reported.
           expect(await directory.retain(0, undefined)).toEqual([1]);
           expect([ids(dir.path), folders(dir.path)]).toEqual([[3], [3]]);
           return;
@@ -470,7 +461,7 @@ describe("retain", () => {
     },
   );
 
-  test("what was given up and could not be removed goes with the next call", async () => {
+  test("retries a given-up generation that could not be removed", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -484,7 +475,7 @@ describe("retain", () => {
 });
 
 describe("promote", () => {
-  /** Promotes a second generation while disk call `n` fails; whether it was reached. */
+  /** Promotes a second generation while disk call `n` fails. Returns whether that call was reached. */
   async function failingAt(path: string, n: number): Promise<boolean> {
     const disk = new FaultyDisk();
     using directory = open(path, disk);
@@ -506,7 +497,11 @@ describe("promote", () => {
     disk.heal();
     if (reached) {
       expect(error).toMatchObject({ code: "DISK_FULL" });
-      expect((error as ReplicaError).message).not.toContain("replica.db");
+      // The second data sync, right after the log was synced and closed, is the ledger's own.
+      const [previous, failed] = disk.calls.slice(before + n - 2, before + n);
+      const isLedgers = previous?.operation === "close" && failed?.operation === "syncData";
+      const { message } = error as ReplicaError;
+      expect(message.includes("replica.db")).toBe(isLedgers);
       expect(directory.current?.id).toBe(1);
       directory.discard(id);
     }
@@ -532,7 +527,7 @@ describe("promote", () => {
     expect(n).toBeGreaterThan(12);
   });
 
-  test("whichever disk call fails, the link never points at what is not there", async () => {
+  test("whichever disk call fails, the link never points at a missing folder", async () => {
     for (let n = 1; ; n++) {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -553,7 +548,7 @@ describe("promote", () => {
     }
   });
 
-  test("a current generation is never discarded", async () => {
+  test("never discards the current generation", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -562,7 +557,7 @@ describe("promote", () => {
     expect(fs.existsSync(dir.file(BASE))).toBe(true);
   });
 
-  test("everything is durable before the row says so", async () => {
+  test("makes everything durable before the row says so", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -581,12 +576,12 @@ describe("promote", () => {
       .map((call) => String(call.subject))
       .slice(-1 - depthOf(dir.path));
     expect(own).toBe(dir.path);
-    // Its name stands in the folder above, and so on, up to where the file system begins.
+    // Its name is in the folder above, and so on, up to the root of the file system.
     expect(above[0]).toBe(dirname(dir.path));
     for (const [n, path] of above.entries()) expect(path).toBe(dirname(above[n - 1] ?? dir.path));
   });
 
-  test("a folder's row stays until it is durable that the folder is gone", async () => {
+  test("keeps a folder's row until the folder's removal is durable", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
@@ -600,7 +595,7 @@ describe("promote", () => {
     expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id: next.id }]);
   });
 
-  test("a folder above that may not be read is passed over, one that can't be synced is not", async () => {
+  test("skips a folder above that it may not read, but not one that can't be synced", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.file("data"), disk);

@@ -1,7 +1,7 @@
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 
-// A second process for the lock's tests: holds argv[2] until it is killed, or says why it can't.
+// A second process for the tests of the lock: holds argv[2] until it is killed, or prints why it can't.
 try {
   const directory = new DataDirectory(process.argv[2]!, realDisk, Date);
   console.log("held");

@@ -23,7 +23,7 @@ function lineageOf(...oldestFirst: ReturnType<typeof generation>[]): Lineage {
   return new Lineage(oldestFirst.toReversed(), ({ id }) => ends.get(id));
 }
 
-/** From which generation each of these offsets is read, and until when. */
+/** The generation that each of these offsets is read from, and up to which offset. */
 function places(lineage: Lineage, ...offsets: number[]) {
   return offsets.map((offset) => {
     const place = lineage.at(offset);
@@ -32,7 +32,7 @@ function places(lineage: Lineage, ...offsets: number[]) {
 }
 
 describe("the generations that lead to the current one", () => {
-  test("none", () => {
+  test("is empty without a generation", () => {
     const lineage = lineageOf();
     expect([lineage.at(0), lineage.holds(A, 0), lineage.knows(A)]).toEqual([
       undefined,
@@ -41,7 +41,7 @@ describe("the generations that lead to the current one", () => {
     ]);
   });
 
-  test("are read each up to where the next one begins", () => {
+  test("reads each generation up to where the next one begins", () => {
     const lineage = lineageOf(
       generation(1, 100, 300, [A, 100]),
       generation(2, 200, 400, [A, 200]),
@@ -78,7 +78,7 @@ describe("the generations that lead to the current one", () => {
     expect([lineage.holds(A, 199), lineage.holds(A, 200)]).toEqual([false, true]);
   });
 
-  test("one without a history stands alone", () => {
+  test("leaves out generations before one without a history", () => {
     const lineage = lineageOf(generation(1, 100, 300, [A, 100]), generation(2, 200, 400));
     expect(places(lineage, 150, 250)).toEqual([undefined, [2, Infinity]]);
     expect([lineage.holds(A, 250), lineage.knows(A)]).toEqual([false, false]);
@@ -95,7 +95,7 @@ describe("a position", () => {
     [A, 100, true],
     [A, 150, true],
     [A, 151, false],
-    // A history has what lies before it: so Redis's own ids are asked for.
+    // A history contains what came before it, as with Redis's own ids.
     [B, 100, true],
     [B, 280, true],
     [B, 281, false],
@@ -108,7 +108,7 @@ describe("a position", () => {
     expect(lineage.knows(replid)).toBe(replid !== "d".repeat(40));
   });
 
-  test("in a history that came back is good to the end of its last time", () => {
+  test("in a history that came back is accepted up to the end of its last interval", () => {
     const back = lineageOf(generation(1, 100, 300, [A, 100], [B, 150], [A, 200]));
     expect([A, B].map((replid) => back.holds(replid, 250))).toEqual([true, false]);
   });

@@ -9,6 +9,7 @@ import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
 import { pieces, rdbOf } from "../rdb.ts";
+import { rejectionOf } from "../../support/error-of.ts";
 
 const never = new AbortController().signal;
 const RDB = rdbOf(4000);
@@ -23,46 +24,36 @@ function fakeClock(startMs = 1_700_000_000_900) {
   return { slept, now: () => nowMs, sleep };
 }
 
-async function errorOf(act: () => unknown): Promise<ReplicaError> {
-  try {
-    await act();
-  } catch (caught) {
-    if (caught instanceof ReplicaError) return caught;
-    throw caught;
-  }
-  throw new Error("it was accepted");
-}
-
-describe("walk 8: the temporary file", () => {
-  test("temp-<unixtime>.<pid>.rdb, 0644", async () => {
+describe("the temporary file", () => {
+  test("is named temp-<unixtime>.<pid>.rdb, with mode 0644", async () => {
     using dir = tempDir();
     const umask = process.umask(0);
-    const { path, fd } = await openTemporary(realDisk, dir.path, fakeClock(), never);
+    const { path, file } = await openTemporary(realDisk, dir.path, fakeClock(), never);
     process.umask(umask);
     expect(path).toBe(dir.file(`temp-1700000000.${process.pid}.rdb`));
-    expect(fs.fstatSync(fd).mode & 0o777).toBe(0o644);
-    expect(() => fs.readSync(fd, new Uint8Array(1))).toThrow("EBADF");
-    fs.closeSync(fd);
+    expect(fs.fstatSync(file.fd).mode & 0o777).toBe(0o644);
+    expect(() => fs.readSync(file.fd, new Uint8Array(1))).toThrow("EBADF");
+    await file.close();
   });
 
-  test("is never one that exists: the next second has another name", async () => {
+  test("never replaces an existing file: the next second has another name", async () => {
     using dir = tempDir();
     const clock = fakeClock();
     const taken = dir.file(`temp-1700000000.${process.pid}.rdb`);
     fs.writeFileSync(taken, "somebody's");
-    const { path, fd } = await openTemporary(realDisk, dir.path, clock, never);
+    const { path, file } = await openTemporary(realDisk, dir.path, clock, never);
     expect(path).toBe(dir.file(`temp-1700000001.${process.pid}.rdb`));
     expect(fs.readFileSync(taken, "utf8")).toBe("somebody's");
     expect(clock.slept).toEqual([1000]);
-    fs.closeSync(fd);
+    await file.close();
   });
 
-  test("five tries one second apart, then the reason of the last", async () => {
+  test("is tried five times, one second apart, then fails with the last reason", async () => {
     using dir = tempDir();
     const clock = fakeClock();
     const disk = new FaultyDisk({ call: 1, code: "EIO" }, { call: 5, code: "ENOSPC" });
     for (let call = 2; call < 5; call++) disk.fail({ call, code: "EACCES" });
-    const error = await errorOf(() => openTemporary(disk, dir.path, clock, never));
+    const error = await rejectionOf(() => openTemporary(disk, dir.path, clock, never));
     expect(clock.slept).toEqual([1000, 1000, 1000, 1000]);
     expect(disk.count("create")).toBe(5);
     expect(error.code).toBe("DISK_FULL");
@@ -70,18 +61,18 @@ describe("walk 8: the temporary file", () => {
     expect(fs.readdirSync(dir.path)).toEqual([]);
   });
 
-  test("no further try once it is given up", async () => {
+  test("is not tried again once it is given up", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ code: "EIO" });
     const giveUp = new AbortController();
     const clock = { now: () => 0, sleep: async () => giveUp.abort() };
-    const error = await errorOf(() => openTemporary(disk, dir.path, clock, giveUp.signal));
+    const error = await rejectionOf(() => openTemporary(disk, dir.path, clock, giveUp.signal));
     expect(error.code).toBe("STOPPED");
     expect(disk.count("create")).toBe(1);
   });
 });
 
-/** A snapshot on its way to disk, and what it told. */
+/** A snapshot on its way to disk, and the events it reported. */
 async function begin(
   disk: FaultyDisk,
   dir: string,
@@ -90,12 +81,22 @@ async function begin(
   io: Io = "buffered",
 ) {
   const file = await openTemporary(disk, dir, fakeClock(), never, io);
-  const told = { synced: [] as number[], room: 0, failed: [] as ReplicaError[] };
-  const writer = new SnapshotWriter(disk, file, {
+  const told = {
+    /** What was covered by a sync, each time that it was seen to be more. */
+    synced: [] as number[],
+    room: 0,
+    failed: [] as ReplicaError[],
+    look: () => {
+      if (writer.syncedBytes > (told.synced.at(-1) ?? 0)) told.synced.push(writer.syncedBytes);
+    },
+  };
+  const writer: SnapshotWriter = new SnapshotWriter(disk, file, {
     syncBytes,
     maxQueuedBytes,
-    onSynced: (bytes) => told.synced.push(bytes),
-    onRoom: () => told.room++,
+    onRoom: () => {
+      told.room++;
+      told.look();
+    },
     onFailed: (error) => told.failed.push(error),
   });
   return { writer, told, file };
@@ -104,7 +105,7 @@ async function begin(
 const closed = (disk: FaultyDisk) =>
   until(() => disk.openFds.size === 0, { what: "every descriptor to be closed", timeoutMs: 2000 });
 
-/** A real small disk at `path`, where one can be had; what unmounts it comes with `using`. */
+/** Mounts a real small disk at `path`, where the user may; `using` unmounts it. */
 function mountSmallDisk(path: string): Disposable & { readonly real: boolean } {
   const argv = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", path];
   const real = process.getuid?.() === 0 && Bun.spawnSync(argv).exitCode === 0;
@@ -117,21 +118,23 @@ function mountSmallDisk(path: string): Disposable & { readonly real: boolean } {
 }
 
 describe("SnapshotWriter", () => {
-  test("a sound RDB is kept byte for byte, synced on its way, under its final name alone", async () => {
+  test("keeps a sound RDB byte for byte, syncs it on its way, and leaves only its final name", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told } = await begin(disk, dir.path);
     for (const piece of pieces(RDB, 1000)) {
       writer.write(piece);
       const { length } = told.synced;
-      await until(() => told.synced.length > length, { what: "a sync" });
+      await until(() => (told.look(), told.synced.length > length), { what: "a sync" });
     }
     const summary = await writer.finish(dir.file("base.rdb"));
     expect(summary).toMatchObject({ bytes: RDB.length, checked: true });
     expect(RDB).toEqual(new Uint8Array(fs.readFileSync(dir.file("base.rdb"))));
     expect(fs.readdirSync(dir.path)).toEqual(["base.rdb"]);
     expect(told.failed).toEqual([]);
-    expect(told.synced).toEqual([1000, 2000, 3000, 4000, 4000]);
+    expect(told.synced).toEqual([1000, 2000, 3000, 4000]);
+    expect(writer.syncedBytes).toBe(4000);
+    expect(disk.calls.filter(({ operation }) => operation === "syncData")).toHaveLength(5);
     const order = disk.calls.slice(-7).map((call) => call.operation);
     expect(order).toEqual([
       "sink.flush",
@@ -145,7 +148,7 @@ describe("SnapshotWriter", () => {
     expect(disk.openFds.size).toBe(0);
   });
 
-  test("receiving goes on while a sync is held; one is in flight; synced <= written", async () => {
+  test("keeps receiving during a sync, with one sync in flight and synced ≤ written", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told, file } = await begin(disk, dir.path);
@@ -157,14 +160,14 @@ describe("SnapshotWriter", () => {
     expect(disk.count("syncData")).toBe(1);
     expect(told.synced).toEqual([]);
     held.release();
-    await until(() => told.synced.length > 0, { what: "the sync" });
+    await until(() => (told.look(), told.synced.length > 0), { what: "the sync" });
     for (const synced of told.synced) {
       expect(synced).toBeLessThanOrEqual(fs.statSync(file.path).size);
     }
     await writer.finish(dir.file("base.rdb"));
   });
 
-  test("is congested while more than the limit waits, and tells when there is room", async () => {
+  test("is congested while more than the limit waits, and says when there is room", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told } = await begin(disk, dir.path);
@@ -214,7 +217,7 @@ describe("SnapshotWriter", () => {
     ["buffered", 15],
     ["direct", 6],
   ] as const)(
-    "whichever call fails, %s: one clear error, no temporary file, no descriptor",
+    "whichever call fails, %s: reports one clear error and leaves no temporary file or descriptor",
     async (io, least) => {
       let n = 1;
       for (; ; n++) {
@@ -225,28 +228,29 @@ describe("SnapshotWriter", () => {
     },
   );
 
-  test("past the page cache: a sound RDB of many blocks is kept byte for byte, synced on its way", async () => {
+  test("keeps a sound RDB of many blocks byte for byte past the page cache", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const rdb = rdbOf(19 * 1024 * 1024 + 5);
     const { writer, told } = await begin(disk, dir.path, 8 * 1024 * 1024, 0, "direct");
     for (const piece of pieces(rdb, 300_000)) {
       writer.write(piece);
-      await until(() => !writer.congested, { what: "room" });
+      await until(() => (told.look(), !writer.congested), { what: "room" });
     }
     const summary = await writer.finish(dir.file("base.rdb"));
     expect(summary).toMatchObject({ bytes: rdb.length, checked: true });
     expect(fs.readFileSync(dir.file("base.rdb")).equals(rdb)).toBe(true);
     expect(fs.readdirSync(dir.path)).toEqual(["base.rdb"]);
     expect(told.failed).toEqual([]);
+    told.look();
     expect(told.synced.at(-1)).toBe(rdb.length);
-    expect(told.synced.length).toBeGreaterThan(1);
+    expect(disk.count("syncData")).toBeGreaterThan(1);
     expect(told.synced).toEqual(told.synced.toSorted((a, b) => a - b));
     expect(disk.openFds.size).toBe(0);
   });
 
   test.each(["remove", "close", "sink.end"] as const)(
-    "giving up does not throw where %s fails",
+    "does not throw on abandon where %s fails",
     async (operation) => {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -260,7 +264,7 @@ describe("SnapshotWriter", () => {
   );
 
   test.each(["sink.write", "sink.flush", "syncData"] as const)(
-    "given up while %s is held: the descriptor is closed after it, and no sync begins",
+    "abandoned while %s is held, closes the descriptor after it and begins no sync",
     async (operation) => {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -278,13 +282,13 @@ describe("SnapshotWriter", () => {
     },
   );
 
-  test("given up while the last sync is held: nothing takes the final name", async () => {
+  test("abandoned while the last sync is held, leaves nothing under the final name", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer } = await begin(disk, dir.path, 1_000_000);
     writer.write(RDB);
     const held = disk.hold("syncData");
-    const finishing = errorOf(() => writer.finish(dir.file("base.rdb")));
+    const finishing = rejectionOf(() => writer.finish(dir.file("base.rdb")));
     await until(() => disk.count("syncData") === 1, { what: "the last sync" });
     writer.abandon();
     await Bun.sleep(20);
@@ -300,20 +304,20 @@ describe("SnapshotWriter", () => {
     ["only a beginning", RDB.subarray(0, 5), "BAD_PAYLOAD"],
     ["empty", RDB.subarray(0, 0), "BAD_PAYLOAD"],
     ["a wrong checksum", RDB.with(2000, 1), "BAD_CHECKSUM"],
-  ] as const)("%s is refused at the end", async (_, payload, code) => {
+  ] as const)("refuses %s at the end", async (_, payload, code) => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer } = await begin(disk, dir.path);
     fs.writeFileSync(dir.file("base.rdb"), "an earlier one");
     writer.write(payload);
-    expect((await errorOf(() => writer.finish(dir.file("base.rdb")))).code).toBe(code);
+    expect((await rejectionOf(() => writer.finish(dir.file("base.rdb")))).code).toBe(code);
     writer.abandon();
     await closed(disk);
     expect(fs.readdirSync(dir.path)).toEqual(["base.rdb"]);
     expect(fs.readFileSync(dir.file("base.rdb"), "utf8")).toBe("an earlier one");
   });
 
-  test("what is no RDB is refused with its first bytes", async () => {
+  test("refuses at the first bytes what is no RDB", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { writer, told } = await begin(disk, dir.path);
@@ -325,10 +329,10 @@ describe("SnapshotWriter", () => {
     expect(fs.readdirSync(dir.path)).toEqual([]);
   });
 
-  test("a disk that is full says so by what write() returns", async () => {
+  test("learns of a full disk from the promise of write()", async () => {
     using dir = tempDir();
     using small = mountSmallDisk(dir.path);
-    // Where no real one can be had, a made-up one.
+    // Where no real one can be mounted, a simulated one.
     const disk = small.real
       ? new FaultyDisk()
       : new FaultyDisk({ operation: "sink.write", call: 3, code: "ENOSPC" });

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import type { ReplicaError } from "../../../src/base/errors.ts";
 import { Crc64, crc64 } from "../../../src/rdb/crc64.ts";
 import { StreamLog, type StreamLogOptions } from "../../../src/store/generation/stream-log.ts";
+import { OpenFile } from "../../../src/store/disk/open-file.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
@@ -18,7 +19,7 @@ interface Told {
   segments: (Partial<Segment> & { to: number })[];
 }
 
-/** A log behind a header of 6 bytes, at offset 1000; each move checks the cursors. */
+/** A log at offset 1000, after a header of 6 bytes; each move checks the cursors. */
 function openLog(
   dir: TempDir,
   disk: FaultyDisk,
@@ -27,9 +28,8 @@ function openLog(
   const path = dir.file("log.aof");
   fs.writeFileSync(path, HEADER);
   const told: Told = { moved: 0, failed: [], marks: [], segments: [] };
-  const log = new StreamLog(disk, disk.openExisting(path), {
-    path,
-    headerBytes: HEADER.length,
+  const log = new StreamLog(disk, OpenFile.openExisting(disk, path), {
+    logHeaderBytes: HEADER.length,
     baseOffset: BASE,
     writtenOffset: BASE,
     durableOffset: BASE,
@@ -39,7 +39,7 @@ function openLog(
     segmentEnds: () => false,
     commitMark: async (written, durable, segment) => {
       told.segments.push({ ...segment, to: durable });
-      // The mark comes only after the sync that it speaks of, and before the cursor moves.
+      // The mark comes after the sync that it records, and before the cursor moves.
       expect(log.durableOffset).toBeLessThanOrEqual(durable);
       told.marks.push({ written, durable, syncs: disk.count("syncData") });
     },
@@ -61,8 +61,16 @@ function ordered(log: StreamLog): void {
 
 const chunk = (text: string) => new Uint8Array(Buffer.from(text));
 
-describe("Log", () => {
-  test("everything is written behind the header, in order, and marked when it closes", async () => {
+test("refuses cursors that break durable ≤ written ≤ received", () => {
+  using dir = tempDir();
+  const disk = new FaultyDisk();
+  expect(() => openLog(dir, disk, { durableOffset: BASE + 1 })).toThrow(
+    `durable ${BASE + 1} ≤ written ${BASE} ≤ received ${BASE}`,
+  );
+});
+
+describe("StreamLog", () => {
+  test("writes everything after the header, in order, and marks it on close", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told, content } = openLog(dir, disk);
@@ -82,7 +90,7 @@ describe("Log", () => {
     expect(disk.openFds.size).toBe(0);
   });
 
-  test("what comes while a write is under way goes out in one batch", async () => {
+  test("writes what comes during a write as one batch", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log } = openLog(dir, disk);
@@ -96,7 +104,7 @@ describe("Log", () => {
     await log.close();
   });
 
-  test("one sync is in flight; it covers what was written before it, the next what came meanwhile", async () => {
+  test("has one sync in flight, which covers what was written before; the next covers the rest", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told } = openLog(dir, disk);
@@ -120,7 +128,7 @@ describe("Log", () => {
     await log.close();
   });
 
-  test("with nothing new there is no sync", async () => {
+  test("syncs nothing where nothing is new", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log } = openLog(dir, disk);
@@ -151,7 +159,7 @@ describe("Log", () => {
     },
   );
 
-  test("--fsync no: a mark a second says how much was written, and claims nothing", async () => {
+  test("--fsync no: commits a mark a second that says how much was written, none of it durable", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told } = openLog(dir, disk, { fsync: "no" });
@@ -167,7 +175,7 @@ describe("Log", () => {
     await log.close();
   });
 
-  test("--fsync no: no mark takes back what one before it says is durable", async () => {
+  test("--fsync no: never commits a mark with a lower durable offset", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const marked: { written: number; durable: number }[] = [];
@@ -198,7 +206,7 @@ describe("Log", () => {
     await log.close();
   });
 
-  test("pieces count for more than their bytes: single bytes are held back too", async () => {
+  test("counts pieces for more than their bytes, so that single bytes congest it too", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log } = openLog(dir, disk, { maxQueuedBytes: 1_000 });
@@ -213,7 +221,7 @@ describe("Log", () => {
     await log.close();
   });
 
-  test("after a failed write, what was written before it is synced and marked; after a failed sync nothing is", async () => {
+  test("syncs and marks after a failed write what was written before it, and nothing after a failed sync", async () => {
     for (const operation of ["write", "syncData"] as const) {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -232,7 +240,7 @@ describe("Log", () => {
   });
 
   test.each([true, false])(
-    "each byte is in the checksum of one segment, also of those written while a sync is under way (segments end: %p)",
+    "covers each byte by the checksum of one segment, also bytes written during a sync (segments end: %p)",
     async (ends) => {
       using dir = tempDir();
       const disk = new FaultyDisk();
@@ -255,7 +263,7 @@ describe("Log", () => {
     },
   );
 
-  test("a log that was copied ends where the other does, with a checksum of its own bytes", async () => {
+  test("copies a log up to its end, with a checksum of the copied bytes", async () => {
     using dir = tempDir();
     using other = tempDir();
     const disk = new FaultyDisk();
@@ -275,7 +283,7 @@ describe("Log", () => {
     await next.close();
   });
 
-  test("before its generation is current it is written, never marked", async () => {
+  test("commits no mark before its generation is current", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told } = openLog(dir, disk, { marks: false, fsync: "always" });
@@ -305,7 +313,7 @@ describe("Log", () => {
   });
 
   test.each(["write", "syncData"] as const)(
-    "after a %s that failed nothing more is taken, synced or marked",
+    "takes, syncs and marks nothing after a %s that failed",
     async (operation) => {
       using dir = tempDir();
       const disk = new FaultyDisk({ operation, call: 2, code: "ENOSPC" });
@@ -330,7 +338,7 @@ describe("Log", () => {
     },
   );
 
-  test("a mark that can't be committed moves no cursor", async () => {
+  test("moves no cursor for a mark that can't be committed", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log, told } = openLog(dir, disk, {
@@ -346,7 +354,7 @@ describe("Log", () => {
     await log.abandon();
   });
 
-  test("giving up waits for what another thread does with the descriptor", async () => {
+  test("waits on abandon for calls of other threads on the descriptor", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     const { log } = openLog(dir, disk);
@@ -362,7 +370,7 @@ describe("Log", () => {
     expect(log.receivedOffset).toBe(BASE + 3);
   });
 
-  test("a failure that close() meets and answers by giving up closes the descriptor once", async () => {
+  test("closes the descriptor once where a failure during close() abandons the log", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "syncData", code: "EIO" });
     const over = Promise.withResolvers<void>();
@@ -375,7 +383,7 @@ describe("Log", () => {
     expect(disk.count("close")).toBe(1);
   });
 
-  test("that close(2) says an error is no failure: everything was synced before", async () => {
+  test("ignores an error of close(2), because everything was synced before", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "close", code: "EIO" });
     const { log, told } = openLog(dir, disk);

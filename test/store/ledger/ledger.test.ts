@@ -4,7 +4,7 @@ import { Ledger } from "../../../src/store/ledger/ledger.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 
-test("after a failed sync nothing counts as durable while somebody reads, and all does once it went through", async () => {
+test("after a failed sync nothing counts as durable while another process reads, and everything does once a sync succeeds", async () => {
   using dir = tempDir();
   const disk = new FaultyDisk();
   const path = dir.file("replica.db");
@@ -20,9 +20,9 @@ test("after a failed sync nothing counts as durable while somebody reads, and al
     using reader = new Database(path, { readonly: true });
     reader.run("BEGIN");
     reader.query("SELECT count(*) FROM events").get();
-    await expect(generations.sync()).rejects.toThrow("somebody reads");
-    // A durable step says so too, and changes nothing.
-    expect(() => generations.choosePrimary("a", "b")).toThrow("somebody reads");
+    await expect(generations.sync()).rejects.toThrow("another process reads");
+    // A durable step fails too, and changes nothing.
+    expect(() => generations.choosePrimary("a", "b")).toThrow("another process reads");
     expect(generations.chosenPrimary("a")).toBeUndefined();
     reader.run("COMMIT");
   }
@@ -34,7 +34,7 @@ test("after a failed sync nothing counts as durable while somebody reads, and al
   expect(disk.openFds.size).toBe(0);
 }, 20_000);
 
-test("syncs that come together are made one after the other", async () => {
+test("runs concurrent syncs one after another", async () => {
   using dir = tempDir();
   const disk = new FaultyDisk();
   const generations = new Ledger(dir.file("replica.db"), disk, true);

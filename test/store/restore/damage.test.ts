@@ -8,17 +8,14 @@ import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { restore } from "../../../src/store/restore/restore.ts";
 import { restorePoint, type Wanted } from "../../../src/store/restore/restore-point.ts";
-import {
-  type Damage,
-  verifyCatalogue,
-  verifyGeneration,
-} from "../../../src/store/restore/verify.ts";
+import { verifyCatalogue, verifyGeneration } from "../../../src/store/restore/verify.ts";
 import { REPLID, smallRdb } from "../../integration/bad-input-rig.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../../support/fake-primary.ts";
 import { follow } from "../../support/following.ts";
 import { encodeCommand } from "../../support/resp.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
+import type { Damage } from "../../../src/store/restore/damage.ts";
 
 const GENERATION = "generations/0000000001";
 const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
@@ -50,7 +47,7 @@ let made: TempDir;
 let data: string;
 let live: string;
 
-/** A real folder: a snapshot, and a stream whose commands each have a mark of their own. */
+/** Makes a real directory: a snapshot, and a stream with a mark for each command. */
 beforeAll(async () => {
   made = tempDir("damage");
   await using primary = fakePrimary(async (peer) => {
@@ -66,7 +63,7 @@ beforeAll(async () => {
       what: "a sync",
     });
   }
-  // As a kill would leave it: the last marks are in the database's log alone.
+  // As after a kill: the last marks are only in the database's WAL.
   live = made.file("live");
   fs.cpSync(replica.path, live, { recursive: true, verbatimSymlinks: true });
   expect(await replica.stop()).toBeUndefined();
@@ -75,7 +72,7 @@ beforeAll(async () => {
 
 afterAll(() => made[Symbol.dispose]());
 
-/** A copy of the folder to be damaged. */
+/** Copies the directory, to damage it. */
 function copyTo(dir: TempDir, from = data): string {
   const path = dir.file("copy");
   fs.cpSync(from, path, { recursive: true, verbatimSymlinks: true });
@@ -111,7 +108,7 @@ async function refusal(path: string, target: string, wanted: Partial<Wanted> = {
   return error as ReplicaError;
 }
 
-test("what is as it was written has no damage, and is restored byte for byte", async () => {
+test("finds no damage in an untouched directory, and restores it byte for byte", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   expect(await damagesOf(path)).toEqual([]);
@@ -130,7 +127,7 @@ function flip(file: string, at: number): void {
   fs.writeFileSync(file, bytes);
 }
 
-test("whichever byte of the snapshot has changed: it is found, and not restored", async () => {
+test("finds any changed byte of the snapshot, and refuses to restore it", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   const file = join(path, BASE);
@@ -148,7 +145,7 @@ test("whichever byte of the snapshot has changed: it is found, and not restored"
   expect(await damagesOf(path)).toEqual([]);
 }, 60_000);
 
-test("whichever byte of the log has changed: it is found, and what lies before it can be restored", async () => {
+test("finds any changed byte of the log, and restores what lies before it", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   const file = join(path, LOG);
@@ -163,7 +160,7 @@ test("whichever byte of the log has changed: it is found, and what lies before i
     const target = dir.file("target");
     const error = await refusal(path, target);
     expect([at, error.code]).toEqual([at, "DIRECTORY_DAMAGED"]);
-    // It says how far it is good; so far it is.
+    // It names the last sound offset, and a restore up to there succeeds.
     const offset = Number(/--offset (\d+)/.exec(error.message)?.[1]);
     expect(damages[0]!.meaning).toContain(`--offset ${offset}`);
     expect(offset).toBeGreaterThanOrEqual(BASE_OFFSET);
@@ -179,7 +176,7 @@ test("whichever byte of the log has changed: it is found, and what lies before i
   expect(await damagesOf(path)).toEqual([]);
 }, 60_000);
 
-test("wherever the log or the snapshot is cut short: it is found, with the byte", async () => {
+test("finds a log or a snapshot truncated anywhere, and names the byte", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   for (const name of [BASE, LOG]) {
@@ -196,8 +193,8 @@ test("wherever the log or the snapshot is cut short: it is found, with the byte"
   }
 }, 60_000);
 
-describe("what is lost", () => {
-  test("the manifest: found, and a restore writes a new one", async () => {
+describe("a restore without", () => {
+  test("the manifest: reports it, and writes a new one", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     fs.rmSync(join(path, MANIFEST));
@@ -224,7 +221,7 @@ describe("what is lost", () => {
     expect([snapshot.commands, log.toString()]).toEqual([0, "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"]);
   });
 
-  test("the link to the current generation: found, and no restore needs it", async () => {
+  test("the link to the current generation: reports it, and needs none", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     fs.rmSync(join(path, "current"));
@@ -234,13 +231,13 @@ describe("what is lost", () => {
     expect((await restored(path, dir.file("target"))).commands).toBe(STREAM.length);
   });
 
-  test("replica.db: found; what the files tell is restored, up to the last whole command", async () => {
+  test("replica.db: reports it, and restores from the files up to the last whole command", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     for (const suffix of ["", "-wal", "-shm"]) {
       fs.rmSync(join(path, `replica.db${suffix}`), { force: true });
     }
-    // Half a command: of a power cut, say.
+    // Half a command, as after a power cut.
     fs.appendFileSync(join(path, LOG), encodeCommand(["SET", "torn", "x"]).subarray(0, -5));
     expect(await damagesOf(path)).toEqual([
       expect.objectContaining({ file: join(path, "replica.db") }),
@@ -253,7 +250,7 @@ describe("what is lost", () => {
     expect(error.message).toContain("give --offset instead of --at");
   });
 
-  test("replica.db, and the beginning of a snapshot: told of both", async () => {
+  test("replica.db and the beginning of a snapshot: reports both", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     for (const suffix of ["", "-wal", "-shm"]) {
@@ -266,7 +263,7 @@ describe("what is lost", () => {
     ]);
   });
 
-  test("a part of replica.db", async () => {
+  test("a part of replica.db: reports the damaged database", async () => {
     using dir = tempDir("damage");
     const path = copyTo(dir);
     fs.rmSync(join(path, "replica.db-wal"), { force: true });
@@ -276,13 +273,13 @@ describe("what is lost", () => {
   });
 });
 
-test("an offset within the stream: cut at the last whole command before it, never inside MULTI", async () => {
+test("restores an offset up to the last whole command before it, never inside MULTI", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   const ends = STREAM.map((_, n) =>
     STREAM.slice(0, n + 1).reduce((sum, { length }) => sum + length, BASE_OFFSET),
   );
-  // Behind MULTI, SELECT and SET of the transaction there is no cut.
+  // No cut follows MULTI, SELECT or SET of the transaction.
   const cuts = [BASE_OFFSET, ...ends.filter((_, n) => n < 1 || n > 3)];
   for (let offset = BASE_OFFSET; offset <= BASE_OFFSET + STREAM_BYTES; offset++) {
     const target = dir.file("target");
@@ -292,10 +289,10 @@ test("an offset within the stream: cut at the last whole command before it, neve
   }
 }, 60_000);
 
-describe("a byte of the database's log has changed", () => {
+describe("a changed byte of the database's WAL", () => {
   const PAGE_BYTES = 4096;
   const FRAME_BYTES = 24 + PAGE_BYTES;
-  /** Behind those of this round lie older ones, with other salts. */
+  /** The number of frames of this round; older ones with other salts follow them. */
   const frames = () => {
     const wal = fs.readFileSync(join(live, "replica.db-wal"));
     const salts = (at: number) => wal.subarray(at, at + 8).toString("hex");
@@ -304,7 +301,7 @@ describe("a byte of the database's log has changed", () => {
     return count;
   };
 
-  test("it is found, wherever it is, and what was followed is never removed", () => {
+  test("is found wherever it is, and never makes a start remove a followed generation", () => {
     expect(frames()).toBeGreaterThan(6);
     let found = 0;
     for (let frame = 0; frame < frames(); frame++) {
@@ -316,7 +313,7 @@ describe("a byte of the database's log has changed", () => {
         {
           using catalogue = new Catalogue(path);
           const damages = verifyCatalogue(catalogue);
-          // Of the last transaction nothing tells whether it was ever whole.
+          // Nothing tells whether the last transaction was ever whole.
           if (frame < frames() - 4)
             expect([frame, within, damages.length > 0]).toEqual([frame, within, true]);
           found += damages.length > 0 ? 1 : 0;
@@ -341,7 +338,7 @@ describe("a byte of the database's log has changed", () => {
     ],
     ["a row from before it was current", "UPDATE generations SET state = 'receiving'"],
   ])(
-    "what is left has %s: refused, and restored from the files once it is moved away",
+    "leaves %s: a start refuses it, and a restore reads the files once the database is moved away",
     async (_, sql) => {
       using dir = tempDir("damage");
       const path = copyTo(dir);
@@ -350,7 +347,7 @@ describe("a byte of the database's log has changed", () => {
         db.run(sql);
       }
       expect(() => new DataDirectory(path, realDisk, { now: () => Date.now() })).toThrow(
-        /lost that generation 1 is whole/,
+        /lost the record of generation 1, whose folder is whole/,
       );
       expect(fs.existsSync(join(path, LOG))).toBe(true);
       for (const suffix of ["", "-wal", "-shm"])
@@ -360,7 +357,7 @@ describe("a byte of the database's log has changed", () => {
   );
 });
 
-test("the SELECT at the beginning of the log is held against the snapshot's", async () => {
+test("compares the SELECT at the beginning of the log with the snapshot's", async () => {
   using dir = tempDir("damage");
   const path = copyTo(dir);
   const file = join(path, LOG);

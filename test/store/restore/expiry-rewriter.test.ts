@@ -40,7 +40,7 @@ const EXPECTED = (first: number, second: number) =>
     ["SET", "d", "1"],
   );
 
-test("each expiry counts from its own mark, wherever the log is cut into blocks", () => {
+test("counts each expiry from its own mark, wherever the log is cut into blocks", () => {
   const firstMark = bytes(
     ["SELECT", "0"],
     ["SET", "a", "1"],
@@ -56,7 +56,7 @@ test("each expiry counts from its own mark, wherever the log is cut into blocks"
     const out: Buffer[] = [];
     const block = Buffer.alloc(size);
     for (let at = 0; at < LOG.length; at += size) {
-      // One buffer for all blocks, as a reader has it.
+      // One buffer for all blocks, as the reader uses it.
       const piece = block.subarray(0, LOG.copy(block, 0, at, at + size));
       out.push(...rewriter.push(piece).map((view) => Buffer.from(view)));
     }
@@ -68,19 +68,19 @@ test("each expiry counts from its own mark, wherever the log is cut into blocks"
   }
 });
 
-test("where nothing tells the time, a command stays as it is", () => {
+test("leaves a command alone where no mark tells its time", () => {
   const rewriter = new ExpiryRewriter(() => undefined);
   expect(Buffer.concat(rewriter.push(LOG)).equals(LOG)).toBe(true);
 });
 
 test.each(availableServers())(
-  "what a primary before 7.0 streamed expires in %s when it would have expired there",
+  "makes what a primary before 7.0 streamed expire in %s when it would have expired there",
   async (kind) => {
     using dir = tempDir("old-primary");
     const stream = bytes(["SET", "short", "1", "EX", "1"], ["SET", "long", "1", "EX", "1000"]);
     await using primary = fakePrimary(async (peer) => {
       await standardHandshake(peer, { replid: REPLID, offset: 100 });
-      // No version is told: as with any before 7.0, expiries may be relative.
+      // Without a version, expiries may be relative, as before 7.0.
       await peer.send(bulkPayload(smallRdb("a value")));
       await peer.send(stream);
     });
@@ -92,7 +92,7 @@ test.each(availableServers())(
     });
     const endedMs = Date.now();
     expect(await replica.stop()).toBeUndefined();
-    // So late that the short one is over: a stock server on the raw log would begin to count now.
+    // Late enough for the short one to be over: on the raw log a stock server would start counting now.
     await until(() => Date.now() > endedMs + 1_000, { what: "a second" });
     using catalogue = new Catalogue(replica.path);
     const wanted = { generation: undefined, atMs: undefined, offset: undefined };

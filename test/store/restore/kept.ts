@@ -1,4 +1,6 @@
 import type { DataDirectory } from "../../../src/store/generation/data-directory.ts";
+import { hex64 } from "../../../src/base/hex64.ts";
+import { OpenFile } from "../../../src/store/disk/open-file.ts";
 import type { ReplicaError } from "../../../src/base/errors.ts";
 import { selectCommand } from "../../../src/resp/encode.ts";
 import { parseReplicationId } from "../../../src/base/history.ts";
@@ -11,7 +13,7 @@ export const REPLID = parseReplicationId("0123456789abcdef0123456789abcdef012345
 export const RDB = rdbOf(500);
 export const HEADER = selectCommand(3);
 export const BASE_OFFSET = 1000;
-/** What the clock says: the time is of no interest here. */
+/** A clock that stands still: the time does not matter here. */
 export const clock = { now: () => 1_700_000_000_000 };
 
 export function callbacks(failed: ReplicaError[] = []) {
@@ -25,17 +27,16 @@ export function callbacks(failed: ReplicaError[] = []) {
   };
 }
 
-/** Lays the base and the log of a new generation, all but promoted. */
+/** Writes the snapshot and the log of a new generation, up to its promotion. */
 export async function lay(directory: DataDirectory, disk: FaultyDisk) {
   const { id, dir } = await directory.begin("127.0.0.1:6379");
   const path = `${dir}/temp-1.2.rdb`;
   const writer = new SnapshotWriter(
     disk,
-    { path, fd: disk.create(path), io: "buffered" },
+    { path, file: OpenFile.create(disk, path), io: "buffered" },
     {
       syncBytes: 1024 * 1024,
       maxQueuedBytes: 1024 * 1024,
-      onSynced: () => undefined,
       onRoom: () => undefined,
       onFailed: () => undefined,
     },
@@ -51,7 +52,7 @@ export async function lay(directory: DataDirectory, disk: FaultyDisk) {
         baseOffset: BASE_OFFSET,
         streamDb: 3,
         rdbBytes: rdb.bytes,
-        rdbCrc64: rdb.crc64.toString(16).padStart(16, "0"),
+        rdbCrc64: hex64(rdb.crc64),
         rdbChecked: rdb.checked,
         logHeaderBytes: HEADER.length,
       },
@@ -60,7 +61,7 @@ export async function lay(directory: DataDirectory, disk: FaultyDisk) {
   return { id, dir, log, promote };
 }
 
-/** A generation that is current, with its log open and marked from now on. */
+/** Makes a generation current; its open log commits marks. */
 export async function keep(directory: DataDirectory, disk: FaultyDisk): Promise<StreamLog> {
   const { log, promote } = await lay(directory, disk);
   await promote();

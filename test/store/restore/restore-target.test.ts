@@ -22,7 +22,7 @@ const LOG_BYTES = Buffer.concat([
   encodeCommand(["SET", "key", "value"]),
 ]);
 
-/** A data directory with one generation, which its files alone tell of. */
+/** Makes a data directory with one generation and no database. */
 function dataIn(dir: TempDir): string {
   const data = dir.file("data");
   const generation = join(data, generationPath(1));
@@ -53,7 +53,7 @@ async function restoreTo(
   });
 }
 
-/** Everything below a folder, with its mode. */
+/** The modes of everything below a folder. */
 function modesIn(dir: string): Record<string, string> {
   const names = fs.readdirSync(dir, { recursive: true }) as string[];
   const modes = names
@@ -69,7 +69,7 @@ const multipart = (folder: string, file: string) => ({
   [`appendonlydir/${MANIFEST}`]: file,
 });
 
-describe("a folder that is there stays: itself, its owner, its mode", () => {
+describe("an existing folder keeps its inode, owner and mode", () => {
   const modes: [number, Layout, Record<string, string>][] = [
     [0o755, "multipart", multipart("755", "644")],
     [0o750, "multipart", multipart("750", "640")],
@@ -100,7 +100,7 @@ describe("a folder that is there stays: itself, its owner, its mode", () => {
     expect(fs.readdirSync(dir.file("real"))).toEqual(["appendonlydir"]);
   });
 
-  test("with nothing but what a new file system brings", async () => {
+  test("with only the lost+found of a new file system", async () => {
     using dir = tempDir("target");
     fs.mkdirSync(dir.file("target/lost+found"), { recursive: true });
     await restoreTo(dir.file("target"), dataIn(dir));
@@ -140,7 +140,7 @@ const refusals: [string, (dir: TempDir) => string, RegExp][] = [
       fs.symlinkSync("nothing", dir.file("link"));
       return dir.file("link");
     },
-    /is a link to what isn't there/,
+    /is a link to a folder that doesn't exist/,
   ],
   [
     "a file",
@@ -148,7 +148,7 @@ const refusals: [string, (dir: TempDir) => string, RegExp][] = [
       fs.writeFileSync(dir.file("file"), "x");
       return dir.file("file");
     },
-    /is no folder/,
+    /is not a folder/,
   ],
   [
     "a folder with a file",
@@ -157,12 +157,12 @@ const refusals: [string, (dir: TempDir) => string, RegExp][] = [
       fs.writeFileSync(dir.file("full/dump.rdb"), "x");
       return dir.file("full");
     },
-    /is not empty, it holds dump\.rdb/,
+    /is not empty, it contains dump\.rdb/,
   ],
   ["a folder in none", (dir) => dir.file("none/target"), /none does not exist/],
 ];
 
-test.each(refusals)("%s is refused, and nothing is written", async (_, prepare, why) => {
+test.each(refusals)("refuses %s, and writes nothing", async (_, prepare, why) => {
   using dir = tempDir("target");
   const data = dataIn(dir);
   const target = prepare(dir);
@@ -172,13 +172,13 @@ test.each(refusals)("%s is refused, and nothing is written", async (_, prepare, 
   expect(fs.readdirSync(dir.path, { recursive: true })).toEqual(before);
 });
 
-describe("what killed restores left", () => {
-  /** Of a process that was there, and has ended. */
+describe("the leftovers of killed restores", () => {
+  /** The id of a process that has ended. */
   const gone = Bun.spawnSync(["true"]).pid;
   const leave = (dir: string, name: string) =>
     fs.mkdirSync(join(dir, name, "appendonlydir"), { recursive: true });
 
-  test("beside a new target is removed, but nobody else's", async () => {
+  test("beside a new target are removed, but no one else's", async () => {
     using dir = tempDir("target");
     const data = dataIn(dir);
     for (const pid of [gone, process.pid, process.ppid]) {
@@ -193,7 +193,7 @@ describe("what killed restores left", () => {
     expect(fs.readdirSync(dir.path).toSorted()).toEqual(wanted);
   });
 
-  test("does not fill a folder that holds nothing else", async () => {
+  test("don't count as content of an empty folder", async () => {
     using dir = tempDir("target");
     const target = dir.file("target");
     for (const pid of [gone, process.pid]) leave(target, `.restoring-${pid}`);
@@ -203,30 +203,30 @@ describe("what killed restores left", () => {
     expect(fs.readdirSync(dir.path).toSorted()).toEqual(["data", "target"]);
   });
 
-  test("is no other restore that still runs: it fills the folder", async () => {
+  test("don't include a restore that still runs: that fills the folder", async () => {
     using dir = tempDir("target");
     const name = `.restoring-${process.ppid}`;
     leave(dir.file("target"), name);
     const refused = expect(restoreTo(dir.file("target"), dataIn(dir))).rejects;
     await refused.toMatchObject({
       code: "USAGE",
-      message: expect.stringContaining(`holds ${name}`),
+      message: expect.stringContaining(`contains ${name}`),
     });
     expect(fs.readdirSync(dir.file("target"))).toEqual([name]);
   });
 });
 
-describe("room", () => {
+describe("free space", () => {
   const [baseBytes, logBytes] = [smallRdb("value").length, LOG_BYTES.length];
 
-  test("for the log alone is asked for: the snapshot may be copied by reference", async () => {
+  test("is required for the log alone: the snapshot may be a reflink", async () => {
     using dir = tempDir("target");
     const disk = { ...realDisk, freeBytes: () => logBytes };
     const restored = await restoreTo(dir.file("target"), dataIn(dir), { disk });
     expect(restored).toMatchObject({ rdbBytes: baseBytes, logBytes });
   });
 
-  test("too little for it is said before anything is written", async () => {
+  test("that is too small is reported before anything is written", async () => {
     using dir = tempDir("target");
     const disk = Object.assign(new FaultyDisk(), { freeBytes: () => logBytes - 1 });
     const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
@@ -234,7 +234,7 @@ describe("room", () => {
     expect(disk.calls).toEqual([]);
   });
 
-  test("that runs out while the snapshot is copied is said, and nothing is left", async () => {
+  test("that runs out during the snapshot's copy is reported, and nothing is left", async () => {
     using dir = tempDir("target");
     const disk = new FaultyDisk({ operation: "copy", code: "ENOSPC" });
     const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
@@ -243,11 +243,11 @@ describe("room", () => {
   });
 });
 
-/** What changes the disk. */
+/** The disk calls that change something. */
 const CHANGES = ["makeDir", "create", "copy", "write", "syncData", "rename", "syncDir"] as const;
 
 test.each([true, false])(
-  "whichever change fails, nothing is left; the folder was there: %p",
+  "whichever disk call fails, leaves nothing; with an existing folder: %p",
   async (isThere) => {
     using dir = tempDir("target");
     const data = dataIn(dir);
@@ -255,7 +255,7 @@ test.each([true, false])(
     if (isThere) fs.mkdirSync(target);
     const before = fs.readdirSync(dir.path, { recursive: true });
     for (const operation of CHANGES) {
-      // A whole restore tells how many there are.
+      // A successful restore shows how many calls there are.
       const whole = new FaultyDisk();
       await restoreTo(target, data, { disk: whole });
       fs.rmSync(isThere ? join(target, "appendonlydir") : target, { recursive: true });

@@ -11,7 +11,7 @@ const seen = {
   pausedSeconds: 0,
 };
 
-test("the ceiling is raised from the third break in the same phase on, up to twelve times", () => {
+test("raises the ceiling from the third break in the same phase on, up to twelvefold", () => {
   const breaks = new Breaks();
   const factors = Array.from({ length: 8 }, () => {
     breaks.add("transfer");
@@ -25,28 +25,28 @@ test("the ceiling is raised from the third break in the same phase on, up to twe
   expect([breaks.count, breaks.factor]).toEqual([0, 1]);
 });
 
-test("a link that breaks while the disk keeps up: the primary's limits, with the figures", () => {
+test("blames the primary's limits, with figures, where the disk kept up", () => {
   const cause = likelyCause("transfer", lost, seen);
   expect(cause).toContain("after 100.0 MiB of 400.0 MiB in 10.0 s, 10.0 MiB/s");
   expect(cause).toContain("client-output-buffer-limit replica");
   expect(cause).toContain("repl-timeout");
 });
 
-test("a link that waited for the disk: the disk, and for how long", () => {
+test("blames the disk, with the time, where the link waited for it", () => {
   const cause = likelyCause("transfer", lost, {
     ...seen,
     transfer: { ...transfer, totalBytes: undefined },
     pausedSeconds: 4,
   });
-  expect(cause).toMatch(/after 100\.0 MiB in 10\.0 s.*the disk here: for 4\.0 s the link waited/);
+  expect(cause).toMatch(/after 100\.0 MiB in 10\.0 s.*the disk here: the link waited 4\.0 s/);
 });
 
-test("silence: a primary or a network that stalls", () => {
+test("blames a stalling primary or network for silence", () => {
   const silent = new ReplicaError("TIMED_OUT", { message: "silent" });
   expect(likelyCause("transfer", silent, seen)).toContain("--timeout");
 });
 
-test("what failed for a reason of its own gets the figures alone, set apart", () => {
+test("adds only the figures to a failure that has a reason of its own", () => {
   const full = new ReplicaError("DISK_FULL", { message: "full" });
   expect(likelyCause("transfer", full, seen)).toBe(
     "(after 100.0 MiB of 400.0 MiB in 10.0 s, 10.0 MiB/s)",

@@ -2,14 +2,14 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { Link } from "../../../src/upstream/link/link.ts";
 
-test("that no descriptor is free is said, and is not called a refused connection", async () => {
+test("says that no descriptor is free, instead of connection refused", async () => {
   const script = join(import.meta.dir, "link-without-descriptors.ts");
   const child = Bun.spawn(["sh", "-c", 'ulimit -n 64; exec "$0" "$1"', process.execPath, script], {
     stdout: "pipe",
     stderr: "inherit",
   });
   const said = await new Response(child.stdout).text();
-  expect(said).toStartWith("CONNECT_FAILED this process has no file descriptor free (EMFILE): ");
+  expect(said).toStartWith("CONNECT_FAILED this process has no free file descriptor (EMFILE): ");
   expect(await child.exited).toBe(0);
 });
 
@@ -40,7 +40,7 @@ async function tlsOutcome(answer: string, peer: "the primary" | "the sentinel"):
   return outcome;
 }
 
-test("that a peer speaks no TLS, or ends it, is no matter of certificates", async () => {
+test("doesn't blame certificates where the peer speaks no TLS, or ends it", async () => {
   expect(await tlsOutcome("-ERR unknown command\r\n", "the primary")).toBe(
     "TLS_FAILED the primary does not speak TLS: use redis://",
   );
@@ -48,6 +48,6 @@ test("that a peer speaks no TLS, or ends it, is no matter of certificates", asyn
     "TLS_FAILED the sentinel does not speak TLS: use redis+sentinel://",
   );
   expect(await tlsOutcome("", "the primary")).toBe(
-    "LINK_LOST the primary closed the link in the midst of the TLS handshake: see its log",
+    "LINK_LOST the primary closed the link during the TLS handshake: see its log",
   );
 });

@@ -28,7 +28,7 @@ async function goOn(peer: FakePeer): Promise<void> {
 
 const askedOnce = ({ asked }: FakeSentinel) => until(() => asked[0], { what: "the question" });
 
-test("Sentinel is asked at first, and again after each break: whom it names then is followed", async () => {
+test("asks Sentinel first, and again after each break, and follows the primary it names", async () => {
   using dir = tempDir("locator");
   await using first = fakePrimary(grantFull);
   await using second = fakePrimary(goOn);
@@ -51,10 +51,10 @@ test("Sentinel is asked at first, and again after each break: whom it names then
   await replica.connected();
   expect(second.peers[0]!.received.toString()).toContain("AUTH\r\n$1\r\nu\r\n$1\r\np\r\n");
   expect(sentinel.asked.length).toBe(questions + 1);
-  expect(replica.replica.syncs).toEqual({ full: 1, partial: 1 });
+  expect(replica.replica.syncs).toMatchObject({ full: 1, partial: 1 });
 }, 20_000);
 
-test("whom REPLICAOF names is followed at once; after the next break Sentinel decides", async () => {
+test("follows the primary that REPLICAOF names at once; after the next break Sentinel decides", async () => {
   using dir = tempDir("locator");
   await using first = fakePrimary(grantFull);
   await using second = fakePrimary(goOn);
@@ -88,7 +88,7 @@ test("whom REPLICAOF names is followed at once; after the next break Sentinel de
   expect(third.peers.length).toBe(3);
 }, 20_000);
 
-test("REPLICAOF ends a question: the primary that it names, or nobody, is followed", async () => {
+test("REPLICAOF ends a question to Sentinel: the primary that it names, or none, is followed", async () => {
   using dir = tempDir("locator");
   await using primary = fakePrimary(grantFull);
   let answer: Buffer | undefined;
@@ -131,7 +131,7 @@ test("REPLICAOF ends a question: the primary that it names, or nobody, is follow
   await again.stop();
 }, 20_000);
 
-test("a sentinel that names the dead is asked last; the primary is tried again where all are away", async () => {
+test("a sentinel that names a dead primary is asked last; with all away, the last primary is tried again", async () => {
   using dir = tempDir("locator");
   let links = 0;
   await using primary = fakePrimary((peer) => (links++ === 0 ? grantFull(peer) : goOn(peer)));
@@ -150,10 +150,10 @@ test("a sentinel that names the dead is asked last; the primary is tried again w
   await primary.peers[1]!.reset();
   await until(() => primary.peers[2], { what: "the link after that" });
   await replica.connected();
-  expect(replica.replica.syncs).toEqual({ full: 1, partial: 2 });
+  expect(replica.replica.syncs).toMatchObject({ full: 1, partial: 2 });
 }, 20_000);
 
-test("a stop ends a question at once", async () => {
+test("a stop ends a question to Sentinel at once", async () => {
   using dir = tempDir("locator");
   await using sentinel = fakeSentinel(() => undefined);
   await using replica = follow(sentinelUrl([sentinel]), realDisk, dir);

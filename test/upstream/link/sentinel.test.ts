@@ -35,7 +35,7 @@ async function complaint(sentinels: Sentinels): Promise<ReplicaError> {
 }
 
 describe("the primary", () => {
-  test("is the one that is named, with the login of the URL", async () => {
+  test("is the one that the sentinel names, with the URL's login", async () => {
     await using sentinel = fakeSentinel(() => named(7000, "10.1.2.3"));
     const url = sentinelUrl([sentinel], { login: "u:p@", master: "the%20one" });
     expect(await ask(url).locate(never)).toEqual({
@@ -54,7 +54,7 @@ describe("the primary", () => {
     expect(await ask(sentinelUrl([sentinel])).locate(never)).toMatchObject({ host, port: 1 });
   });
 
-  test("is asked of the next one where the first is down or knows no such name", async () => {
+  test("is asked of the next sentinel where the first is down or doesn't know the name", async () => {
     await using strange = fakeSentinel(() => UNKNOWN);
     await using knowing = fakeSentinel(() => named(7000));
     await using unasked = fakeSentinel(() => named(7001));
@@ -65,7 +65,7 @@ describe("the primary", () => {
     expect(await sentinels.locate(never)).toMatchObject({ port: 7001 });
   });
 
-  test("is asked first of whose primary was connected, last of whose was not", async () => {
+  test("is asked first of the sentinel whose primary connected, last of one whose didn't", async () => {
     await using stale = fakeSentinel(() => named(7000));
     await using knowing = fakeSentinel(() => named(7001));
     const sentinels = ask(sentinelUrl([stale, knowing]));
@@ -85,7 +85,7 @@ describe("the primary", () => {
     expect(stale.asked.length).toBe(3);
   });
 
-  test("is the one that was followed where every sentinel is away, not where one knows better", async () => {
+  test("is the last one followed where every sentinel is away, unless one knows better", async () => {
     const given = parsePrimaryUrl("redis://h:1");
     await using strange = fakeSentinel(() => UNKNOWN);
     const away = { port: freePort() };
@@ -94,7 +94,7 @@ describe("the primary", () => {
     await expect(asked).rejects.toThrow("no sentinel names the primary");
   });
 
-  test("comes in any pieces", async () => {
+  test("may arrive in any pieces", async () => {
     await using sentinel = fakePrimary(async (peer) => {
       await peer.readCommand();
       await peer.sendInChunks(named(7000), 1);
@@ -102,7 +102,7 @@ describe("the primary", () => {
     expect(await ask(sentinelUrl([sentinel])).locate(never)).toMatchObject({ port: 7000 });
   });
 
-  test("is asked for over TLS, and is a TLS one", async () => {
+  test("is asked for over TLS, and followed over TLS", async () => {
     const tls = { certificate: certificates.server };
     await using sentinel = fakeSentinel(() => named(7000), { tls });
     const url = sentinelUrl([sentinel], { scheme: "rediss" });
@@ -115,7 +115,7 @@ describe("the primary", () => {
 });
 
 describe("a sentinel's own password", () => {
-  test("goes ahead of the question, with the user where there is one", async () => {
+  test("goes before the question, with the user if there is one", async () => {
     using dir = tempDir("password");
     await Bun.write(dir.file("password"), "hunter2\n");
     await using sentinel = fakeSentinel(() => named(7000), { password: "hunter2" });
@@ -128,10 +128,12 @@ describe("a sentinel's own password", () => {
     expect(second).toStartWith("*3\r\n$4\r\nAUTH\r\n$7\r\nwatcher\r\n$7\r\nhunter2\r\n*3\r\n");
   });
 
-  test("is not sent where there is none; the primary's is no substitute", async () => {
+  test("is not sent where there is none; the primary's never stands in", async () => {
     await using sentinel = fakeSentinel(() => named(7000), { password: "hunter2" });
     const { message } = await complaint(ask(sentinelUrl([sentinel], { login: "u:hunter2@" })));
-    expect(message).toContain("the sentinel wants a password (-NOAUTH Authentication required.)");
+    expect(message).toContain(
+      "the sentinel requires a password (-NOAUTH Authentication required.)",
+    );
     expect(message).toContain("set --sentinel-password-file");
     expect(sentinel.peers[0]!.received.toString()).not.toContain("AUTH");
   });
@@ -153,7 +155,7 @@ describe("a sentinel's own password", () => {
 });
 
 describe("no primary", () => {
-  test("where all are down: who they are, the reason once", async () => {
+  test("names all sentinels that are down, and the reason once", async () => {
     const [first, second] = [freePort(), freePort()];
     const { message } = await complaint(ask(sentinelUrl([{ port: first }, { port: second }])));
     expect(message).toBe(
@@ -161,41 +163,43 @@ describe("no primary", () => {
     );
   });
 
-  test("where the name is unknown", async () => {
+  test("says that the name is unknown", async () => {
     await using first = fakeSentinel(() => UNKNOWN);
     await using second = fakeSentinel(() => "$-1\r\n");
     const { message } = await complaint(ask(sentinelUrl([first, second], { master: "mian" })));
-    expect(message).toContain(`the master's name "mian" is not known there: check it (127.0.0.1:`);
+    expect(message).toContain(
+      `the master's name "mian" is not known there: check the name in the URL (127.0.0.1:`,
+    );
   });
 
-  test("where each has its reason, in their order", async () => {
+  test("gives each sentinel's reason, in order", async () => {
     await using first = fakeSentinel(() => UNKNOWN);
     await using second = fakeSentinel(() => "-LOADING not now\r\n");
     const { message } = await complaint(ask(sentinelUrl([first, second])));
     expect(message).toEndWith(
-      `check it (127.0.0.1:${first.port}); the sentinel refuses: -LOADING not now (127.0.0.1:${second.port})`,
+      `check the name in the URL (127.0.0.1:${first.port}); the sentinel refuses: -LOADING not now (127.0.0.1:${second.port})`,
     );
   });
 
   test.each([
-    ["+PONG\r\n", `this is no sentinel: it answers "+PONG"`],
-    ["HTTP/1.1 400 Bad Request\r\n\r\n", `this is no sentinel: it answers "HTTP/1.1 400 Bad`],
-    ["\r\n", "this is no sentinel"],
-    ["-ERR unknown command 'SENTINEL', with args beginning with: 'x'\r\n", "this is no sentinel"],
+    ["+PONG\r\n", `this isn't a sentinel: it answers "+PONG"`],
+    ["HTTP/1.1 400 Bad Request\r\n\r\n", `this isn't a sentinel: it answers "HTTP/1.1 400 Bad`],
+    ["\r\n", "this isn't a sentinel"],
+    ["-ERR unknown command 'SENTINEL', with args beginning with: 'x'\r\n", "this isn't a sentinel"],
     ["-NOPERM no permissions\r\n", "set --sentinel-username"],
-    ["*3\r\n$1\r\nh\r\n$1\r\n1\r\n$1\r\n2\r\n", "this is no sentinel"],
-    ["*2\r\nh\r\n", "this is no sentinel"],
-    ["*2\r\n$-1\r\n", "this is no sentinel"],
-    ["*2\r\n$99999\r\n", "this is no sentinel"],
-    ["*2\r\n$3\r\nhost\r\n", "this is no sentinel"],
-    ["*2\r\n$4\r\nh\r\nt\r\n", "this is no sentinel"],
-    ["*2\r\n$1\r\nh\r\n:7000\r\n", "this is no sentinel"],
+    ["*3\r\n$1\r\nh\r\n$1\r\n1\r\n$1\r\n2\r\n", "this isn't a sentinel"],
+    ["*2\r\nh\r\n", "this isn't a sentinel"],
+    ["*2\r\n$-1\r\n", "this isn't a sentinel"],
+    ["*2\r\n$99999\r\n", "this isn't a sentinel"],
+    ["*2\r\n$3\r\nhost\r\n", "this isn't a sentinel"],
+    ["*2\r\n$4\r\nh\r\nt\r\n", "this isn't a sentinel"],
+    ["*2\r\n$1\r\nh\r\n:7000\r\n", "this isn't a sentinel"],
     ["*2\r\n$1\r\nh\r\n$5\r\n70000\r\n", "from 1 to 65535"],
     ["*2\r\n$1\r\nh\r\n$1\r\n0\r\n", "from 1 to 65535"],
     ["*2\r\n$1\r\nh\r\n$2\r\n-1\r\n", "from 1 to 65535"],
-    ["*2\r\n$0\r\n\r\n$1\r\n1\r\n", "no host name"],
-    ["*2\r\n$5\r\nu:p@h\r\n$1\r\n1\r\n", "no host name"],
-    ["*2\r\n$3\r\na\x1bb\r\n$1\r\n1\r\n", "no host name"],
+    ["*2\r\n$0\r\n\r\n$1\r\n1\r\n", "not a valid host name"],
+    ["*2\r\n$5\r\nu:p@h\r\n$1\r\n1\r\n", "not a valid host name"],
+    ["*2\r\n$3\r\na\x1bb\r\n$1\r\n1\r\n", "not a valid host name"],
   ])("where one says %j", async (reply, reason) => {
     await using sentinel = fakeSentinel(() => reply);
     const { message } = await complaint(ask(sentinelUrl([sentinel])));
@@ -214,7 +218,7 @@ describe("no primary", () => {
   test("where one hangs up", async () => {
     await using sentinel = fakePrimary([{ command: ["SENTINEL"] }, { close: true }]);
     const { message } = await complaint(ask(sentinelUrl([sentinel])));
-    expect(message).toContain("the sentinel closed the link before it said a word");
+    expect(message).toContain("the sentinel closed the link before it sent anything");
     expect(message).toContain("use rediss+sentinel://");
   });
 
@@ -236,7 +240,7 @@ describe("no primary", () => {
   });
 });
 
-test("what is given up ends at once: no further one is asked", async () => {
+test("giving up ends at once: no further sentinel is asked", async () => {
   await using silent = fakePrimary((peer) => peer.closed);
   await using next = fakeSentinel(() => named(7000));
   const stop = new AbortController();

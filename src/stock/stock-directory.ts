@@ -2,60 +2,60 @@ import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { ReplicaError } from "../base/errors.ts";
+import { ReplicaError, usageError } from "../base/errors.ts";
 import { diskError } from "../store/disk/disk.ts";
 import { MANIFEST } from "../store/generation/layout.ts";
 import { APPEND_DIR, type Restored, SINGLE_FILE } from "../store/restore/restore.ts";
 import { nameOf, type ServerProgram } from "./server-program.ts";
 
-/** What `replica restore` wrote: the folder, and in which of the two layouts. */
-export type RestoredFolder = Pick<Restored, "dir" | "layout">;
+/** What `replica restore` wrote: the directory and its layout. */
+export type RestoredFiles = Pick<Restored, "dir" | "layout">;
 
-/** A TCP address that a server listens at. */
+/** A TCP address that a server listens on. */
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
 }
 
-/** A folder for a stock server to run in. */
-export interface StockFolder {
+/** A directory for a stock server to run in. */
+export interface StockDirectory {
   readonly path: string;
   readonly socketPath: string;
   readonly listen: ListenAddress | undefined;
   readonly configPath: string;
 }
 
-/** The empty file behind the restored ones: the only one that the server opens for appending. */
+/** An empty file after the restored ones: the only one that the server opens for appending. */
 const OPEN_END = "open-end.incr.aof";
-/** The address of a unix socket has 108 bytes on Linux, 104 elsewhere; one of them ends it. */
+/** A unix socket address has 108 bytes on Linux and 104 elsewhere, including the terminating zero. */
 const MAX_SOCKET_PATH_BYTES = 103;
 /**
- * More than a primary has: a log that selects a database which the server has not is loaded into the
- * wrong one. Each takes up to 4 KB (Redis 8.0).
+ * More than any primary has: if a log selects a database that the server does not have, its commands are
+ * loaded into the wrong one. Each database takes up to 4 KB (Redis 8.0).
  */
 export const DATABASES = 10_000;
 
 /**
- * Lays a private folder that a server can run in on what was restored, without ever writing to it.
- * Redis 7 and later get links, and a manifest that goes on with an empty file; older ones a copy,
- * since they append to the one file they load.
- * @param listen where it serves; only the folder's socket where not told.
- * @throws ReplicaError USAGE, RESTORE_UNUSABLE, DISK_FULL, DISK_FAILED; what the signal was aborted
- * with. No folder is left then.
+ * Makes a private directory in which a server can run on a restore without ever writing to it. Redis 7
+ * and later get links, and a manifest that ends with an empty file; older servers get a copy, because
+ * they append to the single file that they load.
+ * @param listen where to serve; by default only on a socket in the directory.
+ * @throws ReplicaError USAGE, RESTORE_UNUSABLE, DISK_FULL, DISK_FAILED; or the signal's reason. Then no
+ * directory is left.
  */
-export async function layStockFolder(
-  restored: RestoredFolder,
+export async function makeStockDirectory(
+  restored: RestoredFiles,
   server: ServerProgram,
   signal: AbortSignal,
   listen?: ListenAddress,
-): Promise<StockFolder> {
+): Promise<StockDirectory> {
   refuseMismatch(restored, server);
-  const path = makeFolder();
+  const path = makePrivateDirectory();
   try {
     if (server.major < 7) {
       await copyFile(join(restored.dir, SINGLE_FILE), join(path, SINGLE_FILE), signal);
     } else {
-      layLinks(restored, join(path, APPEND_DIR));
+      makeLinks(restored, join(path, APPEND_DIR));
     }
     const socketPath = join(path, "s");
     const configPath = join(path, "server.conf");
@@ -66,64 +66,62 @@ export async function layStockFolder(
     fs.writeFileSync(configPath, config.map((line) => `${line}\n`).join(""), { mode: 0o600 });
     return { path, socketPath, configPath, listen };
   } catch (cause) {
-    await removeStockFolder(path);
+    await removeStockDirectory(path);
     if (signal.aborted) throw signal.reason;
-    throw diskError("preparing a server's folder in", path, cause);
+    throw diskError("preparing a server's directory in", path, cause);
   }
 }
 
-/** Takes the folder away; the links in it are not followed. */
-export async function removeStockFolder(path: string): Promise<void> {
+/** Removes the directory, without following the links in it. */
+export async function removeStockDirectory(path: string): Promise<void> {
   await fs.promises.rm(path, { recursive: true, force: true });
 }
 
 /**
- * Refuses a server that can't read the layout, before anything is done for it.
- * @throws ReplicaError USAGE
+ * Refuses a server that can't read the layout, before any work is done.
+ * @throws ReplicaError USAGE.
  */
 export function refuseMismatch(
-  restored: Pick<RestoredFolder, "layout">,
+  restored: Pick<RestoredFiles, "layout">,
   server: ServerProgram,
 ): void {
   if (server.major < 4) {
-    throw new ReplicaError("USAGE", {
-      retry: "never",
-      message: `${nameOf(server)} reads no snapshot in an append-only file: name Redis 4 or later with --server`,
-    });
+    throw usageError(
+      `${nameOf(server)} can't read a snapshot inside an append-only file: give Redis 4 or later with --server`,
+    );
   }
   if (server.major < 7 && restored.layout === "multipart") {
-    throw new ReplicaError("USAGE", {
-      retry: "never",
-      message: `${nameOf(server)} reads no append-only directory: restore with --layout single, or name Redis 7 or later with --server`,
-    });
+    throw usageError(
+      `${nameOf(server)} can't read an append-only directory: restore with --layout single, or give Redis 7 or later with --server`,
+    );
   }
 }
 
-/** Only we may look into it (0700): its socket asks for no password. */
-function makeFolder(): string {
-  // A long TMPDIR leaves no room for a socket's name.
+/** Made with mode 0700, because the socket in it asks for no password. */
+function makePrivateDirectory(): string {
+  // A long TMPDIR would leave no room for the name of a socket.
   for (const root of new Set([tmpdir(), "/tmp"])) {
     const prefix = join(resolve(root), "replica-stock-");
-    // Six characters are added to it, and "/s".
+    // mkdtemp adds six characters; the socket is "/s".
     if (Buffer.byteLength(prefix) + 8 > MAX_SOCKET_PATH_BYTES) continue;
     try {
       return fs.mkdtempSync(prefix);
     } catch (cause) {
-      throw diskError("making a folder in", root, cause);
+      throw diskError("making a directory in", root, cause);
     }
   }
   throw new ReplicaError("DISK_FAILED", {
     retry: "never",
-    message: `${tmpdir()} is too long for a unix socket's path: set TMPDIR to a shorter one`,
+    message: `${tmpdir()} is too long for the path of a unix socket: set TMPDIR to a shorter one`,
   });
 }
 
-function layLinks({ dir, layout }: RestoredFolder, appendDir: string): void {
+function makeLinks({ dir, layout }: RestoredFiles, appendDir: string): void {
   fs.mkdirSync(appendDir);
   const source = layout === "single" ? resolve(dir) : resolve(dir, APPEND_DIR);
   const names = layout === "single" ? [SINGLE_FILE] : restoredNames(source);
   for (const name of names) fs.symlinkSync(join(source, name), join(appendDir, name));
-  // A base may go on with commands: Redis 7 itself takes over an older server's file so.
+  // A base file may continue with commands: Redis 7 adopts an older server's file like this.
   const manifest =
     layout === "single"
       ? `file ${SINGLE_FILE} seq 1 type b\n`
@@ -139,13 +137,13 @@ function restoredNames(appendDir: string): string[] {
   if (!names.includes(MANIFEST)) {
     throw new ReplicaError("RESTORE_UNUSABLE", {
       retry: "never",
-      message: `${appendDir} holds no ${MANIFEST}: nothing is restored there, or not all of it`,
+      message: `${appendDir} has no ${MANIFEST}: nothing was restored there, or only part of it`,
     });
   }
   return names.filter((name) => name !== MANIFEST);
 }
 
-/** By reference where the file system can: it takes no room and no time then. */
+/** Copies by reference if the file system can, which takes no space and no time. */
 async function copyFile(from: string, to: string, signal: AbortSignal): Promise<void> {
   try {
     await fs.promises.copyFile(from, to, fs.constants.COPYFILE_FICLONE_FORCE);
@@ -159,8 +157,8 @@ async function copyFile(from: string, to: string, signal: AbortSignal): Promise<
 }
 
 /**
- * It runs as the replica of nobody: so nothing expires and no client can write, whatever the server's
- * version, while the keys that have expired since are hidden from clients as they should be.
+ * The server runs as a replica of a primary that does not exist. So in every version nothing expires and no
+ * client can write, while keys that have expired since are hidden from clients.
  */
 function baseConfig(path: string, socketPath: string, { major }: ServerProgram): string[] {
   return [
@@ -175,16 +173,16 @@ function baseConfig(path: string, socketPath: string, { major }: ServerProgram):
     "maxmemory 0",
     "appendonly yes",
     `appendfilename ${SINGLE_FILE}`,
-    // A cut file is to be said, and never to be cut further.
+    // A truncated file is an error; it must not be truncated further.
     "aof-load-truncated no",
     "auto-aof-rewrite-percentage 0",
-    // Nothing can be connected to at port 0; it tries once a second, which costs nothing.
+    // Nothing listens on port 0; the server retries once per second, which costs nothing.
     `${major < 5 ? "slaveof" : "replicaof"} 127.0.0.1 0`,
     ...(major < 7 ? [] : [`appenddirname ${APPEND_DIR}`, "enable-debug-command local"]),
   ];
 }
 
-/** What is served is for looking around: no command that makes it another server, or ends it. */
+/** Clients may look around, but not run commands that reconfigure or stop the server. */
 function listenConfig({ host, port }: ListenAddress, { major, minor }: ServerProgram): string[] {
   const listening = [`bind ${host}`, `port ${port}`, "protected-mode yes"];
   if (major >= 6) {

@@ -3,14 +3,14 @@ import { ReplicaError } from "../base/errors.ts";
 import { encodeCommand } from "../resp/encode.ts";
 import { type Reply, ReplyReader } from "../resp/reply-reader.ts";
 
-export type AskedAddress =
+export type ServerAddress =
   { readonly unix: string } | { readonly hostname: string; readonly port: number };
 
 /**
- * A connection over which a server is asked for what a line or a text answers. It knows no time: the
- * one who asks decides how long an answer may take, and closes it.
+ * A connection to a server, for commands with short replies. It has no time limits: the caller decides how
+ * long a reply may take, and closes the connection.
  */
-export class Asker {
+export class ServerClient {
   readonly #reader: ReplyReader;
   #socket: Socket | undefined;
   #waiting: PromiseWithResolvers<Reply>[] = [];
@@ -20,29 +20,28 @@ export class Asker {
     this.#reader = new ReplyReader({ maxReplyBytes });
   }
 
-  /** @throws ReplicaError CONNECT_FAILED where nothing listens there. */
-  static async connect(address: AskedAddress, maxReplyBytes: number): Promise<Asker> {
-    const asker = new Asker(maxReplyBytes);
+  /** @throws ReplicaError CONNECT_FAILED if nothing listens there. */
+  static async connect(address: ServerAddress, maxReplyBytes: number): Promise<ServerClient> {
+    const client = new ServerClient(maxReplyBytes);
     const socket = {
-      data: (_socket: Socket, chunk: Uint8Array) => asker.#receive(chunk),
-      close: () => asker.#fail("closed the connection without an answer"),
-      error: (_socket: Socket, cause: Error) => asker.#fail(cause.message, cause),
+      data: (_socket: Socket, chunk: Uint8Array) => client.#receive(chunk),
+      close: () => client.#fail("closed the connection without an answer"),
+      error: (_socket: Socket, cause: Error) => client.#fail(cause.message, cause),
     };
     try {
-      asker.#socket = await ("unix" in address
+      client.#socket = await ("unix" in address
         ? Bun.connect({ unix: address.unix, socket })
         : Bun.connect({ hostname: address.hostname, port: address.port, socket }));
     } catch (cause) {
-      asker.#fail("takes no connection", cause);
+      client.#fail("takes no connection", cause);
     }
-    if (asker.#failure !== undefined) throw asker.#failure;
-    return asker;
+    if (client.#failure !== undefined) throw client.#failure;
+    return client;
   }
 
   /**
-   * Sends a command, a short one, and gives its reply, an error's too.
-   * @throws ReplicaError CONNECT_FAILED where the connection ends first, PROTOCOL for what is no
-   * such reply.
+   * Sends a short command and returns its reply, which may be an error.
+   * @throws ReplicaError CONNECT_FAILED if the connection ends first, PROTOCOL for a malformed reply.
    */
   async ask(...words: string[]): Promise<Reply> {
     if (this.#failure !== undefined) throw this.#failure;

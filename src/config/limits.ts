@@ -1,0 +1,77 @@
+/** Every limit that is not a setting, with its unit and its reason. */
+export const limits = {
+  // Redis reads handshake lines into a buffer of 1 KiB (replication.c).
+  handshakeLineBytes: 64 * 1024,
+  // A host name has at most 255 bytes; errors are lines too (Redis, sentinel.c).
+  sentinelLineBytes: 1024,
+  // A settings file has about thirty short lines; a larger file is the wrong one.
+  configFileBytes: 1024 * 1024,
+  // No ACL file line carries a longer password; a larger file is the wrong one.
+  passwordFileBytes: 64 * 1024,
+  // A bundle of all system CAs has about 200 KiB.
+  tlsFileBytes: 8 * 1024 * 1024,
+  // INFO of a large Redis has about 20 KiB; a peer that sends more is not a replica.
+  statusReplyBytes: 1024 * 1024,
+  // `replica status` asks a process that answers within a millisecond.
+  statusTimeoutMs: 5_000,
+  // How much may wait in memory for the disk before reading from the link pauses: dozens of socket chunks.
+  queuedBytes: 16 * 1024 * 1024,
+  // The same for the log. It is smaller because a GETACK waits for everything queued before it.
+  logQueuedBytes: 4 * 1024 * 1024,
+  // Retry interval for a new snapshot that keeps failing: each attempt costs the primary a fork.
+  snapshotRetryMs: 5 * 60 * 1000,
+  // Log size below which --snapshot-ratio does nothing: the pings of an idle, empty primary must not trigger it.
+  snapshotRatioBytes: 64 * 1024,
+  // Minimum interval between snapshots by ratio: with little data, a busy primary fills such a log every second.
+  snapshotRatioEveryMs: 60 * 1000,
+  // The arguments of a logged command are counted, never buffered; anything larger is damage, not a command.
+  frame: {
+    // Redis's own limit (networking.c: INT_MAX).
+    maxArgs: 2 ** 31 - 1,
+    // proto-max-bulk-len defaults to 512 MiB and has no upper bound; no machine has memory for this much.
+    maxArgBytes: 2 ** 40,
+  },
+  // The usual clients are a few tools, exporters and Sentinels; each costs a few KiB.
+  clients: 1_000,
+  // The line limit is Redis's (networking.c, PROTO_INLINE_MAX_SIZE); commands to this port have short arguments.
+  command: {
+    maxLineBytes: 64 * 1024,
+    maxArgs: 1024,
+    maxArgBytes: 64 * 1024,
+    maxCommandBytes: 256 * 1024,
+  },
+  // Before login, a client needs only AUTH and HELLO (networking.c: "unauthenticated multibulk length").
+  loginCommand: {
+    maxLineBytes: 64 * 1024,
+    maxArgs: 10,
+    maxArgBytes: 64 * 1024,
+    maxCommandBytes: 65 * 1024,
+  },
+  // A client's turn: as many bytes as Redis reads at once (PROTO_IOBUF_LEN). A socket buffer may hold ten
+  // thousand commands, so answering them is limited in time as well.
+  turnBytes: 16 * 1024,
+  turnMs: 1,
+  // Commands answered in one turn however long they take, so that a pipeline is answered as a whole.
+  turnCommands: 16,
+  // What a client may send before it has logged in: one command of the largest size, and a second try.
+  // Client libraries send a handful of commands first and are told to log in.
+  loginInputBytes: 128 * 1024,
+  loginCommands: 100,
+  // INFO has about 3 KiB: a client with this much unread has stopped reading. Also the largest single
+  // reply, and the largest reply to a transaction.
+  clientUnsentBytes: 1024 * 1024,
+  // A Sentinel has one subscription, a person debugging a handful.
+  clientSubscriptions: 1_000,
+  // Matching a pattern against a channel takes time proportional to the product of their lengths.
+  channelNameBytes: 1024,
+  // Total size of the commands queued in a transaction.
+  clientHeldBytes: 1024 * 1024,
+  // A client that knows the password sends it at once.
+  loginSeconds: 10,
+  // Commands are short: a client that leaves one unfinished is only holding a place.
+  commandSeconds: 10,
+  // Exporters ask every 15 s to 60 s; a link silent for longer is abandoned.
+  clientIdleSeconds: 240,
+  // Redis's default for tcp-keepalive: a subscriber may say nothing for days, or vanish without closing.
+  clientKeepAliveMs: 300_000,
+} as const;

@@ -1,0 +1,246 @@
+import type { ErrorCode } from "../base/errors.ts";
+import type { LinkState, ReplicaStatus } from "../replica/status.ts";
+
+/** A value, and the labels that distinguish it from the metric's other values. */
+export type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
+
+/** One metric of `/metrics`. */
+export interface Metric {
+  /** Without the prefix `replica_`. */
+  readonly name: string;
+  readonly type: "gauge" | "counter";
+  readonly help: string;
+  readonly labels?: readonly string[];
+  /** What it is now. Where this throws, the metric is left out of the answer. */
+  read(status: ReplicaStatus, version: string): number | readonly Sample[];
+}
+
+/** A new state of the link must be added here, or this does not compile. */
+const STATES = Object.keys({
+  none: true,
+  connect: true,
+  connecting: true,
+  "receive-pong": true,
+  "receive-auth": true,
+  "receive-port": true,
+  "receive-ip": true,
+  "receive-capa": true,
+  "receive-version": true,
+  "receive-psync": true,
+  "receive-bulk-header": true,
+  transfer: true,
+  connected: true,
+} satisfies Record<LinkState, true>);
+
+/**
+ * The errors that end an attempt and are retried. Their counters start at 0: rate() misses the first event
+ * of a series that appears with it.
+ */
+const NO_BREAKS: Readonly<Partial<Record<ErrorCode, 0>>> = {
+  CONNECT_FAILED: 0,
+  LINK_LOST: 0,
+  TIMED_OUT: 0,
+  TLS_FAILED: 0,
+  NOT_A_PRIMARY: 0,
+  AUTH_FAILED: 0,
+  PRIMARY_BUSY: 0,
+  PRIMARY_REFUSED: 0,
+  PROTOCOL: 0,
+  BAD_PAYLOAD: 0,
+  BAD_CHECKSUM: 0,
+  DISK_FULL: 0,
+  DISK_FAILED: 0,
+};
+
+/** One sample for each entry, with its key as a label. */
+function labeled(label: string, values: Readonly<Record<string, number>>): Sample[] {
+  return Object.entries(values).map(([key, value]) => [{ [label]: key }, value]);
+}
+
+function flag(isSet: boolean): 0 | 1 {
+  return isSet ? 1 : 0;
+}
+
+/** Every metric but the histogram of fsync times. To add one, add a row. */
+export const METRICS: readonly Metric[] = [
+  {
+    name: "build_info",
+    type: "gauge",
+    help: "Always 1. The label is the version of the program.",
+    labels: ["version"],
+    read: (_, version) => [[{ version }, 1]],
+  },
+  {
+    name: "start_time_seconds",
+    type: "gauge",
+    help: "When the process started, in unix time.",
+    read: ({ startedAtMs }) => startedAtMs / 1000,
+  },
+  {
+    name: "link_up",
+    type: "gauge",
+    help: "1 while the link to the primary is up, else 0.",
+    read: ({ link }) => flag(link.state === "connected"),
+  },
+  {
+    name: "state",
+    type: "gauge",
+    help: "1 for the current state of the link to the primary, 0 for the others.",
+    labels: ["state"],
+    read: ({ link }) => STATES.map((state) => [{ state }, flag(state === link.state)]),
+  },
+  {
+    name: "link_silent_seconds",
+    type: "gauge",
+    help: "Seconds since the primary was last heard.",
+    read: ({ link }) => link.silentMs / 1000,
+  },
+  {
+    name: "offset_bytes",
+    type: "gauge",
+    help: "Replication offset received, written and durable.",
+    labels: ["cursor"],
+    read: ({ cursors: { received, written, durable } }) =>
+      labeled("cursor", { received, written, durable }),
+  },
+  {
+    name: "durable_lag_bytes",
+    type: "gauge",
+    help: "Bytes of the stream that are received and not durable yet.",
+    read: ({ cursors }) => cursors.received - cursors.durable,
+  },
+  {
+    name: "durable_lag_seconds",
+    type: "gauge",
+    help: "Age of the oldest received byte that is not durable yet; with --fsync no, not written yet.",
+    read: (status) => status.durableAgeSeconds,
+  },
+  {
+    name: "generation_id",
+    type: "gauge",
+    help: "Id of the current generation; 0 before the first.",
+    read: ({ currentGeneration }) => currentGeneration?.id ?? 0,
+  },
+  {
+    name: "generation_timestamp_seconds",
+    type: "gauge",
+    help: "When the current generation became current, in unix time; 0 before the first.",
+    read: ({ currentGeneration }) => (currentGeneration?.currentAtMs ?? 0) / 1000,
+  },
+  {
+    name: "generations",
+    type: "gauge",
+    help: "Generations in the data directory, by state.",
+    labels: ["state"],
+    read: (status) => labeled("state", Object.fromEntries(status.generationsByState())),
+  },
+  {
+    name: "snapshot_bytes",
+    type: "gauge",
+    help: "Size of the current snapshot.",
+    read: ({ currentGeneration }) => currentGeneration?.rdbBytes ?? 0,
+  },
+  {
+    name: "log_bytes",
+    type: "gauge",
+    help: "Size of the current log.",
+    read: ({ cursors }) => cursors.logBytes,
+  },
+  {
+    name: "snapshot_in_progress",
+    type: "gauge",
+    help: "1 while a new snapshot arrives over a second link, else 0.",
+    read: ({ snapshot }) => flag(snapshot.runningSeconds !== undefined),
+  },
+  {
+    name: "disk_low",
+    type: "gauge",
+    help: "1 while less than --min-free is free, else 0. No new snapshot is taken then.",
+    read: ({ isLowOnRoom }) => flag(isLowOnRoom),
+  },
+  {
+    name: "disk_free_bytes",
+    type: "gauge",
+    help: "Free bytes on the file system of the data directory.",
+    read: (status) => status.freeBytes(),
+  },
+  {
+    name: "resident_memory_bytes",
+    type: "gauge",
+    help: "Resident memory of the process.",
+    read: () => process.memoryUsage.rss(),
+  },
+  {
+    name: "received_bytes_total",
+    type: "counter",
+    help: "Bytes received from the primary, by phase.",
+    labels: ["phase"],
+    read: ({ receivedBytes: { snapshot, stream } }) => labeled("phase", { snapshot, stream }),
+  },
+  {
+    name: "syncs_total",
+    type: "counter",
+    help: "Resyncs that the primary granted, by kind; a full one with its reason.",
+    labels: ["kind", "reason"],
+    read: ({ syncs }) => [
+      [{ kind: "partial", reason: "" }, syncs.partial],
+      ...Object.entries(syncs.fullByReason).map(([reason, count]): Sample => [
+        { kind: "full", reason },
+        count,
+      ]),
+    ],
+  },
+  {
+    name: "breaks_total",
+    type: "counter",
+    help: "Attempts to follow the primary that ended in an error, by its code.",
+    labels: ["code"],
+    read: ({ breaks }) => labeled("code", { ...NO_BREAKS, ...breaks }),
+  },
+  {
+    name: "snapshots_total",
+    type: "counter",
+    help: "Snapshots taken over a second link: those that became current, and those that failed.",
+    labels: ["result"],
+    read: ({ snapshot: { counts } }) => labeled("result", { ok: counts.ok, failed: counts.failed }),
+  },
+  {
+    name: "downstreams",
+    type: "gauge",
+    help: "Replicas attached to this one, by state.",
+    labels: ["state"],
+    read: ({ relay }) => labeled("state", relay.countByState),
+  },
+  {
+    name: "downstream_lag_bytes",
+    type: "gauge",
+    help: "Bytes that the slowest online replica of this one has not acknowledged.",
+    read: ({ relay }) => relay.lagBytes,
+  },
+  {
+    name: "downstream_sent_bytes_total",
+    type: "counter",
+    help: "Bytes sent to replicas of this one, by phase.",
+    labels: ["phase"],
+    read: ({ relay: { counts } }) =>
+      labeled("phase", { snapshot: counts.snapshot, stream: counts.stream }),
+  },
+  {
+    name: "downstream_syncs_total",
+    type: "counter",
+    help: "Resyncs granted to replicas of this one, by kind.",
+    labels: ["kind"],
+    read: ({ relay: { counts } }) =>
+      labeled("kind", { full: counts.full, partial: counts.partial }),
+  },
+  {
+    name: "cpu_seconds_total",
+    type: "counter",
+    help: "CPU time of the process, by mode.",
+    labels: ["mode"],
+    read: () => {
+      const { user, system } = process.cpuUsage();
+      return labeled("mode", { user: user / 1e6, system: system / 1e6 });
+    },
+  },
+];

@@ -1,0 +1,157 @@
+import { logger } from "../base/logger.ts";
+import { ReplicaError } from "../base/errors.ts";
+import { limits } from "../config/limits.ts";
+import { infoSections, infoText } from "../monitor/info.ts";
+import { array, bulk, error, integer, map, nil, simple, verbatim } from "../resp/reply.ts";
+import { type Call, type Command, subcommandHelp, wrongArgs } from "./call.ts";
+
+export const serverCommands: readonly Command[] = [
+  {
+    name: "info",
+    arity: -1,
+    flags: ["loading", "stale"],
+    summary: "Returns the state of the replica, by section.",
+    run: info,
+  },
+  {
+    name: "command",
+    arity: -1,
+    flags: ["loading", "stale"],
+    summary: "Returns the commands of this port.",
+    run: commandCommand,
+  },
+  {
+    name: "dbsize",
+    arity: 1,
+    flags: ["readonly", "fast"],
+    summary: "Returns 0: this port serves no keys.",
+    run: () => integer(0),
+  },
+  {
+    name: "time",
+    arity: 1,
+    flags: ["fast"],
+    summary: "Returns the time of this machine.",
+    run: time,
+  },
+  {
+    name: "lastsave",
+    arity: 1,
+    flags: ["fast"],
+    summary: "Returns when the current snapshot became current, in unix time.",
+    run: ({ context }) =>
+      integer(Math.floor((context.status.currentGeneration?.currentAtMs ?? 0) / 1000)),
+  },
+  {
+    name: "bgsave",
+    arity: -1,
+    flags: ["admin", "noscript"],
+    summary: "Takes a new snapshot over a second link to the primary.",
+    run: bgsave,
+  },
+  {
+    name: "shutdown",
+    arity: -1,
+    flags: ["admin", "noscript"],
+    alone: true,
+    summary: "Syncs everything to disk and ends the program.",
+    run: shutdown,
+  },
+];
+
+function info({ client, context, args }: Call): Uint8Array {
+  const { status, version, port, clients, counts, settings } = context;
+  const about = {
+    version,
+    port,
+    nowMs: context.now(),
+    readyLagMs: settings.readyLagMs,
+    connectedClients: clients.size,
+    blockedClients: [...clients].filter(({ blocked }) => blocked).length,
+    maxClients: limits.clients,
+    counts,
+  };
+  const sections = infoSections(status, about);
+  return verbatim(infoText(sections, args), client.proto);
+}
+
+function time({ context }: Call): Uint8Array {
+  const nowMs = context.now();
+  const micros = (nowMs % 1000) * 1000;
+  return array([bulk(String(Math.floor(nowMs / 1000))), bulk(String(micros))]);
+}
+
+function shutdown({ client, context, args }: Call): Uint8Array | undefined {
+  const words = new Set(args.map((arg) => arg.toUpperCase()));
+  if (words.has("ABORT") && args.length === 1) return error("ERR No shutdown in progress.");
+  const known = words.isSubsetOf(new Set(["NOW", "FORCE", "SAVE", "NOSAVE"]));
+  if (!known || words.isSupersetOf(new Set(["SAVE", "NOSAVE"]))) return error("ERR syntax error");
+  client.leaving = true;
+  logger.info("SHUTDOWN: stopping", { client: client.address });
+  context.shutdown();
+  return undefined;
+}
+
+/** COMMAND and its subcommands ("Redis 7.2, server.c, commandCommand"). */
+function commandCommand({ client, context, args }: Call): Uint8Array {
+  const { commands } = context;
+  const [what, ...names] = args.map((arg) => arg.toLowerCase());
+  const known = (names.length > 0 ? names : [...commands.keys()]).map((name) => commands.get(name));
+  switch (what) {
+    case undefined:
+      return array([...commands.values()].map(describe));
+    case "count":
+      return names.length > 0 ? wrongArgs("command|count") : integer(commands.size);
+    case "list":
+      if (names.length > 0) return error("ERR syntax error");
+      return array([...commands.keys()].map((name) => bulk(name)));
+    case "info":
+      return array(
+        known.map((command) => (command === undefined ? nil(client.proto) : describe(command))),
+      );
+    case "docs":
+      return map(
+        known
+          .filter((command) => command !== undefined)
+          .map(({ name, summary }) => [
+            bulk(name),
+            map([[bulk("summary"), bulk(summary)]], client.proto),
+          ]),
+        client.proto,
+      );
+    case "help":
+      return subcommandHelp("COMMAND", [
+        ["(no subcommand)", "Returns details about every command."],
+        ["COUNT", "Returns the number of commands."],
+        ["LIST", "Returns the names of all commands."],
+        ["INFO [<name> ...]", "Returns details about these commands, or about all."],
+        ["DOCS [<name> ...]", "Returns what these commands do, or all."],
+      ]);
+    default:
+      return error(`ERR unknown subcommand '${args[0]?.slice(0, 60)}'. Try COMMAND HELP.`);
+  }
+}
+
+/** Name, arity, flags, and no key positions. */
+function describe({ name, arity, flags }: Command): Uint8Array {
+  const noKeys = [integer(0), integer(0), integer(0)];
+  return array([bulk(name), integer(arity), array(flags.map(simple)), ...noKeys]);
+}
+
+/** BGSAVE [SCHEDULE]: takes a new generation over a second link while the first one keeps following. */
+function bgsave({ client, context, args }: Call): Uint8Array {
+  const [option, ...more] = args;
+  if (more.length > 0 || (option !== undefined && option.toUpperCase() !== "SCHEDULE")) {
+    return error("ERR syntax error");
+  }
+  if (context.status.snapshot.runningSeconds !== undefined) {
+    return error("ERR Background save already in progress");
+  }
+  try {
+    context.replica.renewal.begin(`BGSAVE from ${client.address}`);
+    return simple("Background saving started");
+  } catch (refused) {
+    if (!(refused instanceof ReplicaError)) throw refused;
+    return error(`ERR ${refused.message}`);
+  }
+}

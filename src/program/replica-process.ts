@@ -1,0 +1,104 @@
+import { describeAddress } from "../base/address.ts";
+import { realClock } from "../base/clock.ts";
+import { logger } from "../base/logger.ts";
+import { VERSION } from "../base/version.ts";
+import type { PrimarySource } from "../config/primary-source.ts";
+import type { Settings } from "../config/settings.ts";
+import type { Replica } from "../replica/replica.ts";
+import type { ReplicaStatus } from "../replica/status.ts";
+import { realDisk } from "../store/disk/disk.ts";
+import type { Wanted } from "../store/restore/restore-point.ts";
+import { assemble, type OfflineStart } from "./assemble.ts";
+import { RenewalSignal } from "./renewal-signal.ts";
+
+/** What a replica process is started with. */
+export interface ProcessPlan {
+  readonly source: PrimarySource;
+  readonly settings: Settings;
+  /** With --offline, up to where to serve what is kept; undefined to follow the primary. */
+  readonly offline: Wanted | undefined;
+  /** The environment; the service manager's variables are removed from it. */
+  readonly env: Record<string, string | undefined>;
+  /** Called once the replica exists; returns a function that ends the watching. */
+  readonly watch: (replica: Replica) => () => void;
+}
+
+/**
+ * Runs everything that makes up `replica follow`, until the signal or a client's SHUTDOWN stops it: the
+ * data directory, the port, the replica, SIGUSR1, and HTTP and the service manager where they are used.
+ * The parts that are not always used are imported only when they are, because a restart must be quick.
+ * @throws ReplicaError USAGE if nothing kept matches `offline`, and as the directory, the ports and the
+ * replica do.
+ */
+export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal): Promise<void> {
+  const { source, settings, env, watch } = plan;
+  // First: without a handler, a SIGUSR1 during the start would end the process.
+  using renewal = new RenewalSignal();
+  const offline = plan.offline && (await offlineStart(settings.dir, plan.offline));
+  const monitoring = settings.http && (await monitor(settings.http, settings.readyLagMs));
+  const disk = monitoring?.disk ?? realDisk;
+  // The directory is not closed: the operating system does that, and a stop has to be quick.
+  const { replica, status, run, shutdown } = assemble(
+    source,
+    disk,
+    realClock,
+    settings,
+    VERSION,
+    offline,
+  );
+  renewal.begins((by) => replica.renewal.begin(by));
+  const endings = [
+    monitoring?.serve(status),
+    watch(replica),
+    await notifyServiceManager(env, status, AbortSignal.any([signal, shutdown])),
+  ];
+  try {
+    await run(signal);
+  } finally {
+    for (const end of endings) end?.();
+  }
+}
+
+/** Finds up to where to serve what is kept. @throws ReplicaError USAGE if that moment is not kept. */
+async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> {
+  const [{ Catalogue }, { restorePoint }] = await Promise.all([
+    import("../store/restore/catalogue.ts"),
+    import("../store/restore/restore-point.ts"),
+  ]);
+  using catalogue = new Catalogue(dir);
+  const { generation, offset } = restorePoint(catalogue, wanted);
+  const isAll = Object.values(wanted).every((value) => value === undefined);
+  return { until: isAll ? undefined : { generation: generation.id, offset } };
+}
+
+/** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */
+async function monitor(address: NonNullable<Settings["http"]>, readyLagMs: number) {
+  const [{ Metrics }, { serveHttp }] = await Promise.all([
+    import("../monitor/metrics.ts"),
+    import("../monitor/http.ts"),
+  ]);
+  const metrics = new Metrics();
+  const disk = metrics.timed(realDisk);
+  return {
+    disk,
+    /** Returns a function that stops serving. @throws ReplicaError PORT_IN_USE, LISTEN_FAILED. */
+    serve(status: ReplicaStatus): () => void {
+      metrics.of(status, VERSION);
+      const { port, stop } = serveHttp({ ...address, readyLagMs }, metrics, status);
+      const at = describeAddress({ host: address.host, port });
+      logger.info(`serving metrics and health at http://${at}`);
+      return stop;
+    },
+  };
+}
+
+/** Starts notifying the service manager, if one asks for it; returns a function that ends that. */
+async function notifyServiceManager(
+  env: Record<string, string | undefined>,
+  status: ReplicaStatus,
+  stopping: AbortSignal,
+): Promise<(() => void) | undefined> {
+  if (!env["NOTIFY_SOCKET"]) return undefined;
+  const { notifyServiceManager: notify } = await import("../monitor/service-manager.ts");
+  return notify(env, status, stopping);
+}

@@ -1,0 +1,325 @@
+import type { ErrorCode } from "../base/errors.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Offset, ReplicationId } from "../base/history.ts";
+import type { Settings } from "../config/settings.ts";
+import type { DownstreamState } from "../downstream/downstream.ts";
+import type { State } from "../session/state.ts";
+import { positionIn } from "../store/generation/layout.ts";
+import type { Generation } from "../store/ledger/ledger.ts";
+import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
+import type { Replica } from "./replica.ts";
+
+/** A state of the link, by Redis's name ("replication.c", REPL_STATE_*). */
+export type LinkState = State["at"];
+
+/** How much of a snapshot has arrived. */
+export interface TransferProgress {
+  readonly readBytes: number;
+  /** Undefined while nobody knows (`$EOF`). */
+  readonly totalBytes: number | undefined;
+}
+
+export interface PrimaryStatus {
+  /** A URL without its password. */
+  readonly name: string;
+  /** As INFO and ROLE show it: a socket's path and port 0; "" and 0 until Sentinel names a primary. */
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface LinkStatus {
+  readonly state: LinkState;
+  /** Undefined unless a snapshot is arriving over this link. */
+  readonly transfer: TransferProgress | undefined;
+  /** Milliseconds since the primary was last heard. */
+  readonly silentMs: number;
+  /** Seconds since the link was last up; undefined while it is, and before it ever was. */
+  readonly downSeconds: number | undefined;
+}
+
+/** How far the stream has come, as replication offsets: durable ≤ written ≤ received. */
+export interface Cursors {
+  readonly received: Offset;
+  readonly written: Offset;
+  readonly durable: Offset;
+  /** Length of the log's file, including its first SELECT. */
+  readonly logBytes: number;
+}
+
+/** The history that replicas of this one are fed. */
+export interface HistoryStatus {
+  readonly replid: ReplicationId | undefined;
+  /** The history before it; undefined where there was none. */
+  readonly secondReplid: ReplicationId | undefined;
+  /** The last offset that belongs to the second history. */
+  readonly secondEndOffset: Offset;
+  /** The last offset that may be sent. */
+  readonly endOffset: Offset;
+  /** Whether a log is open to send from. */
+  readonly isOpen: boolean;
+}
+
+export type GenerationStatus = Pick<
+  Generation,
+  "id" | "currentAtMs" | "baseOffset" | "rdbBytes" | "rdbCrc64"
+>;
+
+/** Counts since the start. */
+export interface SyncStatus {
+  readonly full: number;
+  readonly partial: number;
+  readonly fullByReason: Readonly<Record<FullReason, number>>;
+}
+
+export interface BreakStatus {
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** The likely cause; empty where the break cost the primary nothing. */
+  readonly cause: string;
+  /** Milliseconds since 1970. */
+  readonly atMs: number;
+}
+
+/** New snapshots over a second link. */
+export interface SnapshotStatus {
+  /** How long the one under way has been running; undefined where none is. */
+  readonly runningSeconds: number | undefined;
+  readonly transfer: TransferProgress | undefined;
+  /** How the last one ended; undefined before there was one. */
+  readonly last: { readonly error: string | undefined; readonly seconds: number } | undefined;
+  readonly counts: { readonly ok: number; readonly failed: number };
+}
+
+export interface DownstreamStatus {
+  readonly ip: string;
+  readonly port: number;
+  readonly state: DownstreamState;
+  readonly ackedOffset: Offset;
+  readonly lagSeconds: number;
+}
+
+/** The replicas that are fed from here. */
+export interface RelayStatus {
+  readonly downstreams: readonly DownstreamStatus[];
+  readonly countByState: Readonly<Record<DownstreamState, number>>;
+  /** How far the online replica that is furthest behind is behind the stream's end; 0 without one. */
+  readonly lagBytes: number;
+  /** Since the start: bytes sent, syncs granted, and partial resyncs refused. */
+  readonly counts: {
+    readonly snapshot: number;
+    readonly stream: number;
+    readonly full: number;
+    readonly partial: number;
+    readonly refused: number;
+  };
+}
+
+/**
+ * The one source of everything that a replica reports: on its port, over HTTP, and to the service manager.
+ * Read-only. Each property is looked up when it is read, and what it returns is a plain value that does not
+ * change afterwards.
+ */
+export class ReplicaStatus {
+  /** As Redis makes it: 40 hex digits, another for each process. */
+  readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
+  /** Milliseconds since 1970. */
+  readonly startedAtMs: number;
+  readonly #startedMs: number;
+  readonly #replica: Replica;
+  readonly #clock: Clock;
+  readonly #fsync: Settings["fsync"];
+
+  constructor(replica: Replica, clock: Clock, fsync: Settings["fsync"]) {
+    this.#replica = replica;
+    this.#clock = clock;
+    this.#fsync = fsync;
+    this.startedAtMs = clock.now();
+    this.#startedMs = clock.monotonicMs();
+  }
+
+  /** Whole seconds by a monotonic clock. */
+  get uptimeSeconds(): number {
+    return Math.floor((this.#clock.monotonicMs() - this.#startedMs) / 1000);
+  }
+
+  get directoryPath(): string {
+    return this.#replica.directory.path;
+  }
+
+  /** False after REPLICAOF NO ONE, and with --offline. */
+  get isFollowing(): boolean {
+    return this.#replica.isFollowing;
+  }
+
+  /** Whether it was started with --offline and has not been told to follow a primary since. */
+  get isOffline(): boolean {
+    return this.#replica.isOffline;
+  }
+
+  /** The primary that is followed, or was last. */
+  get primary(): PrimaryStatus {
+    const { name, hostAndPort } = this.#replica.primary;
+    return { name, host: hostAndPort[0], port: hostAndPort[1] };
+  }
+
+  get link(): LinkStatus {
+    const { state, silentMs, links } = this.#replica;
+    const { downSeconds } = links;
+    return { state: state.at, transfer: progressOf(state), silentMs, downSeconds };
+  }
+
+  /**
+   * The cursors of the log that is followed, or of what is served without a primary. While no log can be
+   * opened, written and durable are what the last mark promises. All are 0 where nothing is kept.
+   */
+  get cursors(): Cursors {
+    const { log, endedStream: ended, directory } = this.#replica;
+    const promised = directory.durableOffset ?? 0;
+    const written = ended?.writtenOffset ?? log?.writtenOffset ?? promised;
+    const generation = ended?.generation ?? directory.current;
+    const isFollowed = ended === undefined && log !== undefined;
+    return {
+      received: this.#receivedOffset ?? written,
+      written,
+      // An ended stream consists of bytes that were on the disk before it was served.
+      durable: Math.min(log?.durableOffset ?? ended?.writtenOffset ?? promised, written),
+      logBytes: isFollowed
+        ? log.fileBytes
+        : generation === undefined
+          ? 0
+          : positionIn(generation, written),
+    };
+  }
+
+  get #receivedOffset(): Offset | undefined {
+    const { state, log, endedStream } = this.#replica;
+    if (endedStream !== undefined) return undefined;
+    return state.at === "connected" ? state.receivedOffset : log?.receivedOffset;
+  }
+
+  get history(): HistoryStatus {
+    const { endedStream: ended, directory, log } = this.#replica;
+    const isOpen = log !== undefined || ended !== undefined;
+    if (ended !== undefined) {
+      const { replid, second, writtenOffset, endOffset } = ended;
+      return { replid, secondReplid: second, secondEndOffset: writtenOffset, endOffset, isOpen };
+    }
+    const ids = directory.replicationIds;
+    return {
+      replid: ids.at(-1)?.replid,
+      secondReplid: ids.at(-2)?.replid,
+      secondEndOffset: ids.at(-1)?.fromOffset ?? 0,
+      endOffset: this.cursors.written,
+      isOpen,
+    };
+  }
+
+  /** The last offset in the files that may be sent; undefined where nothing can be served yet. */
+  get servedOffset(): Offset | undefined {
+    return this.#replica.stream?.writtenOffset;
+  }
+
+  /** The generation whose log ends what is served: the current one, unless --offline serves an older one. */
+  get generation(): GenerationStatus | undefined {
+    return this.#replica.endedStream?.generation ?? this.currentGeneration;
+  }
+
+  get currentGeneration(): GenerationStatus | undefined {
+    return this.#replica.directory.current;
+  }
+
+  /** How many generations are in each state. @throws ReplicaError of the database. */
+  generationsByState(): readonly (readonly [state: string, count: number])[] {
+    return this.#replica.directory.countByState();
+  }
+
+  /** Free bytes on the data directory's file system. @throws ReplicaError DISK_FAILED. */
+  freeBytes(): number {
+    return this.#replica.directory.freeBytes;
+  }
+
+  /** Whether less than `--min-free` was free at the last check. */
+  get isLowOnRoom(): boolean {
+    return this.#replica.retention.lowOnRoom;
+  }
+
+  /** Over the last seconds, snapshot and stream together. */
+  get bytesPerSecond(): { readonly received: number; readonly durable: number } {
+    return this.#replica.pace.bytesPerSecond;
+  }
+
+  /** Bytes from the primary since the start. */
+  get receivedBytes(): { readonly snapshot: number; readonly stream: number } {
+    return { ...this.#replica.receivedBytes };
+  }
+
+  get syncs(): SyncStatus {
+    const { full, partial, fullBy } = this.#replica.syncs;
+    const byReason = FULL_REASONS.map((reason) => [reason, fullBy.get(reason) ?? 0]);
+    return { full, partial, fullByReason: Object.fromEntries(byReason) };
+  }
+
+  /** How many attempts ended in each error since the start. */
+  get breaks(): Readonly<Partial<Record<ErrorCode, number>>> {
+    return Object.fromEntries(this.#replica.links.counts);
+  }
+
+  /** The last failure. It stays when all is well again. */
+  get lastBreak(): BreakStatus | undefined {
+    const last = this.#replica.links.last;
+    if (last === undefined) return undefined;
+    const { error, cause, atMs } = last;
+    return { code: error.code, message: error.message, cause, atMs };
+  }
+
+  get snapshot(): SnapshotStatus {
+    const { runningSeconds, state, last, counts } = this.#replica.renewal;
+    return {
+      runningSeconds,
+      transfer: progressOf(state),
+      last: last && { error: last.error?.message, seconds: last.seconds },
+      counts: { ...counts },
+    };
+  }
+
+  get relay(): RelayStatus {
+    const { relay } = this.#replica;
+    return {
+      downstreams: [...relay.downstreams].map(
+        ({ ip, listeningPort, state, ackedOffset, lagSeconds }) => {
+          return { ip, port: listeningPort, state, ackedOffset, lagSeconds };
+        },
+      ),
+      countByState: relay.countByState(),
+      lagBytes: relay.lagBytes,
+      counts: { ...relay.counts },
+    };
+  }
+
+  /** How long the oldest byte that is not durable (`--fsync no`: not written) has been here; 0 where all are. */
+  get durableAgeSeconds(): number {
+    return this.#replica.pace.durableAgeSeconds;
+  }
+
+  /**
+   * Why the replica counts as not ready: its link is not up, or a received byte has stayed unsynced
+   * (`--fsync no`: unwritten) for too long; with --offline, nothing is served yet. Undefined where it is ready.
+   * @param readyLagMs how long a received byte may stay unsynced; milliseconds.
+   */
+  whyNotReady(readyLagMs: number): string | undefined {
+    const replica = this.#replica;
+    if (replica.isOffline) {
+      return replica.stream === undefined ? "the data directory is not served yet" : undefined;
+    }
+    if (replica.state.at !== "connected") return `the link is in state ${replica.state.at}`;
+    const ageSeconds = replica.pace.durableAgeSeconds;
+    if (ageSeconds * 1000 <= readyLagMs) return undefined;
+    const kept = this.#fsync === "no" ? "written" : "durable";
+    return `bytes received ${ageSeconds.toFixed(0)} s ago are not ${kept} yet`;
+  }
+}
+
+function progressOf(state: State): TransferProgress | undefined {
+  if (state.at !== "transfer") return undefined;
+  return { readBytes: state.readBytes, totalBytes: state.totalBytes };
+}

@@ -1,0 +1,32 @@
+import { ReplicaError } from "../base/errors.ts";
+
+const CR = 0x0d;
+const ZERO = 0x30;
+
+/**
+ * Splits one command, as FrameScanner found it from `start` to `end`, into its words: views, not copies.
+ * @throws ReplicaError BAD_FRAME where the bytes are not one whole command.
+ */
+export function wordsOf(command: Uint8Array): Uint8Array[] {
+  const words: Uint8Array[] = [];
+  let at = 0;
+  const takeNumber = () => {
+    let value = 0;
+    while (++at < command.length && command[at] !== CR) value = 10 * value + command[at]! - ZERO;
+    at += 2;
+    return value;
+  };
+  const count = takeNumber();
+  while (at < command.length) {
+    const bytes = takeNumber();
+    words.push(command.subarray(at, at + bytes));
+    at += bytes + 2;
+  }
+  if (at !== command.length || words.length !== count) {
+    throw new ReplicaError("BAD_FRAME", {
+      retry: "never",
+      message: "the log changed while it was read: does another program write to it?",
+    });
+  }
+  return words;
+}

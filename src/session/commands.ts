@@ -1,0 +1,80 @@
+import type { Offset, Position } from "../base/history.ts";
+import { encodeCommand } from "../resp/encode.ts";
+
+/*
+ * Every command that a replica sends to its primary, encoded in this one place
+ * (Redis 7.2, replication.c: syncWithMaster, slaveTryPartialResynchronization, replicationSendAck).
+ */
+
+/** The user and password that the primary asks for. */
+export interface Credentials {
+  /** Undefined: the default user. */
+  readonly username: string | undefined;
+  readonly password: string;
+}
+
+/**
+ * The version told to Valkey, which picks the RDB format by it. The snapshot is kept as it comes, so
+ * ask for the newest format.
+ */
+const ANNOUNCED_VERSION = "255.255.255";
+
+/** PING: finds out whether a primary that accepts connections also answers. */
+export function pingCommand(): Uint8Array {
+  return encodeCommand("PING");
+}
+
+/** AUTH, with the user where there is one. */
+export function authCommand({ username, password }: Credentials): Uint8Array {
+  return username === undefined
+    ? encodeCommand("AUTH", password)
+    : encodeCommand("AUTH", username, password);
+}
+
+/** The port that the primary shows for this replica in INFO and ROLE. */
+export function listeningPortCommand(port: number): Uint8Array {
+  return encodeCommand("REPLCONF", "listening-port", port);
+}
+
+/** The address that the primary shows for this replica, instead of the one that it sees. */
+export function ipAddressCommand(ip: string): Uint8Array {
+  return encodeCommand("REPLCONF", "ip-address", ip);
+}
+
+/** Announces the $EOF form of the payload, and replication ids that change after a failover. */
+export function capabilitiesCommand(): Uint8Array {
+  return encodeCommand("REPLCONF", "capa", "eof", "capa", "psync2");
+}
+
+/** Asks for the snapshot alone: the primary buffers no stream for this link (Redis 7.0). */
+export function rdbOnlyCommand(): Uint8Array {
+  return encodeCommand("REPLCONF", "rdb-only", 1);
+}
+
+/** See ANNOUNCED_VERSION. */
+export function versionCommand(): Uint8Array {
+  return encodeCommand("REPLCONF", "version", ANNOUNCED_VERSION);
+}
+
+/** PSYNC for the byte after `resume`; `? -1`, a full resync, where nothing is kept. */
+export function psyncCommand(resume: Position | undefined): Uint8Array {
+  return resume === undefined
+    ? encodeCommand("PSYNC", "?", -1)
+    : encodeCommand("PSYNC", resume.replid, resume.offset + 1);
+}
+
+/** SYNC: a full resync from a primary that doesn't know PSYNC. */
+export function syncCommand(): Uint8Array {
+  return encodeCommand("SYNC");
+}
+
+/**
+ * Acknowledges two offsets of the stream: `acked` is what WAIT counts, `durable` what WAITAOF counts.
+ * One command: versions that don't know FACK ignore the rest of it.
+ */
+export function ackCommand(acked: Offset, durable: Offset): Uint8Array {
+  return encodeCommand("REPLCONF", "ACK", acked, "FACK", durable);
+}
+
+/** A bare newline: refreshes this replica's liveness at the primary without acknowledging anything. */
+export const KEEPALIVE = new Uint8Array([0x0a]);

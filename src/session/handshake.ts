@@ -1,0 +1,192 @@
+import { ReplicaError, unreachable } from "../base/errors.ts";
+import type { Position, ReplicationId } from "../base/history.ts";
+import {
+  authCommand,
+  capabilitiesCommand,
+  ipAddressCommand,
+  listeningPortCommand,
+  pingCommand,
+  psyncCommand,
+  rdbOnlyCommand,
+  syncCommand,
+  versionCommand,
+} from "./commands.ts";
+import { printable, readAuth, readPong, readPsync } from "./replies.ts";
+import type { FullSyncGrant, HandshakeState } from "./state.ts";
+
+export interface HandshakeOptions {
+  /** `backup` asks for the snapshot alone (REPLCONF rdb-only, Redis 7.0). */
+  readonly purpose: "follow" | "backup";
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  /** Undefined: no port is announced, and no address either. */
+  readonly listeningPort: number | undefined;
+  readonly announceIp: string | undefined;
+}
+
+/** What follows from a reply. */
+export type HandshakeStep =
+  /** Send a command, and await its reply in `state`. */
+  | { readonly next: "ask"; readonly command: Uint8Array; readonly state: HandshakeState }
+  /** The line was a keepalive: it counts for the timeout and for nothing else. */
+  | { readonly next: "wait" }
+  /** A full resync is granted; `command` goes out first where SYNC has to ask for it. */
+  | {
+      readonly next: "full";
+      readonly grant: FullSyncGrant;
+      readonly command: Uint8Array | undefined;
+    }
+  /** The primary continues behind `asked`, under `replid` where that is new. */
+  | {
+      readonly next: "continue";
+      readonly asked: Position;
+      readonly replid: ReplicationId | undefined;
+    };
+
+/** A remark for the log. */
+export interface Note {
+  readonly level: "info" | "warn";
+  readonly message: string;
+}
+
+const PLUS = 0x2b;
+const MINUS = 0x2d;
+
+/**
+ * The handshake of one attempt, command by command (Redis 7.2, replication.c, syncWithMaster): PING,
+ * AUTH, REPLCONF listening-port, ip-address, capa and version, PSYNC, and SYNC where PSYNC is unknown.
+ * One command at a time: a primary with output pending refuses PSYNC, and Redis 2.8 needs it for all.
+ */
+export class Handshake {
+  readonly #options: HandshakeOptions;
+  readonly #resume: Position | undefined;
+  readonly #note: (note: Note) => void;
+
+  /** @param note takes remarks for the log. */
+  constructor(options: HandshakeOptions, resume: Position | undefined, note: (note: Note) => void) {
+    this.#options = options;
+    this.#resume = options.purpose === "backup" ? undefined : resume;
+    this.#note = note;
+  }
+
+  /** PING goes alone: a primary that accepts but does not answer is found out before any long step. */
+  begin(): HandshakeStep & { next: "ask" } {
+    return { next: "ask", command: pingCommand(), state: { at: "receive-pong" } };
+  }
+
+  /**
+   * Takes one reply line.
+   * @throws ReplicaError as the readers in replies.ts; PROTOCOL for an answer that no primary gives.
+   */
+  reply(state: HandshakeState, line: Uint8Array): HandshakeStep {
+    switch (state.at) {
+      case "receive-pong":
+        return this.#onPong(line);
+      case "receive-auth":
+        readAuth(line);
+        return this.#announcePort();
+      case "receive-port":
+        this.#passOver("REPLCONF listening-port", line);
+        return this.#announceIp();
+      case "receive-ip":
+        this.#passOver("REPLCONF ip-address", line);
+        return this.#announceCapabilities();
+      case "receive-capa":
+        return this.#onCapabilities(state.asked, line);
+      case "receive-version":
+        this.#passOver("REPLCONF version", line);
+        return this.#askPsync();
+      case "receive-psync":
+        return this.#onPsync(state.asked, line);
+      default:
+        return unreachable(state);
+    }
+  }
+
+  #onPong(line: Uint8Array): HandshakeStep {
+    const pong = readPong(line);
+    const { username, password } = this.#options;
+    if (password !== undefined) {
+      const command = authCommand({ username, password });
+      return { next: "ask", command, state: { at: "receive-auth" } };
+    }
+    if (pong === "log-in" && !printable(line).startsWith("-NOPERM")) {
+      throw new ReplicaError("AUTH_FAILED", {
+        message: `the primary requires a password (${printable(line)}): set --password-file or REPLICA_PASSWORD`,
+      });
+    }
+    return this.#announcePort();
+  }
+
+  #announcePort(): HandshakeStep {
+    const { listeningPort } = this.#options;
+    if (listeningPort === undefined) return this.#announceCapabilities();
+    const command = listeningPortCommand(listeningPort);
+    return { next: "ask", command, state: { at: "receive-port" } };
+  }
+
+  #announceIp(): HandshakeStep {
+    const { announceIp } = this.#options;
+    if (announceIp === undefined) return this.#announceCapabilities();
+    return { next: "ask", command: ipAddressCommand(announceIp), state: { at: "receive-ip" } };
+  }
+
+  #announceCapabilities(): HandshakeStep {
+    const state = { at: "receive-capa", asked: "capa" } as const;
+    return { next: "ask", command: capabilitiesCommand(), state };
+  }
+
+  #onCapabilities(asked: "capa" | "rdb-only", line: Uint8Array): HandshakeStep {
+    this.#passOver(`REPLCONF ${asked}`, line);
+    if (asked === "capa" && this.#options.purpose === "backup") {
+      const state = { at: "receive-capa", asked: "rdb-only" } as const;
+      return { next: "ask", command: rdbOnlyCommand(), state };
+    }
+    return { next: "ask", command: versionCommand(), state: { at: "receive-version" } };
+  }
+
+  /** Old servers and managed services refuse some of REPLCONF; none of it is needed. */
+  #passOver(what: string, line: Uint8Array): void {
+    if (line[0] === PLUS) return;
+    if (line[0] !== MINUS) {
+      throw new ReplicaError("PROTOCOL", {
+        message: `the primary answers ${what} with "${printable(line)}"`,
+      });
+    }
+    // Only Valkey knows this one; everywhere else its refusal is no news.
+    if (what === "REPLCONF version") return;
+    const message = `(non-critical) the primary refuses ${what}: ${printable(line)}`;
+    this.#note({ level: "info", message });
+  }
+
+  #askPsync(): HandshakeStep {
+    const asked = this.#resume;
+    return { next: "ask", command: psyncCommand(asked), state: { at: "receive-psync", asked } };
+  }
+
+  #onPsync(asked: Position | undefined, line: Uint8Array): HandshakeStep {
+    if (line.length === 0) return { next: "wait" };
+    const reply = readPsync(line);
+    switch (reply.kind) {
+      case "full": {
+        const grant = { by: "psync", position: reply.position } as const;
+        return { next: "full", grant, command: undefined };
+      }
+      case "partial":
+        if (asked === undefined) {
+          throw new ReplicaError("PROTOCOL", {
+            message: "the primary continues a stream that was not asked for",
+          });
+        }
+        return { next: "continue", asked, replid: reply.replid };
+      case "unknown-command":
+        this.#note({
+          level: "warn",
+          message: "the primary does not know PSYNC: falling back to SYNC",
+        });
+        return { next: "full", grant: { by: "sync" }, command: syncCommand() };
+      default:
+        return unreachable(reply);
+    }
+  }
+}

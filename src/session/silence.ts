@@ -1,0 +1,58 @@
+import { ReplicaError, unreachable } from "../base/errors.ts";
+import type { State } from "./state.ts";
+
+export interface SilenceLimits {
+  /** For the connect, and for each handshake reply; milliseconds. */
+  readonly syncTimeoutMs: number;
+  /** For the payload and the stream; milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Gives up a link whose primary has been silent for too long (Redis, replication.c, replicationCron: each
+ * reply has repl_syncio_timeout, each silence repl-timeout).
+ * @param silentMs milliseconds since the primary was last heard, or since the last command went out.
+ * @throws ReplicaError TIMED_OUT, naming the setting to raise.
+ */
+export function refuseSilence(state: State, silentMs: number, limits: SilenceLimits): void {
+  const limit = limitOf(state, limits);
+  if (limit === undefined || silentMs < limit.ms) return;
+  const { ms, setting } = limit;
+  const hint = state.at === "receive-psync" ? "; a primary that forks slowly needs more" : "";
+  throw new ReplicaError("TIMED_OUT", {
+    message:
+      state.at === "connecting"
+        ? `no connection within ${ms} ms (${setting})`
+        : `the primary was silent for ${ms} ms in state ${state.at} (${setting}${hint})`,
+  });
+}
+
+function limitOf(
+  state: State,
+  { syncTimeoutMs, timeoutMs }: SilenceLimits,
+): { readonly ms: number; readonly setting: string } | undefined {
+  switch (state.at) {
+    case "none":
+    case "connect":
+      return undefined;
+    case "connecting":
+    case "receive-pong":
+    case "receive-auth":
+    case "receive-port":
+    case "receive-ip":
+    case "receive-capa":
+    case "receive-version":
+    case "receive-psync":
+      return { ms: syncTimeoutMs, setting: "--sync-timeout" };
+    case "receive-bulk-header":
+      // While our own file is being opened, the silence is ours.
+      return state.waits === "file" ? undefined : { ms: timeoutMs, setting: "--timeout" };
+    case "transfer":
+      // So it is while the payload, complete by now, is being checked and synced.
+      return state.finishing ? undefined : { ms: timeoutMs, setting: "--timeout" };
+    case "connected":
+      return { ms: timeoutMs, setting: "--timeout" };
+    default:
+      return unreachable(state);
+  }
+}

@@ -1,0 +1,101 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { ReplicaError } from "../../base/errors.ts";
+import type { Offset } from "../../base/history.ts";
+import { type Disk, diskError } from "../disk/disk.ts";
+import type { Generation, Ledger, UnfinishedGeneration } from "../ledger/ledger.ts";
+import {
+  BASE,
+  DATABASE,
+  generationIds,
+  generationPath,
+  LOG,
+  MANIFEST,
+  manifestText,
+  offsetIn,
+  positionIn,
+} from "./layout.ts";
+
+/**
+ * Refuses a generation whose files are missing, or hold less than the ledger says is durable.
+ * @param dir the data directory.
+ * @throws ReplicaError DIRECTORY_DAMAGED, DISK_FAILED.
+ */
+export function refuseDamagedFiles(
+  disk: Disk,
+  dir: string,
+  generation: Generation,
+  durableOffset: Offset,
+): void {
+  const pathOf = (name: string) => join(dir, generationPath(generation.id), name);
+  const damaged = (name: string, what: string) =>
+    new ReplicaError("DIRECTORY_DAMAGED", {
+      retry: "never",
+      message: `${pathOf(name)} ${what}: restore ${dir} from a copy, or start with a new --dir`,
+    });
+  const sizeOf = (name: string): number => {
+    try {
+      return disk.sizeOf(pathOf(name));
+    } catch (cause) {
+      if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") {
+        throw damaged(name, "is missing");
+      }
+      throw diskError("checking", pathOf(name), cause);
+    }
+  };
+  if (sizeOf(MANIFEST) !== manifestText().length) {
+    throw damaged(MANIFEST, "is not the manifest that was written");
+  }
+  const rdbBytes = sizeOf(BASE);
+  if (rdbBytes !== generation.rdbBytes) {
+    throw damaged(BASE, `has ${rdbBytes} bytes instead of ${generation.rdbBytes}`);
+  }
+  const durableBytes = positionIn(generation, durableOffset);
+  const logBytes = sizeOf(LOG);
+  if (logBytes < durableBytes) {
+    throw damaged(LOG, `has ${logBytes} bytes, though ${durableBytes} were durable`);
+  }
+}
+
+/**
+ * Refuses a database that has lost the record of a generation whose folder is whole: a start would remove
+ * that folder.
+ * @param dir the data directory.
+ * @throws ReplicaError DIRECTORY_DAMAGED, DISK_FAILED; nothing was touched.
+ */
+export function refuseLostRows(dir: string, ledger: Ledger, current: Generation | undefined): void {
+  const database = join(dir, DATABASE);
+  const known = new Set(ledger.ids());
+  const dirOf = (id: number) => join(dir, generationPath(id));
+  const isWhole = (id: number) => fs.existsSync(join(dirOf(id), MANIFEST));
+  const lost = [
+    ...generationIds(dir).filter((id) => !known.has(id) && isWhole(id)),
+    ...ledger
+      .unfinished()
+      .filter((one) => isWhole(one.id) && wasFollowed(one, current, dirOf))
+      .map(({ id }) => id),
+  ];
+  if (lost.length === 0) return;
+  throw new ReplicaError("DIRECTORY_DAMAGED", {
+    retry: "never",
+    message: `${database} has lost the record of generation ${lost.join(", ")}, whose folder is whole: move ${database} and its -wal away and restore from the files (replica restore), or start with a new --dir`,
+  });
+}
+
+/** Whether a generation's log holds bytes that the one before it lacks: then it had become current. */
+function wasFollowed(
+  { id, sealedAtMs, baseOffset, logHeaderBytes }: UnfinishedGeneration,
+  current: Generation | undefined,
+  dirOf: (id: number) => string,
+): boolean {
+  if (sealedAtMs !== null) return false;
+  // The ledger knows where a log begins before its manifest is written.
+  if (baseOffset === null || logHeaderBytes === null) return true;
+  const logBytes = (one: number) =>
+    fs.statSync(join(dirOf(one), LOG), { throwIfNoEntry: false })?.size ?? 0;
+  const end = offsetIn({ baseOffset, logHeaderBytes }, logBytes(id));
+  if (end <= baseOffset) return false;
+  if (current === undefined) return true;
+  // A log that was about to take over ends where the current one does.
+  return baseOffset < current.baseOffset || end > offsetIn(current, logBytes(current.id));
+}

@@ -1,0 +1,144 @@
+import type { Offset } from "../../base/history.ts";
+import { Crc64 } from "../../rdb/crc64.ts";
+import { type Disk, diskError } from "../disk/disk.ts";
+import { OpenFile } from "../disk/open-file.ts";
+import type { Ledger, Mark } from "../ledger/ledger.ts";
+import type { LogBeginning } from "./layout.ts";
+import type { MarkClock, WallClock } from "./mark-clock.ts";
+import type { RecoveredLog } from "./recovery.ts";
+import { StreamLog, type StreamLogOptions } from "./stream-log.ts";
+
+export type LogCallbacks = Pick<
+  StreamLogOptions,
+  "fsync" | "maxQueuedBytes" | "onMoved" | "onFailed"
+>;
+
+/** `--fsync always` makes hundreds of marks a second: those within this time share one row. */
+const SEGMENT_MS = 500;
+
+export interface LogFilesOptions {
+  readonly disk: Disk;
+  readonly ledger: Ledger;
+  readonly clock: WallClock;
+  readonly markClock: MarkClock;
+  readonly logPath: (id: number) => string;
+  /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
+  readonly refuseLost: () => void;
+  /** A mark of this generation is durable. */
+  readonly onMarked: (id: number, durableOffset: Offset) => void;
+}
+
+/** Opens and creates the logs of generations, and commits their marks. */
+export class LogFiles {
+  readonly #options: LogFilesOptions;
+  /** For each log that is open: whether its path still leads to it. */
+  readonly #isThere = new Map<number, () => boolean>();
+
+  constructor(options: LogFilesOptions) {
+    this.#options = options;
+  }
+
+  /** Opens the log of the current generation at its end. @throws Error of the disk. */
+  open(
+    id: number,
+    beginning: LogBeginning,
+    recovered: RecoveredLog,
+    callbacks: LogCallbacks,
+  ): StreamLog {
+    const { disk, logPath } = this.#options;
+    const file = OpenFile.openExisting(disk, logPath(id));
+    return this.#log(file, id, beginning, { ...recovered, marks: true }, callbacks);
+  }
+
+  /**
+   * Creates the log of a generation that isn't current yet: the SELECT, then the stream.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED.
+   */
+  async create(
+    id: number,
+    baseOffset: Offset,
+    header: Uint8Array,
+    callbacks: LogCallbacks,
+  ): Promise<StreamLog> {
+    const { disk, ledger, logPath } = this.#options;
+    const path = logPath(id);
+    let file: OpenFile | undefined;
+    try {
+      const created = (file = OpenFile.create(disk, path));
+      await created.use(() => created.write([header], 0));
+      ledger.lay(id, baseOffset, header.length);
+    } catch (cause) {
+      file?.closeQuietly();
+      throw diskError("creating the log", path, cause);
+    }
+    const beginning = { baseOffset, logHeaderBytes: header.length };
+    const at = {
+      writtenOffset: baseOffset,
+      durableOffset: baseOffset,
+      unmarked: { fromOffset: baseOffset, crc: new Crc64() },
+      marks: false,
+    };
+    return this.#log(file, id, beginning, at, callbacks);
+  }
+
+  #log(
+    file: OpenFile,
+    id: number,
+    beginning: LogBeginning,
+    at: RecoveredLog & { readonly marks: boolean },
+    callbacks: LogCallbacks,
+  ): StreamLog {
+    const { disk, clock } = this.#options;
+    let segmentBeganAtMs = clock.now();
+    this.#isThere.set(id, file.watch());
+    return new StreamLog(disk, file, {
+      ...callbacks,
+      ...beginning,
+      ...at,
+      commitMark: (writtenOffset, durableOffset, segment) =>
+        this.#mark(id, { writtenOffset, durableOffset, segment }),
+      segmentEnds: () => {
+        const sinceMs = clock.now() - segmentBeganAtMs;
+        if (sinceMs >= 0 && sinceMs < SEGMENT_MS) return false;
+        segmentBeganAtMs += sinceMs;
+        return true;
+      },
+    });
+  }
+
+  async #mark(id: number, mark: Omit<Mark, "atMs">): Promise<void> {
+    const { ledger, markClock, refuseLost, onMarked } = this.#options;
+    refuseLost();
+    ledger.mark(id, { atMs: markClock.now(), ...mark });
+    await ledger.sync();
+    onMarked(id, mark.durableOffset);
+  }
+
+  /** Makes durable what is written of a log that isn't current yet. @throws ReplicaError DISK_FULL, DISK_FAILED. */
+  async sync(id: number): Promise<void> {
+    const { disk, logPath } = this.#options;
+    const path = logPath(id);
+    try {
+      const fd = disk.openExisting(path);
+      try {
+        await disk.syncData(fd);
+      } finally {
+        disk.close(fd);
+      }
+    } catch (cause) {
+      throw diskError("syncing", path, cause);
+    }
+  }
+
+  /** Whether the path of an open log leads somewhere else by now. @throws ReplicaError DISK_FAILED. */
+  isMoved(id: number): boolean {
+    return this.#isThere.get(id)?.() === false;
+  }
+
+  /** Forgets the logs of all other generations. */
+  keepOnly(id: number): void {
+    for (const other of this.#isThere.keys()) {
+      if (other !== id) this.#isThere.delete(other);
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import { join } from "node:path";
+import { type Disk, diskError, writeWhole } from "../disk/disk.ts";
+import { DurableName } from "../disk/durable-name.ts";
+import type { Continuation, Generation, KeptSnapshot, Ledger } from "../ledger/ledger.ts";
+import type { CurrentLink } from "./current-link.ts";
+import { generationPath, MANIFEST, manifestText } from "./layout.ts";
+import type { LogFiles } from "./log-files.ts";
+import type { MarkClock } from "./mark-clock.ts";
+import type { Recovery } from "./recovery.ts";
+import type { Removal } from "./removal.ts";
+
+export interface PromoterOptions {
+  readonly disk: Disk;
+  readonly ledger: Ledger;
+  /** The data directory. */
+  readonly dir: string;
+  readonly link: CurrentLink;
+  readonly logs: LogFiles;
+  readonly recovery: Recovery;
+  readonly removal: Removal;
+  readonly markClock: MarkClock;
+  /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
+  readonly refuseLost: () => void;
+}
+
+/** Makes generations current. */
+export class Promoter {
+  readonly #options: PromoterOptions;
+  readonly #name: DurableName;
+
+  constructor(options: PromoterOptions) {
+    this.#options = options;
+    this.#name = new DurableName(options.disk, options.dir);
+  }
+
+  /**
+   * Makes a generation current whose snapshot is verified, durable and named. In this order, so that a
+   * power cut at any moment leaves the old or the new one whole: the log's header, the manifest, the
+   * folders, the link, the row. The row decides, so nothing that can fail comes after it; a start points
+   * the link where the row says.
+   * @param before the generation that is current.
+   * @param continued set where the new log was written from the old one: no mark of that one may be
+   * committed until this returns.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED; `before` is then still current.
+   */
+  async promote(
+    id: number,
+    kept: KeptSnapshot,
+    sealReason: string,
+    before: Generation | undefined,
+    continued: Continuation | undefined,
+  ): Promise<Generation> {
+    const { disk, ledger, dir, link, logs, recovery, removal, refuseLost } = this.#options;
+    const folder = join(dir, generationPath(id));
+    const manifest = new TextEncoder().encode(manifestText());
+    try {
+      await logs.sync(id);
+      // The ledger must know where the log begins before the manifest says that the folder is whole.
+      await ledger.sync();
+      refuseLost();
+      await writeWhole(disk, join(folder, MANIFEST), manifest);
+      await removal.sync();
+      link.pointAt(id);
+      await disk.syncDir(dir);
+      await this.#name.sync();
+      const atMs = this.#options.markClock.now();
+      const { running: trust } = recovery;
+      return ledger.promote(id, kept, { sealReason, atMs, trust, continued });
+    } catch (cause) {
+      this.#linkBack(before);
+      throw diskError("keeping", folder, cause);
+    }
+  }
+
+  /** Where this fails too, the next start does it. */
+  #linkBack(before: Generation | undefined): void {
+    try {
+      this.#options.refuseLost();
+      this.#options.link.pointAt(before?.id);
+    } catch {
+      // The first failure is the one to report.
+    }
+  }
+}

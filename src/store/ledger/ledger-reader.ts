@@ -1,0 +1,244 @@
+import { Database } from "bun:sqlite";
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
+import { diskError } from "../disk/disk.ts";
+import { databaseError } from "./database-error.ts";
+import { GuardedDatabase } from "./guarded-database.ts";
+import { refuseNewer, versionOf } from "./schema.ts";
+import { parseTrust, type Trust } from "./trust.ts";
+
+/** A time, in milliseconds since 1970, and how far a generation's log was written then. */
+export interface Moment {
+  readonly atMs: number;
+  readonly offset: Offset;
+}
+
+/** A part of a log whose CRC64 is recorded: the bytes after `fromOffset`, up to `toOffset`. */
+export interface KnownSegment {
+  readonly fromOffset: Offset;
+  readonly toOffset: Offset;
+  /** In hex. */
+  readonly crc64: string;
+}
+
+/** A whole generation, as the ledger records it. */
+export interface GenerationRecord {
+  readonly id: number;
+  readonly state: "current" | "sealed";
+  readonly sealedReason: string | null;
+  readonly primaryName: string;
+  readonly baseOffset: Offset;
+  readonly streamDb: number;
+  readonly logHeaderBytes: number;
+  readonly rdbBytes: number;
+  /** In hex. */
+  readonly rdbCrc64: string;
+  readonly rdbChecked: boolean;
+}
+
+/** The first and the last mark of a generation. */
+export interface MarkRange {
+  readonly first: Moment;
+  readonly last: Moment;
+  readonly durableOffset: Offset;
+}
+
+/** How long to wait for a process that holds the database. */
+const BUSY_TIMEOUT_MS = 5_000;
+
+const GENERATION = `id, state, sealed_reason AS sealedReason, primary_name AS primaryName, base_offset AS baseOffset, stream_db AS streamDb,
+  log_header_bytes AS logHeaderBytes, rdb_bytes AS rdbBytes, rdb_crc64 AS rdbCrc64, rdb_checked AS rdbChecked`;
+const MOMENT = "at_ms AS atMs, written_offset AS offset";
+
+/**
+ * Reads `replica.db` without changing a byte of it, while a replica runs on it or on a copy. Every method
+ * throws its failures as ReplicaError DIRECTORY_DAMAGED or DISK_FAILED.
+ */
+export class LedgerReader implements Disposable {
+  /** What the last process left behind; read before the marks, which are all there if it had stopped. */
+  readonly trust: Trust | undefined;
+  readonly #db: Database;
+  readonly #sql: GuardedDatabase;
+  /** The folder of the copy that is read instead, where the database itself can't be. */
+  readonly #copyDir: string | undefined;
+
+  /** @throws ReplicaError DIRECTORY_TOO_NEW, DIRECTORY_DAMAGED for no sound database; DISK_FAILED. */
+  constructor(path: string) {
+    try {
+      [this.#db, this.#copyDir] = openToRead(path);
+    } catch (cause) {
+      throw databaseError(path, cause, "reading");
+    }
+    this.#sql = new GuardedDatabase(this.#db, path, "reading");
+    try {
+      refuseNewer(
+        path,
+        this.#sql.guard(() => versionOf(this.#db)),
+      );
+      const row = this.#sql.get<{ boot_id: string }>("SELECT boot_id FROM boot");
+      this.trust = row && parseTrust(row.boot_id);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** The generations that can be restored, oldest first. */
+  generations(): GenerationRecord[] {
+    return this.#sql
+      .all<Omit<GenerationRecord, "rdbChecked"> & { rdbChecked: number }>(
+        `SELECT ${GENERATION} FROM generations WHERE state IN ('current', 'sealed') ORDER BY id`,
+      )
+      .map((row) => ({ ...row, rdbChecked: row.rdbChecked === 1 }));
+  }
+
+  /** The ids of the generations that the ledger knows to be whole, or to be about to become so. */
+  laidIds(): number[] {
+    return this.#sql
+      .all<{ id: number }>(
+        "SELECT id FROM generations WHERE state <> 'receiving' OR base_offset IS NOT NULL",
+      )
+      .map(({ id }) => id);
+  }
+
+  /** The histories that a generation's stream has been in, the last one last. */
+  replicationIds(id: number): ReplicationIdFrom[] {
+    return this.#sql.all<ReplicationIdFrom>(
+      "SELECT replid, from_offset AS fromOffset FROM replication_ids WHERE generation = ? ORDER BY rowid",
+      id,
+    );
+  }
+
+  /** The first and the last mark of a generation; undefined where it has none. */
+  markRange(id: number): MarkRange | undefined {
+    const mark = (order: "ASC" | "DESC") =>
+      this.#sql.get<Moment & { durableOffset: Offset }>(
+        `SELECT ${MOMENT}, durable_offset AS durableOffset FROM marks WHERE generation = ? ORDER BY id ${order} LIMIT 1`,
+        id,
+      );
+    const [first, last] = [mark("ASC"), mark("DESC")];
+    if (first === undefined || last === undefined) return undefined;
+    return {
+      first: { atMs: first.atMs, offset: first.offset },
+      last: { atMs: last.atMs, offset: last.offset },
+      durableOffset: last.durableOffset,
+    };
+  }
+
+  /** The earliest time of a generation's marks: not the first one's where the clock was set back. */
+  earliestMs(id: number): number | undefined {
+    const row = this.#sql.get<{ atMs: number | null }>(
+      "SELECT min(at_ms) AS atMs FROM marks WHERE generation = ?",
+      id,
+    );
+    return row?.atMs ?? undefined;
+  }
+
+  /** The last moment of a generation that is not after `atMs`; undefined before all of them. */
+  momentBefore(id: number, atMs: number): Moment | undefined {
+    return this.#sql.get<Moment>(
+      `SELECT ${MOMENT} FROM marks WHERE generation = ? AND at_ms <= ? ORDER BY id DESC LIMIT 1`,
+      id,
+      atMs,
+    );
+  }
+
+  /** The first moment at which a generation's log held `offset`; undefined where no mark covers it. */
+  momentOf(id: number, offset: Offset): Moment | undefined {
+    return this.#sql.get<Moment>(
+      `SELECT ${MOMENT} FROM marks WHERE generation = ? AND written_offset >= ? ORDER BY id LIMIT 1`,
+      id,
+      offset,
+    );
+  }
+
+  /** All moments of a generation, in the order of its log. */
+  moments(id: number): Generator<Moment> {
+    return this.#sql.iterate<Moment>(
+      `SELECT ${MOMENT} FROM marks WHERE generation = ? ORDER BY id`,
+      id,
+    );
+  }
+
+  /** The parts of a generation's log that have a checksum, in the order of the log. */
+  *segments(id: number): Generator<KnownSegment> {
+    // Format 2 and older have none.
+    const column = "SELECT 1 FROM pragma_table_info('marks') WHERE name = 'crc64'";
+    if (this.#sql.get(column) === undefined) return;
+    yield* this.#sql.iterate<KnownSegment>(
+      `SELECT crc_from AS fromOffset, durable_offset AS toOffset, crc64 FROM marks
+       WHERE generation = ? AND crc64 IS NOT NULL ORDER BY id`,
+      id,
+    );
+  }
+
+  /** What SQLite's own integrity check finds wrong; empty where the database is sound. */
+  integrityComplaints(): string[] {
+    return this.#sql
+      .all<{ integrity_check: string }>("PRAGMA integrity_check")
+      .map((row) => row.integrity_check)
+      .filter((text) => text !== "ok");
+  }
+
+  /**
+   * Marks that can't be: offsets rise from the snapshot to the end of the log, and times rise with them.
+   * @param setBackMs a time that goes back by this much or more tells that the clock was set back.
+   */
+  markComplaints(setBackMs: number): string[] {
+    return this.#sql
+      .all<{ generation: number; id: number }>(
+        `SELECT id, generation FROM (
+           SELECT m.*, g.base_offset, lag(at_ms) OVER before AS at_before,
+             lag(durable_offset) OVER before AS durable_before
+           FROM marks m JOIN generations g ON g.id = m.generation WHERE g.state <> 'receiving'
+           WINDOW before AS (PARTITION BY m.generation ORDER BY m.id))
+         WHERE durable_offset < base_offset OR written_offset < durable_offset
+           OR (at_ms < at_before AND at_ms > at_before - ?) OR durable_offset < durable_before LIMIT 10`,
+        setBackMs,
+      )
+      .map(
+        ({ generation, id }) =>
+          `mark ${id} of generation ${generation} does not follow from the one before it`,
+      );
+  }
+
+  [Symbol.dispose](): void {
+    this.#db.close();
+    if (this.#copyDir !== undefined) fs.rmSync(this.#copyDir, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Opens a database without changing a byte of it. SQLite needs a file beside it to read a WAL; where it may
+ * not create one, it reads a copy, whose folder is returned too.
+ */
+function openToRead(path: string): [Database, string | undefined] {
+  const isInUse = fs.existsSync(`${path}-shm`);
+  if (isInUse) {
+    let db: Database | undefined;
+    try {
+      db = new Database(path, { readonly: true });
+      // A replica that starts after a kill locks it for a moment.
+      db.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+      db.query("SELECT count(*) FROM sqlite_schema").get();
+      return [db, undefined];
+    } catch (error) {
+      db?.close();
+      const code = error instanceof Error && "code" in error ? String(error.code) : "";
+      if (!/CANTOPEN|READONLY/.test(code)) throw error;
+    }
+  }
+  const dir = fs.mkdtempSync(join(tmpdir(), "replica-look-"));
+  try {
+    for (const suffix of ["", "-wal"]) {
+      if (fs.existsSync(path + suffix))
+        fs.copyFileSync(path + suffix, join(dir, `copy.db${suffix}`));
+    }
+    return [new Database(join(dir, "copy.db")), dir];
+  } catch (cause) {
+    fs.rmSync(dir, { recursive: true, force: true });
+    throw diskError("copying", path, cause);
+  }
+}

@@ -1,0 +1,73 @@
+import type { Database } from "bun:sqlite";
+import { ReplicaError } from "../../base/errors.ts";
+
+/** The format of `replica.db`, kept in SQLite's user_version. */
+const SCHEMA_VERSION = 3;
+
+const FIRST_VERSION = `
+  CREATE TABLE generations (
+    id INTEGER PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('receiving', 'current', 'sealed')),
+    sealed_reason TEXT,
+    primary_name TEXT NOT NULL,
+    began_at_ms INTEGER NOT NULL,
+    current_at_ms INTEGER,
+    sealed_at_ms INTEGER,
+    base_offset INTEGER,
+    stream_db INTEGER,
+    rdb_bytes INTEGER,
+    rdb_crc64 TEXT,
+    rdb_checked INTEGER,
+    log_header_bytes INTEGER
+  ) STRICT;
+  CREATE TABLE replication_ids (
+    generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE,
+    from_offset INTEGER NOT NULL,
+    replid TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE marks (
+    id INTEGER PRIMARY KEY,
+    generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE,
+    at_ms INTEGER NOT NULL,
+    written_offset INTEGER NOT NULL,
+    durable_offset INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX marks_of ON marks (generation, id);
+  CREATE TABLE events (at_ms INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
+  CREATE TABLE boot (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL) STRICT;
+`;
+
+/** The SQL that brings a database to each version from the one before it. */
+const MIGRATIONS: Readonly<Record<number, string>> = {
+  1: FIRST_VERSION,
+  2: `CREATE TABLE chosen_primary (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    given TEXT NOT NULL,
+    followed TEXT
+  ) STRICT;`,
+  // crc64 covers the log's bytes from crc_from up to durable_offset.
+  3: `ALTER TABLE marks ADD COLUMN crc_from INTEGER; ALTER TABLE marks ADD COLUMN crc64 TEXT;`,
+};
+
+/** The format version of a database; 0 for one without tables. */
+export function versionOf(db: Database): number {
+  return db.query<{ user_version: number }, []>("PRAGMA user_version").get()!.user_version;
+}
+
+/** @throws ReplicaError DIRECTORY_TOO_NEW for a format that this program does not know. */
+export function refuseNewer(path: string, version: number): void {
+  if (version <= SCHEMA_VERSION) return;
+  throw new ReplicaError("DIRECTORY_TOO_NEW", {
+    retry: "never",
+    message: `${path} was written by a newer replica (format ${version}, this one knows ${SCHEMA_VERSION}): use that version`,
+  });
+}
+
+/** Brings a database from format `version` to the newest, in one transaction. @throws SQLiteError. */
+export function migrate(db: Database, version: number): void {
+  if (version >= SCHEMA_VERSION) return;
+  db.transaction(() => {
+    for (let next = version + 1; next <= SCHEMA_VERSION; next++) db.run(MIGRATIONS[next]!);
+    db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+  })();
+}

@@ -1,0 +1,79 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { ReplicaError } from "../../base/errors.ts";
+import { replicationAux } from "../../rdb/header.ts";
+import { selectCommand } from "../../resp/encode.ts";
+import {
+  BASE,
+  CURRENT,
+  generationIds,
+  generationPath,
+  LOG,
+  offsetIn,
+} from "../generation/layout.ts";
+import type { Damage } from "./damage.ts";
+import type { KeptGeneration } from "./kept-generation.ts";
+import { headerOf } from "./rdb-header.ts";
+
+/**
+ * Reads a data directory whose database is lost: the aux fields of the snapshots and the lengths of the
+ * files tell enough for a restore by offset.
+ * @returns the generations, oldest first, and the snapshots whose header can't be read.
+ */
+export function generationsFromFiles(path: string): {
+  generations: KeptGeneration[];
+  unreadable: Damage[];
+} {
+  const ids = generationIds(path).filter((id) =>
+    [BASE, LOG].every((name) => fs.existsSync(join(path, generationPath(id), name))),
+  );
+  const current = currentId(path) ?? ids.at(-1);
+  const generations: KeptGeneration[] = [];
+  const unreadable: Damage[] = [];
+  for (const id of ids) {
+    try {
+      generations.push(generationFromFiles(path, id, id === current));
+    } catch (error) {
+      if (!(error instanceof ReplicaError && error.code === "BAD_PAYLOAD")) throw error;
+      const file = join(path, generationPath(id), BASE);
+      const meaning = "nothing of this generation can be restored";
+      unreadable.push({ file, byte: undefined, what: error.message, meaning });
+    }
+  }
+  return { generations, unreadable };
+}
+
+function currentId(path: string): number | undefined {
+  try {
+    return Number(/(\d{10})\/?$/.exec(fs.readlinkSync(join(path, CURRENT)))?.[1]);
+  } catch {
+    return undefined;
+  }
+}
+
+function generationFromFiles(path: string, id: number, isCurrent: boolean): KeptGeneration {
+  const dir = join(path, generationPath(id));
+  const { streamDb, position } = replicationAux(headerOf(join(dir, BASE)));
+  const beginning = {
+    baseOffset: position?.offset ?? 0,
+    logHeaderBytes: selectCommand(streamDb).length,
+  };
+  const logBytes = fs.statSync(join(dir, LOG)).size;
+  return {
+    ...beginning,
+    id,
+    dir,
+    state: isCurrent ? "current" : "sealed",
+    sealedReason: undefined,
+    primaryName: undefined,
+    streamDb,
+    rdbBytes: fs.statSync(join(dir, BASE)).size,
+    rdbCrc64: undefined,
+    rdbChecked: false,
+    durableOffset: Math.max(beginning.baseOffset, offsetIn(beginning, logBytes)),
+    first: undefined,
+    last: undefined,
+    replicationIds:
+      position === undefined ? [] : [{ replid: position.replid, fromOffset: position.offset }],
+  };
+}

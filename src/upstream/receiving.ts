@@ -1,0 +1,174 @@
+import { ReplicaError } from "../base/errors.ts";
+import { hex64 } from "../base/hex64.ts";
+import type { Offset, ReplicationId } from "../base/history.ts";
+import type { RdbSummary } from "../rdb/checker.ts";
+import { replicationAux } from "../rdb/header.ts";
+import { selectCommand } from "../resp/encode.ts";
+import { describeTarget } from "../config/primary-url.ts";
+import type { FullSyncGrant } from "../session/state.ts";
+import type { Disk } from "../store/disk/disk.ts";
+import type { PayloadFiles } from "../store/disk/payload-file.ts";
+import type { DataDirectory } from "../store/generation/data-directory.ts";
+import { SnapshotWriter } from "../store/generation/snapshot.ts";
+import type { StreamLog } from "../store/generation/stream-log.ts";
+import type { KeptSnapshot } from "../store/ledger/ledger.ts";
+import type { GrantedSync, Keeping } from "./driver.ts";
+
+export interface ReceivingOptions {
+  readonly directory: DataDirectory;
+  readonly disk: Disk;
+  readonly files: PayloadFiles;
+  /** A data sync after so many bytes of the payload. */
+  readonly rdbSyncBytes: number;
+  /** How many bytes of the payload may wait for the disk before the link pauses. */
+  readonly maxQueuedBytes: number;
+}
+
+/** Creates the log of a generation that isn't current yet. */
+export type CreateLog = (id: number, baseOffset: Offset, header: Uint8Array) => Promise<StreamLog>;
+
+/** A generation that has become current, with its log, which nobody writes to yet. */
+export interface Received {
+  readonly log: StreamLog;
+  /** Undefined where neither the primary nor the snapshot names a history. */
+  readonly replid: ReplicationId | undefined;
+  readonly baseOffset: Offset;
+}
+
+/** A generation while its snapshot comes in from the link that is followed. */
+export class Receiving {
+  readonly path: string;
+  readonly #id: number;
+  readonly #grant: FullSyncGrant;
+  readonly #writer: SnapshotWriter;
+  readonly #directory: DataDirectory;
+  #log: Promise<StreamLog> | undefined;
+  #isWhole = false;
+  #isGivenUp = false;
+
+  private constructor(
+    id: number,
+    path: string,
+    grant: FullSyncGrant,
+    writer: SnapshotWriter,
+    directory: DataDirectory,
+  ) {
+    this.#id = id;
+    this.path = path;
+    this.#grant = grant;
+    this.#writer = writer;
+    this.#directory = directory;
+  }
+
+  /**
+   * Begins a generation: its row and folder, then the temporary file.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED; STOPPED where `signal` was aborted. Nothing is left then.
+   */
+  static async begin(
+    { directory, disk, files, rdbSyncBytes, maxQueuedBytes }: ReceivingOptions,
+    { primary, grant, form }: GrantedSync,
+    keeping: Keeping,
+    signal: AbortSignal,
+  ): Promise<Receiving> {
+    directory.refuseTooLarge(form.kind === "length" ? form.bytes : undefined);
+    const { id, dir } = await directory.begin(describeTarget(primary));
+    try {
+      const file = await files.open(dir, signal);
+      const writer = new SnapshotWriter(disk, file, {
+        syncBytes: rdbSyncBytes,
+        maxQueuedBytes,
+        onRoom: () => keeping.hasRoom(),
+        onFailed: (error) => keeping.failed(error),
+      });
+      if (signal.aborted) {
+        writer.abandon();
+        throw givenUp();
+      }
+      return new Receiving(id, file.path, grant, writer, directory);
+    } catch (error) {
+      directory.discard(id);
+      throw error;
+    }
+  }
+
+  /** True while so much waits for the disk that the link should pause. */
+  get congested(): boolean {
+    return this.#writer.congested;
+  }
+
+  /** Bytes of the payload that a data sync covers. */
+  get syncedBytes(): number {
+    return this.#writer.syncedBytes;
+  }
+
+  /** True once its snapshot is verified, durable and named: from there on the end of the link changes nothing. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  payload(bytes: Uint8Array): void {
+    this.#writer.write(bytes);
+  }
+
+  /**
+   * Ends the payload and makes the generation current.
+   * @param sealReason why the generation before is sealed.
+   * @throws ReplicaError BAD_CHECKSUM, BAD_PAYLOAD, DISK_FULL, DISK_FAILED; STOPPED where it was given up
+   * meanwhile. The generation before is still current then.
+   */
+  async finish(createLog: CreateLog, sealReason: string): Promise<Received> {
+    const rdb = await this.#writer.finish(this.#directory.basePath(this.#id));
+    this.#refuseIfGivenUp();
+    const aux = replicationAux(rdb.header);
+    // SYNC names no offset; the snapshot's own aux fields may.
+    const position = this.#grant.by === "psync" ? this.#grant.position : aux.position;
+    const baseOffset = position?.offset ?? 0;
+    this.#log = createLog(this.#id, baseOffset, selectCommand(aux.streamDb));
+    const log = await this.#log;
+    this.#refuseIfGivenUp();
+    this.#isWhole = true;
+    const kept = keptSnapshot(rdb, position?.replid, baseOffset);
+    await this.#directory.promote(this.#id, kept, sealReason);
+    return { log, replid: position?.replid, baseOffset };
+  }
+
+  #refuseIfGivenUp(): void {
+    if (this.#isGivenUp) throw givenUp();
+  }
+
+  /** Gives it up and removes its files; resolves once none of them is open. */
+  async giveUp(): Promise<void> {
+    if (this.#isGivenUp) return;
+    this.#isGivenUp = true;
+    this.#writer.abandon();
+    const log = this.#log;
+    this.#directory.discard(this.#id);
+    await log?.then(
+      (opened) => opened.abandon(),
+      () => undefined,
+    );
+  }
+}
+
+/** The error of a sync that was given up before it was complete. */
+export function givenUp(): ReplicaError {
+  return new ReplicaError("STOPPED", { message: "the sync was given up" });
+}
+
+/** What the ledger keeps of a snapshot. */
+export function keptSnapshot(
+  rdb: RdbSummary,
+  replid: ReplicationId | undefined,
+  baseOffset: Offset,
+): KeptSnapshot {
+  const { streamDb } = replicationAux(rdb.header);
+  return {
+    replid,
+    baseOffset,
+    streamDb,
+    rdbBytes: rdb.bytes,
+    rdbCrc64: hex64(rdb.crc64),
+    rdbChecked: rdb.checked,
+    logHeaderBytes: selectCommand(streamDb).length,
+  };
+}

@@ -1,0 +1,70 @@
+import type { Clock } from "../base/clock.ts";
+import type { Position } from "../base/history.ts";
+import { logger } from "../base/logger.ts";
+import { formatBytes } from "../base/quantity.ts";
+import type { State } from "../session/state.ts";
+import type { DataDirectory } from "../store/generation/data-directory.ts";
+import { describeFullResync, type FullReason, whyFull } from "./link/full-reason.ts";
+
+/** What the attempts asked for, and which syncs they were granted. */
+export class Syncs {
+  /** How many of each were granted since the start. */
+  full = 0;
+  partial = 0;
+  /** The full ones, by why the primary insisted on them. */
+  readonly fullBy = new Map<FullReason, number>();
+  readonly #clock: Clock;
+  readonly #directory: DataDirectory;
+  #asked: Position | undefined;
+  #isFull = false;
+  #transferBeganMs = 0;
+
+  constructor(clock: Clock, directory: DataDirectory) {
+    this.#clock = clock;
+    this.#directory = directory;
+  }
+
+  /** An attempt begins; `asked` is what it asks to resume from. */
+  begin(asked: Position | undefined): void {
+    this.#asked = asked;
+    this.#isFull = false;
+  }
+
+  /** Whether the attempt under way got a full resync. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  /** The session is in another state. */
+  moved(state: State): void {
+    if (state.at === "receive-bulk-header") this.#onFull(state);
+    if (state.at === "transfer") this.#transferBeganMs = this.#clock.monotonicMs();
+    if (state.at === "connected") this.#onConnected(state);
+  }
+
+  #onFull({ grant }: Extract<State, { at: "receive-bulk-header" }>): void {
+    this.#isFull = true;
+    this.full++;
+    const [kind] = whyFull(this.#asked, grant);
+    this.fullBy.set(kind, (this.fullBy.get(kind) ?? 0) + 1);
+    const what = describeFullResync(this.#asked, grant);
+    logger.info(what);
+    this.#directory.note("full-resync", what.replace(/^full resync /, ""));
+  }
+
+  #onConnected({ receivedOffset }: Extract<State, { at: "connected" }>): void {
+    if (!this.#isFull) {
+      this.partial++;
+      logger.info(`connected by partial resync at offset ${receivedOffset}`);
+      return this.#directory.note("partial-resync", `at offset ${receivedOffset}`);
+    }
+    const { current } = this.#directory;
+    const bytes = current?.rdbBytes ?? 0;
+    const seconds = (this.#clock.monotonicMs() - this.#transferBeganMs) / 1000;
+    const rate = formatBytes(bytes / Math.max(seconds, 0.001));
+    logger.info(
+      `connected by full resync: ${formatBytes(bytes)} in ${seconds.toFixed(2)} s, ${rate}/s, at offset ${receivedOffset}`,
+      { generation: current?.id, bytes, seconds },
+    );
+  }
+}

@@ -1,0 +1,204 @@
+import { beforeAll, afterAll, describe, expect, test } from "bun:test";
+import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { endWithProcess, endingWithParent } from "../support/children.ts";
+import { freePort } from "../support/ports.ts";
+import { startReplica } from "../support/replica-process.ts";
+import { RespClient } from "../support/resp-client.ts";
+import { availableServers, type ServerKind, startServer, tool } from "../support/servers.ts";
+import { type TempDir, tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+
+const projectDir = join(import.meta.dir, "../..");
+const text = await Bun.file(join(projectDir, "docs/RESTORE.md")).text();
+
+/** The commands that RESTORE.md marks as run, by the name it gives them. */
+const blocks = new Map(
+  Array.from(text.matchAll(/<!-- run: ([\w-]+) -->\n\n```sh\n([\s\S]*?)```/g), (match) => [
+    match[1]!,
+    match[2]!,
+  ]),
+);
+
+/** What RESTORE.md writes, and what stands for it here. */
+interface Stage {
+  readonly data: string;
+  /** The moment before the accident. */
+  readonly moment: string;
+  /** The server of the restore; the one at /opt/redis-7.0 is always Redis 7.0. */
+  readonly kind?: ServerKind;
+}
+
+/** Commands that go on until they are stopped: each has a terminal of its own. */
+const STAYS =
+  /^(?:\/opt\/redis-7\.0\/bin\/)?redis-server |^replica (?:--offline|restore .* --serve) /;
+
+/** Lines that belong together, and those that stay, in order. */
+function steps(block: string): string[] {
+  const found: string[] = [];
+  for (const line of block.trimEnd().split("\n")) {
+    const last = found.at(-1);
+    if (last === undefined || STAYS.test(line) || STAYS.test(last)) found.push(line);
+    else found[found.length - 1] = `${last}\n${line}`;
+  }
+  return found;
+}
+
+/** Runs a block as it stands, but for folders, ports and the moment; returns what its last step printed. */
+async function run(name: string, stage: Stage): Promise<string> {
+  const block = blocks.get(name);
+  if (block === undefined) throw new Error(`RESTORE.md has no commands named ${name}`);
+  using dir = tempDir("document");
+  const ports = { "7000": freePort(), "7001": freePort(), "6380": freePort() };
+  layPrograms(dir, stage.kind ?? "redis-7.0");
+  const here = (script: string) =>
+    script
+      .replaceAll("/var/lib/replica", stage.data)
+      .replaceAll("/srv/", `${dir.path}/`)
+      .replaceAll("/opt/redis-7.0/bin/redis-server", dir.file("older-server"))
+      .replaceAll("2026-01-31T11:59:00Z", stage.moment)
+      .replaceAll(/(?<=-p |--port |--serve |127\.0\.0\.1 )(7000|7001|6380)\b/g, (port) =>
+        String(ports[port as keyof typeof ports]),
+      );
+  const env = { ...process.env, PATH: `${dir.path}:${process.env["PATH"]}` };
+  const running: Bun.Subprocess[] = [];
+  // Files, since a pipe's reader in Bun 1.4.5 now and then hears nothing more.
+  const spawn = (script: string, output: string) =>
+    Bun.spawn(endingWithParent(["sh", "-euc", script]), {
+      cwd: dir.path,
+      env,
+      stdin: "ignore",
+      stdout: Bun.file(output),
+      stderr: "inherit",
+    });
+  let printed = "";
+  // The empty server that is promoted: the block only speaks to it.
+  await using empty =
+    name === "promote"
+      ? await startServer(stage.kind ?? "redis-7.0", { port: ports["7001"] })
+      : undefined;
+  void empty;
+  try {
+    for (const [at, written] of steps(block).entries()) {
+      const script = here(written);
+      if (STAYS.test(written)) {
+        const child = spawn(`exec ${script}`, "/dev/null");
+        endWithProcess(child);
+        running.push(child);
+        await answers(Number(/--(?:port|serve) (\d+)/.exec(script)![1]));
+        continue;
+      }
+      const output = dir.file(`output-${at}`);
+      expect([script, await spawn(script, output).exited]).toEqual([script, 0]);
+      printed = readFileSync(output, "utf8");
+    }
+    return printed.trim();
+  } finally {
+    for (const child of running) child.kill("SIGTERM");
+    await Promise.all(running.map(({ exited }) => exited));
+  }
+}
+
+/** Something answers there, and has loaded all that it loads. */
+async function answers(port: number): Promise<void> {
+  await until(
+    async () => {
+      await using client = await RespClient.connect({ port });
+      return (await client.send("PING")) === "PONG";
+    },
+    { what: `an answer at port ${port}`, timeoutMs: 20_000 },
+  );
+}
+
+/** The programs that the commands name, in a folder that comes first on PATH. */
+function layPrograms(dir: TempDir, kind: ServerKind): void {
+  const quoted = (words: readonly string[]) => words.map((word) => `'${word}'`).join(" ");
+  const programs: Record<string, string> = {
+    replica: quoted([process.execPath, join(projectDir, "src/main.ts")]),
+    "redis-server": quoted(tool(kind, "redis-server")),
+    "redis-cli": quoted(tool(kind, "redis-cli")),
+    "older-server": quoted(tool("redis-7.0", "redis-server")),
+    sqlite3: quoted([process.execPath, join(import.meta.dir, "../support/sqlite3.ts")]),
+  };
+  for (const [name, words] of Object.entries(programs)) {
+    writeFileSync(dir.file(name), `#!/bin/sh\nexec ${words} "$@"\n`);
+    chmodSync(dir.file(name), 0o755);
+  }
+}
+
+describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
+  const isHere = availableServers().includes(kind);
+  const dir = tempDir("document-data");
+  const stage = { data: dir.file("data"), moment: "", kind };
+
+  /** Five keys in the first generation; four more in the second; then FLUSHALL, and one key behind it. */
+  beforeAll(async () => {
+    if (!isHere) return;
+    await using primary = await startServer(kind);
+    const argv = ["follow", primary.url(), "--dir", stage.data, "--port", "0"];
+    await using replica = startReplica(argv);
+    await replica.waitForLine(/connected by full resync/);
+    for (let n = 0; n < 4; n++) await primary.cli("set", `first:${n}`, "1");
+    await primary.cli("set", "greeting", "hello");
+    await primary.cli("wait", "1", "5000");
+    replica.signal("SIGUSR1");
+    await replica.waitForLine(/generation 2 takes the place/, 30_000);
+    for (let n = 0; n < 4; n++) await primary.cli("set", `second:${n}`, "1", "EX", "100000");
+    // Marks are a second apart, and the moment is a whole second.
+    await Bun.sleep(2_500);
+    stage.moment = new Date(Math.floor(Date.now() / 1000) * 1000).toISOString().replace(".000", "");
+    await Bun.sleep(1_500);
+    await primary.cli("flushall");
+    await primary.cli("set", "after", "1");
+    expect(await primary.cli("wait", "1", "5000")).toBe("1");
+    expect((await replica.stop()).exitCode).toBe(0);
+  }, 60_000);
+  afterAll(() => dir.remove());
+
+  test.skipIf(!isHere)("restores the moment before FLUSHALL", async () => {
+    expect(await run("moment", stage)).toBe("9");
+    expect(await run("serve", stage)).toBe("hello");
+  });
+
+  test.skipIf(!isHere)("checks all that is kept", async () => {
+    expect(await run("check", stage)).toMatch(/\bdb0 +1 +0\n+digest [0-9a-f]{40}$/);
+  });
+
+  test.skipIf(!isHere)("promotes a server that was attached to the moment", async () => {
+    expect(await run("promote", stage)).toBe("OK\nOK\n9");
+  });
+
+  test.skipIf(!isHere)("restores with a stock server and cp alone", async () => {
+    expect(await run("stock", stage)).toBe("1");
+    expect(await run("stock-durable", stage)).toBe("1");
+    expect(await run("stock-moment", stage)).toBe("9");
+    expect(await run("single", stage)).toBe("1");
+  });
+
+  test.skipIf(!isHere)(
+    "restores a generation by its id, and joins it with the log of the next one",
+    async () => {
+      expect(await run("generation", stage)).toContain("generation 1 up to offset");
+      expect(await run("join", stage)).toBe("1");
+    },
+  );
+
+  test.skipIf(!isHere)("restores without replica.db", async () => {
+    using copy = tempDir("document-copy");
+    const data = copy.file("data");
+    cpSync(stage.data, data, { recursive: true, verbatimSymlinks: true });
+    for (const suffix of ["", "-wal", "-shm"])
+      rmSync(join(data, `replica.db${suffix}`), { force: true });
+    expect(await run("no-database", { ...stage, data })).toBe("1");
+  });
+
+  test.skipIf(!isHere)("loads into a server that can't read the snapshot", async () => {
+    expect(await run("older", stage)).toBe("1");
+  });
+});
+
+test("every command that RESTORE.md marks as run is run here", async () => {
+  const source = await Bun.file(import.meta.path).text();
+  const run = [...source.matchAll(/run\("([\w-]+)"/g)].map((match) => match[1]!);
+  expect([...blocks.keys()].toSorted()).toEqual([...new Set(run)].toSorted());
+});
