@@ -33,7 +33,7 @@ const drop = (bytes: Uint8Array) => void keep(bytes);
 
 function bulkParts(): Part[] {
   const chunks = chunksOf(randomBytes(PAYLOAD_BYTES));
-  const mark = randomBytes(40);
+  const delimiter = randomBytes(40);
   const target = new Uint8Array(CHUNK_BYTES);
   const read = (reader: BulkReader) => {
     for (const chunk of chunks) reader.push(chunk, drop);
@@ -42,7 +42,7 @@ function bulkParts(): Part[] {
     for (const chunk of chunks) target.set(chunk);
   };
   const search = () => {
-    for (const chunk of chunks) keep(chunk.indexOf(mark));
+    for (const chunk of chunks) keep(chunk.indexOf(delimiter));
   };
   return [
     {
@@ -55,7 +55,7 @@ function bulkParts(): Part[] {
       name: "BulkReader, $EOF",
       bytes: PAYLOAD_BYTES,
       floor: { name: "indexOf", act: search },
-      act: () => read(new BulkReader({ kind: "eof", delimiter: mark })),
+      act: () => read(new BulkReader({ kind: "eof", delimiter })),
     },
   ];
 }

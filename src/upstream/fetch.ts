@@ -63,9 +63,12 @@ export class SnapshotFetch {
    */
   async run(openOutlet: (keeping: Keeping) => Outlet, signal: AbortSignal): Promise<RdbSummary> {
     const outlet = openOutlet(this.#driver);
-    // What has its name is kept, and soon durable.
     const stop = () => {
-      if (!outlet.named) this.#over.reject(stopped());
+      // What has its name is kept, and soon durable.
+      if (outlet.named) return;
+      this.#over.reject(stopped());
+      // At once, so that nothing takes its name in between.
+      this.#driver.leave();
     };
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();

@@ -51,6 +51,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   readonly #readers: LogReaders;
   readonly #ack: Ack;
   #log: StreamLog | undefined;
+  #openingLog: Promise<void> | undefined;
   #receiving: Receiving | undefined;
   /** What the attempt under way asked to resume from. */
   #asked: Position | undefined;
@@ -123,9 +124,18 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     return this.#asked;
   }
 
-  async #openLog(): Promise<void> {
-    this.#log = await this.#directory.openLog(this.#logCallbacks());
-    this.#acknowledgeFrom(this.#log);
+  /** One log at a time: an attempt that was given up may still be opening it when the next one needs it. */
+  #openLog(): Promise<void> {
+    this.#openingLog ??= this.#directory
+      .openLog(this.#logCallbacks())
+      .then((log) => {
+        this.#log = log;
+        this.#acknowledgeFrom(log);
+      })
+      .finally(() => {
+        this.#openingLog = undefined;
+      });
+    return this.#openingLog;
   }
 
   #logCallbacks() {

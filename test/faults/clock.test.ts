@@ -24,7 +24,7 @@ const HOUR = 3_600 * SECOND;
 const DAY = 24 * HOUR;
 const YEAR = 365 * DAY;
 
-/** A wall clock that goes on, and can be set; the other one is the machine's. */
+/** A wall clock that can be set. The monotonic clock is the machine's. */
 class SetClock implements Clock {
   #aheadMs = 0;
   now(): number {
@@ -38,7 +38,7 @@ class SetClock implements Clock {
   random = () => realClock.random();
 }
 
-/** A replica by such a clock, behind a primary that is told what to do: one of its own unless given. */
+/** Starts a replica with such a clock, behind the given primary or a new one. */
 async function following(
   dir: TempDir,
   clock: Clock,
@@ -54,13 +54,13 @@ async function following(
   return {
     ...replica,
     primary,
-    /** One more command, and that it is durable. */
+    /** Writes a command and waits until it is durable. */
     write: async () => {
       primary.write("SET", "key", "a value");
       await until(() => replica.replica.log?.durableOffset === primary.offset, { what: "a mark" });
       return primary.offset;
     },
-    /** Waits for the ACK of each second: whatever looks at the clock has looked by then. */
+    /** Waits for an ACK, which comes once a second: by then every periodic task has run. */
     secondPasses: async () => {
       const before = acks;
       await until(() => acks > before, { what: "an ACK" });
@@ -95,14 +95,14 @@ function eventsOf(path: string, kind: string): string[] {
     .map(({ detail }) => detail);
 }
 
-/** Up to where a restore goes that is asked for by time. */
+/** The offset of a restore by time. */
 function offsetAt(path: string, atMs: number, nowMs: number): number {
   using catalogue = new Catalogue(path);
   const wanted = { generation: undefined, offset: undefined, atMs };
   return restorePoint(catalogue, wanted, nowMs).offset;
 }
 
-/** Ahead and back; two of them by more than an hour back. */
+/** Forward and back; two of them go back by more than an hour. */
 const JUMPS_MS = [
   3 * DAY,
   -2 * SECOND,
@@ -113,16 +113,16 @@ const JUMPS_MS = [
   9 * YEAR,
 ] as const;
 
-test("a clock that jumps ends no link, and no mark stands before an earlier one but where it was set back", async () => {
+test("a clock that jumps breaks no link, and times of marks go back only where the clock went back far", async () => {
   using dir = tempDir("clock");
   const clock = new SetClock();
-  await using replica = await following(dir, clock, { timeout: "5s" });
+  await using replica = await following(dir, clock, { timeout: "60s" });
   await using client = await RespClient.connect({ port: replica.port });
   for (const byMs of JUMPS_MS) {
     await replica.write();
     clock.set(byMs);
     await replica.write();
-    // A second passes; else these marks and the next ones would share a row.
+    // Otherwise these marks and the next ones would share a row.
     clock.set(SECOND);
     replica.replica.log!.tick();
     replica.replica.relay.tick();
@@ -171,7 +171,7 @@ test.each([
   const known: { atMs: number; offset: number }[] = [];
   const write = async () => {
     const offset = await replica.write();
-    // By the marks' clock, which waits for one that was set back.
+    // The clock of the marks stands still until one that was set back catches up.
     known.push({ atMs: marksOf(replica.path).at(-1)!.atMs, offset });
     clock.set(SECOND);
     replica.replica.log!.tick();
@@ -181,7 +181,7 @@ test.each([
   for (let n = 0; n < 3; n++) await write();
   const nowMs = clock.now();
   for (const [n, { atMs, offset }] of known.entries()) {
-    // Those that fell into the time that the clock was set back by are as of its end.
+    // Writes while that clock stood still share its time.
     const isSame = known.findLast((later) => later.atMs === atMs)!;
     expect([n, offsetAt(replica.path, atMs, nowMs)]).toEqual([n, isSame.offset]);
     expect(isSame.offset).toBeGreaterThanOrEqual(offset);
@@ -196,7 +196,7 @@ test.each([
   ["back by seconds", -5 * SECOND],
   ["back by most of half an hour", -29 * 60 * SECOND],
   ["back by a year", -YEAR],
-])("a clock that is set %s while nothing runs keeps marks and restores right", async (_, byMs) => {
+])("marks and restores stay right if the clock is set %s between two runs", async (_, byMs) => {
   using dir = tempDir("clock");
   const clock = new SetClock();
   await using primary = new ModelPrimary();
@@ -209,7 +209,7 @@ test.each([
   };
   const lives = 3;
   for (let life = 0; life < lives; life++) {
-    await using replica = await following(dir, clock, { timeout: "5s" }, primary);
+    await using replica = await following(dir, clock, { timeout: "60s" }, primary);
     await write(replica);
     await write(replica);
     expect(replica.replica.links.last?.error).toBeUndefined();
@@ -224,7 +224,7 @@ test.each([
   expect(eventsOf(path, "clock")).toHaveLength(setBack.length);
   const lastMs = marks.at(-1)!.atMs;
   for (const [n, { atMs }] of known.entries()) {
-    // What was written before the clock was set back far is out of reach by time; by offset it is not.
+    // Writes before the clock was set back far can't be restored by time, only by offset.
     if (atMs > lastMs) {
       const earliestMs = Math.min(...known.map((one) => one.atMs));
       const range = `from ${new Date(earliestMs).toISOString()} to ${new Date(lastMs).toISOString()}`;
@@ -238,7 +238,7 @@ test.each([
   expect(verifyCatalogue(catalogue)).toEqual([]);
 });
 
-test("a snapshot taken by a clock that was ahead is what a restore by time begins with once that is set back", async () => {
+test("a restore by time begins with a snapshot taken while the clock was ahead, once that is set back", async () => {
   using dir = tempDir("clock");
   const clock = new SetClock();
   await using replica = await following(dir, clock);
@@ -263,7 +263,7 @@ test("a snapshot taken by a clock that was ahead is what a restore by time begin
   expect(at(beforeMs).generation).toBe(1);
 });
 
-test("silence is told by the other clock: one that was set back hides none, one set ahead makes none", async () => {
+test("the timeout uses the monotonic clock: setting the wall clock neither hides nor causes silence", async () => {
   using dir = tempDir("clock");
   const clock = new SetClock();
   await using replica = await following(dir, clock, { timeout: "1s" });
@@ -275,14 +275,14 @@ test("silence is told by the other clock: one that was set back hides none, one 
   clearInterval(alive);
   clock.set(-YEAR);
   await until(() => replica.replica.links.last?.error !== undefined, {
-    what: "the silence to be told of",
+    what: "the silence to be reported",
   });
   expect(replica.replica.links.last?.error).toMatchObject({ code: "TIMED_OUT" });
   await replica.connected();
   expect(replica.primary.counts.full).toBe(1);
 });
 
-test("a replica that is fed is not let go because the clock was set", async () => {
+test("a downstream is not dropped because the clock was set", async () => {
   using dir = tempDir("clock");
   const clock = new SetClock();
   let aheadMs = 0;
@@ -305,8 +305,8 @@ test("a replica that is fed is not let go because the clock was set", async () =
   await downstream.closed();
 });
 
-describe("what is kept", () => {
-  /** So many generations, an hour after another, the last one current; the clock is at its beginning. */
+describe("retention", () => {
+  /** Makes generations an hour apart, the last one current; the clock is then at its start. */
   async function generations(path: string, clock: SetClock, count: number) {
     const disk = new FaultyDisk();
     const directory = new DataDirectory(path, disk, clock);
@@ -318,7 +318,7 @@ describe("what is kept", () => {
     return { directory, another };
   }
 
-  test("a clock set ahead makes all of it old: --keep holds, whatever --keep-for says", async () => {
+  test("keeps --keep generations if a clock set ahead makes all of them old, whatever --keep-for", async () => {
     using dir = tempDir("clock");
     const clock = new SetClock();
     const { directory } = await generations(dir.path, clock, 5);
@@ -330,7 +330,7 @@ describe("what is kept", () => {
     directory.close();
   });
 
-  test("a clock set back keeps none for ever: without --keep-for all beyond --keep goes at once", async () => {
+  test("removes generations beyond --keep at once if the clock is set back, without --keep-for", async () => {
     using dir = tempDir("clock");
     const clock = new SetClock();
     const { directory } = await generations(dir.path, clock, 4);
@@ -339,14 +339,14 @@ describe("what is kept", () => {
     directory.close();
   });
 
-  test("a clock set back keeps none for ever: with --keep-for they age from the next new one on", async () => {
+  test("with --keep-for, generations from before a clock was set back age from the next new one on", async () => {
     using dir = tempDir("clock");
     const clock = new SetClock();
     const { directory, another } = await generations(dir.path, clock, 4);
     clock.set(-YEAR);
     expect(await directory.retain(0, DAY)).toEqual([]);
     clock.set(2 * DAY);
-    // By then the clock before has been found wrong; which of both was, nobody knows.
+    // One of the two clocks was wrong, but nobody knows which.
     await another();
     expect(await directory.retain(0, DAY)).toEqual([]);
     clock.set(DAY - SECOND);
@@ -358,7 +358,7 @@ describe("what is kept", () => {
 });
 
 describe("--snapshot-every", () => {
-  test("a clock set ahead asks for one new generation, and for no more", async () => {
+  test("asks for one new generation if the clock is set ahead, and no more", async () => {
     using dir = tempDir("clock");
     const clock = new SetClock();
     await using replica = await following(dir, clock, { "snapshot-every": "1h" });
@@ -382,7 +382,7 @@ describe("--snapshot-every", () => {
     expect(replica.primary.counts).toEqual({ full: 2, partial: 0 });
   });
 
-  test("a clock that goes to and fro asks for no more than one that stands still", () => {
+  test("asks for no more new generations if the clock jumps back and forth", () => {
     const clock = new SetClock();
     let aheadMs = 0;
     clock.monotonicMs = () => aheadMs;
@@ -395,7 +395,7 @@ describe("--snapshot-every", () => {
       schedule.succeeded();
       current = { ...current, id: current.id + 1, currentAtMs: clock.now() };
     }
-    // One each hour, and one for the first jump.
+    // One per hour, and one for the first jump.
     expect(current.id).toBeGreaterThanOrEqual(48);
     expect(current.id).toBeLessThanOrEqual(50);
   });

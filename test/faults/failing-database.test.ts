@@ -18,8 +18,8 @@ import { until } from "../support/wait.ts";
 import { Lifetime, RememberingDisk, type Step } from "./lifetime-rig.ts";
 
 /*
- * SQLite reads and writes its files by itself, so it is made to fail for real: by triggers, by locks, by
- * limits that the kernel sets to the process.
+ * SQLite reads and writes its files itself, so these tests make it fail for real: by triggers, by locks, by
+ * limits that the kernel sets for the process.
  */
 
 setDefaultTimeout(120_000);
@@ -32,7 +32,7 @@ beforeAll(() => {
 });
 afterAll(resetSync);
 
-/** What each step writes to the database. */
+/** The statements that each step executes. */
 const STATEMENTS: readonly (readonly [Step, readonly string[]])[] = [
   [
     "first sync",
@@ -76,8 +76,8 @@ const STATEMENTS: readonly (readonly [Step, readonly string[]])[] = [
 ];
 
 /**
- * A life in which something is done to the database before one step, and undone once somebody is told.
- * @returns what was told.
+ * Lives a life in which something is done to the database before one step, and undone once it is reported.
+ * @returns the reports.
  */
 async function live(at: Step, disturb: (database: string) => () => void) {
   using dir = tempDir("database");
@@ -117,7 +117,7 @@ function run(path: string, sql: string): void {
 }
 
 test.each(STATEMENTS)(
-  "whichever statement fails in the step %s: it is said, nothing is claimed that isn't so, and it goes on",
+  "after any failed statement in the step %s it reports the failure, claims nothing false, and goes on",
   async (step, statements) => {
     for (const statement of statements) {
       const refuse = `CREATE TRIGGER refused BEFORE ${statement} BEGIN SELECT RAISE(ABORT, 'refused by the test'); END`;
@@ -137,7 +137,7 @@ test.each(STATEMENTS)(
   },
 );
 
-/** Somebody who has the database open, and writes to it for longer than is waited for. */
+/** Another user of the database, who holds a write lock for longer than the replica waits. */
 function lock(path: string): () => void {
   const db = new Database(path);
   db.run("BEGIN EXCLUSIVE");
@@ -145,7 +145,7 @@ function lock(path: string): () => void {
 }
 
 test.each(["new id", "new generation"] as const)(
-  "somebody who keeps the database locked in the step %s: it is said, and it goes on once they leave",
+  "a database kept locked in the step %s is reported, and it goes on once the lock is released",
   async (step) => {
     const { told } = await live(step, lock);
     expect(told.length).toBeGreaterThan(0);
@@ -157,7 +157,7 @@ test.each(["new id", "new generation"] as const)(
   },
 );
 
-/** Another process that keeps writers out, or everybody, for a moment; it does when this returns. */
+/** Starts another process that locks out writers, or everybody, for a moment; the lock holds when this returns. */
 function holdForAMoment(database: string, from: "writers" | "everybody"): Bun.Subprocess {
   using dir = tempDir("holder");
   const held = dir.file("held");
@@ -170,7 +170,7 @@ function holdForAMoment(database: string, from: "writers" | "everybody"): Bun.Su
     db.close();`;
   const holder = Bun.spawn([process.execPath, "-e", hold, database, held]);
   endWithProcess(holder);
-  // Nothing else may go on meanwhile.
+  // The event loop must not run meanwhile.
   for (let leftMs = 20_000; !existsSync(held); leftMs--) {
     if (leftMs === 0) throw new Error("the database could not be locked");
     Bun.sleepSync(1);
@@ -178,7 +178,7 @@ function holdForAMoment(database: string, from: "writers" | "everybody"): Bun.Su
   return holder;
 }
 
-test("a moment's lock is no failure: it waits, and nobody need know", async () => {
+test("waits for a short lock without reporting it", async () => {
   let holder: Bun.Subprocess | undefined;
   const { told, syncs } = await live("stream", (database) => {
     holder = holdForAMoment(database, "writers");
@@ -189,7 +189,7 @@ test("a moment's lock is no failure: it waits, and nobody need know", async () =
   expect(syncs).toEqual({ full: 3, partial: 3 });
 });
 
-test("nor is it one while it starts", async () => {
+test("waits for a short lock while starting", async () => {
   using dir = tempDir("database");
   await using primary = new ModelPrimary();
   const begin = () => follow(primary.url, realDisk, dir);
@@ -206,7 +206,7 @@ test("nor is it one while it starts", async () => {
   expect(primary.counts).toEqual({ full: 1, partial: 1 });
 });
 
-test("a table that is gone ends it: the database is damaged, and that is said", async () => {
+test("ends if a table is gone, and reports a damaged database", async () => {
   using dir = tempDir("database");
   await using primary = new ModelPrimary();
   await using replica = follow(primary.url, realDisk, dir, { fsync: "always" });
@@ -220,8 +220,8 @@ test("a table that is gone ends it: the database is damaged, and that is said", 
   );
 });
 
-describe("a process whose disk takes no more", () => {
-  /** Follows until its database can't grow, for as long as `free` isn't called, and on from there. */
+describe("a process whose database can't be written", () => {
+  /** Follows until its database can't grow; goes on once `free` is called. */
   async function fill(
     data: string,
     limit: (replica: ReplicaProcess) => void,
@@ -252,7 +252,7 @@ describe("a process whose disk takes no more", () => {
         await Bun.sleep(1);
         return says.test(replica.stderr);
       },
-      { what: `a line like ${says}`, timeoutMs: 30_000, everyMs: 1 },
+      { what: `a line like ${says}`, timeoutMs: 50_000, everyMs: 1 },
     ).catch((error: unknown) => {
       throw new Error(`${String(error)}\n${replica.output()}`, { cause: error });
     });
@@ -270,7 +270,7 @@ describe("a process whose disk takes no more", () => {
     expect(log.subarray(-(primary.offset - 100)).equals(primary.streamFrom(100))).toBe(true);
   }
 
-  test("its files may grow no further", async () => {
+  test("reports a file size limit, and goes on", async () => {
     using dir = tempDir("limit");
     await fill(
       dir.file("data"),
@@ -280,8 +280,8 @@ describe("a process whose disk takes no more", () => {
     );
   });
 
-  // Only who may mount has such a disk.
-  test.skipIf(!mayMount())("its disk is full", async () => {
+  // Mounting takes privileges.
+  test.skipIf(!mayMount())("reports a full disk, and goes on", async () => {
     using dir = tempDir("full");
     using disk = smallDisk(dir.file("disk"), 512 * 1024);
     await fill(
@@ -293,7 +293,7 @@ describe("a process whose disk takes no more", () => {
   });
 
   test.skipIf(!mayMount())(
-    "its disk has become read-only: a start says so, and changes nothing",
+    "reports a read-only disk at the start, and changes nothing",
     async () => {
       using dir = tempDir("read-only");
       using disk = smallDisk(dir.file("disk"), 16 * 1024 * 1024);
@@ -311,7 +311,7 @@ describe("a process whose disk takes no more", () => {
         stdout: "",
         stderr: expect.stringMatching(/read-only|it can't be written/),
       });
-      // To look at it, and to restore from it, nothing is written there.
+      // Verify, snapshots and restore write nothing there.
       expect(await runReplica(["verify", data])).toMatchObject({ exitCode: 0, stderr: "" });
       expect(await runReplica(["restore", data, dir.file("out")])).toMatchObject({ exitCode: 0 });
       expect(filesIn(data)).toEqual(kept);

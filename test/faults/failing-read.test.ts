@@ -18,12 +18,12 @@ import { Lifetime, RememberingDisk } from "./lifetime-rig.ts";
 
 setDefaultTimeout(60_000);
 
-/** A file of Linux that is a regular one, and whose first byte can't be read: EIO. */
+/** A regular file of Linux whose first byte can't be read: EIO. */
 const UNREADABLE = "/proc/self/mem";
 const SAYS = /^(.*) \/\S+: the device reports an error: check the disk \(EIO\)$/;
 
 let made: TempDir;
-/** A folder with two generations. */
+/** Makes a data directory with two generations. */
 let data: string;
 
 beforeAll(async () => {
@@ -38,7 +38,7 @@ afterAll(() => made[Symbol.dispose]());
 const surroundings = { signal: new AbortController().signal, onProgress: () => undefined };
 const whole = { generation: undefined, atMs: undefined, offset: undefined };
 
-/** A disk whose reads past the end of a file, made ahead of need, are none of the calls that fail. */
+/** A disk that doesn't count read-ahead past the end of a file among the failing calls. */
 class ReadingDisk extends FaultyDisk {
   override read(fd: number, buffer: Uint8Array, position: number): Promise<number> {
     if (position >= fs.fstatSync(fd).size) return Promise.resolve(0);
@@ -46,7 +46,7 @@ class ReadingDisk extends FaultyDisk {
   }
 }
 
-/** Does it while each call of the disk fails in turn, then while none does. */
+/** Runs `act` once for each disk call, which fails, and then without a failure. */
 async function failing(act: (disk: FaultyDisk) => Promise<unknown>): Promise<number> {
   for (let call = 1; ; call++) {
     const disk = new ReadingDisk({ call, code: "EIO" });
@@ -60,15 +60,15 @@ async function failing(act: (disk: FaultyDisk) => Promise<unknown>): Promise<num
       expect(error).toBeUndefined();
       return call - 1;
     }
-    // What close(2) says after a read is of no interest.
+    // An error of close(2) after a read doesn't matter.
     if (error === undefined && struck.operation === "close") continue;
     expect(error, struck.operation).toBeInstanceOf(ReplicaError);
     expect(error).toMatchObject({ code: "DISK_FAILED", message: expect.stringMatching(SAYS) });
   }
 }
 
-describe("whichever call fails", () => {
-  test("verify says which, and takes nothing for damage", async () => {
+describe("after any failed call", () => {
+  test("verify reports it, and reports no damage", async () => {
     using catalogue = new Catalogue(data);
     for (const generation of catalogue.generations) {
       const calls = await failing(async (disk) => {
@@ -85,7 +85,7 @@ describe("whichever call fails", () => {
     ["single", "a new folder"],
     ["single", "an empty folder"],
   ] as [Layout, string][])(
-    "restore, %s into %s, says which, and leaves nothing",
+    "restore, %s into %s, reports it, and leaves nothing",
     async (layout, kind) => {
       using dir = tempDir("restore");
       const before = filesIn(data);
@@ -108,8 +108,8 @@ describe("whichever call fails", () => {
   );
 });
 
-describe("a file that the device can't read", () => {
-  test("verify of an RDB ends with 1, and says what to do", async () => {
+describe("an unreadable file", () => {
+  test("ends verify of an RDB with 1, and says what to do", async () => {
     const ended = await runReplica(["verify", UNREADABLE]);
     expect(ended).toMatchObject({ exitCode: 1, stdout: "" });
     expect(ended.stderr).toMatch(
@@ -117,7 +117,7 @@ describe("a file that the device can't read", () => {
     );
   });
 
-  test.each([BASE, LOG])("%s: verify and restore end with 1, and leave nothing", async (name) => {
+  test.each([BASE, LOG])("%s: ends verify and restore with 1, and leaves nothing", async (name) => {
     using dir = tempDir("unreadable");
     const copy = dir.file("copy");
     fs.cpSync(data, copy, { recursive: true, verbatimSymlinks: true });
@@ -136,7 +136,7 @@ describe("a file that the device can't read", () => {
   });
 });
 
-test("whichever read of the relay fails: that downstream is let go and told of, the next is served", async () => {
+test("after any failed read of the relay, that downstream is dropped and logged, the next one served", async () => {
   const rdb = smallRdb("a value", 300_000);
   const disk = new FaultyDisk();
   await using relay = await relaying({}, [(peer) => fullSync(peer, rdb)], disk);
@@ -167,7 +167,7 @@ test("whichever read of the relay fails: that downstream is let go and told of, 
     if (struck === undefined) break;
     expect(isWhole).toBe(struck.operation === "close");
     if (!isWhole) failures++;
-    // What is followed goes on, and so does who comes next.
+    // The followed link goes on, and the next downstream is served.
     expect(relay.replica.state.at).toBe("connected");
     expect(await sync()).toBe(true);
     await left();

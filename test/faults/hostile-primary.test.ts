@@ -6,18 +6,19 @@ import { bulkPayload, eofPayload } from "../support/fake-primary.ts";
 import { Random } from "../support/fill.ts";
 import { availableServers } from "../support/servers.ts";
 import { encodeCommand } from "../support/resp.ts";
+import { amount, seedOf } from "../support/sweep.ts";
 import { handshake, HostileStage, say } from "./hostile-stage.ts";
 import { mutated } from "./mutations.ts";
 import { record, type Transcript } from "./transcripts.ts";
 
-/** More cases: `FUZZ_CASES=20000 bun test test/faults/hostile-primary.test.ts`; the same again: `FUZZ_SEED`. */
-const CASES = Number(process.env["FUZZ_CASES"] ?? 400);
-const SEED = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+/** More cases: `FUZZ_CASES=20000 bun test test/faults/hostile-primary.test.ts`. */
+const CASES = amount("FUZZ_CASES", { sample: 80, full: 400 });
+const SEED = seedOf("FUZZ_SEED");
 
 setDefaultTimeout(120_000 + CASES * 2_000);
 
 const MIB = 2 ** 20;
-/** More than a collector's noise and what may wait for the disk; less than what is thrown at it. */
+/** More than garbage and what may wait for the disk; less than what the primary sends. */
 const FLAT_BYTES = 192 * MIB;
 
 let transcripts: Transcript[] = [];
@@ -25,38 +26,35 @@ let transcripts: Transcript[] = [];
 beforeAll(async () => {
   const kinds = availableServers().filter((kind) => kind === "redis-7.0" || kind === "valkey-9");
   transcripts = (await Promise.all(kinds.map(record))).flat();
-  console.log(`FUZZ_SEED=${SEED} FUZZ_CASES=${CASES}, from records of ${kinds.join(" and ")}`);
+  console.log(`from records of ${kinds.join(" and ")}`);
 });
 
-test.concurrent.each([0, 1, 2, 3])(
-  "transcripts that were changed harm nothing (%i of 4)",
-  async (shard) => {
-    await using stage = new HostileStage("--sync-timeout", "150ms");
-    await stage.followed();
-    let accepted = 0;
-    let cases = 0;
-    for (let seed = SEED + shard; seed < SEED + CASES; seed += 4) {
-      const speech = mutated(transcripts, new Random(seed));
-      try {
-        const outcome = await stage.suffer(async (peer) => await say(peer, speech));
-        if (outcome.accepted) accepted++;
-        cases++;
-      } catch (error) {
-        const why = error instanceof Error ? error.message : String(error);
-        const again = `FUZZ_SEED=${seed} FUZZ_CASES=1`;
-        throw new Error(`${again}: ${speech.changes.join("; ")}\n${why}`, { cause: error });
-      }
+test.concurrent.each([0, 1, 2, 3])("mutated transcripts harm nothing (%i of 4)", async (shard) => {
+  await using stage = new HostileStage("--sync-timeout", "150ms");
+  await stage.followed();
+  let accepted = 0;
+  let cases = 0;
+  for (let seed = SEED + shard; seed < SEED + CASES; seed += 4) {
+    const speech = mutated(transcripts, new Random(seed));
+    try {
+      const outcome = await stage.suffer(async (peer) => await say(peer, speech));
+      if (outcome.accepted) accepted++;
+      cases++;
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      const again = `FUZZ_SEED=${seed} FUZZ_CASES=1`;
+      throw new Error(`${again}: ${speech.changes.join("; ")}\n${why}`, { cause: error });
     }
-    await stage.stop();
-    // A stream may be any bytes; nothing else may be wrong, of what was taken from whomever.
-    const { damages, generations } = await stage.verified();
-    expect(damages.filter(({ file }) => !file.endsWith(".incr.aof"))).toEqual([]);
-    expect(generations.at(-1)).toMatchObject({ state: "current" });
-    console.log(`of ${cases} cases something was accepted in ${accepted}`);
-  },
-);
+  }
+  await stage.stop();
+  // A stream may hold any bytes; nothing else may be damaged.
+  const { damages, generations } = await stage.verified();
+  expect(damages.filter(({ file }) => !file.endsWith(".incr.aof"))).toEqual([]);
+  expect(generations.at(-1)).toMatchObject({ state: "current" });
+  console.log(`${accepted} of ${cases} cases were accepted`);
+});
 
-/** A sound snapshot with these auxiliary fields: of each the key and the value, with their lengths. */
+/** A valid snapshot with these auxiliary fields, already encoded. */
 function rdbWith(...fields: (string | Buffer)[]): Buffer {
   const bytes = fields.map((field) => (typeof field === "string" ? Buffer.from(field) : field));
   const body = Buffer.concat([Buffer.from("REDIS0009"), ...bytes, Buffer.from([0xff])]);
@@ -65,7 +63,7 @@ function rdbWith(...fields: (string | Buffer)[]): Buffer {
   return Buffer.concat([body, checksum]);
 }
 
-/** An auxiliary field, as a server writes it. */
+/** Encodes an auxiliary field as a server does. */
 const aux = (key: string, value: string): Buffer =>
   Buffer.from(
     `\xfa${String.fromCharCode(key.length)}${key}${String.fromCharCode(value.length)}${value}`,
@@ -76,11 +74,11 @@ interface Case {
   readonly name: string;
   readonly play: (peer: FakePeer) => Promise<void>;
   readonly says: RegExp;
-  /** Whether it is a primary's right to say so. */
+  /** Whether a primary may say this. */
   readonly accepted?: boolean;
 }
 
-/** The answer to PSYNC, and all that follows it. */
+/** A reply to PSYNC, and everything after it. */
 function toPsync(
   name: string,
   says: RegExp,
@@ -94,7 +92,7 @@ function toPsync(
   return { name, says, play, accepted };
 }
 
-/** What takes the place of a snapshot. */
+/** A reply in place of a snapshot. */
 const toFull = (name: string, says: RegExp, ...spoken: (string | Uint8Array)[]): Case =>
   toPsync(name, says, [`+FULLRESYNC ${REPLID} 5\r\n`, ...spoken]);
 
@@ -121,9 +119,9 @@ const cases: readonly Case[] = [
     [`+FULLRESYNC ${"c".repeat(40)} 0\r\n`, sound, GETACK],
     true,
   ),
-  // In one piece: the stream is there before the snapshot is kept.
+  // In one piece: the stream arrives before the snapshot is kept.
   toPsync(
-    "a full resync to the last offset that there is, and a stream behind it",
+    "a full resync to the highest offset, and a stream after it",
     /a replication offset is a whole number up to 2\^52/,
     [
       Buffer.concat([
@@ -159,17 +157,17 @@ const cases: readonly Case[] = [
     bulkPayload(rdbWith(...Array.from({ length: 10_000 }, () => aux("key", "value")))),
   ),
   toFull(
-    "a field that is no string",
+    "a field that isn't a string",
     /an auxiliary field of the RDB is malformed/,
     bulkPayload(rdbWith(Buffer.from([0xfa, 0xff]))),
   ),
   toFull(
-    "a snapshot with a bit that was flipped",
+    "a snapshot with a flipped bit",
     /the snapshot of 50 bytes states the checksum [0-9a-f]{16}, but has [0-9a-f]{16}/,
     sound.map((byte, at) => (at === sound.length - 15 ? byte ^ 1 : byte)),
   ),
   toFull(
-    "no snapshot at all",
+    "bytes that aren't a snapshot",
     /an RDB begins with REDIS or VALKEY/,
     bulkPayload(Buffer.alloc(999)),
   ),
@@ -182,7 +180,7 @@ const cases: readonly Case[] = [
     ),
   ),
   {
-    name: "a primary that knows only SYNC, and names no history that could be one",
+    name: "a primary that knows only SYNC, with an invalid history in its snapshot",
     says: gone,
     accepted: true,
     play: async (peer) => {
@@ -195,7 +193,7 @@ const cases: readonly Case[] = [
     },
   },
   toPsync(
-    "a stream that is none",
+    "a stream that isn't RESP",
     gone,
     ["+CONTINUE\r\n", "$-1\r\n*-5\r\n+OK\r\n", new Uint8Array(5_000)],
     true,
@@ -212,27 +210,27 @@ async function expectOutcome(stage: HostileStage, one: Case): Promise<void> {
   expect(outcome.accepted, name).toBe(accepted);
 }
 
-test.concurrent("what no primary says is refused with a reason", async () => {
+test.concurrent("invalid replies are refused with a reason", async () => {
   await using stage = new HostileStage("--sync-timeout", "1s");
   await stage.followed();
   for (const one of cases) await expectOutcome(stage, one);
   await stage.stop();
 });
 
-test.concurrent("what was never asked for is refused by a replica that keeps nothing", async () => {
+test.concurrent("+CONTINUE is refused by a replica that asked for a full resync", async () => {
   await using stage = new HostileStage();
   const spoken = ["+CONTINUE\r\n", GETACK];
   const says = /the primary continues a stream that was not asked for/;
   await expectOutcome(stage, toPsync("a continuation", says, spoken));
 });
 
-/** Sends the same piece again and again. */
+/** Sends the same piece `times` times. */
 const again = (piece: Uint8Array, times: number) => async (peer: FakePeer) => {
   for (let left = times; left > 0; left--) await peer.send(piece);
 };
 
 const NEWLINES = Buffer.alloc(MIB, "\n");
-/** All of the mark but its last byte, and again. */
+/** The mark without its last byte, again and again. */
 const NEARLY = Buffer.alloc(MIB, MARK.slice(0, 39));
 const noEnd = /got a line longer than 65536 bytes/;
 
@@ -267,7 +265,7 @@ const heavy: readonly Case[] = [
     },
   },
   {
-    name: "a mark that nearly comes, for ever",
+    name: "an EOF mark that is never complete",
     says: /the primary (reset the connection|closed the link) after 300\.0 MiB in/,
     play: async (peer) => {
       await toFull("", gone, `$EOF:${MARK}\r\n`, smallRdb("x").subarray(0, 20)).play(peer);
@@ -275,7 +273,7 @@ const heavy: readonly Case[] = [
     },
   },
   {
-    name: "a payload that is longer than the snapshot in it",
+    name: "a payload longer than its snapshot",
     says: gone,
     play: async (peer) => {
       await toFull("", gone, `$${500 * MIB}\r\n`, smallRdb("x")).play(peer);
@@ -283,7 +281,7 @@ const heavy: readonly Case[] = [
     },
   },
   {
-    name: "a stream that asks for nothing but acknowledgements, which are not read",
+    name: "a stream of GETACKs whose ACKs are not read",
     says: gone,
     accepted: true,
     play: async (peer) => {
@@ -294,7 +292,7 @@ const heavy: readonly Case[] = [
     },
   },
   {
-    name: "a flood that is no stream, while the snapshot before it is being kept",
+    name: "a flood of invalid stream while the snapshot is being finished",
     says: gone,
     accepted: true,
     play: async (peer) => {
@@ -306,7 +304,7 @@ const heavy: readonly Case[] = [
 ];
 
 test.concurrent(
-  "what has no end takes no memory, and what was kept is sound at the end",
+  "endless replies take no memory, and leave the kept generations undamaged",
   async () => {
     await using stage = new HostileStage("--sync-timeout", "10s");
     await stage.followed();
@@ -321,7 +319,7 @@ test.concurrent(
     const { generations, damages } = await stage.verified();
     expect(generations[0]).toMatchObject({ id: 1, ok: true, rdb: kept!.rdb });
     expect(generations.at(-1)).toMatchObject({ state: "current", ok: true });
-    // What was no stream is told, and where it begins: behind the SELECT.
+    // The invalid stream is reported with its position: after the SELECT.
     expect(generations.filter(({ ok }) => !ok)).toMatchObject([{ from_offset: 5 }]);
     expect(damages).toMatchObject([
       { byte: 24, what: expect.stringContaining("expected a digit") },

@@ -13,14 +13,14 @@ import type { Speech } from "./mutations.ts";
 
 type Play = (peer: FakePeer) => Promise<void>;
 
-/** What a data directory keeps of one generation. */
+/** The files of one generation. */
 interface KeptFiles {
   readonly base: string;
   readonly manifest: string;
   readonly log: Buffer;
 }
 
-/** The part of `replica verify --json` that is looked at. */
+/** The relevant part of `replica verify --json`. */
 interface Findings {
   readonly generations: readonly {
     readonly id: number;
@@ -38,7 +38,7 @@ interface Findings {
 interface Kept {
   readonly current: string | undefined;
   readonly generations: ReadonlyMap<string, KeptFiles>;
-  /** What a resume must ask for: `PSYNC <replid> <offset>`. */
+  /** The arguments of the PSYNC that resumes. */
   readonly asks: readonly [replid: string, offset: string];
 }
 
@@ -46,37 +46,37 @@ const FILES = "/appendonly\\.aof\\.(manifest|1\\.base\\.rdb|1\\.incr\\.aof)";
 const KNOWN_NAMES = new RegExp(
   `^(replica\\.(lock|db(-wal|-shm)?)|(current|generations/\\d{10})(${FILES})?|generations)$`,
 );
-/** A write, and the wish to have it acknowledged at once. */
+/** A write and a GETACK. */
 const STREAM = Buffer.concat([
   encodeCommand(["SET", "key", "value"]),
   encodeCommand(["REPLCONF", "GETACK", "*"]),
 ]);
 const REASON = / warn {2}.*; next attempt in \d+ ms code=[A-Z_]+ primary=redis:/;
-/** Nothing worse than a warning; printable, and the sign that a long line was cut. */
+/** A log line up to level warn, in printable characters; "…" marks a cut line. */
 const PLAIN = /^(\S+ (info|warn) {2}[\x20-\x7e…]+)?$/;
 
-/** A replica of its own process, and a primary that plays to it what it is told, else behaves. */
+/** A replica process, and a primary that behaves unless it is told to play something else. */
 export class HostileStage implements AsyncDisposable {
   readonly replica: ReplicaProcess;
   readonly #temp: TempDir;
   readonly #primary: FakePrimary;
-  /** What the next connection is to suffer. */
+  /** The script of the next connection. */
   #hostile: Play | undefined;
-  /** The next ones wait until we have looked at what the hostile one left. */
+  /** Later connections wait here until the effect of the hostile one has been checked. */
   #gate = Promise.withResolvers<void>();
   #waiting = 0;
   #followed: FakePeer | undefined;
   #fullSyncs = 0;
   #kept: Kept | undefined;
-  /** What the next honest connection must be asked; it changes with what that one sends. */
+  /** The PSYNC that the next honest connection must receive. */
   #asks: Kept["asks"] | undefined;
-  /** How the honest primary answers. */
+  /** How the honest primary answers PSYNC. */
   #mode: "full" | "continue" = "full";
 
-  /** @param flags more of the replica's command line. */
+  /** @param flags more flags for the replica. */
   constructor(...flags: string[]) {
     this.#temp = tempDir("hostile");
-    this.#primary = fakePrimary(async (peer) => await this.#meet(peer), { timeoutMs: 20_000 });
+    this.#primary = fakePrimary(async (peer) => await this.#meet(peer), { timeoutMs: 50_000 });
     const args = [...followArgs(this.#primary.url, this.dir), "--keep", "1000", ...flags];
     this.replica = startReplica(args, { cwd: this.#temp.path });
     this.#gate.resolve();
@@ -86,10 +86,10 @@ export class HostileStage implements AsyncDisposable {
     return this.#temp.file("data");
   }
 
-  /** Waits until the honest primary is followed. */
+  /** Waits until the replica follows the honest primary. */
   async followed(): Promise<void> {
     await until(() => this.#followed !== undefined && !this.#followed.isClosed, {
-      timeoutMs: 30_000,
+      timeoutMs: 50_000,
       what: "an honest primary to be followed",
     }).catch((error: unknown) => {
       const complaints = this.#primary.failures.map(({ message }) => message).join("\n");
@@ -101,9 +101,9 @@ export class HostileStage implements AsyncDisposable {
   }
 
   /**
-   * Lets the next connection suffer `play`, and looks at what that has left before the one after it is
-   * answered: then an honest primary goes on where that is possible.
-   * @returns the reasons that were told, and whether anything was accepted.
+   * Plays `play` on the next connection and checks its effect before the following one is answered. Then an
+   * honest primary continues the stream if possible.
+   * @returns the logged reasons, and whether anything was accepted.
    */
   async suffer(play: Play): Promise<{ reasons: string[]; accepted: boolean }> {
     const before = this.#kept;
@@ -127,7 +127,7 @@ export class HostileStage implements AsyncDisposable {
     const after = keptIn(this.dir);
     const accepted = before === undefined ? after.current !== undefined : changed(before, after);
     const lines = this.replica.stderr.slice(said).split("\n");
-    // The first is of the honest link, which was closed.
+    // The first reason is that of the honest link, which was closed.
     const reasons = lines.filter((line) => REASON.test(line)).slice(last === undefined ? 0 : 1);
     for (const line of lines.slice(0, -1)) expect(line).toMatch(PLAIN);
     expect(reasons.length, lines.join("\n")).toBeGreaterThan(0);
@@ -138,13 +138,13 @@ export class HostileStage implements AsyncDisposable {
     return { reasons, accepted };
   }
 
-  /** Stops it, in order. */
+  /** Stops the replica; expects exit code 0. */
   async stop(): Promise<void> {
     expect(await this.replica.stop()).toEqual({ exitCode: 0, signal: null });
     expect(this.replica.stdout).toBe("");
   }
 
-  /** What `replica verify` finds, by generation. */
+  /** The findings of `replica verify`. */
   async verified(): Promise<Findings> {
     const { stdout } = await runReplica(["verify", this.dir, "--json"]);
     return JSON.parse(stdout);
@@ -169,7 +169,7 @@ export class HostileStage implements AsyncDisposable {
       await this.#gate.promise;
       if (!peer.isClosed) await this.#behave(peer);
     } catch (error) {
-      // The replica may leave at any word of a hostile one, and a slow machine at any time.
+      // The replica may close the link at any time.
       if (!(error instanceof PeerGone)) throw error;
     }
   }
@@ -194,7 +194,7 @@ export class HostileStage implements AsyncDisposable {
   }
 }
 
-/** Answers all up to PSYNC, which it gives. */
+/** Answers the handshake up to PSYNC; returns its words. */
 export async function handshake(peer: FakePeer): Promise<string[]> {
   for (;;) {
     const words = await peer.readCommand();
@@ -203,7 +203,7 @@ export async function handshake(peer: FakePeer): Promise<string[]> {
   }
 }
 
-/** Says it all, then ends. */
+/** Plays a speech. */
 export async function say(peer: FakePeer, { answers, pieces }: Speech): Promise<void> {
   for (const [n, piece] of pieces.entries()) {
     if (n < answers) await peer.readCommand();
@@ -211,7 +211,7 @@ export async function say(peer: FakePeer, { answers, pieces }: Speech): Promise<
   }
 }
 
-/** Files that no data directory has, and folders of generations that never became whole. */
+/** Files that don't belong in a data directory, and folders of unfinished generations. */
 function unknownIn(dir: string): string[] {
   const names = readdirSync(dir, { recursive: true, encoding: "utf8" });
   const folders = readdirSync(join(dir, "generations"));
@@ -251,7 +251,7 @@ function keptIn(dir: string): Kept {
   return { current, generations, asks };
 }
 
-/** Nothing that was kept is gone or other than it was. @returns whether something has been added. */
+/** Expects everything kept to be unchanged. @returns whether something has been added. */
 function changed(before: Kept, after: Kept): boolean {
   for (const [name, { base, manifest, log }] of before.generations) {
     const now = after.generations.get(name);

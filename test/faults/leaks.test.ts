@@ -5,24 +5,27 @@ import { ModelPrimary } from "../support/model-primary.ts";
 import { startReplica } from "../support/replica-process.ts";
 import { Downstream } from "../support/relaying.ts";
 import { RespClient } from "../support/resp-client.ts";
+import { amount } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { certificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 /** Longer runs: `LEAKS_TIMES=10 bun test test/faults/leaks.test.ts`. */
-const TIMES = Number(process.env["LEAKS_TIMES"] ?? 1);
-const RECONNECTS = 1_000 * TIMES;
-const FULL_SYNCS = 100 * TIMES;
+const TIMES = amount("LEAKS_TIMES", { sample: 0.1, full: 1 });
+const RECONNECTS = Math.round(1_000 * TIMES);
+const FULL_SYNCS = Math.round(100 * TIMES);
+/** A short run has a short warm-up. */
+const warmUp = (rounds: number) => Math.round(rounds * Math.min(1, 3 * TIMES));
 const CLIENTS = 200;
 
-setDefaultTimeout(600_000 * TIMES);
+setDefaultTimeout(600_000 * Math.max(1, TIMES));
 
 const MIB = 1024 * 1024;
-/** So much more than the most that a warm-up took; less by far than the snapshots of one test take together. */
+/** Allowed growth over the peak of the warm-up; far less than all snapshots of one test. */
 const MEMORY_BYTES = 32 * MIB;
 const SNAPSHOT_BYTES = 1 * MIB;
 
-/** What a process has open, by kind; a file of a generation without the generation's number. */
+/** The open descriptors of a process; paths without the number of the generation. */
 function openIn(pid: number | "self"): string[] {
   return readdirSync(`/proc/${pid}/fd`)
     .flatMap((fd) => {
@@ -36,7 +39,7 @@ function openIn(pid: number | "self"): string[] {
     .toSorted();
 }
 
-/** A replica as a process of its own behind a model primary, and what it holds when nothing is under way. */
+/** Starts a replica process behind a model primary, and measures its descriptors and memory. */
 async function measured({ tls = false } = {}) {
   const dir = tempDir("leaks");
   const primary = new ModelPrimary({ snapshotBytes: SNAPSHOT_BYTES, tls });
@@ -49,7 +52,7 @@ async function measured({ tls = false } = {}) {
   const replica = startReplica(["follow", primary.url, ...given, ...http, ...trust]);
   const [, port] = await replica.waitForLine(/serving 127\.0\.0\.1:(\d+)/);
   const [, httpUrl] = await replica.waitForLine(/serving metrics and health at (\S+)/);
-  /** Waits until it has told that it has all that the primary has said. */
+  /** Waits until it has acknowledged everything. */
   const settled = async () => {
     primary.write("REPLCONF", "GETACK", "*");
     await until(() => acked === primary.offset, { what: "all to be acknowledged" });
@@ -62,10 +65,10 @@ async function measured({ tls = false } = {}) {
     httpUrl: httpUrl!,
     generations: dir.file("data", "generations"),
     settled,
-    /** To be called after a warm-up: what is open then is to be open after all. */
+    /** Call after the warm-up: `expectNoMore` compares with this state. */
     remember: async () => {
       await settled();
-      // What is just being closed doesn't count.
+      // Wait for descriptors that are just being closed.
       let same = 0;
       let last = "";
       const isAtRest = () => {
@@ -81,7 +84,7 @@ async function measured({ tls = false } = {}) {
         peakBytes: replica.rssPeakBytes(),
       };
     },
-    /** Waits until it holds what it held before, and no more memory than is allowed. */
+    /** Waits until its descriptors are as before, and its memory is within the limit. */
     expectNoMore: async () => {
       await settled();
       const { open, own, peakBytes } = before!;
@@ -89,9 +92,9 @@ async function measured({ tls = false } = {}) {
         expect(openIn(replica.pid)).toEqual(open);
         return true;
       };
-      // The last link may be just closing, and the collector has its own time.
+      // The last link may be just closing, and the garbage collector runs at its own pace.
       await until(isSame, { what: "its descriptors to be those of before" });
-      // Other tests of this process may have left some that went meanwhile.
+      // Descriptors of earlier tests in this process may have been closed meanwhile.
       const noMore = () => openIn("self").length <= own.length;
       await until(noMore, { what: "our descriptors to be no more than before" });
       const grownBytes = () => replica.rssBytes() - peakBytes;
@@ -114,9 +117,9 @@ async function measured({ tls = false } = {}) {
 type Measured = Awaited<ReturnType<typeof measured>>;
 
 test.each([
-  ["plainly", false],
+  ["without TLS", false],
   ["by TLS", true],
-])(`after ${RECONNECTS} reconnects %s it holds what it held before`, async (_, tls) => {
+])(`after ${RECONNECTS} reconnects %s it holds no more than before`, async (_, tls) => {
   await using it = await measured({ tls });
   const { primary } = it;
   const reconnect = async (times: number) => {
@@ -127,39 +130,39 @@ test.each([
       await until(() => primary.counts.partial > partial, { what: "it to come back", everyMs: 1 });
     }
   };
-  await reconnect(100);
+  await reconnect(warmUp(100));
   await it.remember();
   await reconnect(RECONNECTS);
   await it.expectNoMore();
   expect(primary.counts.full).toBe(1);
 });
 
-test(`after ${FULL_SYNCS} full syncs it holds what it held before`, async () => {
+test(`after ${FULL_SYNCS} full resyncs it holds no more than before`, async () => {
   await using it = await measured();
   const { primary } = it;
   const client = await RespClient.connect({ port: it.port });
   const resync = async (times: number) => {
     for (let left = times; left > 0; left--) {
       primary.forget();
-      // Without the pause that comes after a break.
+      // No back-off, unlike after a break.
       await client.send("REPLICAOF", "NO", "ONE");
       await client.send("REPLICAOF", "127.0.0.1", primary.port);
       await it.settled();
     }
   };
-  await resync(30);
+  await resync(warmUp(30));
   await it.remember();
   await resync(FULL_SYNCS);
   await it.expectNoMore();
-  expect(primary.counts).toEqual({ full: 1 + 30 + FULL_SYNCS, partial: 0 });
+  expect(primary.counts).toEqual({ full: 1 + warmUp(30) + FULL_SYNCS, partial: 0 });
   await until(() => readdirSync(it.generations).length === 2, { what: "the old ones to go" });
   client.close();
 });
 
-test(`after ${FULL_SYNCS} full syncs that broke off it holds what it held before`, async () => {
+test(`after ${FULL_SYNCS} full resyncs that broke off it holds no more than before`, async () => {
   await using it = await measured();
   const { primary } = it;
-  /** So often a snapshot breaks off, and is whole then. */
+  /** Lets a snapshot break off `times` times, then be complete. */
   const fail = async (times: number) => {
     const wanted = primary.counts.full + times;
     primary.breaksPayloadAt = SNAPSHOT_BYTES / 2;
@@ -167,19 +170,19 @@ test(`after ${FULL_SYNCS} full syncs that broke off it holds what it held before
     await primary.breakLinks();
     await until(() => primary.counts.full >= wanted, {
       what: "its attempts",
-      timeoutMs: 60_000 * TIMES,
+      timeoutMs: 60_000 * Math.max(1, TIMES),
     });
     primary.breaksPayloadAt = undefined;
     await it.settled();
   };
-  await fail(30);
+  await fail(warmUp(30));
   await it.remember();
   await fail(FULL_SYNCS);
   await it.expectNoMore();
   await until(() => readdirSync(it.generations).length === 2, { what: "the old ones to go" });
 });
 
-/** One that is fed: until it has this, which it gives. */
+/** Attaches a downstream until it has received `wantedBytes` bytes; returns what it received. */
 async function fed(it: Measured, asks: (string | number)[], wantedBytes: number): Promise<string> {
   await using downstream = await Downstream.connect(it.port);
   await downstream.ask("REPLCONF", "capa", "psync2");
@@ -188,7 +191,7 @@ async function fed(it: Measured, asks: (string | number)[], wantedBytes: number)
   return downstream.came;
 }
 
-test(`after ${FULL_SYNCS} full syncs of others, and as many that went on, it holds what it held before`, async () => {
+test(`after ${FULL_SYNCS} full and partial resyncs of downstreams it holds no more than before`, async () => {
   await using it = await measured();
   const { primary } = it;
   const feed = async (times: number) => {
@@ -203,13 +206,13 @@ test(`after ${FULL_SYNCS} full syncs of others, and as many that went on, it hol
       expect(await fed(it, [primary.replid, offset + 1], wanted.length)).toStartWith(wanted);
     }
   };
-  await feed(100);
+  await feed(warmUp(100));
   await it.remember();
   await feed(FULL_SYNCS);
   await it.expectNoMore();
 });
 
-test(`after ${CLIENTS} clients of its port, and as many of its pages, at once, it holds what it held before`, async () => {
+test(`after ${CLIENTS} simultaneous clients, and as many HTTP requests, it holds no more than before`, async () => {
   await using it = await measured();
   const visit = async () => {
     const clients = Array.from({ length: CLIENTS }, () => RespClient.connect({ port: it.port }));

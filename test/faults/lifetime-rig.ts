@@ -16,7 +16,7 @@ import type { TempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import type { Damage } from "../../src/store/restore/damage.ts";
 
-/** Pauses between attempts are no part of this, but for the time that they take by the clock; limits are. */
+/** A clock on which pauses up to a second pass at once; longer ones, which are limits, take their time. */
 export function hastyClock(): Clock {
   let passedMs = 0;
   return {
@@ -30,8 +30,8 @@ export function hastyClock(): Clock {
   };
 }
 
-const WAIT_MS = 20_000;
-/** More failures in a row than any fault of these makes. */
+const WAIT_MS = 50_000;
+/** More consecutive failures than any of these faults causes. */
 const MAX_TRIES = 40;
 const HEADER = selectCommand(0);
 const WAL = "-wal";
@@ -42,14 +42,14 @@ const verifyOptions = {
   onProgress: () => undefined,
 };
 
-/** A disk that remembers how far each file was ever written, and which marks were synced. */
+/** A disk that remembers the end of each file, and which marks were synced. */
 export class RememberingDisk extends FaultyDisk {
   readonly #paths = new Map<number, string>();
   readonly #ends = new Map<string, number>();
-  /** The current generation when its marks were last looked at, and up to where they are durable. */
+  /** The current generation and its last durable mark, as of the last look at the database. */
   #marked = { generation: 0, offset: 0 };
 
-  /** Up to where the marks of the current generation are durable, as far as its database was synced. */
+  /** The offset of the last mark of the current generation that a sync has made durable. */
   markedOffset(database: string): number {
     this.#look(database);
     return this.#marked.offset;
@@ -57,14 +57,14 @@ export class RememberingDisk extends FaultyDisk {
 
   #look(database: string): ReturnType<typeof currentIn> {
     const found = currentIn(database);
-    // It became current with syncs of SQLite's own.
+    // SQLite itself has synced the promotion.
     if (found !== undefined && found.id !== this.#marked.generation) {
       this.#marked = { generation: found.id, offset: found.durableOffset };
     }
     return found;
   }
 
-  /** The end of what was ever written to a file. */
+  /** The highest position ever written in a file. */
   endOf(path: string): number {
     return this.#ends.get(path) ?? 0;
   }
@@ -103,7 +103,7 @@ export class RememberingDisk extends FaultyDisk {
   }
 }
 
-/** The current generation as a database has it, with its last mark; undefined before there is one. */
+/** The current generation in a database, with its last mark; undefined if there is none. */
 function currentIn(path: string) {
   using db = new Database(path, { readonly: true });
   const row = db
@@ -117,7 +117,7 @@ function currentIn(path: string) {
 
 type Following = ReturnType<typeof follow>;
 
-/** What a life goes through, in this order. */
+/** The steps of a life, in order. */
 const STEPS = [
   "first sync",
   "stream",
@@ -130,13 +130,13 @@ const STEPS = [
 export type Step = (typeof STEPS)[number];
 
 /**
- * The life of a folder behind a primary whose every byte is known: the processes on it, one after another,
- * and what has to hold at each moment, whatever its disk does.
+ * The life of a data directory behind a primary whose every byte is known: one process after another, and
+ * what must hold at each moment, whatever the disk does.
  */
 export class Lifetime {
-  /** What people were told by the errors of a start, a stop and a new generation. */
+  /** The messages of failed starts, stops and new generations. */
   readonly told: string[] = [];
-  /** Called before each step of the first process, and with nothing when it has ended. */
+  /** Called before each step of the first process, and with undefined after the last. */
   onStep: (step: Step | undefined) => void = () => undefined;
   readonly #dir: TempDir;
   readonly #primary: ModelPrimary;
@@ -166,7 +166,7 @@ export class Lifetime {
     return join(this.path, "replica.db");
   }
 
-  /** A first sync, a stream, a new id, a second full resync, a new generation, a removal, a stop. */
+  /** The first process: all of `STEPS`. */
   async first(): Promise<void> {
     await using one = this.#start();
     const steps: Record<Step, () => Promise<void>> = {
@@ -198,7 +198,7 @@ export class Lifetime {
     this.onStep(undefined);
   }
 
-  /** A start on what is there, a stream, a stop. */
+  /** The second process: a start on the existing files, a stream, a stop. */
   async second(): Promise<void> {
     await using two = this.#start();
     await this.#settled(two);
@@ -206,7 +206,7 @@ export class Lifetime {
     await this.#stop(two);
   }
 
-  /** The same on a disk that is sound again: nothing is amiss, nothing is left over. */
+  /** The last process, on a sound disk: expects no damage and no leftovers. */
   async last(): Promise<void> {
     {
       await using three = this.#start();
@@ -224,7 +224,7 @@ export class Lifetime {
     expect(base.equals(this.#primary.snapshotAt(baseOffset))).toBe(true);
   }
 
-  /** A start that fails says why, leaves the folder free, and can be tried again. */
+  /** Starts a process. A start that fails says why, releases the folder, and can be retried. */
   #start(): Following {
     for (let left = MAX_TRIES; ; left--) {
       try {
@@ -253,7 +253,7 @@ export class Lifetime {
     this.told.push(message);
   }
 
-  /** The first thing that did not hold is what the wait then ends with. */
+  /** Keeps the first failed check, for the wait to throw. */
   #check(check: () => void): void {
     try {
       check();
@@ -262,7 +262,7 @@ export class Lifetime {
     }
   }
 
-  /** No ACK is above what the files held, no FACK above what they hold and a durable mark says. */
+  /** Expects ACK not to exceed what was written, and FACK not to exceed the file and the durable mark. */
   #onAcknowledged({ ack, fack }: Acknowledged): void {
     const { baseOffset, dir } = this.#current();
     const log = join(dir, LOG);
@@ -293,7 +293,7 @@ export class Lifetime {
     expect(log.receivedOffset).toBeLessThanOrEqual(this.#primary.offset);
   }
 
-  /** Waits until all that the primary has said is durable, in its history. */
+  /** Waits until everything the primary has sent is durable, in its current history. */
   async #settled(following: Following): Promise<void> {
     const { replica } = following;
     let broken: unknown;
@@ -332,7 +332,7 @@ export class Lifetime {
     }
   }
 
-  /** BGSAVE until one succeeds, while the stream goes on. */
+  /** Asks for new generations until one succeeds, while the stream goes on. */
   async #renew(following: Following): Promise<void> {
     const { renewal } = following.replica;
     for (let left = MAX_TRIES; ; left--) {
@@ -348,7 +348,7 @@ export class Lifetime {
         if (renewal.last?.error === undefined) break;
         throw renewal.last.error;
       } catch (error) {
-        // What broke the link that is followed has ended it, too.
+        // A break of the followed link ends it, too.
         if (!(error instanceof ReplicaError && error.code === "PRIMARY_REFUSED")) {
           this.#expectTold(error);
         }
@@ -363,7 +363,7 @@ export class Lifetime {
     await replica.retention.stop();
   }
 
-  /** Fails only with what failed while it stopped. */
+  /** Stops; a stop may fail only by a fault that happened meanwhile. */
   async #stop(following: Following): Promise<void> {
     const { length: before } = this.#disk.struck;
     const error = await following.stop();
@@ -372,7 +372,7 @@ export class Lifetime {
       this.#expectTold(error);
       expect(this.#disk.struck.length).toBeGreaterThan(before);
     }
-    // A link that could not be pointed back the next start points where it should.
+    // The next start repairs a `current` link that could not be updated.
     const damages = (await this.#damages()).filter(({ file }) => !file.endsWith(CURRENT));
     expect(damages).toEqual([]);
   }
@@ -406,7 +406,7 @@ export class Lifetime {
     );
   }
 
-  /** A temporary file that was tried out in vain, and whose removal failed too, stays with its generation. */
+  /** A temporary file whose removal failed stays with its generation. */
   #couldNotGo(path: string): boolean {
     const isTried = this.#disk.struck.some(
       ({ operation, subject }) => operation === "remove" && subject === path,

@@ -1,15 +1,15 @@
 import type { Random } from "../support/fill.ts";
 import type { Transcript } from "./transcripts.ts";
 
-/** What a primary says on a connection: so many pieces each answer a command, the others follow at once. */
+/** What a primary sends on a connection: the first `answers` pieces reply to a command each, the rest follow. */
 export interface Speech {
   readonly answers: number;
   readonly pieces: readonly Buffer[];
-  /** What became of the transcript, for whoever reads of a failure. */
+  /** The mutations, for failure messages. */
   readonly changes: readonly string[];
 }
 
-/** Numbers at the edges of what a peer's or a machine's arithmetic holds. */
+/** Numbers at the limits of integers and doubles. */
 const EDGES = [
   "-1",
   "0",
@@ -41,7 +41,7 @@ const IDS = [
   "\x1b[2J\x9d0;a title\x07".padEnd(40, "é"),
 ];
 
-/** @param pick gives the place of a piece that may be changed. */
+/** @param pick returns the index of a piece that may be changed. */
 type Mutation = (
   pieces: Buffer[],
   random: Random,
@@ -51,7 +51,7 @@ type Mutation = (
 
 const oneOf = <T>(values: readonly T[], random: Random): T => values[random.below(values.length)]!;
 
-/** Puts `middle` in the place of some bytes of a piece. */
+/** Replaces some bytes of a piece by `middle`. */
 function splice(piece: Buffer, from: number, to: number, middle: Uint8Array): Buffer {
   return Buffer.concat([piece.subarray(0, from), middle, piece.subarray(to)]);
 }
@@ -65,13 +65,13 @@ function inPiece(change: (piece: Buffer, random: Random) => [Buffer, string]): M
   };
 }
 
-/** Replaces what a pattern finds in one of the pieces by one of these texts. */
+/** Replaces a match of the pattern in one of the pieces by one of these texts. */
 function replaceOne(pattern: RegExp, by: readonly string[]): Mutation {
   return (pieces, random, pick) => {
     const found = pieces.flatMap((piece, at) =>
       [...piece.toString("latin1").matchAll(pattern)].map((match) => ({ at, match })),
     );
-    // As often in a short line as in a long payload.
+    // Short lines are as likely as long payloads.
     const places = [...new Set(found.map(({ at }) => at))];
     if (places.length === 0) return "nothing";
     const picked = pick();
@@ -167,12 +167,12 @@ const MUTATIONS: Readonly<Record<string, Mutation>> = {
 
 const NAMES = Object.keys(MUTATIONS);
 
-/** One to three seeded mutations of one of these transcripts. */
+/** Applies one to three random mutations to one of these transcripts. */
 export function mutated(transcripts: readonly Transcript[], random: Random): Speech {
   const { name, answers, unasked } = oneOf(transcripts, random);
   const pieces = [...answers, ...unasked];
   const changes = [name];
-  // What comes early hides what comes late: every second speech is sound up to the answer to PSYNC.
+  // An early mutation hides a later one: every second speech is unchanged up to the reply to PSYNC.
   const least = random.below(2) * (answers.length - 1);
   const pick = () => {
     const first = Math.min(least, pieces.length - 1);

@@ -11,14 +11,14 @@ import { until, within } from "../support/wait.ts";
 
 export type Following = ReturnType<typeof follow>;
 
-/** A replica in this process that comes back at once. */
+/** Starts a replica in this process that reconnects at once. */
 export function followAgain(url: string, dir: TempDir, more: Record<string, string> = {}) {
   return follow(url, realDisk, dir, { "retry-max": "10ms", ...more });
 }
 
 /**
- * What a primary has put into its stream behind `offset`, from its backlog: so many bytes.
- * @throws Error where it doesn't continue from there.
+ * Reads `bytes` bytes of a primary's stream after `offset`, from its backlog.
+ * @throws Error if it doesn't continue from there.
  */
 async function streamOf(
   server: RealServer,
@@ -28,7 +28,7 @@ async function streamOf(
 ): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let came = 0;
-  /** Length of the reply's line; 0 until its end has come. */
+  /** Length of the reply line; 0 until it is complete. */
   let lineBytes = 0;
   const over = Promise.withResolvers<void>();
   await using socket = await connected(server.port, {
@@ -56,16 +56,16 @@ async function connected(port: number, socket: Bun.SocketHandler) {
   };
 }
 
-/** Waits until the replica has written all that the primary has put into its stream by now. */
+/** Waits until the replica has written the primary's stream up to its current end. */
 export async function caughtUp({ replica }: Following, server: RealServer): Promise<void> {
   const end = await server.offset();
   await until(() => (replica.log?.writtenOffset ?? -1) >= end, {
-    timeoutMs: 30_000,
+    timeoutMs: 50_000,
     what: `offset ${end}; the last error: ${replica.links.lastCause}`,
   });
 }
 
-/** The log holds, byte for byte, what the primary has sent at those offsets, and no file is half made. */
+/** Expects the log to equal the primary's stream byte for byte, and no temporary file. */
 export async function expectWhole(following: Following, server: RealServer): Promise<void> {
   await caughtUp(following, server);
   const { directory } = following.replica;
@@ -77,13 +77,13 @@ export async function expectWhole(following: Following, server: RealServer): Pro
   expect(halfMadeIn(following.path)).toEqual([]);
 }
 
-/** Names below a data directory that only something under way has. */
+/** The temporary files below a data directory. */
 export function halfMadeIn(dir: string): string[] {
   const names = readdirSync(dir, { recursive: true, encoding: "utf8" });
   return names.filter((name) => /temp-|\.tmp/.test(name));
 }
 
-/** What has happened to a replica, of one kind or of all, in order. */
+/** The details of a replica's events, of one kind or of all, in order. */
 export function eventsOf(dir: string, kind?: string): string[] {
   using db = new Database(join(dir, "replica.db"), { readonly: true });
   const rows = db.query<{ kind: string; detail: string }, []>(

@@ -17,14 +17,14 @@ export const HEADER = selectCommand(0);
 export const FIRST_ID = parseReplicationId("a".repeat(40));
 export const SECOND_ID = parseReplicationId("b".repeat(40));
 
-/** What the primary says at `offset`: never a zero, which is what a lost page reads as. */
+/** The stream's byte at `offset`; never zero, since lost pages read as zeros. */
 function streamByte(offset: Offset): number {
   return 1 + ((Math.imul(offset, 0x9e3779b1) >>> 9) % 255);
 }
 
 const WHOLE_STREAM = Buffer.from(Array.from({ length: 20_000 }, (_, n) => streamByte(n + 1)));
 
-/** The stream from the byte after `from` up to and with the byte at `to`; a copy. */
+/** A copy of the stream after offset `from` up to and including offset `to`. */
 export function stream(from: Offset, to: Offset): Buffer {
   if (to > WHOLE_STREAM.length) throw new Error(`the stream ends before ${to}`);
   return Buffer.from(WHOLE_STREAM.subarray(from, to));
@@ -40,7 +40,7 @@ export const SECOND: Snapshot = { baseOffset: 9_000, rdb: rdbOf(2_100) };
 /** Taken over a second link while the stream goes on. */
 const THIRD: Snapshot = { baseOffset: 10_300, rdb: rdbOf(1_900) };
 
-/** What was told to the primary, and what became current, up to some moment. */
+/** What the replica has acknowledged and made current, up to some moment. */
 export interface Promised {
   readonly generation: number | undefined;
   readonly snapshot: Snapshot | undefined;
@@ -61,7 +61,7 @@ export interface Mode {
 
 const PRIMARY = parsePrimaryUrl("redis://127.0.0.1:6379");
 
-/** A primary with two snapshots and one stream, and the replica's side of the link to it. */
+/** The replica's side of a link to a primary with two snapshots and one stream. */
 export class Rig {
   readonly disk: PowerCutDisk;
   readonly directory: DataDirectory;
@@ -70,14 +70,14 @@ export class Rig {
   readonly #snapshots = new Map<number, Snapshot>();
   #failure: ReplicaError | undefined;
   #seenGeneration: number | undefined;
-  /** How often an attempt failed. */
+  /** Number of failed attempts. */
   failures = 0;
 
   constructor(path: string, disk: PowerCutDisk, mode: Mode, before?: Promised) {
     this.disk = disk;
     let nowMs = 1_700_000_000_000;
     const clock = {
-      // Now and then more than the time that marks share a row for.
+      // Sometimes longer than the time for which marks share a row.
       now: () => (nowMs += 170),
       monotonicMs: () => nowMs,
       sleep: () => Promise.resolve(),
@@ -108,9 +108,9 @@ export class Rig {
 
   get promised(): Promised {
     const generation = this.directory.current?.id;
-    // What becomes current is durable by then.
+    // A generation is durable before it becomes current.
     if (generation !== this.#seenGeneration) this.disk.databaseIsDurable();
-    // What was promised of the one that was followed, its successor holds.
+    // The successor holds what was acknowledged for its predecessor.
     if (generation !== undefined && this.#snapshots.get(generation) === THIRD) {
       const before = this.#facks.get(generation - 1) ?? 0;
       this.#facks.set(generation, Math.max(before, this.#facks.get(generation) ?? 0));
@@ -124,7 +124,7 @@ export class Rig {
     };
   }
 
-  /** Called with what was just acknowledged, when it is on its way. */
+  /** Called when an ACK has been sent. */
   onAcknowledged: (label: string) => void = () => undefined;
 
   #acknowledged(written: Offset, durable: Offset): void {
@@ -140,7 +140,7 @@ export class Rig {
     if (failure !== undefined) throw failure;
   }
 
-  /** Does `act` until it succeeds, resuming in between as the service does. */
+  /** Repeats `act` until it succeeds, with a resume in between, as the replica does. */
   async #untilDone(act: () => Promise<void>): Promise<void> {
     for (let left = 5; ; left--) {
       try {
@@ -157,7 +157,7 @@ export class Rig {
     }
   }
 
-  /** What the log holds, and with it where the primary is asked to go on from. */
+  /** Opens the log; returns the position from which the primary is asked to continue. */
   async resume(): Promise<{ replid: ReplicationId; offset: Offset } | undefined> {
     return this.keeper.resume();
   }
@@ -169,7 +169,7 @@ export class Rig {
       const finishing = this.keeper.finish();
       let over = false;
       finishing.catch(() => (over = true));
-      // The stream begins behind the payload, whether or not that is kept by now.
+      // The stream begins after the payload, even if that isn't kept yet.
       let told = offset;
       const early = async () => {
         for (const to of [offset + 7, offset + 40, offset + 41]) {
@@ -184,7 +184,7 @@ export class Rig {
     });
   }
 
-  /** A payload that breaks off on its way. */
+  /** Receives a payload that breaks off. */
   async brokenResync(snapshot: Snapshot): Promise<void> {
     await this.#untilDone(async () => {
       await this.#payload(snapshot, FIRST_ID, snapshot.rdb.subarray(0, 900));
@@ -206,7 +206,7 @@ export class Rig {
     }
   }
 
-  /** A new generation takes the place of the one that is followed, while the stream goes on to `to`. */
+  /** Replaces the current generation by a new one, while the stream goes on to `to`. */
   async renew(snapshot: Snapshot, replid: ReplicationId, to: Offset, random: Random) {
     await this.#untilDone(async () => {
       const { id, dir } = await this.directory.begin("127.0.0.1:6379");
@@ -242,7 +242,7 @@ export class Rig {
     }
   }
 
-  /** Streams from where the replica is up to `to`, with ticks and GETACKs on the way. */
+  /** Streams up to `to`, with ticks and GETACKs on the way. */
   async streamTo(to: Offset, random: Random): Promise<void> {
     await this.#untilDone(async () => {
       const { log } = this.keeper;
@@ -260,7 +260,7 @@ export class Rig {
     });
   }
 
-  /** The link breaks; the primary goes on, under another id. */
+  /** Breaks the link; the primary continues under another id. */
   async linkBreak(replid: ReplicationId): Promise<void> {
     await this.#untilDone(async () => {
       const position = await this.resume();
@@ -270,7 +270,7 @@ export class Rig {
     });
   }
 
-  /** Removes what nobody wants to keep. */
+  /** Removes generations beyond `keep`. */
   async retain(keep: number): Promise<void> {
     await this.#untilDone(async () => {
       await this.directory.retain(keep, undefined);
@@ -287,7 +287,7 @@ export class Rig {
   }
 }
 
-/** The whole life of a folder; the moments of all its calls. */
+/** Lives the whole life of a folder; returns a moment for each of its disk calls. */
 export async function live(
   root: string,
   mode: Mode,

@@ -6,14 +6,14 @@ import type { RealServer } from "../support/servers.ts";
 export type Command = readonly (string | number)[];
 
 export const DATABASES = [0, 3, 9];
-/** So few that lists and values are written again and again, and a snapshot stays small. */
+/** Few, so that each key is written again and again, and a snapshot stays small. */
 const KEYS = 200;
 const BATCH_COMMANDS = 40;
 const BETWEEN_BATCHES_MS = 8;
-/** 2100-01-01: nothing expires while a test looks. */
+/** 2100-01-01: nothing expires during a test. */
 const FAR_FUTURE_S = 4_102_444_800;
 
-/** Writes commands of many types into several databases until it is stopped; equal seeds, equal commands. */
+/** Writes commands of many types to several databases until stopped. Equal seeds give equal commands. */
 export class SeededLoad implements AsyncDisposable {
   readonly #client: RespClient;
   readonly #random: Random;
@@ -28,17 +28,17 @@ export class SeededLoad implements AsyncDisposable {
     this.#running.catch(() => undefined);
   }
 
-  /** Begins at once, on a connection of its own. */
+  /** Begins at once, on its own connection. */
   static async start(server: RealServer, seed: number): Promise<SeededLoad> {
     return new SeededLoad(await server.connect(), seed);
   }
 
-  /** How many commands the server has answered. */
+  /** Number of answered commands. */
   get commands(): number {
     return this.#commands;
   }
 
-  /** Ends after the batch under way. @throws ReplyError the first error that the server answered. */
+  /** Ends after the current batch. @throws ReplyError the first error reply. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#running;
@@ -62,7 +62,7 @@ export class SeededLoad implements AsyncDisposable {
   }
 }
 
-/** The next few commands of a load: they belong together, and none of them can fail. */
+/** The next commands of a load, which belong together. None of them can fail. */
 export function nextCommands(random: Random): Command[] {
   const n = random.below(KEYS);
   switch (random.below(12)) {
@@ -84,7 +84,7 @@ export function nextCommands(random: Random): Command[] {
     case 6:
       return [["SADD", `set:${n}`, random.below(50), random.below(50)]];
     case 7:
-      // Which member goes is drawn by the server: the stream must carry what it drew.
+      // The server chooses the member: the stream must carry its choice.
       return [["SPOP", `set:${n}`]];
     case 8:
       return [["XADD", `stream:${n}`, "MAXLEN", 20, "*", "field", random.text(10)]];

@@ -1,15 +1,16 @@
 import { expect, test } from "bun:test";
-import { availableServers } from "../support/servers.ts";
 import { FAULTS } from "../soak/faults.ts";
 import { reportText } from "../soak/report.ts";
 import { soak } from "../soak/soak.ts";
+import { availableServers } from "../support/servers.ts";
+import { amount, seedOf } from "../support/sweep.ts";
 
-/** A longer run: `SOAK_MINUTES=30 bun test test/faults/soak.test.ts`; the same again: `SOAK_SEED`. */
-const MINUTES = Number(process.env["SOAK_MINUTES"] ?? 2);
-const SEED = Number(process.env["SOAK_SEED"] ?? 4);
+/** A longer run: `SOAK_MINUTES=30 bun test test/faults/soak.test.ts`. */
+const MINUTES = amount("SOAK_MINUTES", { sample: 0.25, full: 2 });
+const SEED = seedOf("SOAK_SEED", 4);
 
 test(
-  `soaked for ${MINUTES} minutes in faults of all kinds, it loses nothing (SOAK_SEED=${SEED})`,
+  `loses nothing in ${MINUTES} minutes of faults of all kinds`,
   async () => {
     const servers = availableServers();
     const report = await soak({

@@ -4,16 +4,16 @@ import { encodeCommand } from "../support/resp.ts";
 import { type ServerKind, startServer } from "../support/servers.ts";
 import { until } from "../support/wait.ts";
 
-/** What a primary said on one connection: an answer to each command, then all that came unasked. */
+/** What a primary sent on one connection: a reply to each command, then everything else. */
 export interface Transcript {
   readonly name: string;
-  /** To PING, three REPLCONF and PSYNC; a line each, with its end. */
+  /** The replies to PING, three REPLCONF and PSYNC: complete lines. */
   readonly answers: readonly Buffer[];
-  /** The bulk header, the payload, and the stream; of a partial resync only the stream. */
+  /** The bulk header, the payload and the stream; for a partial resync only the stream. */
   readonly unasked: readonly Buffer[];
 }
 
-/** Ends the stream that is recorded. */
+/** The last command of the recorded stream. */
 const LAST_WORD = "the last word of the record";
 const ASKED = [
   ["PING"],
@@ -22,7 +22,7 @@ const ASKED = [
   ["REPLCONF", "version", "255.255.255"],
 ];
 
-/** Records a real server: a full resync in both forms of a payload, and a partial one. */
+/** Records a real server: a full resync with each form of payload, and a partial resync. */
 export async function record(kind: ServerKind): Promise<Transcript[]> {
   await using server = await startServer(kind, { args: ["--repl-backlog-size", "4mb"] });
   await fillAllTypes(server, { keys: 100 });
@@ -33,7 +33,7 @@ export async function record(kind: ServerKind): Promise<Transcript[]> {
     await client.send("INCR", "counter");
     await client.exchange([["MULTI"], ["LPUSH", "list", 1, 2, 3], ["SADD", "set", "a"], ["EXEC"]]);
     await client.send("SET", "expiring", 1, "EX", 1000);
-    // Makes it ask for acknowledgements.
+    // Makes it send GETACK.
     await client.send("WAIT", 1, 10);
     await client.send("PUBLISH", "channel", LAST_WORD);
   };
@@ -51,7 +51,7 @@ export async function record(kind: ServerKind): Promise<Transcript[]> {
       what: "the record's replica to be online",
     });
     await write();
-    // Behind a payload with a mark, the stream waits for this.
+    // After a diskless payload the stream waits for this.
     link.send(encodeCommand(["REPLCONF", "ACK", 0]).toString("latin1"));
     const before = await link.until(LAST_WORD);
     return Buffer.concat([before, Buffer.from(`${LAST_WORD}\r\n`)]);

@@ -26,7 +26,7 @@ const second = smallRdb("second", 5000);
 const tooLarge = smallRdb("too large", 12 * MIB);
 
 describe("a folder that can't be written", () => {
-  // Permission bits don't bind root: what is no folder, and what the kernel makes, does.
+  // Permission bits don't bind root; these two cases do.
   const places: [string, (file: string) => string, RegExp][] = [
     ["below a file", (file) => join(file, "data"), /a part of the path is not a folder.*ENOTDIR/],
     ["in /proc", () => "/proc/replica-data", /\/proc\/replica-data: .*ENOENT/],
@@ -44,7 +44,7 @@ describe("a folder that can't be written", () => {
     expect(readFileSync(temp.file("file"), "utf8")).toBe("here before");
   });
 
-  test.concurrent("backup: a place that is none is refused before it connects", async () => {
+  test.concurrent("backup: refuses an impossible path before it connects", async () => {
     using temp = tempDir();
     writeFileSync(temp.file("file"), "here before");
     symlinkSync("/dev/null", temp.file("link"));
@@ -53,7 +53,7 @@ describe("a folder that can't be written", () => {
       [temp.file("file", "dump.rdb"), /the folder .*file does not exist/],
       [temp.file("none", "dump.rdb"), /the folder .*none does not exist/],
       [temp.path, /is a folder: name a file in it/],
-      // The snapshot would replace the device.
+      // The backup would replace the device.
       [temp.file("link"), /is no file.*give - for standard output/],
     ] as const) {
       const ended = await runReplica(["backup", primary.url, out]);
@@ -64,7 +64,7 @@ describe("a folder that can't be written", () => {
     expect(readdirSync(temp.path).toSorted()).toEqual(["file", "link"]);
   });
 
-  test.concurrent("backup: after five tries a second apart it ends with 1", async () => {
+  test.concurrent("backup: ends with 1 after five tries, a second apart", async () => {
     await using primary = fakePrimary(async (peer) => {
       await grantFullSync(peer);
       await peer.send(eofPayload(first, MARK));
@@ -81,7 +81,7 @@ describe("a folder that can't be written", () => {
 });
 
 describe("a disk that is full", () => {
-  /** The first sync fits, the second doesn't, the third does. */
+  /** The first snapshot fits, the second doesn't, the third does. */
   const script =
     (payload: Uint8Array, thirdMay: Promise<void>) =>
     async (peer: FakePeer): Promise<void> => {
@@ -94,15 +94,15 @@ describe("a disk that is full", () => {
       if (peer.isClosed) return;
       if (peer.index > 1) return await behave(peer, second);
       await grantFullSync(peer);
-      // The other side leaves amid this.
+      // The replica closes the link during this.
       await peer.send(payload).catch(() => undefined);
       await peer.untilClosed();
     };
 
   const payloads: [string, Buffer, RegExp][] = [
-    ["its length known", bulkPayload(tooLarge), /has room for \d+: make room/],
+    ["disk-based", bulkPayload(tooLarge), /has room for \d+: make room/],
     [
-      "its length unknown",
+      "diskless",
       eofPayload(tooLarge, MARK),
       /writing byte \d+ of .*temp-\d+\.\d+\.rdb: (the disk is full: make room.*ENOSPC|.*EFBIG)/,
     ],
@@ -120,7 +120,7 @@ describe("a disk that is full", () => {
     await until(() => primary.peers.length > 1, { what: "the second attempt" });
     const kept = filesIn(dir);
     await until(() => primary.peers.length > 2, { what: "the third attempt" });
-    if (disk !== undefined || name === "its length unknown") await replica.waitForLine(says);
+    if (disk !== undefined || name === "diskless") await replica.waitForLine(says);
     expect(filesIn(dir)).toMatchObject({
       current: "-> generations/0000000001",
       "generations/0000000001/appendonly.aof.1.base.rdb":
@@ -163,7 +163,7 @@ describe("a disk that is full", () => {
     expect(readdirSync(temp.file("disk"))).toEqual(["dump.rdb"]);
   });
 
-  test.concurrent("a file may grow no further: follow goes on once it may", async () => {
+  test.concurrent("a file size limit: follow goes on once it is lifted", async () => {
     using temp = tempDir();
     const dir = temp.file("data");
     const thirdMay = Promise.withResolvers<void>();
@@ -181,7 +181,7 @@ describe("a disk that is full", () => {
     await until(() => currentBase(dir).equals(second), { what: "the snapshot that fits" });
   });
 
-  test.concurrent("standard output that takes nothing: backup ends with 1", async () => {
+  test.concurrent("a full standard output: backup ends with 1", async () => {
     await using primary = fakePrimary(async (peer) => await behave(peer, first));
     const command = `"$@" backup ${primary.url} - > /dev/full`;
     const main = join(import.meta.dir, "../../src/main.ts");
@@ -195,7 +195,7 @@ describe("a disk that is full", () => {
     );
   });
 
-  test.concurrent("the stream: follow says so, keeps what it has, and goes on", async () => {
+  test.concurrent("the stream: follow reports it, keeps what it has, and goes on", async () => {
     using temp = tempDir();
     const dir = temp.file("data");
     let room = false;
@@ -251,7 +251,7 @@ describe("a second process on the same folder", () => {
     await primary.finished();
     expect(await holder.stop()).toEqual({ exitCode: 0, signal: null });
 
-    // The lock went with its holder, however it ended.
+    // The lock goes with its holder, even after a kill.
     await using again = startReplica(followArgs(primary.url, dir));
     await again.waitForLine(/serving/);
     await again.kill9();

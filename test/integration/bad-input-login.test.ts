@@ -14,12 +14,12 @@ const wrong = { REPLICA_PASSWORD: "not-the-one" };
 
 interface Case {
   readonly name: string;
-  /** `requirepass` of the server, and what the replica brings. */
+  /** The server's `requirepass`. */
   readonly wanted: string;
   readonly env: Readonly<Record<string, string>>;
   readonly flags: readonly string[];
   readonly says: RegExp;
-  /** Makes the server take what the replica brings. */
+  /** Makes the server accept the replica's password. */
   readonly mend: readonly string[];
 }
 
@@ -33,7 +33,7 @@ const cases: readonly Case[] = [
     mend: ["CONFIG", "SET", "requirepass", "not-the-one"],
   },
   {
-    name: "wrong, of a user that isn't there",
+    name: "wrong, of an unknown user",
     wanted: "",
     env: wrong,
     flags: ["--username", "backup"],
@@ -49,7 +49,7 @@ const cases: readonly Case[] = [
     mend: ["CONFIG", "SET", "requirepass", ""],
   },
   {
-    name: "not wanted",
+    name: "not needed",
     wanted: "",
     env: wrong,
     flags: [],
@@ -70,7 +70,7 @@ describe("a password that is", () => {
   test.concurrent.each(cases)("$name", async ({ wanted, env, flags, says, mend }) => {
     using temp = tempDir();
     await using server = await startServer("redis-7.0");
-    // This connection stays logged in.
+    // This connection stays authenticated.
     await server.send("ACL", "SETUSER", "weak", "on", ">not-the-one", "+replconf", "+ping");
     if (wanted !== "") await server.send("CONFIG", "SET", "requirepass", wanted);
 
@@ -165,9 +165,9 @@ describe("a password is never shown", () => {
     expectNoSecret(replica.stdout + replica.stderr);
   });
 
-  test.concurrent("that the primary says back", async () => {
+  test.concurrent("in a reply of the primary that repeats it", async () => {
     using temp = tempDir();
-    // As Redis does whose AUTH was renamed away: it shows the arguments of what it doesn't know.
+    // Redis repeats the arguments of an unknown command, as AUTH is if it was renamed.
     const AUTH = `-ERR unknown command 'AUTH', with args beginning with: '${SECRET}' `;
     await using primary = fakePrimary(async (peer) => {
       await standardHandshake(peer, { replid: "", offset: 0, replies: { AUTH } });
@@ -182,7 +182,7 @@ describe("a password is never shown", () => {
     }
   });
 
-  test.concurrent("in errors about the command line", async () => {
+  test.concurrent("in errors of the command line", async () => {
     using temp = tempDir();
     const good = `redis://user:${SECRET}@127.0.0.1:1`;
     const wrongLines = [

@@ -8,11 +8,11 @@ import { type Ending, type ReplicaProcess } from "../support/replica-process.ts"
 export const MARK = "0123456789abcdef0123456789abcdef01234567";
 export const REPLID = "a".repeat(40);
 
-/** Opcode of a string key, opcode of the end: see "Redis, rdb.h". */
+/** Opcodes of a string key and of the end: "Redis, rdb.h". */
 const TYPE_STRING = "\0";
 const OPCODE_EOF = "\xff";
 
-/** A sound RDB of one key, whose value is repeated up to so many bytes. */
+/** A valid RDB of one key, whose value is repeated up to `valueBytes` bytes. */
 export function smallRdb(value: string, valueBytes = value.length): Buffer<ArrayBuffer> {
   const length = Buffer.from([0x80, 0, 0, 0, 0]);
   length.writeUInt32BE(valueBytes, 1);
@@ -27,7 +27,7 @@ export function smallRdb(value: string, valueBytes = value.length): Buffer<Array
   return Buffer.concat([body, checksum]);
 }
 
-/** Every file below a folder with its content, links as what they point at; no database's own files. */
+/** Every file below a folder with a hash of its content, and every link with its target; without the database. */
 export function filesIn(dir: string): Record<string, string> {
   const found: Record<string, string> = {};
   if (!existsSync(dir)) return found;
@@ -43,7 +43,7 @@ export function filesIn(dir: string): Record<string, string> {
   return found;
 }
 
-/** The snapshot that `current` points at. */
+/** The snapshot of the current generation. */
 export function currentBase(dir: string): Buffer {
   return readFileSync(join(dir, "current", "appendonly.aof.1.base.rdb"));
 }
@@ -52,7 +52,7 @@ export function currentLog(dir: string): string {
   return readFileSync(join(dir, "current", "appendonly.aof.1.incr.aof"), "latin1");
 }
 
-/** Answers up to `+FULLRESYNC`. */
+/** Answers the handshake up to `+FULLRESYNC`. */
 export async function grantFullSync(
   peer: FakePeer,
   answer: Partial<HandshakeAnswer> = {},
@@ -60,33 +60,33 @@ export async function grantFullSync(
   return await standardHandshake(peer, { replid: REPLID, offset: 100, ...answer });
 }
 
-/** Behaves: a full sync of `rdb`, and acknowledgements are read until the end. */
+/** Behaves like a primary: grants a full resync with `rdb` and waits for its ACK. */
 export async function behave(peer: FakePeer, rdb: Uint8Array): Promise<void> {
   await grantFullSync(peer);
   await peer.send(bulkPayload(rdb));
   await peer.readAck(100);
 }
 
-/** The lines that a program wrote, the empty one at the end left out. */
+/** The lines of an output, without empty ones. */
 export function lines(text: string): string[] {
   return text.split("\n").filter((line) => line !== "");
 }
 
-/** The one line of a `backup` that failed. @throws Error where there are more, or none. */
+/** The only line on standard error. @throws Error if there are more, or none. */
 export function onlyLine(ended: Ending & { stderr: string }): string {
   const [line, ...more] = lines(ended.stderr);
   if (line === undefined || more.length > 0) {
-    throw new Error(`one line was expected on standard error: ${JSON.stringify(ended)}`);
+    throw new Error(`expected one line on standard error: ${JSON.stringify(ended)}`);
   }
   return line;
 }
 
-/** The arguments of a `follow` that comes back at once. */
+/** The arguments of a `follow` that reconnects at once. */
 export function followArgs(url: string, dir: string, ...more: string[]): string[] {
   return ["follow", url, "--dir", dir, "--port", "0", "--retry-max", "20ms", ...more];
 }
 
-/** The command line of a process as every user of the machine sees it. */
+/** The command line of a process, as every user of the machine can see it. */
 export function commandLineOf(replica: ReplicaProcess): string {
   return readFileSync(`/proc/${replica.pid}/cmdline`, "latin1");
 }

@@ -10,7 +10,7 @@ setDefaultTimeout(60_000);
 interface Case {
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** The content of the settings file. */
+  /** Content of the settings file. */
   readonly file?: string;
   readonly says: RegExp;
 }

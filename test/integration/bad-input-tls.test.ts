@@ -18,13 +18,13 @@ interface Case {
   readonly name: string;
   readonly server: CertificateFiles;
   readonly flags: readonly string[];
-  /** Undefined where the connection is fine. */
+  /** The error; undefined if the connection succeeds. */
   readonly says: RegExp | undefined;
 }
 
 const cases: readonly Case[] = [
   {
-    name: "an authority that the system doesn't know",
+    name: "an authority unknown to the system",
     server: certificates.server,
     flags: [],
     says: /TLS: .*(unable to|self.signed|unknown).*; check --tls-ca/i,
@@ -48,7 +48,7 @@ const cases: readonly Case[] = [
     says: /TLS: .*(host|altname).*; check --tls-ca, --tls-server-name/i,
   },
   {
-    name: "a time that is over",
+    name: "the past (expired)",
     server: certificates.expired,
     flags: trust,
     says: /TLS: .*expired.*; check --tls-ca/,
@@ -102,7 +102,7 @@ describe("a certificate of", () => {
     } else {
       await replica.waitForLine(new RegExp(`warn .*${says.source}.*; next attempt in`, "i"));
       expect(filesIn(dir)).toEqual({ "generations/": "" });
-      // Neither the password nor anything else goes to whom it isn't meant for.
+      // Nothing is sent to the wrong server, least of all the password.
       for (const peer of primary.peers) expect(peer.receivedBytes).toBe(0);
     }
     expect(readdirSync(temp.path).toSorted()).toEqual(["data", "dump.rdb"]);
@@ -118,7 +118,7 @@ describe("a real server that wants TLS", () => {
     certificates.foreignClient.key,
   ];
 
-  test.concurrent("and a client certificate", async () => {
+  test.concurrent("and a client certificate refuses a backup without one", async () => {
     using temp = tempDir();
     await using server = await startServer("redis-7.0", { tls: { clients: "yes" } });
     const url = server.url("tls");
@@ -133,7 +133,7 @@ describe("a real server that wants TLS", () => {
     expect(ended.exitCode, ended.stderr).toBe(0);
   });
 
-  test.concurrent("and is asked without, and the other way round", async () => {
+  test.concurrent("and a plain URL, and the other way round, end with a hint", async () => {
     using temp = tempDir();
     await using server = await startServer("redis-7.0", { tls: { clients: "no" } });
     const out = temp.file("dump.rdb");
@@ -143,13 +143,13 @@ describe("a real server that wants TLS", () => {
     const flags = [...trust, "--sync-timeout", "2s"];
     const secure = await runReplica(["backup", `rediss://127.0.0.1:${server.port}`, out, ...flags]);
     expect(secure).toMatchObject({ exitCode: 1, stdout: "" });
-    // A plain server waits for the end of what it takes for a line.
+    // A plain server takes the TLS hello for an unfinished line, and waits.
     expect(onlyLine(secure)).toMatch(/no connection within 2000 ms/);
     expect(readdirSync(temp.path)).toEqual([]);
   });
 });
 
-test.concurrent("a primary that never ends the TLS handshake", async () => {
+test.concurrent("a TLS handshake that never ends is given up after --sync-timeout", async () => {
   using temp = tempDir();
   await using primary = fakePrimary(async (peer) => await peer.untilClosed());
   const url = primary.url.replace("redis:", "rediss:");
@@ -159,7 +159,7 @@ test.concurrent("a primary that never ends the TLS handshake", async () => {
   await until(() => primary.peers[0]?.isClosed, { what: "the end" });
 });
 
-test.concurrent("a certificate file that can't be read, or is none", async () => {
+test.concurrent("an unreadable or invalid certificate file ends with 2", async () => {
   using temp = tempDir();
   writeFileSync(temp.file("ca.pem"), "no certificate");
   await using primary = fakePrimary(async (peer) => await behave(peer, rdb), {

@@ -35,21 +35,21 @@ function changedInTheMiddle(rdb: Buffer): Buffer {
 interface Fault {
   readonly name: string;
   readonly play: (peer: FakePeer) => Promise<void>;
-  /** What the one line must say. */
+  /** The message. */
   readonly says: RegExp;
-  /** What it says where the snapshot goes to a pipe, if something else. */
+  /** The message of a backup to a pipe, if it is different. */
   readonly saysToPipe?: RegExp;
   readonly flags?: readonly string[];
 }
 
-/** A fault that comes in place of the reply to PING. */
+/** A fault in place of the reply to PING. */
 const atOnce = (name: string, answer: string | Uint8Array, says: RegExp): Fault => ({
   name,
   play: async (peer) => await peer.send(answer),
   says,
 });
 
-/** A fault that comes in place of the reply to PSYNC. */
+/** A fault in place of the reply to PSYNC. */
 const toPsync = (psyncReply: string, says: RegExp): Fault => ({
   name: `"${psyncReply.slice(0, 40)}" in place of +FULLRESYNC`,
   play: async (peer) => {
@@ -58,7 +58,7 @@ const toPsync = (psyncReply: string, says: RegExp): Fault => ({
   says,
 });
 
-/** A fault that comes after +FULLRESYNC. */
+/** A fault after +FULLRESYNC. */
 const afterGrant = (
   name: string,
   sent: string | Uint8Array,
@@ -80,23 +80,23 @@ const header = (line: string, says: RegExp): Fault =>
 
 const close = async (peer: FakePeer) => await peer.close();
 const reset = async (peer: FakePeer) => await peer.reset();
-// Which of the two it is depends on what was still unread.
+// Which of the two depends on whether bytes were still unread.
 const gone = /the primary (reset the connection|closed the link)/;
 const isNoLength = /a snapshot's length is a whole number up to 2\^53, not '\$/;
 
 const faults: readonly Fault[] = [
   {
-    name: "a connection that is accepted and closed",
+    name: "a connection closed at once",
     play: async (peer) => await peer.close(),
     says: gone,
   },
   {
-    name: "a connection that is accepted and reset",
+    name: "a connection reset at once",
     play: async (peer) => await peer.reset(),
     says: gone,
   },
   {
-    name: "a connection that is reset after PONG",
+    name: "a connection reset after PONG",
     play: async (peer) => {
       await peer.readCommand();
       await peer.send("+PONG\r\n");
@@ -106,13 +106,13 @@ const faults: readonly Fault[] = [
     says: gone,
   },
   {
-    name: "a primary that accepts and says nothing",
+    name: "a silent primary",
     play: async (peer) => await peer.untilClosed(),
     says: /the primary was silent for 1000 ms in state receive-pong \(--sync-timeout\)/,
     flags: ["--sync-timeout", "1s"],
   },
   {
-    name: "a primary that says nothing after PONG",
+    name: "a primary that falls silent after PONG",
     play: async (peer) => {
       await peer.readCommand();
       await peer.send("+PONG\r\n");
@@ -123,7 +123,7 @@ const faults: readonly Fault[] = [
   },
   {
     ...afterGrant(
-      "a primary that falls silent amid the payload",
+      "a primary that falls silent during the payload",
       bulkPayload(large).subarray(0, 100_000),
       /the primary was silent for 1000 ms in state transfer \(--timeout\)/,
       async (peer) => await peer.untilClosed(),
@@ -143,7 +143,7 @@ const faults: readonly Fault[] = [
     /got a line longer than 65536 bytes: is this a Redis port\?/,
   ),
   atOnce(
-    "a primary that has too many clients",
+    "a primary with too many clients",
     "-ERR max number of clients reached\r\n",
     /answers PING with -ERR max number of clients reached/,
   ),
@@ -165,7 +165,7 @@ const faults: readonly Fault[] = [
   header("$99999999999999999999999999", isNoLength),
   {
     ...header("$9007199254740991", /the snapshot has 9007199254740991 bytes, .* has room for \d+/),
-    // Nobody knows what a pipe has room for.
+    // The room of a pipe is unknown.
     saysToPipe: /the primary was silent for 1000 ms in state transfer/,
     flags: ["--timeout", "1s"],
   },
@@ -177,20 +177,10 @@ const faults: readonly Fault[] = [
     /got a line longer than 65536 bytes/,
   ),
   afterGrant("a reset in place of $<length>", "", gone, reset),
+  afterGrant("a disk-based payload cut short", bulkPayload(large).subarray(0, -1), gone, close),
+  afterGrant("a diskless payload cut short", eofPayload(large, MARK).subarray(0, -1), gone, close),
   afterGrant(
-    "a payload cut short, its end told by its length",
-    bulkPayload(large).subarray(0, -1),
-    gone,
-    close,
-  ),
-  afterGrant(
-    "a payload cut short, its end told by a mark",
-    eofPayload(large, MARK).subarray(0, -1),
-    gone,
-    close,
-  ),
-  afterGrant(
-    "a connection that is reset amid the payload",
+    "a connection reset during the payload",
     bulkPayload(large).subarray(0, 100_000),
     gone,
     async (peer) => {
@@ -199,12 +189,12 @@ const faults: readonly Fault[] = [
     },
   ),
   afterGrant(
-    "a length that ends amid the snapshot",
+    "a length shorter than the snapshot",
     bulkPayload(large.subarray(0, 1000)),
     /the snapshot ends after 1000 bytes, without its last opcode/,
   ),
   afterGrant(
-    "a mark amid the snapshot",
+    "an EOF mark inside the snapshot",
     eofPayload(large.subarray(0, 1000), MARK),
     /the snapshot ends after 1000 bytes, without its last opcode/,
   ),
@@ -214,12 +204,12 @@ const faults: readonly Fault[] = [
     /states the checksum [0-9a-f]{16}, but has [0-9a-f]{16}/,
   ),
   afterGrant(
-    "a wrong checksum before a mark",
+    "a wrong checksum in a diskless payload",
     eofPayload(changedInTheMiddle(first), MARK),
     /states the checksum [0-9a-f]{16}, but has [0-9a-f]{16}/,
   ),
   afterGrant(
-    "a payload that is no snapshot",
+    "a payload that isn't an RDB",
     bulkPayload(Buffer.alloc(5000, "GIF89a")),
     /no RDB|RDB.*GIF89/,
   ),
@@ -227,7 +217,7 @@ const faults: readonly Fault[] = [
 
 const noFault: Fault = { name: "", play: async () => undefined, says: /^/ };
 
-/** Follows through a good sync, a fault, and a good sync; looks at what is kept in between. */
+/** Follows through a full resync, a fault, and another full resync; checks the files in between. */
 async function followThrough(fault: Fault): Promise<void> {
   using temp = tempDir();
   const dir = temp.file("data");
@@ -268,7 +258,7 @@ async function followThrough(fault: Fault): Promise<void> {
   expect(replica.stdout).toBe("");
 }
 
-/** Takes a backup from a primary with a fault, over an earlier one; then one from a good primary. */
+/** Takes a backup from a faulty primary to an existing file, and to standard output. */
 async function backupThrough(fault: Fault): Promise<void> {
   using temp = tempDir();
   const out = temp.file("dump.rdb");
@@ -294,7 +284,7 @@ describe.each(faults.map((fault) => [fault.name, fault] as const))("%s", (_name,
   test.concurrent("backup ends with 1", async () => await backupThrough(fault));
 });
 
-describe("a port that others had before", () => {
+describe("a port used by", () => {
   const strangers: readonly (readonly [
     string,
     RegExp,
@@ -350,7 +340,7 @@ describe("a port that others had before", () => {
     expect(readdirSync(temp.path)).toEqual([]);
   });
 
-  test.concurrent("a unix socket that isn't there, and one that nobody reads", async () => {
+  test.concurrent("a missing unix socket, and a path that isn't one, end with 1", async () => {
     using temp = tempDir();
     writeFileSync(temp.file("dump.rdb"), "an earlier backup");
     for (const [path, says] of [
@@ -364,7 +354,7 @@ describe("a port that others had before", () => {
     expect(readFileSync(temp.file("dump.rdb"), "utf8")).toBe("an earlier backup");
   });
 
-  test.concurrent("a host name that nobody knows", async () => {
+  test.concurrent("an unknown host name ends with 1", async () => {
     using temp = tempDir();
     const args = ["backup", "redis://no-such-host.invalid:6379", temp.file("dump.rdb")];
     const ended = await runReplica(args);
@@ -374,8 +364,8 @@ describe("a port that others had before", () => {
   });
 });
 
-describe("an EOF mark that comes in two pieces", () => {
-  // The snapshot itself ends in what could be the mark's beginning, and holds nearly all of it.
+describe("an EOF mark in two pieces", () => {
+  // The snapshot ends with the beginning of the mark, and contains nearly all of it.
   const rdb = smallRdb(`${MARK.slice(0, 39)}-${MARK.slice(0, 20)}`);
   const whole = eofPayload(rdb, MARK);
   const cuts = Array.from({ length: MARK.length + 1 }, (_, cut) => cut);
@@ -387,7 +377,7 @@ describe("an EOF mark that comes in two pieces", () => {
     await peer.send(whole.subarray(at));
   }
 
-  test.concurrent("follow finds it, wherever it is cut", async () => {
+  test.concurrent("is found by follow, wherever it is cut", async () => {
     using temp = tempDir();
     const dir = temp.file("data");
     await using primary = fakePrimary(async (peer) => {
@@ -403,14 +393,14 @@ describe("an EOF mark that comes in two pieces", () => {
     });
     await using replica = startReplica(followArgs(primary.url, dir));
     await until(() => primary.peers.length === cuts.length || primary.failures.length > 0, {
-      timeoutMs: 40_000,
+      timeoutMs: 50_000,
       what: "all connections",
     });
     await primary.finished();
     expect(replica.stderr).not.toContain("checksum");
   });
 
-  test.concurrent("backup finds it, byte by byte", async () => {
+  test.concurrent("is found by backup, byte by byte", async () => {
     using temp = tempDir();
     await using primary = fakePrimary(async (peer) => {
       await grantFullSync(peer);
@@ -425,7 +415,7 @@ describe("an EOF mark that comes in two pieces", () => {
     expect(piped.stdout).toBe(new TextDecoder().decode(rdb));
   });
 
-  test.concurrent("the stream behind it, in the same chunk, goes to the log", async () => {
+  test.concurrent("doesn't hide the stream after it in the same chunk", async () => {
     using temp = tempDir();
     await using primary = fakePrimary(async (peer) => {
       await grantFullSync(peer);
@@ -439,6 +429,6 @@ describe("an EOF mark that comes in two pieces", () => {
   });
 });
 
-test("the primary of these tests is none of the faults", async () => {
+test("without a fault the same script passes", async () => {
   await followThrough({ ...noFault, play: close, says: gone });
 });

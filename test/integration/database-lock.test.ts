@@ -7,10 +7,10 @@ import { type ReplicaProcess, startReplica } from "../support/replica-process.ts
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
-/** Holds a database so that nobody can read it, as one does that sets its log right after a kill. */
+/** Locks a database exclusively, as SQLite does while it recovers the log after a kill. */
 function hold(path: string) {
   const db = new Database(path);
-  // Before it is exclusive, so that the file is there which all who use the database share.
+  // First, so that the shared-memory file exists.
   db.query("SELECT count(*) FROM sqlite_schema").get();
   db.run("PRAGMA locking_mode = EXCLUSIVE");
   db.run("BEGIN IMMEDIATE");
@@ -29,20 +29,17 @@ function hasOpen({ pid }: ReplicaProcess, path: string): boolean {
   return readdirSync(fds).some((fd) => readlinkSync(`${fds}/${fd}`) === path);
 }
 
-test.each(["snapshots", "verify"])(
-  "%s waits for whoever holds the database for a moment",
-  async (command) => {
-    using dir = tempDir("held");
-    const data = dir.file("data");
-    new DataDirectory(data, realDisk, Date).close();
-    using held = hold(dir.file("data/replica.db"));
-    await using replica = startReplica([command, data]);
-    await until(() => !replica.isRunning || hasOpen(replica, dir.file("data/replica.db")), {
-      what: "it to open the database",
-    });
-    held.release();
-    await replica.waitForLine(/keeps no snapshot yet/);
-    expect(replica.output()).not.toContain("locked");
-    expect((await replica.stop()).exitCode).toBe(0);
-  },
-);
+test.each(["snapshots", "verify"])("%s waits for a short lock on the database", async (command) => {
+  using dir = tempDir("held");
+  const data = dir.file("data");
+  new DataDirectory(data, realDisk, Date).close();
+  using held = hold(dir.file("data/replica.db"));
+  await using replica = startReplica([command, data]);
+  await until(() => !replica.isRunning || hasOpen(replica, dir.file("data/replica.db")), {
+    what: "it to open the database",
+  });
+  held.release();
+  await replica.waitForLine(/keeps no snapshot yet/);
+  expect(replica.output()).not.toContain("locked");
+  expect((await replica.stop()).exitCode).toBe(0);
+});

@@ -8,7 +8,7 @@ import { bootCopy, type RealServer, startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
-/** What `replica.db` says of the generations, oldest first. */
+/** The generations in `replica.db`, oldest first. */
 function generationsIn(dir: string) {
   using db = new Database(join(dir, "replica.db"), { readonly: true });
   return db
@@ -18,7 +18,7 @@ function generationsIn(dir: string) {
     .all();
 }
 
-/** The histories that a generation went through, in order. */
+/** The replication ids of a generation, in order. */
 function replidsOf(dir: string, generation: number) {
   using db = new Database(join(dir, "replica.db"), { readonly: true });
   return db
@@ -29,7 +29,7 @@ function replidsOf(dir: string, generation: number) {
     .all(generation);
 }
 
-/** Every replica of `server`, and there are so many, has acknowledged all there is. */
+/** Waits until `server` has so many replicas, and each has acknowledged everything. */
 async function allCaughtUp(server: RealServer, replicas: number): Promise<void> {
   await until(
     async () => {
@@ -39,14 +39,14 @@ async function allCaughtUp(server: RealServer, replicas: number): Promise<void> 
         slave.includes(`state=online,offset=${info["master_repl_offset"]},`),
       );
     },
-    { timeoutMs: 20_000, what: `${replicas} replicas to have acknowledged everything` },
+    { timeoutMs: 50_000, what: `${replicas} replicas to have acknowledged everything` },
   );
 }
 
-/** No PING of its own in the stream: what each side holds is what the test has written. */
+/** No PINGs in the stream: it holds only what the test has written. */
 const quiet = { args: ["--repl-ping-replica-period", "3600"] };
 
-/** Gives the primary data, and the other one all of it, as its replica. */
+/** Fills the primary, and makes the other server its replica. */
 async function pair(primary: RealServer, other: RealServer): Promise<void> {
   await fillAllTypes(primary, { keys: 2_000, databases: [0, 3], seed: 21 });
   await other.send("REPLICAOF", primary.host, primary.port);
@@ -84,7 +84,7 @@ async function writeSome(server: RealServer, name: string): Promise<void> {
 }
 
 describe("failover", () => {
-  test("the other replica is promoted: it continues under the new id, and again after a restart", async () => {
+  test("continues under the id of a promoted replica, and again after a restart", async () => {
     await using primary = await startServer("redis-7.0", quiet);
     await using other = await startServer("redis-7.0", quiet);
     await pair(primary, other);
@@ -115,7 +115,7 @@ describe("failover", () => {
         { replid: oldReplid!, fromOffset: expect.any(Number) },
         { replid: newReplid!, fromOffset: promotedAt },
       ]);
-      // A crash, so that what was noted of the new id is what the next start reads.
+      // A kill: the next start must know the new id from the database.
       await replica.kill9();
     }
     await writeSome(other, "while it was away");
@@ -132,7 +132,7 @@ describe("failover", () => {
     await expectCopyEquals(join(dir, "current"), await other.digest());
   }, 60_000);
 
-  test("ahead of the promoted one: a full resync, and what was kept stays, sealed with its reason", async () => {
+  test("takes a full resync if it is ahead of the promoted replica, and seals the old generation with the reason", async () => {
     await using primary = await startServer("redis-7.0", quiet);
     await using other = await startServer("redis-7.0", quiet);
     await pair(primary, other);
@@ -143,7 +143,7 @@ describe("failover", () => {
       await replica.waitForLine(/connected by full resync/);
       await writeSome(primary, "before");
       await allCaughtUp(primary, 2);
-      // From here on the other one gets nothing more of it.
+      // From here on the other one gets nothing more.
       await other.send("REPLICAOF", "NO", "ONE");
       await writeSome(primary, "only here");
       await allCaughtUp(primary, 1);

@@ -19,7 +19,7 @@ function fieldsOf(info: string): Fields {
   );
 }
 
-/** What sort of value it is, as a tool that parses it sees it. */
+/** The kind of a value, for a tool that parses it. */
 function kindOf(value: string): string {
   if (/^-?\d+\.\d+$/.test(value)) return "number";
   if (/^[0-9a-f]{40}$/.test(value)) return "replication id";
@@ -35,7 +35,7 @@ async function grantFull(peer: FakePeer): Promise<void> {
   await peer.send(bulkPayload(smallRdb("a value")));
 }
 
-/** A primary in whose hands a replica comes to a state, and how that shows in INFO. */
+/** For each state of a replica: a primary that brings it about, and how INFO shows it. */
 const states: Record<
   string,
   { play: (peer: FakePeer) => Promise<void>; is: (seen: Fields) => boolean }
@@ -44,7 +44,7 @@ const states: Record<
     play: async (peer) => await peer.closed,
     is: (seen) => seen.get("master_link_down_since_seconds") === "-1",
   },
-  "in the midst of a payload": {
+  "receiving a payload": {
     play: async (peer) => {
       await standardHandshake(peer, { replid: REPLID, offset: 100 });
       await peer.send(bulkPayload(smallRdb("a value", 100_000)).subarray(0, 50_000));
@@ -57,7 +57,7 @@ const states: Record<
     play: grantFull,
     is: (seen) => seen.get("master_link_status") === "up",
   },
-  "connected before, and now no more": {
+  "no longer connected": {
     play: async (peer) => {
       if (peer.index > 0) return await peer.closed;
       await grantFull(peer);
@@ -71,7 +71,7 @@ const states: Record<
 };
 
 test.each(Object.entries(states))(
-  "INFO replication, %s: the fields of a real replica, in kind",
+  "INFO replication has the fields of a real replica: %s",
   async (name, state) => {
     await using real = fakePrimary(state.play, { timeoutMs: 60_000 });
     await using server = await startServer("redis-7.0", {
@@ -96,10 +96,10 @@ test.each(Object.entries(states))(
         const seen = new Map(Object.entries(await server.info("replication")));
         return state.is(seen) ? seen : undefined;
       },
-      { what: `the real one to be ${name}`, timeoutMs: 20_000 },
+      { what: `the real one to be ${name}`, timeoutMs: 50_000 },
     );
     expect(kinds(ours)).toEqual(kinds(theirs));
-    // What says who is who in a set of replicas.
+    // The fields by which tools tell the roles apart.
     for (const field of [
       "role",
       "master_link_status",

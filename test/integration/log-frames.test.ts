@@ -24,7 +24,7 @@ import { wordsOf } from "../../src/resp/frame-words.ts";
 
 const CHUNK_BYTES = 4099;
 
-/** Scans a log in small chunks; `onFrame` sees the scanner at each command. */
+/** Scans a log in small chunks; calls `onFrame` at each command. */
 function scanLog(log: Buffer, onFrame: (scanner: FrameScanner) => void = () => undefined) {
   const scanner = new FrameScanner({ limits: limits.frame });
   for (let at = 0; at < log.length; at += CHUNK_BYTES) {
@@ -34,7 +34,7 @@ function scanLog(log: Buffer, onFrame: (scanner: FrameScanner) => void = () => u
   return scanner;
 }
 
-/** What isn't plain data: expiries of each form, transactions, scripts, functions, several databases. */
+/** Runs commands with expiries of every form, transactions, scripts, functions and several databases. */
 async function runCommands(server: RealServer): Promise<void> {
   await using client = await server.connect();
   const run = async (...words: (string | number)[]) =>
@@ -64,10 +64,10 @@ async function runCommands(server: RealServer): Promise<void> {
   await run("SET", "large", "\r\n*1\r\n".repeat(50_000));
   await run("SWAPDB", 0, 1);
   await run("FLUSHDB");
-  expect(await run("WAIT", 1, 5000)).toBe(1);
+  expect(await run("WAIT", 1, 30_000)).toBe(1);
 }
 
-/** The log of a replica that follows a real primary through all of that, up to a PING. */
+/** Returns the log of a replica that followed a real primary through all of that, up to a PING. */
 async function captureLog(kind: ServerKind): Promise<Buffer> {
   using dir = tempDir("frames");
   await using server = await startServer(kind, { args: ["--repl-ping-replica-period", "1"] });
@@ -83,7 +83,7 @@ async function captureLog(kind: ServerKind): Promise<Buffer> {
   return readFileSync(path);
 }
 
-/** What a scanner says of each command, told from the simple parser's words. */
+/** The expected results of the scanner, computed from the naive parser's. */
 function expectedFrames(frames: readonly NaiveFrame[]) {
   let db = 0;
   return frames.map(({ start, end, words }, index) => {
@@ -116,7 +116,7 @@ describe.each(availableServers())("the log of a %s primary", (kind) => {
   }, 60_000);
 });
 
-/** Up to where redis-check-aof finds a file good. */
+/** The position up to which redis-check-aof accepts a file. */
 async function checkAof(path: string): Promise<number> {
   const argv = [...tool("redis-7.0", "redis-check-aof"), path];
   const child = Bun.spawn(argv, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
@@ -127,7 +127,7 @@ async function checkAof(path: string): Promise<number> {
   return Number(goodEnd);
 }
 
-test("cut at any byte, a log is good up to where redis-check-aof says", async () => {
+test("finds the same safe end as redis-check-aof in a log cut at any byte", async () => {
   using dir = tempDir("cut-log");
   const path = dir.file("cut.aof");
   const commands = ["SELECT 2", "SET k v", "MULTI", "SELECT 11", "DEL k", "exec", "PING"];
@@ -140,11 +140,11 @@ test("cut at any byte, a log is good up to where redis-check-aof says", async ()
     expect([end, lastSafeEnd]).toEqual([end, await checkAof(path)]);
     ends.add(lastSafeEnd);
   }
-  // From 0 on: behind each command but those from MULTI to before EXEC.
+  // 0, and the end of each command outside the transaction.
   expect(ends.size).toBe(5);
 }, 60_000);
 
-/** A string as DUMP gives it, of the RDB version of Redis 5 ("Redis, cluster.c": createDumpPayload). */
+/** A string in the format of DUMP, RDB version of Redis 5 ("Redis, cluster.c": createDumpPayload). */
 function dumpOf(text: string): Buffer {
   const body = Buffer.from([0, text.length, ...Buffer.from(text), 9, 0]);
   const crc = new Crc64();
@@ -154,7 +154,7 @@ function dumpOf(text: string): Buffer {
   return Buffer.concat([body, tail]);
 }
 
-/** Boots a server on an append-only folder that holds these commands and no base. */
+/** Boots a server on an append-only folder with this log and no base. */
 async function bootLog(kind: ServerKind, log: Uint8Array): Promise<RealServer> {
   using dir = tempDir("log");
   writeFileSync(
@@ -165,7 +165,7 @@ async function bootLog(kind: ServerKind, log: Uint8Array): Promise<RealServer> {
   return await bootCopy(kind, dir.path);
 }
 
-/** As a primary before 7.0 streams them. */
+/** Commands in the form in which a primary before 7.0 streams them. */
 const OLD_STREAM: (readonly (string | Uint8Array)[])[] = [
   ["SELECT", "4"],
   ["SET", "expire", "1"],
@@ -192,9 +192,9 @@ const OLD_STREAM: (readonly (string | Uint8Array)[])[] = [
 ];
 
 test.each(availableServers())(
-  "%s loads what a primary before 7.0 streamed, with the expiries of then",
+  "%s loads the rewritten stream of a primary before 7.0 with the original expiries",
   async (kind) => {
-    // Another day than today, so that an expiry that counts from the load is seen.
+    // Another day, so that an expiry relative to the load would be noticed.
     const ranMs = Date.now() + 24 * 60 * 60 * 1000;
     const log = Buffer.concat(OLD_STREAM.map((words) => encodeCommand(words)));
     const pieces: Uint8Array[] = [];
@@ -231,7 +231,7 @@ test.each(availableServers())(
   60_000,
 );
 
-test("without that, an expiry counts from the load", async () => {
+test("without the rewrite an expiry is relative to the load", async () => {
   await using server = await bootLog("redis-7.0", encodeCommand(["SET", "k", "v", "EX", "100"]));
   const expiresMs = Number(await server.send("PEXPIRETIME", "k"));
   expect(expiresMs).toBeWithin(Date.now(), Date.now() + 100_001);

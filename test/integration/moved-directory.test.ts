@@ -13,7 +13,7 @@ async function followed(primary: RealServer, data: string) {
   return replica;
 }
 
-test("a folder that is moved away: it ends, and leaves what is in its place alone", async () => {
+test("ends if its folder is moved away, and leaves the one in its place alone", async () => {
   using dir = tempDir("moved");
   const [data, old] = [dir.file("data"), dir.file("old")];
   await using primary = await startServer("redis-7.0");
@@ -21,7 +21,7 @@ test("a folder that is moved away: it ends, and leaves what is in its place alon
   await using first = await followed(primary, data);
   renameSync(data, old);
   await using second = await followed(primary, data);
-  // It has a generation to come, and one to remove: neither touches the other's folder.
+  // It is about to make a generation and to remove one: neither may touch the other's folder.
   first.signal("SIGUSR1");
   await primary.send("SET", "after", "1");
   const { exitCode } = await first.ended();
@@ -29,10 +29,10 @@ test("a folder that is moved away: it ends, and leaves what is in its place alon
   expect(first.stderr).toMatch(ENDED);
   const offset = await primary.offset();
   await until(async () => Number((await primary.info("replication"))["connected_slaves"]) === 1, {
-    what: "the second alone to be attached",
+    what: "only the second to be attached",
   });
-  // By then it has written what the first one did not.
-  expect(await primary.send("WAIT", 1, 5_000)).toBe(1);
+  // Now it has written what the first one hasn't.
+  expect(await primary.send("WAIT", 1, 30_000)).toBe(1);
   expect((await second.stop()).exitCode).toBe(0);
   for (const path of [data, old]) {
     const { exitCode, stdout } = await runReplica(["verify", path, "--json"]);
@@ -43,7 +43,7 @@ test("a folder that is moved away: it ends, and leaves what is in its place alon
   expect((JSON.parse(restored.stdout) as { offset: number }).offset).toBeGreaterThanOrEqual(offset);
 }, 60_000);
 
-test("a folder that is removed: it ends, and costs the primary no fork", async () => {
+test("ends if its folder is removed, without another fork of the primary", async () => {
   using dir = tempDir("removed");
   const data = dir.file("data");
   await using primary = await startServer("redis-7.0");
@@ -57,7 +57,7 @@ test("a folder that is removed: it ends, and costs the primary no fork", async (
   expect(existsSync(data)).toBe(false);
 }, 60_000);
 
-test("the log that is followed is removed, or another in its place: it ends, and says which", async () => {
+test("ends if its log is removed or replaced, and names the file", async () => {
   for (const inItsPlace of [false, true]) {
     using dir = tempDir("removed");
     const data = dir.file("data");

@@ -9,19 +9,19 @@ import { tempDir } from "../support/temp.ts";
 
 beforeAll(buildProgram);
 
-/** Where each of these was said first. */
+/** The index of the first match of each pattern. */
 function places(fields: readonly string[], patterns: readonly RegExp[]): number[] {
   return patterns.map((pattern) => fields.findIndex((field) => pattern.test(field)));
 }
 
-describe("the service manager is told", () => {
+describe("the service manager", () => {
   for (const [binary, kind] of [
     ["source", "path"],
     ["source", "abstract name"],
     ["compiled", "path"],
     ["compiled", "abstract name"],
   ] as const) {
-    test(`${binary}, at a socket's ${kind}: ready, connected, alive, stopping`, async () => {
+    test(`learns of ready, connected, alive, stopping: ${binary}, socket by ${kind}`, async () => {
       using dir = tempDir("notify");
       const path = kind === "path" ? dir.file("notify") : `@replica-test-${crypto.randomUUID()}`;
       using manager = new NotifySocket(path);
@@ -51,15 +51,15 @@ describe("the service manager is told", () => {
       } finally {
         primary.stop();
       }
-    }, 20_000);
+    }, 60_000);
   }
 
-  test("ready where the primary is away; the stop that a client asks for; no secret", async () => {
+  test("learns of ready without a primary, of a stop by a client, and of no password", async () => {
     using dir = tempDir("notify-away");
     using manager = new NotifySocket(dir.file("notify"));
     const url = `redis://someone:not-to-be-told@127.0.0.1:${freePort()}`;
     await using replica = startReplica(["follow", url, "--dir", dir.file("data"), "--port", "0"], {
-      // The watchdog waits for another process.
+      // The watchdog is for another process.
       env: { NOTIFY_SOCKET: dir.file("notify"), WATCHDOG_USEC: "2000", WATCHDOG_PID: "1" },
     });
     await manager.waitFor(/^READY=1$/);
@@ -73,7 +73,7 @@ describe("the service manager is told", () => {
     expect(manager.fields()).not.toContain("WATCHDOG=1");
   });
 
-  test("nobody listens: it says so once, and follows", async () => {
+  test("is reported as missing once, and the replica follows", async () => {
     using dir = tempDir("notify-nobody");
     const path = dir.file("nobody");
     await using replica = startReplica(

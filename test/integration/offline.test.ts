@@ -10,9 +10,9 @@ import { availableServers, type RealServer, startServer } from "../support/serve
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
-/** No PING of the primary's own in the stream. */
+/** No PINGs of the primary in the stream. */
 const quiet = { args: ["--repl-ping-replica-period", "3600"] };
-/** A downstream that gives its link up soon, and a replica that therefore says something sooner. */
+/** A short timeout on both sides, so that the replica sends PINGs often. */
 const hasty = { args: ["--repl-timeout", "3"] };
 const TIMEOUT = "4s";
 const PING_BYTES = 14;
@@ -22,7 +22,7 @@ async function infoOf(port: number): Promise<Record<string, string>> {
   return Object.fromEntries(parseInfo(String(await client.send("INFO"))));
 }
 
-/** It has been asked for all that was kept, and has stayed longer than its own repl-timeout. */
+/** Waits until a downstream has everything kept, and so many PINGs after it. */
 async function attachedFor(last: RealServer, port: number, pings: number): Promise<void> {
   await until(
     async () => {
@@ -32,7 +32,7 @@ async function attachedFor(last: RealServer, port: number, pings: number): Promi
       const tail = acked - (Number(from) - 1);
       return status === "up" && tail >= pings * PING_BYTES && acked <= Number(end);
     },
-    { timeoutMs: 30_000, what: `${pings} PINGs behind what is kept` },
+    { timeoutMs: 50_000, what: `${pings} PINGs after the kept stream` },
   );
 }
 
@@ -50,7 +50,7 @@ async function offline(dir: TempDir, port: number, ...more: string[]): Promise<R
 }
 
 describe.each(availableServers())("%s", (kind) => {
-  test("is seeded from what is kept, as it is and as it was, and promoted", async () => {
+  test("syncs from an offline replica, as of its end and as of an earlier moment, and is promoted", async () => {
     using dir = tempDir("offline");
     await using primary = await startServer(kind, quiet);
     await fillAllTypes(primary, { keys: 2_000, seed: 8 });
@@ -67,7 +67,7 @@ describe.each(availableServers())("%s", (kind) => {
     await until(() => Date.now() > thenMs + 1, { what: "the next moment" });
     await primary.sendAll([["SET", "later", "than that"]]);
     following.signal("SIGUSR1");
-    await following.waitForLine(/generation 2 takes the place/, 30_000);
+    await following.waitForLine(/generation 2 takes the place/, 50_000);
     await primary.sendAll([
       ["MULTI"],
       ["SET", "last", "of all"],
@@ -81,7 +81,7 @@ describe.each(availableServers())("%s", (kind) => {
     await primary.stop();
     const kept = folderDigest(dir.file("data/generations"));
 
-    // --keep of the command line is less than what is kept: nothing goes while no primary is followed.
+    // Nothing is removed while no primary is followed, even if --keep is lower.
     const first = await offline(dir, port, "--keep", "0");
     await using last = await startServer(kind, hasty);
     await last.send("REPLICAOF", "127.0.0.1", port);
@@ -96,7 +96,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect((await first.stop()).exitCode).toBe(0);
     expect(first.stderr).toMatch(/stopped; durable up to offset \d+\n$/);
 
-    // The same end is the same history: one that has come into it goes on there.
+    // The same end is the same history: the downstream resumes.
     const second = await offline(dir, port);
     await attachedFor(last, port, 1);
     const again = await infoOf(port);
@@ -117,7 +117,7 @@ describe.each(availableServers())("%s", (kind) => {
   }, 120_000);
 });
 
-test("REPLICAOF NO ONE: who is attached goes on, and comes back with it to a primary", async () => {
+test("REPLICAOF NO ONE: a downstream resumes, and returns with the replica to a primary", async () => {
   using dir = tempDir("no-one");
   await using primary = await startServer("redis-7.0", quiet);
   await fillAllTypes(primary, { keys: 2_000, seed: 9 });
@@ -138,7 +138,7 @@ test("REPLICAOF NO ONE: who is attached goes on, and comes back with it to a pri
   const { sync_full: full, sync_partial_ok: partial, ready } = await infoOf(port);
   expect([full, partial, ready]).toEqual(["1", "1", "0"]);
   expect(await last.digest()).toBe(await primary.digest());
-  // What it has of the history without a primary is none of the primary's.
+  // The primary doesn't know the history that began without it.
   await primary.send("SET", "while", "nobody followed");
   await client.send("REPLICAOF", "127.0.0.1", primary.port);
   await until(
@@ -146,7 +146,7 @@ test("REPLICAOF NO ONE: who is attached goes on, and comes back with it to a pri
       const { master_link_status: status } = await last.info("replication");
       return status === "up" && (await last.offset()) === (await primary.offset());
     },
-    { timeoutMs: 30_000, what: "it to have all that the primary has" },
+    { timeoutMs: 50_000, what: "the downstream to catch up with the primary" },
   );
   expect(await last.digest()).toBe(await primary.digest());
   const after = await infoOf(port);

@@ -33,7 +33,7 @@ afterAll(async () => {
   dir.remove();
 });
 
-/** Runs `redis-cli` to its end. */
+/** Runs `redis-cli`; returns its exit code and output. */
 async function cli(kind: ServerKind, words: readonly string[], stdin = "") {
   const child = Bun.spawn([...tool(kind, "redis-cli"), "-p", String(replica.port), ...words], {
     stdin: Buffer.from(stdin),
@@ -81,7 +81,7 @@ describe.each(availableServers())("redis-cli of %s", (kind) => {
     [["QUIT"], /^OK$/],
   ];
 
-  test("each command, in RESP2 and RESP3", async () => {
+  test("gets a reply to each command, in RESP2 and RESP3", async () => {
     for (const words of [LOGIN, [...LOGIN, "-3"]]) {
       for (const [command, says] of answers) {
         const answer = await cli(kind, [...words, ...command]);
@@ -89,9 +89,9 @@ describe.each(availableServers())("redis-cli of %s", (kind) => {
         expect(answer.out).toMatch(says);
       }
     }
-  }, 30_000);
+  }, 60_000);
 
-  test("what is no command of the port is refused, and nothing else happens", async () => {
+  test("gets an error for commands that the port doesn't have", async () => {
     for (const line of ["GET a", "SCAN 0", "MEMORY USAGE a", "EVAL x 0"]) {
       const { code, out } = await cli(kind, [...LOGIN, ...line.split(" ")]);
       expect([line, code, out]).toEqual([line, 0, NO_KEYS]);
@@ -108,42 +108,42 @@ describe.each(availableServers())("redis-cli of %s", (kind) => {
     for (const mode of ["--scan", "--bigkeys"]) {
       const { code, err } = await cli(kind, [...LOGIN, mode]);
       expect([mode, code]).toEqual([mode, 1]);
-      // Valkey's asks for READONLY before it looks at keys, and goes no further.
+      // Valkey's sends READONLY first, and gives up on its error.
       const asksFirst = mode === "--bigkeys" && kind.startsWith("valkey");
       expect(err).toContain(asksFirst ? "ERR unknown command 'READONLY'" : NO_KEYS);
     }
     expect((await cli(kind, [...LOGIN, "PING"])).out).toBe("PONG");
   });
 
-  test("a password that is wrong, missing, and right by -a", async () => {
-    // The tries of this address are counted: only few may be wrong.
+  test("logs in with the right password, and not with a wrong or a missing one", async () => {
+    // Wrong passwords of an address are counted: only a few are allowed.
     expect((await cli(kind, ["PING"])).out).toBe("NOAUTH Authentication required.");
     expect((await cli(kind, ["-a", "wrong", "PING"])).err).toContain("WRONGPASS");
     expect((await cli(kind, ["-a", PASSWORD, "PING"])).out).toBe("PONG");
   });
 
-  test("a session with a transaction, and a bulk load", async () => {
+  test("runs a session with a transaction, and a bulk load", async () => {
     const session = await cli(kind, LOGIN, "MULTI\nPING\nCLIENT GETNAME\nEXEC\nHELLO 3\nPING x\n");
     expect(session.out.replaceAll("\n", " ")).toMatch(/^OK QUEUED QUEUED ?PONG .*server .*x$/);
     const { out } = await cli(kind, [...LOGIN, "--pipe"], "PING\r\nGET a\r\n".repeat(5_000));
     expect(out).toContain("errors: 5000, replies: 10000");
   });
 
-  test("--stat goes on printing lines", async () => {
+  test("keeps printing lines with --stat", async () => {
     let out = "";
     const lines = () => out.match(/^\d.*\(\+\d+\)/gm) ?? [];
     const child = Bun.spawn(
       [...tool(kind, "redis-cli"), "-p", String(replica.port), "--stat", "-i", "0.05"],
       {
         env: { ...process.env, REDISCLI_AUTH: PASSWORD },
-        // Elsewhere its lines would wait in a buffer.
+        // Without a terminal it buffers its lines.
         terminal: { data: (_terminal, bytes) => (out += Buffer.from(bytes).toString()) },
       },
     );
     await until(() => lines().length >= 3, { what: "three lines" });
     child.kill();
     await child.exited;
-    // Keys, memory, clients, blocked, requests and connections, all of them known.
+    // Keys, memory, clients, blocked, requests and connections: all have values.
     expect(out).toMatch(/^0 +\d+\.\d+M +\d+ +0 +\d+ \(\+\d+\) +\d+/m);
     expect(out).not.toMatch(/-\d{5}/);
   });
@@ -155,7 +155,7 @@ describe("ioredis", () => {
       port: replica.port,
       password,
       lazyConnect: true,
-      // Wrong passwords of an address are counted.
+      // Wrong passwords of an address are counted: don't retry.
       retryStrategy: () => (password === PASSWORD ? 10 : null),
     });
     client.on("error", () => undefined);

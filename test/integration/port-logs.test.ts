@@ -12,12 +12,12 @@ import { followArgs, REPLID, smallRdb } from "./bad-input-rig.ts";
 
 setDefaultTimeout(60_000);
 
-/** Part of everything that is secret here. */
+/** Part of every secret in this test. */
 const MARK = "xyzzy";
 const UPSTREAM = `${MARK}-upstream`;
 const OWN = `${MARK}-own`;
 
-/** Every file below a folder, the database's too, as text. */
+/** The content of every file below a folder, the database included, as text. */
 function everythingIn(dir: string): string {
   return readdirSync(dir, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -32,7 +32,7 @@ function textOf(reply: Reply): string {
 }
 
 test.concurrent.each(["text", "json"])(
-  "each change has its line, with who caused it; and no password is told anywhere: %s",
+  "logs each change with the client that made it, and no password: %s",
   async (format) => {
     using temp = tempDir("port-logs");
     const psyncReply = `+CONTINUE ${REPLID}`;
@@ -129,7 +129,7 @@ test.concurrent.each(["text", "json"])(
       const found = log.split("\n").filter((text) => line.test(text));
       expect([String(line), found.length]).toEqual([String(line), times]);
     }
-    // Nothing is said again and again: some lines of a start, two syncs, a break, and what clients did.
+    // Nothing is logged repeatedly: a start, two syncs, a break, and the commands of clients.
     expect(log.split("\n").length).toBeLessThan(20);
     for (const text of [log, replica.stdout, ...heard]) expect(text).not.toContain(MARK);
     expect(heard.join("\n")).toContain("replica_link_up");

@@ -10,13 +10,13 @@ import { availableServers, type RealServer, startServer, tool } from "../support
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
-/** INFO's fields of a replica's own port. */
+/** The fields of INFO on a replica's port. */
 async function infoOf(port: number): Promise<Record<string, string>> {
   await using client = await RespClient.connect({ port });
   return Object.fromEntries(parseInfo(String(await client.send("INFO"))));
 }
 
-/** A replica of `url` in `dir`, whose port stays the same over its restarts. */
+/** Starts a replica on a fixed port, and waits until it is connected. */
 async function relayOf(
   url: string,
   dir: string,
@@ -39,14 +39,14 @@ async function relayOf(
   return replica;
 }
 
-/** Everything that the primary has put into its stream has come to this replica of a replica. */
+/** Waits until the last server of the chain has the primary's whole stream. */
 async function caughtUp(primary: RealServer, last: RealServer): Promise<void> {
   await until(
     async () => {
       const { master_link_status: status } = await last.info("replication");
       return status === "up" && (await last.offset()) === (await primary.offset());
     },
-    { timeoutMs: 30_000, what: "the last replica to have all that the primary has" },
+    { timeoutMs: 50_000, what: "the last replica to catch up with the primary" },
   );
 }
 
@@ -64,11 +64,11 @@ async function writeSome(server: RealServer, name: string): Promise<void> {
   ]);
 }
 
-/** No PING of its own in the stream, so that the offsets stand still while nothing is written. */
+/** No PINGs in the stream, so that the offset stands still while nothing is written. */
 const quiet = { args: ["--repl-ping-replica-period", "3600"] };
 
 describe.each(availableServers())("%s", (kind) => {
-  test("is fed with the snapshot and the stream, at no cost of the primary's", async () => {
+  test("gets the snapshot and the stream at no cost to the primary", async () => {
     await using primary = await startServer(kind, quiet);
     await fillAllTypes(primary, { keys: 2_000, seed: 3 });
     using dir = tempDir("relay");
@@ -93,7 +93,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect([info["sync_full"], info["connected_slaves"]]).toEqual(["1", "1"]);
   }, 60_000);
 
-  test("goes on where it was after a restart of any of the three, and a break of either link", async () => {
+  test("resumes after a restart of any of the three, and after a break of either link", async () => {
     await using primary = await startServer(kind, quiet);
     await fillAllTypes(primary, { keys: 2_000, seed: 4 });
     using dir = tempDir("relay");
@@ -118,7 +118,7 @@ describe.each(availableServers())("%s", (kind) => {
     await using client = await RespClient.connect({ port });
     expect(await client.send("CLIENT", "KILL", "TYPE", "replica")).toBe(1);
     await writeSome(primary, "while its link is broken");
-    await until(async () => (await syncs())[1] === 2, { what: "it to come back" });
+    await until(async () => (await syncs())[1] === 2, { what: "it to reconnect" });
     await expectSame(primary, last);
 
     await primary.send("CLIENT", "KILL", "TYPE", "replica");
@@ -142,7 +142,7 @@ describe.each(availableServers())("%s", (kind) => {
       /downstream 127\.0\.0\.1:\d+ attached: partial resync after offset/,
     );
 
-    // The history is the primary's: who was fed here goes on there, and comes back.
+    // The history is the primary's: a downstream can move to the primary, and back.
     await last.send("REPLICAOF", primary.host, primary.port);
     await until(async () => (await primary.info("replication"))["connected_slaves"] === "2", {
       what: "it to follow the primary itself",
@@ -154,7 +154,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect((await primary.info("stats"))["sync_full"]).toBe("1");
   }, 90_000);
 
-  test("goes on across new generations, and so does one that was away meanwhile", async () => {
+  test("resumes across new generations, even after an absence", async () => {
     await using primary = await startServer(kind, quiet);
     await fillAllTypes(primary, { keys: 2_000, seed: 5 });
     using dir = tempDir("relay");
@@ -174,7 +174,7 @@ describe.each(availableServers())("%s", (kind) => {
       const { commands } = load;
       await until(() => load.commands > commands + 200, { what: "the load to go on" });
       await client.send("BGSAVE");
-      await relay.waitForLine(new RegExp(`generation ${id} takes the place of ${id - 1}`), 30_000);
+      await relay.waitForLine(new RegExp(`generation ${id} takes the place of ${id - 1}`), 50_000);
     }
     away.thaw();
     await load.stop();
@@ -184,7 +184,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect([info["sync_full"], info["sync_partial_ok"]]).toEqual(["2", "2"]);
   }, 90_000);
 
-  test("redis-cli takes the snapshot, and the stream; a backup takes the snapshot", async () => {
+  test("feeds redis-cli --rdb and --replica, and a backup", async () => {
     await using primary = await startServer(kind, quiet);
     await fillAllTypes(primary, { keys: 2_000, seed: 6 });
     using dir = tempDir("relay");
@@ -206,7 +206,7 @@ describe.each(availableServers())("%s", (kind) => {
     });
     endWithProcess(following);
     await until(async () => (await infoOf(port))["connected_slaves"] === "1", {
-      what: "it to come",
+      what: "redis-cli to attach",
     });
     await primary.send("SET", "shown", "to redis-cli");
     await relay.waitForLine(/attached: full resync at offset \d+: SYNC names no offset/);
@@ -220,7 +220,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect(shown).toMatch(/"SET","shown","to redis-cli"/i);
   }, 60_000);
 
-  test("a chain below it stays whole when another server takes the primary's place", async () => {
+  test("a chain of replicas survives a failover of the primary without a full resync", async () => {
     await using primary = await startServer(kind, quiet);
     await fillAllTypes(primary, { keys: 2_000, seed: 7 });
     await using heir = await startServer(kind, quiet);
@@ -253,7 +253,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect((await heir.info("stats"))["sync_full"]).toBe("0");
   }, 90_000);
 
-  test("one below it gives the password of its port", async () => {
+  test("a downstream needs the password of the replica's port", async () => {
     await using primary = await startServer(kind, quiet);
     using dir = tempDir("relay");
     await Bun.write(dir.file("password"), "open sesame");

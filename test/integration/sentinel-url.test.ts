@@ -5,7 +5,7 @@ import { fakeSentinel, named, sentinelUrl, UNKNOWN } from "../support/fake-senti
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { tempDir } from "../support/temp.ts";
 import { certificates } from "../support/tls.ts";
-import { until, within } from "../support/wait.ts";
+import { until, withinOwnTime } from "../support/wait.ts";
 import { behave, commandLineOf, followArgs, onlyLine, smallRdb } from "./bad-input-rig.ts";
 
 setDefaultTimeout(60_000);
@@ -13,7 +13,7 @@ setDefaultTimeout(60_000);
 const rdb = smallRdb("value");
 
 describe("a backup", () => {
-  test("asks once, and takes the snapshot of whom Sentinel names", async () => {
+  test("asks once, and takes the snapshot of the primary that Sentinel names", async () => {
     using temp = tempDir();
     await using primary = fakePrimary((peer) => behave(peer, rdb));
     await using sentinel = fakeSentinel(() => named(primary.port));
@@ -38,7 +38,7 @@ describe("a backup", () => {
     expect(readFileSync(out)).toEqual(rdb);
   });
 
-  test("ends with 1 where no sentinel names a primary", async () => {
+  test("ends with 1 if no sentinel names a primary", async () => {
     using temp = tempDir();
     await using sentinel = fakeSentinel(() => UNKNOWN);
     const ended = await runReplica(["backup", sentinelUrl([sentinel]), temp.file("dump.rdb")]);
@@ -50,18 +50,18 @@ describe("a backup", () => {
     expect(existsSync(temp.file("dump.rdb"))).toBe(false);
   });
 
-  test("that is stopped while a sentinel is silent ends at once", async () => {
+  test("ends at once if it is stopped while a sentinel is silent", async () => {
     using temp = tempDir();
     await using sentinel = fakeSentinel(() => undefined);
     await using replica = startReplica(["backup", sentinelUrl([sentinel]), temp.file("dump.rdb")]);
     await until(() => sentinel.asked[0], { what: "the question" });
     replica.signal("SIGTERM");
-    expect((await within(2_000, "the end", replica.ended())).exitCode).toBe(1);
+    expect((await withinOwnTime(2_000, "the end", replica.ended())).exitCode).toBe(1);
     expect(replica.stderr).toContain("the snapshot was stopped");
   });
 });
 
-test("following goes on asking, at the pace of the back-off, until the name is known", async () => {
+test("follow keeps asking, with back-off, until a sentinel knows the name", async () => {
   using temp = tempDir();
   await using primary = fakePrimary((peer) => behave(peer, rdb));
   let answer: Uint8Array | string = UNKNOWN;
@@ -77,7 +77,7 @@ test("following goes on asking, at the pace of the back-off, until the name is k
   expect((await replica.stop()).exitCode).toBe(0);
 });
 
-test("no password is shown: neither the primary's, which leaves the process list, nor the sentinels'", async () => {
+test("shows no password: neither the primary's, which leaves the process list, nor the sentinels'", async () => {
   using temp = tempDir();
   const [theirs, secret] = ["correct-horse", "battery%2Cstaple"];
   const secrets = [theirs, secret, decodeURIComponent(secret)];
@@ -94,7 +94,7 @@ test("no password is shown: neither the primary's, which leaves the process list
   answer = named(primary.port);
   await replica.waitForLine(/connected by full resync/);
   expect(primary.peers[0]!.received.toString()).toContain("battery,staple\r\n");
-  // And one that is refused.
+  // A refused password isn't shown either.
   writeFileSync(temp.file("other"), "stable");
   const refused = await runReplica([
     "backup",

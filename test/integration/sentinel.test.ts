@@ -28,18 +28,18 @@ async function portOf(replica: ReplicaProcess): Promise<string> {
   return port;
 }
 
-/** A real replica, which may be promoted. */
+/** Starts a real replica, which can be promoted. */
 async function startOther(primary: RealServer): Promise<RealServer> {
   const other = await startServer("redis-7.0", {
     args: ["--replicaof", "127.0.0.1", String(primary.port)],
   });
   await until(async () => (await other.info("replication"))["master_link_status"] === "up", {
-    what: "the real replica",
+    what: "the real replica to be connected",
   });
   return other;
 }
 
-/** Kills the primary, and waits until the other is one. */
+/** Kills the primary, and waits until the other server is promoted. */
 async function failOver(primary: RealServer, other: RealServer): Promise<void> {
   await primary.kill9();
   await until(async () => (await other.info("replication"))["role"] === "master", {
@@ -48,7 +48,7 @@ async function failOver(primary: RealServer, other: RealServer): Promise<void> {
   });
 }
 
-test("Sentinel knows it as a replica, repoints it after a failover, and never promotes it", async () => {
+test("Sentinel lists it as a replica, repoints it after a failover, and never promotes it", async () => {
   using dir = tempDir("sentinel");
   await using primary = await startServer("redis-7.0");
   await using other = await startOther(primary);
@@ -66,7 +66,7 @@ test("Sentinel knows it as a replica, repoints it after a failover, and never pr
   );
   await replica.waitForLine(/connected by partial resync/, 60_000);
   await other.cli("set", "after", "2");
-  expect(await other.cli("wait", "1", "5000")).toBe("1");
+  expect(await other.cli("wait", "1", "30000")).toBe("1");
   await until(async () => (await sentinels.replica(port))?.get("master-link-status") === "ok", {
     what: "the sentinel to see it follow",
     timeoutMs: 60_000,
@@ -76,7 +76,7 @@ test("Sentinel knows it as a replica, repoints it after a failover, and never pr
   expect(await copy.keysPerDatabase()).toEqual({ 0: 2 });
 }, 180_000);
 
-test("started with the sentinels alone it finds the primary, and whom they promoted, though it was down meanwhile", async () => {
+test("finds the primary through the sentinels alone, also after a failover during its absence", async () => {
   using dir = tempDir("sentinel");
   writeFileSync(dir.file("password"), `${PASSWORD}\n`);
   await using primary = await startServer("redis-7.0");
@@ -101,14 +101,14 @@ test("started with the sentinels alone it finds the primary, and whom they promo
   await sentinels.knowing([port, await portOf(away), other.port]);
   expect((await sentinels.replica(port))?.get("slave-priority")).toBe("0");
   await primary.cli("set", "before", "1");
-  expect(await primary.cli("wait", "3", "5000")).toBe("3");
+  expect(await primary.cli("wait", "3", "30000")).toBe("3");
   expect((await away.stop()).exitCode).toBe(0);
   await failOver(primary, other);
 
-  // Of its own accord, or because Sentinel told it to: whichever came first.
+  // By itself or by Sentinel's REPLICAOF, whichever comes first.
   await steady.waitForLine(/connected by partial resync/, 60_000);
   await other.cli("set", "after", "2");
-  expect(await other.cli("wait", "1", "10000")).toBe("1");
+  expect(await other.cli("wait", "1", "30000")).toBe("1");
   await until(async () => (await sentinels.replica(port))?.get("master-link-status") === "ok", {
     what: "the sentinel to see it follow",
     timeoutMs: 60_000,
@@ -119,7 +119,7 @@ test("started with the sentinels alone it finds the primary, and whom they promo
   expect(back.stderr).toMatch(new RegExp(names(other), "m"));
   expect(back.stderr).not.toContain("next attempt");
   expect(back.stderr).not.toContain("told to follow");
-  expect(await other.cli("wait", "2", "10000")).toBe("2");
+  expect(await other.cli("wait", "2", "30000")).toBe("2");
   for (const [replica, name] of [
     [steady, "steady"],
     [back, "away"],

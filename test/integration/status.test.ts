@@ -30,7 +30,7 @@ async function ask(port: number): Promise<{ code: number; text: string }> {
   return { code, text: screen.text };
 }
 
-test("a replica from its first attempt to REPLICAOF NO ONE: the screen and the exit code", async () => {
+test("status shows every state from the first attempt to REPLICAOF NO ONE, with its exit code", async () => {
   using dir = tempDir("status");
   const grant = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
@@ -75,9 +75,9 @@ test("a replica from its first attempt to REPLICAOF NO ONE: the screen and the e
   await using client = await RespClient.connect({ port: replica.port });
   await client.send("REPLICAOF", "NO", "ONE");
   await shows(1, "is not ready: the link is in state none", "none, since REPLICAOF NO ONE");
-}, 30_000);
+}, 60_000);
 
-test("status --watch on a terminal: Ctrl-C ends it with 0, and the terminal is as before", async () => {
+test("status --watch on a terminal ends with 0 on Ctrl-C, and restores the terminal", async () => {
   await using server = await startServer("redis-7.0");
   using dir = tempDir("watch");
   await using replica = startReplica([
@@ -108,9 +108,9 @@ test("status --watch on a terminal: Ctrl-C ends it with 0, and the terminal is a
   expect(await child.exited).toBe(0);
   await until(() => seen.includes("\x1b[?25h\x1b[?1049l"), { what: "the cursor" });
   child.terminal?.close();
-}, 30_000);
+}, 60_000);
 
-test("status --watch --json into a pipe: SIGINT ends it with 0, after a whole line", async () => {
+test("status --watch --json to a file ends with 0 on SIGINT, after a complete line", async () => {
   using dir = tempDir("watch");
   await using replica = follow("redis://127.0.0.1:1", realDisk, dir);
   const args = ["status", `127.0.0.1:${replica.port}`, "--watch", "--json"];
@@ -121,4 +121,4 @@ test("status --watch --json into a pipe: SIGINT ends it with 0, after a whole li
   const lines = watching.stdout.trimEnd().split("\n");
   for (const line of lines) expect(JSON.parse(line)).toMatchObject({ ready: 0, master_port: 1 });
   expect(watching.stderr).toBe("");
-}, 30_000);
+}, 60_000);

@@ -5,6 +5,7 @@ import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-pri
 import { startReplica } from "../support/replica-process.ts";
 import { tempDir } from "../support/temp.ts";
 import { encodeCommand } from "../support/resp.ts";
+import { withinOwnTime } from "../support/wait.ts";
 import { smallRdb } from "./bad-input-rig.ts";
 
 const replid = "a".repeat(40);
@@ -12,18 +13,18 @@ const block = Buffer.concat(
   Array.from({ length: 4096 }, () => encodeCommand(["SET", "key", "x".repeat(40)])),
 );
 
-/** A full sync at offset 1000, then the same commands as fast as they are taken, until the link ends. */
+/** Grants a full resync at offset 1000, then sends the same commands as fast as possible until the link ends. */
 async function stream(peer: FakePeer): Promise<void> {
   await standardHandshake(peer, { replid, offset: 1000 });
   await peer.send(bulkPayload(smallRdb("a value")));
   try {
     while (!peer.isClosed) await peer.send(block);
   } catch {
-    // The link has ended, as it should: what was told until then is what counts.
+    // The link has ended, as expected.
   }
 }
 
-/** Every REPLCONF ACK that came, in order. */
+/** The offsets of every REPLCONF ACK received, in order. */
 function acks(received: Buffer): { ack: number; fack: number }[] {
   const pattern = /ACK\r\n\$\d+\r\n(\d+)\r\n\$4\r\nFACK\r\n\$\d+\r\n(\d+)\r\n/g;
   return [...received.toString("latin1").matchAll(pattern)].map(([, ack, fack]) => ({
@@ -33,7 +34,7 @@ function acks(received: Buffer): { ack: number; fack: number }[] {
 }
 
 for (const mode of ["written", "durable"] as const) {
-  test(`stopped while a primary streams as fast as it can, with --ack ${mode}: exit 0 in 2 s, nothing claimed that isn't so`, async () => {
+  test(`stops within 2 s under a full-speed stream, with correct ACKs, with --ack ${mode}`, async () => {
     await using primary = fakePrimary(stream);
     using dir = tempDir("stopping");
     const data = dir.file("data");
@@ -48,12 +49,9 @@ for (const mode of ["written", "durable"] as const) {
       mode,
     ]);
     await replica.waitForLine(/connected by full resync/);
-    const began = performance.now();
     replica.signal("SIGTERM");
-    const ending = await replica.ended(10_000);
+    const ending = await withinOwnTime(2_000, "the end", replica.ended());
     expect(ending).toEqual({ exitCode: 0, signal: null });
-    // The one promise of the contract that is a time.
-    expect(performance.now() - began).toBeLessThan(2_000);
     const told = acks(primary.peers[0]!.received);
     expect(told.length).toBeGreaterThan(0);
     const log = readFileSync(`${data}/current/appendonly.aof.1.incr.aof`);
@@ -69,5 +67,5 @@ for (const mode of ["written", "durable"] as const) {
       const part = body.subarray(at, at + block.length);
       if (!part.equals(block.subarray(0, part.length))) throw new Error(`the log differs at ${at}`);
     }
-  }, 30_000);
+  }, 60_000);
 }

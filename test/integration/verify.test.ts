@@ -17,7 +17,7 @@ describe.each(availableServers())("an RDB of %s", (kind) => {
   });
   afterAll(() => dir[Symbol.dispose]());
 
-  test("is whole", async () => {
+  test("passes if it is whole", async () => {
     const { exitCode, stdout } = await runReplica(["verify", dir.file("whole.rdb")]);
     expect([exitCode, stdout]).toEqual([
       0,
@@ -41,7 +41,7 @@ describe.each(availableServers())("an RDB of %s", (kind) => {
     ["it is empty", () => Buffer.alloc(0), /ends after 0 bytes/],
     ["it is something else", () => Buffer.from("PK\x03\x04 and so on"), /./],
   ];
-  test.each(damages)("%s: 3, and why", async (_, damage, why) => {
+  test.each(damages)("ends with 3 and the reason if %s", async (_, damage, why) => {
     writeFileSync(dir.file("damaged.rdb"), damage(readFileSync(dir.file("whole.rdb"))));
     const file = dir.file("damaged.rdb");
     const { exitCode, stdout } = await runReplica(["verify", file]);
@@ -59,7 +59,7 @@ describe.each(availableServers())("an RDB of %s", (kind) => {
   });
 });
 
-test("what is neither a file nor a folder is refused at once", async () => {
+test("verify refuses anything but a file or a folder", async () => {
   using dir = tempDir("verify");
   const fifo = dir.file("fifo");
   expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
@@ -85,7 +85,7 @@ const ruins: [string, (path: string) => void][] = [
   ],
 ];
 
-test.each(ruins)("a replica.db that %s: 3, and the message for programs, too", async (_, ruin) => {
+test.each(ruins)("verify and restore end with 3 if replica.db %s", async (_, ruin) => {
   using dir = tempDir("verify");
   mkdirSync(dir.file("data/generations"), { recursive: true });
   writeFileSync(dir.file("data/replica.db"), "");
@@ -109,7 +109,7 @@ test.each(ruins)("a replica.db that %s: 3, and the message for programs, too", a
   expect(restored.stderr).toBe(verified.stderr);
 });
 
-test("snapshots and verify of a folder: what is kept, and what is damaged", async () => {
+test("snapshots lists what is kept, and verify what is damaged", async () => {
   using dir = tempDir("verify");
   await using primary = await startServer("redis-7.0");
   const argv = ["follow", primary.url(), "--dir", dir.file("data"), "--port", "0"];
@@ -117,7 +117,7 @@ test("snapshots and verify of a folder: what is kept, and what is damaged", asyn
   await replica.waitForLine(/connected by full resync/);
   await primary.cli("set", "key", "value");
   replica.signal("SIGUSR1");
-  await replica.waitForLine(/generation 2 takes the place of 1/, 30_000);
+  await replica.waitForLine(/generation 2 takes the place of 1/, 50_000);
   expect((await replica.stop()).exitCode).toBe(0);
   const table = await runReplica(["snapshots", dir.file("data")]);
   expect(table.stdout).toMatch(

@@ -13,9 +13,9 @@ import { type TempDir, tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
 /**
- * What becomes of a primary's data (the row) in another server (the column), fed from the replica or
- * booted on what was restored. A server reads its own: relay.test.ts and restore.test.ts hold that.
- * RDB versions are 10, 12, 11, and Valkey 9's own behind "VALKEY".
+ * Whether another server (the column) can read a primary's data (the row), fed by the replica or started on
+ * a restored folder. relay.test.ts and restore.test.ts cover a server's own data. The RDB versions are 10,
+ * 12, 11, and Valkey 9's own, which begins with "VALKEY".
  */
 const MATRIX: Readonly<Record<ServerKind, readonly Cell[]>> = {
   //            redis-7.0  redis-8.0  valkey-8.1  valkey-9
@@ -28,12 +28,12 @@ type Cell = "own" | "reads" | "refuses";
 
 const here = availableServers();
 
-/** Those of the others that do so with the primary's data. */
+/** The other servers with this cell in the primary's row. */
 function othersThat(cell: Cell, primary: ServerKind): ServerKind[] {
   return SERVER_KINDS.filter((kind, i) => MATRIX[primary][i] === cell && here.includes(kind));
 }
 
-/** How a server says in its log that it can't read a snapshot: of a later version, or behind another magic. */
+/** The log line of a server that can't read a snapshot: a later version, or another magic. */
 const REFUSED = /Can't handle RDB format version \d+|Wrong signature trying to load DB/;
 
 async function caughtUp(primary: RealServer, last: RealServer): Promise<void> {
@@ -42,11 +42,11 @@ async function caughtUp(primary: RealServer, last: RealServer): Promise<void> {
       const { master_link_status: status } = await last.info("replication");
       return status === "up" && (await last.offset()) === (await primary.offset());
     },
-    { timeoutMs: 30_000, what: `${last.kind} to have all that ${primary.kind} has` },
+    { timeoutMs: 50_000, what: `${last.kind} to catch up with ${primary.kind}` },
   );
 }
 
-/** Boots a server on all that is kept. */
+/** Restores everything and boots a server on it. */
 async function checkWith(kind: ServerKind, dir: TempDir, layout: string) {
   const server = serverScript(dir, kind);
   const words = ["restore", dir.file("data"), dir.file(`${kind}-${layout}`), "--layout", layout];
@@ -54,7 +54,7 @@ async function checkWith(kind: ServerKind, dir: TempDir, layout: string) {
 }
 
 describe.each(here)("of %s", (kind) => {
-  test("each other server is fed by the replica and starts from a restore, or refuses the snapshot", async () => {
+  test("every other server can be fed and started from a restore, or refuses the snapshot", async () => {
     using dir = tempDir("versions");
     await using primary = await startServer(kind, {
       args: ["--repl-ping-replica-period", "3600"],
@@ -81,7 +81,7 @@ describe.each(here)("of %s", (kind) => {
       }
       return servers;
     };
-    // Those that refuse come again and again, while the others are fed.
+    // The refusing servers keep reconnecting while the others are fed.
     const refusing = await fed(othersThat("refuses", kind));
     for (const server of refusing) {
       await until(() => REFUSED.test(server.log()), { what: `${server.kind} to refuse` });

@@ -125,6 +125,30 @@ test("follows a primary that is named while a slow disk is waited for", async ()
   expect(second.peers.length).toBe(1);
 }, 20_000);
 
+test("opens the log once, though another primary is named while it is being opened", async () => {
+  using dir = tempDir("opened-once");
+  await using first = fakePrimary(grantFull);
+  await using second = fakePrimary(goOn);
+  {
+    await using before = follow(first.url, realDisk, dir);
+    await before.connected();
+  }
+  const disk = new FaultyDisk();
+  const held = disk.hold("syncData");
+  {
+    await using replica = follow(first.url, disk, dir);
+    await until(() => disk.count("syncData") > 0, { what: "the sync that hangs" });
+    await using client = await RespClient.connect({ port: replica.port });
+    await client.send("REPLICAOF", "127.0.0.1", portOf(second.url));
+    held.release();
+    await replica.connected();
+    await second.peers[0]!.send(SET);
+    await until(() => currentLog(replica.path).endsWith(SET.toString()), { what: "the stream" });
+    expect(await replica.stop()).toBeUndefined();
+  }
+  expect(disk.openFds.size).toBe(0);
+}, 20_000);
+
 test("CONFIG GET shows the settings, never a password; SET says how to change them", async () => {
   using dir = tempDir("config");
   await Bun.write(dir.file("password"), "secret\n");

@@ -17,42 +17,42 @@ import type { ComparisonKind } from "./report.ts";
 
 const RESTORE_TIMEOUT_MS = 120_000;
 
-/** What a server holds: keys, values and expiries as a digest, and what that leaves out. */
+/** The contents of a server: a digest of keys, values and expiries, and what DEBUG DIGEST leaves out. */
 interface Contents {
   readonly digest: string;
   readonly functions: string;
   readonly groups: string;
 }
 
-/** What the primary held at an offset, and which generation of the replica's held it then. */
+/** The primary's contents at an offset, and the replica's generation that held that offset. */
 interface Moment {
   readonly offset: number;
   readonly generation: number;
   readonly digest: string;
 }
 
-/** What the replica said it has, just before it is killed. */
+/** The offsets that the replica reports just before it is killed. */
 interface Promised {
   readonly replid: string;
   readonly acknowledged: number;
   readonly durable: number;
 }
 
-/** Compares what the replica keeps and feeds with the primary, at one offset. */
+/** Compares a restored copy and the downstreams with the primary, at one offset. */
 export class Comparer {
   readonly counts: Record<ComparisonKind, number> = { restored: 0, earlier: 0, downstream: 0 };
-  /** How often the files of a replica that was killed were looked at for what it had promised. */
+  /** How often the files of a killed replica were checked against what it had acknowledged. */
   acknowledgedChecks = 0;
-  /** How often it was seen to go on from there. */
+  /** How often a killed replica was seen to resume after what it had acknowledged. */
   resumeChecks = 0;
-  /** What differed, or is missing. */
+  /** Differences and missing bytes. */
   readonly losses: string[] = [];
   readonly #fleet: Fleet;
   readonly #load: Load;
   readonly #random: Random;
   readonly #program: string;
   readonly #moments: Moment[] = [];
-  /** What the replica that runs had acknowledged before it was killed, and how much its primary had logged then. */
+  /** What the replica had acknowledged before its last kill, and the length of its primary's log then. */
   #resume:
     | { readonly acknowledged: number; readonly primary: RealServer; readonly logged: number }
     | undefined;
@@ -64,12 +64,12 @@ export class Comparer {
     this.#program = serverScript(dir, fleet.kind);
   }
 
-  /** Holds the load for a while, and compares the restored copy and the downstreams with the primary. */
+  /** Pauses the load and compares a restored copy and the downstreams with the primary. */
   async compareNow(): Promise<void> {
     await this.#load.pause();
     const { server } = this.#fleet.primary;
     try {
-      // Nothing is evicted while it is looked at.
+      // Nothing may be evicted during the comparison.
       await server.send("CONFIG", "SET", "maxmemory", 0);
       await endShortLives(server);
       const { offset, contents } = await stillContents(server);
@@ -99,7 +99,7 @@ export class Comparer {
     }
   }
 
-  /** A snapshot that came since begins behind that offset: nothing but PINGs lies between. */
+  /** A newer snapshot begins after that offset; only PINGs lie between. */
   #keptFrom(offset: number): number {
     using catalogue = new Catalogue(this.#fleet.dataDir);
     const current = catalogue.generations.find(({ state }) => state === "current");
@@ -112,7 +112,7 @@ export class Comparer {
   ): Promise<number> {
     using folder = tempDir("restored");
     const target = folder.file("target");
-    // What is restored without an offset is what is durable: this offset, and a PING or two.
+    // Without an offset, everything durable is restored: up to this offset, and a PING or two.
     const where = this.#random.below(2) === 0 ? [] : ["--offset", String(offset)];
     const layout = ["multipart", "single"][this.#random.below(2)]!;
     const words = ["restore", this.#fleet.dataDir, target, ...where, "--layout", layout, "--json"];
@@ -127,7 +127,7 @@ export class Comparer {
     return generation;
   }
 
-  /** Restores one of the moments that were compared before, where its generation is still kept. */
+  /** Restores a moment compared earlier, if its generation is still kept. */
   async compareEarlier(): Promise<void> {
     const kept = this.#kept();
     const moments = this.#moments.filter(({ generation }) => kept.has(generation));
@@ -139,7 +139,7 @@ export class Comparer {
     words.push("--check", "--digest", "--server", this.#program, "--json");
     const { exitCode, stdout, stderr } = await runReplica(words, { timeoutMs: RESTORE_TIMEOUT_MS });
     if (exitCode !== 0) {
-      // The retention may have removed it meanwhile.
+      // Retention may have removed it meanwhile.
       if (!this.#kept().has(generation)) return;
       throw new Error(`${words.join(" ")} ended with ${exitCode}: ${stderr}`);
     }
@@ -154,14 +154,14 @@ export class Comparer {
     return new Set(catalogue.generations.map(({ id }) => id));
   }
 
-  /** `replica verify`, while all goes on. @throws Error where it finds damage. */
+  /** Runs `replica verify` beside everything else. @throws Error if it finds damage. */
   async verify(): Promise<void> {
     const words = ["verify", this.#fleet.dataDir];
     const { exitCode, stdout, stderr } = await runReplica(words, { timeoutMs: RESTORE_TIMEOUT_MS });
     if (exitCode !== 0) throw new Error(`verify ended with ${exitCode}: ${stdout}${stderr}`);
   }
 
-  /** What is promised now; undefined while the replica follows nobody, or just starts. */
+  /** The offsets acknowledged now; undefined while the replica starts or follows no primary. */
   async promised(): Promise<Promised | undefined> {
     const { server } = this.#fleet.primary;
     const info = await this.#fleet.replicaInfo().catch(() => undefined);
@@ -177,11 +177,11 @@ export class Comparer {
     return { replid, acknowledged, durable: Number(info.get("durable_offset")) };
   }
 
-  /** That the files of a replica that was killed hold what it had promised. */
+  /** Checks that the files of a killed replica hold what it had acknowledged. */
   lookUp({ replid, acknowledged, durable }: Promised): void {
     using catalogue = new Catalogue(this.#fleet.dataDir);
     const current = catalogue.generations.find(({ state }) => state === "current");
-    // Another history may have begun in the moment between.
+    // Another history may have begun in between.
     if (current?.replicationIds.at(-1)?.replid !== replid) return;
     const logBytes = statSync(join(current.dir, LOG)).size - current.logHeaderBytes;
     const written = current.baseOffset + logBytes;
@@ -196,13 +196,13 @@ export class Comparer {
     }
   }
 
-  /** That a replica that was killed, and follows again, asked for no byte that it had acknowledged. */
+  /** Checks that a killed replica, once it follows again, asked for no byte that it had acknowledged. */
   lookAtResume(): void {
     const { stderr } = this.#fleet.replica;
     const resume = this.#resume;
     if (resume === undefined || !stderr.includes("connected by")) return;
     this.#resume = undefined;
-    // A full resync may have gone back.
+    // After a full resync the offset may be lower.
     if (stderr.includes("connected by full")) return;
     const { acknowledged, primary, logged } = resume;
     const granted = new RegExp(
@@ -218,13 +218,13 @@ export class Comparer {
   }
 }
 
-/** Waits until nothing is left that would still expire; what nobody gave an end is removed. */
+/** Waits until all short-lived keys have expired; removes those without an expiry. */
 async function endShortLives(server: RealServer): Promise<void> {
   await using client = await server.connect();
   const untilMs = performance.now() + 2 * SHORT_LIFE_MS;
   await until(
     async () => {
-      // To look is what makes a server remove what has expired.
+      // A server removes an expired key when it is looked up.
       const word = performance.now() > untilMs ? "UNLINK" : "EXISTS";
       const replies = await client.exchange(
         DATABASES.flatMap((database) => [
@@ -235,21 +235,21 @@ async function endShortLives(server: RealServer): Promise<void> {
       );
       return replies.every((reply, i) => i % 3 !== 2 || reply === 0);
     },
-    { what: "the short-lived keys to be gone", everyMs: 50, timeoutMs: 30_000 },
+    { what: "the short-lived keys to be gone", everyMs: 50, timeoutMs: 50_000 },
   );
 }
 
-/** What a server holds that nobody writes to, and an offset at which it was so. */
+/** The contents of a server to which nobody writes, and an offset at which they were so. */
 async function stillContents(server: RealServer): Promise<{ offset: number; contents: Contents }> {
   return await until(
     async () => {
       const before = await contentsOf(server);
       const offset = await server.offset();
-      // The offset may move on by a PING; what is evicted now would show in the data.
+      // A PING may move the offset; an eviction would change the contents.
       const contents = await contentsOf(server);
       return different(before, contents).length === 0 ? { offset, contents } : undefined;
     },
-    { what: "the primary's data to stand still", timeoutMs: 30_000 },
+    { what: "the primary's data to stand still", timeoutMs: 50_000 },
   );
 }
 
@@ -271,7 +271,7 @@ async function contentsOf(server: RealServer): Promise<Contents> {
   return { digest, functions, groups: groups.map((group) => JSON.stringify(group)).join("\n") };
 }
 
-/** Who reads a stream, and what is pending: the digest leaves that out. */
+/** The consumer groups of a stream and their pending entries, which the digest leaves out. */
 async function groupsOf(client: Awaited<ReturnType<RealServer["connect"]>>, stream: string) {
   const groups = (await client.send("XINFO", "GROUPS", stream)) as (string | number)[][];
   const told: unknown[] = [];
@@ -280,20 +280,20 @@ async function groupsOf(client: Awaited<ReturnType<RealServer["connect"]>>, stre
     const name = String(field("name"));
     const pending = await client.send("XPENDING", stream, name, "-", "+", 1000);
     if (!Array.isArray(pending) || pending instanceof ReplyError) throw new Error("no array");
-    // For how long it is pending is another at every look.
+    // The idle time changes all the time.
     const entries = pending.map((entry) => (entry as unknown[]).filter((_, i) => i !== 2));
-    // A consumer that XAUTOCLAIM has made, and for whom it found nothing, no server streams.
+    // Consumers are left out: one that XAUTOCLAIM created without an entry isn't propagated.
     told.push([name, field("last-delivered-id"), entries]);
   }
   return told;
 }
 
-/** The parts in which two differ. */
+/** The parts in which the two differ. */
 function different(one: Contents, other: Contents): (keyof Contents)[] {
   return (["digest", "functions", "groups"] as const).filter((part) => one[part] !== other[part]);
 }
 
-/** The first line that differs, for people. */
+/** The first line that differs, for the report. */
 function difference(part: keyof Contents, one: Contents, other: Contents): string {
   const lines = [one[part].split("\n"), other[part].split("\n")] as const;
   const at = lines[0].findIndex((line, i) => line !== lines[1][i]);

@@ -5,7 +5,7 @@ import { until } from "../support/wait.ts";
 import type { Comparer } from "./compare.ts";
 import { type Fleet, forgetSnapshot, MAX_MEMORY } from "./fleet.ts";
 
-/** Whom a fault befalls, and who looks at what becomes of them. */
+/** What a fault acts on, and who checks the outcome. */
 export interface Scene {
   readonly fleet: Fleet;
   readonly comparer: Comparer;
@@ -14,16 +14,16 @@ export interface Scene {
 
 type Fault = (scene: Scene) => Promise<void>;
 
-/** Every kind of fault, and of what else disturbs; each returns when it is over, not when all have recovered. */
+/** Every kind of fault and disturbance. Each returns when it is over, before all have recovered. */
 export const FAULTS: Readonly<Record<string, Fault>> = {
   "primary killed": async ({ fleet: { primary }, random }) => {
     await primary.server.kill9();
     await Bun.sleep(random.below(1_000));
-    // It goes on from its last snapshot, and has lost what came after: the replica may be ahead.
+    // It restarts from its last snapshot and has lost later writes: the replica may be ahead.
     await primary.server.restart();
   },
   "primary stopped": async ({ fleet: { primary } }) => {
-    // It saves all, so that its history goes on.
+    // It saves everything, so its history continues.
     await primary.server.restart();
   },
   "primary emptied": async ({ fleet: { primary } }) => {
@@ -33,11 +33,11 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
   "replica killed": async ({ fleet, comparer, random }) => {
     const look = () => comparer.promised();
-    // The first one finds a promise for certain, the later ones may come at any moment.
+    // The first kill waits until something is acknowledged; later ones come at any moment.
     const promised =
       comparer.acknowledgedChecks > 0
         ? await look()
-        : await until(look, { what: "a promise", timeoutMs: 60_000 });
+        : await until(look, { what: "something to be acknowledged", timeoutMs: 60_000 });
     await fleet.endReplica("killed");
     if (promised !== undefined) comparer.lookUp(promised);
     await Bun.sleep(random.below(1_000));
@@ -69,24 +69,24 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     const { primary, heir } = fleet;
     await fleet.recovered();
     const address = [heir.server.host, heir.server.port];
-    // The primary takes it for online only once it has acknowledged something.
+    // The heir is online for the primary only after its first ACK.
     await until(() => primary.server.send("FAILOVER", "TO", ...address, "TIMEOUT", 20_000), {
       what: "the failover to begin",
     });
     await until(async () => (await primary.server.info("replication"))["role"] === "slave", {
-      what: "the failover to be over",
-      timeoutMs: 30_000,
+      what: "the failover to end",
+      timeoutMs: 50_000,
     });
     fleet.swap();
     await fleet.repoint();
   },
   "failover after a kill": async (scene) => failOver(scene, 0),
-  // The replica has come further than the heir has, in a history that ends where the heir's begins.
+  // The replica is ahead of the heir: its history ends beyond the point where the heir's begins.
   "failover that loses": async (scene) => failOver(scene, 50 + scene.random.below(500)),
   "link reset": async (scene) => harmLink(scene, { kind: "reset" }),
   "link silent": async (scene) => {
     await harmLink(scene, { kind: "black-hole" });
-    // As long as the replica waits for a word, or not.
+    // Shorter or longer than the replica's --timeout.
     await Bun.sleep(1_000 + scene.random.below(4_000));
   },
   "link half closed": async (scene) => harmLink(scene, { kind: "half-close" }),
@@ -105,7 +105,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     try {
       await fleet.askReplica("BGSAVE");
     } catch (error) {
-      // While it isn't connected it can't.
+      // Not possible while it isn't connected.
       if (!(error instanceof ReplyError)) throw error;
     }
   },
@@ -123,7 +123,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
 };
 
-/** The heir takes the place of a primary that dies, which goes on for a while without it. */
+/** Kills the primary and promotes the heir; before that, the primary may write alone for `aloneMs`. */
 async function failOver({ fleet }: Scene, aloneMs: number): Promise<void> {
   const { primary, heir } = fleet;
   await fleet.recovered();
@@ -139,7 +139,7 @@ async function failOver({ fleet }: Scene, aloneMs: number): Promise<void> {
   await primary.server.send("REPLICAOF", heir.server.host, heir.server.port);
 }
 
-/** Lets the replica's connections to the primary suffer something, in one of their directions. */
+/** Applies a fault to one direction of the replica's connections to the primary. */
 async function harmLink(
   { fleet, random }: Scene,
   effect: Effect,
@@ -149,11 +149,11 @@ async function harmLink(
   await fleet.primary.link.inject(direction, effect, lastsBytes);
 }
 
-/** All kinds in a drawn order; the next ones are drawn when it is through. */
+/** Deals all kinds of faults in random order, again and again. */
 export class Deck {
   readonly #random: Random;
   #kinds: string[] = [];
-  /** How many times every kind was dealt. */
+  /** How many times every kind has been dealt. */
   rounds = 0;
 
   constructor(random: Random) {

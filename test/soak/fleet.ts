@@ -12,12 +12,12 @@ import type { TempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import type { Syncs } from "./report.ts";
 
-/** So much fits beside what a server itself takes; the load has more than that. */
+/** Less than the load needs, so that keys are evicted. */
 export const MAX_MEMORY = "24mb";
 const FIRST_KEYS = 4_000;
 const RECOVERY_MS = 60_000;
 
-/** A server that is the primary or its heir, and the network before it, as the replica reaches it. */
+/** The primary or its heir, and the route by which the replica reaches it. */
 interface Side {
   readonly server: RealServer;
   readonly link: FaultRoute;
@@ -30,7 +30,7 @@ interface FleetOptions {
   readonly random: Random;
 }
 
-/** Everybody: a primary and its heir, the replica that follows, and the servers that follow the replica. */
+/** All processes: a primary and its heir, the replica, and the servers that follow the replica. */
 export class Fleet implements AsyncDisposable {
   readonly replicaPort = freePort();
   readonly #options: FleetOptions;
@@ -40,7 +40,7 @@ export class Fleet implements AsyncDisposable {
   heir: Side;
   #replica: ReplicaProcess | undefined;
   #owned = new AsyncDisposableStack();
-  /** Of the replicas that have ended. */
+  /** Syncs of the processes that have ended. */
   readonly #counted = { replica: { full: 0, partial: 0 }, downstreams: { full: 0, partial: 0 } };
 
   private constructor(
@@ -54,17 +54,17 @@ export class Fleet implements AsyncDisposable {
     this.downstreams = downstreams;
   }
 
-  /** Starts all of them; they follow one another when this returns. */
+  /** Starts all of them; resolves when they follow one another. */
   static async start(options: FleetOptions): Promise<Fleet> {
     const { random } = options;
     await using owned = new AsyncDisposableStack();
     const args = ["--maxmemory", MAX_MEMORY, "--maxmemory-policy", "allkeys-lru"];
     args.push("--save", "15 1", "--repl-ping-replica-period", "1");
     args.push("--repl-diskless-sync", random.below(2) === 0 ? "yes" : "no");
-    // In microseconds a key: a snapshot takes its time then, and is met by what goes wrong.
+    // Microseconds per key: makes a snapshot slow enough for faults to hit it.
     args.push("--rdb-key-save-delay", String([0, 50, 200][random.below(3)]));
     args.push("--repl-backlog-size", ["256kb", "1mb", "4mb"][random.below(3)]!);
-    // One that hears nothing any more lets the replica go after so long.
+    // Short, so that a server drops silent links soon.
     args.push("--repl-timeout", "10", "--shutdown-timeout", "3");
     const proxy = owned.use(startFaultProxy());
     const side = async (): Promise<Side> => {
@@ -104,18 +104,18 @@ export class Fleet implements AsyncDisposable {
     return this.#replica;
   }
 
-  /** All logs of the replica so far; those of the servers lie in their folders. */
+  /** The replica's log over all its starts. The servers' logs are in their folders. */
   get #replicaLog(): string {
     return this.#options.dir.file("replica.log");
   }
 
-  /** Starts the replica, with settings that are drawn anew. */
+  /** Starts the replica with random settings. */
   startReplica(random: Random): void {
     const args = ["follow", `redis://127.0.0.1:${this.#sides[0]!.link.port}`];
     args.push("--dir", this.dataDir, "--port", String(this.replicaPort));
     args.push("--timeout", "4s", "--sync-timeout", "3s", "--retry-max", "500ms");
     args.push("--keep", String(1 + random.below(2)));
-    // More often as they are unless told: what is acknowledged then has no mark yet.
+    // The defaults are more frequent: with them, acknowledged bytes may have no mark yet.
     args.push("--fsync", ["everysec", "everysec", "always"][random.below(3)]!);
     args.push("--ack", ["written", "written", "durable"][random.below(3)]!);
     args.push("--io", ["auto", "buffered", "direct"][random.below(3)]!);
@@ -123,12 +123,13 @@ export class Fleet implements AsyncDisposable {
     appendFileSync(this.#replicaLog, `=== ${args.join(" ")}\n`);
   }
 
-  /** Ends the replica, gently or not; it is to be started again. @throws Error where a gentle end fails. */
+  /** Stops or kills the replica. @throws Error if a stop fails. */
   async endReplica(how: "stopped" | "killed"): Promise<void> {
     const { replica } = this;
-    if (!replica.isRunning) throw new Error(`the replica has ended by itself\n${replica.output()}`);
+    if (!replica.isRunning)
+      throw new Error(`the replica has ended unexpectedly\n${replica.output()}`);
     if (how === "stopped") {
-      // Before its first line a signal may come before any of the program runs.
+      // Before its first log line the program may not have installed its signal handlers.
       await until(() => replica.stderr !== "", { what: "the replica to begin" });
     }
     const ending = how === "stopped" ? await replica.stop() : await replica.kill9();
@@ -144,7 +145,7 @@ export class Fleet implements AsyncDisposable {
     }
   }
 
-  /** How often the replica synced, and those below it, over all its starts; read from its log. */
+  /** Counts the syncs of the replica and its downstreams over all its starts, from its log. */
   syncs(): { replica: Syncs; downstreams: Syncs } {
     const before = structuredClone(this.#counted);
     if (this.#replica !== undefined) this.#count(this.#replica.stderr, before);
@@ -159,14 +160,14 @@ export class Fleet implements AsyncDisposable {
     }
   }
 
-  /** Sends a command to the replica's own port, once it is there. @throws ReplyError */
+  /** Sends a command to the replica's port as soon as it is open. @throws ReplyError */
   async askReplica(command: string, ...args: (string | number)[]): Promise<Reply> {
     const waiting = { what: "the replica's own port", timeoutMs: RECOVERY_MS };
     await using client = await until(() => this.#connect(), waiting);
     return await client.send(command, ...args);
   }
 
-  /** What the replica says of itself. @throws Error while it isn't there. */
+  /** The replica's INFO. @throws Error while its port is closed. */
   async replicaInfo(): Promise<ReadonlyMap<string, string>> {
     await using client = await this.#connect();
     return parseInfo(String(await client.send("INFO")));
@@ -176,12 +177,12 @@ export class Fleet implements AsyncDisposable {
     return await RespClient.connect({ port: this.replicaPort, timeoutMs: 5_000 });
   }
 
-  /** The replica, the heir and the downstreams follow the primary's history again. */
+  /** Waits until the replica, the heir and the downstreams follow the primary's history again. */
   async recovered(): Promise<void> {
     await this.#everybody("follow again", () => true);
   }
 
-  /** All of them have what the primary has streamed up to `offset`; the replica durably. */
+  /** Waits until all of them have the stream up to `offset`, the replica durably. */
   async caughtUp(offset: number): Promise<void> {
     await this.#everybody(`have offset ${offset}`, (there) => there >= offset);
   }
@@ -200,7 +201,7 @@ export class Fleet implements AsyncDisposable {
       { ...waiting, what: `the replica to ${what}` },
     );
     if (!this.replica.isRunning) {
-      throw new Error(`the replica has ended by itself\n${this.replica.output()}`);
+      throw new Error(`the replica has ended unexpectedly\n${this.replica.output()}`);
     }
     for (const server of [this.heir.server, ...this.downstreams]) {
       await until(
@@ -210,24 +211,24 @@ export class Fleet implements AsyncDisposable {
           const isSame = info["master_replid"] === (await history());
           return isWhole && isSame && isThere(Number(info["master_repl_offset"]));
         },
-        { ...waiting, what: `the server at port ${server.port}, which is a replica, to ${what}` },
+        { ...waiting, what: `the server on port ${server.port}, a replica, to ${what}` },
       );
     }
   }
 
-  /** The heir is the primary from now on, and the primary, once it follows, the heir. */
+  /** Swaps the roles of the primary and the heir. */
   swap(): void {
     [this.primary, this.heir] = [this.heir, this.primary];
   }
 
-  /** REPLICAOF, as Sentinel says it: the replica follows whoever is the primary now, after its restarts too. */
+  /** Points the replica to the current primary, as Sentinel does: also for its next start. */
   async repoint(): Promise<void> {
     const { link } = this.primary;
     await this.askReplica("REPLICAOF", "127.0.0.1", link.port);
     await this.askReplica("CONFIG", "REWRITE");
   }
 
-  /** Puts all logs, the replica's files and the servers' into a folder. */
+  /** Copies all logs, the replica's files and the servers' files to a folder. */
   collect(folder: string): void {
     if (this.#replica !== undefined) appendFileSync(this.#replicaLog, this.#replica.stderr);
     cpSync(this.#options.dir.path, folder, { recursive: true, verbatimSymlinks: true });
@@ -243,7 +244,7 @@ export class Fleet implements AsyncDisposable {
   }
 }
 
-/** Takes the snapshot away from which a server would start. */
+/** Removes the snapshot from which a server would start. */
 export function forgetSnapshot({ dir }: RealServer): void {
   const path = join(dir, "dump.rdb");
   if (existsSync(path)) rmSync(path);

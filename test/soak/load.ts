@@ -11,13 +11,13 @@ const MOVES_AT_ONCE = 30;
 const BETWEEN_BATCHES_MS = 40;
 const BEFORE_RECONNECT_MS = 100;
 
-/** That a key isn't there, or that a server has another role, is no matter; that a command is none would be. */
+/** Errors that the load must not cause. A missing key, or a server in another role, is expected. */
 const UNEXPECTED_ERRORS =
   /^(WRONGTYPE|NOPERM|NOAUTH|MISCONF)|unknown (sub)?command|wrong number|syntax error/i;
-/** This one is no longer whom to write to. */
+/** The server is no longer the primary. */
 const MOVED_ERRORS = /^(READONLY|MASTERDOWN)/;
 
-/** Clients that write without end to whoever is the primary, as their seeds say, through all of its deaths. */
+/** Seeded clients that keep writing to the current primary, through all its failures. */
 export class Load implements AsyncDisposable {
   readonly #primary: () => RealServer;
   readonly #clients: Promise<void>[];
@@ -32,20 +32,20 @@ export class Load implements AsyncDisposable {
     this.#clients = Array.from({ length: CLIENTS }, (_, i) => this.#run(new Random(seed + i)));
   }
 
-  /** @param primary whom to write to now; asked again after each break. */
+  /** @param primary returns the current primary; called again after each break. */
   static start(primary: () => RealServer, seed: number): Load {
     return new Load(primary, seed);
   }
 
-  /** How many commands were answered. */
+  /** Number of answered commands. */
   get commands(): number {
     return this.#commands;
   }
 
-  /** Settles when all that was sent is answered; nothing more is sent then. @throws Error an answer that nobody expected. */
+  /** Pauses; resolves when everything sent is answered. @throws Error if a reply was unexpected. */
   async pause(): Promise<void> {
     this.#isPaused = true;
-    await until(() => this.#busy === 0, { what: "the load to pause", timeoutMs: 30_000 });
+    await until(() => this.#busy === 0, { what: "the load to pause", timeoutMs: 50_000 });
     if (this.#failure !== undefined) throw this.#failure;
   }
 
@@ -65,7 +65,7 @@ export class Load implements AsyncDisposable {
         client = await this.#primary().connect();
         await this.#write(client, random);
       } catch {
-        // It has died, or is just starting.
+        // It has died, or is starting.
         await Bun.sleep(BEFORE_RECONNECT_MS);
       } finally {
         client?.close();
@@ -73,7 +73,7 @@ export class Load implements AsyncDisposable {
     }
   }
 
-  /** Until it is told that another one is the primary. @throws Error where the connection breaks. */
+  /** Writes until the server is no longer the primary. @throws Error if the connection breaks. */
   async #write(client: RespClient, random: Random): Promise<void> {
     let first: Command[] = [["FUNCTION", "LOAD", "REPLACE", library(0)]];
     while (!this.#isStopped) {
@@ -88,7 +88,7 @@ export class Load implements AsyncDisposable {
         this.#commands += batch.length;
         const errors = replies.filter((reply) => reply instanceof ReplyError);
         const odd = errors.find(({ message }) => UNEXPECTED_ERRORS.test(message));
-        if (odd !== undefined) this.#failure = new Error(`the load was answered: ${odd.message}`);
+        if (odd !== undefined) this.#failure = new Error(`the load got a reply: ${odd.message}`);
         if (errors.some(({ message }) => MOVED_ERRORS.test(message))) return;
       } finally {
         this.#busy--;

@@ -4,18 +4,19 @@ import { HOW_TO_GET_SERVERS } from "../support/server-catalog.ts";
 import { reportText } from "./report.ts";
 import { soak } from "./soak.ts";
 
-const HELP = `bun run soak [flags]: a replica follows a real primary under load while everything goes wrong that may,
-and what it keeps and feeds is compared with the primary again and again. Ends with a report; with 1 where
-anything was lost or differs, and then leaves all files.
+const HELP = `bun run soak [flags]: runs a replica of a real primary under load, with faults of every kind, and
+compares what it keeps and relays with the primary again and again. Prints a report. If anything is
+lost or differs, it exits with 1 and keeps all files.
 
-  --minutes N      so long, and until every kind of fault has happened (10)
-  --seed N         the same faults in the same order; a new one unless told
-  --server KIND    ${"redis-7.0, redis-8.0, valkey-8.1 or valkey-9 (the seed's choice)"}
-  --binary HOW     source, or compiled: what bun run build made (source)
-  --json           the report as JSON on standard output
+  --minutes N      how long to run; longer, until every kind of fault has happened (default: 10)
+  --seed N         repeats the faults of an earlier run (default: a new seed)
+  --server KIND    ${"redis-7.0, redis-8.0, valkey-8.1 or valkey-9 (default: chosen by the seed)"}
+  --binary HOW     source, or compiled: the program built by bun run build (default: source)
+  --json           print the report as JSON
+  --help           print this help
 `;
 
-/** A wrong command line: said with the help, 2. */
+/** A wrong command line: printed with the help, exit code 2. */
 class Usage extends Error {}
 
 function commandLine() {
@@ -42,7 +43,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const minutes = Number(values.minutes);
-  if (!(minutes > 0)) throw new Usage("--minutes takes a number above 0");
+  if (!(minutes > 0)) throw new Usage("--minutes takes a number greater than 0");
   const seed = Number(values.seed ?? Math.floor(Math.random() * 0x7fff_ffff));
   if (!Number.isSafeInteger(seed)) throw new Usage("--seed takes a whole number");
   const { binary } = values;
@@ -61,7 +62,7 @@ async function main(): Promise<number> {
 
 function serverOf(name: string | undefined, seed: number): ServerKind {
   const servers = availableServers();
-  if (servers.length === 0) throw new Error(`no server is here: ${HOW_TO_GET_SERVERS}`);
+  if (servers.length === 0) throw new Error(`no server is installed: ${HOW_TO_GET_SERVERS}`);
   const server =
     name === undefined
       ? servers[Math.abs(seed) % servers.length]

@@ -1,16 +1,16 @@
 import { type Command, DATABASES, nextCommands } from "../faults/seeded-load.ts";
 import type { Random } from "../support/fill.ts";
 
-/** So few that keys are met again and again, by every kind of command for their type. */
+/** Few, so that every kind of command meets each key again and again. */
 const KEYS = 100;
-/** Keys that have some moments to live; `SHORT_KEYS` names them all. */
+/** Number of short-lived keys of each type; `SHORT_KEYS` lists them. */
 const SHORT = 60;
-/** More than memory has room for, so that some are always being evicted. */
+/** More than fit in memory, so that some are always being evicted. */
 const BULK_KEYS = 20_000;
-/** No key that is short-lived outlives this. */
+/** The longest life of a short-lived key. */
 export const SHORT_LIFE_MS = 1_200;
 
-/** Every name that a short-lived key can have. */
+/** The names of all short-lived keys. */
 export const SHORT_KEYS: readonly string[] = Array.from({ length: SHORT }, (_, n) => [
   `short:${n}`,
   `short-hash:${n}`,
@@ -24,7 +24,7 @@ function consumer(random: Random): string {
   return CONSUMERS[random.below(CONSUMERS.length)]!;
 }
 
-/** What one client sends in one go, by the types that it is about; an error of one is no matter. */
+/** Batches that a client sends, by data type. Their errors don't matter. */
 const MOVES: readonly Move[] = [
   (random, n) => [["APPEND", `text:${n}`, random.text(12)]],
   (random, n) => [["SETRANGE", `text:${n}`, random.below(300), random.text(5)]],
@@ -44,7 +44,7 @@ const MOVES: readonly Move[] = [
   (_random, n) => [["ZPOPMIN", `zset:${n}`]],
   (random, n) => [["ZUNIONSTORE", `best:${n % 10}`, 2, `zset:${n}`, `zset:${random.below(KEYS)}`]],
   (random, n) => [["ZREMRANGEBYRANK", `best:${n % 10}`, 0, random.below(3)]],
-  // Streams, and who has read what of them.
+  // Streams and consumer groups.
   (_random, n) => [["XGROUP", "CREATE", `stream:${n}`, "readers", "0", "MKSTREAM"]],
   (random, n) => [
     ["XADD", `stream:${n}`, "*", "field", random.text(20)],
@@ -67,7 +67,7 @@ const MOVES: readonly Move[] = [
   (_random, n) => [
     ["GEOSEARCHSTORE", `near:${n % 10}`, `geo:${n}`, "FROMLONLAT", 13, 38, "BYRADIUS", 9000, "km"],
   ],
-  // What a script does is streamed, not the script; of one that fails, what it has done by then.
+  // A script's effects are streamed, not the script; of a failing script, the effects until then.
   (random, n) => [
     [
       "EVAL",
@@ -98,7 +98,7 @@ const MOVES: readonly Move[] = [
     ["EXEC"],
   ],
   (random) => [["MULTI"], ["INCR", "never"], [random.below(2) === 0 ? "DISCARD" : "EXEC"]],
-  // These really expire, by all the ways to say when.
+  // These expire during the run; every way to set an expiry.
   (random, n) => [["SET", `short:${n % SHORT}`, random.text(30), "PX", shortLife(random)]],
   (random, n) => [["PSETEX", `short:${n % SHORT}`, shortLife(random), random.text(10)]],
   (random, n) => [["SET", `short:${n % SHORT}`, "x", "PXAT", Date.now() + shortLife(random)]],
@@ -123,7 +123,7 @@ const MOVES: readonly Move[] = [
   ],
 ];
 
-/** What is rare: one of it in so many moves. */
+/** Rare moves: one in `oneIn`. */
 const RARE: readonly (readonly [oneIn: number, move: Move])[] = [
   [1_500, (random) => [["FUNCTION", "LOAD", "REPLACE", library(random.below(1000))]]],
   [
@@ -138,7 +138,7 @@ function shortLife(random: Random): number {
   return 20 + random.below(SHORT_LIFE_MS - 20);
 }
 
-/** The functions that `FCALL` calls; each number makes another library of it. */
+/** The library that `FCALL` calls; each number makes a different version of it. */
 export function library(number: number): string {
   return `#!lua name=soak
 redis.register_function('soak_put', function(keys, args)
@@ -148,7 +148,7 @@ redis.register_function('soak_put', function(keys, args)
 end)`;
 }
 
-/** The next few commands, which belong together. */
+/** The next commands, which belong together. */
 export function nextMove(random: Random): Command[] {
   for (const [oneIn, move] of RARE) {
     if (random.below(oneIn) === 0) return move(random, 0);

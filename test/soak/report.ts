@@ -1,46 +1,46 @@
-/** How often a replica synced, of which kind. */
+/** Number of syncs of a replica, by kind. */
 export interface Syncs {
   full: number;
   partial: number;
 }
 
-/** What a soak came to; all of it counts over the whole run. */
+/** The result of a soak; all numbers are totals of the run. */
 export interface Report {
   readonly seed: number;
-  /** As it says itself: `redis-7.0 (7.0.15)`. */
+  /** With its exact version: `redis-7.0 (7.0.15)`. */
   readonly server: string;
   readonly replica: "source" | "compiled";
   readonly minutes: number;
   readonly seconds: number;
-  /** How often each kind of fault happened. */
+  /** Number of faults, by kind. */
   readonly faults: Readonly<Record<string, number>>;
   readonly syncs: { readonly replica: Syncs; readonly downstreams: Syncs };
   readonly generations: number;
-  /** What came over the wire, and went out to the downstreams. */
+  /** Bytes received, and bytes sent to the downstreams. */
   readonly bytes: { readonly snapshots: number; readonly stream: number; readonly relayed: number };
   readonly load: {
     readonly commands: number;
     readonly expiredKeys: number;
     readonly evictedKeys: number;
   };
-  /** What was compared with the primary as it was at that offset. */
+  /** Number of comparisons with the primary at the same offset. */
   readonly comparisons: Readonly<Record<ComparisonKind, number>>;
-  /** What was looked up after each kill of the replica: whether what it had acknowledged is in its files. */
+  /** Number of kills after which the replica's files were checked against what it had acknowledged. */
   readonly acknowledgedChecks: number;
-  /** How many of these went on, by partial resync, from what was acknowledged. */
+  /** How many of these were followed by a partial resync after the acknowledged offset. */
   readonly resumeChecks: number;
-  /** Comparisons that differ, and acknowledgements whose bytes are gone. */
+  /** Number of comparisons that differ, and of acknowledgements whose bytes are missing. */
   readonly lost: number;
-  /** One line for each thing that is wrong, those that are lost among them. */
+  /** One line per problem, losses included. */
   readonly problems: readonly string[];
-  /** Where all logs and files lie, when something is wrong. */
+  /** The folder with all logs and files, if there is a problem. */
   readonly evidence: string | undefined;
 }
 
-/** A copy restored and booted; one of an earlier moment; a server that is fed from here. */
+/** What is compared: a restored copy, one of an earlier moment, or a server that follows the replica. */
 export type ComparisonKind = "restored" | "earlier" | "downstream";
 
-/** For people. */
+/** The report as text. */
 export function reportText(report: Report): string {
   const { syncs, bytes, load, comparisons } = report;
   const faults = Object.entries(report.faults).map(([kind, count]) => `${count} ${kind}`);
@@ -48,17 +48,17 @@ export function reportText(report: Report): string {
   const lines = [
     `seed          ${report.seed}`,
     `server        ${report.server}, replica from its ${report.replica === "source" ? "source" : "compiled program"}`,
-    `time          ${report.seconds.toFixed(0)} s (${report.minutes} min asked for)`,
+    `time          ${report.seconds.toFixed(0)} s (${report.minutes} min requested)`,
     `load          ${load.commands} commands; ${load.expiredKeys} keys expired, ${load.evictedKeys} evicted`,
     `faults        ${faults.join(", ")}`,
     `syncs         ${syncs.replica.full} full, ${syncs.replica.partial} partial; ${report.generations} generations`,
     `  downstream  ${syncs.downstreams.full} full, ${syncs.downstreams.partial} partial`,
     `bytes         ${mebibytes(bytes.snapshots)} of snapshots, ${mebibytes(bytes.stream)} of stream, ${mebibytes(bytes.relayed)} relayed`,
     `compared      ${comparisons.restored} restored, ${comparisons.earlier} of earlier moments, ${comparisons.downstream} downstream`,
-    `kills         after ${report.acknowledgedChecks} of the replica its files were looked at for what it had acknowledged; after ${report.resumeChecks} it went on from there`,
+    `kills         ${report.acknowledgedChecks} of the replica with its files checked, ${report.resumeChecks} of them with its resume checked`,
     `lost          ${report.lost}`,
   ];
-  for (const problem of report.problems) lines.push(`wrong         ${problem}`);
+  for (const problem of report.problems) lines.push(`problem       ${problem}`);
   if (report.evidence !== undefined) lines.push(`logs, files   ${report.evidence}`);
   return `${lines.join("\n")}\n`;
 }

@@ -16,21 +16,21 @@ export interface SoakOptions {
   readonly seed: number;
   readonly server: ServerKind;
   readonly binary: "source" | "compiled";
-  /** Is told what happens, a line at a time. */
+  /** Called with each event, as one line of text. */
   readonly onEvent?: (line: string) => void;
 }
 
-/** A run of up to so long compares twice a minute, a longer one once. */
+/** A run up to this length compares twice a minute, a longer one once. */
 const SHORT_MINUTES = 5;
 const BETWEEN_FAULTS_MS = 1_500;
-/** So many faults after a comparison, what it saw is restored once more. */
+/** After so many faults, the last comparison is repeated from the kept history. */
 const LOOK_BACK_AFTER_FAULTS = 2;
 
 /**
- * Lets a replica follow a primary under load while everything goes wrong that may, and compares what
- * it keeps and feeds with what the primary has. It ends when the time is over and every kind of fault
- * has happened, or with the first thing that is wrong: then all files are kept where the report says.
- * The same seed, server and time give the same faults in the same order.
+ * Runs a replica of a primary under load, with faults of every kind, and compares what it keeps and relays
+ * with the primary. Ends when the time is over and every kind of fault has happened, or at the first
+ * problem; then all files are kept in the folder that the report names. The same seed, server and time
+ * give the same faults in the same order.
  */
 export async function soak(options: SoakOptions): Promise<Report> {
   const { minutes, seed, server, binary, onEvent = () => undefined } = options;
@@ -68,7 +68,7 @@ export async function soak(options: SoakOptions): Promise<Report> {
       faults[kind] = (faults[kind] ?? 0) + 1;
       faultsSince++;
       if (faultsSince === LOOK_BACK_AFTER_FAULTS) await comparer.compareEarlier();
-      // Some come on top of one another.
+      // Some faults overlap.
       if (random.below(3) > 0) await fleet.recovered();
       await Bun.sleep(random.below(BETWEEN_FAULTS_MS));
       comparer.lookAtResume();

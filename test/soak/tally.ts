@@ -4,10 +4,10 @@ const LOOK_EVERY_MS = 500;
 
 type Counts = ReadonlyMap<string, number>;
 
-/** What processes count since their start, summed over all their starts. */
+/** Sums the counters of processes over all their starts. */
 export class Tally implements AsyncDisposable {
   readonly #fleet: Fleet;
-  /** By run id: what each process counted when it was last looked at. */
+  /** The last counters of each process, by run id. */
   readonly #replicas = new Map<string, Counts>();
   readonly #primaries = new Map<string, Counts>();
   readonly #running: Promise<void>;
@@ -18,12 +18,12 @@ export class Tally implements AsyncDisposable {
     this.#running = this.#run();
   }
 
-  /** Looks twice a second from now on. */
+  /** Reads the counters twice a second from now on. */
   static start(fleet: Fleet): Tally {
     return new Tally(fleet);
   }
 
-  /** Looks once; of one that is away, what was seen last stands. */
+  /** Reads the counters once; a process that doesn't answer keeps its last ones. */
   async look(): Promise<void> {
     const fleet = this.#fleet;
     await Promise.allSettled([

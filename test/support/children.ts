@@ -7,14 +7,14 @@ process.on("exit", () => {
 const setpriv = Bun.which("setpriv");
 
 /**
- * The words that run `argv` so that the kernel ends it with us, however we end; where the machine
- * has no `setpriv`, the words unchanged. The process id is the program's own.
+ * Returns a command line that runs `argv` and has the kernel kill it when this process ends, however it
+ * ends. Without `setpriv` on this machine it returns `argv`. The process id stays the program's own.
  */
 export function endingWithParent(argv: readonly string[]): string[] {
   return setpriv === null ? [...argv] : [setpriv, "--pdeathsig", "KILL", "--", ...argv];
 }
 
-/** Sees to it that a child doesn't outlive this process. */
+/** Kills a child when this process exits. */
 export function endWithProcess(child: Bun.Subprocess): void {
   children.set(child.pid, child);
   void child.exited.then(() => children.delete(child.pid));

@@ -4,9 +4,9 @@ import { join } from "node:path";
 const projectDir = join(import.meta.dir, "../..");
 
 /**
- * Builds `dist/replica`, as `bun run build` does. The file is put there whole, by rename: another test, in a
- * process of its own, may just be starting it, or building it too.
- * @throws Error with what the build says.
+ * Builds `dist/replica`, as `bun run build` does. A rename puts the finished file in place, since another
+ * test process may be starting or building it at the same moment.
+ * @throws Error with the output of the build.
  */
 export async function buildProgram(): Promise<void> {
   const made = join(projectDir, `dist/replica.${process.pid}`);

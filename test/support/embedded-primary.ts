@@ -1,4 +1,4 @@
-// A process of its own: `bun embedded-primary.ts KEYS VALUE_BYTES length|eof` prints its URL.
+// Runs an embedded primary in its own process: `bun embedded-primary.ts KEYS VALUE_BYTES length|eof` prints its URL.
 import { EmbeddedPrimary } from "../../src/demo/primary.ts";
 
 const [keys, valueBytes, form] = process.argv.slice(2);

@@ -5,7 +5,7 @@ export interface Sample {
   readonly value: number;
 }
 
-/** A metric with what the text says of it; undefined where it says nothing. */
+/** A metric with its HELP and TYPE; undefined if the text has none. */
 export interface Family {
   readonly name: string;
   help: string | undefined;
@@ -21,9 +21,9 @@ const TYPES = ["counter", "gauge", "histogram", "summary", "untyped"];
 const VALUE = /^(?:NaN|[+-]?Inf|[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i;
 
 /**
- * Reads Prometheus's text form, version 0.0.4, as strictly as its own reader does, and with the order
- * that the form asks for: HELP and TYPE before all samples of a metric, each metric in one piece.
- * @throws Error for the first line that is wrong.
+ * Parses Prometheus's text format, version 0.0.4, as strictly as Prometheus does. It also checks the
+ * order that the format demands: HELP and TYPE before the samples of a metric, each metric in one piece.
+ * @throws Error for the first invalid line.
  */
 export function parseExposition(text: string): Family[] {
   if (!text.endsWith("\n")) throw new Error("the last line has no end");
@@ -82,7 +82,7 @@ const OTHER_UNITS = "minutes hours days weeks fahrenheit inches yards miles bits
 const PREFIXES =
   "pico nano micro milli centi deci deca hecto kilo kibi mega mebi giga gibi tera tebi peta pebi";
 
-/** What `promtool check metrics` has against a text, one line each, and against its figures. */
+/** The complaints of `promtool check metrics` about a text, one line each. */
 export function expositionComplaints(text: string): string[] {
   const families = parseExposition(text);
   return families.flatMap((family) => [

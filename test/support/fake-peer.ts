@@ -2,10 +2,10 @@ import { ByteQueue, encodeCommand } from "./resp.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import { within } from "./wait.ts";
 
-/** So much of a connection is kept for the transcript, per direction; bytes. */
+/** Bytes of each direction kept for the transcript. */
 const TRANSCRIPT_BYTES = 1024 * 1024;
 
-/** The other side closed the connection where more was expected of it. */
+/** The other side closed the connection although the script expected more of it. */
 export class PeerGone extends Error {}
 
 interface ListenerSocket {
@@ -18,7 +18,7 @@ interface ListenerSocket {
 
 /** The fake primary's end of one connection. */
 export class FakePeer {
-  /** Which connection this is, from 0. */
+  /** Number of this connection, from 0. */
   readonly index: number;
   readonly #socket: ListenerSocket;
   readonly #writer: SocketWriter;
@@ -39,12 +39,12 @@ export class FakePeer {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** What the other side sent, up to 1 MiB. */
+  /** Everything the other side sent, up to 1 MiB. */
   get received(): Buffer {
     return Buffer.concat(this.#received);
   }
 
-  /** What was sent to it, up to 1 MiB. */
+  /** Everything sent to it, up to 1 MiB. */
   get sent(): Buffer {
     return Buffer.concat(this.#sent);
   }
@@ -61,20 +61,20 @@ export class FakePeer {
     return this.#isClosed;
   }
 
-  /** Settles when the connection is over, by whichever side. */
+  /** Resolves when either side has closed the connection. */
   get closed(): Promise<void> {
     return this.#closed.promise;
   }
 
-  /** What has come and no expectation has taken yet. */
+  /** Bytes received that no expectation has consumed yet. */
   get unread(): Buffer {
     return this.#unread.bytes;
   }
 
   /**
-   * Takes what comes next: exactly this text, or what matches from its first byte on.
-   * @returns what was taken, as latin1 text.
-   * @throws Error showing what came instead, or that nothing did in time.
+   * Consumes the next bytes: exactly this text, or a match that begins at the first byte.
+   * @returns the consumed bytes as latin1 text.
+   * @throws Error with the bytes received instead, or on timeout.
    */
   async expect(pattern: string | RegExp): Promise<string> {
     const shown = typeof pattern === "string" ? JSON.stringify(pattern) : String(pattern);
@@ -83,18 +83,18 @@ export class FakePeer {
       if (typeof pattern === "string") {
         if (text.startsWith(pattern)) return { value: pattern, bytes: pattern.length };
         if (pattern.startsWith(text)) return undefined;
-        throw new Error(`expected ${shown}, came ${excerpt(text)}`);
+        throw new Error(`expected ${shown}, received ${excerpt(text)}`);
       }
       const match = new RegExp(pattern.source, pattern.flags.replaceAll(/[gy]/g, "")).exec(text);
       if (match === null) return undefined;
       if (match.index !== 0) {
-        throw new Error(`expected ${shown} at once, came ${excerpt(text)}`);
+        throw new Error(`expected ${shown} next, received ${excerpt(text)}`);
       }
       return { value: match[0], bytes: match[0].length };
     });
   }
 
-  /** Takes `count` bytes. */
+  /** Consumes `count` bytes. */
   async readBytes(count: number): Promise<Buffer> {
     return await this.#take(`${count} bytes`, () => {
       const { bytes } = this.#unread;
@@ -103,7 +103,7 @@ export class FakePeer {
     });
   }
 
-  /** Takes a line; gives it without its end. */
+  /** Consumes a line and returns it without its line end. */
   async readLine(): Promise<string> {
     return await this.#take("a line", () => {
       const end = this.#unread.bytes.indexOf("\n");
@@ -113,20 +113,20 @@ export class FakePeer {
     });
   }
 
-  /** Takes a command, sent as an array or inline; bare newlines before it are passed over. */
+  /** Consumes a command, sent as an array or inline; skips bare newlines before it. */
   async readCommand(): Promise<string[]> {
     return await this.#take("a command", () => takeCommand(this.#unread.bytes));
   }
 
-  /** Takes a command that must begin with these words, in any case; gives all its words. */
+  /** Consumes a command that must begin with these words, in any case; returns all its words. */
   async expectCommand(...words: string[]): Promise<string[]> {
     const command = await this.readCommand();
     const same = words.every((word, i) => word.toLowerCase() === command[i]?.toLowerCase());
-    if (!same) throw new Error(`expected ${words.join(" ")}, came ${command.join(" ")}`);
+    if (!same) throw new Error(`expected ${words.join(" ")}, received ${command.join(" ")}`);
     return command;
   }
 
-  /** Takes commands until the last acknowledgement reaches `offset`; gives what it said. */
+  /** Consumes commands until an acknowledgement reaches `offset`; returns its offsets. */
   async readAck(offset: number): Promise<{ ack: number; fack: number | undefined }> {
     for (;;) {
       const words = await this.readCommand();
@@ -137,7 +137,7 @@ export class FakePeer {
     }
   }
 
-  /** Sends; resolves when the kernel has taken all of it. */
+  /** Sends `bytes`; resolves when the kernel has taken all of them. */
   async send(bytes: string | Uint8Array): Promise<void> {
     const data = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
     if (this.#sentBytes + data.length <= TRANSCRIPT_BYTES) this.#sent.push(data);
@@ -150,7 +150,7 @@ export class FakePeer {
     await this.send(encodeCommand(words));
   }
 
-  /** Sends `size` bytes a write, with a turn of the event loop between two of them. */
+  /** Sends `size` bytes per write, with a turn of the event loop after each. */
   async sendInChunks(bytes: string | Uint8Array, size: number): Promise<void> {
     const data = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
     for (let at = 0; at < data.length; at += size) {
@@ -159,7 +159,7 @@ export class FakePeer {
     }
   }
 
-  /** Leaves what comes in the kernel's buffer, until `resume`: a peer that doesn't read. */
+  /** Stops reading until `resume`. */
   pause(): void {
     this.#socket.pause();
   }
@@ -168,24 +168,24 @@ export class FakePeer {
     this.#socket.resume();
   }
 
-  /** Closes in order (FIN). */
+  /** Closes the connection with FIN. */
   async close(): Promise<void> {
     this.#socket.end();
     await this.closed;
   }
 
-  /** Breaks the connection (RST). */
+  /** Resets the connection (RST). */
   async reset(): Promise<void> {
     this.#socket.terminate();
     await this.closed;
   }
 
-  /** Waits until the other side closes. @throws Error when the time is over. */
+  /** Waits until the other side closes. @throws Error on timeout. */
   async untilClosed(timeoutMs = this.#timeoutMs): Promise<void> {
     await within(timeoutMs, "the other side to close", this.closed);
   }
 
-  /** For the listener: what came. */
+  /** For the listener: bytes arrived. */
   onData(chunk: Uint8Array): void {
     if (this.#receivedBytes + chunk.length <= TRANSCRIPT_BYTES) this.#received.push(chunk);
     this.#receivedBytes += chunk.length;
@@ -193,12 +193,12 @@ export class FakePeer {
     this.#wake();
   }
 
-  /** For the listener: it takes more again. */
+  /** For the listener: the socket is writable again. */
   onDrain(): void {
     this.#writer.drain();
   }
 
-  /** For the listener: the connection is over. */
+  /** For the listener: the connection is closed. */
   onClose(): void {
     this.#isClosed = true;
     this.#writer.close(new PeerGone("the other side has closed the connection"));
@@ -215,10 +215,10 @@ export class FakePeer {
         return found.value;
       }
       const came = excerpt(this.#unread.bytes.toString("latin1"));
-      if (this.#isClosed) throw new PeerGone(`expected ${what}, came ${came} and the end`);
+      if (this.#isClosed) throw new PeerGone(`expected ${what}, received ${came}, then the end`);
       const leftMs = deadlineMs - performance.now();
       if (leftMs <= 0) {
-        throw new Error(`expected ${what} within ${this.#timeoutMs} ms, came ${came}`);
+        throw new Error(`expected ${what} within ${this.#timeoutMs} ms, received ${came}`);
       }
       await this.#more(leftMs);
     }

@@ -2,13 +2,13 @@ import { FakePeer } from "./fake-peer.ts";
 import { tlsOptions, type CertificateFiles } from "./tls.ts";
 import { within } from "./wait.ts";
 
-const EXPECT_TIMEOUT_MS = 5_000;
+const EXPECT_TIMEOUT_MS = 20_000;
 
-/** One thing to do on a connection, where a whole function would be too much. */
+/** One step of a script, where a function would be too much. */
 export type Step =
-  /** The other side must send exactly this text, or text that matches, next. */
+  /** The other side must send this text, or a match, next. */
   | { readonly expect: string | RegExp }
-  /** The other side must send a command whose first words are these, in any case. */
+  /** The other side must send a command that begins with these words, in any case. */
   | { readonly command: readonly string[] }
   | { readonly send: string | Uint8Array }
   | { readonly sendInChunks: string | Uint8Array; readonly size: number }
@@ -18,18 +18,18 @@ export type Step =
   | { readonly close: true }
   | { readonly reset: true };
 
-/** What happens on one connection: steps in order, or a function. It stays open at the end. */
+/** The steps of one connection, or a function. The connection stays open after the last step. */
 export type Script = readonly Step[] | ((peer: FakePeer) => Promise<void> | void);
 
 export interface FakePrimaryOptions {
   /** A unix socket instead of a TCP port. */
   readonly socketPath?: string;
-  /** Loopback's IPv4 address unless told: "::1". */
+  /** Default: 127.0.0.1. */
   readonly host?: string;
-  /** A free one unless told. */
+  /** Default: a free port. */
   readonly port?: number;
   readonly tls?: { readonly certificate: CertificateFiles; readonly clients?: "no" | "yes" };
-  /** Milliseconds for each expectation; 5 s unless told. */
+  /** Milliseconds for each expectation. Default: 20 s. */
   readonly timeoutMs?: number;
 }
 
@@ -38,15 +38,15 @@ export interface HandshakeAnswer {
   readonly offset: number;
   /** Instead of `+FULLRESYNC replid offset`; without CRLF. */
   readonly psyncReply?: string;
-  /** Wanted in AUTH; anything else gets -WRONGPASS. */
+  /** The password that AUTH must give; any other gets -WRONGPASS. */
   readonly password?: string;
-  /** Answers by command name ("PING", "REPLCONF capa"), in place of the usual; without CRLF. */
+  /** Replies that replace the usual ones, by command name ("PING", "REPLCONF capa"); without CRLF. */
   readonly replies?: Readonly<Record<string, string>>;
 }
 
 /**
- * Answers as a primary does until PSYNC (or SYNC) comes, and that with `+FULLRESYNC`.
- * @returns every command that came, the last one included.
+ * Answers the handshake as a primary does, up to PSYNC or SYNC; PSYNC gets `+FULLRESYNC`.
+ * @returns every command received, PSYNC or SYNC included.
  */
 export async function standardHandshake(
   peer: FakePeer,
@@ -85,12 +85,12 @@ function usualReply(name: string, words: readonly string[], password: string | u
   }
 }
 
-/** `$<length>` and the bytes, as a primary sends a snapshot it has on disk. */
+/** Frames a snapshot as `$<length>` and its bytes: the disk-based form. */
 export function bulkPayload(rdb: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(`$${rdb.length}\r\n`), rdb]);
 }
 
-/** `$EOF:<mark>`, the bytes and the mark, as a primary sends one while it makes it. */
+/** Frames a snapshot as `$EOF:<mark>`, its bytes and the mark: the diskless form. */
 export function eofPayload(rdb: Uint8Array, mark = "0123456789abcdef0123456789abcdef01234567") {
   return Buffer.concat([Buffer.from(`$EOF:${mark}\r\n`), rdb, Buffer.from(mark)]);
 }
@@ -115,12 +115,12 @@ async function playStep(step: Step, peer: FakePeer): Promise<void> {
   else await peer.reset();
 }
 
-/** A listener whose every answer is told by a script: a primary that misbehaves at will. */
+/** A primary that does what its scripts say, including what no primary should do. */
 export class FakePrimary implements AsyncDisposable {
   readonly host: string;
-  /** The port, 0 on a unix socket. */
+  /** The port; 0 on a unix socket. */
   readonly port: number;
-  /** As the program's command line takes it: `redis://`, `rediss://`, `unix://`. */
+  /** The URL for the command line: `redis://`, `rediss://` or `unix://`. */
   readonly url: string;
   /** Every connection so far, in order. */
   readonly peers: FakePeer[] = [];
@@ -137,7 +137,7 @@ export class FakePrimary implements AsyncDisposable {
       if (options.socketPath === undefined) socket.setNoDelay(true);
       const script = scriptFor(peer.index);
       if (script === undefined) {
-        this.#failures.push(new Error(`connection ${peer.index + 1} came, no script is left`));
+        this.#failures.push(new Error(`no script is left for connection ${peer.index + 1}`));
         socket.terminate();
         return;
       }
@@ -149,7 +149,7 @@ export class FakePrimary implements AsyncDisposable {
         if (options.tls === undefined) begin(socket);
       },
       handshake: (socket, _success, authorizationError) => {
-        // Who shows no good certificate never becomes a connection.
+        // Without a valid certificate there is no connection.
         if (wantsCertificate && authorizationError !== null) socket.terminate();
         else begin(socket);
       },
@@ -196,14 +196,14 @@ export class FakePrimary implements AsyncDisposable {
     }
   }
 
-  /** What the scripts so far have complained of. */
+  /** The failures of the scripts so far. */
   get failures(): readonly Error[] {
     return this.#failures;
   }
 
   /**
    * Waits until the scripts of all connections so far have ended.
-   * @throws Error the first complaint of a script.
+   * @throws Error the first failure of a script.
    */
   async finished(timeoutMs = 30_000): Promise<void> {
     await within(timeoutMs, "the scripts to end", Promise.all(this.#scripts));
@@ -211,12 +211,12 @@ export class FakePrimary implements AsyncDisposable {
     if (failure !== undefined) throw failure;
   }
 
-  /** Takes no further connection; those that are there go on. */
+  /** Stops accepting connections; open ones stay. */
   stopListening(): void {
     this.#stopListening();
   }
 
-  /** Ends everything. */
+  /** Stops listening and resets every connection. */
   async stop(): Promise<void> {
     this.#stopListening();
     for (const peer of this.peers) if (!peer.isClosed) await peer.reset();
@@ -239,9 +239,9 @@ export class FakePrimary implements AsyncDisposable {
 }
 
 /**
- * Listens on a free loopback port (or as told) and plays a script on every connection, or one
- * script after the other on the first, second, … connection; one past the last is refused.
- * A connection stays open when its script has ended. Complaints are kept for `finished()`.
+ * Listens on a free loopback port, unless `options` says otherwise. Plays one script on every connection,
+ * or a list of scripts, one per connection; a connection past the last script is refused. A connection
+ * stays open when its script has ended. `finished()` reports failures.
  */
 export function fakePrimary(
   script: Script | { readonly connections: readonly Script[] },

@@ -2,26 +2,26 @@ import type { FakePeer } from "./fake-peer.ts";
 import { fakePrimary, type FakePrimary, type FakePrimaryOptions } from "./fake-primary.ts";
 import { encodeCommand } from "./resp.ts";
 
-/** What a sentinel says where the primary is: a list of two bulk strings, as a command is. */
+/** The reply that names the primary: two bulk strings, encoded as a command is. */
 export function named(port: number, host = "127.0.0.1"): Buffer {
   return encodeCommand([host, port]);
 }
 
-/** What a sentinel says to a name that it doesn't know. */
+/** The reply for an unknown master name. */
 export const UNKNOWN = "*-1\r\n";
 
-/** A sentinel that watches `main`, and what it was asked. */
+/** A sentinel that watches `main`, and the questions it was asked. */
 export interface FakeSentinel extends AsyncDisposable {
   readonly port: number;
-  /** One for each question: all its words. */
+  /** The words of each question. */
   readonly asked: string[][];
-  /** The connections, the oldest first. */
+  /** The connections, oldest first. */
   readonly peers: readonly FakePeer[];
   stop(): Promise<void>;
 }
 
 /**
- * Answers each question for the primary with what `answer` gives then, and AUTH as `password` wants it.
+ * Answers each question for the primary with the current result of `answer`, and checks AUTH against `password`.
  */
 export function fakeSentinel(
   answer: (peer: FakePeer) => string | Uint8Array | undefined,

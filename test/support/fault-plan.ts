@@ -1,55 +1,55 @@
-/** Which way the bytes go that a fault hits. */
+/** The direction of the bytes that a fault affects. */
 export type Direction = "to-replica" | "to-primary";
 
 export const DIRECTIONS: readonly Direction[] = ["to-replica", "to-primary"];
 
-/** What befalls one direction of a connection. */
+/** The effect of a fault on one direction of a connection. */
 export type Effect =
-  /** What comes is passed on so many milliseconds later. */
+  /** Bytes are passed on `ms` milliseconds late. */
   | { readonly kind: "delay"; readonly ms: number }
   | { readonly kind: "rate"; readonly bytesPerSecond: number }
-  /** Single bytes, each in a packet of its own as far as the kernel allows. */
+  /** Single bytes, each in its own packet as far as the kernel allows. */
   | { readonly kind: "single-bytes" }
-  /** Nothing passes any more, an end neither; the connection stays. */
+  /** Nothing passes any more, not even FIN; the connection stays open. */
   | { readonly kind: "black-hole" }
-  /** An end (FIN), while the other direction goes on; what comes later is dropped. */
+  /** FIN, while the other direction goes on; later bytes are dropped. */
   | { readonly kind: "half-close" }
-  /** Both ends are broken (RST). */
+  /** Both ends are reset (RST). */
   | { readonly kind: "reset" };
 
 export interface Fault {
   readonly direction: Direction;
-  /** Begins behind exactly so many bytes of this direction, at 0 with the connection. */
+  /** Bytes of this direction that pass before the fault begins; 0: it begins with the connection. */
   readonly afterBytes: number;
-  /** How many bytes it lasts; to the connection's end unless told. */
+  /** Bytes it lasts. Default: to the end of the connection. */
   readonly lastsBytes?: number;
   readonly effect: Effect;
 }
 
-/** The faults of one connection; of two that hold at once in a direction, the first. */
+/** The faults of one connection. If two overlap in a direction, the first one holds. */
 export type Plan = readonly Fault[];
 
-/** What has gone through a route so far. */
+/** What has passed through a route so far. */
 export interface RouteCount {
-  /** Connections so far, those to a primary that wasn't there included. */
+  /** Connections so far, including those to an absent primary. */
   readonly connections: number;
-  /** Plans that wait for a connection. */
+  /** Plans without a connection yet. */
   readonly waiting: number;
-  /** Bytes passed on, by the connection's number and the direction. */
+  /** Bytes passed on, by connection and direction. */
   readonly passed: readonly Readonly<Record<Direction, number>>[];
 }
 
-/** What the test asks of the proxy's process; each has one answer with the same `id`. */
+/** A request to the proxy's process; its answer has the same `id`. */
 export type ProxyRequest = { readonly id: number } & (
   | { readonly ask: "route"; readonly host: string; readonly port: number }
-  /** The next connections in turn, and all that come after them. */
+  /** Plans for the next connections, one each, and for all later ones. */
   | {
       readonly ask: "plan";
       readonly route: number;
       readonly next: readonly Plan[];
       readonly later: Plan;
     }
-  /** Hits the connections that are there, from their next byte on. */
+  /** A fault for the open connections, from their next byte on. */
   | {
       readonly ask: "inject";
       readonly route: number;

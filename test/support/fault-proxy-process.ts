@@ -1,4 +1,4 @@
-// A process of its own, which `fault-proxy.ts` starts and talks to.
+// The proxy's own process, which `fault-proxy.ts` starts and talks to.
 import { FaultyConnection } from "./faulty-connection.ts";
 import type { Plan, ProxyAnswer, ProxyRequest } from "./fault-plan.ts";
 
@@ -74,7 +74,7 @@ function answer(request: ProxyRequest): ProxyAnswer {
       return { id, done: true };
     }
     default:
-      throw new Error(`nothing is known of ${JSON.stringify(request satisfies never)}`);
+      throw new Error(`unknown request: ${JSON.stringify(request satisfies never)}`);
   }
 }
 

@@ -9,7 +9,7 @@ afterAll(async () => {
   await proxy[Symbol.asyncDispose]();
 });
 
-/** One end of a connection, and how it heard that it is over. */
+/** One end of a connection, and how it learned of the end. */
 class End {
   readonly chunks: Buffer[] = [];
   over: "no" | "FIN" | "RST" = "no";
@@ -19,7 +19,7 @@ class End {
     return Buffer.concat(this.chunks).toString();
   }
 
-  /** A connection that is broken before it is told of counts as one that was broken. */
+  /** A connection that is reset before `open` counts as reset. */
   async connect(port: number): Promise<void> {
     const socket = this.handler();
     try {
@@ -79,7 +79,7 @@ const toReplica = (effect: Effect, afterBytes: number, lastsBytes = Infinity): P
   { direction: "to-replica", afterBytes, effect, ...(lastsBytes < Infinity && { lastsBytes }) },
 ];
 
-test("without a fault both directions pass whole, and so does an end", async () => {
+test("passes both directions, and FIN, without a fault", async () => {
   await using ends = await through([]);
   ends.primary.socket!.write("from the primary");
   ends.replica.socket!.write("from the replica");
@@ -92,18 +92,18 @@ test("without a fault both directions pass whole, and so does an end", async () 
   expect((await ends.route.count()).passed).toEqual([{ "to-replica": 16, "to-primary": 26 }]);
 });
 
-test.each([0, 1, 4])("a reset comes behind exactly %i bytes, to both", async (afterBytes) => {
+test.each([0, 1, 4])("resets both ends after exactly %i bytes", async (afterBytes) => {
   await using ends = await through(toReplica({ kind: "reset" }, afterBytes));
   ends.primary.socket?.write("12345678");
   await until(() => ends.replica.over === "RST", { what: "the reset" });
-  // A reset may take away what was on its way; no byte more than those may come.
+  // A reset may discard bytes on their way, but no later byte may arrive.
   expect("12345678".slice(0, afterBytes).startsWith(ends.replica.came)).toBe(true);
   if (ends.primary.socket !== undefined) {
     await until(() => ends.primary.over === "RST", { what: "the primary's reset" });
   }
 });
 
-test("a half-close ends one direction behind exactly so many bytes; the other goes on", async () => {
+test("half-closes one direction after exactly so many bytes; the other goes on", async () => {
   await using ends = await through(toReplica({ kind: "half-close" }, 4));
   ends.primary.socket!.write("12345678");
   await until(() => ends.replica.over === "FIN", { what: "the end" });
@@ -114,7 +114,7 @@ test("a half-close ends one direction behind exactly so many bytes; the other go
 });
 
 test.each(["to-replica", "to-primary"] as Direction[])(
-  "a black hole swallows what goes %s, its end too, and nothing else",
+  "a black hole swallows the bytes %s, and FIN, and nothing else",
   async (direction) => {
     await using ends = await through([]);
     const [from, to] =
@@ -130,16 +130,16 @@ test.each(["to-replica", "to-primary"] as Direction[])(
   },
 );
 
-test("single bytes come whole, in many pieces", async () => {
+test("delivers single bytes in many pieces", async () => {
   await using ends = await through(toReplica({ kind: "single-bytes" }, 10, 40));
   const text = "0123456789".repeat(10);
   ends.primary.socket!.write(text);
   await until(() => ends.replica.came === text, { what: "all of it" });
-  // The kernel may join some; hardly all of them.
+  // The kernel may join some of them.
   expect(ends.replica.chunks.length).toBeGreaterThan(4);
 });
 
-test("a delay and a rate let all of it pass, no sooner than they say", async () => {
+test("a delay and a rate pass everything, no sooner than planned", async () => {
   for (const effect of [
     { kind: "delay", ms: 120 },
     { kind: "rate", bytesPerSecond: 10_000 },
@@ -153,7 +153,7 @@ test("a delay and a rate let all of it pass, no sooner than they say", async () 
   }
 });
 
-test("plans go to the connections in turn, the last one to all that follow", async () => {
+test("plans apply to one connection each, the last one to all later ones", async () => {
   await using ends = await through([]);
   const dead: Plan = [{ direction: "to-replica", afterBytes: 0, effect: { kind: "reset" } }];
   await ends.route.plan([dead, []], dead);

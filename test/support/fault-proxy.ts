@@ -10,7 +10,7 @@ import type {
 } from "./fault-plan.ts";
 import { within } from "./wait.ts";
 
-const ANSWER_TIMEOUT_MS = 20_000;
+const ANSWER_TIMEOUT_MS = 60_000;
 
 type Question = ProxyRequest extends infer R
   ? R extends ProxyRequest
@@ -19,8 +19,8 @@ type Question = ProxyRequest extends infer R
   : never;
 
 /**
- * A TCP proxy in a process of its own, so that its delays are no delays of the test's: any number of
- * routes, each to one primary, whose connections suffer what they are told. TLS passes as it is.
+ * A TCP proxy in its own process, so that it doesn't delay the test. It has any number of routes, each to
+ * one primary, and harms their connections as planned. TLS passes unchanged.
  */
 export class FaultProxy implements AsyncDisposable {
   readonly #child: Bun.Subprocess;
@@ -41,14 +41,14 @@ export class FaultProxy implements AsyncDisposable {
     endWithProcess(this.#child);
   }
 
-  /** A new way to a primary on loopback; without a plan every connection passes unharmed. */
+  /** Opens a route to a primary on loopback; without a plan its connections pass unharmed. */
   async route(port: number, host = "127.0.0.1"): Promise<FaultRoute> {
     const answer = await this.ask({ ask: "route", host, port });
-    if (!("port" in answer)) throw new Error("the proxy gave no port");
+    if (!("port" in answer)) throw new Error("the proxy returned no port");
     return new FaultRoute(this, answer.route, answer.port);
   }
 
-  /** For the routes. @throws Error as the proxy's process says, or where it says nothing. */
+  /** For the routes. @throws Error if the proxy's process reports one, or doesn't answer. */
   async ask(question: Question): Promise<ProxyAnswer> {
     const id = ++this.#lastId;
     const { promise, resolve } = Promise.withResolvers<ProxyAnswer>();
@@ -69,9 +69,9 @@ export class FaultProxy implements AsyncDisposable {
   }
 }
 
-/** One way through the proxy to one primary. */
+/** One route through the proxy to one primary. */
 export class FaultRoute implements AsyncDisposable {
-  /** Where it listens on loopback, in the primary's place. */
+  /** The loopback port that stands in for the primary's. */
   readonly port: number;
   readonly #proxy: FaultProxy;
   readonly #route: number;
@@ -83,12 +83,12 @@ export class FaultRoute implements AsyncDisposable {
     this.port = port;
   }
 
-  /** Plans for the next connections, one each in turn, then one for all later ones: no fault unless told. */
+  /** Plans the next connections, one plan each, and all later ones. Default for these: no fault. */
   async plan(next: readonly Plan[], later: Plan = []): Promise<void> {
     await this.#proxy.ask({ ask: "plan", route: this.#route, next, later });
   }
 
-  /** Lets something befall the connections that are there, from their next byte on. */
+  /** Applies a fault to the open connections, from their next byte on. */
   async inject(direction: Direction, effect: Effect, lastsBytes?: number): Promise<void> {
     const lasts = lastsBytes === undefined ? {} : { lastsBytes };
     await this.#proxy.ask({ ask: "inject", route: this.#route, direction, effect, ...lasts });
@@ -96,17 +96,17 @@ export class FaultRoute implements AsyncDisposable {
 
   async count(): Promise<RouteCount> {
     const answer = await this.#proxy.ask({ ask: "count", route: this.#route });
-    if (!("count" in answer)) throw new Error("the proxy gave no count");
+    if (!("count" in answer)) throw new Error("the proxy returned no count");
     return answer.count;
   }
 
-  /** Listens no more, and breaks what is open. */
+  /** Stops listening and resets the open connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#proxy.ask({ ask: "close", route: this.#route });
   }
 }
 
-/** Starts a proxy; it ends with `await using`, and with this process. */
+/** Starts a proxy. It ends with `await using`, and with this process. */
 export function startFaultProxy(): FaultProxy {
   return new FaultProxy();
 }

@@ -1,19 +1,19 @@
 import type { Direction, Effect, Fault, Plan } from "./fault-plan.ts";
 import { SocketWriter } from "./socket-writer.ts";
 
-/** So much may wait for the other end before the sender has to. */
+/** Bytes that may wait for the receiver before the sender is paused. */
 const MAX_QUEUED_BYTES = 256 * 1024;
-/** A limited rate is kept over spans of this length. */
+/** The span over which a limited rate is kept. */
 const RATE_SPAN_MS = 10;
-/** Between two bytes that are to come in packets of their own: shorter than any timer. */
+/** The pause between two bytes that are to be separate packets: shorter than any timer. */
 const BETWEEN_BYTES_MS = 0.1;
 
 interface Ends {
-  /** Breaks both ends of the connection. */
+  /** Resets both ends of the connection. */
   reset(): void;
 }
 
-/** The sender's end, and the receiver's, of one direction. */
+/** The socket at one end of a connection. */
 interface ProxySocket {
   write(data: Uint8Array): number;
   shutdown(halfClose?: boolean): void;
@@ -23,7 +23,7 @@ interface ProxySocket {
   setNoDelay(noDelay?: boolean): boolean;
 }
 
-/** One direction of a connection: takes bytes from one socket, gives them to the other, or not. */
+/** One direction of a connection: passes bytes from one socket to the other, as its faults allow. */
 class FaultyPipe {
   readonly #faults: Fault[];
   readonly #ends: Ends;
@@ -34,10 +34,12 @@ class FaultyPipe {
   #queuedBytes = 0;
   #passedBytes = 0;
   #sourceEnded = false;
-  /** No byte goes through any more, whatever comes. */
+  /** Drops every later byte. */
   #isShut = false;
   #isHole = false;
   #isRunning = false;
+  /** Something has happened that the current step may not have seen. */
+  #isDue = false;
 
   constructor(faults: Fault[], ends: Ends) {
     this.#faults = faults;
@@ -48,7 +50,7 @@ class FaultyPipe {
     return this.#passedBytes;
   }
 
-  /** True once nothing tells the one end of the other's. */
+  /** True once neither bytes nor FIN pass any more. */
   get isHole(): boolean {
     return this.#isHole;
   }
@@ -64,7 +66,7 @@ class FaultyPipe {
     void this.#run();
   }
 
-  /** Adds a fault that begins with the next byte, and comes before all others. */
+  /** Adds a fault that begins with the next byte and takes precedence over all others. */
   inject(fault: Fault): void {
     this.#faults.unshift(fault);
     void this.#run();
@@ -82,13 +84,13 @@ class FaultyPipe {
     this.#writer?.drain();
   }
 
-  /** The sender has ended (FIN). */
+  /** The sender has sent FIN. */
   end(): void {
     this.#sourceEnded = true;
     void this.#run();
   }
 
-  /** The sender's socket is gone: after an end in order, or broken. */
+  /** The sender's socket is closed: after FIN, or by a reset. */
   closed(): void {
     if (this.#sourceEnded) return;
     this.#sourceEnded = true;
@@ -97,22 +99,26 @@ class FaultyPipe {
 
   shut(): void {
     this.#isShut = true;
-    this.#writer?.close(new Error("the connection was broken"));
+    this.#writer?.close(new Error("the connection was reset"));
   }
 
   async #run(): Promise<void> {
+    this.#isDue = true;
     if (this.#isRunning) return;
     this.#isRunning = true;
     try {
-      while (!this.#isShut && this.#writer !== undefined && (await this.#step(this.#writer)));
+      while (this.#isDue && !this.#isShut && this.#writer !== undefined) {
+        this.#isDue = false;
+        if (await this.#step(this.#writer)) this.#isDue = true;
+      }
     } catch {
-      // The receiver's end is gone, and its `close` tells of that.
+      // The receiver is gone; its `close` event follows.
     } finally {
       this.#isRunning = false;
     }
   }
 
-  /** @returns false where it waits for what comes next. */
+  /** @returns false if there is nothing to do until the next event. */
   async #step(writer: SocketWriter): Promise<boolean> {
     const fault = this.#faults.find((one) => this.#holds(one));
     const effect = fault?.effect;
@@ -128,7 +134,7 @@ class FaultyPipe {
     }
     if (effect?.kind === "black-hole") {
       this.#isHole = true;
-      // What is queued waits for ever, and soon the sender does too.
+      // The queue is never sent, and soon the sender is paused too.
       return false;
     }
     const head = this.#queue[0];
@@ -141,7 +147,7 @@ class FaultyPipe {
     const waitMs = effect?.kind === "delay" ? head.atMs + effect.ms - performance.now() : 0;
     if (waitMs > 0) {
       await Bun.sleep(waitMs);
-      // Another fault may hold by now.
+      // Another fault may apply by now.
       return true;
     }
     const bytes = head.bytes.subarray(0, Math.min(this.#untilNextFault(), pieceBytes(effect)));
@@ -180,7 +186,7 @@ function pieceBytes(effect: Effect | undefined): number {
   return Math.max(1, Math.round((effect.bytesPerSecond * RATE_SPAN_MS) / 1000));
 }
 
-/** A connection of the replica's through the proxy, and the one to the primary that belongs to it. */
+/** A replica's connection to the proxy, and the proxy's connection to the primary for it. */
 export class FaultyConnection {
   readonly fromReplica: FaultyPipe;
   readonly fromPrimary: FaultyPipe;
@@ -193,8 +199,6 @@ export class FaultyConnection {
     this.#replica = replica;
     this.fromReplica = new FaultyPipe(of("to-primary"), this);
     this.fromPrimary = new FaultyPipe(of("to-replica"), this);
-    this.fromReplica.from(replica);
-    this.fromPrimary.to(replica);
   }
 
   get passed(): Record<Direction, number> {
@@ -204,8 +208,11 @@ export class FaultyConnection {
     };
   }
 
-  /** A primary that can't be reached breaks the connection. */
+  /** Begins: connects to the primary, and resets the connection if that fails. */
   connect(hostname: string, port: number): void {
+    this.fromReplica.from(this.#replica);
+    // A fault may reset the connection here.
+    this.fromPrimary.to(this.#replica);
     if (this.#isReset) return;
     const socket: Bun.SocketHandler = {
       open: (primary) => {

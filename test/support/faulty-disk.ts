@@ -1,32 +1,32 @@
 import { type Disk, realDisk, type Sink } from "../../src/store/disk/disk.ts";
 
-/** What may fail or be delayed: each call of the disk, and of the sinks that it gives. */
+/** A call that can fail or be delayed: of the disk, or of a sink that it returned. */
 export type DiskOperation = Exclude<keyof Disk, "sink"> | "sink.write" | "sink.flush" | "sink.end";
 
 export interface DiskCall {
   readonly operation: DiskOperation;
-  /** What the call was about: a path, or a descriptor. */
+  /** The path or the descriptor of the call. */
   readonly subject: string | number;
 }
 
 export interface DiskFault {
-  /** Which call fails, counted from 1 over those that match; every one where it is left out. */
+  /** Which matching call fails, counted from 1. Default: every one. */
   readonly call?: number;
-  /** So many from that one on; it alone where this is left out. */
+  /** How many matching calls fail from that one on. Default: it alone. */
   readonly times?: number;
-  /** Of this operation only. */
+  /** Matches this operation only. */
   readonly operation?: DiskOperation;
-  /** Such as ENOSPC; `undefined`: it succeeds, only late. */
+  /** For example ENOSPC; `undefined`: the call succeeds, but late. */
   readonly code: string | undefined;
-  /** A write that fails has written its first half by then. */
+  /** A failing write has written its first half. */
   readonly half?: boolean;
-  /** So late does an asynchronous call begin. */
+  /** Milliseconds by which an asynchronous call is late. */
   readonly lateMs?: number;
 }
 
 /**
- * A real disk whose calls can be failed and held up, and which writes down what it was asked for. A
- * call that fails does nothing, unless it is to do half.
+ * A real disk whose calls can fail or be held, and which records every call. A failing call does nothing,
+ * unless the fault says `half`.
  */
 export class FaultyDisk implements Disk {
   readonly calls: DiskCall[] = [];
@@ -34,9 +34,9 @@ export class FaultyDisk implements Disk {
   readonly #disk: Disk;
   readonly #faults: { fault: DiskFault; seen: number }[] = [];
   readonly #holds = new Map<DiskOperation, PromiseWithResolvers<void>>();
-  /** Past the page cache nothing but whole blocks can be written. */
+  /** Descriptors of direct I/O, to which only whole blocks can be written. */
   readonly #directFds = new Set<number>();
-  /** The calls that a fault met, in order. */
+  /** The calls that met a fault, in order. */
   readonly struck: (DiskCall & { readonly call: number })[] = [];
 
   constructor(...faults: DiskFault[]) {
@@ -44,17 +44,17 @@ export class FaultyDisk implements Disk {
     for (const fault of faults) this.fail(fault);
   }
 
-  /** From now on fails what matches. */
+  /** Makes matching calls fail from now on. */
   fail(fault: DiskFault): void {
     this.#faults.push({ fault, seen: 0 });
   }
 
-  /** From now on nothing fails. */
+  /** Ends all faults. */
   heal(): void {
     this.#faults.length = 0;
   }
 
-  /** Holds up an asynchronous operation, after it was asked for and before it is done. */
+  /** Holds an asynchronous operation after its call, before it is done. */
   hold(operation: DiskOperation): { release(): void } {
     const held = Promise.withResolvers<void>();
     this.#holds.set(operation, held);
@@ -66,12 +66,12 @@ export class FaultyDisk implements Disk {
     };
   }
 
-  /** How often an operation was asked for. */
+  /** How often an operation was called. */
   count(operation: DiskOperation): number {
     return this.calls.filter((call) => call.operation === operation).length;
   }
 
-  /** The fault that meets this call. */
+  /** The fault that applies to this call. */
   #meet(operation: DiskOperation, subject: string | number): DiskFault | undefined {
     this.calls.push({ operation, subject });
     let met: DiskFault | undefined;
@@ -90,7 +90,7 @@ export class FaultyDisk implements Disk {
     throwAs(this.#meet(operation, subject), operation);
   }
 
-  /** @param half what is done of it where the fault says so. */
+  /** @param half what the call does if the fault says `half`. */
   async #later<T>(
     operation: DiskOperation,
     subject: string | number,
@@ -133,7 +133,7 @@ export class FaultyDisk implements Disk {
     return this.#open("openToRead", path);
   }
 
-  /** As on Linux, the descriptor is gone even where close(2) says an error. */
+  /** As on Linux, the descriptor is closed even if close(2) returns an error. */
   close(fd: number): void {
     const isOpen = this.openFds.delete(fd);
     if (isOpen) this.#disk.close(fd);
@@ -141,7 +141,7 @@ export class FaultyDisk implements Disk {
     if (!isOpen) throw new Error(`descriptor ${fd} is closed twice`);
   }
 
-  /** A sink whose `write` gives a promise, as Bun's does while the disk is behind. */
+  /** A sink whose `write` returns a promise, as Bun's does while the disk is behind. */
   sink(fd: number): Sink {
     const sink = this.#disk.sink(fd);
     return {

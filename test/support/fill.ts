@@ -3,9 +3,9 @@ import { ReplyError, encodeCommand } from "./resp.ts";
 import type { RealServer } from "./servers.ts";
 
 export interface FillOptions {
-  /** How many keys over all databases; at least one of each type and database comes of 2,000. */
+  /** Number of keys over all databases. 2,000 give at least one of each type in each database. */
   readonly keys: number;
-  /** Database numbers; 0, 1 and 9 unless told. */
+  /** Database numbers. Default: 0, 1 and 9. */
   readonly databases?: readonly number[];
   /** The same seed, server and numbers give the same data. */
   readonly seed?: number;
@@ -14,12 +14,12 @@ export interface FillOptions {
 type Word = string | number | Uint8Array;
 
 const FLUSH_BYTES = 512 * 1024;
-/** 2100-01-01: far enough that nothing expires while a test looks. */
+/** 2100-01-01: nothing expires during a test. */
 const FAR_FUTURE_S = 4_102_444_800;
 const LIBRARY = `#!lua name=filled
 redis.register_function('filled_get', function(keys) return redis.call('GET', keys[1]) end)`;
 
-/** A small generator with a seed (mulberry32): equal seeds, equal data. */
+/** A small seeded generator (mulberry32): equal seeds give equal data. */
 export class Random {
   #state: number;
 
@@ -35,7 +35,7 @@ export class Random {
     return Math.floor((((t ^ (t >>> 14)) >>> 0) / 0x1_0000_0000) * limit);
   }
 
-  /** Printable text that doesn't compress to nothing. */
+  /** Printable text that compresses badly. */
   text(length: number): string {
     let text = "";
     while (text.length < length) text += this.below(0x7fff_ffff).toString(36);
@@ -47,7 +47,7 @@ export class Random {
   }
 }
 
-/** Sends commands in large pieces, at most two of them unanswered, and fails on an error reply. */
+/** Sends commands in large batches, at most two of them unanswered. Fails on an error reply. */
 class Pipeline {
   readonly #client: RespClient;
   #pieces: Uint8Array[] = [];
@@ -59,7 +59,7 @@ class Pipeline {
     this.#client = client;
   }
 
-  /** True when a piece is full: `flush` before going on. */
+  /** Returns true when a batch is full: then `flush` before adding more. */
   add(words: readonly Word[]): boolean {
     const bytes = encodeCommand(words);
     this.#pieces.push(bytes);
@@ -88,14 +88,14 @@ class Pipeline {
   }
 }
 
-/** What the server knows beyond the oldest of our servers. */
+/** Features that only newer servers have. */
 interface Abilities {
   readonly hashFieldExpiry: boolean;
 }
 
 /**
- * The commands that make key number `i`: of twenty keys in a row half are plain strings, the
- * others go round the remaining kinds.
+ * Yields the commands that create key number `i`. Of twenty consecutive keys half are plain strings; the
+ * others are of the remaining kinds.
  */
 function* commandsFor(
   i: number,
@@ -108,7 +108,7 @@ function* commandsFor(
       yield ["SET", key("int"), random.below(2_000_000_000) - 1_000_000_000];
       return;
     case 1: {
-      // Now and then one that is larger than any buffer on its way.
+      // Some are larger than any buffer on the way.
       const length = random.below(500) === 0 ? 300_000 : 100 + random.below(400);
       yield ["SET", key("long"), random.text(length)];
       return;
@@ -172,7 +172,7 @@ function* commandsFor(
       return;
     }
     case 14:
-      // A key name that is no text.
+      // A key name that isn't text.
       yield ["SET", Buffer.concat([Buffer.from(`raw:${i}:`), random.bytes(4)]), "\r\n$5\r\n*1"];
       return;
     default:

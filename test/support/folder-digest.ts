@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 
-/** Every file and link below a folder, by its path, with a digest of what it holds. */
+/** Every file and link below a folder, by path, with a digest of its content. */
 export function folderDigest(path: string): Record<string, string> {
   const found: [string, string][] = [];
   for (const name of readdirSync(path, { recursive: true, encoding: "utf8" }).toSorted()) {

@@ -4,12 +4,12 @@ import { type Clock, realClock } from "../../src/base/clock.ts";
 import { assemble, type OfflineStart } from "../../src/program/assemble.ts";
 import type { Disk } from "../../src/store/disk/disk.ts";
 import type { TempDir } from "./temp.ts";
-import { until, within } from "./wait.ts";
+import { until, withinOwnTime } from "./wait.ts";
 
-/** A stop may take 2 s; the test gives a slow machine some more. */
+/** A stop may take 2 s; the test allows a little more. */
 const STOP_MS = 3_000;
 
-/** The replica in this process, over a disk, and by a clock, of the test's. */
+/** Runs a replica in this process, on the given disk and clock. */
 export function follow(
   url: string,
   disk: Disk,
@@ -30,15 +30,15 @@ export function follow(
   return {
     replica,
     status,
-    /** Where its own port listens. */
+    /** The port that it serves. */
     port: assembled.port.port,
     path: dir.file("data"),
-    /** Resolves once it has ended by itself, or was stopped, with what its end threw. */
+    /** Resolves when it has ended or was stopped, with the error thrown, if any. */
     ended,
-    /** Stops it; gives what its end threw. */
+    /** Stops it; returns the error thrown, if any. */
     stop: async (): Promise<unknown> => {
       stopping.abort();
-      return await within(STOP_MS, "the replica to end", ended);
+      return await withinOwnTime(STOP_MS, "the replica to end", ended);
     },
     connected: () => until(() => replica.state.at === "connected", { what: "a connected link" }),
     [Symbol.asyncDispose]: async () => {

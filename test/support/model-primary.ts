@@ -4,39 +4,39 @@ import { bulkPayload, type FakePrimary, fakePrimary } from "./fake-primary.ts";
 import { encodeCommand } from "./resp.ts";
 import { certificates } from "./tls.ts";
 
-/** A replica of it may wait for a slow machine. */
+/** Generous: a replica may be slow on a busy machine. */
 const LINK_TIMEOUT_MS = 120_000;
 
-/** What a replica said it has: as REPLCONF ACK, and FACK. */
+/** The offsets of a REPLCONF ACK. */
 export interface Acknowledged {
   readonly ack: number;
   readonly fack: number | undefined;
 }
 
-/** One link, once it is fed. */
+/** A link that receives the stream. */
 interface Fed {
   readonly peer: FakePeer;
   sentOffset: number;
 }
 
 /**
- * A primary that has a history, and answers as one does: it goes on where that is asked of its history and
- * its backlog, else gives a snapshot. What it has said is known to the byte.
+ * A primary with a history and a backlog: it grants a partial resync where these allow it, and otherwise
+ * a full one. The test knows every byte that it sent.
  */
 export class ModelPrimary implements AsyncDisposable {
   readonly #fake: FakePrimary;
-  /** The replication ids, each with the offset from which on it holds; the last one is of now. */
+  /** The replication ids, each with its first offset; the last one is current. */
   #histories: { readonly replid: string; readonly fromOffset: number }[] = [];
   #ids = 0;
-  /** What the backlog holds: the stream behind `#backlogFrom`. */
+  /** The backlog holds the stream after `#backlogFrom`. */
   #backlogFrom: number;
   #backlog = Buffer.alloc(0);
   readonly #fed = new Set<Fed>();
   readonly counts = { full: 0, partial: 0 };
-  /** Called with what comes over the links of replicas, as it is said. */
+  /** Called with each ACK of a replica. */
   onAcknowledged: (said: Acknowledged) => void = () => undefined;
 
-  /** So much of each payload is given, and the link is broken then; the whole where it isn't told. */
+  /** Resets the link after so many bytes of each payload; undefined: sends it whole. */
   breaksPayloadAt: number | undefined;
 
   readonly #snapshotBytes: number;
@@ -59,7 +59,7 @@ export class ModelPrimary implements AsyncDisposable {
     return this.#fake.port;
   }
 
-  /** The last byte of its stream. */
+  /** Offset of the last byte of the stream. */
   get offset(): number {
     return this.#backlogFrom + this.#backlog.length;
   }
@@ -68,29 +68,29 @@ export class ModelPrimary implements AsyncDisposable {
     return this.#histories.at(-1)!.replid;
   }
 
-  /** The snapshot that it gives at an offset. */
+  /** The snapshot at an offset. */
   snapshotAt(offset: number): Buffer {
     return smallRdb(`as of ${offset}; `, this.#snapshotBytes);
   }
 
-  /** The stream behind `from`, as far as the backlog holds it. @throws Error where it doesn't. */
+  /** The stream after `from`. @throws Error if the backlog doesn't reach back so far. */
   streamFrom(from: number): Buffer {
-    if (from < this.#backlogFrom) throw new Error(`the backlog begins behind ${this.#backlogFrom}`);
+    if (from < this.#backlogFrom) throw new Error(`the backlog begins after ${this.#backlogFrom}`);
     return this.#backlog.subarray(from - this.#backlogFrom);
   }
 
-  /** The stream goes on with a command, which every replica is sent. */
+  /** Appends a command to the stream and sends it to every replica. */
   write(...words: (string | number)[]): void {
     this.#backlog = Buffer.concat([this.#backlog, encodeCommand(words)]);
     for (const fed of this.#fed) this.#feed(fed);
   }
 
-  /** Another id from here on, as after a failover; who asks for the one before goes on. */
+  /** Takes a new replication id, as after a failover; the previous one can still be resumed. */
   changeId(): void {
     this.#beginHistory();
   }
 
-  /** Nothing of what was is known any more: who is fed hears no more, who asks gets a snapshot. */
+  /** Forgets its history and backlog: attached replicas get nothing more, the next PSYNC gets a snapshot. */
   forget(): void {
     this.#fed.clear();
     this.#backlogFrom = this.offset + 5_000;
@@ -99,7 +99,7 @@ export class ModelPrimary implements AsyncDisposable {
     this.#beginHistory();
   }
 
-  /** Ends all links. */
+  /** Resets all links. */
   async breakLinks(): Promise<void> {
     await Promise.all(
       this.#fake.peers.filter(({ isClosed }) => !isClosed).map((peer) => peer.reset()),
@@ -172,7 +172,7 @@ export class ModelPrimary implements AsyncDisposable {
     fed.peer.send(bytes).catch(() => undefined);
   }
 
-  /** What its links have complained of. */
+  /** The failures of its links. */
   get failures(): readonly Error[] {
     return this.#fake.failures;
   }

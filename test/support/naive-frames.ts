@@ -6,9 +6,9 @@ export interface NaiveFrame {
 }
 
 /**
- * Takes a log apart as simply as can be, to check the program's own scanner against; the whole log is
- * held. A command that is cut short at the end is left out.
- * @throws Error for what is no array of bulk strings.
+ * Parses a whole log in the simplest way, as a reference for the program's own scanner. Leaves out a
+ * command that is cut short at the end.
+ * @throws Error for anything but arrays of bulk strings.
  */
 export function naiveFrames(log: Buffer): NaiveFrame[] {
   const text = log.toString("latin1");
@@ -37,7 +37,7 @@ export function naiveFrames(log: Buffer): NaiveFrame[] {
   }
 }
 
-/** Up to where a log may be cut: the end of the last whole command that no transaction holds. */
+/** The end of the last whole command outside a transaction: the log may be cut there. */
 export function naiveSafeEnd(frames: readonly NaiveFrame[]): number {
   let safeEnd = 0;
   let open = false;

@@ -19,15 +19,15 @@ function calls() {
   }).symbols;
 }
 
-/** A service manager's end of NOTIFY_SOCKET: what it was told, field by field, in order. */
+/** A service manager's end of NOTIFY_SOCKET: the fields received, in order. */
 export class NotifySocket implements Disposable {
   readonly #calls = calls();
   readonly #fd: number;
   readonly #buffer = Buffer.alloc(MAX_MESSAGE_BYTES);
-  /** As they came: `READY=1`. */
+  /** In the form `READY=1`. */
   readonly #fields: string[] = [];
 
-  /** @param path of the socket, or its abstract name behind an `@`. */
+  /** @param path of the socket, or `@` and its abstract name. */
   constructor(path: string) {
     const address = unixAddress(path);
     if (address === undefined) throw new Error(`${path} names no socket`);
@@ -36,7 +36,7 @@ export class NotifySocket implements Disposable {
       throw new Error(`can't bind ${path}`);
   }
 
-  /** Takes what has come; gives all that ever came. */
+  /** Reads new datagrams; returns all fields so far. */
   fields(): readonly string[] {
     for (;;) {
       const length = Number(
@@ -51,9 +51,9 @@ export class NotifySocket implements Disposable {
   /** Waits for a field that matches. */
   async waitFor(pattern: RegExp): Promise<string> {
     return await until(() => this.fields().find((field) => pattern.test(field)), {
-      what: `${pattern} among what the service manager is told`,
+      what: `the service manager to receive ${pattern}`,
     }).catch((error: unknown) => {
-      throw new Error(`told: ${this.#fields.join(" | ")}`, { cause: error });
+      throw new Error(`received: ${this.#fields.join(" | ")}`, { cause: error });
     });
   }
 

@@ -1,5 +1,4 @@
-// Linux gives the ports from 32768 on to whoever asks for any and to each connection that goes out:
-// one of those, free a moment ago, may be somebody's now.
+// Below Linux's ephemeral ports, which begin at 32768: any outgoing connection could take one of those.
 const FIRST_PORT = 10_000;
 const PORTS_EACH = 350;
 const PROCESSES = 65;
@@ -8,9 +7,9 @@ const first = FIRST_PORT + (process.pid % PROCESSES) * PORTS_EACH;
 let taken = 0;
 
 /**
- * A TCP port on loopback that nobody listens on, and that nobody comes to have without asking for it:
- * this process's own ones in turn, as long as they are free.
- * @throws Error where none of them is.
+ * Returns a TCP port on which nobody listens. Each process has its own range, so two tests don't get the
+ * same port; within it the ports are given out in turn.
+ * @throws Error if no port of the range is free.
  */
 export function freePort(hostname = "127.0.0.1"): number {
   for (let tries = 0; tries < PORTS_EACH; tries++) {

@@ -16,18 +16,18 @@ import {
 
 const DATABASE = "replica.db";
 const WAL = `${DATABASE}-wal`;
-/** Where the salts of SQLite's log stand: others than before mean that it began anew. */
+/** Position of the salts in SQLite's log: they change when the log starts over. */
 const [SALTS_AT, SALTS_END] = [16, 24];
 
 function read(path: string): Buffer | undefined {
   return fs.existsSync(path) ? fs.readFileSync(path) : undefined;
 }
 
-/** SQLite's write-ahead log: written around this disk, synced through it. */
+/** SQLite's write-ahead log: SQLite writes it itself, but syncs it through this disk. */
 class WriteAheadLog {
   readonly node: FileNode;
   readonly #path: string;
-  /** What a failed sync has left clean in the page cache, never to be written. */
+  /** Bytes that a failed sync has left clean in the page cache: they are never written. */
   #lost: Buffer = EMPTY;
 
   constructor(path: string) {
@@ -36,14 +36,14 @@ class WriteAheadLog {
     this.node = { kind: "file", content, durable: content };
   }
 
-  /** What the file holds now. */
+  /** Reads what the file holds now. */
   look(): void {
     const content = read(this.#path) ?? EMPTY;
-    // One copy in memory for as long as nothing is committed.
+    // Keep one copy in memory while nothing is committed.
     if (content.equals(this.node.content)) return;
     const isShorter = content.length < this.node.content.length;
     this.node.content = content;
-    // All of it went into the database before, by syncs of SQLite's own; old frames say the same.
+    // SQLite has copied all of it into the database and synced that; older frames hold the same.
     if (isShorter) this.synced();
   }
 
@@ -66,7 +66,7 @@ class WriteAheadLog {
     this.#lost = this.node.content;
   }
 
-  /** SQLite has synced it by itself. */
+  /** SQLite has synced it itself. */
   synced(): void {
     this.node.content = read(this.#path) ?? EMPTY;
     this.node.durable = this.node.content;
@@ -75,10 +75,10 @@ class WriteAheadLog {
 }
 
 /**
- * A disk with a page cache. The folder at `root` is what the kernel shows; beside it stands what a
- * power cut would leave, which is no more than POSIX promises: the bytes of a file that fdatasync(2)
- * covered, the names in a folder that fsync(2) of that folder covered. Nothing here takes real time,
- * yet calls overlap, in an order that the seed decides.
+ * A disk with a page cache. The folder at `root` is what the kernel shows. The model keeps what a power
+ * cut would leave, which is no more than POSIX promises: the bytes of a file that fdatasync(2) covered,
+ * the names in a folder that fsync(2) of that folder covered. Calls take no real time, yet overlap, in an
+ * order that the seed decides.
  */
 export class PowerCutDisk implements Disk {
   readonly #root: string;
@@ -87,16 +87,16 @@ export class PowerCutDisk implements Disk {
   readonly #random: Random;
   readonly #files = new Map<number, FileNode>();
   readonly #wal: WriteAheadLog;
-  /** How many syncs were asked for, of files and folders. */
+  /** Number of syncs begun, of files and folders. */
   syncs = 0;
-  /** Which sync fails, counted from 1; what it should have made durable is lost. */
+  /** Which sync fails, counted from 1; it loses what it should have made durable. */
   failingSync: number | undefined;
   #calls = 0;
   #watch: (label: string) => void = () => undefined;
 
   /**
-   * `root` is there, and all in it is durable by now. `databaseDir`, in it, is where SQLite keeps
-   * its files: they go around this disk.
+   * @param root an existing folder, whose content counts as durable.
+   * @param databaseDir the folder in it where SQLite keeps its files, bypassing this disk.
    */
   constructor(root: string, databaseDir: string, seed: number) {
     this.#root = root;
@@ -124,17 +124,17 @@ export class PowerCutDisk implements Disk {
     return { kind: "file", content, durable: content };
   }
 
-  /** Calls `watch` before and after each call of the disk, and in the midst of each write. */
+  /** Calls `watch` before and after each call of the disk, and in the middle of each write. */
   onMoment(watch: (label: string) => void): void {
     this.#watch = watch;
   }
 
-  /** The power cut, were it now. */
+  /** A power cut at this moment. */
   cut(label: string): PowerCut {
     const below = relative(this.#root, this.#databaseDir);
     const database = new Map<string, FileNode>();
     const main = read(join(this.#databaseDir, DATABASE));
-    // SQLite writes and syncs it by itself.
+    // SQLite writes and syncs it itself.
     if (main !== undefined) {
       database.set(join(below, DATABASE), { kind: "file", content: main, durable: main });
     }
@@ -143,7 +143,7 @@ export class PowerCutDisk implements Disk {
     return new PowerCut(label, this.#tree, database);
   }
 
-  /** To be said after a transaction that SQLite itself makes durable. */
+  /** Call after a transaction that SQLite itself makes durable. */
   databaseIsDurable(): void {
     this.#wal.synced();
   }
@@ -161,7 +161,7 @@ export class PowerCutDisk implements Disk {
     return result;
   }
 
-  /** Lets others go on meanwhile. */
+  /** Yields a random number of times. */
   async turns(most: number): Promise<void> {
     for (let left = this.#random.below(most + 1); left > 0; left--) await undefined;
   }
@@ -213,7 +213,7 @@ export class PowerCutDisk implements Disk {
     });
   }
 
-  /** What goes past the page cache is no more durable: the device has a cache too. */
+  /** Direct I/O is no more durable: the device has a cache too. */
   createDirect(path: string): number {
     return this.create(path);
   }
@@ -245,7 +245,7 @@ export class PowerCutDisk implements Disk {
     });
   }
 
-  /** Gathers until it is flushed; a power cut, or a close, loses what was gathered. */
+  /** Buffers until it is flushed; a power cut, or a close, loses the buffer. */
   sink(fd: number): Sink {
     let gathered = EMPTY;
     let position = 0;
@@ -302,7 +302,7 @@ export class PowerCutDisk implements Disk {
     this.#watch(`after ${label}`);
   }
 
-  /** Covers what was written when it began. Where it fails, those pages are gone, and read as zeros. */
+  /** Covers what was written when it began. If it fails, those pages are lost and read as zeros. */
   async syncData(fd: number): Promise<void> {
     const node = this.#opened(fd);
     if (node === this.#wal.node) {
@@ -325,7 +325,7 @@ export class PowerCutDisk implements Disk {
   }
 
   async syncDir(path: string): Promise<void> {
-    // Above the root nothing is ever lost.
+    // Nothing above the root is ever lost.
     if (relative(this.#root, path).startsWith("..")) return;
     const node = this.#node(path);
     if (node?.kind !== "folder") throw new Error(`${path} is no folder that the model knows`);

@@ -2,7 +2,7 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import type { Random } from "../../src/demo/random.ts";
 
-/** A file as the kernel has it, and as the device has it. The bytes are never changed in place. */
+/** A file as the kernel has it and as the device has it. The buffers are never changed in place. */
 export interface FileNode {
   readonly kind: "file";
   content: Buffer;
@@ -14,7 +14,7 @@ interface LinkNode {
   readonly target: string;
 }
 
-/** A change of names; a rename is one change, as journals have it. */
+/** A change of names. A rename is one change, as in a journal. */
 export interface NameChange {
   readonly drop: string | undefined;
   readonly set: { readonly name: string; readonly node: Node } | undefined;
@@ -30,11 +30,11 @@ export interface FolderNode {
 
 export type Node = FileNode | LinkNode | FolderNode;
 
-/** What of the unsynced bytes, and of the unsynced names, a power cut leaves. */
+/** Which unsynced bytes and names survive a power cut. */
 export interface Survivors {
-  /** `torn`: any bytes of them, in a file of any length between, with zeros where nothing was written. */
+  /** `torn`: any of the bytes, in a file of any length between the two, with zeros in the holes. */
   readonly bytes: "none" | "torn" | "all";
-  /** `some`: any of the changes, each by itself. */
+  /** `some`: any of the changes, independently. */
   readonly names: "none" | "some" | "all";
 }
 
@@ -56,12 +56,12 @@ export function overwritten(content: Buffer, bytes: Buffer, position: number): B
   return grown;
 }
 
-/** The moment of a power cut: what the device has for sure, and what it may have. */
+/** The moment of a power cut: what the device certainly has, and what it may have. */
 export class PowerCut {
-  /** How many calls of the disk were begun, and what came last. */
+  /** The number of the last disk call, and its name. */
   readonly label: string;
   readonly #root: FolderNode;
-  /** The files of SQLite, by their paths below the root. */
+  /** SQLite's files, by path below the root. */
   readonly #database: ReadonlyMap<string, FileNode>;
 
   constructor(label: string, root: FolderNode, database: ReadonlyMap<string, FileNode>) {
@@ -70,12 +70,12 @@ export class PowerCut {
     this.#database = database;
   }
 
-  /** Lays into `path`, which must not be there yet, what somebody finds after the cut. */
+  /** Writes what is found after the cut to `path`, which must not exist yet. */
   restore(path: string, survivors: Survivors, random: Random): void {
     lay(this.#root, path, survivors, random);
     for (const [name, node] of this.#database) {
       const file = join(path, name);
-      // A data directory whose own name is lost is lost with all that is in it.
+      // If the data directory's own name is lost, everything in it is lost too.
       if (fs.existsSync(dirname(file))) {
         fs.writeFileSync(file, bytesLeft(node, survivors, random));
       }
@@ -83,7 +83,7 @@ export class PowerCut {
   }
 }
 
-/** A copy that no later call changes; a node with two names stays one. */
+/** A copy that later calls don't change; a node with two names stays one node. */
 function frozen<T extends Node>(node: T, copies: Map<Node, Node>): T;
 function frozen(node: Node, copies: Map<Node, Node>): Node {
   const known = copies.get(node);

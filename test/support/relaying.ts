@@ -10,7 +10,7 @@ import { until } from "./wait.ts";
 
 const RDB = smallRdb("a value");
 
-/** A downstream by hand: everything that came, as it came. */
+/** A scripted downstream, which keeps everything it receives. */
 export class Downstream implements AsyncDisposable {
   readonly #chunks: Uint8Array[] = [];
   readonly #socket: Bun.Socket;
@@ -42,12 +42,12 @@ export class Downstream implements AsyncDisposable {
     return downstream;
   }
 
-  /** What has come so far, as latin1: for what is short. */
+  /** Everything received so far, as latin1; for short texts. */
   get came(): string {
     return this.cameBytes.toString("latin1");
   }
 
-  /** What has come so far. */
+  /** Everything received so far. */
   get cameBytes(): Buffer {
     if (this.#chunks.length > 0) {
       this.#bytes = Buffer.concat([this.#bytes, ...this.#chunks.splice(0)]);
@@ -55,7 +55,7 @@ export class Downstream implements AsyncDisposable {
     return this.#bytes;
   }
 
-  /** How many bytes have come so far. */
+  /** Number of bytes received so far. */
   get cameLength(): number {
     return this.#chunks.reduce((sum, { length }) => sum + length, this.#bytes.length);
   }
@@ -68,7 +68,7 @@ export class Downstream implements AsyncDisposable {
     this.#socket.write(bytes);
   }
 
-  /** Says it, and gives the reply, which is a line. */
+  /** Sends a command and returns its one-line reply. */
   async ask(...words: (string | number)[]): Promise<string> {
     const from = this.came.length;
     this.say(...words);
@@ -78,10 +78,10 @@ export class Downstream implements AsyncDisposable {
     return this.came.slice(from).split("\r\n", 1)[0]!;
   }
 
-  /** Waits until exactly this has come. */
+  /** Waits until it has received exactly this text. */
   async has(text: string): Promise<void> {
     await until(() => this.came.length >= text.length, {
-      what: `${text.length} bytes; ${this.came.length} came: ${this.came.slice(-300)}`,
+      what: `${text.length} bytes; received ${this.came.length}: ${this.came.slice(-300)}`,
     });
     expect(this.came).toBe(text);
   }
@@ -107,13 +107,13 @@ export class Downstream implements AsyncDisposable {
   }
 }
 
-/** A primary that grants a full sync of `rdb` at this offset, then keeps its link open. */
+/** Grants a full resync with `rdb` at this offset, then keeps the link open. */
 export async function fullSync(peer: FakePeer, rdb: Uint8Array = RDB, offset = 100): Promise<void> {
   await standardHandshake(peer, { replid: REPLID, offset });
   await peer.send(bulkPayload(rdb));
 }
 
-/** A relay behind a primary by hand; its n-th link does as the n-th script says, the first a full sync. */
+/** Starts a relay behind a scripted primary: the n-th link plays the n-th script, by default one full resync. */
 export async function relaying(
   more: Record<string, string> = {},
   scripts: readonly Script[] = [fullSync],
@@ -133,9 +133,9 @@ export async function relaying(
     ...following,
     primary,
     connect: () => Downstream.connect(port),
-    /** Sends a piece of the stream over the primary's newest link, and waits until it is written. */
+    /** Sends stream bytes over the primary's newest link and waits until they are written. */
     stream: (text: string) => streamOn(-1, text),
-    /** The same over its n-th link. */
+    /** The same over the n-th link. */
     streamOn,
     [Symbol.asyncDispose]: async () => {
       await following[Symbol.asyncDispose]();

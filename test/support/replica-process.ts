@@ -8,26 +8,26 @@ const projectDir = join(import.meta.dir, "../..");
 const STOP_TIMEOUT_MS = 10_000;
 
 export interface ReplicaOptions {
-  /** Added to this process's environment, from which every REPLICA_… is taken out. */
+  /** Added to this process's environment, without its REPLICA_… variables. */
   readonly env?: Readonly<Record<string, string>>;
-  /** The working folder; the project's own unless told. */
+  /** The working folder. Default: the project's. */
   readonly cwd?: string;
   /** `bun src/main.ts`, or what `bun run build` made. */
   readonly binary?: "source" | "compiled";
-  /** What it is run by and becomes it, such as `nohup`. */
+  /** A program that executes it, such as `nohup`. */
   readonly under?: readonly string[];
 }
 
-/** How the program ended: by itself with a code, or by a signal. */
+/** How the program ended: with an exit code, or by a signal. */
 export interface Ending {
   readonly exitCode: number | null;
   readonly signal: string | null;
 }
 
-/** One running `replica`. */
+/** A `replica` process. */
 export class ReplicaProcess implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"ignore", number, number>;
-  /** Its outputs: files, since a pipe's reader in Bun 1.4.5 now and then hears nothing more, not even the end. */
+  /** Output goes to files: in Bun 1.4.5 the reader of a pipe sometimes gets nothing more, not even the end. */
   readonly #outputs = tempDir("outputs");
   #rssPeakBytes = 0;
 
@@ -60,26 +60,26 @@ export class ReplicaProcess implements AsyncDisposable {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** What it has written to standard output so far. */
+  /** Its standard output so far. */
   get stdout(): string {
     return readFileSync(this.#outputs.file("stdout"), "utf8");
   }
 
-  /** What it has written to standard error so far. */
+  /** Its standard error so far. */
   get stderr(): string {
     return readFileSync(this.#outputs.file("stderr"), "utf8");
   }
 
   /**
-   * Waits for a line on standard error or output that matches; those already written count.
-   * @throws Error with all output where the time is over or the program has ended.
+   * Waits for a matching line on standard error or output; earlier lines count.
+   * @throws Error with all output on timeout, or if the program ends without such a line.
    */
-  async waitForLine(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
+  async waitForLine(pattern: RegExp, timeoutMs = 30_000): Promise<RegExpExecArray> {
     const matcher = new RegExp(pattern.source, pattern.flags.replaceAll(/[gy]/g, ""));
     const find = (): RegExpExecArray | undefined => {
       for (const text of [this.stderr, this.stdout]) {
         const lines = text.split("\n");
-        // The last one is still being written.
+        // The last line may be incomplete.
         if (this.isRunning) lines.pop();
         for (const line of lines) {
           const match = matcher.exec(line);
@@ -118,7 +118,7 @@ export class ReplicaProcess implements AsyncDisposable {
     this.#child.kill(name);
   }
 
-  /** Waits until it ends by itself. @throws Error with its output, when the time is over. */
+  /** Waits until it ends. @throws Error with its output on timeout. */
   async ended(timeoutMs = 30_000): Promise<Ending> {
     await until(() => !this.isRunning, { timeoutMs, what: "replica to end" }).catch(
       (error: unknown) => {
@@ -130,7 +130,7 @@ export class ReplicaProcess implements AsyncDisposable {
     return { exitCode, signal: signalCode === null ? null : String(signalCode) };
   }
 
-  /** SIGTERM, and how it ended; SIGKILL after 10 s. */
+  /** Sends SIGTERM and waits for the end; SIGKILL after 10 s. */
   async stop(): Promise<Ending> {
     if (this.isRunning) {
       this.#child.kill("SIGCONT");
@@ -143,18 +143,18 @@ export class ReplicaProcess implements AsyncDisposable {
     }
   }
 
-  /** Ends it at once, as a crash would. */
+  /** Kills it, as a crash would. */
   async kill9(): Promise<Ending> {
     if (this.isRunning) this.signal("SIGKILL");
     return await this.ended();
   }
 
-  /** The most memory it has held so far (VmHWM); after its end, as last looked at. Bytes. */
+  /** Peak memory in bytes (VmHWM); after its end, the last value read. */
   rssPeakBytes(): number {
     return (this.#rssPeakBytes = this.#statusKiB("VmHWM") ?? this.#rssPeakBytes);
   }
 
-  /** The memory it holds now (VmRSS); 0 after its end. Bytes. */
+  /** Current memory in bytes (VmRSS); 0 after its end. */
   rssBytes(): number {
     return this.#statusKiB("VmRSS") ?? 0;
   }
@@ -179,7 +179,7 @@ export class ReplicaProcess implements AsyncDisposable {
   }
 }
 
-/** Starts `replica` with these arguments; it ends with `await using`, and with this process. */
+/** Starts `replica` with these arguments. It ends with `await using`, and with this process. */
 export function startReplica(
   args: readonly string[],
   options: ReplicaOptions = {},
@@ -187,7 +187,7 @@ export function startReplica(
   return new ReplicaProcess(args, options);
 }
 
-/** Runs `replica` to its end; gives how it ended and what it wrote. */
+/** Runs `replica` to its end; returns how it ended and its output. */
 export async function runReplica(
   args: readonly string[],
   options: ReplicaOptions & { readonly timeoutMs?: number } = {},

@@ -10,17 +10,17 @@ export interface RespAddress {
   readonly socketPath?: string;
   readonly password?: string;
   readonly username?: string;
-  /** TLS with the test authority; with `client` a client certificate too. */
+  /** TLS, trusting the test CA; `client` adds a client certificate. */
   readonly tls?: { readonly client?: CertificateFiles };
-  /** Milliseconds for one reply; 30 s unless told. */
+  /** Milliseconds for one reply. Default: 30 s. */
   readonly timeoutMs?: number;
 }
 
 type Word = string | number | Uint8Array;
 
-/** A plain client: what is sent is what was said, no handshake of its own, no reconnecting. */
+/** A plain client: it sends only what it is told to, without a handshake, and doesn't reconnect. */
 export class RespClient implements AsyncDisposable {
-  /** What the server sent by itself: RESP3 push messages, and replies nobody waited for. */
+  /** Messages that the server sent unasked: RESP3 pushes, and replies that no request waits for. */
   readonly pushes: Reply[] = [];
   readonly #waiting: { resolve: (reply: Reply) => void; reject: (error: Error) => void }[] = [];
   readonly #timeoutMs: number;
@@ -33,7 +33,7 @@ export class RespClient implements AsyncDisposable {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Connects, and logs in where a password is given. */
+  /** Connects; logs in if the address has a password. */
   static async connect(address: RespAddress): Promise<RespClient> {
     const timeoutMs = address.timeoutMs ?? 30_000;
     const client = new RespClient(timeoutMs);
@@ -90,12 +90,12 @@ export class RespClient implements AsyncDisposable {
     return this.#isClosed;
   }
 
-  /** Settles when the connection is closed, by whichever side. */
+  /** Resolves when either side has closed the connection. */
   get closed(): Promise<void> {
     return this.#closed.promise;
   }
 
-  /** Sends one command and gives its reply. @throws ReplyError where that is an error. */
+  /** Sends one command and returns its reply. @throws ReplyError if that is an error. */
   async send(command: string, ...args: Word[]): Promise<Reply> {
     const what = `the reply to ${command}`;
     const [reply] = await within(this.#timeoutMs, what, this.exchange([[command, ...args]]));
@@ -103,13 +103,13 @@ export class RespClient implements AsyncDisposable {
     return reply ?? null;
   }
 
-  /** Sends commands at once and gives their replies in order, errors included. */
+  /** Sends commands as one pipeline and returns their replies in order, errors included. */
   async exchange(commands: readonly (readonly Word[])[]): Promise<Reply[]> {
     const bytes = Buffer.concat(commands.map((words) => encodeCommand(words)));
     return await this.exchangeBytes(bytes, commands.length);
   }
 
-  /** Sends bytes as they are and gives the next `count` replies. */
+  /** Sends raw bytes and returns the next `count` replies. */
   async exchangeBytes(bytes: Uint8Array, count: number): Promise<Reply[]> {
     const replies: Promise<Reply>[] = [];
     for (let i = 0; i < count; i++) {
@@ -121,7 +121,7 @@ export class RespClient implements AsyncDisposable {
     return received;
   }
 
-  /** Sends bytes and waits for no reply. */
+  /** Sends bytes without waiting for a reply. */
   async write(bytes: Uint8Array | string): Promise<void> {
     await this.#written(typeof bytes === "string" ? Buffer.from(bytes) : bytes);
   }

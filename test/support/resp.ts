@@ -1,5 +1,5 @@
 /**
- * RESP for tests, written apart from the program's own so that the two check each other.
+ * RESP for tests, independent of the program's own implementation, so that the two check each other.
  */
 
 /** An error reply; the message is the line without its "-". */
@@ -8,7 +8,7 @@ export class ReplyError extends Error {}
 export type Reply =
   string | number | bigint | boolean | null | ReplyError | readonly Reply[] | Map<string, Reply>;
 
-/** What a reader gives: a reply, or (RESP3) something the server sent by itself. */
+/** A reply, or a RESP3 push message. */
 export interface Incoming {
   readonly push: boolean;
   readonly value: Reply;
@@ -24,7 +24,7 @@ export function encodeCommand(words: readonly (string | number | Uint8Array)[]):
   return Buffer.concat(parts);
 }
 
-/** Bytes not yet understood; the whole of it is kept until a full element is there. */
+/** Received bytes that aren't parsed yet. */
 export class ByteQueue {
   #bytes: Buffer = Buffer.alloc(0);
   #chunks: Uint8Array[] = [];
@@ -33,7 +33,7 @@ export class ByteQueue {
     this.#chunks.push(chunk);
   }
 
-  /** All that is there, as one view. */
+  /** All of them, as one view. */
   get bytes(): Buffer {
     if (this.#chunks.length > 0) {
       this.#bytes = Buffer.concat([this.#bytes, ...this.#chunks]);
@@ -53,7 +53,7 @@ interface Parsed {
   readonly end: number;
 }
 
-/** Takes bytes in any pieces and gives whole RESP2 and RESP3 replies. */
+/** Parses RESP2 and RESP3 replies from bytes that arrive in any pieces. */
 export class ReplyReader {
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
@@ -64,7 +64,7 @@ export class ReplyReader {
     this.#at = 0;
   }
 
-  /** The next reply, or `undefined` while it isn't whole. */
+  /** The next reply, or `undefined` while it is incomplete. */
   next(): Incoming | undefined {
     const parsed = parseReply(this.#bytes, this.#at);
     if (parsed === undefined) return undefined;

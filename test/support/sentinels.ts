@@ -6,14 +6,14 @@ import { tool } from "./servers.ts";
 import type { TempDir } from "./temp.ts";
 import { until } from "./wait.ts";
 
-/** The name under which they watch the primary. */
+/** The master name under which they watch the primary. */
 export const MASTER = "main";
 
 const SENTINELS = 3;
-/** So many of them must agree that the primary is down. */
+/** How many of them must agree that the primary is down. */
 const QUORUM = 2;
 
-/** A real sentinel that watches a primary; it answers when this resolves. */
+/** Starts a real sentinel that watches a primary; resolves when it answers. */
 async function startSentinel(path: string, primaryPort: number, password: string | undefined) {
   const port = freePort();
   const config = [
@@ -44,10 +44,10 @@ async function startSentinel(path: string, primaryPort: number, password: string
   };
 }
 
-/** What a sentinel knows of one instance, by field. */
+/** The fields that a sentinel reports about an instance. */
 export type Instance = ReadonlyMap<string, string>;
 
-/** Three real sentinels that watch a primary, and will promote another where it dies. */
+/** Starts three real sentinels that watch a primary and promote a replica if it dies. */
 export async function startSentinels(dir: TempDir, primaryPort: number, password?: string) {
   const sentinels = await Promise.all(
     Array.from({ length: SENTINELS }, (_, index) =>
@@ -66,9 +66,9 @@ export async function startSentinels(dir: TempDir, primaryPort: number, password
     (await instances("replicas")).find((one) => one.get("port") === String(port));
   return {
     ports: sentinels.map(({ port }) => port),
-    /** How the first of them sees the replica at this port. */
+    /** What the first of them reports about the replica at this port. */
     replica,
-    /** Waits until they know each other, and of the primary's replicas these and no others. */
+    /** Waits until they know each other, and exactly these replicas of the primary. */
     knowing: async (ports: readonly (number | string)[]) =>
       await until(
         async () => {
@@ -81,7 +81,7 @@ export async function startSentinels(dir: TempDir, primaryPort: number, password
             seen.every(isWell)
           );
         },
-        { what: "the sentinels to know all", timeoutMs: 30_000 },
+        { what: "the sentinels to know each other and the replicas", timeoutMs: 30_000 },
       ),
     [Symbol.asyncDispose]: async () => {
       for (const sentinel of sentinels) await sentinel[Symbol.asyncDispose]();

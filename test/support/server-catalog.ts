@@ -2,7 +2,7 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-/** The real servers that the suite runs against, by product and version line. */
+/** The real servers that the tests run against, by product and version line. */
 export const SERVER_KINDS = ["redis-7.0", "redis-8.0", "valkey-8.1", "valkey-9"] as const;
 export type ServerKind = (typeof SERVER_KINDS)[number];
 
@@ -11,12 +11,12 @@ export type ServerTool =
 
 export interface ServerRecipe {
   readonly kind: ServerKind;
-  /** The Debian suite whose packages are taken, and what the version has to start with. */
+  /** The Debian suite of the packages, and the required beginning of their version. */
   readonly suite: string;
   readonly packages: readonly string[];
   readonly versionPrefix: string;
   readonly product: "redis" | "valkey";
-  /** Without it the suite can't run at all. */
+  /** The tests can't run without it. */
   readonly required: boolean;
 }
 
@@ -58,24 +58,24 @@ export const RECIPES: readonly ServerRecipe[] = [
   },
 ];
 
-/** The line that mends a missing server. */
+/** What to do about a missing server. */
 export const HOW_TO_GET_SERVERS = "run `bun run pretest` to fetch the servers";
 
-/** Raised when what a cache folder holds changes, so that an older cache is fetched again. */
+/** Increased when the content of a cache folder changes, so that older caches are fetched again. */
 const CACHE_FORMAT = 1;
 
-/** What the stamp of a complete server folder says. */
+/** The stamp of a complete server folder. */
 export interface ServerStamp {
   readonly kind: ServerKind;
   readonly version: string;
   /** Package file names, for the record. */
   readonly packages: readonly string[];
-  /** Relative to the folder: the dynamic loader, and the folders with libraries. */
+  /** The dynamic loader and the library folders, relative to the folder. */
   readonly loader: string;
   readonly libraryPaths: readonly string[];
 }
 
-/** The folder with the servers: `$REPLICA_TEST_SERVERS`, else one in the user's cache. */
+/** The folder of all servers: `$REPLICA_TEST_SERVERS`, or a folder in the user's cache. */
 export function serverCacheDir(): string {
   const configured = process.env["REPLICA_TEST_SERVERS"];
   if (configured !== undefined && configured !== "") return configured;
@@ -96,22 +96,22 @@ export function unavailableFile(kind: ServerKind): string {
   return join(serverCacheDir(), `${kind}-v${CACHE_FORMAT}.unavailable`);
 }
 
-/** The stamp of a complete server, or `undefined` where it isn't there. */
+/** The stamp of a server, or `undefined` if it isn't complete. */
 export function readStamp(kind: ServerKind): ServerStamp | undefined {
   const path = join(serverDir(kind), "stamp.json");
   if (!existsSync(path)) return undefined;
   return JSON.parse(readFileSync(path, "utf8")) as ServerStamp;
 }
 
-/** Why a server could not be fetched, or `undefined` where nobody tried or it is there. */
+/** Why a server could not be fetched; `undefined` if it was, or if nobody has tried. */
 export function unavailableReason(kind: ServerKind): string | undefined {
   const path = unavailableFile(kind);
   return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
 }
 
 /**
- * The words to run a tool with: the loader of the server's own C library, so that it runs on a
- * machine with an older one. `dir` is a folder with the same content as `serverDir(stamp.kind)`.
+ * Returns the command line of a tool. It begins with the loader of the server's own C library, so that
+ * the tool runs on a machine with an older one. `dir` has the content of `serverDir(stamp.kind)`.
  */
 export function toolCommand(dir: string, stamp: ServerStamp, tool: ServerTool): string[] {
   const recipe = RECIPES.find((candidate) => candidate.kind === stamp.kind);
@@ -125,7 +125,7 @@ export function toolCommand(dir: string, stamp: ServerStamp, tool: ServerTool): 
   ];
 }
 
-/** Finds the loader and the library folders in an unpacked tree; paths relative to it. */
+/** Finds the loader and the library folders in an unpacked tree; the paths are relative to it. */
 export function findLoader(dir: string): { loader: string; libraryPaths: string[] } {
   const libraryPaths: string[] = [];
   let loader: string | undefined;

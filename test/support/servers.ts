@@ -36,16 +36,16 @@ const STOP_TIMEOUT_MS = 10_000;
 const PORT_ATTEMPTS = 5;
 
 export interface ServerOptions {
-  /** More of the command line, after ours, so that it wins: `["--save", "60 1"]`. */
+  /** More arguments, which override the defaults: `["--save", "60 1"]`. */
   readonly args?: readonly string[];
-  /** A free one unless told. */
+  /** Default: a free port. */
   readonly port?: number;
   readonly password?: string;
-  /** A TLS port too, with the test certificate; a client certificate is wanted or not. */
+  /** Adds a TLS port with the test certificate; `clients`: whether clients need one, too. */
   readonly tls?: { readonly clients: "no" | "optional" | "yes" };
-  /** A unix socket too. */
+  /** Adds a unix socket. */
   readonly unixSocket?: boolean;
-  /** Milliseconds until it must answer, loading included; 60 s unless told. */
+  /** Milliseconds until it must answer, loading included. Default: 60 s. */
   readonly startTimeoutMs?: number;
 }
 
@@ -54,20 +54,20 @@ export function installed(kind: ServerKind): boolean {
   return readStamp(kind) !== undefined;
 }
 
-/** The servers that have been fetched, oldest first: to run one test over each. */
+/** The servers that have been fetched, oldest first. */
 export function availableServers(): ServerKind[] {
   return SERVER_KINDS.filter((kind) => installed(kind));
 }
 
-/** The exact version of a fetched server: "7.0.15". @throws Error where it wasn't fetched. */
+/** The exact version of a server: "7.0.15". @throws Error if it wasn't fetched. */
 export function serverVersion(kind: ServerKind): string {
   return stampOf(kind).version;
 }
 
 /**
- * The words to run one of a server's programs with, to which its arguments are added. Redis's names
+ * Returns the command line of one of a server's programs, to which arguments are appended. Redis's names
  * stand for Valkey's too.
- * @throws Error where the server wasn't fetched, with the line that mends it.
+ * @throws Error that says how to get the server, if it wasn't fetched.
  */
 export function tool(kind: ServerKind, name: ServerTool): string[] {
   return toolCommand(serverDir(kind), stampOf(kind), name);
@@ -83,10 +83,10 @@ function stampOf(kind: ServerKind) {
 }
 
 /**
- * Starts a real server on a free loopback port, in a folder of its own, without persistence and
- * without the wait before a diskless sync; it answers PING when this returns. It ends with
- * `await using`, with `stop()`, and in any case with this process.
- * @throws Error with the server's log where it doesn't start.
+ * Starts a real server on a free loopback port, in its own folder, without persistence and without the
+ * delay before a diskless sync. It answers PING when this resolves. It ends with `await using`, with
+ * `stop()`, and with this process.
+ * @throws Error with the server's log if it doesn't start.
  */
 export async function startServer(
   kind: ServerKind,
@@ -102,9 +102,9 @@ export async function startServer(
 }
 
 /**
- * Starts a stock server on a copy of an append-only directory (manifest, base and incr files), as
- * an operator would; it has loaded everything when this returns.
- * @throws Error with the server's log where it refuses the files.
+ * Starts a stock server on a copy of an append-only directory (manifest, base and incr files), as an
+ * operator would. It has loaded everything when this resolves.
+ * @throws Error with the server's log if it refuses the files.
  */
 export async function bootCopy(
   kind: ServerKind,
@@ -131,8 +131,8 @@ export async function bootCopy(
 }
 
 /**
- * Starts a stock server in a copy of a whole server folder, such as one that holds
- * `appendonlydir/`, `appendonly.aof` or `dump.rdb`; what it should load is told by `args`.
+ * Starts a stock server in a copy of a whole server folder, with `appendonlydir/`, `appendonly.aof` or
+ * `dump.rdb`; `args` decide what it loads.
  */
 export async function bootCopyOfDir(
   kind: ServerKind,
@@ -191,7 +191,7 @@ export class RealServer implements AsyncDisposable {
         await server.#launch([]);
         return server;
       } catch (error) {
-        // Between our asking for a free port and the server's taking it, another may have.
+        // Another process may have taken the port meanwhile.
         const taken = server.log().includes("Address already in use");
         if (!taken || options.port !== undefined || left === 0) throw error;
       }
@@ -211,7 +211,7 @@ export class RealServer implements AsyncDisposable {
     return this.#running !== undefined && this.#running.child.exitCode === null;
   }
 
-  /** `redis://` or, with `"tls"` and `"unix"`, the other ways in; the password included. */
+  /** The URL with the password: `redis://`, or with `"tls"` `rediss://`, with `"unix"` `unix://`. */
   url(way: "tcp" | "tls" | "unix" = "tcp"): string {
     const login = this.password === undefined ? "" : `:${encodeURIComponent(this.password)}@`;
     if (way === "tcp") return `redis://${login}${this.host}:${this.port}`;
@@ -222,13 +222,13 @@ export class RealServer implements AsyncDisposable {
     throw new Error(`this server was started without ${way}`);
   }
 
-  /** Everything the server has logged, over all its starts. */
+  /** The server's log, over all its starts. */
   log(): string {
     const path = this.#dir.file("server.log");
     return existsSync(path) ? readFileSync(path, "utf8") : "";
   }
 
-  /** Where a client of one's own connects, logged in: `RespClient.connect(server.address)`. */
+  /** The address for a separate client: `RespClient.connect(server.address)`. */
   get address(): RespAddress {
     const login = this.password === undefined ? {} : { password: this.password };
     return { host: this.host, port: this.port, ...login };
@@ -245,7 +245,7 @@ export class RealServer implements AsyncDisposable {
     return await client.send(command, ...args);
   }
 
-  /** Sends commands at once on the server's own connection. @throws ReplyError for the first. */
+  /** Sends a pipeline on the server's own connection. @throws ReplyError the first error reply. */
   async sendAll(
     commands: readonly (readonly (string | number | Uint8Array)[])[],
   ): Promise<Reply[]> {
@@ -256,7 +256,7 @@ export class RealServer implements AsyncDisposable {
     return replies;
   }
 
-  /** Runs redis-cli on the server; gives its output. @throws Error where it fails. */
+  /** Runs redis-cli on the server; returns its output. @throws Error if it fails. */
   async cli(...args: string[]): Promise<string> {
     const argv = [...tool(this.kind, "redis-cli"), "-h", this.host, "-p", String(this.port)];
     const child = Bun.spawn(endingWithParent([...argv, ...args]), {
@@ -274,7 +274,7 @@ export class RealServer implements AsyncDisposable {
     return stdout.trimEnd();
   }
 
-  /** INFO's fields by name. */
+  /** The fields of INFO, by name. */
   async info(section = "default"): Promise<Record<string, string>> {
     const text = await this.send("INFO", section);
     const fields: Record<string, string> = {};
@@ -285,12 +285,12 @@ export class RealServer implements AsyncDisposable {
     return fields;
   }
 
-  /** The replication offset of the last byte that the server has put into its stream. */
+  /** The replication offset of the last byte in the server's stream. */
   async offset(): Promise<number> {
     return Number((await this.info("replication"))["master_repl_offset"]);
   }
 
-  /** DEBUG DIGEST: one value for all keys, values and expiries of all databases. */
+  /** DEBUG DIGEST: covers the keys, values and expiries of all databases. */
   async digest(): Promise<string> {
     return String(await this.send("DEBUG", "DIGEST"));
   }
@@ -306,13 +306,13 @@ export class RealServer implements AsyncDisposable {
     return keys;
   }
 
-  /** Asks it to end (SIGTERM) and waits for that; SIGKILL after 10 s. */
+  /** Sends SIGTERM and waits for the end; SIGKILL after 10 s. */
   async stop(): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
     this.#running = undefined;
     running.client?.close();
-    // A stopped process would not see the request.
+    // A frozen process would not see the signal.
     running.child.kill("SIGCONT");
     running.child.kill("SIGTERM");
     const timer = setTimeout(() => {
@@ -322,7 +322,7 @@ export class RealServer implements AsyncDisposable {
     clearTimeout(timer);
   }
 
-  /** Ends it at once, as a crash would. */
+  /** Kills it, as a crash would. */
   async kill9(): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
@@ -332,7 +332,7 @@ export class RealServer implements AsyncDisposable {
     running.client?.close();
   }
 
-  /** Stops it from doing anything, as a machine that hangs would; `thaw` undoes it. */
+  /** Suspends the process, as if its machine hung; `thaw` resumes it. */
   freeze(): void {
     this.#alive().child.kill("SIGSTOP");
   }
@@ -341,7 +341,7 @@ export class RealServer implements AsyncDisposable {
     this.#alive().child.kill("SIGCONT");
   }
 
-  /** Stops it where it runs, and starts it on the same port and folder. */
+  /** Stops it if it runs, and starts it on the same port and folder. */
   async restart(options: { readonly args?: readonly string[] } = {}): Promise<void> {
     await this.stop();
     await this.#launch(options.args ?? []);
@@ -411,7 +411,7 @@ export class RealServer implements AsyncDisposable {
         },
         { timeoutMs: this.#startTimeoutMs, what: `${this.kind} to answer PING` },
       );
-      if (ended) throw new Error(`${this.kind} ended at its start`);
+      if (ended) throw new Error(`${this.kind} ended while starting`);
     } catch (error) {
       await this.kill9();
       const why = error instanceof Error ? error.message : String(error);

@@ -1,11 +1,11 @@
 /**
- * Fetches the real servers that the tests run against into a cache folder. Nothing is installed
- * and no root is needed: the packages are Debian's own, checked with the machine's Debian keyring,
- * unpacked beside the libraries that they were built for.
+ * Fetches the real servers that the tests run against into a cache folder. It installs nothing and needs
+ * no root: the packages are Debian's own, checked with the machine's Debian keyring, and unpacked beside
+ * the libraries that they were built for.
  *
  *     bun test/support/setup-servers.ts [--retry]
  *
- * `--retry` asks again for what was not available the last time.
+ * `--retry` asks again for servers that were not available last time.
  */
 import {
   existsSync,
@@ -35,11 +35,11 @@ import {
 const ATTEMPTS = 3;
 const COMMAND_TIMEOUT_MS = 180_000;
 const SILENCE_TIMEOUT_S = 20;
-/** How long "not available" is believed, so that each test run doesn't ask again. */
+/** How long "not available" is trusted, so that not every test run asks again. */
 const UNAVAILABLE_FOR_MS = 12 * 60 * 60 * 1000;
 const STALE_WORK_MS = 60 * 60 * 1000;
 
-/** Something that another attempt can't mend: a package that isn't in the suite. */
+/** A failure that a retry can't fix: a package that isn't in the suite. */
 class NotOffered extends Error {}
 
 function progress(line: string): void {
@@ -50,7 +50,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Runs a command and gives its standard output; its first error line is the error's message. */
+/** Runs a command and returns its standard output. @throws Error with its first error line. */
 async function run(argv: string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
   const program = argv[0] ?? "";
   if (Bun.which(program) === null && !program.includes("/")) {
@@ -79,7 +79,7 @@ async function run(argv: string[], options: { cwd?: string; env?: Record<string,
   return stdout;
 }
 
-/** Repository addresses from the machine's own apt configuration, the likeliest first. */
+/** Repository addresses from the machine's apt configuration, the likeliest first. */
 async function mirrorCandidates(workDir: string): Promise<string[]> {
   const configured = process.env["REPLICA_TEST_MIRROR"];
   if (configured !== undefined && configured !== "") return [configured];
@@ -110,7 +110,7 @@ async function mirrorCandidates(workDir: string): Promise<string[]> {
   );
 }
 
-/** One Debian suite with apt state of its own, apart from the machine's. */
+/** One Debian suite, with its own apt state apart from the machine's. */
 class Suite {
   readonly #dir: string;
   readonly #name: string;
@@ -121,7 +121,7 @@ class Suite {
     this.#name = name;
   }
 
-  /** Fetches the suite's package list from the first mirror that has it, signature checked. */
+  /** Fetches the suite's package list, with a valid signature, from the first mirror that has it. */
   async update(mirrors: readonly string[]): Promise<void> {
     for (const path of ["lists/partial", "cache/archives/partial", "debs"]) {
       mkdirSync(join(this.#dir, path), { recursive: true });
@@ -167,7 +167,7 @@ class Suite {
     throw failure;
   }
 
-  /** The version that the suite offers, without epoch: "7.0.15-1~deb12u7". */
+  /** The version in the suite, without epoch: "7.0.15-1~deb12u7". */
   async version(packageName: string): Promise<string> {
     const policy = await run(["apt-cache", ...this.#options, "policy", packageName]);
     const candidate = /Candidate: (?:\d+:)?(\S+)/.exec(policy)?.[1];
@@ -177,7 +177,7 @@ class Suite {
     return candidate;
   }
 
-  /** The packages with all the libraries that they and those libraries name. */
+  /** The packages and all the libraries that they need, directly or indirectly. */
   async withLibraries(packages: readonly string[]): Promise<string[]> {
     const others = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
     const printed = await run([
@@ -202,14 +202,14 @@ class Suite {
     const wanted = new Set<string>(packages);
     for (const name of wanted) {
       for (const dependency of dependencies.get(name) ?? []) {
-        // A Set's iteration also visits what is added on the way.
+        // Iterating over a Set also visits what is added meanwhile.
         if (/^z?lib/.test(dependency) && dependencies.has(dependency)) wanted.add(dependency);
       }
     }
     return [...wanted];
   }
 
-  /** Downloads the packages; gives the paths of their files. */
+  /** Downloads the packages; returns the paths of their files. */
   async download(packages: readonly string[], folder: string): Promise<string[]> {
     const debs = join(this.#dir, "debs", folder);
     mkdirSync(debs, { recursive: true });
@@ -220,7 +220,7 @@ class Suite {
   }
 }
 
-/** Makes one server's folder: unpacked and tried out apart, then renamed into place whole. */
+/** Makes the folder of one server: unpacks and tries it out elsewhere, then renames it into place. */
 async function install(recipe: ServerRecipe, suite: Suite, workDir: string): Promise<string> {
   const packageName = recipe.packages[0] ?? "";
   const version = await suite.version(packageName);
@@ -249,7 +249,7 @@ async function install(recipe: ServerRecipe, suite: Suite, workDir: string): Pro
   try {
     renameSync(unpacked, serverDir(recipe.kind));
   } catch (error) {
-    // Another run was first: its folder is as good as ours.
+    // Another run was faster; its folder is as good.
     if (readStamp(recipe.kind) === undefined) throw error;
   }
   rmSync(unavailableFile(recipe.kind), { force: true });
@@ -268,7 +268,7 @@ async function retried<T>(what: string, attempt: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Fetches all recipes of one suite; what fails is noted, the rest goes on. */
+/** Fetches all recipes of one suite; notes those that fail and goes on with the rest. */
 async function fetchSuite(
   suiteName: string,
   recipes: readonly ServerRecipe[],

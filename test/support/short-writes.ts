@@ -1,12 +1,12 @@
 import { spyOn } from "bun:test";
 import * as fs from "node:fs";
 
-/** What is written past the page cache is taken by whole blocks. */
+/** Direct I/O takes whole blocks. */
 const BLOCK_BYTES = 4096;
 
 type Written = (error: NodeJS.ErrnoException | null, bytes: number) => void;
 
-/** The pieces up to so many bytes, where they lie. */
+/** The first `bytes` bytes of the pieces, without copying them. */
 function firstOf(pieces: readonly Uint8Array[], bytes: number): Uint8Array[] {
   let left = bytes;
   return pieces.map((piece) => {
@@ -17,9 +17,9 @@ function firstOf(pieces: readonly Uint8Array[], bytes: number): Uint8Array[] {
 }
 
 /**
- * Until it is disposed of, whatever this process writes by writev(2) is taken in part: the kernel is
- * allowed to, and says no error. The disk is the real one.
- * @param take how many of so many bytes are taken; half of them unless told.
+ * Makes every writev(2) of this process write only a part, until disposed of. The kernel may do that
+ * without an error. The disk is the real one.
+ * @param take how many of the given bytes are written. Default: half of them.
  */
 export function shortWrites(take = (bytes: number): number => Math.ceil(bytes / 2)) {
   const writev = fs.writev;

@@ -6,7 +6,7 @@ function run(...argv: string[]): boolean {
   return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).success;
 }
 
-/** A file system in memory, gone with `using`. */
+/** A file system in memory, unmounted by `using`. */
 export interface SmallDisk extends Disposable {
   resize(bytes: number): void;
   remount(how: "ro" | "rw"): void;
@@ -19,7 +19,7 @@ export function mayMount(): boolean {
   return disk !== undefined;
 }
 
-/** A file system of so many bytes at `path`, which is made; undefined where this user may not mount. */
+/** Mounts a file system of so many bytes at `path`, a new folder; undefined if this user may not mount. */
 export function smallDisk(path: string, bytes: number): SmallDisk | undefined {
   mkdirSync(path);
   if (!run("mount", "-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", path)) return undefined;
@@ -33,7 +33,7 @@ export function smallDisk(path: string, bytes: number): SmallDisk | undefined {
   };
 }
 
-/** From now on, no file of the process grows past so many bytes: EFBIG, as a quota of one's own. */
+/** Limits the size of every file that the process writes: beyond it, writes fail with EFBIG. */
 export function limitFileBytes(replica: ReplicaProcess, bytes: number | "unlimited"): void {
   if (!run("prlimit", "--pid", String(replica.pid), `--fsize=${bytes}:unlimited`)) {
     throw new Error("prlimit is needed (Debian's package util-linux)");

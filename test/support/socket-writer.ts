@@ -1,9 +1,9 @@
-/** The part of Bun's socket that writing needs. */
+/** The part of Bun's socket that `SocketWriter` needs. */
 interface WritableSocket {
   write(data: Uint8Array, byteOffset?: number, byteLength?: number): number;
 }
 
-/** Writes to a Bun socket in order and whole: it may take only a part, the rest goes on `drain`. */
+/** Writes to a Bun socket in order. The socket may take only a part; the rest follows on `drain`. */
 export class SocketWriter {
   readonly #socket: WritableSocket;
   readonly #queue: { bytes: Uint8Array; resolve: () => void; reject: (error: Error) => void }[] =

@@ -1,13 +1,13 @@
 import { dirname, join, normalize } from "node:path/posix";
 
-/** What a source file refers to by path, and how. */
+/** A reference of a source file to another file, and its form. */
 export interface Reference {
   readonly specifier: string;
   readonly how: "import" | "re-export" | "dynamic" | "worker";
 }
 
 /**
- * The source with its comments blanked and what stands in its strings replaced by "_", character
+ * Returns the source with its comments blanked and the content of its strings replaced by "_", character
  * for character: positions stay, so a match can be looked up in the original.
  */
 export function maskSource(source: string): string {
@@ -21,7 +21,7 @@ class Masker {
   readonly #source: string;
   #out = "";
   #at = 0;
-  /** For each template literal that we are inside a `${` of: how many braces are open in it. */
+  /** The number of open braces in each template literal whose `${` encloses this position. */
   readonly #templates: number[] = [];
 
   constructor(source: string) {
@@ -87,7 +87,7 @@ class Masker {
     this.#templateText();
   }
 
-  /** The text of a template, up to its end or to the next `${`, whose code is code again. */
+  /** Skips the text of a template, up to its end or to the next `${`, where code begins again. */
   #templateText(): void {
     let end = this.#at;
     while (end < this.#source.length && this.#source[end] !== "`") {
@@ -129,7 +129,7 @@ const REFERENCES: readonly (readonly [Reference["how"], RegExp])[] = [
   ["worker", /\bnew\s+(?:Worker|URL)\s*\(\s*(["'`])(_*)\1/dg],
 ];
 
-/** All that a source imports: types, re-exports, dynamic imports and workers included. */
+/** All imports of a source: types, re-exports, dynamic imports and workers included. */
 export function scanReferences(source: string, masked = maskSource(source)): Reference[] {
   const references: Reference[] = [];
   for (const [how, pattern] of REFERENCES) {
@@ -141,7 +141,7 @@ export function scanReferences(source: string, masked = maskSource(source)): Ref
   return references;
 }
 
-/** A relative reference as a path from the project's root; `undefined` for a package. */
+/** A relative reference as a path from the project root; `undefined` for a package. */
 export function resolveReference(from: string, specifier: string): string | undefined {
   if (!/^\.\.?\//.test(specifier)) return undefined;
   return normalize(join(dirname(from), specifier));

@@ -7,10 +7,10 @@ import { type ServerKind, startServer, tool } from "./servers.ts";
 import type { TempDir } from "./temp.ts";
 import { until } from "./wait.ts";
 
-/** A short text that no server compresses: a byte of it can be changed without breaking a length. */
+/** A text too short to be compressed: a changed byte of it breaks no length. */
 export const SHORT_VALUE = "a short value";
 
-/** A program to name with `--server`: a fetched server, which runs through its own loader. */
+/** Writes a script for `--server` that runs a fetched server through its own loader. */
 export function serverScript(
   dir: TempDir,
   kind: ServerKind,
@@ -30,7 +30,7 @@ export interface Parts {
   readonly log: Uint8Array;
 }
 
-/** What a server's own append-only directory holds after a rewrite and some more writes. */
+/** The content of a server's own append-only directory after a rewrite and some more writes. */
 export async function ownParts(
   kind: ServerKind,
 ): Promise<Parts & { digest: string; keys: Record<number, number> }> {
@@ -53,7 +53,7 @@ export async function ownParts(
   await server.stop();
   const dir = join(server.dir, "appendonlydir");
   const read = (pattern: RegExp): Uint8Array => {
-    // The newest one: what the rewrite left behind may still lie there.
+    // The newest one: files from before the rewrite may still be there.
     const name = fs
       .readdirSync(dir)
       .filter((file) => pattern.test(file))
@@ -76,7 +76,7 @@ export function layRestored(dir: string, layout: Layout, { base, log }: Parts) {
   return { dir, layout };
 }
 
-/** Every file below a folder: its bytes' hash, its time of change, its mode. */
+/** Every file below a folder, with hash, modification time and mode. */
 export function fingerprint(dir: string): string[] {
   return fs
     .readdirSync(dir, { recursive: true, encoding: "utf8" })
@@ -89,7 +89,7 @@ export function fingerprint(dir: string): string[] {
     });
 }
 
-/** The processes in a folder whose path begins with `path`: a server works in its own. */
+/** The processes whose working folder begins with `path`. */
 export function processesIn(path: string): number[] {
   return fs
     .readdirSync("/proc")

@@ -15,12 +15,12 @@ import { until } from "./wait.ts";
 const replid = "8b3c1e5f0a9d4c7b2e6f8a1d3c5b7e9f0a2c4e6d";
 
 describe("waiting", () => {
-  test("until gives what the condition gives", async () => {
+  test("until returns the result of the condition", async () => {
     let looks = 0;
     expect(await until(() => (++looks === 3 ? "there" : undefined), { what: "it" })).toBe("there");
   });
 
-  test("until says what it waited for and what went wrong last", async () => {
+  test("until names what it waited for, and the last error", async () => {
     const never = until(
       () => {
         throw new Error("still closed");
@@ -31,7 +31,7 @@ describe("waiting", () => {
   });
 });
 
-test("a temporary folder goes with its block", () => {
+test("a temporary folder is removed at the end of its block", () => {
   let path = "";
   {
     using dir = tempDir();
@@ -42,7 +42,7 @@ test("a temporary folder goes with its block", () => {
   expect(existsSync(path)).toBe(false);
 });
 
-test("a free port can be listened on, and is given out once", () => {
+test("a free port is free, and is given out once", () => {
   const port = freePort();
   const listener = Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => undefined } });
   expect(listener.port).toBe(port);
@@ -50,7 +50,7 @@ test("a free port can be listened on, and is given out once", () => {
   listener.stop(true);
 });
 
-test("a free port is none that somebody listens on", () => {
+test("a port in use is not given out", () => {
   const next = freePort() + 1;
   const socket = { data: () => undefined };
   using listener = Bun.listen({ hostname: "127.0.0.1", port: next, socket });
@@ -61,7 +61,7 @@ describe("RESP", () => {
   const wire =
     "+OK\r\n-ERR no\r\n:42\r\n$3\r\na\r\n\r\n*2\r\n$-1\r\n*0\r\n%1\r\n+k\r\n,1.5\r\n>1\r\n+p\r\n";
 
-  test.each([1, 2, 3, 7, wire.length])("reads replies in pieces of %d bytes", (size) => {
+  test.each([1, 2, 3, 7, wire.length])("parses replies in pieces of %d bytes", (size) => {
     const reader = new ReplyReader();
     const values: unknown[] = [];
     for (let at = 0; at < wire.length; at += size) {
@@ -75,7 +75,7 @@ describe("RESP", () => {
     expect(values).toEqual(["OK", error, 42, "a\r\n", [null, []], map, { push: ["p"] }]);
   });
 
-  test("writes a command as bulk strings, in bytes", () => {
+  test("encodes a command as bulk strings, with lengths in bytes", () => {
     expect(encodeCommand(["SET", "ü", 1]).toString()).toBe(
       "*3\r\n$3\r\nSET\r\n$2\r\nü\r\n$1\r\n1\r\n",
     );
@@ -83,7 +83,7 @@ describe("RESP", () => {
 });
 
 describe("the fake primary", () => {
-  test("plays steps and keeps what was said", async () => {
+  test("plays steps and keeps a transcript", async () => {
     await using primary = fakePrimary([
       { command: ["PING"] },
       { send: "+PONG\r\n" },
@@ -100,7 +100,7 @@ describe("the fake primary", () => {
     expect(primary.peers[0]?.received.toString()).toContain("ECHO");
   });
 
-  test("answers a handshake and gives the commands of it", async () => {
+  test("answers a handshake and returns its commands", async () => {
     let commands: string[][] = [];
     await using primary = fakePrimary(async (peer) => {
       commands = await standardHandshake(peer, { replid, offset: 7, password: "pw" });
@@ -125,28 +125,30 @@ describe("the fake primary", () => {
     ]);
   });
 
-  test("complains when something else comes, with what came", async () => {
+  test("reports unexpected bytes", async () => {
     await using primary = fakePrimary([{ expect: "PING\r\n" }]);
     const client = await RespClient.connect({ port: primary.port });
     await client.write("QUIT\r\n");
     await client.closed;
     await expect(primary.finished()).rejects.toThrow(
-      String.raw`connection 1: expected "PING\r\n", came "QUIT\r\n"`,
+      String.raw`connection 1: expected "PING\r\n", received "QUIT\r\n"`,
     );
   });
 
-  test("complains when nothing comes, and when the other side leaves", async () => {
+  test("reports silence, and a closed connection", async () => {
     await using silent = fakePrimary([{ expect: "PING" }], { timeoutMs: 20 });
     await using left = fakePrimary([{ expect: "PING" }]);
     const client = await RespClient.connect({ port: silent.port });
     (await RespClient.connect({ port: left.port })).close();
     await client.closed;
-    await expect(silent.finished()).rejects.toThrow('expected "PING" within 20 ms, came nothing');
-    await until(() => left.failures.length > 0, { what: "a complaint" });
-    await expect(left.finished()).rejects.toThrow("came nothing and the end");
+    await expect(silent.finished()).rejects.toThrow(
+      'expected "PING" within 20 ms, received nothing',
+    );
+    await until(() => left.failures.length > 0, { what: "a failure" });
+    await expect(left.finished()).rejects.toThrow("received nothing, then the end");
   });
 
-  test("plays another script on each connection, and refuses one too many", async () => {
+  test("plays one script per connection, and refuses connections past the last", async () => {
     await using primary = fakePrimary({
       connections: [[{ send: "+first\r\n" }, { reset: true }], [{ send: "+second\r\n" }]],
     });
@@ -159,10 +161,10 @@ describe("the fake primary", () => {
     await (
       await RespClient.connect({ port: primary.port })
     ).closed;
-    await expect(primary.finished()).rejects.toThrow("connection 3 came, no script is left");
+    await expect(primary.finished()).rejects.toThrow("no script is left for connection 3");
   });
 
-  test("hands out more than a socket takes at once", async () => {
+  test("sends more than a socket takes at once", async () => {
     const payload = Buffer.alloc(32 * 1024 * 1024, "x");
     await using primary = fakePrimary([{ send: `$${payload.length}\r\n` }, { send: payload }]);
     await using client = await RespClient.connect({ port: primary.port });
@@ -179,7 +181,7 @@ describe("the fake primary", () => {
     expect(primary.url).toBe(`unix://${dir.file("s.sock")}`);
   });
 
-  test("speaks TLS, and can want a client certificate", async () => {
+  test("speaks TLS, and can require a client certificate", async () => {
     const certificate = certificates.server;
     await using open = fakePrimary([{ send: "+hello\r\n" }], { tls: { certificate } });
     await using strict = fakePrimary([{ send: "+hello\r\n" }], {
@@ -202,7 +204,7 @@ describe("the fake primary", () => {
 });
 
 describe.each(availableServers())("%s", (kind) => {
-  test("starts, answers on every way in, restarts and ends", async () => {
+  test("starts, answers by TCP, TLS and unix socket, restarts and ends", async () => {
     const server = await startServer(kind, {
       password: "se cret",
       tls: { clients: "yes" },
@@ -226,7 +228,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect(existsSync(dir)).toBe(false);
   });
 
-  test("is filled alike by the same seed, and a copy of its files starts alike", async () => {
+  test("gets the same data from the same seed, and from a copy of its files", async () => {
     await using server = await startServer(kind, { args: ["--appendonly", "yes"] });
     await using twin = await startServer(kind);
     const counts = await fillAllTypes(server, { keys: 3000, seed: 5 });
@@ -240,7 +242,7 @@ describe.each(availableServers())("%s", (kind) => {
     expect(await copy.digest()).toBe(await server.digest());
   });
 
-  test("says in its log why it doesn't start", async () => {
+  test("fails with its log if it doesn't start", async () => {
     await expect(startServer(kind, { args: ["--nonsense", "1"] })).rejects.toThrow("nonsense");
     using dir = tempDir();
     mkdirSync(dir.file("gen"));
@@ -248,7 +250,7 @@ describe.each(availableServers())("%s", (kind) => {
     await expect(bootCopy(kind, dir.file("gen"))).rejects.toThrow("gone.aof");
   });
 
-  test("brings its tools", async () => {
+  test("comes with its tools", async () => {
     for (const name of ["redis-cli", "redis-benchmark"] as const) {
       const child = Bun.spawn([...tool(kind, name), "--version"], { stderr: "ignore" });
       expect(await new Response(child.stdout).text()).toContain(name.replace("redis", ""));
@@ -261,7 +263,7 @@ describe.each(availableServers())("%s", (kind) => {
   });
 });
 
-test("a server that was not fetched says how to get it", () => {
+test("names the command that fetches a missing server", () => {
   const configured = process.env["REPLICA_TEST_SERVERS"];
   using dir = tempDir();
   process.env["REPLICA_TEST_SERVERS"] = dir.path;
@@ -278,7 +280,7 @@ test("a server that was not fetched says how to get it", () => {
 describe("setup-servers", () => {
   const setup = join(import.meta.dir, "setup-servers.ts");
 
-  test("says in one line what is wrong where it can't fetch what it must", async () => {
+  test("says in one line why it can't fetch a required server", async () => {
     using cache = tempDir();
     const child = Bun.spawn([process.execPath, setup], {
       env: { PATH: cache.path, REPLICA_TEST_SERVERS: cache.file("servers") },
@@ -294,14 +296,14 @@ describe("setup-servers", () => {
 });
 
 describe("the replica process", () => {
-  test("runs to its end, with what it wrote and its exit code", async () => {
+  test("returns its output and its exit code", async () => {
     const version = await runReplica(["--version"]);
     expect(version).toMatchObject({ exitCode: 0, signal: null, stderr: "" });
     expect(version.stdout).toMatch(/\d+\.\d+\.\d+/);
     expect((await runReplica(["--no-such-flag"])).exitCode).toBe(2);
   });
 
-  test("waits for a line, and shows all output where it never comes", async () => {
+  test("waits for a line, and shows all output if it never comes", async () => {
     await using help = startReplica(["--help"]);
     expect((await help.waitForLine(/(replica) /))[1]).toBe("replica");
     await using version = startReplica(["--version"]);
@@ -310,7 +312,7 @@ describe("the replica process", () => {
     );
   });
 
-  test("knows its memory, and ends on a signal", async () => {
+  test("reports its memory, and ends on a signal", async () => {
     using dir = tempDir();
     const args = ["redis://127.0.0.1:1", "--dir", dir.file("data"), "--port", "0"];
     await using replica = startReplica(args);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 export interface TempDir extends Disposable {
   readonly path: string;
-  /** A path inside the folder. */
+  /** Returns a path inside the folder. */
   file(...names: string[]): string;
   remove(): void;
 }
@@ -13,7 +13,7 @@ const PREFIX = "bun-replica-test-";
 const folders = new Set<string>();
 let begun = false;
 
-/** A new folder that goes away with `using`; what is left of a run that died, the next one removes. */
+/** Makes a folder that `using` removes. Folders of killed runs are removed by the next run. */
 export function tempDir(purpose = "files"): TempDir {
   if (!begun) begin();
   const path = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-${purpose}-`));
@@ -35,7 +35,7 @@ function begin(): void {
   process.on("exit", () => {
     for (const path of folders) removeFolder(path);
   });
-  // The test runner and SIGKILL leave no time for that.
+  // After SIGKILL, or an exit by the test runner, folders remain.
   for (const name of readdirSync(tmpdir())) {
     const pid = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 10) : NaN;
     if (pid > 0 && !isAlive(pid)) removeFolder(join(tmpdir(), name));

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Files of one certificate; see certs/README.md for what each is for. */
+/** The files of a certificate; certs/README.md explains each. */
 export interface CertificateFiles {
   readonly cert: string;
   readonly key: string;
@@ -20,15 +20,15 @@ export const certificates = {
   /** For localhost, 127.0.0.1 and ::1. */
   server: pair("server"),
   client: pair("client"),
-  /** Signed by `ca`, for another host name. */
+  /** Signed by `ca`, for another host. */
   wrongHost: pair("wrong-host"),
-  /** Signed by `ca`, over since 2020. */
+  /** Signed by `ca`, expired in 2020. */
   expired: pair("expired"),
   foreignServer: pair("foreign-server"),
   foreignClient: pair("foreign-client"),
 } as const;
 
-/** A certificate as Bun's `tls` options take it. */
+/** A certificate as Bun's `tls` options. */
 export function tlsOptions(files: CertificateFiles, ca: string = certificates.ca) {
   return {
     cert: readFileSync(files.cert, "utf8"),

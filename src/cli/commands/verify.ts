@@ -17,6 +17,7 @@ import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { type Damage, describeDamage } from "../../store/restore/damage.ts";
 import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
+import { DATABASE } from "../../store/generation/layout.ts";
 import { hex64 } from "../../base/hex64.ts";
 
 const LOOKS = 5;
@@ -73,7 +74,7 @@ function reportUnreadable(
   message: string,
 ): void {
   if (!options.has("json")) return;
-  const file = join(path, "replica.db");
+  const file = join(path, DATABASE);
   const what = message.replace(`${file} `, "it ");
   const meaning = "nothing can be restored until the database is moved away";
   stdout.write(

@@ -1,6 +1,7 @@
 import { PIECE_BYTES, type Sink } from "./disk.ts";
 import type { OpenFile } from "./open-file.ts";
 import type { PayloadWriter, WriterEvents } from "./payload-writer.ts";
+import { Turns } from "./turns.ts";
 
 /**
  * Writes through the page cache, by a Bun.file writer. Only the promise that a write returns tells that the
@@ -15,6 +16,8 @@ export class BufferedWriter implements PayloadWriter {
   #queuedBytes = 0;
   #writtenBytes = 0;
   #writing: Promise<void> | undefined;
+  /** The sink is flushed by one call at a time. */
+  readonly #syncs = new Turns();
   #failure: { cause: unknown } | undefined;
   #over = false;
 
@@ -91,10 +94,12 @@ export class BufferedWriter implements PayloadWriter {
   }
 
   async sync(): Promise<void> {
-    await this.#file.use(async () => {
-      await this.#sink.flush();
-      await this.#file.sync();
-    });
+    await this.#file.use(() => this.#syncs.run(() => this.#syncOnce()));
+  }
+
+  async #syncOnce(): Promise<void> {
+    await this.#sink.flush();
+    await this.#file.sync();
   }
 
   async finish(): Promise<void> {

@@ -25,14 +25,10 @@ import { type Lineage, readLineage } from "./lineage.ts";
 import { type DirectoryLock, lockDirectory } from "./lock.ts";
 import { type LogCallbacks, LogFiles } from "./log-files.ts";
 import { MarkClock, type WallClock } from "./mark-clock.ts";
-import { Promoter } from "./promotion.ts";
+import { type Promoted, Promoter } from "./promotion.ts";
 import { Recovery } from "./recovery.ts";
 import { Removal } from "./removal.ts";
 import type { StreamLog } from "./stream-log.ts";
-
-function ownHistory({ replid, baseOffset }: KeptSnapshot): readonly ReplicationIdFrom[] {
-  return replid === undefined ? [] : [{ replid, fromOffset: baseOffset }];
-}
 
 /** A data directory, owned by this process: its lock, its database, and its generations. */
 export class DataDirectory {
@@ -88,6 +84,7 @@ export class DataDirectory {
       onMarked: (id: number, durableOffset: Offset) => {
         if (id === this.#current?.id) this.#durableOffset = durableOffset;
       },
+      onPromoted: (promoted: Promoted) => this.#onPromoted(promoted),
     };
     const removal = (this.#removal = new Removal(parts));
     const logs = (this.#logs = new LogFiles(parts));
@@ -354,11 +351,14 @@ export class DataDirectory {
     sealReason: string,
     continued?: Continuation,
   ): Promise<void> {
-    const before = this.#current;
-    this.#current = await this.#promoter.promote(id, kept, sealReason, before, continued);
-    this.#durableOffset = continued?.durableOffset ?? kept.baseOffset;
-    this.#replicationIds = continued?.replicationIds ?? ownHistory(kept);
-    this.#logs.keepOnly(id);
+    await this.#promoter.promote(id, kept, sealReason, this.#current, continued);
+  }
+
+  #onPromoted({ generation, durableOffset, replicationIds }: Promoted): void {
+    this.#current = generation;
+    this.#durableOffset = durableOffset;
+    this.#replicationIds = replicationIds;
+    this.#logs.keepOnly(generation.id);
     this.#recovery.promoted();
   }
 

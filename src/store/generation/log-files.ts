@@ -47,7 +47,12 @@ export class LogFiles {
   ): StreamLog {
     const { disk, logPath } = this.#options;
     const file = OpenFile.openExisting(disk, logPath(id));
-    return this.#log(file, id, beginning, { ...recovered, marks: true }, callbacks);
+    try {
+      return this.#log(file, id, beginning, { ...recovered, marks: true }, callbacks);
+    } catch (cause) {
+      file.closeQuietly();
+      throw cause;
+    }
   }
 
   /**
@@ -67,18 +72,18 @@ export class LogFiles {
       const created = (file = OpenFile.create(disk, path));
       await created.use(() => created.write([header], 0));
       ledger.lay(id, baseOffset, header.length);
+      const beginning = { baseOffset, logHeaderBytes: header.length };
+      const at = {
+        writtenOffset: baseOffset,
+        durableOffset: baseOffset,
+        unmarked: { fromOffset: baseOffset, crc: new Crc64() },
+        marks: false,
+      };
+      return this.#log(created, id, beginning, at, callbacks);
     } catch (cause) {
       file?.closeQuietly();
       throw diskError("creating the log", path, cause);
     }
-    const beginning = { baseOffset, logHeaderBytes: header.length };
-    const at = {
-      writtenOffset: baseOffset,
-      durableOffset: baseOffset,
-      unmarked: { fromOffset: baseOffset, crc: new Crc64() },
-      marks: false,
-    };
-    return this.#log(file, id, beginning, at, callbacks);
   }
 
   #log(

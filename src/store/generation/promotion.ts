@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
 import { type Disk, diskError, writeWhole } from "../disk/disk.ts";
 import { DurableName } from "../disk/durable-name.ts";
 import type { Continuation, Generation, KeptSnapshot, Ledger } from "../ledger/ledger.ts";
@@ -21,6 +22,19 @@ export interface PromoterOptions {
   readonly markClock: MarkClock;
   /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
   readonly refuseLost: () => void;
+  /** A generation became current. Called in the same turn as its row is committed. */
+  readonly onPromoted: (promoted: Promoted) => void;
+}
+
+/** A generation that has just become current: how far its log is durable, and the histories of its stream. */
+export interface Promoted {
+  readonly generation: Generation;
+  readonly durableOffset: Offset;
+  readonly replicationIds: readonly ReplicationIdFrom[];
+}
+
+function ownHistory({ replid, baseOffset }: KeptSnapshot): readonly ReplicationIdFrom[] {
+  return replid === undefined ? [] : [{ replid, fromOffset: baseOffset }];
 }
 
 /** Makes generations current. */
@@ -49,7 +63,7 @@ export class Promoter {
     sealReason: string,
     before: Generation | undefined,
     continued: Continuation | undefined,
-  ): Promise<Generation> {
+  ): Promise<void> {
     const { disk, ledger, dir, link, logs, recovery, removal, refuseLost } = this.#options;
     const folder = join(dir, generationPath(id));
     const manifest = new TextEncoder().encode(manifestText());
@@ -65,7 +79,13 @@ export class Promoter {
       await this.#name.sync();
       const atMs = this.#options.markClock.now();
       const { running: trust } = recovery;
-      return ledger.promote(id, kept, { sealReason, atMs, trust, continued });
+      const generation = ledger.promote(id, kept, { sealReason, atMs, trust, continued });
+      // Without an await between: no one may take the generation before for the current one any more.
+      this.#options.onPromoted({
+        generation,
+        durableOffset: continued?.durableOffset ?? kept.baseOffset,
+        replicationIds: continued?.replicationIds ?? ownHistory(kept),
+      });
     } catch (cause) {
       this.#linkBack(before);
       throw diskError("keeping", folder, cause);

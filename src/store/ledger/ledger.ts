@@ -357,7 +357,7 @@ export class Ledger {
     );
   }
 
-  /** Records an event, for `status` and for people who look later. */
+  /** Records an event, for people who look later: nothing reads it back. */
   event(kind: string, detail: string, atMs: number): void {
     this.#sql.run("INSERT INTO events VALUES (?, ?, ?)", [atMs, kind, detail]);
     this.#sql.run("DELETE FROM events WHERE rowid <= (SELECT max(rowid) - 10000 FROM events)");

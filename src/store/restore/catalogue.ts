@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
+import { diskError } from "../disk/disk.ts";
 import {
   DATABASE,
   GENERATIONS,
@@ -62,9 +63,9 @@ export class Catalogue implements Disposable {
     try {
       this.generations = ledger.generations().map((record) => this.#keptGeneration(ledger, record));
       this.losses = [...walLosses(database), ...this.#lostRows(ledger, database)];
-    } catch (error) {
+    } catch (cause) {
       ledger[Symbol.dispose]();
-      throw error;
+      throw diskError("reading", this.path, cause);
     }
     this.#ledger = ledger;
   }

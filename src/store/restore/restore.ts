@@ -18,7 +18,7 @@ import { type Damage, damageError, describeDamage } from "./damage.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
 import { headerOf } from "./rdb-header.ts";
 
-/** `multipart`: Redis 7 and later; `single`: one append-only file behind its RDB, Redis 4 and later. */
+/** `multipart`: Redis 7 and later; `single`: one append-only file that begins with the RDB, Redis 4 and later. */
 export type Layout = "multipart" | "single";
 
 /** The folder and the file that a stock server loads by default. */

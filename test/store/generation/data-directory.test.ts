@@ -581,6 +581,32 @@ describe("promote", () => {
     for (const [n, path] of above.entries()) expect(path).toBe(dirname(above[n - 1] ?? dir.path));
   });
 
+  test("is seen as current, and its failure counts, from the moment that the row is committed", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    let afterNow = () => {};
+    const now = () => {
+      // Runs after the commit that this time is for, before anything that waits for the commit.
+      queueMicrotask(afterNow);
+      return clock.now();
+    };
+    const directory = new DataDirectory(dir.path, disk, { now });
+    const { id, log, promote } = await lay(directory, disk);
+    log.append(Buffer.from("past the mark"));
+    await log.flushed();
+    let seen: number | undefined;
+    afterNow = () => {
+      seen = directory.current?.id;
+      directory.distrustLog();
+    };
+    await promote();
+    afterNow = () => {};
+    expect(seen).toBe(id);
+    expect(directory.end).toEqual({ generation: id, offset: BASE_OFFSET });
+    await log.abandon();
+    directory.close();
+  });
+
   test("keeps a folder's row until the folder's removal is durable", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
