@@ -143,7 +143,7 @@ test("opens the log once, though another primary is named while it is being open
     held.release();
     await replica.connected();
     await second.peers[0]!.send(SET);
-    await until(() => currentLog(replica.path).endsWith(SET), { what: "the stream" });
+    await until(() => currentLog(replica.path).endsWith(SET.toString()), { what: "the stream" });
     expect(await replica.stop()).toBeUndefined();
   }
   expect(disk.openFds.size).toBe(0);
