@@ -33,7 +33,7 @@ const STOP_LIMIT_MS = 1_800;
 
 /**
  * Follows one primary, attempt after attempt, until it is stopped; or serves what is kept while no primary
- * is followed. It owns the loop and nothing else: what it joins has each its own state.
+ * is followed. It owns the loop and whom to follow; each part that it joins owns its own state.
  */
 export class Replica implements StreamSource {
   readonly directory: DataDirectory;

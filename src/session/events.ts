@@ -33,7 +33,7 @@ export type Event =
       readonly nowMs: number;
       readonly stream: StreamStart | undefined;
     }
-  /** Keeping what came failed: the snapshot, or the log. */
+  /** The snapshot or the log can't be kept: the disk failed, or the payload is damaged. */
   | { readonly type: "keep-failed"; readonly error: ReplicaError }
   /** The clock. While the link is paused for our own disk, the silence is ours, not the primary's. */
   | { readonly type: "tick"; readonly nowMs: number; readonly paused: boolean };

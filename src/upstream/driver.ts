@@ -14,7 +14,7 @@ import { Link, type TlsFiles } from "./link/link.ts";
 export interface SnapshotKeeper {
   /**
    * Opens the file of a snapshot, and resolves with its name. A `discard` meanwhile makes it reject.
-   * @param keeping is told what becomes of it from then on.
+   * @param keeping hears of room and of failures from then on.
    */
   open(sync: GrantedSync, keeping: Keeping): Promise<string>;
   payload(bytes: Uint8Array): void;
@@ -177,7 +177,7 @@ export class Driver implements Keeping {
     const before = this.state.at;
     const epoch = this.#epoch;
     for (const effect of this.#session.step(event)) {
-      // An effect may end the attempt (a keeper that fails at once); the rest is then of the dead.
+      // An effect may end the attempt (a keeper that fails at once); the rest then belongs to a dead attempt.
       if (this.#epoch !== epoch && effect.do !== "failed" && effect.do !== "discard-snapshot")
         continue;
       try {

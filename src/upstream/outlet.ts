@@ -15,7 +15,7 @@ export interface SnapshotSurroundings {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly settings: Settings;
-  /** Whether the checksum is computed and compared; only a benchmark leaves it out, of a file. */
+  /** Whether a file's checksum is computed and compared; only a benchmark leaves it out. */
   readonly checksum?: boolean;
   /** Counts the payload's bytes as they come. */
   readonly received?: { snapshot: number };
