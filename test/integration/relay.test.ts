@@ -249,7 +249,8 @@ describe.each(availableServers())("%s", (kind) => {
       const { sync_full: full, sync_partial_ok: partial } = await infoOf(port);
       expect([port, full, Number(partial) > 0]).toEqual([port, "1", true]);
     }
-    for (const relay of [upper, lower]) expect(relay.stderr).toContain("continues under a new id");
+    for (const relay of [upper, lower])
+      expect(relay.stderr).toContain("continues under a new replication id");
     expect((await heir.info("stats"))["sync_full"]).toBe("0");
   }, 90_000);
 

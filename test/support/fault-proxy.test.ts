@@ -131,12 +131,15 @@ test.each(["to-replica", "to-primary"] as Direction[])(
 );
 
 test("delivers single bytes in many pieces", async () => {
-  await using ends = await through(toReplica({ kind: "single-bytes" }, 10, 40));
-  const text = "0123456789".repeat(10);
-  ends.primary.socket!.write(text);
-  await until(() => ends.replica.came === text, { what: "all of it" });
-  // The kernel may join some of them.
-  expect(ends.replica.chunks.length).toBeGreaterThan(4);
+  const pieces = async () => {
+    await using ends = await through(toReplica({ kind: "single-bytes" }, 10, 40));
+    const text = "0123456789".repeat(10);
+    ends.primary.socket!.write(text);
+    await until(() => ends.replica.came === text, { what: "all of it" });
+    return ends.replica.chunks.length;
+  };
+  // The kernel joins some of them, on a busy machine most.
+  await until(async () => (await pieces()) > 4, { what: "more than four pieces" });
 });
 
 test("a delay and a rate pass everything, no sooner than planned", async () => {

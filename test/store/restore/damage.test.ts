@@ -12,10 +12,15 @@ import { verifyCatalogue, verifyGeneration } from "../../../src/store/restore/ve
 import { REPLID, smallRdb } from "../../integration/bad-input-rig.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../../support/fake-primary.ts";
 import { follow } from "../../support/following.ts";
+import { Random } from "../../support/fill.ts";
 import { encodeCommand } from "../../support/resp.ts";
+import { seedOf, swept } from "../../support/sweep.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
 import type { Damage } from "../../../src/store/restore/damage.ts";
+
+/** Which bytes a sample of a sweep takes. */
+const SEED = seedOf("DAMAGE_SEED");
 
 const GENERATION = "generations/0000000001";
 const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
@@ -120,6 +125,11 @@ test("finds no damage in an untouched directory, and restores it byte for byte",
   }
 });
 
+/** The positions below `end` to try: in `npm test` one in four. */
+function sweptTo(end: number): number[] {
+  return swept([...Array(end).keys()], 4, new Random(SEED));
+}
+
 /** Changes one byte. */
 function flip(file: string, at: number): void {
   const bytes = fs.readFileSync(file);
@@ -131,7 +141,7 @@ test("finds any changed byte of the snapshot, and refuses to restore it", async 
   using dir = tempDir("damage");
   const path = copyTo(dir);
   const file = join(path, BASE);
-  for (let at = 0; at < fs.statSync(file).size; at++) {
+  for (const at of sweptTo(fs.statSync(file).size)) {
     flip(file, at);
     const damages = await damagesOf(path);
     expect([at, damages]).toEqual([
@@ -143,7 +153,7 @@ test("finds any changed byte of the snapshot, and refuses to restore it", async 
     flip(file, at);
   }
   expect(await damagesOf(path)).toEqual([]);
-}, 60_000);
+}, 600_000);
 
 test("finds any changed byte of the log, and restores what lies before it", async () => {
   using dir = tempDir("damage");
@@ -151,7 +161,7 @@ test("finds any changed byte of the log, and restores what lies before it", asyn
   const file = join(path, LOG);
   const original = fs.readFileSync(file);
   const header = original.length - STREAM_BYTES;
-  for (let at = 0; at < original.length; at++) {
+  for (const at of sweptTo(original.length)) {
     flip(file, at);
     const damages = await damagesOf(path);
     expect([at, damages.length, damages[0]?.file]).toEqual([at, 1, file]);
@@ -174,7 +184,7 @@ test("finds any changed byte of the log, and restores what lies before it", asyn
     flip(file, at);
   }
   expect(await damagesOf(path)).toEqual([]);
-}, 60_000);
+}, 600_000);
 
 test("finds a log or a snapshot truncated anywhere, and names the byte", async () => {
   using dir = tempDir("damage");
@@ -182,7 +192,7 @@ test("finds a log or a snapshot truncated anywhere, and names the byte", async (
   for (const name of [BASE, LOG]) {
     const file = join(path, name);
     const original = fs.readFileSync(file);
-    for (let bytes = 0; bytes < original.length; bytes++) {
+    for (const bytes of sweptTo(original.length)) {
       fs.writeFileSync(file, original.subarray(0, bytes));
       const damages = await damagesOf(path);
       expect([bytes, damages]).toEqual([bytes, [expect.objectContaining({ file, byte: bytes })]]);
@@ -191,7 +201,7 @@ test("finds a log or a snapshot truncated anywhere, and names the byte", async (
     }
     fs.writeFileSync(file, original);
   }
-}, 60_000);
+}, 600_000);
 
 describe("a restore without", () => {
   test("the manifest: reports it, and writes a new one", async () => {
@@ -287,7 +297,7 @@ test("restores an offset up to the last whole command before it, never inside MU
     expect([offset, found.offset]).toEqual([offset, cuts.findLast((cut) => cut <= offset)!]);
     fs.rmSync(target, { recursive: true });
   }
-}, 60_000);
+}, 600_000);
 
 describe("a changed byte of the database's WAL", () => {
   const PAGE_BYTES = 4096;
@@ -328,7 +338,7 @@ describe("a changed byte of the database's WAL", () => {
       }
     }
     expect(found).toBeGreaterThan(20);
-  }, 60_000);
+  }, 600_000);
 
   test.each([
     ["no row of the generation", "DELETE FROM generations"],
