@@ -271,7 +271,7 @@ describe("many, slow and vanishing", () => {
     expect(slow.came).toBe(
       `+FULLRESYNC ${REPLID} 100\r\n$${LARGE.length}\r\n${LARGE.toString("latin1")}onetwothree`,
     );
-  }, 30_000);
+  }, 60_000);
 
   test("a slow replica pins the generation that it reads, then continues in the next", async () => {
     const renewed: Script = (peer) => fullSync(peer, smallRdb("another value"), 103);
@@ -293,7 +293,7 @@ describe("many, slow and vanishing", () => {
     expect(await replica.directory.retain(0, undefined)).toEqual([1]);
     await relay.streamOn(0, "jkl");
     await slow.has(`${start}${LARGE.toString("latin1")}abcdefghijkl`);
-  }, 30_000);
+  }, 60_000);
 
   test("a replica that vanishes during its snapshot releases what it held", async () => {
     await using relay = await relaying({}, [large]);
@@ -316,7 +316,7 @@ describe("many, slow and vanishing", () => {
     await attached(relay, 1);
     await attached(relay, 0);
     expect(openFiles(relay.path)).toEqual([]);
-  }, 30_000);
+  }, 60_000);
 
   test("disconnects a replica that acknowledges nothing, but not one that sends newlines", async () => {
     await using relay = await relaying({ timeout: "1s" }, [fullSync, ...again]);

@@ -66,7 +66,7 @@ describe("without a primary", () => {
       what: "the rest of a PING, and the next",
     });
     expect(readFileSync(dir.file("data/current/appendonly.aof.1.incr.aof"))).toEqual(log);
-  }, 20_000);
+  }, 60_000);
 
   test.each([
     ["a command", [SET, SET.slice(0, 9)], SET],
@@ -277,7 +277,7 @@ describe("the command line", () => {
       expect([args, exitCode, stderr]).toEqual([args, 2, expect.stringContaining(told)]);
     }
     expect(await Bun.file(dir.file("none")).exists()).toBe(false);
-  }, 30_000);
+  }, 60_000);
 
   test("refuses to serve damage, and names the last offset before it", async () => {
     using dir = tempDir("offline");
@@ -289,5 +289,5 @@ describe("the command line", () => {
     const argv = ["--offline", "--port", "0", "--dir", dir.file("data")];
     const { exitCode, stderr } = await runReplica(argv);
     expect([exitCode, stderr]).toEqual([3, expect.stringMatching(/checksum .*--offset \d+/)]);
-  }, 20_000);
+  }, 60_000);
 });

@@ -94,7 +94,7 @@ test("shows cursors, rates and counts; ready while durable, and why not while it
     sealed_generations: "0",
     generation: "1",
   });
-}, 20_000);
+}, 60_000);
 
 test("is ready with --fsync no, where nothing is synced", async () => {
   using dir = tempDir("own-info");
@@ -113,7 +113,7 @@ test("is ready with --fsync no, where nothing is synced", async () => {
     (found) => found.get("written_offset") === written && replica.replica.silentMs > at + 2_000,
   );
   expect(info).toMatchObject({ ready: "1", durable_age_seconds: "0.0", durable_offset: "100" });
-}, 20_000);
+}, 60_000);
 
 test("shows the promised cursors while the log can't be reopened", async () => {
   using dir = tempDir("own-info");
@@ -174,11 +174,12 @@ test("counts a second full resync by its reason, and the sealed generation", asy
     full_syncs_other_history: "1",
     sealed_generations: "1",
     breaks: "1",
-    last_error: "the primary closed the link",
+    // Which of the two depends on whether an ACK was still unread.
+    last_error: expect.stringMatching(/^the primary (closed the link|reset the connection)$/),
     last_error_code: "LINK_LOST",
   });
   expect(Number(info["last_error_time"])).toBeGreaterThanOrEqual(beganSeconds);
-}, 20_000);
+}, 60_000);
 
 test("shows a transfer under way, and the likely cause of its break", async () => {
   using dir = tempDir("own-info");

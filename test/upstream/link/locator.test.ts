@@ -52,7 +52,7 @@ test("asks Sentinel first, and again after each break, and follows the primary i
   expect(second.peers[0]!.received.toString()).toContain("AUTH\r\n$1\r\nu\r\n$1\r\np\r\n");
   expect(sentinel.asked.length).toBe(questions + 1);
   expect(replica.replica.syncs).toMatchObject({ full: 1, partial: 1 });
-}, 20_000);
+}, 60_000);
 
 test("follows the primary that REPLICAOF names at once; after the next break Sentinel decides", async () => {
   using dir = tempDir("locator");
@@ -86,7 +86,7 @@ test("follows the primary that REPLICAOF names at once; after the next break Sen
   await again.connected();
   expect(second.peers.length).toBe(1);
   expect(third.peers.length).toBe(3);
-}, 20_000);
+}, 60_000);
 
 test("REPLICAOF ends a question to Sentinel: the primary that it names, or none, is followed", async () => {
   using dir = tempDir("locator");
@@ -129,7 +129,7 @@ test("REPLICAOF ends a question to Sentinel: the primary that it names, or none,
   expect(sentinel.asked.length).toBe(2);
   await client.send("CONFIG", "REWRITE");
   await again.stop();
-}, 20_000);
+}, 60_000);
 
 test("a sentinel that names a dead primary is asked last; with all away, the last primary is tried again", async () => {
   using dir = tempDir("locator");
@@ -151,7 +151,7 @@ test("a sentinel that names a dead primary is asked last; with all away, the las
   await until(() => primary.peers[2], { what: "the link after that" });
   await replica.connected();
   expect(replica.replica.syncs).toMatchObject({ full: 1, partial: 2 });
-}, 20_000);
+}, 60_000);
 
 test("a stop ends a question to Sentinel at once", async () => {
   using dir = tempDir("locator");
@@ -160,4 +160,4 @@ test("a stop ends a question to Sentinel at once", async () => {
   await askedOnce(sentinel);
   expect(await within(1_000, "the end", replica.stop())).toBeUndefined();
   await sentinel.peers[0]!.untilClosed();
-}, 20_000);
+}, 60_000);
