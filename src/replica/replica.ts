@@ -269,6 +269,8 @@ export class Replica implements StreamSource {
       this.#driver.follow();
       const target = await this.#locate(AbortSignal.any([signal, interrupted]));
       if (target === undefined) return undefined;
+      // The log failed while Sentinel was asked: nothing would keep the stream from `resume` on.
+      if (resume !== undefined && this.log === undefined) return this.#keeper.failure;
       this.syncs.begin(resume);
       this.#driver.attempt(target, this.#keeper, this.#keeper, resume);
     } catch (error) {

@@ -52,7 +52,7 @@ describe.each(availableServers())("%s", (kind) => {
       const written = load.commands;
       await until(() => load.commands > written + 500, { what: "the load to go on" });
       await load.stop();
-      expect(await primary.cli("wait", "1", "30000")).toBe("1");
+      await primary.acknowledgedBy(1);
       const digest = await primary.digest();
       const stats = await primary.info("stats");
       // Four snapshots over one unbroken link.

@@ -140,7 +140,7 @@ describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
     await replica.waitForLine(/connected by full resync/);
     for (let n = 0; n < 4; n++) await primary.cli("set", `first:${n}`, "1");
     await primary.cli("set", "greeting", "hello");
-    await primary.cli("wait", "1", "5000");
+    await primary.acknowledgedBy(1);
     replica.signal("SIGUSR1");
     await replica.waitForLine(/generation 2 takes the place/, 30_000);
     for (let n = 0; n < 4; n++) await primary.cli("set", `second:${n}`, "1", "EX", "100000");
@@ -150,7 +150,7 @@ describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
     await Bun.sleep(1_500);
     await primary.cli("flushall");
     await primary.cli("set", "after", "1");
-    expect(await primary.cli("wait", "1", "5000")).toBe("1");
+    await primary.acknowledgedBy(1);
     expect((await replica.stop()).exitCode).toBe(0);
   }, 60_000);
   afterAll(() => dir.remove());

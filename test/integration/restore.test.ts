@@ -174,7 +174,7 @@ describe.each(availableServers())("of %s", (kind) => {
     await primary.send("SET", "expires", "1", "EX", 1000);
     await primary.send("EVAL", "redis.call('SET', KEYS[1], 'by script')", 1, "scripted");
     await primary.cli("-n", "9", "set", "elsewhere", "2");
-    expect(await primary.cli("wait", "1", "30000")).toBe("1");
+    await primary.acknowledgedBy(1);
     expect((await replica.stop()).exitCode).toBe(0);
     for (const layout of ["multipart", "single"]) {
       const { target } = await restoreTo(dir, layout, ["--layout", layout]);
@@ -249,7 +249,7 @@ test("reports damage with the generations that can be restored instead", async (
   replica.signal("SIGUSR1");
   await replica.waitForLine(/generation 2 takes the place of 1/, 50_000);
   await primary.cli("set", "key", "value");
-  expect(await primary.cli("wait", "1", "30000")).toBe("1");
+  await primary.acknowledgedBy(1);
   await replica.stop();
   const { stdout } = await runReplica(["snapshots", dir.file("data"), "--json"]);
   const [first, second] = JSON.parse(stdout).generations;
@@ -279,7 +279,7 @@ test("--check and --digest report what a real server finds; --serve keeps it run
   await replica.waitForLine(/connected by full resync/);
   await primary.cli("set", "key", "value");
   await primary.cli("-n", "3", "set", "elsewhere", "2");
-  expect(await primary.cli("wait", "1", "30000")).toBe("1");
+  await primary.acknowledgedBy(1);
   expect((await replica.stop()).exitCode).toBe(0);
   const server = serverScript(dir, "redis-7.0");
   const from = ["restore", dir.file("data")];

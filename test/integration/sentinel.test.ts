@@ -66,7 +66,7 @@ test("Sentinel lists it as a replica, repoints it after a failover, and never pr
   );
   await replica.waitForLine(/connected by partial resync/, 60_000);
   await other.cli("set", "after", "2");
-  expect(await other.cli("wait", "1", "30000")).toBe("1");
+  await other.acknowledgedBy(1);
   await until(async () => (await sentinels.replica(port))?.get("master-link-status") === "ok", {
     what: "the sentinel to see it follow",
     timeoutMs: 60_000,
@@ -101,14 +101,14 @@ test("finds the primary through the sentinels alone, also after a failover durin
   await sentinels.knowing([port, await portOf(away), other.port]);
   expect((await sentinels.replica(port))?.get("slave-priority")).toBe("0");
   await primary.cli("set", "before", "1");
-  expect(await primary.cli("wait", "3", "30000")).toBe("3");
+  await primary.acknowledgedBy(3);
   expect((await away.stop()).exitCode).toBe(0);
   await failOver(primary, other);
 
   // By itself or by Sentinel's REPLICAOF, whichever comes first.
   await steady.waitForLine(/connected by partial resync/, 60_000);
   await other.cli("set", "after", "2");
-  expect(await other.cli("wait", "1", "30000")).toBe("1");
+  await other.acknowledgedBy(1);
   await until(async () => (await sentinels.replica(port))?.get("master-link-status") === "ok", {
     what: "the sentinel to see it follow",
     timeoutMs: 60_000,
@@ -119,7 +119,7 @@ test("finds the primary through the sentinels alone, also after a failover durin
   expect(back.stderr).toMatch(new RegExp(names(other), "m"));
   expect(back.stderr).not.toContain("next attempt");
   expect(back.stderr).not.toContain("told to follow");
-  expect(await other.cli("wait", "2", "30000")).toBe("2");
+  await other.acknowledgedBy(2);
   for (const [replica, name] of [
     [steady, "steady"],
     [back, "away"],

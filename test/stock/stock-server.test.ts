@@ -98,7 +98,7 @@ describe.each(availableServers())("%s", (kind) => {
     await using replica = startReplica(argv);
     await replica.waitForLine(/connected by full resync/);
     await fillAllTypes(primary, { keys: 400, databases: [2, 201], seed: 2 });
-    expect(await primary.cli("wait", "1", "5000")).toBe("1");
+    await primary.acknowledgedBy(1);
     const digest = await primary.digest();
     expect((await replica.stop()).exitCode).toBe(0);
     const server = await findServer(serverScript(dir, kind));

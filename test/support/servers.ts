@@ -290,6 +290,23 @@ export class RealServer implements AsyncDisposable {
     return Number((await this.info("replication"))["master_repl_offset"]);
   }
 
+  /**
+   * Waits until so many replicas have acknowledged the stream up to its current end. WAIT would cover only
+   * the writes of its own connection.
+   */
+  async acknowledgedBy(replicas: number): Promise<void> {
+    const end = await this.offset();
+    const hasAll = (slave: string) => Number(/,offset=(\d+),/.exec(slave)?.[1] ?? -1) >= end;
+    await until(
+      async () => {
+        const fields = Object.entries(await this.info("replication"));
+        const slaves = fields.filter(([name]) => /^slave\d+$/.test(name));
+        return slaves.filter(([, slave]) => hasAll(slave)).length >= replicas;
+      },
+      { timeoutMs: 50_000, what: `${replicas} replicas to acknowledge offset ${end}` },
+    );
+  }
+
   /** DEBUG DIGEST: covers the keys, values and expiries of all databases. */
   async digest(): Promise<string> {
     return String(await this.send("DEBUG", "DIGEST"));

@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { realDisk } from "../../../src/store/disk/disk.ts";
-import { REPLID, smallRdb } from "../../integration/bad-input-rig.ts";
+import { currentLog, REPLID, smallRdb } from "../../integration/bad-input-rig.ts";
 import type { FakePeer } from "../../support/fake-peer.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../../support/fake-primary.ts";
 import {
@@ -11,11 +11,15 @@ import {
   named,
   sentinelUrl,
 } from "../../support/fake-sentinel.ts";
+import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { follow } from "../../support/following.ts";
 import { freePort } from "../../support/ports.ts";
+import { encodeCommand } from "../../support/resp.ts";
 import { RespClient } from "../../support/resp-client.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until, within } from "../../support/wait.ts";
+
+const SET = encodeCommand(["SET", "key", "value"]);
 
 async function grantFull(peer: FakePeer): Promise<void> {
   await standardHandshake(peer, { replid: REPLID, offset: 100, password: "p" });
@@ -160,4 +164,42 @@ test("a stop ends a question to Sentinel at once", async () => {
   await askedOnce(sentinel);
   expect(await within(1_000, "the end", replica.stop())).toBeUndefined();
   await sentinel.peers[0]!.untilClosed();
+<<<<<<< HEAD
 }, 60_000);
+=======
+}, 20_000);
+
+test("a log that fails while Sentinel is asked is opened again before the primary is", async () => {
+  using dir = tempDir("locator");
+  const disk = new FaultyDisk();
+  let asked = "";
+  await using first = fakePrimary(grantFull);
+  await using second = fakePrimary(async (peer) => {
+    await goOn(peer);
+    asked = peer.received.toString();
+    await peer.send(SET);
+  });
+  await using sentinel = fakeSentinel(() =>
+    sentinel.asked.length === 1 ? named(first.port) : undefined,
+  );
+  await using replica = follow(sentinelUrl([sentinel], { login: "u:p@" }), disk, dir);
+  await replica.connected();
+  // Written, but not durable yet when the link breaks.
+  const sync = disk.hold("syncData");
+  await first.peers[0]!.send(SET);
+  await until(() => currentLog(replica.path).endsWith(SET.toString()), { what: "the write" });
+  await first.peers[0]!.reset();
+  await until(() => sentinel.asked.length === 2, { what: "the second question" });
+  disk.fail({ operation: "syncData", code: "EIO" });
+  sync.release();
+  await until(() => replica.replica.log === undefined, { what: "the log to fail" });
+  disk.heal();
+  await sentinel.peers.at(-1)!.send(named(second.port));
+  await until(() => sentinel.asked.length === 3, { what: "the third question" });
+  await sentinel.peers.at(-1)!.send(named(second.port));
+  await replica.connected();
+  // The write was never durable: it is asked for again.
+  expect(asked).toContain(`${REPLID}\r\n$3\r\n101\r\n`);
+  await until(() => currentLog(replica.path).endsWith(SET.toString()), { what: "the stream" });
+}, 20_000);
+>>>>>>> main
