@@ -203,6 +203,8 @@ describe("REPLICAOF NO ONE", () => {
     await using client = await relay.connect();
     expect(await client.ask("REPLICAOF", "NO", "ONE")).toBe("+OK");
     await downstream.closed();
+    // Until then a replica that reconnects gets -NOMASTERLINK, and tries again.
+    await until(() => relay.replica.stream !== undefined, { what: "it to serve" });
     await using again = await relay.connect();
     await again.ask("REPLCONF", "capa", "psync2");
     const reply = await again.ask("PSYNC", REPLID, 100 + SET.length + 1);

@@ -17,7 +17,7 @@ import { freePort } from "../../support/ports.ts";
 import { encodeCommand } from "../../support/resp.ts";
 import { RespClient } from "../../support/resp-client.ts";
 import { tempDir } from "../../support/temp.ts";
-import { until, within } from "../../support/wait.ts";
+import { until, withinOwnTime } from "../../support/wait.ts";
 
 const SET = encodeCommand(["SET", "key", "value"]);
 
@@ -162,12 +162,9 @@ test("a stop ends a question to Sentinel at once", async () => {
   await using sentinel = fakeSentinel(() => undefined);
   await using replica = follow(sentinelUrl([sentinel]), realDisk, dir);
   await askedOnce(sentinel);
-  expect(await within(1_000, "the end", replica.stop())).toBeUndefined();
+  expect(await withinOwnTime(1_000, "the end", replica.stop())).toBeUndefined();
   await sentinel.peers[0]!.untilClosed();
-<<<<<<< HEAD
 }, 60_000);
-=======
-}, 20_000);
 
 test("a log that fails while Sentinel is asked is opened again before the primary is", async () => {
   using dir = tempDir("locator");
@@ -201,5 +198,4 @@ test("a log that fails while Sentinel is asked is opened again before the primar
   // The write was never durable: it is asked for again.
   expect(asked).toContain(`${REPLID}\r\n$3\r\n101\r\n`);
   await until(() => currentLog(replica.path).endsWith(SET.toString()), { what: "the stream" });
-}, 20_000);
->>>>>>> main
+}, 60_000);

@@ -10,7 +10,7 @@ import { fakeSentinel, named, sentinelUrl, UNKNOWN } from "../../support/fake-se
 import { freePort } from "../../support/ports.ts";
 import { tempDir } from "../../support/temp.ts";
 import { certificates } from "../../support/tls.ts";
-import { until, within } from "../../support/wait.ts";
+import { until, withinOwnTime } from "../../support/wait.ts";
 
 const never = new AbortController().signal;
 
@@ -247,7 +247,7 @@ test("giving up ends at once: no further sentinel is asked", async () => {
   const locating = ask(sentinelUrl([silent, next])).locate(stop.signal);
   await until(() => silent.peers[0], { what: "the connection" });
   stop.abort();
-  expect(await within(1_000, "the end", locating)).toBeUndefined();
+  expect(await withinOwnTime(1_000, "the end", locating)).toBeUndefined();
   await silent.peers[0]!.untilClosed();
   expect(next.peers.length).toBe(0);
 });
