@@ -10,7 +10,7 @@ import { fakeSentinel, named, sentinelUrl, UNKNOWN } from "../../support/fake-se
 import { freePort } from "../../support/ports.ts";
 import { tempDir } from "../../support/temp.ts";
 import { certificates } from "../../support/tls.ts";
-import { until, withinOwnTime } from "../../support/wait.ts";
+import { until, within, withinOwnTime } from "../../support/wait.ts";
 
 const never = new AbortController().signal;
 
