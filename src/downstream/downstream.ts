@@ -4,7 +4,7 @@ import { formatBytes } from "../base/quantity.ts";
 import type { Offset } from "../base/history.ts";
 import { simple } from "../resp/reply.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
-import { positionIn } from "../store/generation/layout.ts";
+import { fileByteOf } from "../store/generation/layout.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import type { SharedBlocks, SharedFile } from "../store/disk/shared-blocks.ts";
 import type { Clock } from "../base/clock.ts";
@@ -267,8 +267,8 @@ export class Downstream {
       if (this.#stalled) await this.#woken();
       return this.#stalled ? 0 : this.#offer(stream.tail(this.#sentOffset, end));
     }
-    const from = positionIn(this.#generation, this.#sentOffset);
-    const written = positionIn(this.#generation, Math.min(end, stream.writtenOffset));
+    const from = fileByteOf(this.#generation, this.#sentOffset);
+    const written = fileByteOf(this.#generation, Math.min(end, stream.writtenOffset));
     return await this.#send(this.#file!, { from, end: written });
   }
 

@@ -168,7 +168,7 @@ export class Replica implements StreamSource {
    * @param by the address of the client that said so, for the log.
    */
   follow(target: PrimaryTarget, by?: string): void {
-    logger.info(`told to follow ${describeTarget(target)}`, { client: by });
+    logger.info(`REPLICAOF: following ${describeTarget(target)}`, { client: by });
     this.directory.note("replicaof", describeTarget(target));
     void this.renewal.stop("REPLICAOF names another primary");
     this.#driver.leave();
@@ -200,7 +200,7 @@ export class Replica implements StreamSource {
   /** REPLICAOF NO ONE: leaves the primary, in whatever state the link is. */
   leave(by?: string): void {
     if (!this.#isFollowing) return;
-    logger.info(`told to leave ${this.primary.name}`, { client: by });
+    logger.info(`REPLICAOF NO ONE: leaving ${this.primary.name}`, { client: by });
     this.directory.note("replicaof", "no one");
     this.#isFollowing = false;
     void this.renewal.stop("REPLICAOF NO ONE");
@@ -208,7 +208,7 @@ export class Replica implements StreamSource {
     this.#interrupt();
   }
 
-  /** Ends what is under way, which is no failure; the loop then looks anew at what to do. */
+  /** Ends what is under way, without counting a failure; the loop then decides again what to do. */
   #interrupt(): void {
     this.#onAttemptEnded(undefined);
     this.#wake.abort();
@@ -227,7 +227,7 @@ export class Replica implements StreamSource {
     try {
       while (!signal.aborted) {
         const error = await (this.#isFollowing ? this.#attempt(signal) : this.#serveKept(signal));
-        if (error === undefined) continue; // stopped, or told to follow another primary, or none
+        if (error === undefined) continue; // stopped, or REPLICAOF named another primary, or none
         if (error.retry === "never") throw error;
         const waitMs = this.links.waitMs(this.#settings.retryMaxMs);
         logger.warn(`${this.links.lastCause}; next attempt in ${waitMs} ms`, {
@@ -244,7 +244,7 @@ export class Replica implements StreamSource {
   #onSecond(): void {
     this.#keeper.tick();
     this.renewal.tick();
-    // What is served without a primary stays: nothing new takes its place.
+    // What is served without a primary stays: nothing new replaces it.
     if (this.#isFollowing) this.retention.tick();
     this.relay.tick();
     this.pace.sampleAge();
@@ -264,7 +264,7 @@ export class Replica implements StreamSource {
       resuming.catch(() => undefined);
       if (signal.aborted) return undefined;
       if (resume instanceof ReplicaError) return resume;
-      // Told meanwhile to follow another primary, or none.
+      // REPLICAOF named another primary meanwhile, or none.
       if (interrupted.aborted) return undefined;
       this.#driver.follow();
       const target = await this.#locate(AbortSignal.any([signal, interrupted]));
@@ -279,7 +279,7 @@ export class Replica implements StreamSource {
   }
 
   /**
-   * Serves what is kept until told otherwise; resolves with why that can't be done, or with undefined
+   * Serves what is kept until a primary is followed again; resolves with why that can't be done, or with undefined
    * once there is something else to do.
    */
   async #serveKept(signal: AbortSignal): Promise<ReplicaError | undefined> {
@@ -289,7 +289,7 @@ export class Replica implements StreamSource {
     });
     if (ending.aborted) return undefined;
     // As with a promoted replica: those that are attached must ask for the new history.
-    this.relay.endAll("no primary is followed: what is kept goes on in a history of its own");
+    this.relay.endAll("no primary is followed: the stream continues under a new replication id");
     try {
       // A disk that hangs must not keep us from ending.
       const beginning = this.#beginOffline(ending);
@@ -349,7 +349,7 @@ export class Replica implements StreamSource {
   #onMoved(state: State): void {
     this.links.moved(state, this.#driver.pausedMs);
     // What the primary sends now replaces the generation that was followed.
-    if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync takes its place");
+    if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync replaces it");
     if (state.at === "connected") this.primary.judge(true);
     this.syncs.moved(state);
     // Something else becomes durable from here on.
@@ -370,7 +370,7 @@ export class Replica implements StreamSource {
     }
     // What counts as durable must be where it is looked for.
     this.directory.refuseLost();
-    // A primary that left at the same time is no failure of ours; a disk that failed is.
+    // A primary that left at the same time isn't our failure; a failed disk is.
     const { failure } = this.#keeper;
     if (failure !== undefined && failure !== before) throw failure;
   }

@@ -14,19 +14,20 @@ export function printable(line: Uint8Array, maxChars = 120): string {
   return line.length > maxChars ? `${text}…` : text;
 }
 
-/** What the reply to PING says. */
-export type Pong = "alive" | "log-in";
+/** What the reply to PING says. `no-permission`: logged in as a user that may not send PING. */
+export type Pong = "alive" | "needs-login" | "no-permission";
 
 /**
  * Reads the reply to PING. `+…` is alive; -NOAUTH, -NOPERM and, from old servers, "-ERR operation
- * not permitted" all mean: alive, log in next (Redis 7.2, replication.c, syncWithMaster).
+ * not permitted" all mean that the primary is alive (Redis 7.2, replication.c, syncWithMaster).
  * @throws ReplicaError PRIMARY_REFUSED on any other error, NOT_A_PRIMARY on a line that isn't a reply.
  */
 export function readPong(line: Uint8Array): Pong {
   const text = decoder.decode(line);
   if (text.startsWith("+")) return "alive";
-  if (/^-(NOAUTH|NOPERM)\b/.test(text) || text.startsWith("-ERR operation not permitted"))
-    return "log-in";
+  if (/^-NOPERM\b/.test(text)) return "no-permission";
+  if (/^-NOAUTH\b/.test(text) || text.startsWith("-ERR operation not permitted"))
+    return "needs-login";
   if (text.startsWith("-")) {
     throw new ReplicaError("PRIMARY_REFUSED", {
       message: `the primary answers PING with ${printable(line)}`,

@@ -10,14 +10,14 @@ import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { Clock } from "../base/clock.ts";
 import { Ack } from "./ack.ts";
 import { adopt, type Fetched, type Followed } from "./adoption.ts";
-import type { GrantedSync, Keeping, SnapshotKeeper, StreamKeeper } from "./driver.ts";
+import type { GrantedSync, KeeperEvents, SnapshotKeeper, StreamKeeper } from "./driver.ts";
 import { describeFullResync } from "./link/full-reason.ts";
 import { givenUp, Receiving } from "./receiving.ts";
 
 export interface GenerationKeeperOptions {
   readonly io: Io | "auto";
   readonly rdbSyncBytes: number;
-  /** How many bytes of a snapshot, or of the stream behind it, may wait in memory; and of the log. */
+  /** How many bytes of a snapshot, or of the stream after it, may wait in memory; and of the log. */
   readonly maxQueuedBytes: number;
   readonly maxLogQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
@@ -25,7 +25,7 @@ export interface GenerationKeeperOptions {
 }
 
 /** The link to the primary, as far as the keeper needs it. */
-export interface KeeperLink extends Keeping {
+export interface KeeperLink extends KeeperEvents {
   /** Sends REPLCONF ACK. */
   acknowledge(acked: Offset, durable: Offset): void;
 }
@@ -56,7 +56,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   /** What the attempt under way asked to resume from. */
   #asked: Position | undefined;
   #sealReason = "";
-  /** The link is paused, and the stream held, while another log takes the place of this one. */
+  /** The link is paused, and the stream held, while another log replaces this one. */
   #isHeld = false;
   /** The id under which the primary said meanwhile that it continues. */
   #continuedAs: ReplicationId | undefined;
@@ -120,7 +120,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     this.#directory.refuseLost();
     if (this.#log === undefined) await this.#openLog();
     if (this.#isClosing) await this.#log?.abandon();
-    this.#asked = this.#log === undefined ? undefined : this.#directory.position(this.#log);
+    this.#asked = this.#log === undefined ? undefined : this.#directory.resumePoint(this.#log);
     return this.#asked;
   }
 
@@ -242,7 +242,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
       await this.follow(log, baseOffset);
       return { replid, receivedOffset: log.receivedOffset };
     } catch (error) {
-      // The attempt may be over by now, and `discard` spares a whole one.
+      // The attempt may already be over, and `discard` spares a whole one.
       if (receiving.isWhole && this.#receiving === receiving) this.#giveUp(receiving);
       throw error;
     }

@@ -147,7 +147,7 @@ function rowsOf(fields: Fields): Row[] {
     ["lag", lagOf(fields)],
     ["generation", generationOf(fields)],
     ["log", fields.bytes("log_bytes")],
-    ["kept before", fields.counted("sealed_generations", "sealed generation")],
+    ["sealed", fields.counted("sealed_generations", "sealed generation")],
     ...newSnapshotOf(fields),
     ...downstreamsOf(fields),
     ["disk", roomOf(fields)],

@@ -7,7 +7,7 @@ import type { Offset } from "../../base/history.ts";
 import { checksInvariants } from "../../base/invariants.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import type { Segment } from "../ledger/ledger.ts";
-import { type LogBeginning, positionIn } from "./layout.ts";
+import { type LogBeginning, fileByteOf } from "./layout.ts";
 import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "../disk/disk.ts";
 import type { OpenFile } from "../disk/open-file.ts";
 
@@ -209,7 +209,7 @@ export class StreamLog {
   }
 
   #position(offset: Offset): number {
-    return positionIn(this.#options, offset);
+    return fileByteOf(this.#options, offset);
   }
 
   /**

@@ -45,7 +45,7 @@ export class ReplicaDatabase {
     try {
       if (!isNew && !fs.existsSync(path)) throw missing(path);
       db = new Database(path, { create: true, strict: true });
-      // Someone may look into the database with a tool of their own: a short lock is no failure.
+      // Someone may look into the database with a tool of their own: a short lock isn't a failure.
       db.run("PRAGMA busy_timeout = 1000");
       // Before the first change: a database of another version stays as it is.
       const version = versionOf(db);
@@ -100,7 +100,7 @@ export class ReplicaDatabase {
       const { busy } = this.sql.get<{ busy: number }>("PRAGMA wal_checkpoint(TRUNCATE)")!;
       if (busy !== 0) {
         throw new ReplicaError("DISK_FAILED", {
-          message: `syncing ${this.#path}: another process reads the database, which keeps it from being synced after a failed fsync: end whatever has it open`,
+          message: `syncing ${this.#path}: another process reads the database, which keeps it from being synced after a failed fsync: stop the process that has it open`,
         });
       }
       this.#distrusted = false;

@@ -67,8 +67,18 @@ export function costlyPhase(
       return state.at;
     case "connected":
       return isFull ? state.at : undefined;
-    default:
+    case "none":
+    case "connect":
+    case "connecting":
+    case "receive-pong":
+    case "receive-auth":
+    case "receive-port":
+    case "receive-ip":
+    case "receive-capa":
+    case "receive-version":
       return undefined;
+    default:
+      return unreachable(state);
   }
 }
 
