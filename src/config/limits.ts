@@ -1,4 +1,7 @@
-/** Every limit that is not a setting, with its unit and its reason. */
+/**
+ * Limits on what peers, clients and files may cost this process, and limits that several modules share;
+ * each with its unit and its reason. The limits of one format or one algorithm stand where it is.
+ */
 export const limits = {
   // Redis reads handshake lines into a buffer of 1 KiB (replication.c).
   handshakeLineBytes: 64 * 1024,

@@ -1,4 +1,5 @@
 import { ReplicaError } from "../base/errors.ts";
+import { printableAscii } from "../base/printable.ts";
 import { parseOffset, parseReplicationId, type Position } from "../base/history.ts";
 
 /** The most bytes of a header: servers write a few hundred. */
@@ -194,5 +195,5 @@ function utf8(bytes: Uint8Array): string {
 }
 
 function quote(text: string): string {
-  return `'${text.replace(/[^ -~]/g, "?")}'`;
+  return `'${printableAscii(text)}'`;
 }

@@ -1,5 +1,6 @@
 import { ReplicaError, unreachable } from "../base/errors.ts";
 import type { Position, ReplicationId } from "../base/history.ts";
+import { printableBytes } from "../base/printable.ts";
 import {
   authCommand,
   capabilitiesCommand,
@@ -11,7 +12,7 @@ import {
   syncCommand,
   versionCommand,
 } from "./commands.ts";
-import { printable, readAuth, readPong, readPsync } from "./replies.ts";
+import { readAuth, readPong, readPsync } from "./replies.ts";
 import type { FullSyncGrant, HandshakeState } from "./state.ts";
 
 export interface HandshakeOptions {
@@ -112,7 +113,7 @@ export class Handshake {
     }
     if (pong === "needs-login") {
       throw new ReplicaError("AUTH_FAILED", {
-        message: `the primary requires a password (${printable(line)}): set --password-file or REPLICA_PASSWORD`,
+        message: `the primary requires a password (${printableBytes(line)}): set --password-file or REPLICA_PASSWORD`,
       });
     }
     return this.#announcePort();
@@ -150,12 +151,12 @@ export class Handshake {
     if (line[0] === PLUS) return;
     if (line[0] !== MINUS) {
       throw new ReplicaError("PROTOCOL", {
-        message: `the primary answers ${what} with "${printable(line)}"`,
+        message: `the primary answers ${what} with "${printableBytes(line)}"`,
       });
     }
     // Only Valkey knows this one; everywhere else its refusal tells nothing.
     if (what === "REPLCONF version") return;
-    const message = `(non-critical) the primary refuses ${what}: ${printable(line)}`;
+    const message = `(non-critical) the primary refuses ${what}: ${printableBytes(line)}`;
     this.#note({ level: "info", message });
   }
 

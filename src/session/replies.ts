@@ -5,14 +5,9 @@ import {
   parseReplicationId,
   type ReplicationId,
 } from "../base/history.ts";
+import { printableBytes } from "../base/printable.ts";
 
 const decoder = new TextDecoder("latin1");
-
-/** A peer's line as printable text, cut short; for reading and for messages. */
-export function printable(line: Uint8Array, maxChars = 120): string {
-  const text = decoder.decode(line.subarray(0, maxChars)).replace(/[^\x20-\x7e]/g, "?");
-  return line.length > maxChars ? `${text}…` : text;
-}
 
 /** What the reply to PING says. `no-permission`: logged in as a user that may not send PING. */
 export type Pong = "alive" | "needs-login" | "no-permission";
@@ -30,14 +25,14 @@ export function readPong(line: Uint8Array): Pong {
     return "needs-login";
   if (text.startsWith("-")) {
     throw new ReplicaError("PRIMARY_REFUSED", {
-      message: `the primary answers PING with ${printable(line)}`,
+      message: `the primary answers PING with ${printableBytes(line)}`,
     });
   }
   const tls = line[0] === 0x15 && line[1] === 0x03;
   throw new ReplicaError("NOT_A_PRIMARY", {
     message: tls
       ? "the primary speaks TLS: use rediss://"
-      : `this isn't a Redis server: it answers PING with "${printable(line)}"`,
+      : `this isn't a Redis server: it answers PING with "${printableBytes(line)}"`,
   });
 }
 
@@ -48,13 +43,13 @@ export const LOGINS = {
 } as const;
 
 /**
- * Reads the reply to AUTH.
+ * Reads the reply to AUTH, of a primary or of a sentinel: both answer as Redis servers do.
  * @throws ReplicaError AUTH_FAILED with the peer's answer and the settings to check.
  */
 export function readAuth(line: Uint8Array, peer: keyof typeof LOGINS = "the primary"): void {
   if (line[0] === 0x2b) return;
   // A server that doesn't know AUTH quotes its arguments: the password.
-  const said = printable(line).replace(/,? with args beginning with.*$/i, "");
+  const said = printableBytes(line).replace(/,? with args beginning with.*$/i, "");
   const unwanted = /no password is set|without any password configured/i.test(said);
   throw new ReplicaError("AUTH_FAILED", {
     message: unwanted
@@ -89,7 +84,7 @@ export function readPsync(line: Uint8Array): PsyncReply {
     const id = words[1] ?? "";
     return { kind: "partial", replid: id === "" ? undefined : parseReplicationId(id) };
   }
-  const said = printable(line);
+  const said = printableBytes(line);
   if (/^-ERR unknown command/i.test(text)) return { kind: "unknown-command" };
   if (/^-(NOMASTERLINK|LOADING|MASTERDOWN|BUSY|TRYAGAIN)\b/.test(text)) {
     throw new ReplicaError("PRIMARY_BUSY", {

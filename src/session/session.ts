@@ -1,12 +1,12 @@
 import { invariant, ReplicaError, unreachable } from "../base/errors.ts";
 import type { Offset, Position } from "../base/history.ts";
+import { printableBytes } from "../base/printable.ts";
 import { BulkReader, parseBulkHeader } from "../resp/bulk-reader.ts";
 import { GetackFinder } from "../resp/getack-finder.ts";
 import { LineReader } from "../resp/line-reader.ts";
 import { KEEPALIVE } from "./commands.ts";
 import type { Effect, Event, StreamStart } from "./events.ts";
 import { Handshake, type HandshakeOptions, type HandshakeStep } from "./handshake.ts";
-import { printable } from "./replies.ts";
 import { refuseSilence, type SilenceLimits } from "./silence.ts";
 import type { FullSyncGrant, State } from "./state.ts";
 
@@ -253,7 +253,7 @@ export class Session {
     // An error may come even after +FULLRESYNC: the primary could not fork.
     if (line[0] === MINUS) {
       throw new ReplicaError("PRIMARY_REFUSED", {
-        message: `the primary gave up the sync: ${printable(line)}`,
+        message: `the primary gave up the sync: ${printableBytes(line)}`,
       });
     }
     const form = parseBulkHeader(line);
