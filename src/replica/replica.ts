@@ -24,7 +24,7 @@ import { LinkHistory } from "../upstream/link/link-history.ts";
 import { Locator } from "../upstream/link/locator.ts";
 import { Renewal } from "../upstream/renewal.ts";
 import { Retention } from "../upstream/retention.ts";
-import { Syncs } from "../upstream/syncs.ts";
+import { Resyncs } from "../upstream/resyncs.ts";
 import { Pace } from "./pace.ts";
 import { limits } from "../config/limits.ts";
 
@@ -39,7 +39,7 @@ export class Replica implements StreamSource {
   readonly directory: DataDirectory;
   /** The primary that is followed, or was last. */
   readonly primary: Locator;
-  readonly syncs: Syncs;
+  readonly resyncs: Resyncs;
   readonly links: LinkHistory;
   readonly pace: Pace;
   /** Takes new generations while the current one is followed. */
@@ -77,7 +77,7 @@ export class Replica implements StreamSource {
     this.#settings = settings;
     this.primary = new Locator(source, clock, settings);
     this.links = new LinkHistory(clock);
-    this.syncs = new Syncs(clock, directory);
+    this.resyncs = new Resyncs(clock, directory);
     this.#offline = new Offline({ directory, disk, clock, timeoutMs });
     this.relay = new Relay({
       directory,
@@ -99,6 +99,7 @@ export class Replica implements StreamSource {
       { ...settings, maxQueuedBytes: limits.queuedBytes, maxLogQueuedBytes: limits.logQueuedBytes },
       this.#driver,
       this.relay,
+      this.resyncs,
     );
     this.pace = new Pace(clock, settings.fsync, this.#keeper);
     this.retention = new Retention({ directory, disk, clock, settings });
@@ -269,7 +270,7 @@ export class Replica implements StreamSource {
       this.#driver.follow();
       const target = await this.#locate(AbortSignal.any([signal, interrupted]));
       if (target === undefined) return undefined;
-      this.syncs.begin(resume);
+      this.resyncs.begin(resume);
       this.#driver.attempt(target, this.#keeper, this.#keeper, resume);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
@@ -326,7 +327,7 @@ export class Replica implements StreamSource {
   }
 
   #onFailed(error: ReplicaError, from: State): void {
-    const { isFull } = this.syncs;
+    const { isFull } = this.resyncs;
     const ended = { from, isFull, pausedMs: this.#driver.pausedMs };
     const { wasConnected, isAnother } = this.links.failed(error, ended);
     if (!wasConnected) this.primary.judge(false);
@@ -351,7 +352,7 @@ export class Replica implements StreamSource {
     // What the primary sends now replaces the generation that was followed.
     if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync replaces it");
     if (state.at === "connected") this.primary.judge(true);
-    this.syncs.moved(state);
+    this.resyncs.moved(state);
     // Something else becomes durable from here on.
     if (state.at === "transfer" || state.at === "connected") this.pace.sample(state);
   }

@@ -254,7 +254,7 @@ export class ReplicaStatus {
   }
 
   get syncs(): SyncStatus {
-    const { full, partial, fullBy } = this.#replica.syncs;
+    const { full, partial, fullBy } = this.#replica.resyncs;
     const byReason = FULL_REASONS.map((reason) => [reason, fullBy.get(reason) ?? 0]);
     return { full, partial, fullByReason: Object.fromEntries(byReason) };
   }

@@ -253,7 +253,7 @@ export class Session {
     // An error may come even after +FULLRESYNC: the primary could not fork.
     if (line[0] === MINUS) {
       throw new ReplicaError("PRIMARY_REFUSED", {
-        message: `the primary gave up the sync: ${printableBytes(line)}`,
+        message: `the primary gave up the full resync: ${printableBytes(line)}`,
       });
     }
     const form = parseBulkHeader(line);

@@ -10,13 +10,13 @@ import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DriverOptions } from "./driver-options.ts";
 import { Link, type TlsFiles } from "./link/link.ts";
 
-/** Takes the payload of a full sync: a new generation, a backup's file, or standard output. */
+/** Takes the payload of a full resync: a new generation, a backup's file, or standard output. */
 export interface SnapshotKeeper {
   /**
    * Opens the file of a snapshot, and resolves with its name. A `discard` meanwhile makes it reject.
    * @param events takes its reports from then on.
    */
-  open(sync: GrantedSync, events: KeeperEvents): Promise<string>;
+  open(resync: GrantedResync, events: KeeperEvents): Promise<string>;
   payload(bytes: Uint8Array): void;
   /**
    * Checks, syncs and names the snapshot.
@@ -37,8 +37,8 @@ export interface StreamKeeper {
   acknowledge(offset: Offset): void;
 }
 
-/** A full sync that a primary granted. */
-export interface GrantedSync {
+/** A full resync that a primary granted. */
+export interface GrantedResync {
   readonly primary: PrimaryTarget;
   readonly grant: FullSyncGrant;
   readonly form: BulkForm;
@@ -114,7 +114,7 @@ export class Driver implements KeeperEvents {
 
   /**
    * Begins an attempt with this primary.
-   * @param snapshots takes the payload of a full sync.
+   * @param snapshots takes the payload of a full resync.
    * @param streams takes the stream; undefined for a backup, which wants none.
    * @param resume the last byte that is kept, to resume after it.
    */

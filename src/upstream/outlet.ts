@@ -7,7 +7,7 @@ import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import { type Disk, diskError, giveBack, PIECE_BYTES, refuseTooLarge } from "../store/disk/disk.ts";
 import { PayloadFiles } from "../store/disk/payload-file.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
-import type { GrantedSync, KeeperEvents, SnapshotKeeper } from "./driver.ts";
+import type { GrantedResync, KeeperEvents, SnapshotKeeper } from "./driver.ts";
 import { limits } from "../config/limits.ts";
 
 /** What one snapshot is taken with. */
@@ -33,7 +33,7 @@ export interface Outlet extends SnapshotKeeper {
 
 /** To a file: a temporary one beside it, then its name, which replaces an earlier file. */
 export class FileOutlet implements Outlet {
-  readonly #place: (sync: GrantedSync) => Promise<string>;
+  readonly #place: (resync: GrantedResync) => Promise<string>;
   readonly #surroundings: SnapshotSurroundings;
   readonly #events: KeeperEvents;
   readonly #giveUp = new AbortController();
@@ -44,7 +44,7 @@ export class FileOutlet implements Outlet {
 
   /** @param place returns the file's path, once there is a snapshot for it. */
   constructor(
-    place: (sync: GrantedSync) => Promise<string>,
+    place: (resync: GrantedResync) => Promise<string>,
     surroundings: SnapshotSurroundings,
     events: KeeperEvents,
   ) {
@@ -61,17 +61,17 @@ export class FileOutlet implements Outlet {
     return this.#writer?.congested ?? false;
   }
 
-  open(sync: GrantedSync): Promise<string> {
-    const opening = this.#open(sync);
+  open(resync: GrantedResync): Promise<string> {
+    const opening = this.#open(resync);
     this.opened = opening.catch(() => undefined);
     return opening;
   }
 
-  async #open(sync: GrantedSync): Promise<string> {
+  async #open(resync: GrantedResync): Promise<string> {
     const { disk, clock, settings, checksum } = this.#surroundings;
-    this.#path = await this.#place(sync);
+    this.#path = await this.#place(resync);
     const dir = dirname(this.#path);
-    refuseTooLarge(disk, dir, sync.form.kind === "length" ? sync.form.bytes : undefined);
+    refuseTooLarge(disk, dir, resync.form.kind === "length" ? resync.form.bytes : undefined);
     const file = await new PayloadFiles(disk, clock, settings.io).open(dir, this.#giveUp.signal);
     this.#writer = new SnapshotWriter(disk, file, {
       ...(checksum === undefined ? {} : { checksum }),

@@ -12,7 +12,7 @@ import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { KeptSnapshot } from "../store/ledger/ledger.ts";
-import type { GrantedSync, KeeperEvents } from "./driver.ts";
+import type { GrantedResync, KeeperEvents } from "./driver.ts";
 
 export interface ReceivingOptions {
   readonly directory: DataDirectory;
@@ -66,7 +66,7 @@ export class Receiving {
    */
   static async begin(
     { directory, disk, files, rdbSyncBytes, maxQueuedBytes }: ReceivingOptions,
-    { primary, grant, form }: GrantedSync,
+    { primary, grant, form }: GrantedResync,
     events: KeeperEvents,
     signal: AbortSignal,
   ): Promise<Receiving> {
@@ -150,7 +150,7 @@ export class Receiving {
   }
 }
 
-/** The error of a sync that was given up before it was complete. */
+/** The error of a full resync that was given up before it was complete. */
 export function givenUp(): ReplicaError {
   return new ReplicaError("STOPPED", { message: "the full resync was given up" });
 }

@@ -10,7 +10,7 @@ import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
 import type { AnnouncedAddress } from "./driver-options.ts";
 import { SnapshotFetch } from "./fetch.ts";
-import type { Driver, GrantedSync } from "./driver.ts";
+import type { Driver, GrantedResync } from "./driver.ts";
 import type { GenerationKeeper } from "./keeper.ts";
 import { FileOutlet } from "./outlet.ts";
 import { RenewalSchedule } from "./renewal-schedule.ts";
@@ -149,7 +149,7 @@ export class Renewal {
   async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
     const { directory, keeper } = this.#options;
     let begun: { readonly id: number; readonly grant: FullSyncGrant } | undefined;
-    const place = async ({ grant }: GrantedSync) => {
+    const place = async ({ grant }: GrantedResync) => {
       const { id } = await directory.begin(describeTarget(target));
       begun = { id, grant };
       return directory.basePath(id);

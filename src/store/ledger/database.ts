@@ -26,7 +26,7 @@ export class ReplicaDatabase {
   readonly #db: Database;
   /** The SQL of it; errors come out as ReplicaError. */
   readonly sql: GuardedDatabase;
-  readonly #syncs = new Turns();
+  readonly #fsyncs = new Turns();
   /** The WAL, open for our own syncs; undefined before the first one, and after one that failed. */
   #wal: OpenFile | undefined;
   /** A sync of the WAL failed: its pages may be missing on disk, whatever later syncs say. */
@@ -69,10 +69,10 @@ export class ReplicaDatabase {
    * @throws ReplicaError DISK_FULL, DISK_FAILED; then no commit since the last successful sync counts.
    */
   async sync(): Promise<void> {
-    await this.#syncs.run(() => this.#syncOnce());
+    await this.#fsyncs.run(() => this.#fsyncOnce());
   }
 
-  async #syncOnce(): Promise<void> {
+  async #fsyncOnce(): Promise<void> {
     const path = `${this.#path}-wal`;
     try {
       if (this.#isClosed) throw new Error("it is closed");
