@@ -97,7 +97,7 @@ function stackOf(error: unknown): string {
 
 /**
  * Exits at once, without Bun's own exit: that would close the database, which waits for the disk twice more,
- * and a stop may take 2 s. Everything that must be kept is durable by now, and output is already written.
+ * and a stop may take 2 s. Everything that must be kept is already durable, and output is already written.
  */
 function exit(code: number): never {
   stderr.endLiveLine();

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { maskSource, scanReferences } from "./support/source-scan.ts";
-import { type SourceTree, structureComplaints } from "./support/structure.ts";
+import { type SourceTree, structureComplaints, unusedGrants } from "./support/structure.ts";
 
 const projectDir = join(import.meta.dir, "..");
 
@@ -25,6 +25,10 @@ function treeOf(files: Record<string, string>, options: { orphans?: string[] } =
 
 test("the sources keep the rules of structure", async () => {
   expect(structureComplaints(await readSources())).toEqual([]);
+});
+
+test("every room uses what it may import", async () => {
+  expect(unusedGrants(await readSources())).toEqual([]);
 });
 
 describe("finds", () => {

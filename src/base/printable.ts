@@ -7,9 +7,18 @@ export function printable(text: string): string {
 }
 
 /**
- * The same for bytes of an ASCII protocol, decoded as Latin-1 or UTF-8: everything else becomes `?`.
+ * The same for text of an ASCII protocol: everything that isn't printable ASCII becomes `?`.
  * @param maxCharacters longer text is cut there.
  */
-export function printableAscii(text: string, maxCharacters: number): string {
+export function printableAscii(text: string, maxCharacters = Infinity): string {
   return text.slice(0, maxCharacters).replace(/[^ -~]/g, "?");
+}
+
+/**
+ * The same for a peer's line in bytes.
+ * @param maxBytes a longer line is cut there, and ends with `…`.
+ */
+export function printableBytes(line: Uint8Array, maxBytes = 120): string {
+  const text = printableAscii(Buffer.from(line.subarray(0, maxBytes)).toString("latin1"));
+  return line.length > maxBytes ? `${text}…` : text;
 }

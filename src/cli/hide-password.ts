@@ -27,7 +27,7 @@ export function hideUrlPassword(argv: readonly string[]): void {
     );
     execute(process.execPath, bare, [...environment, `${variable}=${password}`]);
   } catch {
-    // A password that can't be hidden is no reason not to run; the help says where it can be seen.
+    // Run even where the password can't be hidden; the help says where it can be seen.
   }
 }
 

@@ -1,4 +1,7 @@
-/** Every limit that is not a setting, with its unit and its reason. */
+/**
+ * Limits on what peers, clients and files may cost this process, and limits that several modules share;
+ * each with its unit and its reason. The limits of one format or one algorithm stand where it is.
+ */
 export const limits = {
   // Redis reads handshake lines into a buffer of 1 KiB (replication.c).
   handshakeLineBytes: 64 * 1024,
@@ -54,7 +57,7 @@ export const limits = {
   // Commands answered in one turn however long they take, so that a pipeline is answered as a whole.
   turnCommands: 16,
   // What a client may send before it has logged in: one command of the largest size, and a second try.
-  // Client libraries send a handful of commands first and are told to log in.
+  // Client libraries send a handful of commands first and are asked to log in.
   loginInputBytes: 128 * 1024,
   loginCommands: 100,
   // INFO has about 3 KiB: a client with this much unread has stopped reading. Also the largest single

@@ -206,7 +206,7 @@ export const settingsSchema = z.strictObject({
     kind: "text",
     value: "HOW",
     takes: "auto, buffered or direct",
-    help: "write snapshots through the page cache (buffered), past it (direct), or whichever is faster (auto)",
+    help: "write snapshots through the page cache (buffered) or past it (direct); auto: direct where the file system allows it, else buffered",
   }),
   "rdb-sync-bytes": bytes(4096, 1024 ** 4)
     .prefault("8MiB")
@@ -259,7 +259,7 @@ export const settingsSchema = z.strictObject({
       value: "SIZE",
       takes:
         "a size from 0 to 1024TiB, such as 10GiB (binary), 10GB (decimal) or a number of bytes",
-      help: "take no snapshot that would leave less free disk space than this, and warn below it",
+      help: "take no new snapshot over a second link that would leave less free disk space than this (a full resync is always taken), and warn below it",
     }),
   timeout: durationMs(secondMs, dayMs)
     .prefault("60s")
@@ -280,7 +280,7 @@ export const settingsSchema = z.strictObject({
     .register(aboutSettings, {
       ...duration,
       takes: "a duration from 10ms to 1h, such as 5s; a bare number is in seconds",
-      help: "the longest pause between two attempts to connect",
+      help: "the longest pause between two attempts to connect; up to 12 times this after repeated broken syncs",
     }),
   "log-level": z.enum(["debug", "info", "warn", "error"]).prefault("info").register(aboutSettings, {
     kind: "text",

@@ -1,6 +1,6 @@
 import { logger } from "../base/logger.ts";
 import type { Disk } from "../store/disk/disk.ts";
-import { wholeEnd } from "../store/restore/safe-cut.ts";
+import { findSafeCut } from "../store/restore/safe-cut.ts";
 import { EndedStream, type EndedStreamOptions } from "./streams.ts";
 import type { StreamEnd } from "../store/generation/layout.ts";
 
@@ -27,13 +27,13 @@ export class Offline {
     this.#unpin = until === undefined ? () => undefined : directory.pin(until.generation);
   }
 
-  /** Undefined until `begin` has found the end of the last whole command. */
+  /** Undefined until `begin` has found the last safe cut. */
   get stream(): EndedStream | undefined {
     return this.#stream;
   }
 
   /**
-   * Finds the end of the last whole command and begins to serve up to there. Serves nothing where the directory
+   * Finds the last safe cut and begins to serve up to there. Serves nothing where the directory
    * is empty.
    * @throws ReplicaError DIRECTORY_DAMAGED, DISK_FAILED; the signal's reason.
    */
@@ -44,7 +44,7 @@ export class Offline {
     logger.info(
       `looking for the last whole command of generation ${until.generation} up to offset ${until.offset}`,
     );
-    const { generation, offset } = await wholeEnd(directory.path, until, disk, signal);
+    const { generation, offset } = await findSafeCut(directory.path, until, disk, signal);
     signal.throwIfAborted();
     const stream = new EndedStream(this.#options, generation, offset);
     this.#stream = stream;

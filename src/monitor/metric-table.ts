@@ -33,24 +33,44 @@ const STATES = Object.keys({
 } satisfies Record<LinkState, true>);
 
 /**
- * The errors that end an attempt and are retried. Their counters start at 0: rate() misses the first event
- * of a series that appears with it.
+ * Which errors may end an attempt that is then repeated: a new code must be added here, or this does not
+ * compile.
  */
-const NO_BREAKS: Readonly<Partial<Record<ErrorCode, 0>>> = {
-  CONNECT_FAILED: 0,
-  LINK_LOST: 0,
-  TIMED_OUT: 0,
-  TLS_FAILED: 0,
-  NOT_A_PRIMARY: 0,
-  AUTH_FAILED: 0,
-  PRIMARY_BUSY: 0,
-  PRIMARY_REFUSED: 0,
-  PROTOCOL: 0,
-  BAD_PAYLOAD: 0,
-  BAD_CHECKSUM: 0,
-  DISK_FULL: 0,
-  DISK_FAILED: 0,
+const ENDS_ATTEMPTS: Readonly<Record<ErrorCode, boolean>> = {
+  USAGE: false,
+  CONNECT_FAILED: true,
+  LINK_LOST: true,
+  TIMED_OUT: true,
+  TLS_FAILED: true,
+  PRIMARY_UNKNOWN: true,
+  NOT_A_PRIMARY: true,
+  AUTH_FAILED: true,
+  PRIMARY_BUSY: true,
+  PRIMARY_REFUSED: true,
+  PROTOCOL: true,
+  NOT_FOLLOWING: false,
+  BAD_PAYLOAD: true,
+  BAD_CHECKSUM: true,
+  BAD_FRAME: false,
+  DISK_FULL: true,
+  DISK_FAILED: true,
+  DIRECTORY_IN_USE: false,
+  DIRECTORY_LOST: false,
+  DIRECTORY_DAMAGED: false,
+  DIRECTORY_TOO_NEW: false,
+  RESTORE_UNUSABLE: false,
+  SERVER_FAILED: false,
+  PORT_IN_USE: false,
+  LISTEN_FAILED: false,
+  STOPPED: false,
 };
+
+/** Their counters start at 0: rate() misses the first event of a series that appears with it. */
+const NO_BREAKS: Readonly<Record<string, number>> = Object.fromEntries(
+  Object.entries(ENDS_ATTEMPTS).flatMap(([code, endsAttempts]) =>
+    endsAttempts ? [[code, 0]] : [],
+  ),
+);
 
 /** One sample for each entry, with its key as a label. */
 function labeled(label: string, values: Readonly<Record<string, number>>): Sample[] {

@@ -5,7 +5,7 @@ import type { PortCounts } from "../monitor/port-counts.ts";
 import { array, error, simple } from "../resp/reply.ts";
 import type { Client } from "./client.ts";
 import type { Settings } from "../config/settings.ts";
-import type { LoginThrottle } from "./login-throttle.ts";
+import type { LoginThrottle } from "./logins.ts";
 import type { PubSub } from "./pubsub.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 

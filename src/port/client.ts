@@ -1,7 +1,7 @@
 import { CommandReader } from "../resp/command-reader.ts";
 import type { Proto } from "../resp/reply.ts";
-import { limits } from "../config/limits.ts";
 import { Inbox } from "./inbox.ts";
+import { LoginAllowance } from "./logins.ts";
 import type { Downstream, ReplconfAnnouncement } from "../downstream/downstream.ts";
 
 /** A transaction between MULTI and EXEC. */
@@ -38,9 +38,8 @@ export class Client {
   readonly reader: CommandReader;
   /** Bytes received and not read yet. */
   readonly inbox = new Inbox();
-  /** What was read and answered before its login. */
-  bytesBeforeLogin = 0;
-  commandsBeforeLogin = 0;
+  /** Its login, and what it may send before that. */
+  readonly login: LoginAllowance;
   readonly channels = new Set<string>();
   readonly patterns = new Set<string>();
   proto: Proto = 2;
@@ -70,8 +69,6 @@ export class Client {
   downstream: Downstream | undefined;
   /** Called when its connection is closed. */
   onGone: () => void = () => undefined;
-  readonly #needsLogin: boolean;
-  #loggedIn: boolean;
   readonly #socket: ClientSocket;
 
   constructor(
@@ -89,20 +86,15 @@ export class Client {
     this.localAddress = about.localAddress;
     this.beganAtMs = about.nowMs;
     this.lastAtMs = about.nowMs;
-    this.#needsLogin = about.needsLogin;
-    this.#loggedIn = !about.needsLogin;
-    this.reader = new CommandReader(this.#loggedIn ? limits.command : limits.loginCommand);
+    this.login = new LoginAllowance(about.needsLogin);
+    this.reader = new CommandReader(this.login.commandLimits);
     this.#socket = socket;
   }
 
-  get loggedIn(): boolean {
-    return this.#loggedIn;
-  }
-
-  set loggedIn(isLoggedIn: boolean) {
-    this.#loggedIn = isLoggedIn;
-    this.bytesBeforeLogin = this.commandsBeforeLogin = 0;
-    this.reader.limits = isLoggedIn ? limits.command : limits.loginCommand;
+  /** AUTH succeeded. */
+  logIn(): void {
+    this.login.logIn();
+    this.reader.limits = this.login.commandLimits;
   }
 
   send(reply: Uint8Array): void {
@@ -142,7 +134,8 @@ export class Client {
     this.database = 0;
     this.transaction = undefined;
     this.announced = nothingAnnounced();
-    this.loggedIn = !this.#needsLogin;
+    this.login.reset();
+    this.reader.limits = this.login.commandLimits;
   }
 
   /** Its type for CLIENT LIST and CLIENT KILL. */

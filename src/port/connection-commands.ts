@@ -96,7 +96,7 @@ function auth({ client, context, args }: Call): Uint8Array {
   // The argument is latin1, one character a byte; the setting is text.
   const isRight = same(password!, Buffer.from(right).toString("latin1"));
   if (!isRight || user !== "default") return refuseLogin(client, context);
-  client.loggedIn = true;
+  client.logIn();
   return OK;
 }
 
@@ -147,7 +147,7 @@ function hello(call: Call): Uint8Array {
       return error(`ERR Syntax error in HELLO option '${word.slice(0, 60)}'`);
     }
   }
-  if (!client.loggedIn) {
+  if (!client.login.isLoggedIn) {
     return error(
       "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
     );

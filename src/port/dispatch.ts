@@ -61,7 +61,8 @@ function refusal(
   command: Command | undefined,
   words: number,
 ): Uint8Array | undefined {
-  if (!client.loggedIn && command?.early !== true) return error("NOAUTH Authentication required.");
+  if (!client.login.isLoggedIn && command?.early !== true)
+    return error("NOAUTH Authentication required.");
   if (command === undefined) return undefined;
   if (command.arity >= 0 ? words !== command.arity : words < -command.arity) return wrongArgs(verb);
   if (client.transaction !== undefined && command.alone === true) {

@@ -9,7 +9,7 @@ import { Client, type Wait } from "./client.ts";
 import { COMMANDS } from "./commands.ts";
 import { answer } from "./dispatch.ts";
 import { listenFailure } from "../base/listen-failure.ts";
-import { LoginThrottle } from "./login-throttle.ts";
+import { LoginThrottle } from "./logins.ts";
 import { PubSub } from "./pubsub.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 import { noCounts } from "../monitor/port-counts.ts";
@@ -200,11 +200,7 @@ export class Port {
    * login, so this is asked after the login was answered. Returns whether the client was refused.
    */
   #refuseBeforeLogin(client: Client): boolean {
-    if (client.loggedIn) return false;
-    const { bytesBeforeLogin, commandsBeforeLogin, inbox } = client;
-    const bytes = bytesBeforeLogin === 0 ? 0 : bytesBeforeLogin + inbox.bytes;
-    if (bytes <= limits.loginInputBytes && commandsBeforeLogin <= limits.loginCommands)
-      return false;
+    if (!client.login.isExceeded(client.inbox.bytes)) return false;
     client.leaving = true;
     client.send(error("NOAUTH too much input without a login"));
     return true;
@@ -241,8 +237,7 @@ export class Port {
         took++;
         const reply = answer(context, client, command);
         if (reply !== undefined) client.send(reply);
-        if (!client.loggedIn && ++client.commandsBeforeLogin > limits.loginCommands)
-          this.#refuseBeforeLogin(client);
+        if (client.login.answered()) this.#refuseBeforeLogin(client);
       }
     } catch (failure) {
       if (!(failure instanceof ReplicaError)) throw failure;
@@ -258,7 +253,7 @@ export class Port {
     listen(socket, client);
     if (client.leaving) return;
     // Nothing is buffered for a client without a login.
-    if (client.stalled && !isFed(client) && !client.loggedIn) return this.#cut(socket);
+    if (client.stalled && !isFed(client) && !client.login.isLoggedIn) return this.#cut(socket);
     this.#giveTime(socket, client, took > 0);
   }
 
@@ -319,7 +314,7 @@ export class Port {
 function readOn(client: Client): boolean {
   const piece = client.inbox.take(limits.turnBytes);
   if (piece === undefined) return false;
-  if (!client.loggedIn) client.bytesBeforeLogin += piece.length;
+  client.login.read(piece.length);
   client.reader.push(piece);
   return true;
 }
@@ -342,7 +337,7 @@ function isFed(client: Client): boolean {
 
 function waitOf(client: Client): Wait {
   if (isFed(client) || client.blocked) return "nothing";
-  if (!client.loggedIn) return "login";
+  if (!client.login.isLoggedIn) return "login";
   // A client that must first read its replies has complete commands here.
   const hasBegun = client.reader.hasBegun && !client.awaitsTurn && client.inbox.bytes === 0;
   if (hasBegun && !client.stalled) return "rest";

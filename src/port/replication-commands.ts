@@ -1,4 +1,4 @@
-import { ReplicaError } from "../base/errors.ts";
+import { ReplicaError, unreachable } from "../base/errors.ts";
 import { targetAt } from "../config/primary-url.ts";
 import type { PsyncRequest } from "../downstream/relay.ts";
 import type { LinkStatus } from "../replica/status.ts";
@@ -87,8 +87,17 @@ function roleState({ state }: LinkStatus): string {
       return state;
     case "transfer":
       return "sync";
-    default:
+    case "receive-pong":
+    case "receive-auth":
+    case "receive-port":
+    case "receive-ip":
+    case "receive-capa":
+    case "receive-version":
+    case "receive-psync":
+    case "receive-bulk-header":
       return "handshake";
+    default:
+      return unreachable(state);
   }
 }
 
@@ -158,7 +167,7 @@ function announce({ client }: Call, option: string, value: string): Uint8Array |
   switch (option) {
     case "listening-port":
       if (number === undefined) return NOT_AN_INTEGER;
-      // A number that is no port counts as none.
+      // A number that isn't a port counts as none.
       announced.listeningPort = number > 0 && number <= 65_535 ? number : 0;
       return undefined;
     case "ip-address":

@@ -79,8 +79,11 @@ export function assemble(
     port,
     shutdown: stopping.signal,
     run: async (signal) => {
+      const address = `${settings.bind}:${port.port}`;
       logger.info(
-        `following ${replica.isFollowing ? replica.primary.name : "no one"} into ${directory.path}, serving ${settings.bind}:${port.port}`,
+        replica.isFollowing
+          ? `following ${replica.primary.name} into ${directory.path}, serving ${address}`
+          : `serving ${directory.path} without a primary, at ${address}`,
         { pid: process.pid },
       );
       try {

@@ -1,4 +1,5 @@
 import { ReplicaError } from "../base/errors.ts";
+import { printableAscii } from "../base/printable.ts";
 import { parseOffset, parseReplicationId, type Position } from "../base/history.ts";
 
 /** The most bytes of a header: servers write a few hundred. */
@@ -24,7 +25,7 @@ export interface RdbHeader {
  * rdbSaveInfoAuxFields, rdbLoadRioWithLoadingCtx).
  * @param head the RDB's first bytes, as many as have come.
  * @returns `undefined` where these are too few.
- * @throws ReplicaError BAD_PAYLOAD for another magic, a version that is no number, a malformed auxiliary
+ * @throws ReplicaError BAD_PAYLOAD for another magic, a version that isn't a number, a malformed auxiliary
  * field, or a header longer than `maxHeaderBytes`.
  */
 export function parseRdbHeader(
@@ -52,7 +53,7 @@ export function parseRdbHeader(
   return { ...preamble, aux, headerBytes: position };
 }
 
-/** The auxiliary fields about replication; a missing or malformed one is no error. */
+/** The auxiliary fields about replication; a missing or malformed one isn't an error. */
 export function replicationAux(header: RdbHeader): {
   streamDb: number;
   position: Position | undefined;
@@ -194,5 +195,5 @@ function utf8(bytes: Uint8Array): string {
 }
 
 function quote(text: string): string {
-  return `'${text.replace(/[^ -~]/g, "?")}'`;
+  return `'${printableAscii(text)}'`;
 }

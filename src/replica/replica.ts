@@ -24,7 +24,7 @@ import { LinkHistory } from "../upstream/link/link-history.ts";
 import { Locator } from "../upstream/link/locator.ts";
 import { Renewal } from "../upstream/renewal.ts";
 import { Retention } from "../upstream/retention.ts";
-import { Syncs } from "../upstream/syncs.ts";
+import { Resyncs } from "../upstream/resyncs.ts";
 import { Pace } from "./pace.ts";
 import { limits } from "../config/limits.ts";
 
@@ -39,7 +39,7 @@ export class Replica implements StreamSource {
   readonly directory: DataDirectory;
   /** The primary that is followed, or was last. */
   readonly primary: Locator;
-  readonly syncs: Syncs;
+  readonly resyncs: Resyncs;
   readonly links: LinkHistory;
   readonly pace: Pace;
   /** Takes new generations while the current one is followed. */
@@ -77,7 +77,7 @@ export class Replica implements StreamSource {
     this.#settings = settings;
     this.primary = new Locator(source, clock, settings);
     this.links = new LinkHistory(clock);
-    this.syncs = new Syncs(clock, directory);
+    this.resyncs = new Resyncs(clock, directory);
     this.#offline = new Offline({ directory, disk, clock, timeoutMs });
     this.relay = new Relay({
       directory,
@@ -99,6 +99,7 @@ export class Replica implements StreamSource {
       { ...settings, maxQueuedBytes: limits.queuedBytes, maxLogQueuedBytes: limits.logQueuedBytes },
       this.#driver,
       this.relay,
+      this.resyncs,
     );
     this.pace = new Pace(clock, settings.fsync, this.#keeper);
     this.retention = new Retention({ directory, disk, clock, settings });
@@ -168,7 +169,7 @@ export class Replica implements StreamSource {
    * @param by the address of the client that said so, for the log.
    */
   follow(target: PrimaryTarget, by?: string): void {
-    logger.info(`told to follow ${describeTarget(target)}`, { client: by });
+    logger.info(`REPLICAOF: following ${describeTarget(target)}`, { client: by });
     this.directory.note("replicaof", describeTarget(target));
     void this.renewal.stop("REPLICAOF names another primary");
     this.#driver.leave();
@@ -200,7 +201,7 @@ export class Replica implements StreamSource {
   /** REPLICAOF NO ONE: leaves the primary, in whatever state the link is. */
   leave(by?: string): void {
     if (!this.#isFollowing) return;
-    logger.info(`told to leave ${this.primary.name}`, { client: by });
+    logger.info(`REPLICAOF NO ONE: leaving ${this.primary.name}`, { client: by });
     this.directory.note("replicaof", "no one");
     this.#isFollowing = false;
     void this.renewal.stop("REPLICAOF NO ONE");
@@ -208,7 +209,7 @@ export class Replica implements StreamSource {
     this.#interrupt();
   }
 
-  /** Ends what is under way, which is no failure; the loop then looks anew at what to do. */
+  /** Ends what is under way, without counting a failure; the loop then decides again what to do. */
   #interrupt(): void {
     this.#onAttemptEnded(undefined);
     this.#wake.abort();
@@ -227,7 +228,7 @@ export class Replica implements StreamSource {
     try {
       while (!signal.aborted) {
         const error = await (this.#isFollowing ? this.#attempt(signal) : this.#serveKept(signal));
-        if (error === undefined) continue; // stopped, or told to follow another primary, or none
+        if (error === undefined) continue; // stopped, or REPLICAOF named another primary, or none
         if (error.retry === "never") throw error;
         const waitMs = this.links.waitMs(this.#settings.retryMaxMs);
         logger.warn(`${this.links.lastCause}; next attempt in ${waitMs} ms`, {
@@ -244,7 +245,7 @@ export class Replica implements StreamSource {
   #onSecond(): void {
     this.#keeper.tick();
     this.renewal.tick();
-    // What is served without a primary stays: nothing new takes its place.
+    // What is served without a primary stays: nothing new replaces it.
     if (this.#isFollowing) this.retention.tick();
     this.relay.tick();
     this.pace.sampleAge();
@@ -264,14 +265,14 @@ export class Replica implements StreamSource {
       resuming.catch(() => undefined);
       if (signal.aborted) return undefined;
       if (resume instanceof ReplicaError) return resume;
-      // Told meanwhile to follow another primary, or none.
+      // REPLICAOF named another primary meanwhile, or none.
       if (interrupted.aborted) return undefined;
       this.#driver.follow();
       const target = await this.#locate(AbortSignal.any([signal, interrupted]));
       if (target === undefined) return undefined;
       // The log failed while Sentinel was asked: nothing would keep the stream from `resume` on.
       if (resume !== undefined && this.log === undefined) return this.#keeper.failure;
-      this.syncs.begin(resume);
+      this.resyncs.begin(resume);
       this.#driver.attempt(target, this.#keeper, this.#keeper, resume);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
@@ -281,7 +282,7 @@ export class Replica implements StreamSource {
   }
 
   /**
-   * Serves what is kept until told otherwise; resolves with why that can't be done, or with undefined
+   * Serves what is kept until a primary is followed again; resolves with why that can't be done, or with undefined
    * once there is something else to do.
    */
   async #serveKept(signal: AbortSignal): Promise<ReplicaError | undefined> {
@@ -291,7 +292,7 @@ export class Replica implements StreamSource {
     });
     if (ending.aborted) return undefined;
     // As with a promoted replica: those that are attached must ask for the new history.
-    this.relay.endAll("no primary is followed: what is kept goes on in a history of its own");
+    this.relay.endAll("no primary is followed: the stream continues under a new replication id");
     try {
       // A disk that hangs must not keep us from ending.
       const beginning = this.#beginOffline(ending);
@@ -328,7 +329,7 @@ export class Replica implements StreamSource {
   }
 
   #onFailed(error: ReplicaError, from: State): void {
-    const { isFull } = this.syncs;
+    const { isFull } = this.resyncs;
     const ended = { from, isFull, pausedMs: this.#driver.pausedMs };
     const { wasConnected, isAnother } = this.links.failed(error, ended);
     if (!wasConnected) this.primary.judge(false);
@@ -351,9 +352,9 @@ export class Replica implements StreamSource {
   #onMoved(state: State): void {
     this.links.moved(state, this.#driver.pausedMs);
     // What the primary sends now replaces the generation that was followed.
-    if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync takes its place");
+    if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync replaces it");
     if (state.at === "connected") this.primary.judge(true);
-    this.syncs.moved(state);
+    this.resyncs.moved(state);
     // Something else becomes durable from here on.
     if (state.at === "transfer" || state.at === "connected") this.pace.sample(state);
   }
@@ -372,7 +373,7 @@ export class Replica implements StreamSource {
     }
     // What counts as durable must be where it is looked for.
     this.directory.refuseLost();
-    // A primary that left at the same time is no failure of ours; a disk that failed is.
+    // A primary that left at the same time isn't our failure; a failed disk is.
     const { failure } = this.#keeper;
     if (failure !== undefined && failure !== before) throw failure;
   }

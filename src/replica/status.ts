@@ -4,7 +4,7 @@ import type { Offset, ReplicationId } from "../base/history.ts";
 import type { Settings } from "../config/settings.ts";
 import type { DownstreamState } from "../downstream/downstream.ts";
 import type { State } from "../session/state.ts";
-import { positionIn } from "../store/generation/layout.ts";
+import { fileByteOf } from "../store/generation/layout.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
 import type { Replica } from "./replica.ts";
@@ -151,7 +151,7 @@ export class ReplicaStatus {
     return this.#replica.isFollowing;
   }
 
-  /** Whether it was started with --offline and has not been told to follow a primary since. */
+  /** Whether it was started with --offline and has followed no primary since. */
   get isOffline(): boolean {
     return this.#replica.isOffline;
   }
@@ -187,7 +187,7 @@ export class ReplicaStatus {
         ? log.fileBytes
         : generation === undefined
           ? 0
-          : positionIn(generation, written),
+          : fileByteOf(generation, written),
     };
   }
 
@@ -254,7 +254,7 @@ export class ReplicaStatus {
   }
 
   get syncs(): SyncStatus {
-    const { full, partial, fullBy } = this.#replica.syncs;
+    const { full, partial, fullBy } = this.#replica.resyncs;
     const byReason = FULL_REASONS.map((reason) => [reason, fullBy.get(reason) ?? 0]);
     return { full, partial, fullByReason: Object.fromEntries(byReason) };
   }

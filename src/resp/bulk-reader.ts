@@ -1,4 +1,5 @@
 import { ReplicaError } from "../base/errors.ts";
+import { printableAscii } from "../base/printable.ts";
 import { Needle } from "./needle.ts";
 
 const DOLLAR = 0x24;
@@ -16,30 +17,28 @@ export type BulkForm = { kind: "length"; bytes: number } | { kind: "eof"; delimi
  * @throws ReplicaError PROTOCOL for anything else, and for a length past 2^53 - 1.
  */
 export function parseBulkHeader(line: Uint8Array): BulkForm {
-  if (line[0] !== DOLLAR) {
-    throw malformed("a snapshot begins with $<length> or $EOF:<delimiter>", line);
-  }
-  // latin1 has one character a byte, so a delimiter of any bytes keeps its length.
   const text = Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString("latin1");
+  if (line[0] !== DOLLAR) {
+    throw malformed("a snapshot begins with $<length> or $EOF:<delimiter>", text);
+  }
   if (text.startsWith(EOF_PREFIX)) {
     if (line.length !== EOF_PREFIX.length + DELIMITER_BYTES) {
-      throw malformed(`a snapshot's EOF delimiter has ${DELIMITER_BYTES} bytes`, line);
+      throw malformed(`a snapshot's EOF delimiter has ${DELIMITER_BYTES} bytes`, text);
     }
     return { kind: "eof", delimiter: line.slice(EOF_PREFIX.length) };
   }
   const digits = text.slice(1);
   const bytes = Number(digits);
   if (!/^\d+$/.test(digits) || !Number.isSafeInteger(bytes)) {
-    throw malformed("a snapshot's length is a whole number up to 2^53", line);
+    throw malformed("a snapshot's length is a whole number up to 2^53", text);
   }
   return { kind: "length", bytes };
 }
 
-function malformed(rule: string, line: Uint8Array): ReplicaError {
-  const quoted = Buffer.from(line.subarray(0, 100))
-    .toString("latin1")
-    .replace(/[^ -~]/g, "?");
-  return new ReplicaError("PROTOCOL", { message: `${rule}, not '${quoted}'` });
+function malformed(rule: string, line: string): ReplicaError {
+  return new ReplicaError("PROTOCOL", {
+    message: `${rule}, not '${printableAscii(line, 100)}'`,
+  });
 }
 
 /**

@@ -1,4 +1,5 @@
 import { ReplicaError, unreachable } from "../base/errors.ts";
+import { printableAscii } from "../base/printable.ts";
 import { splitInline } from "./inline.ts";
 
 const LF = 0x0a;
@@ -175,7 +176,7 @@ export class CommandReader {
 
   #parseArgumentLength(line: Uint8Array): number {
     if (line[0] !== DOLLAR) {
-      const got = String.fromCharCode(line[0] ?? CR).replace(/[^ -~]/, "?");
+      const got = printableAscii(String.fromCharCode(line[0] ?? CR));
       throw malformed(`expected '$', got '${got}'`);
     }
     const bytes = parseInteger(line);

@@ -8,13 +8,13 @@ const DOLLAR = 0x24;
 const ZERO = 0x30;
 const EMPTY = new Uint8Array(0);
 
-/** BAD_FRAME: the log is damaged at `position`. */
+/** BAD_FRAME: the log is damaged at this byte of the file. */
 export class FrameError extends ReplicaError {
-  readonly position: number;
+  readonly byte: number;
 
-  constructor(position: number, message: string) {
+  constructor(byte: number, message: string) {
     super("BAD_FRAME", { retry: "never", message });
-    this.position = position;
+    this.byte = byte;
   }
 }
 
@@ -50,15 +50,15 @@ const MAX_PLAIN_BYTES = 100_000_000;
 export class FrameScanner {
   readonly #limits: FrameLimits;
   #chunk: Uint8Array = EMPTY;
-  /** The position of the chunk's first byte. */
-  #chunkPosition: number;
+  /** Where the chunk begins, in bytes of the log's file. */
+  #chunkByte: number;
   /** How much of the chunk is read. */
   #at = 0;
   #step = COMMAND;
   /** The number that is being read, and its digits so far. */
   #value = 0;
   #digits = 0;
-  /** The command that is being read: its position, its words, and how many of them are whole. */
+  /** The command that is being read: where it begins, its words, and how many of them are whole. */
   #begin: number;
   #count = 0;
   #whole = 0;
@@ -75,21 +75,21 @@ export class FrameScanner {
   #verb: Verb | undefined = undefined;
   #db = 0;
   #inTransaction = false;
-  #lastSafeEnd: number;
+  #lastSafeCut: number;
 
-  /** @param options.position of the first byte to be pushed; a command begins there, in database 0. */
-  constructor(options: { limits: FrameLimits; position?: number }) {
+  /** @param options.fromByte the byte of the file to be pushed first; a command begins there, in database 0. */
+  constructor(options: { limits: FrameLimits; fromByte?: number }) {
     this.#limits = options.limits;
-    const position = options.position ?? 0;
-    this.#chunkPosition = this.#begin = this.#start = this.#end = this.#lastSafeEnd = position;
+    const from = options.fromByte ?? 0;
+    this.#chunkByte = this.#begin = this.#start = this.#end = this.#lastSafeCut = from;
   }
 
-  /** The position of the command's first byte. */
+  /** The command's first byte. */
   get start(): number {
     return this.#start;
   }
 
-  /** The position after the command's last byte; before the first command, where the scan began. */
+  /** The byte after the command's last one; before the first command, where the scan began. */
   get end(): number {
     return this.#end;
   }
@@ -114,9 +114,9 @@ export class FrameScanner {
     return this.#inTransaction;
   }
 
-  /** The position after the last command with no transaction open: a log may be cut here. */
-  get lastSafeEnd(): number {
-    return this.#lastSafeEnd;
+  /** The last safe cut: the byte after the last whole command outside a transaction. */
+  get lastSafeCut(): number {
+    return this.#lastSafeCut;
   }
 
   /** After `next` returned false: whether the bytes so far end at the end of a command. */
@@ -127,7 +127,7 @@ export class FrameScanner {
   /** Adds a chunk. It must not change until `next` has returned false; only then may another follow. */
   push(chunk: Uint8Array): void {
     invariant(this.#at === this.#chunk.length, "a chunk is read before the next one comes");
-    this.#chunkPosition += this.#at;
+    this.#chunkByte += this.#at;
     this.#chunk = chunk;
     this.#at = 0;
   }
@@ -146,7 +146,7 @@ export class FrameScanner {
     while (at < length) {
       switch (this.#step) {
         case COMMAND:
-          this.#begin = this.#chunkPosition + at;
+          this.#begin = this.#chunkByte + at;
           at = this.#expect(at, STAR, "'*' and the number of words", COUNT);
           break;
         case COUNT:
@@ -177,7 +177,7 @@ export class FrameScanner {
           if (++this.#whole < this.#count) break;
           this.#at = at;
           this.#step = COMMAND;
-          this.#onCommand(this.#chunkPosition + at);
+          this.#onCommand(this.#chunkByte + at);
           return true;
       }
     }
@@ -223,16 +223,16 @@ export class FrameScanner {
     }
     this.#at = at;
     this.#verb = verb;
-    this.#start = this.#chunkPosition + start;
-    this.#end = this.#chunkPosition + at;
+    this.#start = this.#chunkByte + start;
+    this.#end = this.#chunkByte + at;
     this.#args = count;
-    if (!this.#inTransaction) this.#lastSafeEnd = this.#end;
+    if (!this.#inTransaction) this.#lastSafeCut = this.#end;
     return true;
   }
 
   /** Skips one byte, which must be `byte`. */
   #expect(at: number, byte: number, what: string, nextStep: number): number {
-    if (this.#chunk[at] !== byte) throw this.#damaged(this.#chunkPosition + at, what);
+    if (this.#chunk[at] !== byte) throw this.#damaged(this.#chunkByte + at, what);
     this.#step = nextStep;
     return at + 1;
   }
@@ -249,7 +249,7 @@ export class FrameScanner {
       value = value * 10 + digit;
       // No server writes a leading zero, or accepts one from a client (string2ll).
       if (value > max || (digits > 0 && value < 10)) {
-        throw this.#damaged(this.#chunkPosition + at, `a number up to ${max}`);
+        throw this.#damaged(this.#chunkByte + at, `a number up to ${max}`);
       }
     }
     this.#value = value;
@@ -301,7 +301,7 @@ export class FrameScanner {
     this.#start = this.#begin;
     this.#end = end;
     this.#args = this.#count;
-    if (!this.#inTransaction) this.#lastSafeEnd = end;
+    if (!this.#inTransaction) this.#lastSafeCut = end;
   }
 
   #onVerb(verb: Verb): void {
@@ -329,8 +329,8 @@ export class FrameScanner {
     return Number(text);
   }
 
-  #damaged(position: number, expected: string): FrameError {
-    this.#damage = new FrameError(position, `expected ${expected} at byte ${position}`);
+  #damaged(byte: number, expected: string): FrameError {
+    this.#damage = new FrameError(byte, `expected ${expected} at byte ${byte}`);
     return this.#damage;
   }
 }

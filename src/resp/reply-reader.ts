@@ -1,4 +1,5 @@
 import { ReplicaError } from "../base/errors.ts";
+import { printableAscii } from "../base/printable.ts";
 
 const CRLF = "\r\n";
 const EMPTY = Buffer.alloc(0);
@@ -41,7 +42,7 @@ export class ReplyReader {
     if (/[+:-]/.test(type)) return this.#take(type, 0, lineEnd, line);
     const isNull = line === "-1";
     if (type !== "$" || !(isNull || /^\d{1,15}$/.test(line))) {
-      const shown = `${type}${line.slice(0, 60)}`.replace(/[^ -~]/g, "?");
+      const shown = printableAscii(`${type}${line}`, 61);
       throw new ReplicaError("PROTOCOL", {
         message: `expected a line, a number or a bulk string, got '${shown}'`,
       });

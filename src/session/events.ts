@@ -3,11 +3,11 @@ import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
 import type { FullSyncGrant, State } from "./state.ts";
 
-/** Where the stream begins behind a snapshot. */
+/** Where the stream begins after a snapshot. */
 export interface StreamStart {
   /** Undefined where the primary names no history. */
   readonly replid: ReplicationId | undefined;
-  /** The last byte of the stream that was received: the snapshot's offset, and what came behind it. */
+  /** The last byte of the stream that was received: the snapshot's offset, and what came after it. */
   readonly receivedOffset: Offset;
 }
 

@@ -1,5 +1,6 @@
 import { ReplicaError, unreachable } from "../base/errors.ts";
 import type { Position, ReplicationId } from "../base/history.ts";
+import { printableBytes } from "../base/printable.ts";
 import {
   authCommand,
   capabilitiesCommand,
@@ -11,12 +12,12 @@ import {
   syncCommand,
   versionCommand,
 } from "./commands.ts";
-import { printable, readAuth, readPong, readPsync } from "./replies.ts";
+import { readAuth, readPong, readPsync } from "./replies.ts";
 import type { FullSyncGrant, HandshakeState } from "./state.ts";
 
 export interface HandshakeOptions {
-  /** `backup` asks for the snapshot alone (REPLCONF rdb-only, Redis 7.0). */
-  readonly purpose: "follow" | "backup";
+  /** `snapshot-only` asks for no stream (REPLCONF rdb-only, Redis 7.0): a backup, or a renewal. */
+  readonly purpose: "follow" | "snapshot-only";
   readonly username: string | undefined;
   readonly password: string | undefined;
   /** Undefined: no port is announced, and no address either. */
@@ -36,7 +37,7 @@ export type HandshakeStep =
       readonly grant: FullSyncGrant;
       readonly command: Uint8Array | undefined;
     }
-  /** The primary continues behind `asked`, under `replid` where that is new. */
+  /** The primary continues after `asked`, under `replid` where that is new. */
   | {
       readonly next: "continue";
       readonly asked: Position;
@@ -55,7 +56,7 @@ const MINUS = 0x2d;
 /**
  * The handshake of one attempt, command by command (Redis 7.2, replication.c, syncWithMaster): PING,
  * AUTH, REPLCONF listening-port, ip-address, capa and version, PSYNC, and SYNC where PSYNC is unknown.
- * One command at a time: a primary with output pending refuses PSYNC, and Redis 2.8 needs it for all.
+ * One command at a time: a primary with output pending refuses PSYNC, and Redis 2.8 requires it for every command.
  */
 export class Handshake {
   readonly #options: HandshakeOptions;
@@ -65,7 +66,7 @@ export class Handshake {
   /** @param note takes remarks for the log. */
   constructor(options: HandshakeOptions, resume: Position | undefined, note: (note: Note) => void) {
     this.#options = options;
-    this.#resume = options.purpose === "backup" ? undefined : resume;
+    this.#resume = options.purpose === "snapshot-only" ? undefined : resume;
     this.#note = note;
   }
 
@@ -110,9 +111,9 @@ export class Handshake {
       const command = authCommand({ username, password });
       return { next: "ask", command, state: { at: "receive-auth" } };
     }
-    if (pong === "log-in" && !printable(line).startsWith("-NOPERM")) {
+    if (pong === "needs-login") {
       throw new ReplicaError("AUTH_FAILED", {
-        message: `the primary requires a password (${printable(line)}): set --password-file or REPLICA_PASSWORD`,
+        message: `the primary requires a password (${printableBytes(line)}): set --password-file or REPLICA_PASSWORD`,
       });
     }
     return this.#announcePort();
@@ -138,7 +139,7 @@ export class Handshake {
 
   #onCapabilities(asked: "capa" | "rdb-only", line: Uint8Array): HandshakeStep {
     this.#passOver(`REPLCONF ${asked}`, line);
-    if (asked === "capa" && this.#options.purpose === "backup") {
+    if (asked === "capa" && this.#options.purpose === "snapshot-only") {
       const state = { at: "receive-capa", asked: "rdb-only" } as const;
       return { next: "ask", command: rdbOnlyCommand(), state };
     }
@@ -150,12 +151,12 @@ export class Handshake {
     if (line[0] === PLUS) return;
     if (line[0] !== MINUS) {
       throw new ReplicaError("PROTOCOL", {
-        message: `the primary answers ${what} with "${printable(line)}"`,
+        message: `the primary answers ${what} with "${printableBytes(line)}"`,
       });
     }
-    // Only Valkey knows this one; everywhere else its refusal is no news.
+    // Only Valkey knows this one; everywhere else its refusal tells nothing.
     if (what === "REPLCONF version") return;
-    const message = `(non-critical) the primary refuses ${what}: ${printable(line)}`;
+    const message = `(non-critical) the primary refuses ${what}: ${printableBytes(line)}`;
     this.#note({ level: "info", message });
   }
 

@@ -5,38 +5,34 @@ import {
   parseReplicationId,
   type ReplicationId,
 } from "../base/history.ts";
+import { printableBytes } from "../base/printable.ts";
 
 const decoder = new TextDecoder("latin1");
 
-/** A peer's line as printable text, cut short; for reading and for messages. */
-export function printable(line: Uint8Array, maxChars = 120): string {
-  const text = decoder.decode(line.subarray(0, maxChars)).replace(/[^\x20-\x7e]/g, "?");
-  return line.length > maxChars ? `${text}…` : text;
-}
-
-/** What the reply to PING says. */
-export type Pong = "alive" | "log-in";
+/** What the reply to PING says. `no-permission`: logged in as a user that may not send PING. */
+export type Pong = "alive" | "needs-login" | "no-permission";
 
 /**
  * Reads the reply to PING. `+…` is alive; -NOAUTH, -NOPERM and, from old servers, "-ERR operation
- * not permitted" all mean: alive, log in next (Redis 7.2, replication.c, syncWithMaster).
+ * not permitted" all mean that the primary is alive (Redis 7.2, replication.c, syncWithMaster).
  * @throws ReplicaError PRIMARY_REFUSED on any other error, NOT_A_PRIMARY on a line that isn't a reply.
  */
 export function readPong(line: Uint8Array): Pong {
   const text = decoder.decode(line);
   if (text.startsWith("+")) return "alive";
-  if (/^-(NOAUTH|NOPERM)\b/.test(text) || text.startsWith("-ERR operation not permitted"))
-    return "log-in";
+  if (/^-NOPERM\b/.test(text)) return "no-permission";
+  if (/^-NOAUTH\b/.test(text) || text.startsWith("-ERR operation not permitted"))
+    return "needs-login";
   if (text.startsWith("-")) {
     throw new ReplicaError("PRIMARY_REFUSED", {
-      message: `the primary answers PING with ${printable(line)}`,
+      message: `the primary answers PING with ${printableBytes(line)}`,
     });
   }
   const tls = line[0] === 0x15 && line[1] === 0x03;
   throw new ReplicaError("NOT_A_PRIMARY", {
     message: tls
       ? "the primary speaks TLS: use rediss://"
-      : `this isn't a Redis server: it answers PING with "${printable(line)}"`,
+      : `this isn't a Redis server: it answers PING with "${printableBytes(line)}"`,
   });
 }
 
@@ -47,13 +43,13 @@ export const LOGINS = {
 } as const;
 
 /**
- * Reads the reply to AUTH.
+ * Reads the reply to AUTH, of a primary or of a sentinel: both answer as Redis servers do.
  * @throws ReplicaError AUTH_FAILED with the peer's answer and the settings to check.
  */
 export function readAuth(line: Uint8Array, peer: keyof typeof LOGINS = "the primary"): void {
   if (line[0] === 0x2b) return;
   // A server that doesn't know AUTH quotes its arguments: the password.
-  const said = printable(line).replace(/,? with args beginning with.*$/i, "");
+  const said = printableBytes(line).replace(/,? with args beginning with.*$/i, "");
   const unwanted = /no password is set|without any password configured/i.test(said);
   throw new ReplicaError("AUTH_FAILED", {
     message: unwanted
@@ -88,7 +84,7 @@ export function readPsync(line: Uint8Array): PsyncReply {
     const id = words[1] ?? "";
     return { kind: "partial", replid: id === "" ? undefined : parseReplicationId(id) };
   }
-  const said = printable(line);
+  const said = printableBytes(line);
   if (/^-ERR unknown command/i.test(text)) return { kind: "unknown-command" };
   if (/^-(NOMASTERLINK|LOADING|MASTERDOWN|BUSY|TRYAGAIN)\b/.test(text)) {
     throw new ReplicaError("PRIMARY_BUSY", {

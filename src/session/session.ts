@@ -1,12 +1,12 @@
 import { invariant, ReplicaError, unreachable } from "../base/errors.ts";
 import type { Offset, Position } from "../base/history.ts";
+import { printableBytes } from "../base/printable.ts";
 import { BulkReader, parseBulkHeader } from "../resp/bulk-reader.ts";
 import { GetackFinder } from "../resp/getack-finder.ts";
 import { LineReader } from "../resp/line-reader.ts";
 import { KEEPALIVE } from "./commands.ts";
 import type { Effect, Event, StreamStart } from "./events.ts";
 import { Handshake, type HandshakeOptions, type HandshakeStep } from "./handshake.ts";
-import { printable } from "./replies.ts";
 import { refuseSilence, type SilenceLimits } from "./silence.ts";
 import type { FullSyncGrant, State } from "./state.ts";
 
@@ -140,7 +140,7 @@ export class Session {
     if (state.at === "none") return this.#do({ do: "close-link" });
     if (state.at === "connect") return;
     if (this.#state.at === "transfer" && this.#state.finishing) {
-      // The payload is complete: keep it. The next attempt resumes behind it.
+      // The payload is complete: keep it. The next attempt resumes after it.
       this.#do({ do: "close-link" });
       return this.#move({ ...this.#state, lost: this.#state.lost ?? error });
     }
@@ -253,7 +253,7 @@ export class Session {
     // An error may come even after +FULLRESYNC: the primary could not fork.
     if (line[0] === MINUS) {
       throw new ReplicaError("PRIMARY_REFUSED", {
-        message: `the primary gave up the sync: ${printable(line)}`,
+        message: `the primary gave up the full resync: ${printableBytes(line)}`,
       });
     }
     const form = parseBulkHeader(line);
@@ -278,7 +278,6 @@ export class Session {
       file,
       totalBytes: form.kind === "length" ? form.bytes : undefined,
       readBytes: 0,
-      lastByteAtMs: this.#nowMs,
       finishing: false,
       lost: undefined,
     });
@@ -301,7 +300,7 @@ export class Session {
       if (payload.length > 0) this.#do({ do: "payload", bytes: payload });
     });
     const readBytes = transfer.reader.payloadBytes;
-    this.#move({ ...transfer, readBytes, lastByteAtMs: this.#nowMs });
+    this.#move({ ...transfer, readBytes });
     if (rest === undefined) return;
     this.#finishTransfer();
     this.#onStream(rest);
@@ -317,7 +316,7 @@ export class Session {
     const state = this.#state;
     if (state.at === "none") return;
     invariant(state.at === "transfer" && state.finishing, `a snapshot kept in state ${state.at}`);
-    if (this.#options.purpose === "backup") {
+    if (this.#options.purpose === "snapshot-only") {
       this.#do({ do: "close-link" });
       return this.#move({ at: "none" });
     }
@@ -325,7 +324,7 @@ export class Session {
       this.#do({ do: "failed", error: state.lost, from: state });
       return this.#move({ at: "connect" });
     }
-    invariant(stream !== undefined, "a snapshot that is followed has a stream behind it");
+    invariant(stream !== undefined, "a snapshot that is followed has a stream after it");
     // While the snapshot was being finished, a primary that waits for our first ACK had nothing to say.
     this.#lastIoMs = this.#nowMs;
     this.#move({ at: "connected", ...stream });
@@ -334,7 +333,7 @@ export class Session {
   }
 
   #onStream(bytes: Uint8Array): void {
-    if (bytes.length === 0 || this.#options.purpose === "backup") return;
+    if (bytes.length === 0 || this.#options.purpose === "snapshot-only") return;
     const state = this.#state;
     if (state.at === "connected" && !Number.isSafeInteger(state.receivedOffset + bytes.length)) {
       throw new ReplicaError("PROTOCOL", { message: "the stream's offset passes 2^53" });
@@ -361,7 +360,7 @@ export class Session {
     const { state } = this;
     if (state.at === "connected") return this.#acknowledge(0);
     const isKeeping = state.at === "transfer" && state.finishing && state.lost === undefined;
-    if (!isKeeping || this.#options.purpose === "backup") return;
+    if (!isKeeping || this.#options.purpose === "snapshot-only") return;
     // The snapshot isn't durable yet, so there is nothing to acknowledge.
     this.#lastAckMs = this.#nowMs;
     this.#do({ do: "send", bytes: KEEPALIVE });

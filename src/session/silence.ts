@@ -48,7 +48,7 @@ function limitOf(
       // While our own file is being opened, the silence is ours.
       return state.waits === "file" ? undefined : { ms: timeoutMs, setting: "--timeout" };
     case "transfer":
-      // So it is while the payload, complete by now, is being checked and synced.
+      // The same holds while the complete payload is being checked and synced.
       return state.finishing ? undefined : { ms: timeoutMs, setting: "--timeout" };
     case "connected":
       return { ms: timeoutMs, setting: "--timeout" };

@@ -51,8 +51,6 @@ export interface Transfer {
   /** Length of the whole payload in bytes; undefined until the end of a `$EOF` payload. */
   readonly totalBytes: number | undefined;
   readonly readBytes: number;
-  /** When the last byte of it came, in the milliseconds of the events. */
-  readonly lastByteAtMs: number;
   /** True once the payload is complete and is being checked, synced and named. */
   readonly finishing: boolean;
   /** Why the link broke while finishing; the payload is complete, so it is kept all the same. */

@@ -32,7 +32,7 @@ export class Ack {
 
   /**
    * Acknowledges this log from now on; undefined where there is none, or no history that the primary
-   * knows. What is durable of it already is no news.
+   * knows. It knows what is durable of it already.
    */
   follow(log: AckedLog | undefined): void {
     this.#log = log;

@@ -70,7 +70,7 @@ export async function adopt(
     if (signal.aborted) throw givenUp();
     if (failure !== undefined) throw failure;
     if (from === undefined || followed.log !== from || followed.isReceiving)
-      throw cannotTakePlace("another log is followed by now");
+      throw cannotTakePlace("another log is followed already");
     if (directory.historiesFrom(position) === undefined)
       throw cannotTakePlace(`its offset ${position.offset} isn't in the history that is kept`);
   };

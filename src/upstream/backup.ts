@@ -5,7 +5,7 @@ import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
-import type { Keeping } from "./driver.ts";
+import type { KeeperEvents } from "./driver.ts";
 import { SnapshotFetch, stopped } from "./fetch.ts";
 import { Locator } from "./link/locator.ts";
 import { FileOutlet, type SnapshotSurroundings, StdoutOutlet } from "./outlet.ts";
@@ -37,10 +37,8 @@ export async function backup(
   // A link to an earlier backup stays a link: its target is what is replaced.
   const earlier = lookAt(out);
   const path = earlier === undefined ? resolve(out) : fs.realpathSync(out);
-  const openOutlet = (keeping: Keeping) =>
-    out === "-"
-      ? new StdoutOutlet(keeping)
-      : new FileOutlet(async () => path, surroundings, keeping);
+  const openOutlet = (events: KeeperEvents) =>
+    out === "-" ? new StdoutOutlet(events) : new FileOutlet(async () => path, surroundings, events);
   // Nobody may read the new file who couldn't read the earlier one, from the first byte on. The owner's bits
   // stay out of it: the file is opened again, so a write-protected one must not stay so.
   const hidden = earlier === undefined || out === "-" ? 0 : 0o077 & ~earlier.mode;

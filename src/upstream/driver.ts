@@ -10,17 +10,17 @@ import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DriverOptions } from "./driver-options.ts";
 import { Link, type TlsFiles } from "./link/link.ts";
 
-/** Takes the payload of a full sync: a new generation, a backup's file, or standard output. */
+/** Takes the payload of a full resync: a new generation, a backup's file, or standard output. */
 export interface SnapshotKeeper {
   /**
    * Opens the file of a snapshot, and resolves with its name. A `discard` meanwhile makes it reject.
-   * @param keeping hears of room and of failures from then on.
+   * @param events takes its reports from then on.
    */
-  open(sync: GrantedSync, keeping: Keeping): Promise<string>;
+  open(resync: GrantedResync, events: KeeperEvents): Promise<string>;
   payload(bytes: Uint8Array): void;
   /**
    * Checks, syncs and names the snapshot.
-   * @returns where the stream behind it stands; undefined where none is kept.
+   * @returns where the stream after it stands; undefined where none is kept.
    */
   finish(): Promise<StreamStart | undefined>;
   discard(): void;
@@ -28,7 +28,7 @@ export interface SnapshotKeeper {
   readonly congested: boolean;
 }
 
-/** Takes the stream behind a snapshot. */
+/** Takes the stream after a snapshot. */
 export interface StreamKeeper {
   /** The primary continues, under `replid` where that is new. */
   continued(replid: ReplicationId | undefined): void;
@@ -37,15 +37,15 @@ export interface StreamKeeper {
   acknowledge(offset: Offset): void;
 }
 
-/** A full sync that a primary granted. */
-export interface GrantedSync {
+/** A full resync that a primary granted. */
+export interface GrantedResync {
   readonly primary: PrimaryTarget;
   readonly grant: FullSyncGrant;
   readonly form: BulkForm;
 }
 
 /** What a keeper reports while it writes. */
-export interface Keeping {
+export interface KeeperEvents {
   /** Bytes that waited for the disk are written: the link may go on. */
   hasRoom(): void;
   /** Writing, syncing or checking failed. */
@@ -70,7 +70,7 @@ const STALL_MS = 1000;
  * Joins a session, a link and the keepers: the session decides, the link and the keepers act. What
  * belongs to an attempt that is over carries its epoch, and is dropped.
  */
-export class Driver implements Keeping {
+export class Driver implements KeeperEvents {
   readonly #session: Session;
   readonly #tls: TlsFiles;
   readonly #clock: Clock;
@@ -114,9 +114,9 @@ export class Driver implements Keeping {
 
   /**
    * Begins an attempt with this primary.
-   * @param snapshots takes the payload of a full sync.
+   * @param snapshots takes the payload of a full resync.
    * @param streams takes the stream; undefined for a backup, which wants none.
-   * @param resume the last byte that is kept, to resume behind it.
+   * @param resume the last byte that is kept, to resume after it.
    */
   attempt(
     target: PrimaryTarget,
@@ -177,7 +177,7 @@ export class Driver implements Keeping {
     const before = this.state.at;
     const epoch = this.#epoch;
     for (const effect of this.#session.step(event)) {
-      // An effect may end the attempt (a keeper that fails at once); the rest then belongs to a dead attempt.
+      // An effect may end the attempt (a keeper that fails at once); the remaining effects belong to an attempt that is over.
       if (this.#epoch !== epoch && effect.do !== "failed" && effect.do !== "discard-snapshot")
         continue;
       try {

@@ -5,7 +5,7 @@ import type { PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
 import type { Clock } from "../base/clock.ts";
-import { Driver, type Keeping } from "./driver.ts";
+import { Driver, type KeeperEvents } from "./driver.ts";
 import { type AnnouncedAddress, driverOptions } from "./driver-options.ts";
 import type { Outlet } from "./outlet.ts";
 
@@ -33,7 +33,7 @@ export class SnapshotFetch {
   constructor(target: PrimaryTarget, { clock, settings, announced }: FetchOptions) {
     this.#target = target;
     this.#clock = clock;
-    this.#driver = new Driver(driverOptions("backup", target, settings, announced), clock, {
+    this.#driver = new Driver(driverOptions("snapshot-only", target, settings, announced), clock, {
       note: (level, message) => logger[level](message),
       failed: (error) => this.#over.reject(error),
       failedUnlinked: () => undefined,
@@ -56,12 +56,15 @@ export class SnapshotFetch {
 
   /**
    * Does it, once.
-   * @param openOutlet makes what takes the payload, and reports to `keeping`.
+   * @param openOutlet makes what takes the payload, and reports to `events`.
    * @returns what the snapshot is; it is verified, durable and named then.
    * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of the
    * name is as it was. STOPPED where `signal` was aborted.
    */
-  async run(openOutlet: (keeping: Keeping) => Outlet, signal: AbortSignal): Promise<RdbSummary> {
+  async run(
+    openOutlet: (events: KeeperEvents) => Outlet,
+    signal: AbortSignal,
+  ): Promise<RdbSummary> {
     const outlet = openOutlet(this.#driver);
     const stop = () => {
       // What has its name is kept, and soon durable.

@@ -10,14 +10,14 @@ import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { Clock } from "../base/clock.ts";
 import { Ack } from "./ack.ts";
 import { adopt, type Fetched, type Followed } from "./adoption.ts";
-import type { GrantedSync, Keeping, SnapshotKeeper, StreamKeeper } from "./driver.ts";
-import { describeFullResync } from "./link/full-reason.ts";
+import type { GrantedResync, KeeperEvents, SnapshotKeeper, StreamKeeper } from "./driver.ts";
 import { givenUp, Receiving } from "./receiving.ts";
+import type { Resyncs } from "./resyncs.ts";
 
 export interface GenerationKeeperOptions {
   readonly io: Io | "auto";
   readonly rdbSyncBytes: number;
-  /** How many bytes of a snapshot, or of the stream behind it, may wait in memory; and of the log. */
+  /** How many bytes of a snapshot, or of the stream after it, may wait in memory; and of the log. */
   readonly maxQueuedBytes: number;
   readonly maxLogQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
@@ -25,7 +25,7 @@ export interface GenerationKeeperOptions {
 }
 
 /** The link to the primary, as far as the keeper needs it. */
-export interface KeeperLink extends Keeping {
+export interface KeeperLink extends KeeperEvents {
   /** Sends REPLCONF ACK. */
   acknowledge(acked: Offset, durable: Offset): void;
 }
@@ -49,14 +49,13 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   readonly #options: GenerationKeeperOptions;
   readonly #link: KeeperLink;
   readonly #readers: LogReaders;
+  readonly #resyncs: Pick<Resyncs, "describe">;
   readonly #ack: Ack;
   #log: StreamLog | undefined;
   #openingLog: Promise<void> | undefined;
   #receiving: Receiving | undefined;
-  /** What the attempt under way asked to resume from. */
-  #asked: Position | undefined;
   #sealReason = "";
-  /** The link is paused, and the stream held, while another log takes the place of this one. */
+  /** The link is paused, and the stream held, while another log replaces this one. */
   #isHeld = false;
   /** The id under which the primary said meanwhile that it continues. */
   #continuedAs: ReplicationId | undefined;
@@ -76,6 +75,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     options: GenerationKeeperOptions,
     link: KeeperLink,
     readers: LogReaders,
+    resyncs: Pick<Resyncs, "describe">,
   ) {
     this.#directory = directory;
     this.#disk = disk;
@@ -84,6 +84,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     this.#options = options;
     this.#link = link;
     this.#readers = readers;
+    this.#resyncs = resyncs;
     this.#ack = new Ack(options.ack, link);
   }
 
@@ -120,8 +121,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     this.#directory.refuseLost();
     if (this.#log === undefined) await this.#openLog();
     if (this.#isClosing) await this.#log?.abandon();
-    this.#asked = this.#log === undefined ? undefined : this.#directory.position(this.#log);
-    return this.#asked;
+    return this.#log === undefined ? undefined : this.#directory.resumePoint(this.#log);
   }
 
   /** One log at a time: an attempt that was given up may still be opening it when the next one needs it. */
@@ -193,19 +193,20 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     this.#log?.tick();
   }
 
-  async open(sync: GrantedSync): Promise<string> {
+  async open(resync: GrantedResync): Promise<string> {
     invariant(this.#receiving === undefined, "one snapshot at a time");
     const opening = new AbortController();
     this.#opening = opening;
+    const sealReason = this.#resyncs.describe(resync.grant);
     await this.#ending;
-    this.#sealReason = describeFullResync(this.#asked, sync.grant);
+    this.#sealReason = sealReason;
     const options = {
       directory: this.#directory,
       disk: this.#disk,
       files: this.#files,
       ...this.#options,
     };
-    const receiving = await Receiving.begin(options, sync, this, opening.signal);
+    const receiving = await Receiving.begin(options, resync, this, opening.signal);
     if (opening.signal.aborted) {
       this.#endsWith(receiving.giveUp());
       throw givenUp();
@@ -242,7 +243,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
       await this.follow(log, baseOffset);
       return { replid, receivedOffset: log.receivedOffset };
     } catch (error) {
-      // The attempt may be over by now, and `discard` spares a whole one.
+      // The attempt may already be over, and `discard` spares a whole one.
       if (receiving.isWhole && this.#receiving === receiving) this.#giveUp(receiving);
       throw error;
     }

@@ -7,7 +7,7 @@ import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import { type Disk, diskError, giveBack, PIECE_BYTES, refuseTooLarge } from "../store/disk/disk.ts";
 import { PayloadFiles } from "../store/disk/payload-file.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
-import type { GrantedSync, Keeping, SnapshotKeeper } from "./driver.ts";
+import type { GrantedResync, KeeperEvents, SnapshotKeeper } from "./driver.ts";
 import { limits } from "../config/limits.ts";
 
 /** What one snapshot is taken with. */
@@ -21,7 +21,7 @@ export interface SnapshotSurroundings {
   readonly received?: { snapshot: number };
 }
 
-/** Takes one snapshot and nothing behind it: to a file, or to standard output. */
+/** Takes one snapshot and nothing after it: to a file, or to standard output. */
 export interface Outlet extends SnapshotKeeper {
   /** What the snapshot is; undefined until it is verified and durable. */
   readonly summary: RdbSummary | undefined;
@@ -33,9 +33,9 @@ export interface Outlet extends SnapshotKeeper {
 
 /** To a file: a temporary one beside it, then its name, which replaces an earlier file. */
 export class FileOutlet implements Outlet {
-  readonly #place: (sync: GrantedSync) => Promise<string>;
+  readonly #place: (resync: GrantedResync) => Promise<string>;
   readonly #surroundings: SnapshotSurroundings;
-  readonly #keeping: Keeping;
+  readonly #events: KeeperEvents;
   readonly #giveUp = new AbortController();
   #path = "";
   #writer: SnapshotWriter | undefined;
@@ -44,13 +44,13 @@ export class FileOutlet implements Outlet {
 
   /** @param place returns the file's path, once there is a snapshot for it. */
   constructor(
-    place: (sync: GrantedSync) => Promise<string>,
+    place: (resync: GrantedResync) => Promise<string>,
     surroundings: SnapshotSurroundings,
-    keeping: Keeping,
+    events: KeeperEvents,
   ) {
     this.#place = place;
     this.#surroundings = surroundings;
-    this.#keeping = keeping;
+    this.#events = events;
   }
 
   get named(): boolean {
@@ -61,24 +61,24 @@ export class FileOutlet implements Outlet {
     return this.#writer?.congested ?? false;
   }
 
-  open(sync: GrantedSync): Promise<string> {
-    const opening = this.#open(sync);
+  open(resync: GrantedResync): Promise<string> {
+    const opening = this.#open(resync);
     this.opened = opening.catch(() => undefined);
     return opening;
   }
 
-  async #open(sync: GrantedSync): Promise<string> {
+  async #open(resync: GrantedResync): Promise<string> {
     const { disk, clock, settings, checksum } = this.#surroundings;
-    this.#path = await this.#place(sync);
+    this.#path = await this.#place(resync);
     const dir = dirname(this.#path);
-    refuseTooLarge(disk, dir, sync.form.kind === "length" ? sync.form.bytes : undefined);
+    refuseTooLarge(disk, dir, resync.form.kind === "length" ? resync.form.bytes : undefined);
     const file = await new PayloadFiles(disk, clock, settings.io).open(dir, this.#giveUp.signal);
     this.#writer = new SnapshotWriter(disk, file, {
       ...(checksum === undefined ? {} : { checksum }),
       syncBytes: settings.rdbSyncBytes,
       maxQueuedBytes: limits.queuedBytes,
-      onRoom: () => this.#keeping.hasRoom(),
-      onFailed: (error) => this.#keeping.failed(error),
+      onRoom: () => this.#events.hasRoom(),
+      onFailed: (error) => this.#events.failed(error),
     });
     if (this.#giveUp.signal.aborted) this.#writer.abandon();
     return file.path;
@@ -102,7 +102,7 @@ export class FileOutlet implements Outlet {
 
 /** To standard output: the bytes go as they come; the exit code says whether the checksum held. */
 export class StdoutOutlet implements Outlet {
-  readonly #keeping: Keeping;
+  readonly #events: KeeperEvents;
   readonly #checker = new RdbChecker();
   #queue: Uint8Array[] = [];
   #queuedBytes = 0;
@@ -112,8 +112,8 @@ export class StdoutOutlet implements Outlet {
   readonly named = false;
   readonly opened = Promise.resolve();
 
-  constructor(keeping: Keeping) {
-    this.#keeping = keeping;
+  constructor(events: KeeperEvents) {
+    this.#events = events;
   }
 
   get congested(): boolean {
@@ -147,7 +147,7 @@ export class StdoutOutlet implements Outlet {
       for (let at = 0; at < bytes.length;) at += await writeSome(bytes.subarray(at));
       this.#queuedBytes -= bytes.length;
       giveBack(bytes);
-      this.#keeping.hasRoom();
+      this.#events.hasRoom();
     }
   }
 
@@ -155,7 +155,7 @@ export class StdoutOutlet implements Outlet {
     this.#failure ??= diskError("writing to", "standard output", cause);
     this.#queue = [];
     const error = this.#failure;
-    queueMicrotask(() => this.#keeping.failed(error));
+    queueMicrotask(() => this.#events.failed(error));
   }
 
   async finish(): Promise<undefined> {

@@ -12,7 +12,7 @@ import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { KeptSnapshot } from "../store/ledger/ledger.ts";
-import type { GrantedSync, Keeping } from "./driver.ts";
+import type { GrantedResync, KeeperEvents } from "./driver.ts";
 
 export interface ReceivingOptions {
   readonly directory: DataDirectory;
@@ -66,8 +66,8 @@ export class Receiving {
    */
   static async begin(
     { directory, disk, files, rdbSyncBytes, maxQueuedBytes }: ReceivingOptions,
-    { primary, grant, form }: GrantedSync,
-    keeping: Keeping,
+    { primary, grant, form }: GrantedResync,
+    events: KeeperEvents,
     signal: AbortSignal,
   ): Promise<Receiving> {
     directory.refuseTooLarge(form.kind === "length" ? form.bytes : undefined);
@@ -77,8 +77,8 @@ export class Receiving {
       const writer = new SnapshotWriter(disk, file, {
         syncBytes: rdbSyncBytes,
         maxQueuedBytes,
-        onRoom: () => keeping.hasRoom(),
-        onFailed: (error) => keeping.failed(error),
+        onRoom: () => events.hasRoom(),
+        onFailed: (error) => events.failed(error),
       });
       if (signal.aborted) {
         writer.abandon();
@@ -150,9 +150,9 @@ export class Receiving {
   }
 }
 
-/** The error of a sync that was given up before it was complete. */
+/** The error of a full resync that was given up before it was complete. */
 export function givenUp(): ReplicaError {
-  return new ReplicaError("STOPPED", { message: "the sync was given up" });
+  return new ReplicaError("STOPPED", { message: "the full resync was given up" });
 }
 
 /** What the ledger keeps of a snapshot. */

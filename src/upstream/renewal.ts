@@ -10,7 +10,7 @@ import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
 import type { AnnouncedAddress } from "./driver-options.ts";
 import { SnapshotFetch } from "./fetch.ts";
-import type { Driver, GrantedSync } from "./driver.ts";
+import type { Driver, GrantedResync } from "./driver.ts";
 import type { GenerationKeeper } from "./keeper.ts";
 import { FileOutlet } from "./outlet.ts";
 import { RenewalSchedule } from "./renewal-schedule.ts";
@@ -75,7 +75,7 @@ export class Renewal {
    * Begins one, without waiting for it.
    * @param by what asks for it, for the log: `BGSAVE`.
    * @throws ReplicaError NOT_FOLLOWING while the link is down, PRIMARY_BUSY where one is under way,
-   * DISK_FULL where it would leave less room than `--min-free`.
+   * DISK_FULL where it would leave less than `--min-free`.
    */
   begin(by: string): void {
     if (this.#running !== undefined) {
@@ -104,7 +104,7 @@ export class Renewal {
     const rdbBytes = directory.current?.rdbBytes ?? 0;
     if (freeBytesAt(disk, directory.path) - rdbBytes >= settings.minFreeBytes) return;
     throw new ReplicaError("DISK_FULL", {
-      message: `it would leave less room than --min-free ${formatBytes(settings.minFreeBytes)}: make room`,
+      message: `a new snapshot would leave less than --min-free (${formatBytes(settings.minFreeBytes)}): free some disk space`,
     });
   }
 
@@ -119,7 +119,7 @@ export class Renewal {
       this.#schedule.succeeded();
       const { id, baseOffset } = directory.current!;
       const rate = bytes / Math.max(seconds(), 0.001);
-      const what = `generation ${id} takes the place of ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
+      const what = `generation ${id} replaces generation ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
       logger.info(what, { generation: id, bytes, seconds: seconds() });
       directory.note("generation", what);
     } catch (error) {
@@ -149,7 +149,7 @@ export class Renewal {
   async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
     const { directory, keeper } = this.#options;
     let begun: { readonly id: number; readonly grant: FullSyncGrant } | undefined;
-    const place = async ({ grant }: GrantedSync) => {
+    const place = async ({ grant }: GrantedResync) => {
       const { id } = await directory.begin(describeTarget(target));
       begun = { id, grant };
       return directory.basePath(id);
@@ -159,7 +159,7 @@ export class Renewal {
     this.#fetching = fetching;
     try {
       const rdb = await fetching.run(
-        (keeping) => new FileOutlet(place, surroundings, keeping),
+        (events) => new FileOutlet(place, surroundings, events),
         signal,
       );
       invariant(begun !== undefined, "a snapshot that was kept was begun");

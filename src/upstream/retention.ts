@@ -52,9 +52,8 @@ export class Retention {
     try {
       const gone = await directory.retain(keep, keepForMs);
       if (gone.length > 0) {
-        const which =
-          gone.length === 1 ? `generation ${gone[0]} is` : `generations ${gone.join(", ")} are`;
-        const what = `${which} removed: --keep ${keep} keeps no more`;
+        const generations = gone.length === 1 ? "generation" : "generations";
+        const what = `removed ${generations} ${gone.join(", ")} (--keep ${keep})`;
         logger.info(what);
         directory.note("retention", what);
       }
@@ -74,7 +73,7 @@ export class Retention {
     const isLow = free < settings.minFreeBytes;
     if (isLow === this.#isLow) return;
     this.#isLow = isLow;
-    const where = `${formatBytes(free)} are free on the disk of ${directory.path}`;
+    const where = `${formatBytes(free)} is free on the disk of ${directory.path}`;
     if (isLow) {
       logger.warn(
         `${where}, less than --min-free ${formatBytes(settings.minFreeBytes)}: no new snapshot is taken; make room, or lower --keep`,

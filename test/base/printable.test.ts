@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { printable, printableAscii } from "../../src/base/printable.ts";
+import { printable, printableAscii, printableBytes } from "../../src/base/printable.ts";
 
 describe("printable", () => {
   test.each([
@@ -19,4 +19,9 @@ describe("printable", () => {
 test("printableAscii replaces all but printable ASCII, and cuts", () => {
   expect(printableAscii('+OK\r\n\x1b~ "\x7f\xff', 100)).toBe('+OK???~ "??');
   expect(printableAscii("abcdef", 3)).toBe("abc");
+});
+
+test("printableBytes cuts the line short, and replaces unprintable bytes", () => {
+  expect(printableBytes(Buffer.from("a\x00\x1b\xffz", "latin1"))).toBe("a???z");
+  expect(printableBytes(Buffer.from("x".repeat(200)))).toBe(`${"x".repeat(120)}…`);
 });

@@ -273,7 +273,7 @@ describe("the command line", () => {
       [[...data, "--offline", "--at", "1", "--offset", "1"], "give --at or --offset, not both"],
       [[...data, "--offline", "--offset", String(end + 1)], "is not kept"],
       [[...data, "--offline", "--generation", "7"], "keeps no generation 7"],
-      [["--dir", dir.file("none"), "--offline"], "is no data directory of replica"],
+      [["--dir", dir.file("none"), "--offline"], "isn't a replica data directory"],
     ] as const) {
       const { exitCode, stderr } = await run(...args);
       expect([args, exitCode, stderr]).toEqual([args, 2, expect.stringContaining(told)]);

@@ -151,7 +151,7 @@ test.each(["new id", "new generation"] as const)(
     expect(told.length).toBeGreaterThan(0);
     for (const line of told) {
       expect(line).toMatch(
-        /writing \/\S+\/replica\.db: another process keeps it locked: end whatever has it open \(SQLITE_BUSY\)/,
+        /writing \/\S+\/replica\.db: another process keeps it locked: stop the process that has it open \(SQLITE_BUSY\)/,
       );
     }
   },

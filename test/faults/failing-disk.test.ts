@@ -231,7 +231,7 @@ test("a write that fails without a link is reported, and earlier writes are kept
   // The first command was written, and became durable when the write of the second failed.
   const [, second] = primary.peers;
   expect(second!.received.toString("latin1")).toContain(String(100 + SET.length + 1));
-  expect(following.replica.syncs).toMatchObject({ full: 1, partial: 1 });
+  expect(following.replica.resyncs).toMatchObject({ full: 1, partial: 1 });
 });
 
 test("a snapshot fails if the free space can't be read, and the next attempt follows", async () => {
@@ -263,7 +263,7 @@ test("a snapshot given up while finishing leaves nothing in the next one's folde
   folder.resolve();
   await following.connected();
   expect(following.replica.directory.current?.id).toBe(3);
-  expect(following.replica.syncs.full).toBe(3);
+  expect(following.replica.resyncs.full).toBe(3);
 }, 60_000);
 
 const STORMS: Record<string, { play: (peer: FakePeer) => Promise<void>; says: RegExp }> = {

@@ -185,7 +185,7 @@ describe("a link cut at every byte of the handshake", () => {
       const { replica, path } = following;
       const base = readFileSync(replica.directory.basePath(1));
       await breakAll(route);
-      await until(() => replica.syncs.partial === 1, { what: "a partial resync" });
+      await until(() => replica.resyncs.partial === 1, { what: "a partial resync" });
       // Not what has passed by now: on a busy machine that includes a lot of the stream.
       const bytes = {
         "to-primary": askedBytes(following),
@@ -199,8 +199,8 @@ describe("a link cut at every byte of the handshake", () => {
       await breakAll(route);
       await writingWhile(server, used(route, following));
       await following.connected();
-      expect(replica.syncs.full).toBe(1);
-      expect(replica.syncs.partial).toBeGreaterThanOrEqual(offsets.length);
+      expect(replica.resyncs.full).toBe(1);
+      expect(replica.resyncs.partial).toBeGreaterThanOrEqual(offsets.length);
       await expectWhole(following, server);
       expectBreaks(path, gone);
       expect(readFileSync(replica.directory.basePath(1)).equals(base)).toBe(true);
@@ -256,7 +256,7 @@ describe("a link cut at every byte of the handshake", () => {
       await following.connected();
       const { replica, path } = following;
       await breakAll(route);
-      await until(() => replica.syncs.partial === 1, { what: "a partial resync" });
+      await until(() => replica.resyncs.partial === 1, { what: "a partial resync" });
       const bytes = Math.min(TLS_BYTES, (await passedLast(route))[direction]);
       const offsets = upTo(bytes, TLS_STRIDE, first % TLS_STRIDE);
       await route.plan(offsets.map((at) => cut(direction, kind, at)));
@@ -320,7 +320,7 @@ describe("cuts at random bytes", () => {
       await load.stop();
       await expectWhole(following, primary);
       expectNoneAgain(path);
-      expect(replica.syncs.full).toBe(inPayload.length + 1);
+      expect(replica.resyncs.full).toBe(inPayload.length + 1);
       expectBreaks(path, gone);
       expect(countKept(path)).toBe(1);
       expect(await following.stop()).toBeUndefined();

@@ -5,6 +5,7 @@ import { ReplicaError } from "../../src/base/errors.ts";
 import { type Offset, parseReplicationId, type ReplicationId } from "../../src/base/history.ts";
 import { selectCommand } from "../../src/resp/encode.ts";
 import { GenerationKeeper } from "../../src/upstream/keeper.ts";
+import { Resyncs } from "../../src/upstream/resyncs.ts";
 import { OpenFile } from "../../src/store/disk/open-file.ts";
 import { DataDirectory } from "../../src/store/generation/data-directory.ts";
 import { SnapshotWriter } from "../../src/store/generation/snapshot.ts";
@@ -66,6 +67,7 @@ export class Rig {
   readonly disk: PowerCutDisk;
   readonly directory: DataDirectory;
   readonly keeper: GenerationKeeper;
+  readonly #resyncs: Resyncs;
   readonly #facks = new Map<number, Offset>();
   readonly #snapshots = new Map<number, Snapshot>();
   #failure: ReplicaError | undefined;
@@ -86,6 +88,7 @@ export class Rig {
     this.directory = new DataDirectory(path, disk, clock);
     for (const [id, snapshot] of before?.snapshots ?? []) this.#snapshots.set(id, snapshot);
     for (const [id, fack] of before?.facks ?? []) this.#facks.set(id, fack);
+    this.#resyncs = new Resyncs(clock, this.directory);
     this.keeper = new GenerationKeeper(
       this.directory,
       disk,
@@ -103,6 +106,7 @@ export class Rig {
         failed: (error) => (this.#failure ??= error),
       },
       { moved: () => undefined, endAll: () => undefined },
+      this.#resyncs,
     );
   }
 
@@ -152,14 +156,16 @@ export class Rig {
         if (!(error instanceof ReplicaError) || left === 0) throw error;
         this.failures++;
         this.keeper.discard();
-        await this.keeper.resume();
+        await this.resume();
       }
     }
   }
 
   /** Opens the log; returns the position from which the primary is asked to continue. */
   async resume(): Promise<{ replid: ReplicationId; offset: Offset } | undefined> {
-    return this.keeper.resume();
+    const asked = await this.keeper.resume();
+    this.#resyncs.begin(asked);
+    return asked;
   }
 
   async fullResync(snapshot: Snapshot, replid: ReplicationId): Promise<void> {

@@ -7,6 +7,7 @@ import type { ReplicaError } from "../../src/base/errors.ts";
 import { crc64 } from "../../src/rdb/crc64.ts";
 import type { Offset } from "../../src/base/history.ts";
 import { GenerationKeeper } from "../../src/upstream/keeper.ts";
+import { Resyncs } from "../../src/upstream/resyncs.ts";
 import { DataDirectory } from "../../src/store/generation/data-directory.ts";
 import { BASE, LOG, MANIFEST, manifestText } from "../../src/store/generation/layout.ts";
 import { Catalogue } from "../../src/store/restore/catalogue.ts";
@@ -342,6 +343,7 @@ test("a log that fails during a resume is cut back only after its last sync", as
       failed: (error) => failures.push(error),
     },
     { moved: () => undefined, endAll: () => undefined },
+    new Resyncs(clock, directory),
   );
   const { offset } = (await keeper.resume())!;
   keeper.stream(stream(offset, offset + 100));

@@ -155,7 +155,7 @@ const faults: readonly Fault[] = [
   toPsync(`+FULLRESYNC ${MARK} -1`, /a replication offset is a whole number up to 2\^52/),
   toPsync(`+FULLRESYNC ${MARK}`, /a replication offset is a whole number up to 2\^52/),
   toPsync("+HELLO", /the primary answers PSYNC with "\+HELLO"/),
-  header("-ERR Unable to fork", /the primary gave up the sync: -ERR Unable to fork/),
+  header("-ERR Unable to fork", /the primary gave up the full resync: -ERR Unable to fork/),
   header("+OK", /a snapshot begins with \$<length> or \$EOF:<delimiter>, not '\+OK'/),
   header("$", isNoLength),
   header("$12x", isNoLength),

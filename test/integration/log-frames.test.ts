@@ -8,7 +8,7 @@ import { FrameScanner } from "../../src/resp/frame-scanner.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { fillAllTypes } from "../support/fill.ts";
 import { follow } from "../support/following.ts";
-import { type NaiveFrame, naiveFrames, naiveSafeEnd } from "../support/naive-frames.ts";
+import { type NaiveFrame, naiveFrames, naiveSafeCut } from "../support/naive-frames.ts";
 import { encodeCommand } from "../support/resp.ts";
 import {
   type RealServer,
@@ -88,8 +88,8 @@ function expectedFrames(frames: readonly NaiveFrame[]) {
   let db = 0;
   return frames.map(({ start, end, words }, index) => {
     if (/^select$/i.test(words[0] ?? "")) db = Number(words[1]);
-    const lastSafeEnd = naiveSafeEnd(frames.slice(0, index + 1));
-    return { start, end, args: words.length, db, lastSafeEnd };
+    const lastSafeCut = naiveSafeCut(frames.slice(0, index + 1));
+    return { start, end, args: words.length, db, lastSafeCut };
   });
 }
 
@@ -103,14 +103,14 @@ describe.each(availableServers())("the log of a %s primary", (kind) => {
     }
     const found: object[] = [];
     let expiring = 0;
-    const scanner = scanLog(log, ({ start, end, args, verb, db, lastSafeEnd }) => {
-      found.push({ start, end, args, db, lastSafeEnd });
+    const scanner = scanLog(log, ({ start, end, args, verb, db, lastSafeCut }) => {
+      found.push({ start, end, args, db, lastSafeCut });
       if (!mayExpireRelatively(verb, args)) return;
       expiring++;
       expect(absoluteExpiry(wordsOf(log.subarray(start, end)), Date.now())).toBeUndefined();
     });
     expect(found).toEqual(expectedFrames(naive));
-    expect([scanner.end, scanner.lastSafeEnd]).toEqual([log.length, log.length]);
+    expect([scanner.end, scanner.lastSafeCut]).toEqual([log.length, log.length]);
     expect(scanner.atBoundary).toBe(true);
     expect(expiring).toBeGreaterThan(5);
   }, 60_000);
@@ -127,7 +127,7 @@ async function checkAof(path: string): Promise<number> {
   return Number(goodEnd);
 }
 
-test("finds the same safe end as redis-check-aof in a log cut at any byte", async () => {
+test("finds the same safe cut as redis-check-aof in a log cut at any byte", async () => {
   using dir = tempDir("cut-log");
   const path = dir.file("cut.aof");
   const commands = ["SELECT 2", "SET k v", "MULTI", "SELECT 11", "DEL k", "exec", "PING"];
@@ -136,9 +136,9 @@ test("finds the same safe end as redis-check-aof in a log cut at any byte", asyn
   for (let end = 1; end <= log.length; end++) {
     const cut = log.subarray(0, end);
     writeFileSync(path, cut);
-    const { lastSafeEnd } = scanLog(cut);
-    expect([end, lastSafeEnd]).toEqual([end, await checkAof(path)]);
-    ends.add(lastSafeEnd);
+    const { lastSafeCut } = scanLog(cut);
+    expect([end, lastSafeCut]).toEqual([end, await checkAof(path)]);
+    ends.add(lastSafeCut);
   }
   // 0, and the end of each command outside the transaction.
   expect(ends.size).toBe(5);

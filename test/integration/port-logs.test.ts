@@ -112,7 +112,7 @@ test.concurrent.each(["text", "json"])(
     for (const [times, line] of [
       [1, /full resync at offset 100: nothing was kept/],
       [1, /connected by full resync: .* in .* s, /],
-      [1, new RegExp(`told to follow redis://127\\.0\\.0\\.1:${other}.*${by}`, "m")],
+      [1, new RegExp(`REPLICAOF: following redis://127\\.0\\.0\\.1:${other}.*${by}`, "m")],
       [
         1,
         new RegExp(
@@ -120,7 +120,7 @@ test.concurrent.each(["text", "json"])(
           "m",
         ),
       ],
-      [1, new RegExp(`told to leave redis://127\\.0\\.0\\.1:${other}.*${by}`, "m")],
+      [1, new RegExp(`REPLICAOF NO ONE: leaving redis://127\\.0\\.0\\.1:${other}.*${by}`, "m")],
       // Which of the two depends on whether an ACK was still unread.
       [1, /the primary (closed the link|reset the connection).*; next attempt in \d+ ms/],
       [1, /too many wrong passwords from 127\.0\.0\.1/],

@@ -64,7 +64,7 @@ describe("the compiled program", () => {
     await Bun.write(dir.file("preload.ts"), "process.exit(7);\n");
     const run = (env: Record<string, string>) =>
       runReplica(["snapshots", "none"], { binary: "compiled", cwd: dir.path, env });
-    expect((await run({})).stderr).toContain("none is no data directory");
+    expect((await run({})).stderr).toContain("none isn't a replica data directory");
     expect((await run({ REPLICA_LOG_LEVEL: "nonsense" })).stderr).toContain("nonsense");
   });
 

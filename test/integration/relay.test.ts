@@ -174,7 +174,7 @@ describe.each(availableServers())("%s", (kind) => {
       const { commands } = load;
       await until(() => load.commands > commands + 200, { what: "the load to go on" });
       await client.send("BGSAVE");
-      await relay.waitForLine(new RegExp(`generation ${id} takes the place of ${id - 1}`), 50_000);
+      await relay.waitForLine(new RegExp(`generation ${id} replaces generation ${id - 1}`), 50_000);
     }
     away.thaw();
     await load.stop();

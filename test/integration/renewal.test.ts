@@ -37,15 +37,15 @@ describe.each(availableServers())("%s", (kind) => {
       await using client = await RespClient.connect({ port: Number(port) });
       expect(await client.send("BGSAVE")).toBe("Background saving started");
       await expect(client.send("BGSAVE")).rejects.toThrow("already in progress");
-      await replica.waitForLine(/generation 2 takes the place of 1/, 50_000);
+      await replica.waitForLine(/generation 2 replaces generation 1/, 50_000);
       replica.signal("SIGUSR1");
       await replica.waitForLine(/asked for by SIGUSR1/);
-      await replica.waitForLine(/generation 3 takes the place of 2/, 50_000);
+      await replica.waitForLine(/generation 3 replaces generation 2/, 50_000);
       expect(await lastGeneration(client)).toBe(3);
       // The default keeps two sealed generations.
       await client.send("BGSAVE");
-      await replica.waitForLine(/generation 4 takes the place of 3/, 50_000);
-      await replica.waitForLine(/generation 1 is removed: --keep 2/);
+      await replica.waitForLine(/generation 4 replaces generation 3/, 50_000);
+      await replica.waitForLine(/removed generation 1 \(--keep 2\)/);
       expect(readdirSync(dir.file("data", "generations")).toSorted()).toEqual(
         ["2", "3", "4"].map((id) => id.padStart(10, "0")),
       );
@@ -80,7 +80,7 @@ test("--snapshot-every and --snapshot-ratio ask for new generations", async () =
       "1s",
     ]);
     await replica.waitForLine(/asked for by --snapshot-every/);
-    await replica.waitForLine(/generation 3 takes the place of 2/, 50_000);
+    await replica.waitForLine(/generation 3 replaces generation 2/, 50_000);
     await replica.stop();
   }
   await using replica = startReplica([
@@ -93,7 +93,7 @@ test("--snapshot-every and --snapshot-ratio ask for new generations", async () =
   await replica.waitForLine(/connected by full resync/);
   await primary.cli("set", "key", "x".repeat(100_000));
   await replica.waitForLine(/asked for by --snapshot-ratio/);
-  await replica.waitForLine(/generation 2 takes the place of 1/, 50_000);
+  await replica.waitForLine(/generation 2 replaces generation 1/, 50_000);
   // The value is in the new snapshot, not in the new log.
   expect(Bun.file(join(dir.file("ratio"), "current/appendonly.aof.1.incr.aof")).size).toBeLessThan(
     1_000,

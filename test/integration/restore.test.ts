@@ -237,7 +237,10 @@ test("a refused restore leaves nothing", async () => {
     expect.stringContaining("lies in the data directory"),
   ]);
   const none = await runReplica(["restore", dir.path, dir.file("target")]);
-  expect([none.exitCode, none.stderr]).toEqual([2, expect.stringContaining("no data directory")]);
+  expect([none.exitCode, none.stderr]).toEqual([
+    2,
+    expect.stringContaining("isn't a replica data directory"),
+  ]);
 });
 
 test("reports damage with the generations that can be restored instead", async () => {
@@ -247,7 +250,7 @@ test("reports damage with the generations that can be restored instead", async (
   await using replica = startReplica(argv);
   await replica.waitForLine(/connected by full resync/);
   replica.signal("SIGUSR1");
-  await replica.waitForLine(/generation 2 takes the place of 1/, 50_000);
+  await replica.waitForLine(/generation 2 replaces generation 1/, 50_000);
   await primary.cli("set", "key", "value");
   await primary.acknowledgedBy(1);
   await replica.stop();

@@ -61,7 +61,7 @@ test("Sentinel lists it as a replica, repoints it after a failover, and never pr
   await primary.cli("set", "before", "1");
   await failOver(primary, other);
   await replica.waitForLine(
-    new RegExp(String.raw`told to follow redis://127\.0\.0\.1:${other.port}`),
+    new RegExp(String.raw`REPLICAOF: following redis://127\.0\.0\.1:${other.port}`),
     60_000,
   );
   await replica.waitForLine(/connected by partial resync/, 60_000);
@@ -118,7 +118,7 @@ test("finds the primary through the sentinels alone, also after a failover durin
   await back.waitForLine(/connected by partial resync/);
   expect(back.stderr).toMatch(new RegExp(names(other), "m"));
   expect(back.stderr).not.toContain("next attempt");
-  expect(back.stderr).not.toContain("told to follow");
+  expect(back.stderr).not.toContain("REPLICAOF: following");
   await other.acknowledgedBy(2);
   for (const [replica, name] of [
     [steady, "steady"],

@@ -117,7 +117,7 @@ test("snapshots lists what is kept, and verify what is damaged", async () => {
   await replica.waitForLine(/connected by full resync/);
   await primary.cli("set", "key", "value");
   replica.signal("SIGUSR1");
-  await replica.waitForLine(/generation 2 takes the place of 1/, 50_000);
+  await replica.waitForLine(/generation 2 replaces generation 1/, 50_000);
   expect((await replica.stop()).exitCode).toBe(0);
   const table = await runReplica(["snapshots", dir.file("data")]);
   expect(table.stdout).toMatch(

@@ -9,7 +9,7 @@ import { COMMANDS } from "../../src/port/commands.ts";
 import { answer } from "../../src/port/dispatch.ts";
 import { assemble } from "../../src/program/assemble.ts";
 import { noCounts } from "../../src/monitor/port-counts.ts";
-import { LoginThrottle } from "../../src/port/login-throttle.ts";
+import { LoginThrottle } from "../../src/port/logins.ts";
 import { PubSub } from "../../src/port/pubsub.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { tempDir } from "../support/temp.ts";
@@ -187,7 +187,7 @@ test("refuses everything but a login before login", () => {
         const reply = answer(rig.context, client, bytesOf(words));
         const own = Buffer.concat([rig.take(client), reply ?? Buffer.alloc(0)]).toString("latin1");
         if (rig.clients.has(client)) expect(own).toMatch(allowed);
-        expect(client.loggedIn).toBe(false);
+        expect(client.login.isLoggedIn).toBe(false);
         expect([client.name, client.subscriptions]).toEqual(["", 0]);
       }
     }),

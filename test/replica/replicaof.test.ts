@@ -61,7 +61,7 @@ test("REPLICAOF: the other primary continues under its own id; after CONFIG REWR
   await using again = follow(first.url, realDisk, dir);
   await again.connected();
   expect([first.peers.length, second.peers.length]).toEqual([before, 2]);
-  expect(again.replica.syncs).toMatchObject({ full: 0, partial: 1 });
+  expect(again.replica.resyncs).toMatchObject({ full: 0, partial: 1 });
 }, 60_000);
 
 test("REPLICAOF NO ONE leaves the primary from any state, and another can be followed after it", async () => {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { limits } from "../../src/config/limits.ts";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { FrameScanner } from "../../src/resp/frame-scanner.ts";
-import { type NaiveFrame, naiveFrames, naiveSafeEnd } from "../support/naive-frames.ts";
+import { type NaiveFrame, naiveFrames, naiveSafeCut } from "../support/naive-frames.ts";
 import { encodeCommand } from "../support/resp.ts";
 import { wordsOf } from "../../src/resp/frame-words.ts";
 
@@ -15,8 +15,8 @@ const log = (...commands: string[]) =>
   Buffer.concat(commands.map((command) => encodeCommand(command.split(" "))));
 
 function described(scanner: FrameScanner) {
-  const { start, end, args, verb, db, inTransaction, lastSafeEnd } = scanner;
-  return { start, end, args, verb, db, inTransaction, lastSafeEnd };
+  const { start, end, args, verb, db, inTransaction, lastSafeCut } = scanner;
+  return { start, end, args, verb, db, inTransaction, lastSafeCut };
 }
 
 /** Everything that a scan finds, to compare two scans. */
@@ -71,7 +71,7 @@ const WANTED = [
 ];
 
 describe("FrameScanner", () => {
-  test("finds each command's position, verb, database and transaction, and where a cut is safe", () => {
+  test("finds where each command begins, its verb, database and transaction, and where a cut is safe", () => {
     const { frames, damage, atBoundary } = scan([TRANSCRIPT]);
     expect({ damage, atBoundary }).toEqual({ damage: undefined, atBoundary: true });
     const told = frames.map(({ verb, db, inTransaction }) => [verb, db, inTransaction]);
@@ -81,7 +81,7 @@ describe("FrameScanner", () => {
       naive.map(({ start, end, words }) => ({ start, end, args: words.length })),
     );
     const beforeMulti = naive[2]?.end;
-    expect(frames.map(({ lastSafeEnd }) => lastSafeEnd)).toEqual(
+    expect(frames.map(({ lastSafeCut }) => lastSafeCut)).toEqual(
       naive.map(({ end }, index) => (index >= 3 && index <= 6 ? beforeMulti! : end)),
     );
   });
@@ -112,14 +112,14 @@ describe("FrameScanner", () => {
       const lastEnd = naive.at(-1)?.end ?? 0;
       expect({ damage, atBoundary }).toEqual({ damage: undefined, atBoundary: end === lastEnd });
       expect(scanner.end).toBe(lastEnd);
-      expect(scanner.lastSafeEnd).toBe(naiveSafeEnd(naive));
+      expect(scanner.lastSafeCut).toBe(naiveSafeCut(naive));
     }
   });
 
-  test("counts positions from where the scan begins, past 2^32", () => {
-    const position = 100;
-    const scanner = new FrameScanner({ limits: limits.frame, position });
-    expect(described(scanner)).toMatchObject({ start: 100, end: 100, lastSafeEnd: 100 });
+  test("counts bytes from where the scan begins, past 2^32", () => {
+    const fromByte = 100;
+    const scanner = new FrameScanner({ limits: limits.frame, fromByte });
+    expect(described(scanner)).toMatchObject({ start: 100, end: 100, lastSafeCut: 100 });
     const head = bytes(`*2\r\n$4\r\nECHO\r\n$${5000 * MIB}\r\n`);
     scanner.push(head);
     expect(scanner.next()).toBe(false);
@@ -131,8 +131,8 @@ describe("FrameScanner", () => {
     expect(scanner.atBoundary).toBe(false);
     scanner.push(bytes("\r\n*1\r\n$4\r\nPING\r\n"));
     expect(scanner.next()).toBe(true);
-    const end = position + head.length + 5000 * MIB + 2;
-    expect(described(scanner)).toMatchObject({ start: 100, end, args: 2, lastSafeEnd: end });
+    const end = fromByte + head.length + 5000 * MIB + 2;
+    expect(described(scanner)).toMatchObject({ start: 100, end, args: 2, lastSafeCut: end });
     expect(scanner.next()).toBe(true);
     expect(described(scanner)).toMatchObject({ start: end, end: end + 14 });
   });
@@ -209,8 +209,8 @@ describe("FrameScanner", () => {
         const found = frames.map((frame) => wordsAt(all, frame));
         expect<unknown>(found).toEqual(naive.map(({ words }) => words));
         expect(frames.map(({ db }) => db)).toEqual(naiveDbs(naive));
-        frames.forEach(({ lastSafeEnd }, index) => {
-          expect(lastSafeEnd).toBe(naiveSafeEnd(naive.slice(0, index + 1)));
+        frames.forEach(({ lastSafeCut }, index) => {
+          expect(lastSafeCut).toBe(naiveSafeCut(naive.slice(0, index + 1)));
         });
       }),
       { seed: SEED, numRuns: 1_000 },

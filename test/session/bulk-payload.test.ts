@@ -98,12 +98,12 @@ describe("bulk payload: while the snapshot is finished", () => {
 });
 
 describe("bulk payload: a backup asks for rdb-only", () => {
-  const backup = (...lines: string[]) => Walk.said({ purpose: "backup" }, ...lines);
+  const backup = (...lines: string[]) => Walk.said({ purpose: "snapshot-only" }, ...lines);
   const toBulk = ["+PONG", "+OK", "+OK", "-ERR version", `+FULLRESYNC ${REPLID} 1000`];
 
   test("announces no port and resumes nothing", () => {
     const walk = Walk.said(
-      { purpose: "backup", announceIp: "::1", resume: { replid: REPLID, offset: 5 } },
+      { purpose: "snapshot-only", announceIp: "::1", resume: { replid: REPLID, offset: 5 } },
       ...toBulk.slice(0, 4),
     );
     expect(walk.sent()).toEqual([
@@ -117,7 +117,7 @@ describe("bulk payload: a backup asks for rdb-only", () => {
 
   test("announces a replica's port and address, as on its first link", () => {
     const walk = Walk.said(
-      { purpose: "backup", listeningPort: 6380, announceIp: "::1" },
+      { purpose: "snapshot-only", listeningPort: 6380, announceIp: "::1" },
       "+PONG",
       "+OK",
       "+OK",
@@ -148,7 +148,7 @@ describe("bulk payload: a backup asks for rdb-only", () => {
   });
 
   test("a primary that closes after the payload is no failure", () => {
-    const walk = Walk.said({ purpose: "backup", storeAnswers: false }, ...toBulk, "$3");
+    const walk = Walk.said({ purpose: "snapshot-only", storeAnswers: false }, ...toBulk, "$3");
     walk.snapshotOpened();
     walk.say("rdb");
     walk.step({ type: "lost", error: lost });

@@ -54,7 +54,7 @@ const TRANSCRIPTS: Record<string, Transcript> = {
     stream: `\nab$3\r\n${GETACK}`,
   },
   backup: {
-    options: { purpose: "backup" },
+    options: { purpose: "snapshot-only" },
     says: `+PONG\r\n+OK\r\n+OK\r\n-ERR v\r\n+FULLRESYNC ${REPLID} 1000\r\n$EOF:${MARK}\r\nrdb${MARK}`,
     states: "receive-capa receive-version receive-psync receive-bulk-header transfer none",
     payload: "rdb",
@@ -96,7 +96,7 @@ function run(options: WalkOptions, chunks: Uint8Array[]): { outcome: Outcome; st
     payload: walk.payload(),
     stream: walk.stream(),
     acknowledged: Math.max(0, ...walk.acknowledged()),
-    end: JSON.stringify({ ...walk.state, lastByteAtMs: 0 }),
+    end: JSON.stringify(walk.state),
   };
   return { outcome, states: walk.states };
 }

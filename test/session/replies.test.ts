@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { printable, readAuth, readPong, readPsync } from "../../src/session/replies.ts";
+import { readAuth, readPong, readPsync } from "../../src/session/replies.ts";
 import { bytes, REPLID } from "./walk.ts";
 import { errorOf } from "../support/error-of.ts";
 
@@ -84,9 +84,4 @@ test("readPong: tells TLS from something that isn't a server", () => {
     "rediss://",
   );
   expect(errorOf(() => readPong(bytes("SSH-2.0-OpenSSH"))).message).toContain("SSH-2.0-OpenSSH");
-});
-
-test("printable: cuts the line short, and replaces unprintable bytes", () => {
-  expect(printable(bytes("a\x00\x1b\xffz"))).toBe("a???z");
-  expect(printable(bytes("x".repeat(200)))).toBe(`${"x".repeat(120)}…`);
 });

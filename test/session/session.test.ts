@@ -171,7 +171,6 @@ describe("the state transfer, and no other, holds what is known of the payload",
       grant: { by: "psync", position: { replid: REPLID, offset: 1000 } },
       totalBytes: 10,
       readBytes: 4,
-      lastByteAtMs: 7,
       file: "temp-1.2.rdb",
       finishing: false,
     });

@@ -44,7 +44,7 @@ export class Walk {
       purpose: "follow",
       username: undefined,
       password: undefined,
-      listeningPort: options.purpose === "backup" ? undefined : 6380,
+      listeningPort: options.purpose === "snapshot-only" ? undefined : 6380,
       announceIp: undefined,
       syncTimeoutMs: 5000,
       timeoutMs: 60_000,

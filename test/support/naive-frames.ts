@@ -37,13 +37,13 @@ export function naiveFrames(log: Buffer): NaiveFrame[] {
   }
 }
 
-/** The end of the last whole command outside a transaction: the log may be cut there. */
-export function naiveSafeEnd(frames: readonly NaiveFrame[]): number {
-  let safeEnd = 0;
+/** The last safe cut: the end of the last whole command outside a transaction. */
+export function naiveSafeCut(frames: readonly NaiveFrame[]): number {
+  let safeCut = 0;
   let open = false;
   for (const { end, words } of frames) {
     if (/^(multi|exec)$/i.test(words[0] ?? "")) open = words[0]?.toLowerCase() === "multi";
-    if (!open) safeEnd = end;
+    if (!open) safeCut = end;
   }
-  return safeEnd;
+  return safeCut;
 }

@@ -12,9 +12,9 @@ interface Room {
   readonly pure?: true;
 }
 
-/** Rooms that every room above them may import. */
+/** Rooms that most rooms above them import. */
 const GROUND = ["base", "config"];
-const STORE = ["store/disk", "store/ledger", "store/generation", "store/restore"];
+const STORE = ["store/disk", "store/ledger", "store/generation"];
 
 /**
  * Every folder of src/ that holds files, from the bottom up, and what each may import. A room imports
@@ -32,14 +32,24 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   "store/restore": { mayImport: [...GROUND, "resp", "rdb", ...STORE] },
   "upstream/link": { mayImport: [...GROUND, "resp", "session"] },
   upstream: { mayImport: [...GROUND, "resp", "rdb", "session", ...STORE, "upstream/link"] },
-  downstream: { mayImport: [...GROUND, "resp", ...STORE] },
+  downstream: { mayImport: ["base", "resp", ...STORE, "store/restore"] },
   replica: {
-    mayImport: [...GROUND, "resp", "session", ...STORE, "upstream/link", "upstream", "downstream"],
+    mayImport: [...GROUND, "session", ...STORE, "upstream/link", "upstream", "downstream"],
   },
-  monitor: { mayImport: [...GROUND, "upstream/link", "store/disk", "replica"] },
+  monitor: { mayImport: ["base", "store/disk", "replica"] },
   port: { mayImport: [...GROUND, "resp", "store/disk", "downstream", "replica", "monitor"] },
-  stock: { mayImport: [...GROUND, "resp", ...STORE] },
-  program: { mayImport: [...GROUND, ...STORE, "replica", "monitor", "port"] },
+  stock: { mayImport: ["base", "resp", "store/disk", "store/generation", "store/restore"] },
+  program: {
+    mayImport: [
+      ...GROUND,
+      "store/disk",
+      "store/generation",
+      "store/restore",
+      "replica",
+      "monitor",
+      "port",
+    ],
+  },
   demo: { mayImport: ["base", "resp", "rdb"] },
   "cli/terminal": { mayImport: GROUND },
   "cli/commands": {
@@ -49,6 +59,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "rdb",
       "session",
       ...STORE,
+      "store/restore",
       "upstream/link",
       "upstream",
       "replica",
@@ -128,6 +139,21 @@ export function structureComplaints(tree: SourceTree): string[] {
     ...cycleComplaints(graph),
     ...orphanComplaints(graph),
   ];
+}
+
+/** Every grant of ROOMS that no file of the tree uses, one line each. */
+export function unusedGrants(tree: SourceTree): string[] {
+  const used = new Set<string>();
+  for (const [path, source] of tree) {
+    for (const reference of scanReferences(source, maskSource(source))) {
+      const target = targetOf(path, reference, tree);
+      const [from, to] = [roomOf(path), target === undefined ? undefined : roomOf(target)];
+      if (from !== to) used.add(`${from} → ${to}`);
+    }
+  }
+  return Object.entries(ROOMS).flatMap(([room, { mayImport }]) =>
+    mayImport.map((other) => `${room} → ${other}`).filter((grant) => !used.has(grant)),
+  );
 }
 
 function targetOf(path: string, reference: Reference, tree: SourceTree): string | undefined {

@@ -120,7 +120,7 @@ async function showPartialResync({ primary, replica, say, until }: Stage): Promi
   primary.dropReplicas();
   await until(
     "the partial resync",
-    () => replica.syncs.partial === 1 && replica.state.at === "connected",
+    () => replica.resyncs.partial === 1 && replica.state.at === "connected",
   );
   say("4. The link was cut: the replica resumed by partial resync, and nothing was sent twice.");
 }

@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import { formatAge, formatBytes, formatProgress } from "../../base/quantity.ts";
+import { limits } from "../../config/limits.ts";
 import { FULL_REASONS } from "../../upstream/link/full-reason.ts";
 import type { Info } from "./info-connection.ts";
 import { printable } from "../../base/printable.ts";
@@ -25,8 +26,6 @@ type Row = readonly [name: string, value: string];
 type Format = Parameters<typeof styleText>[0];
 
 const NAME_COLUMNS = 14;
-/** A replica accepts no more than this. */
-const MAX_DOWNSTREAMS = 1_000;
 /** On a narrower terminal, lines are cut at the edge. */
 const LEAST_VALUE_COLUMNS = 20;
 
@@ -147,7 +146,7 @@ function rowsOf(fields: Fields): Row[] {
     ["lag", lagOf(fields)],
     ["generation", generationOf(fields)],
     ["log", fields.bytes("log_bytes")],
-    ["kept before", fields.counted("sealed_generations", "sealed generation")],
+    ["sealed", fields.counted("sealed_generations", "sealed generation")],
     ...newSnapshotOf(fields),
     ...downstreamsOf(fields),
     ["disk", roomOf(fields)],
@@ -231,7 +230,7 @@ function newSnapshotOf(fields: Fields): Row[] {
 /** The replicas attached to this one, if any. */
 function downstreamsOf(fields: Fields): Row[] {
   const count = fields.number("connected_slaves") ?? 0;
-  const all = Array.from({ length: Math.min(count, MAX_DOWNSTREAMS) }, (_, n) => {
+  const all = Array.from({ length: Math.min(count, limits.clients) }, (_, n) => {
     const about = fields.text(`slave${n}`);
     const [, state, offset] = /state=(\w+),offset=(\d{1,16}),/.exec(about) ?? [];
     return { isOnline: state === "online", offset: Number(offset ?? 0) };

@@ -6,17 +6,17 @@ const READS_AHEAD = 4;
 
 /**
  * Reads a part of a file in order, a few blocks ahead of `onBlock`.
- * @param onBlock gets a view that is valid until it is done, and the view's position in the file. Return false
- * to stop.
+ * @param onBlock gets a view that is valid until it is done, and the byte of the file where the view begins. Return
+ * false to stop.
  * @param signal stops it too.
- * @returns the position after the last byte that was read: less than `to` where the file ends before.
+ * @returns the byte after the last one that was read: less than `to` where the file ends before.
  * @throws ReplicaError DISK_FAILED; the signal's reason; what `onBlock` throws.
  */
 export async function readBlocks(
   disk: Disk,
   path: string,
   { from, to }: { readonly from: number; readonly to: number },
-  onBlock: (bytes: Uint8Array, position: number) => Promise<boolean | void> | boolean | void,
+  onBlock: (bytes: Uint8Array, fromByte: number) => Promise<boolean | void> | boolean | void,
   signal: AbortSignal,
 ): Promise<number> {
   let fd: number;
@@ -36,22 +36,22 @@ export async function readBlocks(
     reads.push({ buffer, bytes });
     asked += wanted;
   };
-  let position = from;
+  let fromByte = from;
   try {
     for (let ahead = 0; ahead <= READS_AHEAD; ahead++) ask(new Uint8Array(BLOCK_BYTES));
     for (let read = reads.shift(); read !== undefined; read = reads.shift()) {
       const bytes = await read.bytes.catch((cause: unknown) => {
-        throw diskError(`reading byte ${position} of`, path, cause);
+        throw diskError(`reading byte ${fromByte} of`, path, cause);
       });
       signal.throwIfAborted();
       if (bytes === 0) break;
-      const goesOn = await onBlock(read.buffer.subarray(0, bytes), position);
-      position += bytes;
+      const goesOn = await onBlock(read.buffer.subarray(0, bytes), fromByte);
+      fromByte += bytes;
       // A regular file returns less than asked for only at its end.
-      if (goesOn === false || bytes < Math.min(BLOCK_BYTES, to - position + bytes)) break;
+      if (goesOn === false || bytes < Math.min(BLOCK_BYTES, to - fromByte + bytes)) break;
       ask(read.buffer);
     }
-    return position;
+    return fromByte;
   } finally {
     await Promise.allSettled(reads.map(({ bytes }) => bytes));
     closeQuietly(disk, fd);

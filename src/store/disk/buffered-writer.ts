@@ -17,7 +17,7 @@ export class BufferedWriter implements PayloadWriter {
   #writtenBytes = 0;
   #writing: Promise<void> | undefined;
   /** The sink is flushed by one call at a time. */
-  readonly #syncs = new Turns();
+  readonly #fsyncs = new Turns();
   #failure: { cause: unknown } | undefined;
   #over = false;
 
@@ -94,10 +94,10 @@ export class BufferedWriter implements PayloadWriter {
   }
 
   async sync(): Promise<void> {
-    await this.#file.use(() => this.#syncs.run(() => this.#syncOnce()));
+    await this.#file.use(() => this.#fsyncs.run(() => this.#fsyncOnce()));
   }
 
-  async #syncOnce(): Promise<void> {
+  async #fsyncOnce(): Promise<void> {
     await this.#sink.flush();
     await this.#file.sync();
   }

@@ -35,7 +35,7 @@ export interface Disk {
   /** Copies a file to a new one: as a reflink where the file system can, else inside the kernel. */
   copy(from: string, to: string): Promise<void>;
   rename(from: string, to: string): void;
-  /** Removes a file or a folder with all that is in it; a missing one is no error. */
+  /** Removes a file or a folder with all that is in it; a missing one isn't an error. */
   remove(path: string): void;
   /** The same for large ones, off the event loop. */
   removeLarge(path: string): Promise<void>;

@@ -14,8 +14,8 @@ export class OpenFile {
   /** For calls that return before anything else happens, such as fstat(2). */
   readonly fd: number;
   readonly #disk: Disk;
-  readonly #syncs = new Turns();
-  #syncFailure: { readonly cause: unknown } | undefined;
+  readonly #fsyncs = new Turns();
+  #fsyncFailure: { readonly cause: unknown } | undefined;
   /** Calls of other threads that use the descriptor. */
   #users = 0;
   #state: "open" | "closing" | "closed" = "open";
@@ -82,15 +82,15 @@ export class OpenFile {
   /** Makes durable what is written. @throws Error of the disk; Error where it is closed. */
   async sync(): Promise<void> {
     if (this.#state === "closed") throw new Error("it is closed");
-    await this.use(() => this.#syncs.run(() => this.#syncOnce()));
+    await this.use(() => this.#fsyncs.run(() => this.#fsyncOnce()));
   }
 
-  async #syncOnce(): Promise<void> {
-    if (this.#syncFailure !== undefined) throw this.#syncFailure.cause;
+  async #fsyncOnce(): Promise<void> {
+    if (this.#fsyncFailure !== undefined) throw this.#fsyncFailure.cause;
     try {
       await this.#disk.syncData(this.fd);
     } catch (cause) {
-      this.#syncFailure = { cause };
+      this.#fsyncFailure = { cause };
       throw cause;
     }
   }

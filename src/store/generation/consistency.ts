@@ -12,8 +12,8 @@ import {
   LOG,
   MANIFEST,
   manifestText,
-  offsetIn,
-  positionIn,
+  offsetOfByte,
+  fileByteOf,
 } from "./layout.ts";
 
 /**
@@ -50,7 +50,7 @@ export function refuseDamagedFiles(
   if (rdbBytes !== generation.rdbBytes) {
     throw damaged(BASE, `has ${rdbBytes} bytes instead of ${generation.rdbBytes}`);
   }
-  const durableBytes = positionIn(generation, durableOffset);
+  const durableBytes = fileByteOf(generation, durableOffset);
   const logBytes = sizeOf(LOG);
   if (logBytes < durableBytes) {
     throw damaged(LOG, `has ${logBytes} bytes, though ${durableBytes} were durable`);
@@ -93,9 +93,9 @@ function wasFollowed(
   if (baseOffset === null || logHeaderBytes === null) return true;
   const logBytes = (one: number) =>
     fs.statSync(join(dirOf(one), LOG), { throwIfNoEntry: false })?.size ?? 0;
-  const end = offsetIn({ baseOffset, logHeaderBytes }, logBytes(id));
+  const end = offsetOfByte({ baseOffset, logHeaderBytes }, logBytes(id));
   if (end <= baseOffset) return false;
   if (current === undefined) return true;
   // A log that was about to take over ends where the current one does.
-  return baseOffset < current.baseOffset || end > offsetIn(current, logBytes(current.id));
+  return baseOffset < current.baseOffset || end > offsetOfByte(current, logBytes(current.id));
 }

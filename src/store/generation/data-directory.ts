@@ -131,7 +131,7 @@ export class DataDirectory {
 
   /**
    * @throws ReplicaError DIRECTORY_LOST once the folder, or the log that is followed, was moved or removed:
-   * another process may own that path by now.
+   * another process may own that path now.
    */
   refuseLost(): void {
     this.#lock.refuseLost();
@@ -283,7 +283,7 @@ export class DataDirectory {
   }
 
   /** Where a resume begins: the history, and the last byte that `log` holds. */
-  position(log: StreamLog): Position | undefined {
+  resumePoint(log: StreamLog): Position | undefined {
     const { replid } = this;
     return replid === undefined ? undefined : { replid, offset: log.writtenOffset };
   }

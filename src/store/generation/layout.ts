@@ -37,14 +37,14 @@ export interface LogBeginning {
   readonly logHeaderBytes: number;
 }
 
-/** The position in the log's file that belongs to an offset. */
-export function positionIn({ baseOffset, logHeaderBytes }: LogBeginning, offset: Offset): number {
+/** The byte of the log's file at which what follows `offset` begins. */
+export function fileByteOf({ baseOffset, logHeaderBytes }: LogBeginning, offset: Offset): number {
   return offset - baseOffset + logHeaderBytes;
 }
 
-/** The offset that belongs to a position in the log's file. */
-export function offsetIn({ baseOffset, logHeaderBytes }: LogBeginning, position: number): Offset {
-  return position - logHeaderBytes + baseOffset;
+/** The offset of the last stream byte before `byte` of the log's file. */
+export function offsetOfByte({ baseOffset, logHeaderBytes }: LogBeginning, byte: number): Offset {
+  return byte - logHeaderBytes + baseOffset;
 }
 
 /** A generation, and an offset in its log. */

@@ -7,7 +7,7 @@ import {
   type ReplicationIdFrom,
 } from "../../base/history.ts";
 import type { Generation, Ledger } from "../ledger/ledger.ts";
-import { offsetIn } from "./layout.ts";
+import { offsetOfByte } from "./layout.ts";
 
 /** A generation with the histories that its stream has been in, the last one last. */
 export interface LineageMember extends Generation {
@@ -125,7 +125,7 @@ export function readLineage(
     .map((generation) => ({ ...generation, replicationIds: ledger.replicationIds(generation.id) }));
   const endOf = (generation: Generation) => {
     try {
-      return offsetIn(generation, sizeOf(generation.id));
+      return offsetOfByte(generation, sizeOf(generation.id));
     } catch {
       // Someone removed the file: it leads nowhere.
       return undefined;

@@ -135,7 +135,7 @@ export class LogFiles {
     }
   }
 
-  /** Whether the path of an open log leads somewhere else by now. @throws ReplicaError DISK_FAILED. */
+  /** Whether the path of an open log now leads somewhere else. @throws ReplicaError DISK_FAILED. */
   isMoved(id: number): boolean {
     return this.#isThere.get(id)?.() === false;
   }

@@ -4,7 +4,7 @@ import { Crc64 } from "../../rdb/crc64.ts";
 import { closeQuietly, type Disk, diskError } from "../disk/disk.ts";
 import type { Generation, Ledger } from "../ledger/ledger.ts";
 import { countsPastLastMark, currentBootId, type Trust } from "../ledger/trust.ts";
-import { offsetIn, positionIn } from "./layout.ts";
+import { offsetOfByte, fileByteOf } from "./layout.ts";
 import type { StreamLog } from "./stream-log.ts";
 
 /** How much of the log past its last mark a start reads for its checksum, in pieces. */
@@ -74,7 +74,7 @@ export class Recovery {
     if (this.#onlyMarksCount) return this.durableOffset(generation);
     const path = this.#options.logPath(generation.id);
     try {
-      return offsetIn(generation, this.#options.disk.sizeOf(path));
+      return offsetOfByte(generation, this.#options.disk.sizeOf(path));
     } catch (cause) {
       throw diskError("checking", path, cause);
     }
@@ -95,13 +95,13 @@ export class Recovery {
       // After the cut: a start that ends before it must cut again.
       this.#setTrust(this.running);
     }
-    const writtenOffset = offsetIn(generation, disk.sizeOf(path));
+    const writtenOffset = offsetOfByte(generation, disk.sizeOf(path));
     const crc = new Crc64();
     // A log that was never synced may have any length: one too long to read stays without a checksum.
     const isRead = writtenOffset - durableOffset <= MAX_UNMARKED_BYTES;
     if (isRead) {
-      const from = positionIn(generation, durableOffset);
-      await this.#read(path, from, positionIn(generation, writtenOffset), crc);
+      const from = fileByteOf(generation, durableOffset);
+      await this.#read(path, from, fileByteOf(generation, writtenOffset), crc);
     }
     const fromOffset = isRead ? durableOffset : writtenOffset;
     return { writtenOffset, durableOffset, unmarked: { fromOffset, crc } };
@@ -126,7 +126,7 @@ export class Recovery {
   #cutBack(generation: Generation, durableOffset: Offset): void {
     const { disk, logPath, onCutBack } = this.#options;
     const path = logPath(generation.id);
-    const durableBytes = positionIn(generation, durableOffset);
+    const durableBytes = fileByteOf(generation, durableOffset);
     const cutBytes = disk.sizeOf(path) - durableBytes;
     disk.truncate(path, durableBytes);
     if (cutBytes === 0) return;

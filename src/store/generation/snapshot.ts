@@ -32,7 +32,7 @@ export class SnapshotWriter {
   readonly #options: SnapshotOptions;
   #receivedBytes = 0;
   #syncedBytes = 0;
-  #syncing: Promise<void> | undefined;
+  #fsyncing: Promise<void> | undefined;
   #error: ReplicaError | undefined;
   #closed = false;
   #named = false;
@@ -97,11 +97,11 @@ export class SnapshotWriter {
     if (this.#closed) return; // given up: the file is about to be closed
     if (checksInvariants) this.#checkInvariant();
     const unsyncedBytes = this.#writer.writtenBytes - this.#syncedBytes;
-    if (this.#syncing === undefined && unsyncedBytes >= this.#options.syncBytes) {
-      this.#syncing = this.#sync()
+    if (this.#fsyncing === undefined && unsyncedBytes >= this.#options.syncBytes) {
+      this.#fsyncing = this.#sync()
         .catch((error: unknown) => this.#fail(error))
         .finally(() => {
-          this.#syncing = undefined;
+          this.#fsyncing = undefined;
         });
     }
     this.#options.onRoom();
@@ -132,13 +132,13 @@ export class SnapshotWriter {
    * meanwhile. The caller then abandons it.
    */
   async finish(finalPath: string): Promise<RdbSummary> {
-    await this.#syncing;
+    await this.#fsyncing;
     if (this.#error !== undefined) throw this.#error;
     const summary = this.#checker.finish();
     try {
       await this.#writer.finish();
       // The kernel may have reported a failed write to the last periodic sync.
-      await this.#syncing;
+      await this.#fsyncing;
       if (this.#error !== undefined) throw this.#error;
       // Abandoned meanwhile: the temporary file is gone, and nothing may take the final name.
       if (this.#closed)

@@ -7,7 +7,7 @@ import type { Offset } from "../../base/history.ts";
 import { checksInvariants } from "../../base/invariants.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import type { Segment } from "../ledger/ledger.ts";
-import { type LogBeginning, positionIn } from "./layout.ts";
+import { type LogBeginning, fileByteOf } from "./layout.ts";
 import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "../disk/disk.ts";
 import type { OpenFile } from "../disk/open-file.ts";
 
@@ -52,7 +52,7 @@ export class StreamLog {
   #writtenOffset: Offset;
   #durableOffset: Offset;
   #writing: Promise<void> | undefined;
-  #syncing: Promise<void> | undefined;
+  #fsyncing: Promise<void> | undefined;
   #marks: boolean;
   #markedOffset: Offset;
   #marking = false;
@@ -209,7 +209,7 @@ export class StreamLog {
   }
 
   #position(offset: Offset): number {
-    return positionIn(this.#options, offset);
+    return fileByteOf(this.#options, offset);
   }
 
   /**
@@ -227,7 +227,7 @@ export class StreamLog {
   async #markWritten(): Promise<void> {
     if (!this.#marks || this.#marking || this.#error !== undefined || this.#closed) return;
     // A sync in flight commits a mark itself, with a durable offset that is not known here yet.
-    if (this.#syncing !== undefined) return;
+    if (this.#fsyncing !== undefined) return;
     if (this.#markedOffset === this.#writtenOffset) return;
     this.#marking = true;
     try {
@@ -252,12 +252,12 @@ export class StreamLog {
       this.#error === undefined &&
       !this.#closed
     ) {
-      this.#syncing ??= this.#syncOnce();
-      await this.#syncing;
+      this.#fsyncing ??= this.#fsyncOnce();
+      await this.#fsyncing;
     }
   }
 
-  async #syncOnce(): Promise<void> {
+  async #fsyncOnce(): Promise<void> {
     const covered = this.#writtenOffset;
     const { segment } = this;
     if (this.#options.segmentEnds()) this.#beginSegment();
@@ -271,7 +271,7 @@ export class StreamLog {
       this.#syncFailed = true;
       this.#fail(error);
     } finally {
-      this.#syncing = undefined;
+      this.#fsyncing = undefined;
     }
     this.#options.onMoved();
   }
@@ -297,7 +297,7 @@ export class StreamLog {
     await this.flushed();
     await this.sync();
     this.#closed = true;
-    await this.#syncing;
+    await this.#fsyncing;
     this.#file.closeQuietly();
   }
 
@@ -309,11 +309,11 @@ export class StreamLog {
     this.#closed = true;
     this.#queue = [];
     await this.#writing;
-    await this.#syncing;
+    await this.#fsyncing;
     const isGood = this.#error !== undefined && !this.#syncFailed && this.#marks;
     if (isGood && this.#file.isOpen && this.#durableOffset < this.#writtenOffset) {
-      this.#syncing = this.#syncOnce();
-      await this.#syncing;
+      this.#fsyncing = this.#fsyncOnce();
+      await this.#fsyncing;
     }
     this.#file.closeQuietly();
   }

@@ -4,7 +4,7 @@ import { diskError } from "../disk/disk.ts";
 /** What to do next, which SQLite does not say. It reports a quota as any other failed write. */
 const SQLITE_HINTS: readonly (readonly [RegExp, string])[] = [
   [/^SQLITE_FULL$/, "the disk is full: make room"],
-  [/^SQLITE_BUSY/, "another process keeps it locked: end whatever has it open"],
+  [/^SQLITE_BUSY/, "another process keeps it locked: stop the process that has it open"],
   [/^SQLITE_READONLY/, "it is read-only: change its owner, or remount the file system"],
   [/^SQLITE_CANTOPEN/, "it can't be opened: check the folder and its owner"],
   [/^SQLITE_IOERR/, "the device reports an error, or a limit is reached: check disk and quota"],

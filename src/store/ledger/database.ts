@@ -26,7 +26,7 @@ export class ReplicaDatabase {
   readonly #db: Database;
   /** The SQL of it; errors come out as ReplicaError. */
   readonly sql: GuardedDatabase;
-  readonly #syncs = new Turns();
+  readonly #fsyncs = new Turns();
   /** The WAL, open for our own syncs; undefined before the first one, and after one that failed. */
   #wal: OpenFile | undefined;
   /** A sync of the WAL failed: its pages may be missing on disk, whatever later syncs say. */
@@ -45,7 +45,7 @@ export class ReplicaDatabase {
     try {
       if (!isNew && !fs.existsSync(path)) throw missing(path);
       db = new Database(path, { create: true, strict: true });
-      // Someone may look into the database with a tool of their own: a short lock is no failure.
+      // Someone may look into the database with a tool of their own: a short lock isn't a failure.
       db.run("PRAGMA busy_timeout = 1000");
       // Before the first change: a database of another version stays as it is.
       const version = versionOf(db);
@@ -69,10 +69,10 @@ export class ReplicaDatabase {
    * @throws ReplicaError DISK_FULL, DISK_FAILED; then no commit since the last successful sync counts.
    */
   async sync(): Promise<void> {
-    await this.#syncs.run(() => this.#syncOnce());
+    await this.#fsyncs.run(() => this.#fsyncOnce());
   }
 
-  async #syncOnce(): Promise<void> {
+  async #fsyncOnce(): Promise<void> {
     const path = `${this.#path}-wal`;
     try {
       if (this.#isClosed) throw new Error("it is closed");
@@ -100,7 +100,7 @@ export class ReplicaDatabase {
       const { busy } = this.sql.get<{ busy: number }>("PRAGMA wal_checkpoint(TRUNCATE)")!;
       if (busy !== 0) {
         throw new ReplicaError("DISK_FAILED", {
-          message: `syncing ${this.#path}: another process reads the database, which keeps it from being synced after a failed fsync: end whatever has it open`,
+          message: `syncing ${this.#path}: another process reads the database, which keeps it from being synced after a failed fsync: stop the process that has it open`,
         });
       }
       this.#distrusted = false;

@@ -13,7 +13,7 @@ export interface Generation {
   readonly currentAtMs: number;
   readonly baseOffset: Offset;
   readonly rdbBytes: number;
-  /** The checksum in the snapshot's last 8 bytes, in hex; all zeros where the primary computed none. */
+  /** CRC64 of the snapshot without its last 8 bytes, in hex, even where the primary stated no checksum. */
   readonly rdbCrc64: string;
   /** Length of the SELECT before the stream: file position = offset - baseOffset + this. */
   readonly logHeaderBytes: number;

@@ -44,7 +44,7 @@ export class Catalogue implements Disposable {
     if (!isFolder(join(this.path, GENERATIONS))) {
       throw new ReplicaError("USAGE", {
         retry: "never",
-        message: `${dir} is no data directory of replica: it has no folder named ${GENERATIONS}`,
+        message: `${dir} isn't a replica data directory: it has no folder named ${GENERATIONS}`,
       });
     }
     const database = join(this.path, DATABASE);

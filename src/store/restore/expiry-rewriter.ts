@@ -4,7 +4,7 @@ import { encodeCommand } from "../../resp/encode.ts";
 import { FrameScanner } from "../../resp/frame-scanner.ts";
 import { wordsOf } from "../../resp/frame-words.ts";
 
-/** When the bytes up to position `until` of the log had arrived, in milliseconds since 1970. */
+/** When the log's file up to byte `until` had arrived, in milliseconds since 1970. */
 export interface KnownUntil {
   readonly atMs: number;
   readonly until: number;
@@ -16,24 +16,24 @@ export interface KnownUntil {
  */
 export class ExpiryRewriter {
   readonly #scanner = new FrameScanner({ limits: limits.frame });
-  readonly #timeOf: (position: number) => KnownUntil | undefined;
+  readonly #timeOf: (end: number) => KnownUntil | undefined;
   /** The mark that covers the last command. */
   #known: KnownUntil | undefined;
-  #position = 0;
+  #readBytes = 0;
   /** The beginning of an unfinished command, from earlier blocks. */
   #begun: Uint8Array[] = [];
   rewrittenCommands = 0;
 
-  /** @param timeOf tells when the byte before `position` had arrived; where it returns undefined, a command stays as it is. */
-  constructor(timeOf: (position: number) => KnownUntil | undefined) {
+  /** @param timeOf tells when everything before byte `end` of the file had arrived; where it returns undefined, a command stays as it is. */
+  constructor(timeOf: (end: number) => KnownUntil | undefined) {
     this.#timeOf = timeOf;
   }
 
   /** Takes the next block, and returns the bytes to write for the commands that are whole now. */
   push(block: Uint8Array): Uint8Array[] {
     const out: Uint8Array[] = [];
-    const begin = this.#position;
-    this.#position += block.length;
+    const begin = this.#readBytes;
+    this.#readBytes += block.length;
     this.#scanner.push(block);
     /** `out` holds the block up to here. */
     let done = 0;
@@ -61,15 +61,15 @@ export class ExpiryRewriter {
     return out;
   }
 
-  /** The words of the command between two positions of the block; it may have begun before the block. */
+  /** The words of the command between two bytes of the block; it may have begun before the block. */
   #words(block: Uint8Array, from: number, to: number): Uint8Array[] {
     if (from >= 0) return wordsOf(block.subarray(from, to));
     return wordsOf(Buffer.concat([...this.#begun, block.subarray(0, to)]));
   }
 
-  #timeAt(position: number): KnownUntil | undefined {
-    if (this.#known === undefined || position > this.#known.until) {
-      this.#known = this.#timeOf(position);
+  #timeAt(end: number): KnownUntil | undefined {
+    if (this.#known === undefined || end > this.#known.until) {
+      this.#known = this.#timeOf(end);
     }
     return this.#known;
   }

@@ -5,17 +5,17 @@ import { readBlocks } from "../disk/blocks.ts";
 import type { KnownSegment } from "../ledger/ledger-reader.ts";
 import type { Disk } from "../disk/disk.ts";
 import { join } from "node:path";
-import { LOG, positionIn } from "../generation/layout.ts";
+import { LOG, fileByteOf } from "../generation/layout.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
 import { hex64 } from "../../base/hex64.ts";
 
-/** The result of scanning a log. Positions are bytes of the file. */
+/** The result of scanning a log. */
 export interface LogFindings {
-  /** Whole commands up to `safeEnd`, without the SELECT at the beginning. */
+  /** Commands up to `safeCut`, without the SELECT at the beginning. */
   readonly commands: number;
-  /** The position after the last whole command, with no transaction open, that ends at `until` or before. */
-  readonly safeEnd: number;
-  /** The position up to which the log is sound: `until`, or where the damage or its checksum begins. */
+  /** The last safe cut at `until` or before: the byte after a whole command outside a transaction. */
+  readonly safeCut: number;
+  /** The byte up to which the log is sound: `until`, or where the damage or its checksum begins. */
   readonly soundEnd: number;
   /** Bytes scanned, and how many of them no checksum covers. */
   readonly bytes: number;
@@ -34,8 +34,8 @@ export interface LogDamage {
 /**
  * Scans a generation's log from its beginning: every command up to `until`, and every byte by its checksum, up
  * to the end of the segment that covers `until`.
- * @param until a position in the file.
- * @param onBlock gets each scanned block, and its position in the file.
+ * @param until a byte of the file.
+ * @param onBlock gets each scanned block, and the byte of the file where it begins.
  * @throws ReplicaError DISK_FAILED; the signal's reason. Damage is part of the result, not an error.
  */
 export async function scanLog(
@@ -43,7 +43,7 @@ export async function scanLog(
   generation: KeptGeneration,
   segments: Iterable<KnownSegment>,
   until: number,
-  onBlock: (bytes: Uint8Array, position: number) => Promise<void> | void,
+  onBlock: (bytes: Uint8Array, fromByte: number) => Promise<void> | void,
   signal: AbortSignal,
 ): Promise<LogFindings> {
   const scanner = new FrameScanner({ limits: limits.frame });
@@ -51,13 +51,13 @@ export async function scanLog(
   let commands = 0;
   let safeCommands = 0;
   let damage: LogDamage | undefined;
-  const look = (bytes: Uint8Array, position: number) => {
-    checker.push(bytes, position);
-    scanner.push(bytes.subarray(0, Math.max(0, until - position)));
+  const look = (bytes: Uint8Array, fromByte: number) => {
+    checker.push(bytes, fromByte);
+    scanner.push(bytes.subarray(0, Math.max(0, until - fromByte)));
     while (scanner.next()) {
       if (commands === 0) checkFirst(scanner, generation);
       commands++;
-      if (scanner.lastSafeEnd === scanner.end) safeCommands = commands;
+      if (scanner.lastSafeCut === scanner.end) safeCommands = commands;
     }
   };
   const path = join(generation.dir, LOG);
@@ -65,16 +65,16 @@ export async function scanLog(
     disk,
     path,
     { from: 0, to: Infinity },
-    async (block, position) => {
+    async (block, fromByte) => {
       try {
-        look(block, position);
+        look(block, fromByte);
       } catch (error) {
         if (!(error instanceof FrameError)) throw error;
-        damage = { from: error.position, to: error.position, what: error.message };
+        damage = { from: error.byte, to: error.byte, what: error.message };
         return false;
       }
-      await onBlock(block, position);
-      const end = position + block.length;
+      await onBlock(block, fromByte);
+      const end = fromByte + block.length;
       return checker.damage === undefined && end < Math.max(until, checker.end);
     },
     signal,
@@ -90,11 +90,11 @@ export async function scanLog(
       what: `it ends at byte ${bytes}, though ${wanted} bytes were durable`,
     };
   }
-  const safeEnd = Math.min(scanner.lastSafeEnd, damage?.from ?? Infinity);
-  const soundEnd = damage === undefined ? until : Math.min(safeEnd, checker.provenEnd);
+  const safeCut = Math.min(scanner.lastSafeCut, damage?.from ?? Infinity);
+  const soundEnd = damage === undefined ? until : Math.min(safeCut, checker.provenEnd);
   return {
     commands: Math.max(0, safeCommands - 1),
-    safeEnd,
+    safeCut,
     soundEnd,
     bytes,
     uncheckedBytes: Math.max(0, bytes - generation.logHeaderBytes - checker.checkedBytes),
@@ -133,29 +133,29 @@ class SegmentChecker {
     const { done, value } = this.#segments.next();
     this.#crc = new Crc64();
     // A segment that begins after the last wanted byte is not needed.
-    const isWanted = done !== true && positionIn(this.#generation, value.fromOffset) < this.#until;
+    const isWanted = done !== true && fileByteOf(this.#generation, value.fromOffset) < this.#until;
     this.#segment = isWanted ? value : undefined;
   }
 
-  /** The position at which the present segment ends; 0 where there is none. */
+  /** The byte at which the present segment ends; 0 where there is none. */
   get end(): number {
-    return this.#segment === undefined ? 0 : positionIn(this.#generation, this.#segment.toOffset);
+    return this.#segment === undefined ? 0 : fileByteOf(this.#generation, this.#segment.toOffset);
   }
 
-  /** The position up to which every checksum matched: where the present, or the damaged, segment begins. */
+  /** The byte up to which every checksum matched: where the present, or the damaged, segment begins. */
   get provenEnd(): number {
     const segment = this.#segment;
-    return segment === undefined ? Infinity : positionIn(this.#generation, segment.fromOffset);
+    return segment === undefined ? Infinity : fileByteOf(this.#generation, segment.fromOffset);
   }
 
-  push(bytes: Uint8Array, position: number): void {
-    const blockEnd = position + bytes.length;
+  push(bytes: Uint8Array, fromByte: number): void {
+    const blockEnd = fromByte + bytes.length;
     while (this.#segment !== undefined && this.damage === undefined) {
-      const from = positionIn(this.#generation, this.#segment.fromOffset);
+      const from = fileByteOf(this.#generation, this.#segment.fromOffset);
       const to = this.end;
-      const begin = Math.max(from, position);
+      const begin = Math.max(from, fromByte);
       if (begin < Math.min(to, blockEnd)) {
-        this.#crc.update(bytes.subarray(begin - position, to - position));
+        this.#crc.update(bytes.subarray(begin - fromByte, to - fromByte));
       }
       if (to > blockEnd) return;
       this.#compare(this.#segment, from, to);

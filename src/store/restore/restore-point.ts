@@ -1,5 +1,6 @@
 import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
+import { DATABASE } from "../generation/layout.ts";
 import type { Catalogue } from "./catalogue.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
 
@@ -11,7 +12,7 @@ export interface Wanted {
   readonly offset: Offset | undefined;
 }
 
-/** Where a restore ends: after the last whole command of this generation that ends at `offset` or before. */
+/** Where a restore ends: at this generation's last safe cut at `offset` or before. */
 export interface RestorePoint {
   readonly generation: KeptGeneration;
   readonly offset: Offset;
@@ -67,7 +68,9 @@ function byTime(
   const timed = candidates.filter(({ last }) => last !== undefined);
   const newest = timed[0];
   if (newest === undefined) {
-    throw outside(`the database is lost, and with it the times: give --offset instead of --at`);
+    throw outside(
+      `${DATABASE} is missing or empty, so times are unknown: use --offset instead of --at`,
+    );
   }
   // A followed data set stays the same until more comes: its last mark holds for every moment since.
   const untilMs =

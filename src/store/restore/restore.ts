@@ -8,7 +8,14 @@ import { streamsRelativeExpiries } from "../../resp/absolute-expiry.ts";
 import { readBlocks } from "../disk/blocks.ts";
 import { type Catalogue, isGone } from "./catalogue.ts";
 import { type Disk, diskError, freeBytesAt, writeWhole } from "../disk/disk.ts";
-import { BASE, LOG, MANIFEST, manifestText, offsetIn, positionIn } from "../generation/layout.ts";
+import {
+  BASE,
+  LOG,
+  MANIFEST,
+  manifestText,
+  offsetOfByte,
+  fileByteOf,
+} from "../generation/layout.ts";
 import { ExpiryRewriter, type KnownUntil } from "./expiry-rewriter.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
@@ -64,7 +71,7 @@ export async function restore(
   const place = findTarget(target, catalogue.path);
   const { disk, layout } = options;
   const { generation, offset } = point;
-  refuseLongLog(disk, dirname(place.temporary), positionIn(generation, offset));
+  refuseLongLog(disk, dirname(place.temporary), fileByteOf(generation, offset));
   try {
     beginTarget(place);
     const restored = await write(catalogue, point, place.temporary, options);
@@ -79,7 +86,7 @@ export async function restore(
   }
 }
 
-/** A removed generation may have been read by half: its marks go first, then its files one by one. */
+/** A removed generation may have been partly read: its marks go first, then its files one by one. */
 function goneError({ id }: KeptGeneration): ReplicaError {
   return new ReplicaError("DISK_FAILED", {
     retry: "never",
@@ -112,7 +119,7 @@ async function write(
       ? await writeFolder(catalogue, point, join(temporary, APPEND_DIR), options)
       : await writeFile(catalogue, point, join(temporary, SINGLE_FILE), options);
   await disk.syncDir(temporary);
-  const offset = offsetIn(generation, written.findings.safeEnd);
+  const offset = offsetOfByte(generation, written.findings.safeCut);
   return {
     dir: temporary,
     layout,
@@ -190,7 +197,7 @@ async function writeBase(
   }
 }
 
-/** An open file, its path, and the position to write from. */
+/** An open file, its path, and the byte to write from. */
 interface Destination {
   readonly fd: number;
   readonly path: string;
@@ -221,13 +228,13 @@ class Appender {
 }
 
 interface WrittenLog {
-  readonly findings: Pick<LogFindings, "commands" | "safeEnd">;
+  readonly findings: Pick<LogFindings, "commands" | "safeCut">;
   readonly bytes: number;
   readonly rewrittenCommands: number;
 }
 
 /**
- * Writes the log, up to its last whole command before the point, to the destination and makes it durable.
+ * Writes the log, up to the last safe cut before the point, to the destination and makes it durable.
  * Closes the file in any case.
  */
 async function writeLog(
@@ -251,7 +258,7 @@ async function copyLog(
   to: Destination,
   options: RestoreOptions,
 ): Promise<WrittenLog> {
-  const until = positionIn(generation, offset);
+  const until = fileByteOf(generation, offset);
   const file = join(generation.dir, LOG);
   const writer = new Appender(options.disk, to);
   const { redisVersion, streamDb } = replicationAux(headerOf(join(generation.dir, BASE)));
@@ -261,7 +268,7 @@ async function copyLog(
       throw damageError({ file, byte: undefined, what: "it is missing", meaning });
     }
     await writer.write([selectCommand(streamDb)]);
-    const findings = { commands: 0, safeEnd: until };
+    const findings = { commands: 0, safeCut: until };
     return { findings, bytes: writer.bytes, rewrittenCommands: 0 };
   }
   const isRewritten = streamsRelativeExpiries(redisVersion);
@@ -271,44 +278,44 @@ async function copyLog(
     generation,
     segments,
     until,
-    (block, position) => {
-      options.onProgress(file, Math.min(position + block.length, until), until);
+    (block, fromByte) => {
+      options.onProgress(file, Math.min(fromByte + block.length, until), until);
       return isRewritten
         ? undefined
-        : writer.write([block.subarray(0, Math.max(0, until - position))]);
+        : writer.write([block.subarray(0, Math.max(0, until - fromByte))]);
     },
     options.signal,
   );
   if (findings.damage !== undefined) {
     const { from, what } = findings.damage;
-    const last = Math.max(generation.baseOffset, offsetIn(generation, findings.soundEnd));
+    const last = Math.max(generation.baseOffset, offsetOfByte(generation, findings.soundEnd));
     const meaning = `everything up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`;
     throw damageError({ file, byte: from, what, meaning });
   }
   if (isRewritten) return await rewriteLog(catalogue, generation, findings, writer, options);
-  writer.cut(findings.safeEnd);
-  return { findings, bytes: findings.safeEnd, rewrittenCommands: 0 };
+  writer.cut(findings.safeCut);
+  return { findings, bytes: findings.safeCut, rewrittenCommands: 0 };
 }
 
 async function rewriteLog(
   catalogue: Catalogue,
   generation: KeptGeneration,
-  findings: Pick<LogFindings, "commands" | "safeEnd">,
+  findings: Pick<LogFindings, "commands" | "safeCut">,
   writer: Appender,
   { disk, signal }: RestoreOptions,
 ): Promise<WrittenLog> {
   const moments = catalogue.moments(generation.id);
   let known: KnownUntil | undefined;
-  const rewriter = new ExpiryRewriter((position) => {
-    while (known === undefined || known.until < position) {
+  const rewriter = new ExpiryRewriter((end) => {
+    while (known === undefined || known.until < end) {
       const { value: moment } = moments.next();
       if (moment === undefined) return undefined;
-      known = { atMs: moment.atMs, until: positionIn(generation, moment.offset) };
+      known = { atMs: moment.atMs, until: fileByteOf(generation, moment.offset) };
     }
     return known;
   });
   const path = join(generation.dir, LOG);
-  const range = { from: 0, to: findings.safeEnd };
+  const range = { from: 0, to: findings.safeCut };
   await readBlocks(disk, path, range, (block) => writer.write(rewriter.push(block)), signal);
   return { findings, bytes: writer.bytes, rewrittenCommands: rewriter.rewrittenCommands };
 }

@@ -2,18 +2,18 @@ import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import { Catalogue } from "./catalogue.ts";
 import type { Disk } from "../disk/disk.ts";
-import { LOG, offsetIn, positionIn, type StreamEnd } from "../generation/layout.ts";
+import { LOG, offsetOfByte, fileByteOf, type StreamEnd } from "../generation/layout.ts";
 import { scanLog } from "./log-scan.ts";
 import { damageError } from "./damage.ts";
 
 /**
- * Finds the end of the last whole command, with no transaction open, at `offset` or before: another stream may
- * follow there. Reads the whole log up to that point and checks it.
+ * Finds the last safe cut at `offset` or before: the end of a whole command outside a transaction, where
+ * another stream may follow. Reads the whole log up to that point and checks it.
  * @param path of the data directory; the log must not be cut meanwhile.
  * @throws ReplicaError DIRECTORY_DAMAGED where the log up to there is damaged; DISK_FAILED; the signal's
  * reason.
  */
-export async function wholeEnd(
+export async function findSafeCut(
   path: string,
   { generation: id, offset }: StreamEnd,
   disk: Disk,
@@ -24,9 +24,9 @@ export async function wholeEnd(
   if (generation === undefined) {
     throw new ReplicaError("DISK_FAILED", { message: `${path} no longer holds generation ${id}` });
   }
-  const until = positionIn(generation, offset);
+  const until = fileByteOf(generation, offset);
   const segments = catalogue.segments(id);
-  const { damage, safeEnd, soundEnd } = await scanLog(
+  const { damage, safeCut, soundEnd } = await scanLog(
     disk,
     generation,
     segments,
@@ -35,10 +35,10 @@ export async function wholeEnd(
     signal,
   );
   if (damage !== undefined) {
-    const last = Math.max(generation.baseOffset, offsetIn(generation, soundEnd));
+    const last = Math.max(generation.baseOffset, offsetOfByte(generation, soundEnd));
     const file = join(generation.dir, LOG);
     const meaning = `everything up to offset ${last} is sound (--offset ${last})`;
     throw damageError({ file, byte: damage.from, what: damage.what, meaning });
   }
-  return { generation: id, offset: offsetIn(generation, safeEnd) };
+  return { generation: id, offset: offsetOfByte(generation, safeCut) };
 }

@@ -15,8 +15,8 @@ import {
   LOG,
   MANIFEST,
   manifestText,
-  offsetIn,
-  positionIn,
+  offsetOfByte,
+  fileByteOf,
 } from "../generation/layout.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
 import { hex64 } from "../../base/hex64.ts";
@@ -47,9 +47,9 @@ export async function verifyRdb(path: string, options: VerifyOptions): Promise<R
   const { disk, signal, onProgress } = options;
   const totalBytes = sizeOf(disk, path);
   const checker = new RdbChecker();
-  const push = (block: Uint8Array, position: number) => {
+  const push = (block: Uint8Array, fromByte: number) => {
     checker.push(block);
-    onProgress(path, position + block.length, totalBytes);
+    onProgress(path, fromByte + block.length, totalBytes);
   };
   await readBlocks(disk, path, { from: 0, to: Infinity }, push, signal);
   return checker.finish();
@@ -97,7 +97,7 @@ export async function verifyGeneration(
 
 /** The last offset up to which the log can be restored. */
 function restorable(generation: KeptGeneration, { soundEnd }: LogFindings): number {
-  return Math.max(generation.baseOffset, offsetIn(generation, soundEnd));
+  return Math.max(generation.baseOffset, offsetOfByte(generation, soundEnd));
 }
 
 /** Checks the snapshot of a generation. Undefined, with the reason in `damages`, where it is not as it was received. */
@@ -150,9 +150,9 @@ async function verifyLog(
     damages.push({ file, byte: undefined, what: "it is missing", meaning });
     return undefined;
   }
-  const until = positionIn(generation, generation.durableOffset);
-  const progress = (block: Uint8Array, position: number) =>
-    onProgress(file, Math.min(position + block.length, until), until);
+  const until = fileByteOf(generation, generation.durableOffset);
+  const progress = (block: Uint8Array, fromByte: number) =>
+    onProgress(file, Math.min(fromByte + block.length, until), until);
   const segments = catalogue.segments(generation.id);
   const findings = await scanLog(disk, generation, segments, until, progress, signal);
   if (findings.damage !== undefined) {
@@ -164,7 +164,7 @@ async function verifyLog(
   const foreignBytes = sizeOf(disk, file) - until;
   // Only then: a replica may have started or stopped since the catalogue was read.
   if (foreignBytes > 0 && isAtRest(catalogue.path, generation)) {
-    const what = `${foreignBytes} bytes follow that replica never wrote`;
+    const what = `the last ${foreignBytes} bytes were not written by replica`;
     const meaning = "everything that was durable can be restored; the next start cuts them off";
     damages.push({ file, byte: until, what, meaning });
   }

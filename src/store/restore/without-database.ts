@@ -9,7 +9,7 @@ import {
   generationIds,
   generationPath,
   LOG,
-  offsetIn,
+  offsetOfByte,
 } from "../generation/layout.ts";
 import type { Damage } from "./damage.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
@@ -70,7 +70,7 @@ function generationFromFiles(path: string, id: number, isCurrent: boolean): Kept
     rdbBytes: fs.statSync(join(dir, BASE)).size,
     rdbCrc64: undefined,
     rdbChecked: false,
-    durableOffset: Math.max(beginning.baseOffset, offsetIn(beginning, logBytes)),
+    durableOffset: Math.max(beginning.baseOffset, offsetOfByte(beginning, logBytes)),
     first: undefined,
     last: undefined,
     replicationIds:

@@ -5,8 +5,8 @@ import type { State } from "../../session/state.ts";
 /** The phases in which a break costs the primary a fork, or may cost one. */
 export type CostlyPhase = "receive-psync" | "receive-bulk-header" | "transfer" | "connected";
 
-/** The figures of a sync whose link broke. */
-export interface SyncFigures {
+/** The figures of a resync whose link broke. */
+export interface ResyncFigures {
   /** How far the bulk payload was, where the link broke during it. */
   readonly transfer:
     { readonly readBytes: number; readonly totalBytes: number | undefined } | undefined;
@@ -23,7 +23,7 @@ const STORM_FACTOR = 12;
 /** Paused for more than this share of a transfer, the link was waiting for the disk. */
 const SLOW_DISK_SHARE = 0.2;
 
-/** Counts consecutive breaks in the same phase of a sync. */
+/** Counts consecutive breaks in the same phase of a resync. */
 export class Breaks {
   #phase = "";
   #count = 0;
@@ -67,13 +67,23 @@ export function costlyPhase(
       return state.at;
     case "connected":
       return isFull ? state.at : undefined;
-    default:
+    case "none":
+    case "connect":
+    case "connecting":
+    case "receive-pong":
+    case "receive-auth":
+    case "receive-port":
+    case "receive-ip":
+    case "receive-capa":
+    case "receive-version":
       return undefined;
+    default:
+      return unreachable(state);
   }
 }
 
-/** The likely cause of a break during a sync: the figures, and which setting to change. */
-export function likelyCause(phase: CostlyPhase, error: ReplicaError, seen: SyncFigures): string {
+/** The likely cause of a break during a resync: the figures, and which setting to change. */
+export function likelyCause(phase: CostlyPhase, error: ReplicaError, seen: ResyncFigures): string {
   const figures = figuresOf(seen);
   const stalls = "a primary or a network that stalls: see the primary's log, or raise --timeout";
   const buffer =
@@ -102,7 +112,7 @@ export function likelyCause(phase: CostlyPhase, error: ReplicaError, seen: SyncF
   }
 }
 
-function figuresOf({ transfer, seconds }: SyncFigures): string {
+function figuresOf({ transfer, seconds }: ResyncFigures): string {
   if (transfer === undefined) return `after ${seconds.toFixed(1)} s`;
   const { readBytes, totalBytes } = transfer;
   const rate = readBytes / Math.max(seconds, 0.001);

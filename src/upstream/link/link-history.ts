@@ -11,7 +11,7 @@ export interface Break {
   readonly error: ReplicaError;
   /** Milliseconds since 1970. */
   readonly atMs: number;
-  /** The figures of a sync that broke, and its likely cause; empty where the break cost the primary nothing. */
+  /** The figures of a resync that broke, and its likely cause; empty where the break cost the primary nothing. */
   readonly cause: string;
 }
 
@@ -107,7 +107,7 @@ export class LinkHistory {
     this.#last = { error, atMs: this.#clock.now(), cause };
   }
 
-  /** Counts a break of a sync that cost the primary a fork, and returns its likely cause. */
+  /** Counts a break of a resync that cost the primary a fork, and returns its likely cause. */
   #blame(error: ReplicaError, { from, isFull, pausedMs }: EndedAttempt): string {
     const reached = this.#reached;
     const phase = reached === undefined ? undefined : costlyPhase(error, from, isFull);

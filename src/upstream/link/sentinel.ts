@@ -5,7 +5,8 @@ import type { SentinelSource } from "../../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget, targetAt } from "../../config/primary-url.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { LineReader } from "../../resp/line-reader.ts";
-import { printable, readAuth } from "../../session/replies.ts";
+import { printableBytes } from "../../base/printable.ts";
+import { readAuth } from "../../session/replies.ts";
 import type { Clock } from "../../base/clock.ts";
 import { Link } from "./link.ts";
 import { type Address, describeAddress } from "../../base/address.ts";
@@ -164,7 +165,7 @@ class Answer {
   /** Expects `*2`, then twice `$<length>` and a text; whatever has come so far must fit. */
   #read(): PrimaryTarget | undefined {
     const [head, hostLength, host, portLength, port] = this.#lines;
-    if (head !== undefined && printable(head) !== "*2") throw this.#refusal(head);
+    if (head !== undefined && printableBytes(head) !== "*2") throw this.#refusal(head);
     checkText(hostLength, host);
     checkText(portLength, port);
     if (host === undefined || port === undefined) return undefined;
@@ -173,7 +174,7 @@ class Answer {
   }
 
   #refusal(line: Uint8Array): ReplicaError {
-    const said = printable(line);
+    const said = printableBytes(line);
     if (["*-1", "$-1", "_"].includes(said)) {
       return new ReplicaError("PRIMARY_UNKNOWN", {
         message: `the master's name ${JSON.stringify(this.#source.master)} is not known there: check the name in the URL`,
@@ -214,6 +215,6 @@ function textOf(line: Uint8Array): string {
 
 function malformed(line: Uint8Array): ReplicaError {
   return new ReplicaError("PROTOCOL", {
-    message: `this isn't a sentinel: it answers "${printable(line)}"`,
+    message: `this isn't a sentinel: it answers "${printableBytes(line)}"`,
   });
 }

@@ -70,7 +70,7 @@ durable       offset 1,234,567   1.0 MiB/s
 lag           none: everything received is durable
 generation    2, snapshot of 8.0 MiB, since 2023-11-14 22:13:20 UTC (2 min ago)
 log           1.0 MiB
-kept before   1 sealed generation
+sealed        1 sealed generation
 disk          1.0 GiB free
 syncs         2 full (nothing kept: 1, backlog too small: 1), 3 partial
 breaks        1

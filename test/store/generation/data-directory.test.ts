@@ -114,7 +114,7 @@ describe("the layout", () => {
     directory.continueAs(REPLID, 1005);
     const other = "f".repeat(40) as typeof REPLID;
     directory.continueAs(other, 1010);
-    expect(directory.position(log)).toEqual({ replid: other, offset: BASE_OFFSET });
+    expect(directory.resumePoint(log)).toEqual({ replid: other, offset: BASE_OFFSET });
     const ids = query<object>(dir.path, "SELECT from_offset, replid FROM replication_ids");
     expect(ids).toEqual([
       { from_offset: 1000, replid: REPLID },

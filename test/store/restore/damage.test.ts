@@ -257,7 +257,7 @@ describe("a restore without", () => {
     const log = fs.readFileSync(join(target, "appendonlydir", "appendonly.aof.1.incr.aof"));
     expect(log.equals(fs.readFileSync(join(data, LOG)))).toBe(true);
     const error = await refusal(path, dir.file("none"), { atMs: Date.now() });
-    expect(error.message).toContain("give --offset instead of --at");
+    expect(error.message).toContain("times are unknown: use --offset instead of --at");
   });
 
   test("replica.db and the beginning of a snapshot: reports both", async () => {

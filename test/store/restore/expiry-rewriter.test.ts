@@ -48,10 +48,8 @@ test("counts each expiry from its own mark, wherever the log is cut into blocks"
     ["EXPIRE", "a", "5"],
   ).length;
   for (let size = 1; size <= LOG.length; size++) {
-    const rewriter = new ExpiryRewriter((position) =>
-      position <= firstMark
-        ? { atMs: 1_000, until: firstMark }
-        : { atMs: 2_000, until: LOG.length },
+    const rewriter = new ExpiryRewriter((end) =>
+      end <= firstMark ? { atMs: 1_000, until: firstMark } : { atMs: 2_000, until: LOG.length },
     );
     const out: Buffer[] = [];
     const block = Buffer.alloc(size);

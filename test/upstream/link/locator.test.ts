@@ -55,7 +55,7 @@ test("asks Sentinel first, and again after each break, and follows the primary i
   await replica.connected();
   expect(second.peers[0]!.received.toString()).toContain("AUTH\r\n$1\r\nu\r\n$1\r\np\r\n");
   expect(sentinel.asked.length).toBe(questions + 1);
-  expect(replica.replica.syncs).toMatchObject({ full: 1, partial: 1 });
+  expect(replica.replica.resyncs).toMatchObject({ full: 1, partial: 1 });
 }, 60_000);
 
 test("follows the primary that REPLICAOF names at once; after the next break Sentinel decides", async () => {
@@ -154,7 +154,7 @@ test("a sentinel that names a dead primary is asked last; with all away, the las
   await primary.peers[1]!.reset();
   await until(() => primary.peers[2], { what: "the link after that" });
   await replica.connected();
-  expect(replica.replica.syncs).toMatchObject({ full: 1, partial: 2 });
+  expect(replica.replica.resyncs).toMatchObject({ full: 1, partial: 2 });
 }, 60_000);
 
 test("a stop ends a question to Sentinel at once", async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { LoginThrottle } from "../../src/port/login-throttle.ts";
+import { LoginAllowance, LoginThrottle } from "../../src/port/logins.ts";
 
 test("the tenth wrong password within ten seconds locks an address out until those are over", () => {
   const logins = new LoginThrottle();
@@ -28,4 +28,19 @@ test("forgets the oldest address once it remembers a thousand", () => {
   expect(logins.allows("host 0", 0)).toBe(true);
   expect(logins.allows("host 1", 0)).toBe(false);
   expect(logins.allows("host 1000", 0)).toBe(false);
+});
+
+test("a client without a login may send a hundred commands, and 128 KiB with what waits", () => {
+  const login = new LoginAllowance(true);
+  for (let n = 0; n < 100; n++) expect(login.answered()).toBe(false);
+  expect(login.isExceeded(1024 * 1024)).toBe(false);
+  login.read(1);
+  expect(login.isExceeded(128 * 1024 - 1)).toBe(false);
+  expect(login.isExceeded(128 * 1024)).toBe(true);
+  expect(login.answered()).toBe(true);
+  expect(login.isExceeded(0)).toBe(true);
+  login.logIn();
+  expect([login.answered(), login.isExceeded(1024 * 1024)]).toEqual([false, false]);
+  login.reset();
+  expect([login.isLoggedIn, login.isExceeded(1024 * 1024)]).toEqual([false, false]);
 });

@@ -2,12 +2,12 @@ import type { Clock } from "../base/clock.ts";
 import type { Position } from "../base/history.ts";
 import { logger } from "../base/logger.ts";
 import { formatBytes } from "../base/quantity.ts";
-import type { State } from "../session/state.ts";
+import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { describeFullResync, type FullReason, whyFull } from "./link/full-reason.ts";
 
-/** What the attempts asked for, and which syncs they were granted. */
-export class Syncs {
+/** What the attempts to follow asked for, and which resyncs they were granted. */
+export class Resyncs {
   /** How many of each were granted since the start. */
   full = 0;
   partial = 0;
@@ -24,10 +24,15 @@ export class Syncs {
     this.#directory = directory;
   }
 
-  /** An attempt begins; `asked` is what it asks to resume from. */
+  /** Call before an attempt begins; `asked` is what it asks to resume from. */
   begin(asked: Position | undefined): void {
     this.#asked = asked;
     this.#isFull = false;
+  }
+
+  /** The full resync that the attempt under way was granted, in one line: why the primary insists on it. */
+  describe(grant: FullSyncGrant): string {
+    return describeFullResync(this.#asked, grant);
   }
 
   /** Whether the attempt under way got a full resync. */
@@ -47,7 +52,7 @@ export class Syncs {
     this.full++;
     const [kind] = whyFull(this.#asked, grant);
     this.fullBy.set(kind, (this.fullBy.get(kind) ?? 0) + 1);
-    const what = describeFullResync(this.#asked, grant);
+    const what = this.describe(grant);
     logger.info(what);
     this.#directory.note("full-resync", what.replace(/^full resync /, ""));
   }
