@@ -121,9 +121,9 @@ test("README.md has at most 150 lines", () => {
   expect(text.split("\n").length - 1).toBeLessThanOrEqual(150);
 });
 
-test("ARCHITECTURE.md has the table of rooms that the structure test enforces", () => {
+test("ARCHITECTURE.md has the table of folders that the structure test enforces", () => {
   const { text } = documents.find(({ path }) => path === "docs/ARCHITECTURE.md")!;
-  const table = /<!-- rooms -->\n([\s\S]*?)<!-- \/rooms -->/.exec(text)?.[1] ?? "";
+  const table = /<!-- folders -->\n([\s\S]*?)<!-- \/folders -->/.exec(text)?.[1] ?? "";
   const store = Object.keys(ROOMS).filter((room) => room.startsWith("store/"));
   const namesIn = (cell: string) =>
     Array.from(cell.matchAll(/`([^`]+)`/g), (match) => match[1]!).flatMap((name) =>

@@ -3,7 +3,7 @@ import { ReplicaError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
-import { type Settings } from "../config/settings.ts";
+import type { Settings } from "../config/settings.ts";
 import { Offline } from "../downstream/offline.ts";
 import { Relay } from "../downstream/relay.ts";
 import {
@@ -70,7 +70,7 @@ export class Replica implements StreamSource {
     settings: Settings,
     listeningPort: number,
   ) {
-    const { timeoutMs } = settings;
+    const served = { directory, disk, clock, timeoutMs: settings.timeoutMs };
     const announced = { port: settings.announcePort ?? listeningPort, ip: settings.announceIp };
     this.directory = directory;
     this.#clock = clock;
@@ -78,14 +78,8 @@ export class Replica implements StreamSource {
     this.primary = new Locator(source, clock, settings);
     this.links = new LinkHistory(clock);
     this.resyncs = new Resyncs(clock, directory);
-    this.#offline = new Offline({ directory, disk, clock, timeoutMs });
-    this.relay = new Relay({
-      directory,
-      disk,
-      clock,
-      timeoutMs,
-      source: this,
-    });
+    this.#offline = new Offline(served);
+    this.relay = new Relay({ ...served, source: this });
     this.#driver = new Driver(driverOptions("follow", source, settings, announced), clock, {
       failed: (error, from) => this.#onFailed(error, from),
       failedUnlinked: (error) => this.#onFailedUnlinked(error),
