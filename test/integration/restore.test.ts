@@ -119,7 +119,9 @@ test(
     const kinds = availableServers();
     const generations = new Set<number>();
     for (let point = 0; point < POINTS; point++) {
-      const n = random.below(written.length - 1);
+      // One in each stretch of the whole, so that a few points meet more than one generation too.
+      const stretch = Math.floor((written.length - 1) / POINTS);
+      const n = point * stretch + random.below(stretch);
       const { doneMs, offset } = written[n]!;
       const between = offset + random.below(written[n + 1]!.offset - offset);
       const isByTime = point % 2 === 0;
