@@ -54,7 +54,7 @@ describe("a folder that can't be written", () => {
       [temp.file("none", "dump.rdb"), /the folder .*none does not exist/],
       [temp.path, /is a folder: name a file in it/],
       // The backup would replace the device.
-      [temp.file("link"), /is no file.*give - for standard output/],
+      [temp.file("link"), /isn't a regular file.*give - for standard output/],
     ] as const) {
       const ended = await runReplica(["backup", primary.url, out]);
       expect(ended).toMatchObject({ exitCode: 2, stdout: "" });

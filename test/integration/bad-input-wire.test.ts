@@ -133,9 +133,9 @@ const faults: readonly Fault[] = [
   atOnce(
     "another protocol",
     "220 mail.example ESMTP\r\n",
-    /no Redis server: .* "220 mail\.example/,
+    /this isn't a Redis server: .* "220 mail\.example/,
   ),
-  atOnce("an empty line", "\r\n", /no Redis server: it answers PING with ""/),
+  atOnce("an empty line", "\r\n", /this isn't a Redis server: it answers PING with ""/),
   atOnce("TLS", new Uint8Array([0x15, 3, 1, 0, 2, 2, 0x46, 0x0a]), /speaks TLS: use rediss:\/\//),
   atOnce(
     "an endless line",

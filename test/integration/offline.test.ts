@@ -67,7 +67,7 @@ describe.each(availableServers())("%s", (kind) => {
     await until(() => Date.now() > thenMs + 1, { what: "the next moment" });
     await primary.sendAll([["SET", "later", "than that"]]);
     following.signal("SIGUSR1");
-    await following.waitForLine(/generation 2 takes the place/, 50_000);
+    await following.waitForLine(/generation 2 replaces/, 50_000);
     await primary.sendAll([
       ["MULTI"],
       ["SET", "last", "of all"],

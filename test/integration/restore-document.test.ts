@@ -142,7 +142,7 @@ describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
     await primary.cli("set", "greeting", "hello");
     await primary.cli("wait", "1", "5000");
     replica.signal("SIGUSR1");
-    await replica.waitForLine(/generation 2 takes the place/, 30_000);
+    await replica.waitForLine(/generation 2 replaces/, 30_000);
     for (let n = 0; n < 4; n++) await primary.cli("set", `second:${n}`, "1", "EX", "100000");
     // Marks are a second apart, and the moment is a whole second.
     await Bun.sleep(2_500);

@@ -111,7 +111,7 @@ test(
     ] as const) {
       await until(() => elapsed() > SECONDS * share, { what: "time", timeoutMs: 100_000 });
       replica.signal("SIGUSR1");
-      await replica.waitForLine(new RegExp(`generation ${generation} takes the place`), 50_000);
+      await replica.waitForLine(new RegExp(`generation ${generation} replaces`), 50_000);
     }
     const written = await writing;
     // The stop marks everything.
@@ -195,7 +195,7 @@ test("verifies and restores while the replica runs", async () => {
   const writing = writeNumbered(primary, () => !replica.isRunning);
   for (let turn = 0; turn < 3; turn++) {
     replica.signal("SIGUSR1");
-    await replica.waitForLine(new RegExp(`generation ${turn + 2} takes the place`), 50_000);
+    await replica.waitForLine(new RegExp(`generation ${turn + 2} replaces`), 50_000);
     const verified = await runReplica(["verify", dir.file("data"), "--json"]);
     expect(JSON.parse(verified.stdout)).toMatchObject({ ok: true, damages: [] });
     const { target } = await restoreTo(dir, `turn-${turn}`, []);
