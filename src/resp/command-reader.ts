@@ -81,7 +81,7 @@ export class CommandReader {
    * Takes the next command: its name and arguments, as copies. Skips empty commands (`*0`, `*-1`, an empty
    * line), as Redis does.
    * @returns `undefined` where the rest has not come; then no pushed chunk is held any more.
-   * @throws ReplicaError PROTOCOL for bytes that are no command, or exceed a limit.
+   * @throws ReplicaError PROTOCOL for bytes that aren't a command, or exceed a limit.
    */
   next(): Uint8Array[] | undefined {
     for (;;) {

@@ -135,7 +135,7 @@ export class FrameScanner {
   /**
    * Finds the next whole command; the properties describe it until the next call.
    * @returns false where the rest of it comes with the next chunk.
-   * @throws ReplicaError BAD_FRAME for bytes that are no command, a number past its limit, or a MULTI, EXEC
+   * @throws ReplicaError BAD_FRAME for bytes that aren't a command, a number past its limit, or a MULTI, EXEC
    * or SELECT out of place; every later call throws it again. The properties keep their values.
    */
   next(): boolean {

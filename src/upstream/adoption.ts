@@ -47,7 +47,7 @@ function cannotTakePlace(why: string): ReplicaError {
 }
 
 /**
- * Lets a generation whose snapshot came over a second link take the place of the one that is followed:
+ * Lets a generation whose snapshot came over a second link replace the one that is followed:
  * its log is copied from the log that is followed, then takes over, and no byte of the stream is lost.
  * @param sealReason why the generation before is sealed.
  * @throws ReplicaError where that can't be done: nothing has changed then, and the caller discards it.

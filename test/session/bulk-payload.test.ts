@@ -79,7 +79,7 @@ describe("bulk payload: while the snapshot is finished", () => {
     expect(walk.sent().slice(before)).toEqual(["\n", "\n", "\n"]);
   });
 
-  test("keeps the snapshot of a lost link; the next attempt resumes behind it", () => {
+  test("keeps the snapshot of a lost link; the next attempt resumes after it", () => {
     const walk = WAYS["transfer, finishing"]!();
     expect(walk.step({ type: "lost", error: lost })).toEqual([{ do: "close-link" }]);
     expect(walk.tick(5000)).toEqual([]);

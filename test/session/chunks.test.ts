@@ -17,7 +17,7 @@ const LOGIN = "receive-port receive-capa receive-version receive-psync";
 
 /** What a primary sends in one life of a link. */
 const TRANSCRIPTS: Record<string, Transcript> = {
-  "full resync, a length, stream behind it": {
+  "full resync, a length, stream after it": {
     options: {},
     says: `${ACCEPTED}\n\n+FULLRESYNC ${REPLID} 1000\r\n\n$8\r\nREDIS\r\n!stream${GETACK}`,
     states: `${LOGIN} receive-bulk-header transfer connected`,

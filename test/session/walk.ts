@@ -21,7 +21,7 @@ export function text(raw: Uint8Array): string {
 export interface WalkOptions extends Partial<SessionOptions> {
   /** What is asked for with PSYNC; nothing unless told. */
   readonly resume?: Position;
-  /** Where the stream begins behind the snapshot; 1000 unless told. */
+  /** Where the stream begins after the snapshot; 1000 unless told. */
   readonly baseOffset?: number;
   /** Whether the store answers `open-snapshot` and `finish-snapshot` by itself; yes unless told. */
   readonly storeAnswers?: boolean;
