@@ -21,6 +21,8 @@ const SET = encodeCommand(["SET", "key", "value"]);
 class HeldDisk extends FaultyDisk {
   /** Syncs held by the test, by descriptor or folder. */
   readonly held = new Map<number | string, PromiseWithResolvers<void>>();
+  /** Those that somebody waits for by now. */
+  readonly awaited = new Set<number | string>();
 
   holdSync(subject: number | string): PromiseWithResolvers<void> {
     const answer = Promise.withResolvers<void>();
@@ -29,11 +31,17 @@ class HeldDisk extends FaultyDisk {
   }
 
   override syncData(fd: number): Promise<void> {
-    return this.held.get(fd)?.promise ?? super.syncData(fd);
+    return this.#answer(fd) ?? super.syncData(fd);
   }
 
   override syncDir(path: string): Promise<void> {
-    return this.held.get(path)?.promise ?? super.syncDir(path);
+    return this.#answer(path) ?? super.syncDir(path);
+  }
+
+  #answer(subject: number | string): Promise<void> | undefined {
+    const answer = this.held.get(subject);
+    if (answer !== undefined) this.awaited.add(subject);
+    return answer?.promise;
   }
 }
 
@@ -73,17 +81,17 @@ async function promoteUnderWay(disk: HeldDisk, dir: TempDir, third: (peer: FakeP
   });
   const following = follow(primary.url, disk, dir);
   await following.connected();
-  const oldLog = disk.holdSync(logFd(disk));
+  const fd = logFd(disk);
+  const oldLog = disk.holdSync(fd);
   const [first] = primary.peers;
   await first!.send(SET);
-  await until(() => (following.replica.log?.writtenOffset ?? 0) > 100, { what: "the write" });
-  await Bun.sleep(1_000); // the sync that comes each second is under way then
-  const folder = disk.holdSync(join(following.path, "generations"));
-  const began = disk.count("rename");
+  await until(() => disk.awaited.has(fd), { what: "the sync that comes each second" });
+  const generations = join(following.path, "generations");
+  const folder = disk.holdSync(generations);
   await first!.reset();
-  // The renames of the snapshot and of the manifest; the sync of the folder follows.
-  await until(() => disk.count("rename") >= began + 2, { what: "the second snapshot" });
-  await Bun.sleep(20);
+  await until(() => disk.awaited.has(generations), {
+    what: "the promotion of the second snapshot",
+  });
   const end = async () => {
     await following[Symbol.asyncDispose]();
     await primary.stop();

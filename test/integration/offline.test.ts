@@ -36,6 +36,15 @@ async function attachedFor(last: RealServer, port: number, pings: number): Promi
   );
 }
 
+/** The primary's digest, and the offset that it belongs to: a key that expires between the two moves both. */
+async function momentOf(primary: RealServer): Promise<{ offset: number; digest: string }> {
+  for (;;) {
+    const offset = await primary.offset();
+    const digest = await primary.digest();
+    if ((await primary.offset()) === offset) return { offset, digest };
+  }
+}
+
 async function durable(port: number, offset: number): Promise<void> {
   await until(async () => Number((await infoOf(port))["durable_offset"]) >= offset, {
     what: `offset ${offset} on the disk`,
@@ -61,7 +70,7 @@ describe.each(availableServers())("%s", (kind) => {
     await using load = await SeededLoad.start(primary, 8);
     await until(() => load.commands > 400, { what: "some load" });
     await load.stop();
-    const then = { offset: await primary.offset(), digest: await primary.digest() };
+    const then = await momentOf(primary);
     await durable(port, then.offset);
     const thenMs = Date.now() + 1;
     await until(() => Date.now() > thenMs + 1, { what: "the next moment" });
@@ -74,7 +83,7 @@ describe.each(availableServers())("%s", (kind) => {
       ["RPUSH", "last:list", "a", "b"],
       ["EXEC"],
     ]);
-    const now = { offset: await primary.offset(), digest: await primary.digest() };
+    const now = await momentOf(primary);
     await durable(port, now.offset);
     expect((await following.stop()).exitCode).toBe(0);
     const { master_replid: replid } = await primary.info("replication");
