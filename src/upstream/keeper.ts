@@ -206,7 +206,10 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
       files: this.#files,
       ...this.#options,
     };
-    const receiving = await Receiving.begin(options, resync, this, opening.signal);
+    const beginning = Receiving.begin(options, resync, this, opening.signal);
+    // Given up meanwhile, it removes its files at its end: the next attempt waits for that too.
+    this.#endsWith(beginning);
+    const receiving = await beginning;
     if (opening.signal.aborted) {
       this.#endsWith(receiving.giveUp());
       throw givenUp();

@@ -190,7 +190,7 @@ describe("follow against a real primary under load", () => {
         "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n",
       );
       expect(lstatSync(join(dir, current, "appendonly.aof.1.base.rdb")).mode & 0o777).toBe(0o644);
-    }, 180_000);
+    }, 600_000);
   }
 
   test("resumes by partial resync after a restart, through several databases", async () => {

@@ -222,6 +222,7 @@ test("a client that doesn't read its replies isn't read from; one that reads lat
   const others = async () => String(await client.send("CLIENT", "LIST"));
   await until(async () => (await others()).match(/ omem=[1-9]/g)?.length === rude.length, {
     what: "their answers to wait",
+    timeoutMs: 50_000,
   });
   expect(free.rssBytes() - before).toBeLessThan(FLAT_BYTES);
   const [late, ...rest] = rude;
