@@ -220,6 +220,10 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["durable_offset", cursors.durable],
     ["durable_lag_bytes", cursors.received - cursors.durable],
     ["durable_age_seconds", status.durableAgeSeconds.toFixed(1)],
+    ["link_down_seconds", link.downForSeconds],
+    ["newest_restorable_time", Math.floor((status.newestRestorableMs ?? 0) / 1000)],
+    ["oldest_restorable_time", orUnknown(() => oldestSeconds(status))],
+    ["stale_seconds", Math.floor(status.staleSeconds ?? -1)],
     ["received_bytes_per_second", Math.round(bytesPerSecond.received)],
     ["durable_bytes_per_second", Math.round(bytesPerSecond.durable)],
     ["received_snapshot_bytes", receivedBytes.snapshot],
@@ -246,6 +250,11 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["last_error_cause", oneLine(lastBreak?.cause)],
     ["last_error_time", Math.floor((lastBreak?.atMs ?? 0) / 1000)],
   ];
+}
+
+/** In whole seconds, rounded up: a restore by a time that is shown must find it. */
+function oldestSeconds({ oldestRestorableMs }: ReplicaStatus): number {
+  return Math.ceil((oldestRestorableMs ?? 0) / 1000);
 }
 
 function sealed(counts: readonly (readonly [state: string, count: number])[]): number {

@@ -112,8 +112,26 @@ export const METRICS: readonly Metric[] = [
   {
     name: "link_silent_seconds",
     type: "gauge",
-    help: "Seconds since the primary was last heard.",
+    help: "Seconds since the primary was last heard, or since the start; attempts to connect don't reset it.",
     read: ({ link }) => link.silentMs / 1000,
+  },
+  {
+    name: "link_down_seconds",
+    type: "gauge",
+    help: "Seconds since the link to the primary was last up, or since the start; 0 while it is up.",
+    read: ({ link }) => link.downForSeconds,
+  },
+  {
+    name: "newest_restorable_timestamp_seconds",
+    type: "gauge",
+    help: "The newest moment that can be restored, in unix time; 0 before the first snapshot.",
+    read: ({ newestRestorableMs }) => (newestRestorableMs ?? 0) / 1000,
+  },
+  {
+    name: "oldest_restorable_timestamp_seconds",
+    type: "gauge",
+    help: "The oldest moment that can be restored, in unix time; 0 before the first snapshot.",
+    read: ({ oldestRestorableMs }) => (oldestRestorableMs ?? 0) / 1000,
   },
   {
     name: "offset_bytes",

@@ -357,6 +357,20 @@ export class Ledger {
     );
   }
 
+  /**
+   * The earliest time of the whole generations' marks, in milliseconds since 1970; undefined where there is none.
+   * It looks at the first mark and the last one of each: that one is earlier where the clock was set back.
+   */
+  firstMarkMs(): number | undefined {
+    const end = (order: "ASC" | "DESC") =>
+      `(SELECT at_ms FROM marks WHERE generation = g.id ORDER BY id ${order} LIMIT 1)`;
+    const row = this.#sql.get<{ atMs: number | null }>(
+      `SELECT min(min(${end("ASC")}, ${end("DESC")})) AS atMs FROM generations g
+       WHERE state IN ('current', 'sealed')`,
+    );
+    return row?.atMs ?? undefined;
+  }
+
   /** Records an event, for people who look later: nothing reads it back. */
   event(kind: string, detail: string, atMs: number): void {
     this.#sql.run("INSERT INTO events VALUES (?, ?, ?)", [atMs, kind, detail]);

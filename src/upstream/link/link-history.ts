@@ -38,6 +38,8 @@ export class LinkHistory {
   #connectedAtMs: number | undefined;
   /** When the link went down; undefined while it is up, and before it first was. */
   #downSinceMs: number | undefined;
+  /** The same by the wall clock. */
+  #downAtMs: number | undefined;
   /** Since when this attempt's link is in its state, and how long it had been paused by then. */
   #reached: { readonly sinceMs: number; readonly pausedMs: number } | undefined;
 
@@ -64,6 +66,11 @@ export class LinkHistory {
       : Math.floor((this.#clock.monotonicMs() - sinceMs) / 1000);
   }
 
+  /** When the link went down, in milliseconds since 1970; undefined while it is up, and before it first was. */
+  get downAtMs(): number | undefined {
+    return this.#downAtMs;
+  }
+
   /**
    * The session is in another state.
    * @param pausedMs how long the link has been paused so far, in milliseconds.
@@ -76,8 +83,10 @@ export class LinkHistory {
     if (state.at === "connected") {
       this.#connectedAtMs = nowMs;
       this.#downSinceMs = undefined;
+      this.#downAtMs = undefined;
     } else if (this.#isConnected) {
       this.#downSinceMs = nowMs;
+      this.#downAtMs = this.#clock.now();
     }
     this.#isConnected = state.at === "connected";
   }
