@@ -179,6 +179,12 @@ export const METRICS: readonly Metric[] = [
     read: ({ currentGeneration }) => currentGeneration?.rdbBytes ?? 0,
   },
   {
+    name: "snapshots_on_disk_bytes",
+    type: "gauge",
+    help: "Size of all snapshots on disk: the kept ones, and what has arrived of new ones.",
+    read: (status) => status.snapshotsOnDiskBytes(),
+  },
+  {
     name: "log_bytes",
     type: "gauge",
     help: "Size of the current log.",

@@ -18,13 +18,13 @@ export class Freshness {
     this.#replica = replica;
     this.#clock = clock;
     this.#startedMs = clock.monotonicMs();
-    this.#inheritedMs = replica.directory.marks.lastMs;
+    this.#inheritedMs = replica.directory.holdings.lastMs;
   }
 
   /** Milliseconds since 1970; undefined where nothing is kept yet. */
   get newestMs(): number | undefined {
     const { directory, links, state } = this.#replica;
-    const { lastMs } = directory.marks;
+    const { lastMs } = directory.holdings;
     if (lastMs === undefined || state.at === "connected") return lastMs;
     const heardUntilMs = links.downAtMs ?? this.#inheritedMs ?? 0;
     // A snapshot that became current since is as new as its own first mark.
@@ -33,7 +33,7 @@ export class Freshness {
 
   /** Milliseconds since 1970; undefined where nothing is kept yet. @throws ReplicaError of the database. */
   get oldestMs(): number | undefined {
-    return this.#replica.directory.marks.firstMs;
+    return this.#replica.directory.holdings.firstMs;
   }
 
   /** How long ago the newest moment is; undefined where nothing is kept yet. */

@@ -254,6 +254,16 @@ export class ReplicaStatus {
     return this.#replica.directory.countByState();
   }
 
+  /**
+   * Bytes on disk of all snapshots: the kept ones, and as much of new ones as has come. They are taken and given
+   * back with each new generation, so they are no trend of the free space. @throws ReplicaError of the database.
+   */
+  snapshotsOnDiskBytes(): number {
+    const { state, renewal, directory } = this.#replica;
+    const arriving = [state, renewal.state].map((one) => progressOf(one)?.readBytes ?? 0);
+    return arriving.reduce((sum, bytes) => sum + bytes, directory.holdings.snapshotBytes);
+  }
+
   /** Free bytes on the data directory's file system. @throws ReplicaError DISK_FAILED. */
   freeBytes(): number {
     return this.#replica.directory.freeBytes;

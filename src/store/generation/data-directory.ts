@@ -23,7 +23,7 @@ import {
 } from "./layout.ts";
 import { type Lineage, readLineage } from "./lineage.ts";
 import { type DirectoryLock, lockDirectory } from "./lock.ts";
-import { KeptMarks } from "./kept-marks.ts";
+import { Holdings } from "./holdings.ts";
 import { type LogCallbacks, LogFiles } from "./log-files.ts";
 import { MarkClock, type WallClock } from "./mark-clock.ts";
 import { type Promoted, Promoter } from "./promotion.ts";
@@ -34,7 +34,7 @@ import type { StreamLog } from "./stream-log.ts";
 /** A data directory, owned by this process: its lock, its database, and its generations. */
 export class DataDirectory {
   readonly path: string;
-  readonly marks: KeptMarks;
+  readonly holdings: Holdings;
   readonly #disk: Disk;
   readonly #clock: WallClock;
   readonly #lock: DirectoryLock;
@@ -72,7 +72,7 @@ export class DataDirectory {
       this.#lock.release();
       throw error;
     }
-    this.marks = new KeptMarks(this.#ledger);
+    this.holdings = new Holdings(this.#ledger);
     const link = new CurrentLink(disk, this.path);
     const parts = {
       disk,
@@ -83,7 +83,7 @@ export class DataDirectory {
       logPath: (id: number) => this.logPath(id),
       refuseLost: () => this.refuseLost(),
       onCutBack: (what: string) => this.event("cut-back", what),
-      marks: this.marks,
+      holdings: this.holdings,
       onPromoted: (promoted: Promoted) => this.#onPromoted(promoted),
     };
     const removal = (this.#removal = new Removal(parts));
@@ -111,7 +111,7 @@ export class DataDirectory {
     refuseDamagedFiles(this.#disk, this.path, this.#current, durableOffset);
     this.#replicationIds = this.#ledger.replicationIds(id);
     const { atMs = 0 } = this.#ledger.lastMark(id) ?? {};
-    this.marks.begin(id, { atMs, durableOffset });
+    this.holdings.begin(id, { atMs, durableOffset });
     this.#markClock.continueFrom(atMs);
     link.pointAt(id);
   }
@@ -147,7 +147,7 @@ export class DataDirectory {
 
   /** The last durable offset of the current generation's log; undefined where nothing is kept yet. */
   get durableOffset(): Offset | undefined {
-    return this.marks.durableOffset;
+    return this.holdings.durableOffset;
   }
 
   /** Free bytes on the directory's file system. @throws ReplicaError DISK_FAILED. */
@@ -358,7 +358,7 @@ export class DataDirectory {
 
   #onPromoted({ generation, durableOffset, replicationIds }: Promoted): void {
     this.#current = generation;
-    this.marks.begin(generation.id, { atMs: generation.currentAtMs, durableOffset });
+    this.holdings.begin(generation.id, { atMs: generation.currentAtMs, durableOffset });
     this.#replicationIds = replicationIds;
     this.#logs.keepOnly(generation.id);
     this.#recovery.promoted();

@@ -268,6 +268,13 @@ export class Ledger {
       .map(({ state, count }) => [state, count]);
   }
 
+  /** Size of the snapshots of all whole generations. */
+  snapshotBytes(): number {
+    return this.#sql.get<{ bytes: number }>(
+      "SELECT coalesce(sum(rdb_bytes), 0) AS bytes FROM generations WHERE state IN ('current', 'sealed')",
+    )!.bytes;
+  }
+
   current(): Generation | undefined {
     return this.#sql.get<Generation>(
       `SELECT ${GENERATION} FROM generations WHERE state = 'current'`,

@@ -4,8 +4,8 @@ import type { Ledger, Mark } from "../ledger/ledger.ts";
 /** What a mark promises: what was written at this time is durable up to this offset. */
 export type KeptMark = Pick<Mark, "atMs" | "durableOffset">;
 
-/** The last durable mark of the current generation, and how far back the marks of all generations lead. */
-export class KeptMarks {
+/** What a data directory holds: up to which moment, from which moment on, and how large its snapshots are. */
+export class Holdings {
   readonly #ledger: Ledger;
   /** The current generation and its last mark; undefined where nothing is kept yet. */
   #last: { readonly id: number; readonly mark: KeptMark } | undefined;
@@ -40,5 +40,10 @@ export class KeptMarks {
    */
   get firstMs(): number | undefined {
     return this.#ledger.firstMarkMs();
+  }
+
+  /** Size of the snapshots of all whole generations. @throws ReplicaError of the ledger. */
+  get snapshotBytes(): number {
+    return this.#ledger.snapshotBytes();
   }
 }
