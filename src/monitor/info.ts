@@ -241,7 +241,8 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
       count,
     ]),
     ["partial_syncs", syncs.partial],
-    ["breaks", Object.values(status.breaks).reduce((sum, count) => sum + count, 0)],
+    ["breaks", sumOf(status.breaks)],
+    ["attempts_failed", sumOf(status.failedAttempts)],
     ["snapshot_read_bytes", snapshot.transfer?.readBytes ?? 0],
     ["snapshot_total_bytes", snapshot.transfer?.totalBytes ?? 0],
     ["last_snapshot_error", oneLine(snapshot.last?.error)],
@@ -255,6 +256,10 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
 /** In whole seconds, rounded up: a restore by a time that is shown must find it. */
 function oldestSeconds({ oldestRestorableMs }: ReplicaStatus): number {
   return Math.ceil((oldestRestorableMs ?? 0) / 1000);
+}
+
+function sumOf(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }
 
 function sealed(counts: readonly (readonly [state: string, count: number])[]): number {

@@ -237,9 +237,16 @@ export const METRICS: readonly Metric[] = [
   {
     name: "breaks_total",
     type: "counter",
-    help: "Attempts to follow the primary that ended in an error, by its code.",
+    help: "Outages of the link, by the code of their first error; one counts once, however many attempts it takes.",
     labels: ["code"],
     read: ({ breaks }) => labeled("code", { ...NO_BREAKS, ...breaks }),
+  },
+  {
+    name: "attempts_failed_total",
+    type: "counter",
+    help: "Attempts to follow the primary that failed before the link was up, by the error's code.",
+    labels: ["code"],
+    read: ({ failedAttempts }) => labeled("code", { ...NO_BREAKS, ...failedAttempts }),
   },
   {
     name: "snapshots_total",

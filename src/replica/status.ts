@@ -290,9 +290,14 @@ export class ReplicaStatus {
     return { full, partial, fullByReason: Object.fromEntries(byReason) };
   }
 
-  /** How many attempts ended in each error since the start. */
+  /** Outages since the start, by the code of their first error: however many attempts one took, it is one. */
   get breaks(): Readonly<Partial<Record<ErrorCode, number>>> {
     return Object.fromEntries(this.#replica.links.counts);
+  }
+
+  /** Attempts since the start that failed before their link was up, by the error's code. */
+  get failedAttempts(): Readonly<Partial<Record<ErrorCode, number>>> {
+    return Object.fromEntries(this.#replica.links.failedAttempts);
   }
 
   /** The last failure. It stays when all is well again. */

@@ -152,7 +152,7 @@ function rowsOf(fields: Fields): Row[] {
     ...downstreamsOf(fields),
     ["disk", roomOf(fields)],
     ["syncs", syncsOf(fields)],
-    ["breaks", fields.count("breaks")],
+    ["breaks", breaksOf(fields)],
     ["last error", lastErrorOf(fields)],
     ["uptime", uptimeOf(fields)],
   ];
@@ -277,6 +277,12 @@ function syncsOf(fields: Fields): string {
   });
   const why = reasons.length === 0 ? "" : ` (${reasons.join(", ")})`;
   return `${fields.count("full_syncs")} full${why}, ${fields.count("partial_syncs")} partial`;
+}
+
+function breaksOf(fields: Fields): string {
+  const failed = fields.number("attempts_failed") ?? 0;
+  const attempts = failed === 0 ? "" : `, ${fields.counted("attempts_failed", "failed attempt")}`;
+  return `${fields.count("breaks")}${attempts}`;
 }
 
 function lastErrorOf(fields: Fields): string {

@@ -151,6 +151,11 @@ describe("shows", () => {
       ["lag           nothing is kept yet", "restorable    nothing yet"],
     ],
     [
+      "how many attempts the breaks have cost",
+      { ...down, breaks: 1, attempts_failed: 463 },
+      ["breaks        1, 463 failed attempts"],
+    ],
+    [
       "that nobody is followed",
       { ...down, state: "none", primary: "" },
       ["primary       none, since REPLICAOF NO ONE"],
