@@ -1,4 +1,4 @@
-import { formatBytes } from "../base/quantity.ts";
+import { formatAge, formatBytes } from "../base/quantity.ts";
 import { listenFailure } from "../base/listen-failure.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
@@ -76,6 +76,14 @@ function thenClose(response: Response): Response {
   return response;
 }
 
+/** The newest moment that can be restored, and how long ago that is. */
+function restorableText({ newestRestorableMs, staleSeconds, link }: ReplicaStatus): string {
+  if (newestRestorableMs === undefined || staleSeconds === undefined) return "nothing yet";
+  const moment = new Date(newestRestorableMs).toISOString();
+  const age = formatAge(staleSeconds);
+  return link.state === "connected" ? `${moment}, ${age} ago` : `${moment}: stale for ${age}`;
+}
+
 function page(status: ReplicaStatus): Response {
   const { link, syncs, relay, cursors } = status;
   const generation = status.currentGeneration;
@@ -87,6 +95,7 @@ function page(status: ReplicaStatus): Response {
     ["generation", String(generation?.id ?? "none")],
     ["snapshot", formatBytes(generation?.rdbBytes ?? 0)],
     ["log", formatBytes(cursors.logBytes)],
+    ["restorable up to", restorableText(status)],
     ["downstreams", `${relay.downstreams.length} attached, ${relay.countByState.online} online`],
     ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
     ["last error", status.lastBreak?.message ?? "none"],

@@ -220,6 +220,10 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["durable_offset", cursors.durable],
     ["durable_lag_bytes", cursors.received - cursors.durable],
     ["durable_age_seconds", status.durableAgeSeconds.toFixed(1)],
+    ["link_down_seconds", link.downForSeconds],
+    ["newest_restorable_time", Math.floor((status.newestRestorableMs ?? 0) / 1000)],
+    ["oldest_restorable_time", orUnknown(() => oldestSeconds(status))],
+    ["stale_seconds", Math.floor(status.staleSeconds ?? -1)],
     ["received_bytes_per_second", Math.round(bytesPerSecond.received)],
     ["durable_bytes_per_second", Math.round(bytesPerSecond.durable)],
     ["received_snapshot_bytes", receivedBytes.snapshot],
@@ -237,7 +241,8 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
       count,
     ]),
     ["partial_syncs", syncs.partial],
-    ["breaks", Object.values(status.breaks).reduce((sum, count) => sum + count, 0)],
+    ["breaks", sumOf(status.breaks)],
+    ["attempts_failed", sumOf(status.failedAttempts)],
     ["snapshot_read_bytes", snapshot.transfer?.readBytes ?? 0],
     ["snapshot_total_bytes", snapshot.transfer?.totalBytes ?? 0],
     ["last_snapshot_error", oneLine(snapshot.last?.error)],
@@ -246,6 +251,15 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["last_error_cause", oneLine(lastBreak?.cause)],
     ["last_error_time", Math.floor((lastBreak?.atMs ?? 0) / 1000)],
   ];
+}
+
+/** In whole seconds, rounded up: a restore by a time that is shown must find it. */
+function oldestSeconds({ oldestRestorableMs }: ReplicaStatus): number {
+  return Math.ceil((oldestRestorableMs ?? 0) / 1000);
+}
+
+function sumOf(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }
 
 function sealed(counts: readonly (readonly [state: string, count: number])[]): number {

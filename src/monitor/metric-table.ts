@@ -112,8 +112,26 @@ export const METRICS: readonly Metric[] = [
   {
     name: "link_silent_seconds",
     type: "gauge",
-    help: "Seconds since the primary was last heard.",
+    help: "Seconds since the primary was last heard, or since the start; attempts to connect don't reset it.",
     read: ({ link }) => link.silentMs / 1000,
+  },
+  {
+    name: "link_down_seconds",
+    type: "gauge",
+    help: "Seconds since the link to the primary was last up, or since the start; 0 while it is up.",
+    read: ({ link }) => link.downForSeconds,
+  },
+  {
+    name: "newest_restorable_timestamp_seconds",
+    type: "gauge",
+    help: "The newest moment that can be restored, in unix time; 0 before the first snapshot.",
+    read: ({ newestRestorableMs }) => (newestRestorableMs ?? 0) / 1000,
+  },
+  {
+    name: "oldest_restorable_timestamp_seconds",
+    type: "gauge",
+    help: "The oldest moment that can be restored, in unix time; 0 before the first snapshot.",
+    read: ({ oldestRestorableMs }) => (oldestRestorableMs ?? 0) / 1000,
   },
   {
     name: "offset_bytes",
@@ -159,6 +177,12 @@ export const METRICS: readonly Metric[] = [
     type: "gauge",
     help: "Size of the current snapshot.",
     read: ({ currentGeneration }) => currentGeneration?.rdbBytes ?? 0,
+  },
+  {
+    name: "snapshots_on_disk_bytes",
+    type: "gauge",
+    help: "Size of all snapshots on disk: the kept ones, and what has arrived of new ones.",
+    read: (status) => status.snapshotsOnDiskBytes(),
   },
   {
     name: "log_bytes",
@@ -213,9 +237,16 @@ export const METRICS: readonly Metric[] = [
   {
     name: "breaks_total",
     type: "counter",
-    help: "Attempts to follow the primary that ended in an error, by its code.",
+    help: "Outages of the link, by the code of their first error; one counts once, however many attempts it takes.",
     labels: ["code"],
     read: ({ breaks }) => labeled("code", { ...NO_BREAKS, ...breaks }),
+  },
+  {
+    name: "attempts_failed_total",
+    type: "counter",
+    help: "Attempts to follow the primary that failed before the link was up, by the error's code.",
+    labels: ["code"],
+    read: ({ failedAttempts }) => labeled("code", { ...NO_BREAKS, ...failedAttempts }),
   },
   {
     name: "snapshots_total",

@@ -1,6 +1,4 @@
-import { describeAddress } from "../base/address.ts";
 import { realClock } from "../base/clock.ts";
-import { logger } from "../base/logger.ts";
 import { VERSION } from "../base/version.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
 import type { Settings } from "../config/settings.ts";
@@ -73,21 +71,18 @@ async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> 
 
 /** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */
 async function monitor(address: NonNullable<Settings["http"]>, readyLagMs: number) {
-  const [{ Metrics }, { serveHttp }] = await Promise.all([
+  const [{ Metrics }, { serveHttpWhenFree }] = await Promise.all([
     import("../monitor/metrics.ts"),
-    import("../monitor/http.ts"),
+    import("../monitor/patient-http.ts"),
   ]);
   const metrics = new Metrics();
   const disk = metrics.timed(realDisk);
   return {
     disk,
-    /** Returns a function that stops serving. @throws ReplicaError PORT_IN_USE, LISTEN_FAILED. */
+    /** Returns a function that stops serving. @throws ReplicaError LISTEN_FAILED. */
     serve(status: ReplicaStatus): () => void {
       metrics.of(status, VERSION);
-      const { port, stop } = serveHttp({ ...address, readyLagMs }, metrics, status);
-      const at = describeAddress({ host: address.host, port });
-      logger.info(`serving metrics and health at http://${at}`);
-      return stop;
+      return serveHttpWhenFree({ ...address, readyLagMs }, metrics, status, realClock);
     },
   };
 }

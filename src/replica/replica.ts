@@ -225,10 +225,9 @@ export class Replica implements StreamSource {
         if (error === undefined) continue; // stopped, or REPLICAOF named another primary, or none
         if (error.retry === "never") throw error;
         const waitMs = this.links.waitMs(this.#settings.retryMaxMs);
-        logger.warn(`${this.links.lastCause}; next attempt in ${waitMs} ms`, {
-          code: error.code,
-          primary: this.primary.name,
-        });
+        const about = { code: error.code, primary: this.primary.name };
+        const { level, text } = this.links.takeNews();
+        logger[level](`${text}; next attempt in ${waitMs} ms`, about);
         await this.#clock.sleep(waitMs, AbortSignal.any([signal, this.#wake.signal]));
       }
     } finally {
@@ -347,10 +346,16 @@ export class Replica implements StreamSource {
     this.links.moved(state, this.#driver.pausedMs);
     // What the primary sends now replaces the generation that was followed.
     if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync replaces it");
-    if (state.at === "connected") this.primary.judge(true);
     this.resyncs.moved(state);
+    if (state.at === "connected") this.#onConnected();
     // Something else becomes durable from here on.
     if (state.at === "transfer" || state.at === "connected") this.pace.sample(state);
+  }
+
+  #onConnected(): void {
+    this.primary.judge(true);
+    const outage = this.links.ended();
+    if (outage !== undefined) logger.info(`link up ${outage.cost(this.resyncs.isFull)}`);
   }
 
   /** Writes, syncs, marks and acknowledges what was received, within the time that a stop may take. */

@@ -7,6 +7,7 @@ import type { State } from "../session/state.ts";
 import { fileByteOf } from "../store/generation/layout.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
+import { Freshness } from "./freshness.ts";
 import type { Replica } from "./replica.ts";
 
 /** A state of the link, by Redis's name ("replication.c", REPL_STATE_*). */
@@ -31,10 +32,12 @@ export interface LinkStatus {
   readonly state: LinkState;
   /** Undefined unless a snapshot is arriving over this link. */
   readonly transfer: TransferProgress | undefined;
-  /** Milliseconds since the primary was last heard. */
+  /** Milliseconds since a primary was last heard, or since the start; not anew with each attempt. */
   readonly silentMs: number;
   /** Seconds since the link was last up; undefined while it is, and before it ever was. */
   readonly downSeconds: number | undefined;
+  /** The same for monitoring: 0 while it is up, and since the start where it never was. */
+  readonly downForSeconds: number;
 }
 
 /** How far the stream has come, as replication offsets: durable ≤ written ≤ received. */
@@ -128,11 +131,13 @@ export class ReplicaStatus {
   readonly #replica: Replica;
   readonly #clock: Clock;
   readonly #fsync: Settings["fsync"];
+  readonly #freshness: Freshness;
 
   constructor(replica: Replica, clock: Clock, fsync: Settings["fsync"]) {
     this.#replica = replica;
     this.#clock = clock;
     this.#fsync = fsync;
+    this.#freshness = new Freshness(replica, clock);
     this.startedAtMs = clock.now();
     this.#startedMs = clock.monotonicMs();
   }
@@ -165,7 +170,23 @@ export class ReplicaStatus {
   get link(): LinkStatus {
     const { state, silentMs, links } = this.#replica;
     const { downSeconds } = links;
-    return { state: state.at, transfer: progressOf(state), silentMs, downSeconds };
+    const downForSeconds = this.#freshness.linkDownSeconds;
+    return { state: state.at, transfer: progressOf(state), silentMs, downSeconds, downForSeconds };
+  }
+
+  /** The newest moment that can be restored: milliseconds since 1970; undefined where nothing is kept yet. */
+  get newestRestorableMs(): number | undefined {
+    return this.#freshness.newestMs;
+  }
+
+  /** The oldest one, as `replica restore --at` takes it. @throws ReplicaError of the database. */
+  get oldestRestorableMs(): number | undefined {
+    return this.#freshness.oldestMs;
+  }
+
+  /** How long ago the newest moment that can be restored is; undefined where nothing is kept yet. */
+  get staleSeconds(): number | undefined {
+    return this.#freshness.staleSeconds;
   }
 
   /**
@@ -233,6 +254,16 @@ export class ReplicaStatus {
     return this.#replica.directory.countByState();
   }
 
+  /**
+   * Bytes on disk of all snapshots: the kept ones, and as much of new ones as has come. They are taken and given
+   * back with each new generation, so they are no trend of the free space. @throws ReplicaError of the database.
+   */
+  snapshotsOnDiskBytes(): number {
+    const { state, renewal, directory } = this.#replica;
+    const arriving = [state, renewal.state].map((one) => progressOf(one)?.readBytes ?? 0);
+    return arriving.reduce((sum, bytes) => sum + bytes, directory.holdings.snapshotBytes);
+  }
+
   /** Free bytes on the data directory's file system. @throws ReplicaError DISK_FAILED. */
   freeBytes(): number {
     return this.#replica.directory.freeBytes;
@@ -259,9 +290,14 @@ export class ReplicaStatus {
     return { full, partial, fullByReason: Object.fromEntries(byReason) };
   }
 
-  /** How many attempts ended in each error since the start. */
+  /** Outages since the start, by the code of their first error: however many attempts one took, it is one. */
   get breaks(): Readonly<Partial<Record<ErrorCode, number>>> {
     return Object.fromEntries(this.#replica.links.counts);
+  }
+
+  /** Attempts since the start that failed before their link was up, by the error's code. */
+  get failedAttempts(): Readonly<Partial<Record<ErrorCode, number>>> {
+    return Object.fromEntries(this.#replica.links.failedAttempts);
   }
 
   /** The last failure. It stays when all is well again. */

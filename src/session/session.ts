@@ -55,11 +55,6 @@ export class Session {
     return this.#state;
   }
 
-  /** When the primary was last heard, in the milliseconds of the events. */
-  get lastIoMs(): number {
-    return this.#lastIoMs;
-  }
-
   /** Takes one event and returns what must be done, in order. Never throws for what a peer sent. */
   step(event: Event): readonly Effect[] {
     this.#effects = [];

@@ -88,12 +88,15 @@ export class Driver implements KeeperEvents {
   #pausedMs = 0;
   #ticker: ReturnType<typeof setInterval> | undefined;
   #tickedAtMs = 0;
+  /** When a byte last came from a primary. */
+  #heardMs: number;
   #finishing: Promise<void> = Promise.resolve();
 
   constructor(options: DriverOptions, clock: Clock, events: DriverEvents) {
     this.#session = new Session(options);
     this.#tls = options.tls;
     this.#clock = clock;
+    this.#heardMs = clock.monotonicMs();
     this.#events = events;
   }
 
@@ -107,9 +110,9 @@ export class Driver implements KeeperEvents {
     return this.state.at === "connected" ? this.#target : undefined;
   }
 
-  /** Milliseconds since the primary was last heard. */
+  /** Milliseconds since a byte last came from a primary, or since the start; an attempt doesn't begin it anew. */
   get silentMs(): number {
-    return this.#clock.monotonicMs() - this.#session.lastIoMs;
+    return this.#clock.monotonicMs() - this.#heardMs;
   }
 
   /**
@@ -163,6 +166,8 @@ export class Driver implements KeeperEvents {
   #tick(): void {
     const nowMs = this.#clock.monotonicMs();
     // After a stall of our own, what the primary sent still waits in the socket.
+    // While the link waits for the disk here, the primary can't be heard.
+    if (this.#paused && this.#link !== undefined) this.#heardMs = nowMs;
     const stalled = nowMs - this.#tickedAtMs > STALL_MS;
     this.#tickedAtMs = nowMs;
     this.#step({ type: "tick", nowMs, paused: this.#paused || stalled });
@@ -265,7 +270,11 @@ export class Driver implements KeeperEvents {
     const nowMs = () => this.#clock.monotonicMs();
     this.#link = new Link(target, this.#tls, {
       opened: () => mine(() => ({ type: "opened", nowMs: nowMs() })),
-      bytes: (bytes) => mine(() => ({ type: "bytes", nowMs: nowMs(), bytes })),
+      bytes: (bytes) =>
+        mine(() => {
+          this.#heardMs = nowMs();
+          return { type: "bytes", nowMs: this.#heardMs, bytes };
+        }),
       lost: (error) => mine(() => ({ type: "lost", error })),
     });
   }

@@ -151,6 +151,106 @@ describe("the alerts", () => {
   });
 });
 
+/** Prometheus's predict_linear: least squares over the samples, continued for some seconds after the last one. */
+function predictLinear(values: readonly number[], everySeconds: number, aheadSeconds: number) {
+  const meanX = ((values.length - 1) / 2) * everySeconds;
+  const meanY = values.reduce((sum, y) => sum + y, 0) / values.length;
+  let [covariance, variance] = [0, 0];
+  for (const [index, y] of values.entries()) {
+    const x = index * everySeconds - meanX;
+    covariance += x * (y - meanY);
+    variance += x * x;
+  }
+  const slope = variance === 0 ? 0 : covariance / variance;
+  return meanY + slope * ((values.length - 1) * everySeconds + aheadSeconds - meanX);
+}
+
+describe("ReplicaDiskFills", () => {
+  const GB = 1e9;
+  const EVERY_SECONDS = 300;
+  /** The rule's own numbers, so that the simulation below is of what it says. */
+  const { expr, for: pending } = rules.find(({ alert }) => alert === "ReplicaDiskFills")!;
+  const form =
+    /^predict_linear\(\(replica_disk_free_bytes \+ replica_snapshots_on_disk_bytes\)\[(\w+):(\w+)\], (\d+)\) - replica_snapshots_on_disk_bytes < replica_snapshot_bytes$/;
+  const [, window = "", step = "", ahead = ""] = form.exec(expr) ?? [];
+
+  interface Disk {
+    readonly freeBytes: number;
+    /** Kept snapshots, and what has come of new ones. */
+    readonly snapshotsBytes: number;
+    /** The current one. */
+    readonly snapshotBytes: number;
+  }
+
+  /** The minutes after which the alert fires; undefined where it never does. */
+  function firesAfter(disks: readonly Disk[]): number | undefined {
+    const samples = parseDurationMs(window)! / parseDurationMs(step)!;
+    let trueSinceMinute: number | undefined;
+    for (const [index, disk] of disks.entries()) {
+      const seen = disks.slice(Math.max(0, index - samples), index + 1);
+      const sums = seen.map(({ freeBytes, snapshotsBytes }) => freeBytes + snapshotsBytes);
+      const predicted = predictLinear(sums, EVERY_SECONDS, Number(ahead));
+      const minute = (index * EVERY_SECONDS) / 60;
+      if (predicted - disk.snapshotsBytes >= disk.snapshotBytes) trueSinceMinute = undefined;
+      else trueSinceMinute ??= minute;
+      const lastedMs = (minute - (trueSinceMinute ?? minute)) * 60_000;
+      if (lastedMs >= parseDurationMs(pending)!) return minute;
+    }
+    return undefined;
+  }
+
+  /** A disk each five minutes, for so many hours. */
+  const hours = (count: number, at: (hour: number) => Disk) =>
+    Array.from({ length: count * 12 }, (_, index) => at(index / 12));
+
+  test("is a rule that the simulation knows", () => {
+    expect([parseDurationMs(step), window, ahead]).toEqual([EVERY_SECONDS * 1000, "6h", "86400"]);
+  });
+
+  test("stays silent through a first snapshot of 50 GB with 200 GB free, and after it", () => {
+    const disks = hours(24, (hour) => {
+      const came = Math.min(50, hour * 20) * GB;
+      const isWhole = came === 50 * GB;
+      return {
+        freeBytes: 200 * GB - came - hour * 0.1 * GB,
+        snapshotsBytes: came,
+        snapshotBytes: isWhole ? came : 0,
+      };
+    });
+    expect(firesAfter(disks)).toBeUndefined();
+  });
+
+  test("stays silent while new snapshots replace old ones", () => {
+    // Each 6 hours one of 50 GB arrives within an hour and pushes out another, whose log of 6 GB goes too.
+    const disks = hours(72, (hour) => {
+      const came = Math.min(50, (hour % 6) * 50) * GB;
+      const isWhole = came === 50 * GB;
+      const snapshotsBytes = 100 * GB + (isWhole ? 0 : came);
+      const logs = 6 * GB + (hour % 6) * GB;
+      return {
+        freeBytes: 250 * GB - snapshotsBytes - logs,
+        snapshotsBytes,
+        snapshotBytes: 50 * GB,
+      };
+    });
+    expect(firesAfter(disks)).toBeUndefined();
+  });
+
+  test("fires in time where the log, or another program, fills the disk", () => {
+    const filling = (perHour: number) =>
+      hours(48, (hour) => ({
+        freeBytes: Math.max(0, 200 * GB - hour * perHour * GB),
+        snapshotsBytes: 50 * GB,
+        snapshotBytes: 50 * GB,
+      }));
+    // At 5 GB an hour no room is left after 30 hours, and the alert is due a day before.
+    const minute = firesAfter(filling(5))!;
+    expect(minute).toBeGreaterThan(5 * 60);
+    expect(minute).toBeLessThan(8 * 60);
+    expect(firesAfter(filling(1))).toBeUndefined();
+  });
+});
+
 describe("the dashboard", () => {
   test("queries only what a replica exports", () => {
     expect(queries.length).toBeGreaterThan(20);

@@ -107,7 +107,7 @@ describe("a stop", () => {
   test.concurrent("between two attempts: follow ends with 0", async () => {
     using temp = tempDir();
     const args = ["redis://127.0.0.1:1", "--dir", temp.file("data"), "--port", "0"];
-    await using replica = startReplica([...args, "--retry-max", "1h"]);
+    await using replica = startReplica([...args, "--retry-max", "1h", "--log-level", "debug"]);
     await replica.waitForLine(/next attempt in \d{4,} ms/);
     replica.signal("SIGTERM");
     const ending = await withinOwnTime(STOP_MS, "the end", replica.ended());

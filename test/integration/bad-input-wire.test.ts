@@ -311,12 +311,16 @@ describe("a port used by", () => {
         fakePrimary(async (peer) => await behave(peer, first), { port });
       {
         await using stranger = listen(port);
-        await using replica = startReplica(followArgs(`redis://127.0.0.1:${port}`, dir));
+        const args = followArgs(`redis://127.0.0.1:${port}`, dir, "--log-level", "debug");
+        await using replica = startReplica(args);
         await replica.waitForLine(says);
         expect(filesIn(dir)).toEqual({ "generations/": "" });
         await until(() => replica.stderr.split("\n").filter((line) => says.test(line)).length > 2, {
           what: "further attempts",
         });
+        // Each attempt is there for debugging; the first one alone is a warning.
+        const said = replica.stderr.split("\n").filter((line) => says.test(line));
+        expect(said.map((line) => line.includes(" warn "))).toEqual(said.map((_, n) => n === 0));
         await stranger?.[Symbol.asyncDispose]();
         await using primary = good();
         await replica.waitForLine(/connected by full resync/);

@@ -94,10 +94,6 @@ test.each([
     "listen on nosuch.invalid:7001: no address is known for that name; choose another --bind",
   ],
   [
-    ["--port", "0", "--http", TAKEN],
-    `serve HTTP on ${TAKEN}: the port is in use; choose another --http, or 0 for a free one`,
-  ],
-  [
     ["--port", "0", "--http", "192.0.2.1:7001"],
     "serve HTTP on 192.0.2.1:7001: this machine has no such address; choose another --http",
   ],
@@ -109,6 +105,25 @@ test.each([
   const ended = await runReplica([...followArgs(primary.url, dir.file("taken")), ...args]);
   expect(ended.exitCode).toBe(1);
   expect(ended.stderr).toContain(`replica: can't ${says}\n`);
+});
+
+test("a taken port for HTTP is a warning: the replica follows, and serves once it is free", async () => {
+  const port = freePort();
+  const holder = Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => undefined } });
+  await using replica = startReplica([
+    ...followArgs(primary.url, dir.file("patient")),
+    "--port",
+    "0",
+    "--http",
+    `127.0.0.1:${port}`,
+  ]);
+  await replica.waitForLine(
+    /warn .*can't serve HTTP on .*: the port is in use; .* code=PORT_IN_USE/,
+  );
+  await replica.waitForLine(/connected by full resync/);
+  holder.stop(true);
+  await replica.waitForLine(new RegExp(`serving metrics and health at http://127.0.0.1:${port}`));
+  expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(200);
 });
 
 // If every user may use every port, none is refused.

@@ -95,6 +95,7 @@ describe("HTTP", () => {
       ['replica_received_bytes_total{phase="stream"}', SET.length],
       ['replica_received_bytes_total{phase="snapshot"}', smallRdb("a value").length],
       ['replica_syncs_total{kind="full",reason="nothing-kept"}', 1],
+      ["replica_snapshots_on_disk_bytes", smallRdb("a value").length],
       ['replica_build_info{version="1.2.3"}', 1],
     ];
     for (const [name, value] of expected) expect([name, samples.get(name)]).toEqual([name, value]);

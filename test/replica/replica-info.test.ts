@@ -206,6 +206,7 @@ test("shows a transfer under way, and the likely cause of its break", async () =
     received_stream_bytes: "0",
   });
   const link = replica.status.link;
+  expect(replica.status.snapshotsOnDiskBytes()).toBe(9);
   goOn.resolve();
   const broken = await infoWhere(client, "the break", (info) => info.get("breaks") !== "0");
   // What the status handed out before does not change under its reader.
@@ -258,6 +259,7 @@ test("shows the progress of a new snapshot, and that it failed", async () => {
   await client.send("BGSAVE");
   const under = await infoWhere(client, "it", (info) => info.get("snapshot_read_bytes") === "9");
   expect(under).toMatchObject({ state: "connected", ready: "1", snapshot_total_bytes: "1000" });
+  expect(replica.status.snapshotsOnDiskBytes()).toBe(RDB.length + 9);
   goOn.resolve();
   const failed = await infoWhere(
     client,

@@ -144,6 +144,7 @@ function rowsOf(fields: Fields): Row[] {
     ...transferOf(fields),
     ...offsetsOf(fields),
     ["lag", lagOf(fields)],
+    ["restorable", restorableOf(fields)],
     ["generation", generationOf(fields)],
     ["log", fields.bytes("log_bytes")],
     ["sealed", fields.counted("sealed_generations", "sealed generation")],
@@ -151,7 +152,7 @@ function rowsOf(fields: Fields): Row[] {
     ...downstreamsOf(fields),
     ["disk", roomOf(fields)],
     ["syncs", syncsOf(fields)],
-    ["breaks", fields.count("breaks")],
+    ["breaks", breaksOf(fields)],
     ["last error", lastErrorOf(fields)],
     ["uptime", uptimeOf(fields)],
   ];
@@ -204,9 +205,25 @@ function offsetsOf(fields: Fields): Row[] {
 function lagOf(fields: Fields): string {
   const bytes = fields.number("durable_lag_bytes");
   const age = fields.number("durable_age_seconds");
+  // What was never received is no lag; how old the copy is by now is what counts then.
+  const isUp = fields.text("master_link_status") === "up";
+  if (bytes === 0 && age === 0 && !isUp) return staleFor(fields);
   if (bytes === 0 && age === 0) return "none: everything received is durable";
   const seconds = age === undefined ? "?" : `${age.toFixed(1)} s`;
   return `${fields.bytes("durable_lag_bytes")} not durable yet, the oldest for ${seconds}`;
+}
+
+function staleFor(fields: Fields): string {
+  const seconds = fields.number("stale_seconds");
+  if (seconds === -1) return "nothing is kept yet";
+  return `stale for ${fields.age("stale_seconds")}`;
+}
+
+/** The moments that a restore can choose from. */
+function restorableOf(fields: Fields): string {
+  if (fields.number("newest_restorable_time") === 0) return "nothing yet";
+  const from = fields.moment("oldest_restorable_time");
+  return `from ${from} to ${fields.moment("newest_restorable_time")}`;
 }
 
 function generationOf(fields: Fields): string {
@@ -260,6 +277,12 @@ function syncsOf(fields: Fields): string {
   });
   const why = reasons.length === 0 ? "" : ` (${reasons.join(", ")})`;
   return `${fields.count("full_syncs")} full${why}, ${fields.count("partial_syncs")} partial`;
+}
+
+function breaksOf(fields: Fields): string {
+  const failed = fields.number("attempts_failed") ?? 0;
+  const attempts = failed === 0 ? "" : `, ${fields.counted("attempts_failed", "failed attempt")}`;
+  return `${fields.count("breaks")}${attempts}`;
 }
 
 function lastErrorOf(fields: Fields): string {

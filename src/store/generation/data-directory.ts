@@ -23,6 +23,7 @@ import {
 } from "./layout.ts";
 import { type Lineage, readLineage } from "./lineage.ts";
 import { type DirectoryLock, lockDirectory } from "./lock.ts";
+import { Holdings } from "./holdings.ts";
 import { type LogCallbacks, LogFiles } from "./log-files.ts";
 import { MarkClock, type WallClock } from "./mark-clock.ts";
 import { type Promoted, Promoter } from "./promotion.ts";
@@ -33,6 +34,7 @@ import type { StreamLog } from "./stream-log.ts";
 /** A data directory, owned by this process: its lock, its database, and its generations. */
 export class DataDirectory {
   readonly path: string;
+  readonly holdings: Holdings;
   readonly #disk: Disk;
   readonly #clock: WallClock;
   readonly #lock: DirectoryLock;
@@ -44,7 +46,6 @@ export class DataDirectory {
   readonly #markClock: MarkClock;
   #current: Generation | undefined;
   #replicationIds: readonly ReplicationIdFrom[] = [];
-  #durableOffset: Offset | undefined;
   /** The highest id that this process has given out. */
   #lastId = 0;
 
@@ -71,6 +72,7 @@ export class DataDirectory {
       this.#lock.release();
       throw error;
     }
+    this.holdings = new Holdings(this.#ledger);
     const link = new CurrentLink(disk, this.path);
     const parts = {
       disk,
@@ -81,9 +83,7 @@ export class DataDirectory {
       logPath: (id: number) => this.logPath(id),
       refuseLost: () => this.refuseLost(),
       onCutBack: (what: string) => this.event("cut-back", what),
-      onMarked: (id: number, durableOffset: Offset) => {
-        if (id === this.#current?.id) this.#durableOffset = durableOffset;
-      },
+      holdings: this.holdings,
       onPromoted: (promoted: Promoted) => this.#onPromoted(promoted),
     };
     const removal = (this.#removal = new Removal(parts));
@@ -107,10 +107,12 @@ export class DataDirectory {
       return;
     }
     const { id } = this.#current;
-    this.#durableOffset = this.#recovery.durableOffset(this.#current);
-    refuseDamagedFiles(this.#disk, this.path, this.#current, this.#durableOffset);
+    const durableOffset = this.#recovery.durableOffset(this.#current);
+    refuseDamagedFiles(this.#disk, this.path, this.#current, durableOffset);
     this.#replicationIds = this.#ledger.replicationIds(id);
-    this.#markClock.continueFrom(this.#ledger.lastMark(id)?.atMs ?? 0);
+    const { atMs = 0 } = this.#ledger.lastMark(id) ?? {};
+    this.holdings.begin(id, { atMs, durableOffset });
+    this.#markClock.continueFrom(atMs);
     link.pointAt(id);
   }
 
@@ -145,7 +147,7 @@ export class DataDirectory {
 
   /** The last durable offset of the current generation's log; undefined where nothing is kept yet. */
   get durableOffset(): Offset | undefined {
-    return this.#durableOffset;
+    return this.holdings.durableOffset;
   }
 
   /** Free bytes on the directory's file system. @throws ReplicaError DISK_FAILED. */
@@ -356,7 +358,7 @@ export class DataDirectory {
 
   #onPromoted({ generation, durableOffset, replicationIds }: Promoted): void {
     this.#current = generation;
-    this.#durableOffset = durableOffset;
+    this.holdings.begin(generation.id, { atMs: generation.currentAtMs, durableOffset });
     this.#replicationIds = replicationIds;
     this.#logs.keepOnly(generation.id);
     this.#recovery.promoted();

@@ -3,6 +3,7 @@ import { Crc64 } from "../../rdb/crc64.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import { OpenFile } from "../disk/open-file.ts";
 import type { Ledger, Mark } from "../ledger/ledger.ts";
+import type { Holdings } from "./holdings.ts";
 import type { LogBeginning } from "./layout.ts";
 import type { MarkClock, WallClock } from "./mark-clock.ts";
 import type { RecoveredLog } from "./recovery.ts";
@@ -24,8 +25,8 @@ export interface LogFilesOptions {
   readonly logPath: (id: number) => string;
   /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
   readonly refuseLost: () => void;
-  /** A mark of this generation is durable. */
-  readonly onMarked: (id: number, durableOffset: Offset) => void;
+  /** Told of each mark that is durable. */
+  readonly holdings: Holdings;
 }
 
 /** Opens and creates the logs of generations, and commits their marks. */
@@ -112,11 +113,12 @@ export class LogFiles {
   }
 
   async #mark(id: number, mark: Omit<Mark, "atMs">): Promise<void> {
-    const { ledger, markClock, refuseLost, onMarked } = this.#options;
+    const { ledger, markClock, refuseLost, holdings } = this.#options;
     refuseLost();
-    ledger.mark(id, { atMs: markClock.now(), ...mark });
+    const made = { atMs: markClock.now(), ...mark };
+    ledger.mark(id, made);
     await ledger.sync();
-    onMarked(id, mark.durableOffset);
+    holdings.add(id, made);
   }
 
   /** Makes durable what is written of a log that isn't current yet. @throws ReplicaError DISK_FULL, DISK_FAILED. */

@@ -268,6 +268,13 @@ export class Ledger {
       .map(({ state, count }) => [state, count]);
   }
 
+  /** Size of the snapshots of all whole generations. */
+  snapshotBytes(): number {
+    return this.#sql.get<{ bytes: number }>(
+      "SELECT coalesce(sum(rdb_bytes), 0) AS bytes FROM generations WHERE state IN ('current', 'sealed')",
+    )!.bytes;
+  }
+
   current(): Generation | undefined {
     return this.#sql.get<Generation>(
       `SELECT ${GENERATION} FROM generations WHERE state = 'current'`,
@@ -355,6 +362,20 @@ export class Ledger {
        FROM marks WHERE generation = ? ORDER BY id DESC LIMIT 1`,
       id,
     );
+  }
+
+  /**
+   * The earliest time of the whole generations' marks, in milliseconds since 1970; undefined where there is none.
+   * It looks at the first mark and the last one of each: that one is earlier where the clock was set back.
+   */
+  firstMarkMs(): number | undefined {
+    const end = (order: "ASC" | "DESC") =>
+      `(SELECT at_ms FROM marks WHERE generation = g.id ORDER BY id ${order} LIMIT 1)`;
+    const row = this.#sql.get<{ atMs: number | null }>(
+      `SELECT min(min(${end("ASC")}, ${end("DESC")})) AS atMs FROM generations g
+       WHERE state IN ('current', 'sealed')`,
+    );
+    return row?.atMs ?? undefined;
   }
 
   /** Records an event, for people who look later: nothing reads it back. */

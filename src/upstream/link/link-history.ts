@@ -1,5 +1,6 @@
 import type { ReplicaError } from "../../base/errors.ts";
 import type { State } from "../../session/state.ts";
+import { Outage } from "./outage.ts";
 import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
 import { backoffMs, type Clock } from "../../base/clock.ts";
 
@@ -27,8 +28,12 @@ export interface EndedAttempt {
 
 /** The history of the links so far: how long each held, why it broke, and how long to wait before the next. */
 export class LinkHistory {
-  /** Attempts that ended in an error, by its code. */
+  /** Outages by the code of their first error. */
   readonly counts = new Map<string, number>();
+  /** Attempts that ended in an error before their link was up, by its code. */
+  readonly failedAttempts = new Map<string, number>();
+  /** The one that goes on; undefined while the link is up, and before anything failed. */
+  #outage: Outage | undefined;
   readonly #clock: Clock;
   readonly #breaks = new Breaks();
   #failures = 0;
@@ -38,6 +43,8 @@ export class LinkHistory {
   #connectedAtMs: number | undefined;
   /** When the link went down; undefined while it is up, and before it first was. */
   #downSinceMs: number | undefined;
+  /** The same by the wall clock. */
+  #downAtMs: number | undefined;
   /** Since when this attempt's link is in its state, and how long it had been paused by then. */
   #reached: { readonly sinceMs: number; readonly pausedMs: number } | undefined;
 
@@ -56,12 +63,33 @@ export class LinkHistory {
     return `${error?.message ?? ""}${cause === "" ? "" : ` ${cause}`}`;
   }
 
+  /** What to log about the attempt that failed just now: only for debugging, where it says nothing new. */
+  takeNews(): { readonly level: "warn" | "debug"; readonly text: string } {
+    const { error, cause } = this.#last ?? {};
+    const news = error && this.#outage?.line(error, this.lastCause, cause !== "");
+    return news === undefined
+      ? { level: "debug", text: this.lastCause }
+      : { level: "warn", text: news };
+  }
+
+  /** The outage that the link which is up now has ended; undefined where there was none, or it was asked before. */
+  ended(): Outage | undefined {
+    const outage = this.#outage;
+    this.#outage = undefined;
+    return outage;
+  }
+
   /** Seconds since the link was last up; undefined while it is up, and before it first was. */
   get downSeconds(): number | undefined {
     const sinceMs = this.#downSinceMs;
     return sinceMs === undefined
       ? undefined
       : Math.floor((this.#clock.monotonicMs() - sinceMs) / 1000);
+  }
+
+  /** When the link went down, in milliseconds since 1970; undefined while it is up, and before it first was. */
+  get downAtMs(): number | undefined {
+    return this.#downAtMs;
   }
 
   /**
@@ -76,8 +104,10 @@ export class LinkHistory {
     if (state.at === "connected") {
       this.#connectedAtMs = nowMs;
       this.#downSinceMs = undefined;
+      this.#downAtMs = undefined;
     } else if (this.#isConnected) {
       this.#downSinceMs = nowMs;
+      this.#downAtMs = this.#clock.now();
     }
     this.#isConnected = state.at === "connected";
   }
@@ -95,7 +125,14 @@ export class LinkHistory {
     }
     this.#connectedAtMs = undefined;
     this.#failures++;
-    this.counts.set(error.code, (this.counts.get(error.code) ?? 0) + 1);
+    if (this.#outage === undefined) {
+      this.#outage = new Outage(this.#clock);
+      add(this.counts, error.code);
+    }
+    if (!wasConnected) {
+      this.#outage.failedAttempts++;
+      add(this.failedAttempts, error.code);
+    }
     const isAnother = error.message !== this.#last?.error.message;
     this.note(error, this.#blame(error, ended));
     this.#reached = undefined;
@@ -131,6 +168,7 @@ export class LinkHistory {
   /** Starts afresh: another primary is followed. */
   forget(): void {
     this.#failures = 0;
+    this.#outage = undefined;
     this.#breaks.clear();
   }
 
@@ -138,4 +176,8 @@ export class LinkHistory {
   waitMs(ceilingMs: number): number {
     return backoffMs(this.#failures, ceilingMs * this.#breaks.factor, () => this.#clock.random());
   }
+}
+
+function add(counts: Map<string, number>, code: string): void {
+  counts.set(code, (counts.get(code) ?? 0) + 1);
 }

@@ -19,6 +19,9 @@ function infoWith(fields: Record<string, string | number> = {}) {
     master_link_status: "up",
     master_last_io_seconds_ago: 2,
     master_sync_in_progress: 0,
+    oldest_restorable_time: 1_699_900_000,
+    newest_restorable_time: 1_700_000_118,
+    stale_seconds: 2,
     state: "connected",
     ready: 1,
     not_ready_reason: "",
@@ -68,6 +71,7 @@ received      offset 1,234,567   2.0 MiB/s
 written       offset 1,234,567
 durable       offset 1,234,567   1.0 MiB/s
 lag           none: everything received is durable
+restorable    from 2023-11-13 18:26:40 UTC (1 d 3 h ago) to 2023-11-14 22:15:18 UTC (2 s ago)
 generation    2, snapshot of 8.0 MiB, since 2023-11-14 22:13:20 UTC (2 min ago)
 log           1.0 MiB
 sealed        1 sealed generation
@@ -135,6 +139,21 @@ describe("shows", () => {
         "state         connect, down for 1 min",
         "last error    2023-11-14 22:15:00 UTC (20 s ago): the primary closed the link after 1.0 MiB; the likely cause",
       ],
+    ],
+    [
+      "how stale the copy is while the link is down, and never that all is durable",
+      { ...down, newest_restorable_time: 1_699_998_440, stale_seconds: 1_680 },
+      ["lag           stale for 28 min\n", "to 2023-11-14 21:47:20 UTC (28 min ago)"],
+    ],
+    [
+      "that nothing can be restored yet",
+      { ...down, oldest_restorable_time: 0, newest_restorable_time: 0, stale_seconds: -1 },
+      ["lag           nothing is kept yet", "restorable    nothing yet"],
+    ],
+    [
+      "how many attempts the breaks have cost",
+      { ...down, breaks: 1, attempts_failed: 463 },
+      ["breaks        1, 463 failed attempts"],
     ],
     [
       "that nobody is followed",
