@@ -24,6 +24,9 @@ for (let at = 256; at < LOW.length; at++) {
   HIGH[at] = (high >>> 8) ^ HIGH[low & 0xff]!;
 }
 
+const POLYNOMIAL_LOW = Number(BigInt.asIntN(32, POLYNOMIAL_REFLECTED));
+const POLYNOMIAL_HIGH = Number(BigInt.asIntN(32, POLYNOMIAL_REFLECTED >> 32n));
+
 /** A remainder: the state of the CRC after some bytes, and its value. */
 export class Remainder {
   low = 0;
@@ -64,8 +67,58 @@ export class Remainder {
     this.high = high;
   }
 
+  /** Takes that many zero bytes, whose number may be large: each of its bits costs a multiplication. */
+  skip(zeroBytes: number): void {
+    for (let [left, n] = [zeroBytes, 0]; left > 0; [left, n] = [Math.floor(left / 2), n + 1]) {
+      if (left % 2 === 1) this.#multiply(powerOf(n));
+    }
+  }
+
+  /** Multiplies two polynomials, whose lowest term is the highest bit. */
+  #multiply(other: Remainder): void {
+    let [fromLow, fromHigh] = [this.low, this.high];
+    let { low, high } = other;
+    this.low = this.high = 0;
+    for (let bit = 0; bit < 64; bit++) {
+      if (fromHigh < 0) {
+        this.low ^= low;
+        this.high ^= high;
+      }
+      fromHigh = (fromHigh << 1) | (fromLow >>> 31);
+      fromLow <<= 1;
+      const isDivided = (low & 1) === 1;
+      low = (low >>> 1) | (high << 31);
+      high >>>= 1;
+      if (isDivided) {
+        low ^= POLYNOMIAL_LOW;
+        high ^= POLYNOMIAL_HIGH;
+      }
+    }
+  }
+
+  squared(): Remainder {
+    const square = Remainder.of(this.value);
+    square.#multiply(this);
+    return square;
+  }
+
+  static of(value: bigint): Remainder {
+    const remainder = new Remainder();
+    remainder.low = Number(BigInt.asIntN(32, value));
+    remainder.high = Number(BigInt.asIntN(32, value >> 32n));
+    return remainder;
+  }
+
   /** 0 to 2^64 - 1. */
   get value(): bigint {
     return (BigInt(this.high >>> 0) << 32n) | BigInt(this.low >>> 0);
   }
+}
+
+/** What 1, 2, 4, 8 … zero bytes multiply a remainder by; the first is x^8. */
+const POWERS = [Remainder.of(1n << 55n)];
+
+function powerOf(n: number): Remainder {
+  while (POWERS.length <= n) POWERS.push(POWERS.at(-1)!.squared());
+  return POWERS[n]!;
 }

@@ -136,3 +136,10 @@ export function crc64(bytes: Uint8Array): bigint {
   crc.update(bytes);
   return crc.value;
 }
+
+/** The CRC-64/Jones of two runs of bytes, one after the other, by their own and the length of the second, in bytes. */
+export function crc64OfBoth(first: bigint, second: bigint, secondBytes: number): bigint {
+  const remainder = Remainder.of(first);
+  remainder.skip(secondBytes);
+  return remainder.value ^ second;
+}

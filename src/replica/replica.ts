@@ -241,6 +241,7 @@ export class Replica implements StreamSource {
     this.renewal.tick();
     // What is served without a primary stays: nothing new replaces it.
     if (this.#isFollowing) this.retention.tick();
+    if (this.#isFollowing) this.directory.thinning.tick(this.#clock.monotonicMs());
     this.relay.tick();
     this.pace.sampleAge();
     this.pace.sample(this.state);

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { join } from "node:path";
 import { Random } from "../../src/demo/random.ts";
-import { Crc64, crc64, FOLD_FROM_BYTES } from "../../src/rdb/crc64.ts";
+import { Crc64, crc64, crc64OfBoth, FOLD_FROM_BYTES } from "../../src/rdb/crc64.ts";
 import {
   FOLD_BYTES,
   foldMemory,
@@ -94,6 +94,24 @@ describe("crc64", () => {
       }
       expect(crc.value).toBe(byteByByte(bytes.subarray(0, Math.min(from, bytes.length))));
     }
+  });
+
+  test("of two runs in a row equals that of their bytes", () => {
+    const run = fc.oneof(
+      fc.uint8Array({ maxLength: 20 }),
+      fc.uint8Array({ maxLength: 3_000, size: "max" }),
+    );
+    fc.assert(
+      fc.property(fc.array(run, { maxLength: 6 }), (runs) => {
+        let whole = 0n;
+        for (const bytes of runs) whole = crc64OfBoth(whole, crc64(bytes), bytes.length);
+        expect(whole).toBe(byteByByte(Buffer.concat(runs)));
+      }),
+      { seed: SEED, numRuns: 500 },
+    );
+    // Longer than any log: by two different ways.
+    const far = crc64OfBoth(crc64OfBoth(5n, 0n, 2 ** 52 - 1), 0n, 2 ** 51 + 3);
+    expect(far).toBe(crc64OfBoth(5n, 0n, 2 ** 52 + 2 ** 51 + 2));
   });
 
   test("keeps two folds apart that take turns", () => {

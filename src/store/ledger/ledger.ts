@@ -5,6 +5,7 @@ import type { Disk } from "../disk/disk.ts";
 import { ReplicaDatabase } from "./database.ts";
 import type { GuardedDatabase } from "./guarded-database.ts";
 import { lastMarkBefore } from "./mark-search.ts";
+import { thinMarks } from "./thin-marks.ts";
 import { parseTrust, type Trust, trustText } from "./trust.ts";
 
 /** A whole generation: its snapshot is verified and durable. */
@@ -349,6 +350,11 @@ export class Ledger {
       ],
     );
     return lastInsertRowid;
+  }
+
+  /** Thins out old marks of a generation, some at a time. See `thinMarks`. */
+  thinMarks(id: number, after: number, nowMs: number): number | undefined {
+    return thinMarks(this.#sql, id, after, nowMs);
   }
 
   lastMark(id: number): Mark | undefined {
