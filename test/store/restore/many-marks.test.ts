@@ -6,6 +6,7 @@ import { encodeCommand } from "../../../src/resp/encode.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { Catalogue } from "../../../src/store/restore/catalogue.ts";
+import { scanLog } from "../../../src/store/restore/log-scan.ts";
 import { restore } from "../../../src/store/restore/restore.ts";
 import { restorePoint } from "../../../src/store/restore/restore-point.ts";
 import { verifyCatalogue, verifyGeneration } from "../../../src/store/restore/verify.ts";
@@ -80,6 +81,21 @@ function soon(): AbortSignal {
   setTimeout(() => stop.abort(new Error("it was told to stop")), 0);
   return stop.signal;
 }
+
+test("a scan that is stopped looks at no more than some thousand segments of the block it is at", async () => {
+  using catalogue = new Catalogue(path);
+  const generation = catalogue.generations[0]!;
+  const stop = new AbortController();
+  let seen = 0;
+  const segments = catalogue.segments(generation.id).map((segment) => {
+    if (++seen === 15_000) stop.abort(new Error("it was told to stop"));
+    return segment;
+  });
+  const until = PINGS * PING.length;
+  const scanning = scanLog(realDisk, generation, segments, until, () => undefined, stop.signal);
+  await expect(scanning).rejects.toThrow("told to stop");
+  expect(seen).toBeLessThan(30_000);
+});
 
 test("a verify and a restore that are stopped end amid the marks of one block", async () => {
   using catalogue = new Catalogue(path);
