@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { do_not_optimize as keep, measure } from "mitata";
 import { limits } from "../src/config/limits.ts";
 import { RdbChecker } from "../src/rdb/checker.ts";
-import { Crc64 } from "../src/rdb/crc64.ts";
+import { Crc64, crc64 } from "../src/rdb/crc64.ts";
 import { BulkReader } from "../src/resp/bulk-reader.ts";
 import { CommandReader } from "../src/resp/command-reader.ts";
 import { encodeCommand } from "../src/resp/encode.ts";
@@ -72,6 +72,11 @@ function checksumParts(): Part[] {
     }
     keep(words);
   };
+  const readBytes = (chunk: Uint8Array) => {
+    let sum = 0;
+    for (let at = 0; at < chunk.length; at++) sum ^= chunk[at]!;
+    keep(sum);
+  };
   const floor = { name: "reading every word", act: readWords };
   return [
     {
@@ -82,6 +87,16 @@ function checksumParts(): Part[] {
         const crc = new Crc64();
         for (const chunk of chunks) crc.update(chunk);
         keep(crc.value);
+      },
+    },
+    {
+      name: "Crc64, segments of 1 KiB",
+      bytes: chunks[0]!.length,
+      floor: { name: "reading every byte", act: () => readBytes(chunks[0]!) },
+      act: () => {
+        for (let at = 0; at < chunks[0]!.length; at += 1024) {
+          keep(crc64(chunks[0]!.subarray(at, at + 1024)));
+        }
       },
     },
     {

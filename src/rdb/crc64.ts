@@ -6,21 +6,16 @@ import {
   HISTORY_BYTES,
   LANE_BYTES,
 } from "./crc64-fold.ts";
+import { Remainder } from "./crc64-table.ts";
 
-/** 0xad93d23594c935a9 with its bits reversed: the input is reflected, so the table is too. */
-const POLYNOMIAL_REFLECTED = 0x95ac9329ac4bc9b5n;
+/**
+ * From how many bytes on the fold pays. Its lanes cost the time of some 60 KiB by table to reduce to a value
+ * at the end, and a log has thousands of segments that are shorter.
+ */
+export const FOLD_FROM_BYTES = 64 * 1024;
 
-/** The table of the bytewise CRC, in two halves: 64-bit numbers would be BigInts. */
-const LOW = new Int32Array(256);
-const HIGH = new Int32Array(256);
-for (let byte = 0; byte < 256; byte++) {
-  let crc = BigInt(byte);
-  for (let bit = 0; bit < 8; bit++) {
-    crc = (crc & 1n) === 1n ? (crc >> 1n) ^ POLYNOMIAL_REFLECTED : crc >> 1n;
-  }
-  LOW[byte] = Number(BigInt.asIntN(32, crc));
-  HIGH[byte] = Number(BigInt.asIntN(32, crc >> 32n));
-}
+/** The bytes of a remainder: it goes into the fold by adding it to as many of the bytes after it. */
+const REMAINDER_BYTES = 8;
 
 /** The checksum whose lanes the fold's memory holds. */
 const memory: { owner: Crc64 | undefined } = { owner: undefined };
@@ -29,19 +24,51 @@ const memory: { owner: Crc64 | undefined } = { owner: undefined };
  * CRC-64/Jones, the checksum at an RDB's end: polynomial 0xad93d23594c935a9, reflected in and out,
  * initial value 0, no final xor ("Redis, crc64.c").
  *
- * Folds long runs of bytes into a short one with the same remainder, which goes byte by byte.
+ * Few bytes go through a table. Many are folded into a short run with the same remainder, and that goes
+ * through the table.
  */
 export class Crc64 {
+  /** The bytes before the fold: all of them, until there are `FOLD_FROM_BYTES`. */
+  readonly #before = new Remainder();
+  #beforeBytes = 0;
+  #isFolded = false;
   /** Where in the fold's memory the lanes that count begin; the rest follows them. */
   #at = 0;
   /** Bytes after the last whole lane. */
   #restBytes = 0;
   /** Those lanes and the rest, while another checksum has the memory. */
-  #kept: Uint8Array = new Uint8Array(HISTORY_BYTES);
+  #kept: Uint8Array | undefined;
 
   /** Takes the next bytes, of any alignment. */
   update(bytes: Uint8Array): void {
+    if (this.#isFolded) {
+      this.#takeMemory();
+      this.#fold(bytes);
+      return;
+    }
+    const isShort = this.#beforeBytes + bytes.length < FOLD_FROM_BYTES;
+    if (isShort || bytes.length < REMAINDER_BYTES) {
+      this.#before.update(bytes);
+      this.#beforeBytes += bytes.length;
+      return;
+    }
+    this.#isFolded = true;
     this.#takeMemory();
+    this.#fold(this.#withRemainder(bytes.subarray(0, REMAINDER_BYTES)));
+    this.#fold(bytes.subarray(REMAINDER_BYTES));
+  }
+
+  /** The remainder of all bytes before is the state in which these are met: added to them, it is in them. */
+  #withRemainder(bytes: Uint8Array): Uint8Array {
+    const { low, high } = this.#before;
+    const first = Uint8Array.from(bytes);
+    const view = new DataView(first.buffer);
+    view.setInt32(0, view.getInt32(0, true) ^ low, true);
+    view.setInt32(4, view.getInt32(4, true) ^ high, true);
+    return first;
+  }
+
+  #fold(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length;) {
       if (FOLD_BYTES - this.#at < 2 * LANE_BYTES) this.#moveToFront();
       const piece = bytes.subarray(at, at + FOLD_BYTES - this.#at - this.#restBytes);
@@ -67,37 +94,39 @@ export class Crc64 {
     if (owner === this) return;
     if (owner !== undefined) owner.#kept = owner.#state();
     memory.owner = this;
-    foldMemory.set(this.#kept);
+    if (this.#kept === undefined) foldMemory.fill(0, 0, HISTORY_BYTES);
+    else foldMemory.set(this.#kept);
+    this.#kept = undefined;
     this.#at = 0;
   }
 
-  /** The lanes that count, and the rest after them. */
+  /** The lanes that count, and the rest after them, in bytes of their own. */
   #state(): Uint8Array {
-    if (memory.owner !== this) return this.#kept;
-    return foldMemory.slice(this.#at, this.#at + HISTORY_BYTES + this.#restBytes);
+    return this.#kept ?? foldMemory.slice(this.#at, this.#at + HISTORY_BYTES + this.#restBytes);
   }
 
   /** The checksum of everything so far, 0 to 2^64 - 1. */
   get value(): bigint {
-    // The history's lanes were added to each other and to the lanes after it; undo the former.
+    if (!this.#isFolded) return this.#before.value;
     const state = this.#state();
-    const words = new Int32Array(state.slice(0, HISTORY_BYTES).buffer);
-    for (let at = words.length - 1; at >= 0; at--) {
-      for (const lanes of DISTANCES) {
-        const from = at - (lanes * LANE_BYTES) / words.BYTES_PER_ELEMENT;
-        if (from >= 0) words[at]! ^= words[from]!;
-      }
+    const lanes = state.slice(0, HISTORY_BYTES);
+    unfold(new Int32Array(lanes.buffer));
+    const remainder = new Remainder();
+    remainder.update(lanes);
+    remainder.update(state.subarray(HISTORY_BYTES));
+    return remainder.value;
+  }
+}
+
+const WORDS_BACK = Int32Array.from(DISTANCES, (lanes) => (lanes * LANE_BYTES) / 4).sort();
+
+/** The history's lanes were added to each other and to the lanes after it; undoes the former. */
+function unfold(words: Int32Array): void {
+  for (let at = words.length - 1; at >= 0; at--) {
+    // Nearest first: where one lies before the beginning, so do the others.
+    for (let n = 0; n < WORDS_BACK.length && WORDS_BACK[n]! <= at; n++) {
+      words[at]! ^= words[at - WORDS_BACK[n]!]!;
     }
-    let low = 0;
-    let high = 0;
-    for (const bytes of [new Uint8Array(words.buffer), state.subarray(HISTORY_BYTES)]) {
-      for (let at = 0; at < bytes.length; at++) {
-        const index = (low ^ bytes[at]!) & 0xff;
-        low = ((low >>> 8) | (high << 24)) ^ LOW[index]!;
-        high = (high >>> 8) ^ HIGH[index]!;
-      }
-    }
-    return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
   }
 }
 
@@ -106,4 +135,11 @@ export function crc64(bytes: Uint8Array): bigint {
   const crc = new Crc64();
   crc.update(bytes);
   return crc.value;
+}
+
+/** The CRC-64/Jones of two runs of bytes, one after the other, by their own and the length of the second, in bytes. */
+export function crc64OfBoth(first: bigint, second: bigint, secondBytes: number): bigint {
+  const remainder = Remainder.of(first);
+  remainder.skip(secondBytes);
+  return remainder.value ^ second;
 }

@@ -15,7 +15,7 @@ export interface RetentionOptions {
   readonly settings: Pick<Settings, "keep" | "keepForMs" | "minFreeBytes">;
 }
 
-/** Removes sealed generations that no setting keeps, and watches the free room on the disk. */
+/** Removes sealed generations that no setting keeps, thins out old marks, and watches the free room on the disk. */
 export class Retention {
   readonly #options: RetentionOptions;
   #running: Promise<void> | undefined;
@@ -33,9 +33,10 @@ export class Retention {
     return this.#isLow;
   }
 
-  /** Once a second: looks when a generation has become current, and every 10 s. */
+  /** Once a second: thins out some marks; looks at the rest when a generation has become current, and every 10 s. */
   tick(): void {
     const { clock, directory } = this.#options;
+    directory.thinning.tick(clock.monotonicMs());
     const generation = directory.current?.id;
     const isDue = generation !== this.#seenGeneration || clock.monotonicMs() >= this.#nextMs;
     if (this.#running !== undefined || !isDue) return;

@@ -157,7 +157,7 @@ test("a clock that jumps breaks no link, and times of marks go back only where t
     ),
   ]);
   using catalogue = new Catalogue(replica.path);
-  expect(verifyCatalogue(catalogue)).toEqual([]);
+  expect(await verifyCatalogue(catalogue, new AbortController().signal)).toEqual([]);
 });
 
 test.each([
@@ -235,7 +235,7 @@ test.each([
     expect([n, offsetAt(path, atMs, lastMs)]).toEqual([n, asOf.offset]);
   }
   using catalogue = new Catalogue(path);
-  expect(verifyCatalogue(catalogue)).toEqual([]);
+  expect(await verifyCatalogue(catalogue, new AbortController().signal)).toEqual([]);
 });
 
 test("a restore by time begins with a snapshot taken while the clock was ahead, once that is set back", async () => {

@@ -379,7 +379,7 @@ export class Lifetime {
 
   async #damages(): Promise<Damage[]> {
     using catalogue = new Catalogue(this.path);
-    const damages = verifyCatalogue(catalogue);
+    const damages = await verifyCatalogue(catalogue, verifyOptions.signal);
     for (const generation of catalogue.generations) {
       const found = await verifyGeneration(catalogue, generation, verifyOptions);
       damages.push(...found.damages);

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { join } from "node:path";
 import { Random } from "../../src/demo/random.ts";
-import { Crc64, crc64 } from "../../src/rdb/crc64.ts";
+import { Crc64, crc64, crc64OfBoth, FOLD_FROM_BYTES } from "../../src/rdb/crc64.ts";
 import {
   FOLD_BYTES,
   foldMemory,
@@ -59,6 +59,70 @@ describe("crc64", () => {
       }),
       { seed: SEED, numRuns: 1_000 },
     );
+  });
+
+  test("equals the bytewise CRC for every length up to 3000, whole and in two", () => {
+    const random = new Random(SEED);
+    const bytes = Uint8Array.from({ length: 3000 }, () => random.below(256));
+    for (let length = 0; length <= bytes.length; length++) {
+      const whole = bytes.subarray(0, length);
+      const expected = byteByByte(whole);
+      expect(crc64(whole)).toBe(expected);
+      const crc = new Crc64();
+      const cut = random.below(length + 1);
+      for (const piece of [whole.subarray(0, cut), whole.subarray(cut)]) crc.update(piece);
+      expect(crc.value).toBe(expected);
+    }
+  });
+
+  test("equals the bytewise CRC wherever the fold begins, read at any moment", () => {
+    const random = new Random(SEED);
+    const bytes = Uint8Array.from({ length: 2 * FOLD_FROM_BYTES }, () => random.below(256));
+    for (let round = 0; round < 60; round++) {
+      // The piece that reaches the border begins before it by as little as one byte, and ends after it by as little.
+      const before = FOLD_FROM_BYTES - random.below(random.below(2) === 0 ? 20 : FOLD_FROM_BYTES);
+      const edges = [before];
+      while (edges.at(-1)! < bytes.length && edges.length < 6)
+        edges.push(edges.at(-1)! + random.below(random.below(2) === 0 ? 20 : 30_000));
+      const crc = new Crc64();
+      let from = 0;
+      for (const edge of edges) {
+        crc.update(bytes.subarray(from, edge));
+        from = edge;
+        if (random.below(2) === 0)
+          expect(crc.value).toBe(byteByByte(bytes.subarray(0, Math.min(edge, bytes.length))));
+      }
+      expect(crc.value).toBe(byteByByte(bytes.subarray(0, Math.min(from, bytes.length))));
+    }
+  });
+
+  test("of two runs in a row equals that of their bytes", () => {
+    const run = fc.oneof(
+      fc.uint8Array({ maxLength: 20 }),
+      fc.uint8Array({ maxLength: 3_000, size: "max" }),
+    );
+    fc.assert(
+      fc.property(fc.array(run, { maxLength: 6 }), (runs) => {
+        let whole = 0n;
+        for (const bytes of runs) whole = crc64OfBoth(whole, crc64(bytes), bytes.length);
+        expect(whole).toBe(byteByByte(Buffer.concat(runs)));
+      }),
+      { seed: SEED, numRuns: 500 },
+    );
+    // Longer than any log: by two different ways.
+    const far = crc64OfBoth(crc64OfBoth(5n, 0n, 2 ** 52 - 1), 0n, 2 ** 51 + 3);
+    expect(far).toBe(crc64OfBoth(5n, 0n, 2 ** 52 + 2 ** 51 + 2));
+  });
+
+  test("keeps two folds apart that take turns", () => {
+    const random = new Random(SEED);
+    const bytes = Uint8Array.from({ length: 3 * FOLD_FROM_BYTES }, () => random.below(256));
+    const halves = [bytes, bytes.toReversed()] as const;
+    const folds = [new Crc64(), new Crc64()] as const;
+    for (let at = 0; at < bytes.length; at += 50_001) {
+      folds.forEach((crc, n) => crc.update(halves[n]!.subarray(at, at + 50_001)));
+    }
+    expect(folds.map((crc) => crc.value)).toEqual(halves.map((half) => byteByByte(half)));
   });
 
   test("is 0 for bytes followed by their own checksum", () => {

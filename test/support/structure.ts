@@ -27,7 +27,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   rdb: { mayImport: ["base"], pure: true },
   session: { mayImport: ["base", "resp"], pure: true },
   "store/disk": { mayImport: ["base"] },
-  "store/ledger": { mayImport: ["base", "store/disk"] },
+  "store/ledger": { mayImport: ["base", "rdb", "store/disk"] },
   "store/generation": { mayImport: ["base", "rdb", "store/disk", "store/ledger"] },
   "store/restore": { mayImport: [...GROUND, "resp", "rdb", ...STORE] },
   "upstream/link": { mayImport: [...GROUND, "resp", "session"] },

@@ -128,7 +128,7 @@ async function verifyDirectory(
   { options, stdout }: CommandContext,
   surroundings: VerifyOptions,
 ): Promise<number> {
-  const damages = await lastingDamages(path);
+  const damages = await lastingDamages(path, surroundings.signal);
   using catalogue = new Catalogue(path);
   const found: GenerationFindings[] = [];
   for (const generation of catalogue.generations) {
@@ -146,10 +146,10 @@ async function verifyDirectory(
 }
 
 /** Finds lasting damage. While a generation becomes current, its link briefly precedes its row. */
-async function lastingDamages(path: string): Promise<Damage[]> {
+async function lastingDamages(path: string, signal: AbortSignal): Promise<Damage[]> {
   for (let left = LOOKS; ; left--) {
     using catalogue = new Catalogue(path);
-    const damages = verifyCatalogue(catalogue);
+    const damages = await verifyCatalogue(catalogue, signal);
     if (damages.length === 0 || left === 0) return damages;
     await Bun.sleep(LOOK_EVERY_MS);
   }

@@ -30,11 +30,13 @@ import { type Promoted, Promoter } from "./promotion.ts";
 import { Recovery } from "./recovery.ts";
 import { Removal } from "./removal.ts";
 import type { StreamLog } from "./stream-log.ts";
+import { Thinning } from "./thinning.ts";
 
 /** A data directory, owned by this process: its lock, its database, and its generations. */
 export class DataDirectory {
   readonly path: string;
   readonly holdings: Holdings;
+  readonly thinning: Thinning;
   readonly #disk: Disk;
   readonly #clock: WallClock;
   readonly #lock: DirectoryLock;
@@ -86,6 +88,7 @@ export class DataDirectory {
       holdings: this.holdings,
       onPromoted: (promoted: Promoted) => this.#onPromoted(promoted),
     };
+    this.thinning = new Thinning(this.#ledger, clock);
     const removal = (this.#removal = new Removal(parts));
     const logs = (this.#logs = new LogFiles(parts));
     try {
@@ -179,10 +182,7 @@ export class DataDirectory {
     return this.#replicationIds;
   }
 
-  /**
-   * The histories of the current generation's stream from `position` on; undefined where the stream does
-   * not contain that position.
-   */
+  /** The histories of the current stream from `position` on; undefined where it does not contain that. */
   historiesFrom(position: Position): readonly ReplicationIdFrom[] | undefined {
     if (this.#current === undefined || position.offset < this.#current.baseOffset) return undefined;
     return historiesFrom(this.#replicationIds, position);

@@ -13,6 +13,9 @@ import { migrate, refuseNewer, versionOf } from "./schema.ts";
 /** WAL size, in pages, at which SQLite checkpoints. */
 const CHECKPOINT_PAGES = 1000;
 
+/** To what length the WAL shrinks after a checkpoint, should a reader have held it open and made it grow. */
+const WAL_LIMIT_BYTES = 8 * 1024 * 1024;
+
 /**
  * `replica.db`, open for writing, and how a commit becomes durable.
  *
@@ -54,6 +57,7 @@ export class ReplicaDatabase {
       db.run("PRAGMA journal_mode = WAL");
       db.run("PRAGMA synchronous = NORMAL");
       db.run(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+      db.run(`PRAGMA journal_size_limit = ${WAL_LIMIT_BYTES}`);
       db.run("PRAGMA foreign_keys = ON");
       migrate(db, version);
     } catch (cause) {

@@ -29,15 +29,6 @@ export class GuardedDatabase {
     return this.guard(() => this.#db.query<Row, SQLQueryBindings[]>(sql).all(...bindings));
   }
 
-  /** Reads row after row, without holding them all. */
-  *iterate<Row>(sql: string, ...bindings: SQLQueryBindings[]): Generator<Row> {
-    try {
-      yield* this.#db.query<Row, SQLQueryBindings[]>(sql).iterate(...bindings);
-    } catch (cause) {
-      throw databaseError(this.#path, cause, this.#doing);
-    }
-  }
-
   /** Runs a statement; how many rows it changed, and the id of the row that it inserted last. */
   run(
     sql: string,

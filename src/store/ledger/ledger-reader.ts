@@ -6,6 +6,13 @@ import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
 import { diskError } from "../disk/disk.ts";
 import { databaseError } from "./database-error.ts";
 import { GuardedDatabase } from "./guarded-database.ts";
+import {
+  earliestMarkMs,
+  type FoundMark,
+  lastMarkAt,
+  lastMarkBefore,
+  markPages,
+} from "./mark-search.ts";
 import { refuseNewer, versionOf } from "./schema.ts";
 import { parseTrust, type Trust } from "./trust.ts";
 
@@ -47,6 +54,12 @@ export interface MarkRange {
 
 /** How long to wait for a process that holds the database. */
 const BUSY_TIMEOUT_MS = 5_000;
+
+/** Above this, SQLite's integrity check takes more than half a second. */
+const WHOLE_CHECK_BYTES = 32 * 1024 * 1024;
+
+/** How many of a generation's marks are complained of: the first ones tell enough. */
+const MAX_COMPLAINTS = 10;
 
 const GENERATION = `id, state, sealed_reason AS sealedReason, primary_name AS primaryName, base_offset AS baseOffset, stream_db AS streamDb,
   log_header_bytes AS logHeaderBytes, rdb_bytes AS rdbBytes, rdb_crc64 AS rdbCrc64, rdb_checked AS rdbChecked`;
@@ -129,55 +142,66 @@ export class LedgerReader implements Disposable {
 
   /** The earliest time of a generation's marks: not the first one's where the clock was set back. */
   earliestMs(id: number): number | undefined {
-    const row = this.#sql.get<{ atMs: number | null }>(
-      "SELECT min(at_ms) AS atMs FROM marks WHERE generation = ?",
-      id,
-    );
-    return row?.atMs ?? undefined;
+    return this.#sql.transaction(() => earliestMarkMs(this.#sql, id));
   }
 
   /** The last moment of a generation that is not after `atMs`; undefined before all of them. */
   momentBefore(id: number, atMs: number): Moment | undefined {
-    return this.#sql.get<Moment>(
-      `SELECT ${MOMENT} FROM marks WHERE generation = ? AND at_ms <= ? ORDER BY id DESC LIMIT 1`,
-      id,
-      atMs,
-    );
+    return this.#sql.transaction(() => momentAt(lastMarkAt(this.#sql, id, atMs)));
   }
 
   /** The first moment at which a generation's log held `offset`; undefined where no mark covers it. */
   momentOf(id: number, offset: Offset): Moment | undefined {
-    return this.#sql.get<Moment>(
-      `SELECT ${MOMENT} FROM marks WHERE generation = ? AND written_offset >= ? ORDER BY id LIMIT 1`,
-      id,
-      offset,
+    return this.#sql.transaction(() =>
+      this.#sql.get<Moment>(
+        `SELECT ${MOMENT} FROM marks WHERE generation = ? AND id > ? ORDER BY id LIMIT 1`,
+        id,
+        lastMarkBefore(this.#sql, id, offset)?.id ?? 0,
+      ),
     );
   }
 
-  /** All moments of a generation, in the order of its log. */
-  moments(id: number): Generator<Moment> {
-    return this.#sql.iterate<Moment>(
-      `SELECT ${MOMENT} FROM marks WHERE generation = ? ORDER BY id`,
-      id,
-    );
+  /** Some moments of a generation, in the order of its log, from the first on at which it held `offset`. */
+  momentsFrom(id: number, offset: Offset): readonly Moment[] {
+    return this.#sql.transaction(() => {
+      const after = lastMarkBefore(this.#sql, id, offset)?.id ?? 0;
+      const [page = []] = markPages(this.#sql, id, after).take(1);
+      return page.map(({ atMs, writtenOffset }) => ({ atMs, offset: writtenOffset }));
+    });
   }
 
   /** The parts of a generation's log that have a checksum, in the order of the log. */
   *segments(id: number): Generator<KnownSegment> {
-    // Format 2 and older have none.
-    const column = "SELECT 1 FROM pragma_table_info('marks') WHERE name = 'crc64'";
-    if (this.#sql.get(column) === undefined) return;
-    yield* this.#sql.iterate<KnownSegment>(
-      `SELECT crc_from AS fromOffset, durable_offset AS toOffset, crc64 FROM marks
-       WHERE generation = ? AND crc64 IS NOT NULL ORDER BY id`,
-      id,
-    );
+    for (const page of markPages(this.#sql, id)) {
+      for (const { crcFrom, durableOffset, crc64 } of page) {
+        if (crcFrom === null || crc64 === null) continue;
+        yield { fromOffset: crcFrom, toOffset: durableOffset, crc64 };
+      }
+    }
   }
 
-  /** What SQLite's own integrity check finds wrong; empty where the database is sound. */
+  /**
+   * What SQLite's own integrity check finds wrong; empty where the database is sound. It can't be stopped, so
+   * of a large one it checks all but the marks: \`markComplaints\` reads each of those.
+   */
   integrityComplaints(): string[] {
-    return this.#sql
-      .all<{ integrity_check: string }>("PRAGMA integrity_check")
+    const { bytes } = this.#sql.get<{ bytes: number }>(
+      "SELECT page_count * page_size AS bytes FROM pragma_page_count, pragma_page_size",
+    )!;
+    const tables =
+      bytes <= WHOLE_CHECK_BYTES
+        ? [undefined]
+        : this.#sql
+            .all<{ name: string }>(
+              "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'marks'",
+            )
+            .map(({ name }) => name);
+    return tables
+      .flatMap((name) =>
+        this.#sql.all<{ integrity_check: string }>(
+          `PRAGMA integrity_check${name === undefined ? "" : `(${name})`}`,
+        ),
+      )
       .map((row) => row.integrity_check)
       .filter((text) => text !== "ok");
   }
@@ -185,29 +209,39 @@ export class LedgerReader implements Disposable {
   /**
    * Marks that can't be: offsets rise from the snapshot to the end of the log, and times rise with them.
    * @param setBackMs a time that goes back by this much or more tells that the clock was set back.
+   * @returns page by page, so that the caller can stop in between; the first ten complaints of a generation.
    */
-  markComplaints(setBackMs: number): string[] {
-    return this.#sql
-      .all<{ generation: number; id: number }>(
-        `SELECT id, generation FROM (
-           SELECT m.*, g.base_offset, lag(at_ms) OVER before AS at_before,
-             lag(durable_offset) OVER before AS durable_before
-           FROM marks m JOIN generations g ON g.id = m.generation WHERE g.state <> 'receiving'
-           WINDOW before AS (PARTITION BY m.generation ORDER BY m.id))
-         WHERE durable_offset < base_offset OR written_offset < durable_offset
-           OR (at_ms < at_before AND at_ms > at_before - ?) OR durable_offset < durable_before LIMIT 10`,
-        setBackMs,
-      )
-      .map(
-        ({ generation, id }) =>
-          `mark ${id} of generation ${generation} does not follow from the one before it`,
-      );
+  *markComplaints(setBackMs: number): Generator<string[]> {
+    for (const { id: generation, baseOffset } of this.generations()) {
+      let before = { atMs: -Infinity, durableOffset: baseOffset };
+      let left = MAX_COMPLAINTS;
+      for (const page of markPages(this.#sql, generation)) {
+        const wrong: string[] = [];
+        for (const mark of page) {
+          const { id, atMs, writtenOffset, durableOffset } = mark;
+          const isBack = atMs < before.atMs && atMs > before.atMs - setBackMs;
+          const isWrong = isBack || durableOffset < before.durableOffset;
+          if (left > 0 && (isWrong || writtenOffset < durableOffset)) {
+            wrong.push(
+              `mark ${id} of generation ${generation} does not follow from the one before it`,
+            );
+            left--;
+          }
+          before = mark;
+        }
+        yield wrong;
+      }
+    }
   }
 
   [Symbol.dispose](): void {
     this.#db.close();
     if (this.#copyDir !== undefined) fs.rmSync(this.#copyDir, { recursive: true, force: true });
   }
+}
+
+function momentAt(mark: FoundMark | undefined): Moment | undefined {
+  return mark && { atMs: mark.atMs, offset: mark.writtenOffset };
 }
 
 /**

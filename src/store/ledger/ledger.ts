@@ -4,6 +4,8 @@ import type { Offset, ReplicationId, ReplicationIdFrom } from "../../base/histor
 import type { Disk } from "../disk/disk.ts";
 import { ReplicaDatabase } from "./database.ts";
 import type { GuardedDatabase } from "./guarded-database.ts";
+import { lastMarkBefore } from "./mark-search.ts";
+import { thinMarks } from "./thin-marks.ts";
 import { parseTrust, type Trust, trustText } from "./trust.ts";
 
 /** A whole generation: its snapshot is verified and durable. */
@@ -195,9 +197,10 @@ export class Ledger {
     }
     const later = this.#sql.all<Mark>(
       `SELECT at_ms AS atMs, written_offset AS writtenOffset, max(durable_offset, ?) AS durableOffset
-       FROM marks WHERE generation = ? AND written_offset > ? ORDER BY id`,
+       FROM marks WHERE generation = ? AND id > ? AND written_offset > ? ORDER BY id`,
       baseOffset,
       before,
+      lastMarkBefore(this.#sql, before, baseOffset + 1)?.id ?? 0,
       baseOffset,
     );
     const baseAtMs = Math.min(grantedAtMs, later[0]?.atMs ?? atMs);
@@ -354,6 +357,11 @@ export class Ledger {
       ],
     );
     return lastInsertRowid;
+  }
+
+  /** Thins out old marks of a generation, some at a time. See `thinMarks`. */
+  thinMarks(id: number, after: number, nowMs: number): number | undefined {
+    return thinMarks(this.#sql, id, after, nowMs);
   }
 
   lastMark(id: number): Mark | undefined {

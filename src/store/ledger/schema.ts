@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite";
 import { ReplicaError } from "../../base/errors.ts";
 
 /** The format of `replica.db`, kept in SQLite's user_version. */
-const SCHEMA_VERSION = 3;
+const SCHEMA_VERSION = 4;
 
 const FIRST_VERSION = `
   CREATE TABLE generations (
@@ -37,6 +37,13 @@ const FIRST_VERSION = `
   CREATE TABLE boot (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL) STRICT;
 `;
 
+/** A trigger, so that no way to write a mark forgets it. */
+function turnsAfter(change: "INSERT" | "UPDATE OF at_ms"): string {
+  return `CREATE TRIGGER clock_turns_${change.slice(0, 6)} AFTER ${change} ON marks
+    WHEN NEW.at_ms < (SELECT at_ms FROM marks WHERE generation = NEW.generation AND id < NEW.id ORDER BY id DESC LIMIT 1)
+    BEGIN INSERT OR IGNORE INTO clock_turns VALUES (NEW.id, NEW.generation); END;`;
+}
+
 /** The SQL that brings a database to each version from the one before it. */
 const MIGRATIONS: Readonly<Record<number, string>> = {
   1: FIRST_VERSION,
@@ -47,6 +54,16 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
   ) STRICT;`,
   // crc64 covers the log's bytes from crc_from up to durable_offset.
   3: `ALTER TABLE marks ADD COLUMN crc_from INTEGER; ALTER TABLE marks ADD COLUMN crc64 TEXT;`,
+  // Where times go back, so that a search by time need not read every mark.
+  4: `CREATE TABLE clock_turns (
+    mark INTEGER PRIMARY KEY REFERENCES marks ON DELETE CASCADE,
+    generation INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO clock_turns SELECT id, generation FROM (
+    SELECT generation, id, at_ms, lag(at_ms) OVER (PARTITION BY generation ORDER BY id) AS before FROM marks
+  ) WHERE at_ms < before;
+  ${turnsAfter("INSERT")}
+  ${turnsAfter("UPDATE OF at_ms")}`,
 };
 
 /** The format version of a database; 0 for one without tables. */

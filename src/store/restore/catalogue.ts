@@ -123,9 +123,9 @@ export class Catalogue implements Disposable {
     return this.#ledger?.momentOf(id, offset);
   }
 
-  /** All moments of a generation, in the order of its log. */
-  *moments(id: number): Generator<Moment> {
-    if (this.#ledger !== undefined) yield* this.#ledger.moments(id);
+  /** Some moments of a generation, in the order of its log, from the first on at which it held `offset`. */
+  momentsFrom(id: number, offset: Offset): readonly Moment[] {
+    return this.#ledger?.momentsFrom(id, offset) ?? [];
   }
 
   /** The parts of a generation's log that have a checksum, in the order of the log. */
@@ -133,13 +133,20 @@ export class Catalogue implements Disposable {
     if (this.#ledger !== undefined) yield* this.#ledger.segments(id);
   }
 
-  /** What is wrong with the database by itself, whatever the files are like; empty where it is sound. */
-  databaseComplaints(): string[] {
+  /**
+   * What is wrong with the database by itself, whatever the files are like; empty where it is sound.
+   * @throws ReplicaError of the database; the signal's reason.
+   */
+  async databaseComplaints(signal: AbortSignal): Promise<string[]> {
     if (this.#ledger === undefined) return [];
-    return [
-      ...this.#ledger.integrityComplaints(),
-      ...this.#ledger.markComplaints(CLOCK_SET_BACK_MS),
-    ];
+    const complaints = this.#ledger.integrityComplaints();
+    for (const some of this.#ledger.markComplaints(CLOCK_SET_BACK_MS)) {
+      complaints.push(...some);
+      // A signal is only seen between turns.
+      await Bun.sleep(0);
+      signal.throwIfAborted();
+    }
+    return complaints;
   }
 
   [Symbol.dispose](): void {

@@ -51,8 +51,8 @@ export async function scanLog(
   let commands = 0;
   let safeCommands = 0;
   let damage: LogDamage | undefined;
-  const look = (bytes: Uint8Array, fromByte: number) => {
-    checker.push(bytes, fromByte);
+  const look = async (bytes: Uint8Array, fromByte: number) => {
+    await checker.push(bytes, fromByte, signal);
     scanner.push(bytes.subarray(0, Math.max(0, until - fromByte)));
     while (scanner.next()) {
       if (commands === 0) checkFirst(scanner, generation);
@@ -67,7 +67,7 @@ export async function scanLog(
     { from: 0, to: Infinity },
     async (block, fromByte) => {
       try {
-        look(block, fromByte);
+        await look(block, fromByte);
       } catch (error) {
         if (!(error instanceof FrameError)) throw error;
         damage = { from: error.byte, to: error.byte, what: error.message };
@@ -112,6 +112,9 @@ function checkFirst(scanner: FrameScanner, generation: KeptGeneration): void {
   );
 }
 
+/** A block of 1 MiB may hold hundreds of thousands of short segments; so many take some 10 ms. */
+const SEGMENTS_A_TURN = 10_000;
+
 /** Checks the bytes of a log against the checksums of its marks. */
 class SegmentChecker {
   readonly #generation: KeptGeneration;
@@ -148,8 +151,10 @@ class SegmentChecker {
     return segment === undefined ? Infinity : fileByteOf(this.#generation, segment.fromOffset);
   }
 
-  push(bytes: Uint8Array, fromByte: number): void {
+  /** @throws the signal's reason. */
+  async push(bytes: Uint8Array, fromByte: number, signal: AbortSignal): Promise<void> {
     const blockEnd = fromByte + bytes.length;
+    let left = SEGMENTS_A_TURN;
     while (this.#segment !== undefined && this.damage === undefined) {
       const from = fileByteOf(this.#generation, this.#segment.fromOffset);
       const to = this.end;
@@ -160,6 +165,11 @@ class SegmentChecker {
       if (to > blockEnd) return;
       this.#compare(this.#segment, from, to);
       if (this.damage === undefined) this.#next();
+      if (--left > 0) continue;
+      left = SEGMENTS_A_TURN;
+      // A signal is only seen between turns.
+      await Bun.sleep(0);
+      signal.throwIfAborted();
     }
   }
 

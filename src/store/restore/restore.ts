@@ -16,9 +16,10 @@ import {
   offsetOfByte,
   fileByteOf,
 } from "../generation/layout.ts";
-import { ExpiryRewriter, type KnownUntil } from "./expiry-rewriter.ts";
+import { ExpiryRewriter } from "./expiry-rewriter.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
+import type { Moment } from "../ledger/ledger-reader.ts";
 import { beginTarget, findTarget, publishTarget } from "./restore-target.ts";
 import { verifyBase, verifyManifest, type VerifyOptions } from "./verify.ts";
 import { type Damage, damageError, describeDamage } from "./damage.ts";
@@ -304,15 +305,15 @@ async function rewriteLog(
   writer: Appender,
   { disk, signal }: RestoreOptions,
 ): Promise<WrittenLog> {
-  const moments = catalogue.moments(generation.id);
-  let known: KnownUntil | undefined;
+  let moments: readonly Moment[] = [];
+  let next = 0;
   const rewriter = new ExpiryRewriter((end) => {
-    while (known === undefined || known.until < end) {
-      const { value: moment } = moments.next();
-      if (moment === undefined) return undefined;
-      known = { atMs: moment.atMs, until: fileByteOf(generation, moment.offset) };
-    }
-    return known;
+    const offset = offsetOfByte(generation, end);
+    while (next < moments.length && moments[next]!.offset < offset) next++;
+    if (next === moments.length)
+      [moments, next] = [catalogue.momentsFrom(generation.id, offset), 0];
+    const moment = moments[next];
+    return moment && { atMs: moment.atMs, until: fileByteOf(generation, moment.offset) };
   });
   const path = join(generation.dir, LOG);
   const range = { from: 0, to: findings.safeCut };

@@ -195,12 +195,18 @@ export function verifyManifest(generation: KeptGeneration, damages: Damage[]): v
   damages.push({ file, byte: byte === -1 ? wanted.length : byte, what, meaning });
 }
 
-/** Checks the database and the link `current`, whatever the state of the files. */
-export function verifyCatalogue(catalogue: Catalogue): Damage[] {
+/**
+ * Checks the database and the link `current`, whatever the state of the files.
+ * @throws ReplicaError of the database; the signal's reason.
+ */
+export async function verifyCatalogue(
+  catalogue: Catalogue,
+  signal: AbortSignal,
+): Promise<Damage[]> {
   const file = join(catalogue.path, DATABASE);
   const damages: Damage[] = [...catalogue.losses];
   const meaning = "its times, offsets and checksums may be wrong";
-  for (const what of catalogue.databaseComplaints()) {
+  for (const what of await catalogue.databaseComplaints(signal)) {
     damages.push({ file, byte: undefined, what, meaning });
   }
   const current = catalogue.generations.find(({ state }) => state === "current");

@@ -86,7 +86,7 @@ function copyTo(dir: TempDir, from = data): string {
 
 async function damagesOf(path: string): Promise<Damage[]> {
   using catalogue = new Catalogue(path);
-  const damages = verifyCatalogue(catalogue);
+  const damages = await verifyCatalogue(catalogue, options.signal);
   for (const generation of catalogue.generations) {
     damages.push(...(await verifyGeneration(catalogue, generation, options)).damages);
   }
@@ -311,7 +311,7 @@ describe("a changed byte of the database's WAL", () => {
     return count;
   };
 
-  test("is found wherever it is, and never makes a start remove a followed generation", () => {
+  test("is found wherever it is, and never makes a start remove a followed generation", async () => {
     expect(frames()).toBeGreaterThan(6);
     let found = 0;
     for (let frame = 0; frame < frames(); frame++) {
@@ -322,7 +322,7 @@ describe("a changed byte of the database's WAL", () => {
         flip(join(path, "replica.db-wal"), 32 + FRAME_BYTES * frame + within);
         {
           using catalogue = new Catalogue(path);
-          const damages = verifyCatalogue(catalogue);
+          const damages = await verifyCatalogue(catalogue, options.signal);
           // Nothing tells whether the last transaction was ever whole.
           if (frame < frames() - 4)
             expect([frame, within, damages.length > 0]).toEqual([frame, within, true]);

@@ -1,0 +1,58 @@
+import { logger } from "../../base/logger.ts";
+import type { Ledger } from "../ledger/ledger.ts";
+import type { WallClock } from "./mark-clock.ts";
+
+/** How long to rest after all marks were looked at: marks grow old slowly. */
+const REST_MS = 600_000;
+
+/**
+ * Thins out the marks of all generations as they grow old, a few at a time. What is done stays done, so a start
+ * begins anew and passes over it.
+ */
+export class Thinning {
+  readonly #ledger: Ledger;
+  readonly #clock: WallClock;
+  /** Both clocks at the start: the wall clock may jump ahead, and marks don't grow old by that. */
+  #began: { readonly wallMs: number; readonly monotonicMs: number } | undefined;
+  /** The generation that is looked at, and the row to go on after; undefined between two rounds. */
+  #at: { readonly generation: number; readonly after: number } | undefined;
+  #restUntilMs = -Infinity;
+  #failure = "";
+
+  constructor(ledger: Ledger, clock: WallClock) {
+    this.#ledger = ledger;
+    this.#clock = clock;
+  }
+
+  /** Once a second: looks at some marks, for a few milliseconds. A failure is logged, and the next call tries again. */
+  tick(monotonicMs: number): void {
+    this.#began ??= { wallMs: this.#clock.now(), monotonicMs };
+    const passedMs = monotonicMs - this.#began.monotonicMs;
+    const nowMs = Math.min(this.#clock.now(), this.#began.wallMs + passedMs);
+    if (this.#at === undefined && monotonicMs < this.#restUntilMs) return;
+    try {
+      this.#step(nowMs);
+      if (this.#at === undefined) this.#restUntilMs = monotonicMs + REST_MS;
+      this.#failure = "";
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      if (message !== this.#failure) logger.warn(message);
+      this.#failure = message;
+    }
+  }
+
+  #step(nowMs: number): void {
+    const ids = this.#ledger.whole().map(({ id }) => id);
+    const { generation, after } = this.#at ?? { generation: ids.at(-1), after: 0 };
+    if (generation === undefined) return;
+    const next = ids.includes(generation)
+      ? this.#ledger.thinMarks(generation, after, nowMs)
+      : undefined;
+    if (next !== undefined) {
+      this.#at = { generation, after: next };
+      return;
+    }
+    const younger = ids.findLast((id) => id > generation);
+    this.#at = younger === undefined ? undefined : { generation: younger, after: 0 };
+  }
+}
