@@ -172,7 +172,9 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
 
   /** A new attempt, and the stop, wait for this. */
   #endsWith(ending: Promise<unknown> | undefined): void {
-    this.#ending = Promise.all([this.#ending, ending?.catch(() => undefined)]);
+    const both = Promise.all([this.#ending, ending?.catch(() => undefined)]);
+    // Nothing of what they resolve to: a chain of results would keep every attempt's buffers.
+    this.#ending = both.then(() => undefined);
   }
 
   hasRoom(): void {
