@@ -322,7 +322,8 @@ describe("a port used by", () => {
         const said = replica.stderr.split("\n").filter((line) => says.test(line));
         expect(said.map((line) => line.includes(" warn "))).toEqual(said.map((_, n) => n === 0));
         await stranger?.[Symbol.asyncDispose]();
-        await using primary = good();
+        // A stopped HTTP server may give back its port a moment later.
+        await using primary = await until(good, { what: "the port to be free" });
         await replica.waitForLine(/connected by full resync/);
         expect(currentBase(dir)).toEqual(first);
         expect(primary.failures).toEqual([]);
