@@ -83,9 +83,13 @@ describe("reports", () => {
     await relay.stream("abc");
     await using one = await online(relay);
     const acked = async (said: number, counted: number) => {
-      one.say("REPLCONF", "ACK", said);
       const [downstream] = relay.replica.relay.downstreams;
-      await until(() => downstream!.ackedOffset === counted, { what: `an ACK of ${counted}` });
+      const isCounted = () => {
+        // Said again and again, as replicas do: what it acknowledges may not have been sent yet.
+        one.say("REPLCONF", "ACK", said);
+        return downstream!.ackedOffset === counted;
+      };
+      await until(isCounted, { what: `an ACK of ${counted}` });
     };
     await acked(102, 102);
     await acked(Number.MAX_SAFE_INTEGER, 103);
