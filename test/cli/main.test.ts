@@ -306,11 +306,11 @@ function guardedPrimary(): { url: (login: string) => string; heard: () => string
 }
 
 describe("a password in the URL", () => {
-  const linuxOnly = process.platform !== "linux";
+  const isNotLinux = process.platform !== "linux";
 
   const commandLine = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, "utf8");
 
-  test.skipIf(linuxOnly)("leaves the process list and the logs, and is used", async () => {
+  test.skipIf(isNotLinux)("leaves the process list and the logs, and is used", async () => {
     const primary = guardedPrimary();
     const { child, seen, reading } = await following([primary.url("u:hunter2%40@")]);
     expect(commandLine(child.pid)).toContain("redis://u@127.0.0.1:");
@@ -339,7 +339,7 @@ describe("a password in the URL", () => {
     other.stop();
   });
 
-  test.skipIf(linuxOnly)(
+  test.skipIf(isNotLinux)(
     "leaves the process list of the compiled program too",
     async () => {
       const compiled = join(dir, "replica");
