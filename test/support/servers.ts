@@ -33,6 +33,8 @@ export { SERVER_KINDS, type ServerKind, type ServerTool } from "./server-catalog
 
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
+/** The digest of a million keys takes its time on a busy machine. */
+const REPLY_TIMEOUT_MS = 300_000;
 const PORT_ATTEMPTS = 5;
 
 export interface ServerOptions {
@@ -377,7 +379,8 @@ export class RealServer implements AsyncDisposable {
   async #client(): Promise<RespClient> {
     const running = this.#alive();
     if (running.client === undefined || running.client.isClosed) {
-      running.client = await this.connect();
+      const address = { ...this.address, timeoutMs: REPLY_TIMEOUT_MS };
+      running.client = await RespClient.connect(address);
     }
     return running.client;
   }

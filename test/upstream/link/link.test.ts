@@ -51,3 +51,44 @@ test("doesn't blame certificates where the peer speaks no TLS, or ends it", asyn
     "LINK_LOST the primary closed the link during the TLS handshake: see its log",
   );
 });
+
+/** What a link reports once its peer has reset it; `writes` sends to the dead link first. */
+async function resetOutcome(writes: boolean): Promise<string> {
+  const accepted = Promise.withResolvers<Bun.Socket>();
+  const listener = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      open: (socket) => accepted.resolve(socket),
+      data: () => undefined,
+    },
+  });
+  const lost = Promise.withResolvers<string>();
+  const target = { kind: "tcp", host: "127.0.0.1", port: listener.port } as const;
+  const files = { caFile: undefined, certFile: undefined, keyFile: undefined };
+  const heard = Promise.withResolvers<void>();
+  const link = new Link(
+    target,
+    { ...files, serverName: undefined, insecure: false },
+    {
+      opened: () => undefined,
+      bytes: () => heard.resolve(),
+      lost: ({ code, message }) => lost.resolve(`${code} ${message}`),
+    },
+  );
+  const socket = await accepted.promise;
+  socket.write("+PONG\r\n");
+  await heard.promise;
+  socket.terminate();
+  if (writes) link.send(Buffer.from("PING\r\n"));
+  const outcome = await lost.promise;
+  link.close();
+  listener.stop(true);
+  return outcome;
+}
+
+test("tells a reset from a close, unless a write has taken the reset from the socket", async () => {
+  expect(await resetOutcome(false)).toBe("LINK_LOST the primary reset the connection");
+  // Bun doesn't give the error of a write, and the end that follows has none.
+  expect(await resetOutcome(true)).toBe("LINK_LOST the primary closed the link");
+});
