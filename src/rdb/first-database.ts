@@ -74,7 +74,7 @@ export class FirstDatabaseReader {
     if (this.#strings > 0) {
       const read = readStringHead(look, 0);
       if (read === undefined) return undefined;
-      if (Number.isNaN(read.value)) return this.#giveUp();
+      if (!Number.isSafeInteger(read.value)) return this.#giveUp();
       this.#strings--;
       this.#skipBytes = read.value;
       return read.end;
@@ -89,15 +89,16 @@ export class FirstDatabaseReader {
         return 1;
       case OPCODE_SELECTDB: {
         const db = readLength(look, 1);
-        if (db !== undefined) this.#db = db.value;
-        return db?.end;
+        if (db === undefined) return undefined;
+        if (!Number.isSafeInteger(db.value)) return this.#giveUp();
+        this.#db = db.value;
+        return db.end;
       }
       case OPCODE_RESIZEDB: {
         const keys = readLength(look, 1);
         if (keys === undefined) return undefined;
-        this.#isDone = true;
-        this.#found = { db: this.#db, keys: keys.value };
-        return keys.end;
+        if (Number.isSafeInteger(keys.value)) this.#found = { db: this.#db, keys: keys.value };
+        return this.#giveUp();
       }
       case OPCODE_EOF:
         // Functions are worth something too, though no key.
