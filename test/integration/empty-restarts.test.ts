@@ -94,6 +94,10 @@ async function worstDay(kind: ServerKind, restarts: number, isFilledBefore: bool
   expect(kept.length).toBeLessThanOrEqual(5 + SAVES);
   expect(await restored(kind, dir, data, atMs)).toBe(digest);
   expect((await replica.stop()).exitCode).toBe(0);
+  // Beside an empty snapshot any key is more: that one stays for a day from there on.
+  if (!isFilledBefore) return;
+  await using again = startReplica([primary.url(), "--dir", data, "--port", "0"]);
+  await again.waitForLine(/what is current has less than half of generation 1/);
 }
 
 const kinds = IS_FULL ? availableServers() : (["redis-7.0"] as const);
@@ -107,6 +111,6 @@ test.concurrent.each(kinds)(
 test.concurrent(
   "the same after many empty restarts, of a primary that was filled through the stream",
   async () =>
-    await worstDay("redis-7.0", amount("EMPTY_RESTARTS_REAL", { sample: 6, full: 50 }), false),
+    await worstDay("redis-7.0", amount("EMPTY_RESTARTS_REAL", { sample: 3, full: 50 }), false),
   600_000,
 );

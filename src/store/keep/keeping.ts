@@ -1,5 +1,5 @@
 import { logger } from "../../base/logger.ts";
-import { formatBytes } from "../../base/quantity.ts";
+import { formatAge, formatBytes } from "../../base/quantity.ts";
 import { type Disk, freeBytesAt } from "../disk/disk.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Guard, LivedMoment, SealedGeneration, WorthChange } from "../ledger/keep-tables.ts";
@@ -185,6 +185,7 @@ export class Keeping {
   tick(): void {
     const nowMs = this.#lived.now();
     if (nowMs - this.#livedKeptMs < LIVED_EVERY_MS) return;
+    if (this.#livedKeptMs === -Infinity) this.#remind();
     this.#livedKeptMs = nowMs;
     try {
       this.#options.ledger.keeping.setLived(this.#lived.moment);
@@ -194,6 +195,16 @@ export class Keeping {
       if (message !== this.#failure) logger.warn(message);
       this.#failure = message;
     }
+  }
+
+  /** What an earlier process warned of still holds. */
+  #remind(): void {
+    const { smallness } = this;
+    if (smallness === undefined) return;
+    const { guarded, had, seconds } = smallness;
+    logger.warn(
+      `for ${formatAge(seconds)} now, what is current has less than half of generation ${guarded} (${had}), which stays; if less is right, send REPLICA ACCEPT`,
+    );
   }
 
   /**
