@@ -56,6 +56,11 @@ export function versionCommand(): Uint8Array {
   return encodeCommand("REPLCONF", "version", ANNOUNCED_VERSION);
 }
 
+/** INFO: how large the primary's data set is, and what its backlog holds. One word: Redis 6.2 takes one section. */
+export function infoCommand(): Uint8Array {
+  return encodeCommand("INFO");
+}
+
 /** PSYNC for the byte after `resume`; `? -1`, a full resync, where nothing is kept. */
 export function psyncCommand(resume: Position | undefined): Uint8Array {
   return resume === undefined

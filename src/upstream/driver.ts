@@ -52,6 +52,9 @@ export interface KeeperEvents {
   failed(error: ReplicaError): void;
 }
 
+/** See `Driver.attempt`. */
+export type Weigh = (info: string | undefined) => void;
+
 export interface DriverEvents {
   /** The attempt is over, broken off in state `from`. */
   failed(error: ReplicaError, from: State): void;
@@ -78,6 +81,7 @@ export class Driver implements KeeperEvents {
   #target: PrimaryTarget | undefined;
   #snapshots: SnapshotKeeper | undefined;
   #streams: StreamKeeper | undefined;
+  #weigh: Weigh | undefined;
   #link: Link | undefined;
   #epoch = 0;
   /** Attempts so far: a snapshot's end belongs to one of them, though its link may be gone. */
@@ -120,20 +124,25 @@ export class Driver implements KeeperEvents {
    * @param snapshots takes the payload of a full resync.
    * @param streams takes the stream; undefined for a backup, which wants none.
    * @param resume the last byte that is kept, to resume after it.
+   * @param weigh called with what the primary says in INFO before it is asked for anything that costs it a fork, or
+   * with undefined where it doesn't say; throws ReplicaError where that can't be kept. Undefined: it isn't asked.
    */
   attempt(
     target: PrimaryTarget,
     snapshots: SnapshotKeeper,
     streams: StreamKeeper | undefined,
     resume: Position | undefined,
+    weigh?: Weigh,
   ): void {
     this.#target = target;
+    this.#weigh = weigh;
     this.#snapshots = snapshots;
     this.#streams = streams;
     this.#tickedAtMs = this.#clock.monotonicMs();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
     this.#step({ type: "follow" });
-    this.#step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume });
+    const weighs = weigh !== undefined;
+    this.#step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume, weighs });
   }
 
   /** Stands ready for an attempt: from here on there is something to follow. */
@@ -236,6 +245,8 @@ export class Driver implements KeeperEvents {
         return this.#link?.send(effect.bytes);
       case "note":
         return this.#events.note(effect.level, effect.message);
+      case "weigh":
+        return this.#weigh?.(effect.info);
       case "open-snapshot":
         return this.#openSnapshot(effect.grant, effect.form);
       case "payload":

@@ -14,6 +14,34 @@ test("handshake: never pipelines: one command waits for its reply at a time", ()
   expect(walk.sent().at(-1)).toBe("PSYNC ? -1");
 });
 
+describe("handshake: INFO before PSYNC, where the room matters", () => {
+  const UP_TO_INFO = ["+PONG", "+OK", "+OK", "+OK"];
+  const weighed = (walk: Walk) => walk.effects.filter((effect) => effect.do === "weigh");
+
+  test("its text is there before PSYNC goes out", () => {
+    const walk = Walk.said({ resume, weighs: true }, ...UP_TO_INFO);
+    expect(walk.sent().at(-1)).toBe("INFO");
+    walk.say("$10\r\n# A\r\nb:1\r\n");
+    expect(weighed(walk)).toEqual([]);
+    const effects = walk.say("\r\n");
+    expect(effects.map((effect) => effect.do)).toEqual(["weigh", "send"]);
+    expect(weighed(walk)).toEqual([{ do: "weigh", info: "# A\nb:1" }]);
+    expect(walk.sent().at(-1)).toBe(`PSYNC ${REPLID} 42`);
+  });
+
+  test("a login that may not ask goes on without", () => {
+    const walk = Walk.said({ weighs: true }, ...UP_TO_INFO, "-NOPERM no permissions");
+    expect(weighed(walk)).toEqual([{ do: "weigh", info: undefined }]);
+    expect(walk.sent().at(-1)).toBe("PSYNC ? -1");
+  });
+
+  test("has its time limit like every reply", () => {
+    const walk = Walk.said({ weighs: true }, ...UP_TO_INFO);
+    walk.tick(5_001);
+    expect(walk.error()).toMatchObject({ code: "TIMED_OUT" });
+  });
+});
+
 describe("handshake: a bare newline is a keepalive", () => {
   test.each(["\n", "\r\n"])("%j before the PSYNC reply", (keepalive) => {
     const walk = Walk.said({}, ...TO_PSYNC);

@@ -25,6 +25,8 @@ export interface WalkOptions extends Partial<SessionOptions> {
   readonly baseOffset?: number;
   /** Whether the store answers `open-snapshot` and `finish-snapshot` by itself; yes unless told. */
   readonly storeAnswers?: boolean;
+  /** Whether INFO is asked for before PSYNC; no unless told. */
+  readonly weighs?: boolean;
 }
 
 type EffectOf<D extends Effect["do"]> = Extract<Effect, { do: D }>;
@@ -70,7 +72,8 @@ export class Walk {
   }
 
   attempt(): readonly Effect[] {
-    return this.step({ type: "attempt", nowMs: this.nowMs, resume: this.#options.resume });
+    const { resume, weighs = false } = this.#options;
+    return this.step({ type: "attempt", nowMs: this.nowMs, resume, weighs });
   }
 
   step(event: Event): readonly Effect[] {
