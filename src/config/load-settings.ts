@@ -79,9 +79,13 @@ export function loadSettings(sources: SettingSources): Settings {
     ack: values.ack,
     snapshotEveryMs: values["snapshot-every"],
     snapshotRatio: values["snapshot-ratio"],
+    snapshotRatioFromBytes: given.has("snapshot-ratio")
+      ? limits.snapshotRatioBytes
+      : limits.defaultRatioBytes,
     keep: values.keep,
     keepForMs: values["keep-for"],
     minFreeBytes: values["min-free"],
+    minFreeShare: given.has("min-free") ? 1 : limits.defaultMinFreeShare,
     timeoutMs: values.timeout,
     syncTimeoutMs: values["sync-timeout"],
     retryMaxMs: values["retry-max"],

@@ -228,17 +228,18 @@ export const settingsSchema = z.strictObject({
     takes: "written or durable",
     help: "the offset to send in REPLCONF ACK: written, or durable (WAIT then means on disk)",
   }),
-  "snapshot-every": orOff(durationMs(secondMs, 366 * dayMs)).register(aboutSettings, {
-    ...duration,
-    takes: "a duration from 1s to 366d, such as 24h, or off; a bare number is in seconds",
-    help: "how often to take a new snapshot, over a second link",
-    unset: "off",
-  }),
-  "snapshot-ratio": ratio(0, 1_000_000).prefault("0").register(aboutSettings, {
+  "snapshot-every": orOff(durationMs(secondMs, 366 * dayMs))
+    .prefault("1d")
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 1s to 366d, such as 24h, or off; a bare number is in seconds",
+      help: "how often to take a new snapshot, over a second link; or off",
+    }),
+  "snapshot-ratio": ratio(0, 1_000_000).prefault("4").register(aboutSettings, {
     kind: "number",
     value: "N",
     takes: "a number from 0 to 1000000, such as 1.5; 0 means never",
-    help: "take a new snapshot once the log is N times as large as the current one; 0: never",
+    help: "take a new snapshot once the log is N times as large as the current one (from 64KiB on; from 1GiB on where N isn't set), or a quarter of the disk's room; 0: never",
   }),
   keep: wholeNumber(0, 1_000_000).prefault("2").register(aboutSettings, {
     kind: "number",
@@ -260,7 +261,7 @@ export const settingsSchema = z.strictObject({
       value: "SIZE",
       takes:
         "a size from 0 to 1024TiB, such as 10GiB (binary), 10GB (decimal) or a number of bytes",
-      help: "take no new snapshot over a second link that would leave less free disk space than this (a full resync is always taken), and warn below it",
+      help: "free disk space to keep: below it old generations give way, no new snapshot over a second link is taken unless it frees more than it takes, and a warning is logged; where SIZE isn't set, at most an eighth of the room",
     }),
   timeout: durationMs(secondMs, dayMs)
     .prefault("60s")

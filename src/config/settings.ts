@@ -31,9 +31,13 @@ export interface Settings {
   readonly ack: "written" | "durable";
   readonly snapshotEveryMs: number | undefined;
   readonly snapshotRatio: number;
+  /** The log's least size for `snapshotRatio`. */
+  readonly snapshotRatioFromBytes: number;
   readonly keep: number;
   readonly keepForMs: number | undefined;
   readonly minFreeBytes: number;
+  /** The largest share of the room that `minFreeBytes` may be: a disk may be small, and nobody set it. */
+  readonly minFreeShare: number;
   readonly timeoutMs: number;
   readonly syncTimeoutMs: number;
   readonly retryMaxMs: number;

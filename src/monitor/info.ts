@@ -205,7 +205,7 @@ function cpu(): Field[] {
 
 function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
   const { link, cursors, generation, receivedBytes, bytesPerSecond, syncs } = status;
-  const { snapshot, lastBreak, shrunken } = status;
+  const { snapshot, lastBreak, shrunken, room } = status;
   const notReady = status.whyNotReady(readyLagMs);
   return [
     ["state", link.state],
@@ -234,7 +234,11 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["rdb_bytes", generation?.rdbBytes ?? 0],
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
     ["disk_free_bytes", orUnknown(() => status.freeBytes())],
-    ["disk_low", status.isLowOnRoom ? 1 : 0],
+    ["disk_low", room.isLow ? 1 : 0],
+    ["disk_removable_bytes", room.removableBytes],
+    ["full_resync_lacks_room_bytes", Math.ceil(room.refusedResyncBytes)],
+    // -1: nothing is written, or new snapshots keep the log short enough.
+    ["disk_left_seconds", secondsOrNever(room.leftSeconds)],
     ["shrunken", shrunken === undefined ? 0 : 1],
     ["shrunken_seconds", Math.floor(shrunken?.seconds ?? 0)],
     [
@@ -257,6 +261,10 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["last_error_cause", oneLine(lastBreak?.cause)],
     ["last_error_time", Math.floor((lastBreak?.atMs ?? 0) / 1000)],
   ];
+}
+
+function secondsOrNever(seconds: number): number {
+  return Number.isFinite(seconds) ? Math.floor(seconds) : -1;
 }
 
 /** In whole seconds, rounded up: a restore by a time that is shown must find it. */

@@ -191,6 +191,12 @@ export const METRICS: readonly Metric[] = [
     read: ({ cursors }) => cursors.logBytes,
   },
   {
+    name: "logs_on_disk_bytes",
+    type: "gauge",
+    help: "Size of all logs on disk: the current one, and those of the kept generations.",
+    read: (status) => status.logsOnDiskBytes(),
+  },
+  {
     name: "snapshot_in_progress",
     type: "gauge",
     help: "1 while a new snapshot arrives over a second link, else 0.",
@@ -199,8 +205,26 @@ export const METRICS: readonly Metric[] = [
   {
     name: "disk_low",
     type: "gauge",
-    help: "1 while less than --min-free is free, else 0. No new snapshot is taken then.",
-    read: ({ isLowOnRoom }) => flag(isLowOnRoom),
+    help: "1 while less than --min-free is free and no old generation is left that may go, else 0.",
+    read: ({ room }) => flag(room.isLow),
+  },
+  {
+    name: "disk_left_seconds",
+    type: "gauge",
+    help: "Seconds until the disk is full at the present rate of writing; +Inf where new snapshots keep the log short.",
+    read: ({ room }) => room.leftSeconds,
+  },
+  {
+    name: "full_resync_lacks_room_bytes",
+    type: "gauge",
+    help: "Size of the full resync that is needed, and is not asked for since it wouldn't fit on the disk; else 0.",
+    read: ({ room }) => room.refusedResyncBytes,
+  },
+  {
+    name: "disk_removable_bytes",
+    type: "gauge",
+    help: "Size of the old generations that give way where room is short.",
+    read: ({ room }) => room.removableBytes,
   },
   {
     name: "shrunken",

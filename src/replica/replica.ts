@@ -22,9 +22,9 @@ import { driverOptions } from "../upstream/driver-options.ts";
 import { GenerationKeeper } from "../upstream/keeper.ts";
 import { LinkHistory } from "../upstream/link/link-history.ts";
 import { Locator } from "../upstream/link/locator.ts";
-import { Renewal } from "../upstream/renewal.ts";
-import { Retention } from "../upstream/retention.ts";
+import type { Renewal } from "../upstream/renewal.ts";
 import { Resyncs } from "../upstream/resyncs.ts";
+import { Upkeep } from "../upstream/upkeep.ts";
 import { Pace } from "./pace.ts";
 import { limits } from "../config/limits.ts";
 
@@ -42,9 +42,8 @@ export class Replica implements StreamSource {
   readonly resyncs: Resyncs;
   readonly links: LinkHistory;
   readonly pace: Pace;
-  /** Takes new generations while the current one is followed. */
-  readonly renewal: Renewal;
-  readonly retention: Retention;
+  /** Renewals, retention, and the room for both. */
+  readonly upkeep: Upkeep;
   /** Feeds other replicas. */
   readonly relay: Relay;
   readonly #clock: Clock;
@@ -86,26 +85,25 @@ export class Replica implements StreamSource {
       note: (level, message) => logger[level](message),
       moved: (state) => this.#onMoved(state),
     });
+    const queues = { maxQueuedBytes: limits.queuedBytes, maxLogQueuedBytes: limits.logQueuedBytes };
+    const admit = (totalBytes: number | undefined) => this.upkeep.admission.admit(totalBytes);
     this.#keeper = new GenerationKeeper(
       directory,
       disk,
       clock,
-      { ...settings, maxQueuedBytes: limits.queuedBytes, maxLogQueuedBytes: limits.logQueuedBytes },
+      { ...settings, ...queues, admit },
       this.#driver,
       this.relay,
       this.resyncs,
     );
     this.pace = new Pace(clock, settings.fsync, this.#keeper);
-    this.retention = new Retention({ directory, clock, settings });
-    this.renewal = new Renewal({
-      directory,
-      keeper: this.#keeper,
-      disk,
-      clock,
-      settings,
-      announced,
-      link: this.#driver,
-    });
+    const surroundings = { directory, disk, clock, settings, announced };
+    this.upkeep = new Upkeep({ ...surroundings, keeper: this.#keeper, link: this.#driver });
+  }
+
+  /** Takes new generations while the current one is followed. */
+  get renewal(): Renewal {
+    return this.upkeep.renewal;
   }
 
   /** False after REPLICAOF NO ONE, and with --offline. */
@@ -176,6 +174,7 @@ export class Replica implements StreamSource {
     this.#isOffline = false;
     this.#offline.until = undefined;
     this.links.forget();
+    this.upkeep.admission.forget();
     this.#interrupt();
   }
 
@@ -237,9 +236,7 @@ export class Replica implements StreamSource {
 
   #onSecond(): void {
     this.#keeper.tick();
-    this.renewal.tick();
-    // What is served without a primary stays: nothing new replaces it.
-    if (this.#isFollowing) this.retention.tick();
+    this.upkeep.tick(this.#isFollowing);
     this.relay.tick();
     this.pace.sampleAge();
     this.pace.sample(this.state);
@@ -266,7 +263,8 @@ export class Replica implements StreamSource {
       // The log failed while Sentinel was asked: nothing would keep the stream from `resume` on.
       if (resume !== undefined && this.log === undefined) return this.#keeper.failure;
       this.resyncs.begin(resume);
-      this.#driver.attempt(target, this.#keeper, this.#keeper, resume);
+      const weigh = this.upkeep.admission.weigh(resume);
+      this.#driver.attempt(target, this.#keeper, this.#keeper, resume, weigh);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       this.#onFailed(error, this.state);
@@ -324,6 +322,7 @@ export class Replica implements StreamSource {
   #onFailed(error: ReplicaError, from: State): void {
     const { isFull } = this.resyncs;
     const ended = { from, isFull, pausedMs: this.#driver.pausedMs };
+    this.upkeep.admission.failed(error, from);
     const { wasConnected, isAnother } = this.links.failed(error, ended);
     if (!wasConnected) this.primary.judge(false);
     // A primary that is away is noted once, not at each attempt.
@@ -354,6 +353,7 @@ export class Replica implements StreamSource {
 
   #onConnected(): void {
     this.primary.judge(true);
+    this.upkeep.admission.connected(this.resyncs.isFull);
     const outage = this.links.ended();
     if (outage !== undefined) logger.info(`link up ${outage.cost(this.resyncs.isFull)}`);
   }
@@ -394,7 +394,7 @@ export class Replica implements StreamSource {
       this.#driver.leave();
       await this.#keeper.close();
       await renewed;
-      await this.retention.stop();
+      await this.upkeep.stop();
     }
   }
 }

@@ -10,6 +10,7 @@ import type { Generation } from "../store/ledger/ledger.ts";
 import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
 import { Freshness } from "./freshness.ts";
 import type { Replica } from "./replica.ts";
+import { type RoomStatus, roomStatus } from "./room-status.ts";
 
 /** A state of the link, by Redis's name ("replication.c", REPL_STATE_*). */
 export type LinkState = State["at"];
@@ -265,14 +266,19 @@ export class ReplicaStatus {
     return arriving.reduce((sum, bytes) => sum + bytes, directory.holdings.snapshotBytes);
   }
 
+  /** Bytes on disk of all logs: that of the current generation, and those of the kept ones. @throws ReplicaError of the database. */
+  logsOnDiskBytes(): number {
+    return this.cursors.logBytes + this.#replica.directory.keeping.sealedLogBytes();
+  }
+
   /** Free bytes on the data directory's file system. @throws ReplicaError DISK_FAILED. */
   freeBytes(): number {
     return this.#replica.directory.freeBytes;
   }
 
-  /** Whether less than `--min-free` was free at the last check. */
-  get isLowOnRoom(): boolean {
-    return this.#replica.retention.lowOnRoom;
+  /** The room on the disk, as of the last look. */
+  get room(): RoomStatus {
+    return roomStatus(this.#replica.upkeep);
   }
 
   /** Set while the newest snapshot has less than half of what an earlier one had, and nobody said that it is well. */
@@ -350,7 +356,8 @@ export class ReplicaStatus {
 
   /**
    * Why the replica counts as not ready: its link is not up, or a received byte has stayed unsynced
-   * (`--fsync no`: unwritten) for too long; with --offline, nothing is served yet. Undefined where it is ready.
+   * (`--fsync no`: unwritten) for too long, or the disk is about to be full; with --offline, nothing is served yet.
+   * Undefined where it is ready.
    * @param readyLagMs how long a received byte may stay unsynced; milliseconds.
    */
   whyNotReady(readyLagMs: number): string | undefined {
@@ -358,9 +365,12 @@ export class ReplicaStatus {
     if (replica.isOffline) {
       return replica.stream === undefined ? "the data directory is not served yet" : undefined;
     }
-    if (replica.state.at !== "connected") return `the link is in state ${replica.state.at}`;
+    if (replica.state.at !== "connected") {
+      const { refusal } = replica.upkeep.admission;
+      return `the link is in state ${replica.state.at}${refusal === undefined ? "" : `: ${refusal}`}`;
+    }
     const ageSeconds = replica.pace.durableAgeSeconds;
-    if (ageSeconds * 1000 <= readyLagMs) return undefined;
+    if (ageSeconds * 1000 <= readyLagMs) return replica.upkeep.room.alarm;
     const kept = this.#fsync === "no" ? "written" : "durable";
     return `bytes received ${ageSeconds.toFixed(0)} s ago are not ${kept} yet`;
   }

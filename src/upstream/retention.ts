@@ -1,7 +1,6 @@
 import ms from "ms";
 import type { Settings } from "../config/settings.ts";
 import { logger } from "../base/logger.ts";
-import { formatBytes } from "../base/quantity.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import type { Clock } from "../base/clock.ts";
 
@@ -11,25 +10,19 @@ const EVERY_MS = 10_000;
 export interface RetentionOptions {
   readonly directory: DataDirectory;
   readonly clock: Clock;
-  readonly settings: Pick<Settings, "keep" | "keepForMs" | "minFreeBytes">;
+  readonly settings: Pick<Settings, "keep" | "keepForMs">;
 }
 
-/** Removes sealed generations that no setting keeps, thins out old marks, and watches the free room on the disk. */
+/** Removes sealed generations that no setting keeps, and thins out old marks. */
 export class Retention {
   readonly #options: RetentionOptions;
   #running: Promise<void> | undefined;
   #seenGeneration: number | undefined;
   #nextMs = 0;
-  #isLow = false;
   #failure = "";
 
   constructor(options: RetentionOptions) {
     this.#options = options;
-  }
-
-  /** Whether less than `--min-free` was free at the last look. */
-  get lowOnRoom(): boolean {
-    return this.#isLow;
   }
 
   /** Once a second: thins out some marks; looks at the rest when a generation has become current, and every 10 s. */
@@ -59,35 +52,12 @@ export class Retention {
         logger.info(what);
         directory.note("retention", what);
       }
-      await this.#lookForRoom();
       this.#failure = "";
     } catch (error) {
       // The next look tries again; following goes on meanwhile.
       const message = error instanceof Error ? error.message : String(error);
       if (message !== this.#failure) logger.warn(message);
       this.#failure = message;
-    }
-  }
-
-  async #lookForRoom(): Promise<void> {
-    const { directory, settings } = this.#options;
-    const { minFreeBytes } = settings;
-    const minFree = `--min-free ${formatBytes(minFreeBytes)}`;
-    // What is guarded isn't given for this: it can still be followed.
-    const { freeBytes, isEnough } = await directory.keeping.freeRoom({
-      freeBytes: minFreeBytes,
-      why: minFree,
-      evenGuarded: false,
-    });
-    if (isEnough !== this.#isLow) return;
-    this.#isLow = !isEnough;
-    const where = `${formatBytes(freeBytes)} is free on the disk of ${directory.path}`;
-    if (isEnough) {
-      logger.info(`${where} again`);
-    } else {
-      logger.warn(
-        `${where}, less than ${minFree}: no new snapshot is taken, and no older generation would give as much; make room`,
-      );
     }
   }
 

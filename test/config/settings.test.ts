@@ -61,11 +61,13 @@ test("every setting has its documented default", () => {
     rdbSyncBytes: 8 * 1024 * 1024,
     fsync: "everysec",
     ack: "written",
-    snapshotEveryMs: undefined,
-    snapshotRatio: 0,
+    snapshotEveryMs: 86_400_000,
+    snapshotRatio: 4,
+    snapshotRatioFromBytes: 1024 ** 3,
     keep: 2,
     keepForMs: 86_400_000,
     minFreeBytes: 1024 ** 3,
+    minFreeShare: 1 / 8,
     timeoutMs: 60_000,
     syncTimeoutMs: 5_000,
     retryMaxMs: 5_000,
@@ -375,7 +377,11 @@ test("off turns off what the default or the file turns on", () => {
   const config = write("on.toml", 'http = "127.0.0.1:0"\nkeep-for = "7d"\nsnapshot-every = "24h"');
   expect(load({ config })).toMatchObject({ keepForMs: 604_800_000, snapshotEveryMs: 86_400_000 });
   const off = { http: "off", "keep-for": "off", "snapshot-every": "off" };
-  expect(load({ config, ...off })).toEqual({ ...load(), keepForMs: undefined });
+  expect(load({ config, ...off })).toEqual({
+    ...load(),
+    keepForMs: undefined,
+    snapshotEveryMs: undefined,
+  });
 });
 
 test("suggests the nearest name only if it is near", () => {

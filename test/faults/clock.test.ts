@@ -117,7 +117,7 @@ const JUMPS_MS = [
 test("a clock that jumps breaks no link, and times of marks go back only where the clock went back far", async () => {
   using dir = tempDir("clock");
   const clock = new SetClock();
-  await using replica = await following(dir, clock, { timeout: "60s" });
+  await using replica = await following(dir, clock, { timeout: "60s", "snapshot-every": "off" });
   await using client = await RespClient.connect({ port: replica.port });
   for (const byMs of JUMPS_MS) {
     await replica.write();
@@ -449,12 +449,17 @@ describe("--snapshot-every", () => {
     const clock = new SetClock();
     let aheadMs = 0;
     clock.monotonicMs = () => aheadMs;
-    const schedule = new RenewalSchedule(clock, { snapshotEveryMs: HOUR, snapshotRatio: 0 });
+    const schedule = new RenewalSchedule(clock, {
+      snapshotEveryMs: HOUR,
+      snapshotRatio: 0,
+      snapshotRatioFromBytes: 0,
+    });
+    const plenty = { dueBytes: undefined, leftSeconds: Infinity };
     let current = { id: 1, currentAtMs: clock.now(), rdbBytes: 1_000 };
     for (let second = 0; second < (2 * DAY) / SECOND; second++) {
       aheadMs += SECOND;
       clock.set(SECOND + (second % 2 === 0 ? YEAR : -YEAR));
-      if (schedule.next(current, 0) === undefined) continue;
+      if (schedule.next(current, 0, plenty) === undefined) continue;
       schedule.succeeded();
       current = { ...current, id: current.id + 1, currentAtMs: clock.now() };
     }

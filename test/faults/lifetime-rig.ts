@@ -359,8 +359,8 @@ export class Lifetime {
   }
 
   async #retain({ replica }: Following): Promise<void> {
-    replica.retention.tick();
-    await replica.retention.stop();
+    replica.upkeep.retention.tick();
+    await replica.upkeep.retention.stop();
   }
 
   /** Stops; a stop may fail only by a fault that happened meanwhile. */

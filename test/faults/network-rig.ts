@@ -13,7 +13,8 @@ export type Following = ReturnType<typeof follow>;
 
 /** Starts a replica in this process that reconnects at once. */
 export function followAgain(url: string, dir: TempDir, more: Record<string, string> = {}) {
-  return follow(url, realDisk, dir, { "retry-max": "10ms", ...more });
+  // Without INFO: it would be most of what is cut, and differ in length from server to server.
+  return follow(url, realDisk, dir, { "retry-max": "10ms", "min-free": "0", ...more });
 }
 
 /**

@@ -98,6 +98,7 @@ export class Rig {
         rdbSyncBytes: 400,
         maxQueuedBytes: 1024 * 1024,
         maxLogQueuedBytes: 1024 * 1024,
+        admit: async () => undefined,
         ...mode,
       },
       {

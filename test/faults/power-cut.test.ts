@@ -336,7 +336,7 @@ test("a log that fails during a resume is cut back only after its last sync", as
     directory,
     disk,
     clock,
-    { ...options, ...MODES[0]! },
+    { ...options, ...MODES[0]!, admit: async () => undefined },
     {
       acknowledge: () => undefined,
       hasRoom: () => undefined,

@@ -32,7 +32,10 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   "store/generation": { mayImport: ["base", "rdb", "store/disk", "store/ledger", "store/keep"] },
   "store/restore": { mayImport: [...GROUND, "resp", "rdb", ...STORE] },
   "upstream/link": { mayImport: [...GROUND, "resp", "session"] },
-  upstream: { mayImport: [...GROUND, "resp", "rdb", "session", ...STORE, "upstream/link"] },
+  "upstream/room": { mayImport: [...GROUND, "resp", "session", "store/generation"] },
+  upstream: {
+    mayImport: [...GROUND, "resp", "rdb", "session", ...STORE, "upstream/link", "upstream/room"],
+  },
   downstream: { mayImport: ["base", "resp", ...STORE, "store/restore"] },
   replica: {
     mayImport: [

@@ -268,7 +268,11 @@ function downstreamsOf(fields: Fields): Row[] {
 function roomOf(fields: Fields): string {
   const isLow = fields.number("disk_low") === 1;
   const low = isLow ? ", less than --min-free: no new snapshot is taken" : "";
-  return `${fields.bytes("disk_free_bytes")} free${low}`;
+  const removable = fields.number("disk_removable_bytes") ?? 0;
+  const gives = removable === 0 ? "" : `, ${formatBytes(removable)} in old generations give way`;
+  const left = fields.number("disk_left_seconds") ?? -1;
+  const full = left < 0 ? "" : `, full in ${formatAge(left)} at the present rate`;
+  return `${fields.bytes("disk_free_bytes")} free${gives}${low}${full}`;
 }
 
 function shrunkenOf(fields: Fields): Row[] {

@@ -8,7 +8,7 @@ import {
   type ReplicationIdFrom,
 } from "../../base/history.ts";
 import { logger } from "../../base/logger.ts";
-import { type Disk, diskError, freeBytesAt, refuseTooLarge } from "../disk/disk.ts";
+import { type Disk, diskError, freeBytesAt } from "../disk/disk.ts";
 import { Keeping } from "../keep/keeping.ts";
 import { type Machine, thisMachine } from "../keep/lived-clock.ts";
 import { Removal } from "../keep/removal.ts";
@@ -279,11 +279,6 @@ export class DataDirectory {
   /** Cuts off what no mark covers, once the failed log is closed. Where that fails, `openLog` does it. */
   cutDistrusted(): void {
     if (this.#current !== undefined) this.#recovery.cutDistrusted(this.#current);
-  }
-
-  /** @throws ReplicaError DISK_FULL for a snapshot larger than the free space; DISK_FAILED. */
-  refuseTooLarge(totalBytes: number | undefined): void {
-    refuseTooLarge(this.#disk, this.path, totalBytes);
   }
 
   /** Where a resume begins: the history, and the last byte that `log` holds. */

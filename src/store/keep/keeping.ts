@@ -255,6 +255,18 @@ export class Keeping {
     return this.#candidates(evenGuarded).reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
+  /** Bytes of the logs of all sealed generations. @throws ReplicaError of the ledger. */
+  sealedLogBytes(): number {
+    const { disk, ledger, logPath } = this.#options;
+    return ledger.keeping.sealed().reduce((sum, { id }) => {
+      try {
+        return sum + disk.sizeOf(logPath(id));
+      } catch {
+        return sum;
+      }
+    }, 0);
+  }
+
   #tellFreed(removed: readonly number[], freeBytes: number, why: string): void {
     const { note } = this.#options;
     this.counts.room += removed.length;
