@@ -1,17 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { screenLines } from "../../src/cli/commands/status-screen.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
 import { availableServers, startServer } from "../support/servers.ts";
 import { Reporting } from "../support/supplied.ts";
 import { until } from "../support/wait.ts";
 
 const KINDS = availableServers();
-
-/** The lines of `replica status`. */
-async function screenOf(replica: Reporting): Promise<string> {
-  const scene = { at: "h:1", info: await replica.info() };
-  return screenLines(scene, { columns: undefined, hasColors: false }).join("\n");
-}
 
 describe("a chain whose top is gone", () => {
   test.concurrent.each(KINDS)("real → real %s → replica: killed, and back", async (kind) => {
@@ -41,7 +34,7 @@ describe("a chain whose top is gone", () => {
       unsupplied_reason: expect.stringContaining(`is a replica of 127.0.0.1:${top.port}`),
     });
     expect(Number(info.get("master_link_down_since_seconds"))).toBeGreaterThanOrEqual(0);
-    const screen = await screenOf(replica);
+    const screen = await replica.screen();
     expect(screen).toContain("h:1 is not ready: nobody supplies data: redis://127.0.0.1:");
     expect(screen).toMatch(/\nlag +stale for \d+ s\n/);
     const page = await replica.get("/");
