@@ -94,15 +94,11 @@ export class Replica implements StreamSource {
       moved: (state) => this.#onMoved(state),
     });
     const { askPrimary } = settings;
-    const fedAddresses = () => [...this.relay.downstreams].map(({ address }) => address);
-    this.supply = new Supply(
-      { ...linkOptions, askPrimary, login: linkOptions, fedAddresses },
-      clock,
-      {
-        looped: (error) => this.#driver.failed(error),
-        changed: (what) => this.#onPrimaryChanged(what),
-      },
-    );
+    const fed = () => [...this.relay.downstreams];
+    this.supply = new Supply({ ...linkOptions, askPrimary, login: linkOptions, fed }, clock, {
+      looped: (error) => this.#driver.failed(error),
+      changed: (what) => this.#onPrimaryChanged(what),
+    });
     this.#keeper = new GenerationKeeper(
       directory,
       disk,

@@ -153,6 +153,29 @@ describe("a circle without a primary is refused", () => {
     await second.readyzSays("ready");
   });
 
+  test.concurrent("of two that begin to follow each other at the same moment", async () => {
+    await using top = await startServer("redis-7.0");
+    await using one = new Reporting(top.url());
+    await using other = new Reporting(top.url());
+    await one.readyzSays("ready");
+    await other.readyzSays("ready");
+    await Promise.all([
+      one.send("REPLICAOF", "127.0.0.1", String(other.port)),
+      other.send("REPLICAOF", "127.0.0.1", String(one.port)),
+    ]);
+    const both = [one, other];
+    await Promise.all(both.map((replica) => replica.readyzSays(/^not ready: /)));
+    await until(
+      async () => {
+        const infos = await Promise.all(both.map((replica) => replica.info()));
+        return infos.some((info) => info.get("last_error_code") === "REPLICATION_LOOP");
+      },
+      { what: "one of them to see the circle" },
+    );
+    await one.send("REPLICAOF", "127.0.0.1", String(top.port));
+    await Promise.all(both.map((replica) => replica.readyzSays("ready")));
+  });
+
   test.concurrent("of three", async () => {
     await using top = await startServer("redis-7.0");
     await using first = new Reporting(top.url());
