@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { startFaultProxy } from "../support/fault-proxy.ts";
 import { availableServers, startServer } from "../support/servers.ts";
 import { Reporting } from "../support/supplied.ts";
+import { certificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 const KINDS = availableServers();
@@ -231,11 +232,18 @@ describe("a primary that may not be asked", () => {
     expect((await replica.info()).get("primary_role")).toBe("unknown");
   });
 
-  test.concurrent("is asked with the login of the link", async () => {
-    await using server = await startServer("valkey-8.1", { password: "secret" });
-    await using replica = new Reporting(server.url());
-    await until(async () => (await replica.info()).get("primary_role") === "master", {
-      what: "its role",
-    });
-  });
+  test.concurrent.each(["tcp", "tls", "unix"] as const)(
+    "is asked as it is followed: %s",
+    async (way) => {
+      const options = { tls: { clients: "no" }, unixSocket: true } as const;
+      // The URL of a socket comes without it.
+      const login = way === "unix" ? {} : { password: "secret" };
+      await using server = await startServer("redis-7.0", { ...options, ...login });
+      const flags = { "tls-ca": certificates.ca };
+      await using replica = new Reporting(server.url(way), flags);
+      await until(async () => (await replica.info()).get("primary_role") === "master", {
+        what: "its role",
+      });
+    },
+  );
 });
