@@ -345,7 +345,7 @@ export class Replica implements StreamSource {
 
   #onPrimaryChanged(what: string): void {
     logger.info(what, { primary: this.primary.name });
-    this.directory.note("primary", what);
+    this.directory.note("break", what);
     this.links.explain(what);
   }
 
