@@ -94,8 +94,10 @@ export class Replica implements StreamSource {
       moved: (state) => this.#onMoved(state),
     });
     const { askPrimary } = settings;
+    const { username, password } = linkOptions;
+    const login = () => (password === undefined ? undefined : { username, password });
     const fed = () => [...this.relay.downstreams];
-    this.supply = new Supply({ ...linkOptions, askPrimary, login: linkOptions, fed }, clock, {
+    this.supply = new Supply({ ...linkOptions, askPrimary, login, fed }, clock, {
       looped: (error) => this.#driver.failed(error),
       changed: (what) => this.#onPrimaryChanged(what),
     });

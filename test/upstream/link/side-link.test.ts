@@ -51,7 +51,7 @@ function linkTo(
   password?: string,
   syncTimeoutMs = 20_000,
 ): SideLink & Disposable {
-  const login = { username: password === undefined ? undefined : "me", password };
+  const login = () => (password === undefined ? undefined : { username: "me", password });
   const link = new SideLink(target, { tls: TLS, login, syncTimeoutMs });
   return Object.assign(link, { [Symbol.dispose]: () => link.close() });
 }
@@ -96,6 +96,16 @@ test("a server that doesn't answer in time, or isn't there", async () => {
   await expect(link.ask(["INFO"])).rejects.toThrow("no answer within 50 ms (--sync-timeout)");
   using nobody = linkTo({ ...server.target, kind: "tcp", port: 1 } as PrimaryTarget);
   await expect(nobody.ask(["INFO"])).rejects.toThrow("connection refused");
+});
+
+test("a login that can't be read fails the question", async () => {
+  using server = answering();
+  const login = () => {
+    throw new ReplicaError("AUTH_FAILED", { message: "the password's file is gone" });
+  };
+  const link = new SideLink(server.target, { tls: TLS, login, syncTimeoutMs: 20_000 });
+  await expect(link.ask(["INFO"])).rejects.toThrow("the password's file is gone");
+  expect([link.isAsking, server.connections()]).toEqual([false, 0]);
 });
 
 test("a question that is given up ends at once", async () => {
