@@ -56,7 +56,7 @@ describe("a chain whose top is gone", () => {
     await using top = await startServer("redis-7.0", { args });
     await using middle = await startServer("redis-7.0", { args });
     await middle.send("REPLICAOF", "127.0.0.1", String(top.port));
-    await using replica = new Reporting(middle.url(), { timeout: "10s" });
+    await using replica = new Reporting(middle.url(), { timeout: "6s" });
     await replica.readyzSays("ready");
     process.kill(top.pid, "SIGSTOP");
     try {
