@@ -1,8 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { type ErrorCode, ReplicaError } from "../base/errors.ts";
-import { BASE } from "../store/generation/layout.ts";
-import { APPEND_DIR, SINGLE_FILE } from "../store/restore/restore.ts";
+import { APPEND_DIR, RESTORED, SINGLE_FILE } from "../store/restore/restore.ts";
 import { nameOf, type ServerProgram } from "./server-program.ts";
 import { DATABASES, type RestoredFiles } from "./stock-directory.ts";
 
@@ -84,7 +83,7 @@ function isUnknownToIt(
   if (!said.includes("Bad file format") || (program.product === "Valkey" && program.major >= 9)) {
     return false;
   }
-  const path = layout === "single" ? join(dir, SINGLE_FILE) : join(dir, APPEND_DIR, BASE);
+  const path = layout === "single" ? join(dir, SINGLE_FILE) : join(dir, APPEND_DIR, RESTORED.base);
   const head = Buffer.alloc(VALKEY_MAGIC.length);
   try {
     const fd = fs.openSync(path, "r");

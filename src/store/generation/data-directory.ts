@@ -13,12 +13,11 @@ import { type Continuation, type Generation, type KeptSnapshot, Ledger } from ".
 import { refuseDamagedFiles, refuseLostRows } from "./consistency.ts";
 import { CurrentLink } from "./current-link.ts";
 import {
-  BASE,
   DATABASE,
+  filesOf,
   GENERATIONS,
   generationIds,
   generationPath,
-  LOG,
   type StreamEnd,
 } from "./layout.ts";
 import { type Lineage, readLineage } from "./lineage.ts";
@@ -164,12 +163,12 @@ export class DataDirectory {
 
   /** The path of a generation's snapshot. */
   basePath(id: number): string {
-    return join(this.generationDir(id), BASE);
+    return filesOf({ id, dir: this.generationDir(id) }).base;
   }
 
   /** The path of a generation's log. */
   logPath(id: number): string {
-    return join(this.generationDir(id), LOG);
+    return filesOf({ id, dir: this.generationDir(id) }).log;
   }
 
   /** The history that the current generation's stream is in; undefined where the primary named none. */

@@ -4,7 +4,7 @@ import { type Disk, diskError, writeWhole } from "../disk/disk.ts";
 import { DurableName } from "../disk/durable-name.ts";
 import type { Continuation, Generation, KeptSnapshot, Ledger } from "../ledger/ledger.ts";
 import type { CurrentLink } from "./current-link.ts";
-import { generationPath, MANIFEST, manifestText } from "./layout.ts";
+import { filesOf, generationPath } from "./layout.ts";
 import type { LogFiles } from "./log-files.ts";
 import type { MarkClock } from "./mark-clock.ts";
 import type { Recovery } from "./recovery.ts";
@@ -66,13 +66,13 @@ export class Promoter {
   ): Promise<void> {
     const { disk, ledger, dir, link, logs, recovery, removal, refuseLost } = this.#options;
     const folder = join(dir, generationPath(id));
-    const manifest = new TextEncoder().encode(manifestText());
+    const { manifest, manifestText } = filesOf({ id, dir: folder });
     try {
       await logs.sync(id);
       // The ledger must know where the log begins before the manifest says that the folder is whole.
       await ledger.sync();
       refuseLost();
-      await writeWhole(disk, join(folder, MANIFEST), manifest);
+      await writeWhole(disk, manifest, new TextEncoder().encode(manifestText));
       await removal.sync();
       link.pointAt(id);
       await disk.syncDir(dir);

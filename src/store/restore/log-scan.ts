@@ -4,8 +4,7 @@ import { FrameError, FrameScanner } from "../../resp/frame-scanner.ts";
 import { readBlocks } from "../disk/blocks.ts";
 import type { KnownSegment } from "../ledger/ledger-reader.ts";
 import type { Disk } from "../disk/disk.ts";
-import { join } from "node:path";
-import { LOG, fileByteOf } from "../generation/layout.ts";
+import { filesOf, fileByteOf } from "../generation/layout.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
 import { hex64 } from "../../base/hex64.ts";
 
@@ -60,7 +59,7 @@ export async function scanLog(
       if (scanner.lastSafeCut === scanner.end) safeCommands = commands;
     }
   };
-  const path = join(generation.dir, LOG);
+  const path = filesOf(generation).log;
   const read = await readBlocks(
     disk,
     path,

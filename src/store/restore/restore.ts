@@ -8,14 +8,7 @@ import { streamsRelativeExpiries } from "../../resp/absolute-expiry.ts";
 import { readBlocks } from "../disk/blocks.ts";
 import { type Catalogue, isGone } from "./catalogue.ts";
 import { type Disk, diskError, freeBytesAt, writeWhole } from "../disk/disk.ts";
-import {
-  BASE,
-  LOG,
-  MANIFEST,
-  manifestText,
-  offsetOfByte,
-  fileByteOf,
-} from "../generation/layout.ts";
+import { fileNames, filesOf, MANIFEST, offsetOfByte, fileByteOf } from "../generation/layout.ts";
 import { ExpiryRewriter } from "./expiry-rewriter.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
@@ -32,6 +25,8 @@ export type Layout = "multipart" | "single";
 /** The folder and the file that a stock server loads by default. */
 export const APPEND_DIR = "appendonlydir";
 export const SINGLE_FILE = "appendonly.aof";
+/** The files in that folder are named as a server names its first ones, whatever the generation's number. */
+export const RESTORED = fileNames(1);
 
 export interface RestoreOptions extends VerifyOptions {
   readonly layout: Layout;
@@ -144,16 +139,16 @@ async function writeFolder(
 ): Promise<WrittenLog> {
   const { disk } = options;
   disk.makeDir(dir);
-  const log = join(dir, LOG);
+  const log = join(dir, RESTORED.log);
   // Before anything is in flight: a failure here leaves nothing to wait for.
   const to = { path: log, fd: disk.create(log), at: 0 };
   const [base, written] = await Promise.allSettled([
-    writeBase(point.generation, join(dir, BASE), options),
+    writeBase(point.generation, join(dir, RESTORED.base), options),
     writeLog(catalogue, point, to, options),
   ]);
   if (base.status === "rejected") throw base.reason;
   if (written.status === "rejected") throw written.reason;
-  await writeWhole(disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
+  await writeWhole(disk, join(dir, MANIFEST), new TextEncoder().encode(RESTORED.manifestText));
   return written.value;
 }
 
@@ -183,7 +178,7 @@ async function writeBase(
   const damages: Damage[] = [];
   const [checked, copied] = await Promise.allSettled([
     verifyBase(generation, damages, options),
-    options.disk.copy(join(generation.dir, BASE), to),
+    options.disk.copy(filesOf(generation).base, to),
   ]);
   if (checked.status === "rejected") throw checked.reason;
   const [damage] = damages;
@@ -260,9 +255,9 @@ async function copyLog(
   options: RestoreOptions,
 ): Promise<WrittenLog> {
   const until = fileByteOf(generation, offset);
-  const file = join(generation.dir, LOG);
+  const { base, log: file } = filesOf(generation);
   const writer = new Appender(options.disk, to);
-  const { redisVersion, streamDb } = replicationAux(headerOf(join(generation.dir, BASE)));
+  const { redisVersion, streamDb } = replicationAux(headerOf(base));
   if (!fs.existsSync(file)) {
     if (offset > generation.baseOffset) {
       const meaning = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
@@ -315,7 +310,7 @@ async function rewriteLog(
     const moment = moments[next];
     return moment && { atMs: moment.atMs, until: fileByteOf(generation, moment.offset) };
   });
-  const path = join(generation.dir, LOG);
+  const path = filesOf(generation).log;
   const range = { from: 0, to: findings.safeCut };
   await readBlocks(disk, path, range, (block) => writer.write(rewriter.push(block)), signal);
   return { findings, bytes: writer.bytes, rewrittenCommands: rewriter.rewrittenCommands };

@@ -8,13 +8,10 @@ import type { Damage } from "./damage.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import {
-  BASE,
   CURRENT,
   DATABASE,
+  filesOf,
   generationPath,
-  LOG,
-  MANIFEST,
-  manifestText,
   offsetOfByte,
   fileByteOf,
 } from "../generation/layout.ts";
@@ -106,7 +103,7 @@ export async function verifyBase(
   damages: Damage[],
   options: VerifyOptions,
 ): Promise<RdbSummary | undefined> {
-  const file = join(generation.dir, BASE);
+  const file = filesOf(generation).base;
   const meaning = "nothing of this generation can be restored";
   try {
     const rdb = await verifyRdb(file, options);
@@ -144,7 +141,7 @@ async function verifyLog(
   damages: Damage[],
   { disk, signal, onProgress }: VerifyOptions,
 ): Promise<LogFindings | undefined> {
-  const file = join(generation.dir, LOG);
+  const file = filesOf(generation).log;
   if (!fs.existsSync(file)) {
     const meaning = `of this generation, only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
     damages.push({ file, byte: undefined, what: "it is missing", meaning });
@@ -178,7 +175,7 @@ function isAtRest(path: string, generation: KeptGeneration): boolean {
 
 /** Adds to `damages` where the manifest isn't the one that was written. */
 export function verifyManifest(generation: KeptGeneration, damages: Damage[]): void {
-  const file = join(generation.dir, MANIFEST);
+  const { manifest: file, manifestText: wanted } = filesOf(generation);
   const meaning = "a stock server can't start from this folder itself; a restore writes a new one";
   let found: string;
   try {
@@ -188,7 +185,6 @@ export function verifyManifest(generation: KeptGeneration, damages: Damage[]): v
     damages.push({ file, byte: undefined, what: "it is missing", meaning });
     return;
   }
-  const wanted = manifestText();
   if (found === wanted) return;
   const byte = [...wanted].findIndex((character, at) => found[at] !== character);
   const what = "it is not the manifest that was written";
