@@ -98,6 +98,7 @@ function page(status: ReplicaStatus): Response {
     ["restorable up to", restorableText(status)],
     ["downstreams", `${relay.downstreams.length} attached, ${relay.countByState.online} online`],
     ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
+    ["other history", status.otherHistory?.text ?? "none"],
     ["last error", status.lastBreak?.message ?? "none"],
   ];
   const cells = rows

@@ -241,6 +241,9 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
       count,
     ]),
     ["partial_syncs", syncs.partial],
+    // Empty unless the history of quite another primary has come since the start.
+    ["other_history", oneLine(status.otherHistory?.text)],
+    ["other_history_time", Math.floor((status.otherHistory?.atMs ?? 0) / 1000)],
     ["breaks", sumOf(status.breaks)],
     ["attempts_failed", sumOf(status.failedAttempts)],
     ["snapshot_read_bytes", snapshot.transfer?.readBytes ?? 0],

@@ -18,7 +18,7 @@ import type { DataDirectory } from "../store/generation/data-directory.ts";
 import type { StreamEnd } from "../store/generation/layout.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import { Driver } from "../upstream/driver.ts";
-import { driverOptions } from "../upstream/driver-options.ts";
+import { driverOptions, infoAsker } from "../upstream/driver-options.ts";
 import { GenerationKeeper } from "../upstream/keeper.ts";
 import { LinkHistory } from "../upstream/link/link-history.ts";
 import { Locator } from "../upstream/link/locator.ts";
@@ -77,7 +77,7 @@ export class Replica implements StreamSource {
     this.#settings = settings;
     this.primary = new Locator(source, clock, settings);
     this.links = new LinkHistory(clock);
-    this.resyncs = new Resyncs(clock, directory);
+    this.resyncs = new Resyncs(clock, directory, infoAsker(source, settings));
     this.#offline = new Offline(served);
     this.relay = new Relay({ ...served, source: this });
     this.#driver = new Driver(driverOptions("follow", source, settings, announced), clock, {
@@ -265,7 +265,7 @@ export class Replica implements StreamSource {
       if (target === undefined) return undefined;
       // The log failed while Sentinel was asked: nothing would keep the stream from `resume` on.
       if (resume !== undefined && this.log === undefined) return this.#keeper.failure;
-      this.resyncs.begin(resume);
+      this.resyncs.begin(resume, target);
       this.#driver.attempt(target, this.#keeper, this.#keeper, resume);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;

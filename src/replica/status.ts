@@ -308,6 +308,11 @@ export class ReplicaStatus {
     return { code: error.code, message: error.message, cause, atMs };
   }
 
+  /** The last time since the start that the history of quite another primary came; milliseconds since 1970. */
+  get otherHistory(): { readonly text: string; readonly atMs: number } | undefined {
+    return this.#replica.resyncs.lastOther;
+  }
+
   get snapshot(): SnapshotStatus {
     const { runningSeconds, state, last, counts } = this.#replica.renewal;
     return {

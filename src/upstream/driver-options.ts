@@ -1,7 +1,9 @@
 import { type Settings } from "../config/settings.ts";
 import type { Login } from "../config/primary-url.ts";
 import type { SessionOptions } from "../session/session.ts";
+import { askInfo } from "./link/ask-info.ts";
 import type { TlsFiles } from "./link/link.ts";
+import type { AskInfo } from "./other-history.ts";
 import { limits } from "../config/limits.ts";
 
 /** Where a replica serves, as the primary should show it. */
@@ -27,13 +29,25 @@ export function driverOptions(
 ): DriverOptions {
   return {
     purpose,
-    username: login.username ?? settings.username,
-    password: login.password ?? settings.password,
+    ...loginOf(login, settings),
     listeningPort: announced?.port,
     announceIp: announced?.ip,
     syncTimeoutMs: settings.syncTimeoutMs,
     timeoutMs: settings.timeoutMs,
     maxLineBytes: limits.handshakeLineBytes,
     tls: settings.tls,
+  };
+}
+
+/** Asks a primary for INFO, with the login of the link that follows it. */
+export function infoAsker(login: Login, settings: Settings): AskInfo {
+  const { tls, syncTimeoutMs } = settings;
+  return (target) => askInfo(target, { login: loginOf(login, settings), tls, syncTimeoutMs });
+}
+
+function loginOf(login: Login, settings: Settings): Login {
+  return {
+    username: login.username ?? settings.username,
+    password: login.password ?? settings.password,
   };
 }

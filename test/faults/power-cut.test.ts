@@ -33,6 +33,7 @@ import {
   Rig,
   SECOND,
   SECOND_ID,
+  silent,
   type Snapshot,
   stream,
 } from "./power-cut-rig.ts";
@@ -339,7 +340,7 @@ test("a log that fails during a resume is cut back only after its last sync", as
       failed: (error) => failures.push(error),
     },
     { moved: () => undefined, endAll: () => undefined },
-    new Resyncs(clock, directory),
+    new Resyncs(clock, directory, silent),
   );
   const { offset } = (await keeper.resume())!;
   keeper.stream(stream(offset, offset + 100));

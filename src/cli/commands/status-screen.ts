@@ -153,6 +153,7 @@ function rowsOf(fields: Fields): Row[] {
     ["disk", roomOf(fields)],
     ["syncs", syncsOf(fields)],
     ["breaks", breaksOf(fields)],
+    ...otherHistoryOf(fields),
     ["last error", lastErrorOf(fields)],
     ["uptime", uptimeOf(fields)],
   ];
@@ -283,6 +284,12 @@ function breaksOf(fields: Fields): string {
   const failed = fields.number("attempts_failed") ?? 0;
   const attempts = failed === 0 ? "" : `, ${fields.counted("attempts_failed", "failed attempt")}`;
   return `${fields.count("breaks")}${attempts}`;
+}
+
+function otherHistoryOf(fields: Fields): Row[] {
+  const text = fields.text("other_history");
+  if (text === "" || text === "?") return [];
+  return [["history", `${fields.moment("other_history_time")}: ${text}`]];
 }
 
 function lastErrorOf(fields: Fields): string {

@@ -213,6 +213,11 @@ export class Ledger {
     this.#insertMark(id, { atMs, writtenOffset: durableOffset, durableOffset, segment });
   }
 
+  /** Records which primary the current generation's stream comes from now. */
+  followedFrom(primaryName: string): void {
+    this.#sql.run("UPDATE generations SET primary_name = ? WHERE state = 'current'", [primaryName]);
+  }
+
   /** Deletes the row of a generation that never became whole, or that was condemned. */
   forget(id: number): void {
     this.#sql.run("DELETE FROM generations WHERE id = ? AND state = 'receiving'", [id]);

@@ -141,6 +141,13 @@ describe("shows", () => {
       ],
     ],
     [
+      "that the history of another primary came, and when",
+      { other_history: "generation 1 came from a, this from b", other_history_time: 1_700_000_100 },
+      [
+        "\nhistory       2023-11-14 22:15:00 UTC (20 s ago): generation 1 came from a, this from b\n",
+      ],
+    ],
+    [
       "how stale the copy is while the link is down, and never that all is durable",
       { ...down, newest_restorable_time: 1_699_998_440, stale_seconds: 1_680 },
       ["lag           stale for 28 min\n", "to 2023-11-14 21:47:20 UTC (28 min ago)"],
