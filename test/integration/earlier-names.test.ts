@@ -6,6 +6,7 @@ import { generationFiles } from "../support/generation-files.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { availableServers, bootCopy, bootCopyOfDir, startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
 
 /** Names a generation's files as earlier versions did: every generation's had the number 1. */
 function nameAsBefore(data: string, id: number): void {
@@ -72,6 +73,16 @@ test("a directory with the names of earlier versions is verified, resumed, renew
   };
   expect(await keysOf("--generation", "2")).toBe(3);
   expect(await keysOf()).toBe(4);
+  {
+    // Its snapshot and its log feed other servers, too.
+    const offline = ["--offline", "--dir", data, "--port", "0", "--generation", "2"];
+    await using replica = startReplica(offline);
+    const [, port = ""] = await replica.waitForLine(/at 127\.0\.0\.1:(\d+)/);
+    await using downstream = await startServer("redis-7.0");
+    await downstream.send("REPLICAOF", "127.0.0.1", port);
+    await until(async () => (await downstream.send("DBSIZE")) === 3, { what: "its keys" });
+    await replica.stop();
+  }
   // Without the database the files alone tell which is which.
   for (const name of fs.readdirSync(data)) {
     if (basename(name).startsWith("replica.db")) fs.rmSync(join(data, name));
