@@ -35,7 +35,7 @@ function openIn(pid: number | "self"): string[] {
         return []; // it was the listing's own, or is gone by now
       }
     })
-    .map((what) => what.replace(/:\[\d+\]$/, "").replace(/\/\d{10}\//, "/N/"))
+    .map((what) => what.replace(/:\[\d+\]$/, "").replace(/\/\d{10}\/appendonly\.aof\.\d+\./, "/N/"))
     .toSorted();
 }
 

@@ -42,7 +42,7 @@ export async function askInfo(
     }
   };
   const link = new Link(target, tls, {
-    opened: () => link.send(Buffer.concat([...opening, encodeCommand("INFO")])),
+    opened: () => link.send(Buffer.concat([...opening, encodeCommand("INFO", "default")])),
     bytes: (bytes) => {
       try {
         onBytes(bytes);
