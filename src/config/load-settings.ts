@@ -56,6 +56,7 @@ export function loadSettings(sources: SettingSources): Settings {
     bind: values.bind,
     announceIp: values["announce-ip"],
     announcePort: values["announce-port"],
+    announce: values.announce === "yes",
     username: values.username,
     password: passwordIn("password-file") ?? (env["REPLICA_PASSWORD"] || undefined),
     sentinel: {

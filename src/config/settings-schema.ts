@@ -106,6 +106,12 @@ export const settingsSchema = z.strictObject({
       help: "the port that the primary reports for this replica (NAT, containers)",
       unset: "the bound port",
     }),
+  announce: z.enum(["yes", "no"]).prefault("no").register(aboutSettings, {
+    kind: "text",
+    value: "WHETHER",
+    takes: "yes or no",
+    help: "whether Sentinel hands this replica to clients, whose reads it refuses; it is repointed either way (replica-announced)",
+  }),
   http: orOff(
     text(300).transform((value, context) => {
       const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(value);

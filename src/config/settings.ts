@@ -5,6 +5,8 @@ export interface Settings {
   readonly bind: string;
   readonly announceIp: string | undefined;
   readonly announcePort: number | undefined;
+  /** Whether Sentinel may hand this replica to readers. */
+  readonly announce: boolean;
   readonly username: string | undefined;
   /** For the primary, from the file or REPLICA_PASSWORD; one in the URL takes precedence. */
   readonly password: string | undefined;

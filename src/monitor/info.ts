@@ -10,6 +10,8 @@ export interface InfoSurroundings {
   readonly nowMs: number;
   /** --ready-lag */
   readonly readyLagMs: number;
+  /** --announce */
+  readonly announced: boolean;
   readonly connectedClients: number;
   readonly blockedClients: number;
   readonly maxClients: number;
@@ -40,7 +42,7 @@ export function infoSections(
     ["Memory", memory],
     ["Persistence", () => persistence(status)],
     ["Stats", () => stats(status, about)],
-    ["Replication", () => replication(status)],
+    ["Replication", () => replication(status, about)],
     ["CPU", cpu],
     ["Keyspace", () => []],
     ["Replica", () => own(status, about)],
@@ -142,7 +144,7 @@ function stats({ receivedBytes, relay }: ReplicaStatus, { counts }: InfoSurround
   ];
 }
 
-function replication(status: ReplicaStatus): Field[] {
+function replication(status: ReplicaStatus, { announced }: InfoSurroundings): Field[] {
   const { link, primary, cursors, generation, relay, history } = status;
   const { written } = cursors;
   const { replid, secondReplid, secondEndOffset } = history;
@@ -160,7 +162,8 @@ function replication(status: ReplicaStatus): Field[] {
     ...(up ? [] : [["master_link_down_since_seconds", link.downSeconds ?? -1] as const]),
     ["slave_priority", 0],
     ["slave_read_only", 1],
-    ["replica_announced", 1],
+    // Sentinel keeps a replica with 0 to itself: it repoints it, and names it to no client.
+    ["replica_announced", announced ? 1 : 0],
     ["connected_slaves", relay.downstreams.length],
     ...relay.downstreams.map(({ ip, port, state, ackedOffset, lagSeconds }, index): Field => {
       const value = `ip=${ip},port=${port},state=${state},offset=${ackedOffset},lag=${lagSeconds}`;

@@ -43,6 +43,8 @@ export interface PortContext extends ProgramActions {
   readonly counts: PortCounts;
   /** Milliseconds since 1970. */
   now(): number;
+  /** When a connection of a Sentinel ended last, in milliseconds since 1970; -Infinity before one did. */
+  sentinelGoneAtMs(): number;
   /** Logs that a client spoke HTTP. */
   alarm(client: Client): void;
 }

@@ -1,5 +1,7 @@
 import listed from "@ioredis/commands/built/commands.json";
 import { error } from "../resp/reply.ts";
+import type { PortContext } from "./call.ts";
+import type { Client } from "./client.ts";
 
 /** An entry in the list of Redis's commands. Containers have an entry for each subcommand. */
 interface Listed {
@@ -21,6 +23,44 @@ const KEY_COMMANDS: ReadonlySet<string> = new Set([
 function isOnKeys({ flags, keyStart, subcommands = {} }: Listed): boolean {
   const isFlagged = ["readonly", "write", "movablekeys"].some((flag) => flags.includes(flag));
   return isFlagged || keyStart > 0 || Object.values(subcommands).some(isOnKeys);
+}
+
+/** How Sentinel names its connections ("Redis, sentinel.c, sentinelSetClientName"). */
+const SENTINEL_NAME = /^sentinel-[0-9a-f]{8}-(?:cmd|pubsub)$/;
+/** How far apart in time a Sentinel's connection and that of a client which it sent here may begin. */
+const MISLED_MS = 1000;
+
+/** When connections of Sentinels began, and when the last one ended. */
+export interface SentinelTimes extends Pick<PortContext, "sentinelGoneAtMs"> {
+  readonly clients: ReadonlySet<Pick<Client, "beganAtMs" | "name">>;
+  readonly settings: Pick<PortContext["settings"], "announce">;
+}
+
+/** Whether this is a connection of a Sentinel. */
+export function isSentinel({ name }: Pick<Client, "name">): boolean {
+  return SENTINEL_NAME.test(name);
+}
+
+/**
+ * Whether a command may be that of a reader which a Sentinel sent here by mistake. At each failover Sentinel forgets
+ * what its replicas said of themselves, and for some 100 ms names this one too, until it has asked again. Such a client
+ * is disconnected instead of refused: then it asks Sentinel again, where an error would go to its caller. Most libraries
+ * name themselves first, and take the end of the connection there for a server that is down.
+ */
+export function isMisled(
+  { clients, settings, sentinelGoneAtMs }: SentinelTimes,
+  { beganAtMs }: Pick<Client, "beganAtMs">,
+  verb: string,
+  [first = ""]: readonly string[],
+): boolean {
+  if (settings.announce) return false;
+  const isLibrary = verb === "client" && first.toLowerCase() === "setinfo";
+  if (!isLibrary && !KEY_COMMANDS.has(verb)) return false;
+  const isNear = (atMs: number) => Math.abs(beganAtMs - atMs) <= MISLED_MS;
+  return (
+    isNear(sentinelGoneAtMs()) ||
+    [...clients].some((other) => isNear(other.beganAtMs) && isSentinel(other))
+  );
 }
 
 /** How many bytes of the name are echoed, and how many of the arguments ("Redis, commandCheckExistence"). */

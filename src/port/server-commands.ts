@@ -66,6 +66,7 @@ function info({ client, context, args }: Call): Uint8Array {
     port,
     nowMs: context.now(),
     readyLagMs: settings.readyLagMs,
+    announced: settings.announce,
     connectedClients: clients.size,
     blockedClients: [...clients].filter(({ blocked }) => blocked).length,
     maxClients: limits.clients,

@@ -54,6 +54,7 @@ class Rig {
     port: 6380,
     counts: noCounts(),
     now: () => (this.nowMs += 10),
+    sentinelGoneAtMs: () => -Infinity,
     alarm: () => undefined,
     rewrite: () => undefined,
     shutdown: () => undefined,
