@@ -46,7 +46,7 @@ const ratio = (min: number, max: number) =>
 const toggle = () =>
   z.stringbool({ truthy: ["true", "1", "yes"], falsy: ["false", "0", "no"] }).prefault("false");
 
-/** A setting that is off by default, and takes "off" so that a flag can turn off what a file turns on. */
+/** A setting that is off by default, or takes "off" so that a flag can turn off what a file or the default turns on. */
 const orOff = <T extends z.ZodType<unknown, string>>(schema: T) =>
   z
     .literal("off")
@@ -250,14 +250,15 @@ export const settingsSchema = z.strictObject({
     kind: "number",
     value: "N",
     takes: "a whole number from 0 to 1000000",
-    help: "how many generations before the current one to keep, besides those that --keep-for keeps",
+    help: "how many generations before the current one to keep at least; one that is empty or was current for moments pushes out no other",
   }),
-  "keep-for": orOff(durationMs(secondMs, 3660 * dayMs)).register(aboutSettings, {
-    ...duration,
-    takes: "a duration from 1s to 3660d, such as 7d, or off; a bare number is in seconds",
-    help: "also keep every generation that was current within this time",
-    unset: "off",
-  }),
+  "keep-for": orOff(durationMs(secondMs, 3660 * dayMs))
+    .prefault("1d")
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 1s to 3660d, such as 7d, or off; a bare number is in seconds",
+      help: "also keep every generation that was current within this time, while the disk has room",
+    }),
   "min-free": bytes(0, 1024 ** 5)
     .prefault("1GiB")
     .register(aboutSettings, {

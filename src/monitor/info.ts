@@ -208,7 +208,7 @@ function cpu(): Field[] {
 
 function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
   const { link, cursors, generation, receivedBytes, bytesPerSecond, syncs } = status;
-  const { snapshot, lastBreak } = status;
+  const { snapshot, lastBreak, shrunken } = status;
   const notReady = status.whyNotReady(readyLagMs);
   return [
     ["state", link.state],
@@ -238,6 +238,12 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
     ["disk_free_bytes", orUnknown(() => status.freeBytes())],
     ["disk_low", status.isLowOnRoom ? 1 : 0],
+    ["shrunken", shrunken === undefined ? 0 : 1],
+    ["shrunken_seconds", Math.floor(shrunken?.seconds ?? 0)],
+    [
+      "shrunken_from",
+      shrunken === undefined ? "" : `generation ${shrunken.guarded}: ${shrunken.had}`,
+    ],
     ["full_syncs", syncs.full],
     ...Object.entries(syncs.fullByReason).map(([reason, count]): Field => [
       `full_syncs_${reason.replaceAll("-", "_")}`,

@@ -203,6 +203,19 @@ export const METRICS: readonly Metric[] = [
     read: ({ isLowOnRoom }) => flag(isLowOnRoom),
   },
   {
+    name: "shrunken",
+    type: "gauge",
+    help: "1 while the newest snapshot has less than half of the keys or bytes of an earlier one, which is kept meanwhile.",
+    read: ({ shrunken }) => flag(shrunken !== undefined),
+  },
+  {
+    name: "generations_removed_total",
+    type: "counter",
+    help: "Generations removed because nothing kept them any more (age), or ahead of their time to make room (room).",
+    labels: ["reason"],
+    read: ({ removedGenerations: { old, room } }) => labeled("reason", { age: old, room }),
+  },
+  {
     name: "disk_free_bytes",
     type: "gauge",
     help: "Free bytes on the file system of the data directory.",

@@ -14,6 +14,8 @@ export interface ReplicaActions {
   readonly relay: Pick<Relay, "attach" | "countAt" | "endOffset" | "isAhead" | "when">;
   /** `begin` starts a new snapshot over a second link. @throws ReplicaError where it can't. */
   readonly renewal: { begin(by: string): void };
+  /** `accept` says that what is current is well, however small; whether that changes anything. @throws ReplicaError. */
+  readonly directory: { readonly keeping: { accept(by: string): boolean } };
   /** REPLICAOF keeps the TLS and the login of the primary that was named at start. */
   readonly primary: { readonly source: PrimarySource };
   /** @param by the client's address, for the log. */

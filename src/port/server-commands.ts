@@ -50,6 +50,14 @@ export const serverCommands: readonly Command[] = [
     run: bgsave,
   },
   {
+    name: "replica",
+    arity: -2,
+    flags: ["admin", "noscript"],
+    summary:
+      "Says that the data is right though it is less than half of what it was: REPLICA ACCEPT.",
+    run: replicaCommand,
+  },
+  {
     name: "shutdown",
     arity: -1,
     flags: ["admin", "noscript"],
@@ -154,5 +162,27 @@ function bgsave({ client, context, args }: Call): Uint8Array {
   } catch (refused) {
     if (!(refused instanceof ReplicaError)) throw refused;
     return error(`ERR ${refused.message}`);
+  }
+}
+
+/** REPLICA ACCEPT: the data has become less than half, and that is right. */
+function replicaCommand({ client, context, args }: Call): Uint8Array {
+  const [what = "", ...more] = args;
+  switch (what.toLowerCase()) {
+    case "accept":
+      if (more.length > 0) return wrongArgs("replica|accept");
+      try {
+        context.replica.directory.keeping.accept(client.address);
+        return simple("OK");
+      } catch (refused) {
+        if (!(refused instanceof ReplicaError)) throw refused;
+        return error(`ERR ${refused.message}`);
+      }
+    case "help":
+      return subcommandHelp("REPLICA", [
+        ["ACCEPT", "Says that the data is right though it is less than half of what it was."],
+      ]);
+    default:
+      return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try REPLICA HELP.`);
   }
 }

@@ -96,7 +96,7 @@ export class Replica implements StreamSource {
       this.resyncs,
     );
     this.pace = new Pace(clock, settings.fsync, this.#keeper);
-    this.retention = new Retention({ directory, disk, clock, settings });
+    this.retention = new Retention({ directory, clock, settings });
     this.renewal = new Renewal({
       directory,
       keeper: this.#keeper,

@@ -5,6 +5,7 @@ import type { Settings } from "../config/settings.ts";
 import type { DownstreamState } from "../downstream/downstream.ts";
 import type { State } from "../session/state.ts";
 import { fileByteOf } from "../store/generation/layout.ts";
+import type { Smallness } from "../store/keep/keeping.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
 import { Freshness } from "./freshness.ts";
@@ -272,6 +273,16 @@ export class ReplicaStatus {
   /** Whether less than `--min-free` was free at the last check. */
   get isLowOnRoom(): boolean {
     return this.#replica.retention.lowOnRoom;
+  }
+
+  /** Set while the newest snapshot has less than half of what an earlier one had, and nobody said that it is well. */
+  get shrunken(): Smallness | undefined {
+    return this.#replica.directory.keeping.smallness;
+  }
+
+  /** Generations removed since the start: because nothing kept them any more, and because room was needed. */
+  get removedGenerations(): { readonly old: number; readonly room: number } {
+    return { ...this.#replica.directory.keeping.counts };
   }
 
   /** Over the last seconds, snapshot and stream together. */

@@ -169,6 +169,7 @@ export function keptSnapshot(
     rdbBytes: rdb.bytes,
     rdbCrc64: hex64(rdb.crc64),
     rdbChecked: rdb.checked,
+    firstDatabase: rdb.firstDatabase,
     logHeaderBytes: selectCommand(streamDb).length,
   };
 }

@@ -1,8 +1,8 @@
+import ms from "ms";
 import type { Settings } from "../config/settings.ts";
 import { logger } from "../base/logger.ts";
 import { formatBytes } from "../base/quantity.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
-import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
 
 /** How often to look at old generations and at the free room, when nothing else calls for it. */
@@ -10,7 +10,6 @@ const EVERY_MS = 10_000;
 
 export interface RetentionOptions {
   readonly directory: DataDirectory;
-  readonly disk: Disk;
   readonly clock: Clock;
   readonly settings: Pick<Settings, "keep" | "keepForMs" | "minFreeBytes">;
 }
@@ -36,6 +35,7 @@ export class Retention {
   /** Once a second: thins out some marks; looks at the rest when a generation has become current, and every 10 s. */
   tick(): void {
     const { clock, directory } = this.#options;
+    directory.keeping.tick();
     directory.thinning.tick(clock.monotonicMs());
     const generation = directory.current?.id;
     const isDue = generation !== this.#seenGeneration || clock.monotonicMs() >= this.#nextMs;
@@ -53,12 +53,13 @@ export class Retention {
     try {
       const gone = await directory.retain(keep, keepForMs);
       if (gone.length > 0) {
+        const keepFor = keepForMs === undefined ? "" : `, --keep-for ${ms(keepForMs)}`;
         const generations = gone.length === 1 ? "generation" : "generations";
-        const what = `removed ${generations} ${gone.join(", ")} (--keep ${keep})`;
+        const what = `removed ${generations} ${gone.join(", ")} (--keep ${keep}${keepFor})`;
         logger.info(what);
         directory.note("retention", what);
       }
-      this.#lookForRoom();
+      await this.#lookForRoom();
       this.#failure = "";
     } catch (error) {
       // The next look tries again; following goes on meanwhile.
@@ -68,19 +69,25 @@ export class Retention {
     }
   }
 
-  #lookForRoom(): void {
-    const { directory, disk, settings } = this.#options;
-    const free = freeBytesAt(disk, directory.path);
-    const isLow = free < settings.minFreeBytes;
-    if (isLow === this.#isLow) return;
-    this.#isLow = isLow;
-    const where = `${formatBytes(free)} is free on the disk of ${directory.path}`;
-    if (isLow) {
-      logger.warn(
-        `${where}, less than --min-free ${formatBytes(settings.minFreeBytes)}: no new snapshot is taken; make room, or lower --keep`,
-      );
-    } else {
+  async #lookForRoom(): Promise<void> {
+    const { directory, settings } = this.#options;
+    const { minFreeBytes } = settings;
+    const minFree = `--min-free ${formatBytes(minFreeBytes)}`;
+    // What is guarded isn't given for this: it can still be followed.
+    const { freeBytes, isEnough } = await directory.keeping.freeRoom({
+      freeBytes: minFreeBytes,
+      why: minFree,
+      evenGuarded: false,
+    });
+    if (isEnough !== this.#isLow) return;
+    this.#isLow = !isEnough;
+    const where = `${formatBytes(freeBytes)} is free on the disk of ${directory.path}`;
+    if (isEnough) {
       logger.info(`${where} again`);
+    } else {
+      logger.warn(
+        `${where}, less than ${minFree}: no new snapshot is taken, and no older generation would give as much; make room`,
+      );
     }
   }
 

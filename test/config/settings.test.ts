@@ -65,7 +65,7 @@ test("every setting has its documented default", () => {
     snapshotEveryMs: undefined,
     snapshotRatio: 0,
     keep: 2,
-    keepForMs: undefined,
+    keepForMs: 86_400_000,
     minFreeBytes: 1024 ** 3,
     timeoutMs: 60_000,
     syncTimeoutMs: 5_000,
@@ -373,11 +373,11 @@ test("formats sizes in binary units", () => {
   expect(formatBytes(1.5 * 1024 ** 4)).toBe("1.5 TiB");
 });
 
-test("off turns off a setting that is off by default, so that a flag can override the file", () => {
+test("off turns off what the default or the file turns on", () => {
   const config = write("on.toml", 'http = "127.0.0.1:0"\nkeep-for = "7d"\nsnapshot-every = "24h"');
   expect(load({ config })).toMatchObject({ keepForMs: 604_800_000, snapshotEveryMs: 86_400_000 });
   const off = { http: "off", "keep-for": "off", "snapshot-every": "off" };
-  expect(load({ config, ...off })).toEqual(load());
+  expect(load({ config, ...off })).toEqual({ ...load(), keepForMs: undefined });
 });
 
 test("suggests the nearest name only if it is near", () => {
