@@ -44,7 +44,7 @@ export function infoSections(
     ["Stats", () => stats(status, about)],
     ["Replication", () => replication(status, about)],
     ["CPU", cpu],
-    ["Keyspace", () => []],
+    ["Keyspace", () => keyspace(status)],
     ["Replica", () => own(status, about)],
   ]);
 }
@@ -206,6 +206,15 @@ function cpu(): Field[] {
   ];
 }
 
+/** What is known of the keys, under Redis's names; `keyspace_time` says when that was so. */
+function keyspace(status: ReplicaStatus): Field[] {
+  const { databases = [] } = status.keyspace ?? {};
+  return databases.map(({ database, keys, expires }) => [
+    `db${database}`,
+    `keys=${keys},expires=${expires},avg_ttl=0`,
+  ]);
+}
+
 function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
   const { link, cursors, generation, receivedBytes, bytesPerSecond, syncs } = status;
   const { snapshot, lastBreak, shrunken } = status;
@@ -236,6 +245,7 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["log_bytes", cursors.logBytes],
     ["rdb_bytes", generation?.rdbBytes ?? 0],
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
+    ["keyspace_time", Math.floor((status.keyspace?.atMs ?? 0) / 1000)],
     ["disk_free_bytes", orUnknown(() => status.freeBytes())],
     ["disk_low", status.isLowOnRoom ? 1 : 0],
     ["shrunken", shrunken === undefined ? 0 : 1],

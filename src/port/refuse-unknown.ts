@@ -25,6 +25,9 @@ function isOnKeys({ flags, keyStart, subcommands = {} }: Listed): boolean {
   return isFlagged || keyStart > 0 || Object.values(subcommands).some(isOnKeys);
 }
 
+/** The error for a command on keys. */
+export const NO_KEYS = "ERR this replica keeps its data on disk and answers no key commands";
+
 /** How Sentinel names its connections ("Redis, sentinel.c, sentinelSetClientName"). */
 const SENTINEL_NAME = /^sentinel-[0-9a-f]{8}-(?:cmd|pubsub)$/;
 /** How far apart in time a Sentinel's connection and that of a client which it sent here may begin. */
@@ -73,7 +76,7 @@ const ECHOED_BYTES = 128;
 export function refuseUnknown([name, ...args]: readonly Uint8Array[]): Uint8Array {
   const verb = Buffer.from(name ?? []).toString("latin1");
   if (KEY_COMMANDS.has(verb.toLowerCase())) {
-    return error("ERR this replica keeps its data on disk and answers no key commands");
+    return error(NO_KEYS);
   }
   let echoed = "";
   for (const arg of args) {

@@ -4,6 +4,8 @@ import { limits } from "../config/limits.ts";
 import { infoSections, infoText } from "../monitor/info.ts";
 import { array, bulk, error, integer, map, nil, simple, verbatim } from "../resp/reply.ts";
 import { type Call, type Command, subcommandHelp, wrongArgs } from "./call.ts";
+import type { ReplicaStatus } from "../replica/status.ts";
+import { NO_KEYS } from "./refuse-unknown.ts";
 
 export const serverCommands: readonly Command[] = [
   {
@@ -24,8 +26,8 @@ export const serverCommands: readonly Command[] = [
     name: "dbsize",
     arity: 1,
     flags: ["readonly", "fast"],
-    summary: "Returns 0: this port serves no keys.",
-    run: () => integer(0),
+    summary: "Says what is known of the number of keys, as an error: none is counted.",
+    run: dbsize,
   },
   {
     name: "time",
@@ -82,6 +84,28 @@ function info({ client, context, args }: Call): Uint8Array {
   };
   const sections = infoSections(status, about);
   return verbatim(infoText(sections, args), client.proto);
+}
+
+/**
+ * DBSIZE is an error: a number can't say how old it is, and 0 would look like an empty database. The error says what is
+ * known.
+ */
+function dbsize({ client, context }: Call): Uint8Array {
+  const { status } = context;
+  return error(`${NO_KEYS}: ${keysIn(client.database, status)}`);
+}
+
+function keysIn(database: number, { generation, keyspace }: ReplicaStatus): string {
+  if (generation === undefined) return "nothing is kept yet";
+  if (keyspace === undefined) return "its snapshot does not say how many keys it holds";
+  const { databases, isWhole, atMs } = keyspace;
+  const here = databases.find((one) => one.database === database);
+  const last = databases.at(-1)?.database ?? -1;
+  const count = here?.keys ?? (isWhole || database < last ? 0 : undefined);
+  const when = new Date(atMs).toISOString();
+  if (count === undefined)
+    return `its snapshot of ${when} does not say how many are in db${database}`;
+  return `its snapshot of ${when} has ${count} in db${database}, and what came after it is not counted`;
 }
 
 function time({ context }: Call): Uint8Array {

@@ -35,6 +35,7 @@ export class FirstDatabaseReader {
   #db: number | undefined;
   #hasFunctions = false;
   #found: FirstDatabase | undefined;
+  #expires = 0;
   #isDone = false;
 
   /** True once nothing more need be pushed. */
@@ -45,6 +46,11 @@ export class FirstDatabaseReader {
   /** Undefined while it is unknown, and where it stays so. */
   get found(): FirstDatabase | undefined {
     return this.#found;
+  }
+
+  /** How many of the keys that were found have an expiry. */
+  get expires(): number {
+    return this.#expires;
   }
 
   /** Takes the next bytes, and keeps no view of them. */
@@ -94,10 +100,12 @@ export class FirstDatabaseReader {
       }
       case OPCODE_RESIZEDB: {
         const keys = readLength(look, 1);
-        if (keys === undefined) return undefined;
+        const expires = keys && readLength(look, keys.end);
+        if (keys === undefined || expires === undefined) return undefined;
         this.#isDone = true;
+        this.#expires = expires.value;
         this.#found = { db: this.#db, keys: keys.value };
-        return keys.end;
+        return expires.end;
       }
       case OPCODE_EOF:
         // Functions are worth something too, though no key.

@@ -9,6 +9,7 @@ import type { Smallness } from "../store/keep/keeping.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
 import { Freshness } from "./freshness.ts";
+import { Keyspace, type KnownKeyspace } from "./keyspace.ts";
 import type { Replica } from "./replica.ts";
 
 /** A state of the link, by Redis's name ("replication.c", REPL_STATE_*). */
@@ -133,12 +134,14 @@ export class ReplicaStatus {
   readonly #clock: Clock;
   readonly #fsync: Settings["fsync"];
   readonly #freshness: Freshness;
+  readonly #keyspace: Keyspace;
 
   constructor(replica: Replica, clock: Clock, fsync: Settings["fsync"]) {
     this.#replica = replica;
     this.#clock = clock;
     this.#fsync = fsync;
     this.#freshness = new Freshness(replica, clock);
+    this.#keyspace = new Keyspace((id) => replica.directory.basePath(id));
     this.startedAtMs = clock.now();
     this.#startedMs = clock.monotonicMs();
   }
@@ -244,6 +247,12 @@ export class ReplicaStatus {
   /** The generation whose log ends what is served: the current one, unless --offline serves an older one. */
   get generation(): GenerationStatus | undefined {
     return this.#replica.endedStream?.generation ?? this.currentGeneration;
+  }
+
+  /** How many keys there were when the snapshot of what is served was made; undefined where it doesn't say. */
+  get keyspace(): KnownKeyspace | undefined {
+    const { generation } = this;
+    return generation && this.#keyspace.ofSnapshot(generation);
   }
 
   get currentGeneration(): GenerationStatus | undefined {
