@@ -85,6 +85,7 @@ export function loadSettings(sources: SettingSources): Settings {
     minFreeBytes: values["min-free"],
     timeoutMs: values.timeout,
     syncTimeoutMs: values["sync-timeout"],
+    askPrimary: values["ask-primary"] === "yes",
     retryMaxMs: values["retry-max"],
     logLevel: values["log-level"],
     logFormat: values["log-format"],

@@ -126,7 +126,7 @@ export const settingsSchema = z.strictObject({
   ).register(aboutSettings, {
     kind: "text",
     value: "ADDR:PORT",
-    takes: "an address and a port, such as 127.0.0.1:9121 or [::1]:9121, or off",
+    takes: "an address and a port, such as 127.0.0.1:6395 or [::1]:6395, or off",
     help: "serve metrics, health checks and a status page over HTTP; no password is required",
     unset: "off",
   }),
@@ -282,6 +282,12 @@ export const settingsSchema = z.strictObject({
       takes: "a duration from 100ms to 1h, such as 5s; a bare number is in seconds",
       help: "the time limit for connecting, and for each handshake reply",
     }),
+  "ask-primary": z.enum(["yes", "no"]).prefault("yes").register(aboutSettings, {
+    kind: "text",
+    value: "WHETHER",
+    takes: "yes or no",
+    help: "whether to ask the primary with INFO, over a second connection: if it has a primary itself, and why a resync broke",
+  }),
   "retry-max": durationMs(10, 3600 * secondMs)
     .prefault("5s")
     .register(aboutSettings, {

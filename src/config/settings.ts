@@ -38,6 +38,8 @@ export interface Settings {
   readonly minFreeBytes: number;
   readonly timeoutMs: number;
   readonly syncTimeoutMs: number;
+  /** Whether the primary is asked with INFO over a second connection. */
+  readonly askPrimary: boolean;
   readonly retryMaxMs: number;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logFormat: "text" | "json";

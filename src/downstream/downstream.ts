@@ -25,6 +25,8 @@ export interface ReplconfAnnouncement {
   /** Empty where it announced none: the address that it connected from counts. */
   ip: string;
   psync2: boolean;
+  /** The run id of another `replica`; empty where it announced none. */
+  runId: string;
   rdbOnly: boolean;
 }
 
@@ -108,6 +110,11 @@ export class Downstream {
     this.#acknowledges = grant.kind === "partial" || grant.by === "psync";
     this.#state = grant.kind === "full" ? "send_bulk" : "online";
     this.#beganMs = this.#heardMs = this.#takenMs = feed.clock.monotonicMs();
+  }
+
+  /** `host:port` that it connected from. */
+  get address(): string {
+    return this.#socket.address;
   }
 
   /** The address that INFO shows. */

@@ -148,18 +148,22 @@ function replication(status: ReplicaStatus, { announced }: InfoSurroundings): Fi
   const { link, primary, cursors, generation, relay, history } = status;
   const { written } = cursors;
   const { replid, secondReplid, secondEndOffset } = history;
-  const up = link.state === "connected";
+  const { trouble, troubleSeconds } = status.supply;
+  const isConnected = link.state === "connected";
+  // A link over which nothing can come is none, for a replica of this one and for tools.
+  const up = isConnected && trouble === undefined;
+  const downSeconds = isConnected ? troubleSeconds : (link.downSeconds ?? -1);
   return [
     ["role", "slave"],
     ["master_host", primary.host],
     ["master_port", primary.port],
     ["master_link_status", up ? "up" : "down"],
-    ["master_last_io_seconds_ago", up ? Math.floor(link.silentMs / 1000) : -1],
+    ["master_last_io_seconds_ago", isConnected ? Math.floor(link.silentMs / 1000) : -1],
     ["master_sync_in_progress", isSyncing(link) ? 1 : 0],
     ["slave_read_repl_offset", cursors.received],
     ["slave_repl_offset", written],
     ...(isSyncing(link) ? syncFields(link) : []),
-    ...(up ? [] : [["master_link_down_since_seconds", link.downSeconds ?? -1] as const]),
+    ...(up ? [] : [["master_link_down_since_seconds", downSeconds] as const]),
     ["slave_priority", 0],
     ["slave_read_only", 1],
     // Sentinel keeps a replica with 0 to itself: it repoints it, and names it to no client.
@@ -217,14 +221,19 @@ function keyspace(status: ReplicaStatus): Field[] {
 
 function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
   const { link, cursors, generation, receivedBytes, bytesPerSecond, syncs } = status;
-  const { snapshot, lastBreak, shrunken } = status;
+  const { snapshot, lastBreak, shrunken, supply } = status;
   const notReady = status.whyNotReady(readyLagMs);
   return [
     ["state", link.state],
     ["ready", notReady === undefined ? 1 : 0],
-    ["not_ready_reason", notReady ?? ""],
+    ["not_ready_reason", oneLine(notReady)],
     // Empty after REPLICAOF NO ONE. master_host keeps the last primary, because tools expect a host there.
     ["primary", status.isFollowing ? status.primary.name : ""],
+    ["primary_role", supply.role],
+    // Empty where it is, as far as is known.
+    ["unsupplied_reason", oneLine(supply.trouble)],
+    ["unsupplied_seconds", supply.troubleSeconds],
+    ["upstream_run_ids", status.upstreamRunIds.join(",")],
     ["offline", status.isOffline ? 1 : 0],
     ["served_offset", status.servedOffset ?? 0],
     ["received_offset", cursors.received],

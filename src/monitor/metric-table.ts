@@ -47,6 +47,7 @@ const ENDS_ATTEMPTS: Readonly<Record<ErrorCode, boolean>> = {
   AUTH_FAILED: true,
   PRIMARY_BUSY: true,
   PRIMARY_REFUSED: true,
+  REPLICATION_LOOP: true,
   PROTOCOL: true,
   NOT_FOLLOWING: false,
   BAD_PAYLOAD: true,
@@ -120,6 +121,12 @@ export const METRICS: readonly Metric[] = [
     type: "gauge",
     help: "Seconds since the link to the primary was last up, or since the start; 0 while it is up.",
     read: ({ link }) => link.downForSeconds,
+  },
+  {
+    name: "primary_unsupplied_seconds",
+    type: "gauge",
+    help: "Seconds since the link is up and yet nothing can come: the primary is a replica without a primary; else 0.",
+    read: ({ supply }) => (supply.trouble === undefined ? 0 : Math.max(1, supply.troubleSeconds)),
   },
   {
     name: "newest_restorable_timestamp_seconds",

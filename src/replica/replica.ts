@@ -22,14 +22,13 @@ import { driverOptions } from "../upstream/driver-options.ts";
 import { GenerationKeeper } from "../upstream/keeper.ts";
 import { LinkHistory } from "../upstream/link/link-history.ts";
 import { Locator } from "../upstream/link/locator.ts";
+import { Supply } from "../upstream/link/supply.ts";
 import { Renewal } from "../upstream/renewal.ts";
 import { Retention } from "../upstream/retention.ts";
 import { Resyncs } from "../upstream/resyncs.ts";
+import { endReplica } from "./ending.ts";
 import { Pace } from "./pace.ts";
 import { limits } from "../config/limits.ts";
-
-/** A stop may take 2 s in all. */
-const STOP_LIMIT_MS = 1_800;
 
 /**
  * Follows one primary, attempt after attempt, until it is stopped; or serves what is kept while no primary
@@ -41,6 +40,10 @@ export class Replica implements StreamSource {
   readonly primary: Locator;
   readonly resyncs: Resyncs;
   readonly links: LinkHistory;
+  /** Whether the primary is supplied with data itself. */
+  readonly supply: Supply;
+  /** As Redis makes it: 40 hex digits, another for each process. */
+  readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
   readonly pace: Pace;
   /** Takes new generations while the current one is followed. */
   readonly renewal: Renewal;
@@ -80,12 +83,26 @@ export class Replica implements StreamSource {
     this.resyncs = new Resyncs(clock, directory);
     this.#offline = new Offline(served);
     this.relay = new Relay({ ...served, source: this });
-    this.#driver = new Driver(driverOptions("follow", source, settings, announced), clock, {
+    const linkOptions = {
+      ...driverOptions("follow", source, settings, announced),
+      runId: this.runId,
+    };
+    this.#driver = new Driver(linkOptions, clock, {
       failed: (error, from) => this.#onFailed(error, from),
       failedUnlinked: (error) => this.#onFailedUnlinked(error),
       note: (level, message) => logger[level](message),
       moved: (state) => this.#onMoved(state),
     });
+    const { askPrimary } = settings;
+    const fedAddresses = () => [...this.relay.downstreams].map(({ address }) => address);
+    this.supply = new Supply(
+      { ...linkOptions, askPrimary, login: linkOptions, fedAddresses },
+      clock,
+      {
+        looped: (error) => this.#driver.failed(error),
+        changed: (what) => this.#onPrimaryChanged(what),
+      },
+    );
     this.#keeper = new GenerationKeeper(
       directory,
       disk,
@@ -224,20 +241,27 @@ export class Replica implements StreamSource {
         const error = await (this.#isFollowing ? this.#attempt(signal) : this.#serveKept(signal));
         if (error === undefined) continue; // stopped, or REPLICAOF named another primary, or none
         if (error.retry === "never") throw error;
+        const ending = AbortSignal.any([signal, this.#wake.signal]);
+        await this.supply.explainLast(this.links, this.primary.target, ending);
         const waitMs = this.links.waitMs(this.#settings.retryMaxMs);
         const about = { code: error.code, primary: this.primary.name };
         const { level, text } = this.links.takeNews();
         logger[level](`${text}; next attempt in ${waitMs} ms`, about);
-        await this.#clock.sleep(waitMs, AbortSignal.any([signal, this.#wake.signal]));
+        await this.#clock.sleep(waitMs, ending);
       }
     } finally {
-      await this.#stop();
+      clearInterval(this.#second);
+      this.supply.rest();
+      const { directory, renewal, relay, retention } = this;
+      const parts = { clock: this.#clock, driver: this.#driver, keeper: this.#keeper };
+      await endReplica({ ...parts, directory, renewal, relay, retention });
     }
   }
 
   #onSecond(): void {
     this.#keeper.tick();
     this.renewal.tick();
+    this.supply.tick(this.silentMs);
     // What is served without a primary stays: nothing new replaces it.
     if (this.#isFollowing) this.retention.tick();
     this.relay.tick();
@@ -263,6 +287,8 @@ export class Replica implements StreamSource {
       this.#driver.follow();
       const target = await this.#locate(AbortSignal.any([signal, interrupted]));
       if (target === undefined) return undefined;
+      await this.supply.refuseLoop(target, this.links);
+      if (signal.aborted || interrupted.aborted) return undefined;
       // The log failed while Sentinel was asked: nothing would keep the stream from `resume` on.
       if (resume !== undefined && this.log === undefined) return this.#keeper.failure;
       this.resyncs.begin(resume);
@@ -321,6 +347,12 @@ export class Replica implements StreamSource {
     return target;
   }
 
+  #onPrimaryChanged(what: string): void {
+    logger.info(what, { primary: this.primary.name });
+    this.directory.note("primary", what);
+    this.links.explain(what);
+  }
+
   #onFailed(error: ReplicaError, from: State): void {
     const { isFull } = this.resyncs;
     const ended = { from, isFull, pausedMs: this.#driver.pausedMs };
@@ -344,6 +376,7 @@ export class Replica implements StreamSource {
 
   #onMoved(state: State): void {
     this.links.moved(state, this.#driver.pausedMs);
+    this.supply.moved(state, this.primary.target);
     // What the primary sends now replaces the generation that was followed.
     if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync replaces it");
     this.resyncs.moved(state);
@@ -356,45 +389,5 @@ export class Replica implements StreamSource {
     this.primary.judge(true);
     const outage = this.links.ended();
     if (outage !== undefined) logger.info(`link up ${outage.cost(this.resyncs.isFull)}`);
-  }
-
-  /** Writes, syncs, marks and acknowledges what was received, within the time that a stop may take. */
-  async #stop(): Promise<void> {
-    clearInterval(this.#second);
-    const before = this.#keeper.failure;
-    const inTime = new AbortController();
-    const finished = this.#finish().finally(() => inTime.abort());
-    await Promise.race([finished, this.#clock.sleep(STOP_LIMIT_MS, inTime.signal)]);
-    if (!inTime.signal.aborted) {
-      logger.warn(
-        `the disk did not finish within ${STOP_LIMIT_MS} ms: the next start asks again for what no mark covers`,
-      );
-    }
-    // What counts as durable must be where it is looked for.
-    this.directory.refuseLost();
-    // A primary that left at the same time isn't our failure; a failed disk is.
-    const { failure } = this.#keeper;
-    if (failure !== undefined && failure !== before) throw failure;
-  }
-
-  async #finish(): Promise<void> {
-    const renewed = this.renewal.stop("the replica stops");
-    try {
-      // A complete payload would have to be sent again.
-      if (this.state.at === "transfer" && this.state.finishing) await this.#driver.finishing;
-      if (this.state.at === "connected") {
-        // A primary that streams as fast as it can must not keep us from ending.
-        this.#driver.stopReading();
-        await this.#keeper.settle();
-        this.#driver.hangUp();
-      }
-    } finally {
-      this.relay.endAll("this replica stops");
-      // Before anything is waited for: what is half received goes, however slow the disk is.
-      this.#driver.leave();
-      await this.#keeper.close();
-      await renewed;
-      await this.retention.stop();
-    }
   }
 }

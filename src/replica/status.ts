@@ -1,5 +1,6 @@
 import type { ErrorCode } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
+import { formatAge } from "../base/quantity.ts";
 import type { Offset, ReplicationId } from "../base/history.ts";
 import type { Settings } from "../config/settings.ts";
 import type { DownstreamState } from "../downstream/downstream.ts";
@@ -10,6 +11,7 @@ import type { Generation } from "../store/ledger/ledger.ts";
 import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
 import { Freshness } from "./freshness.ts";
 import { Keyspace, type KnownKeyspace } from "./keyspace.ts";
+import { type SupplyStatus, supplyOf, whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
 
 /** A state of the link, by Redis's name ("replication.c", REPL_STATE_*). */
@@ -79,7 +81,7 @@ export interface SyncStatus {
 export interface BreakStatus {
   readonly code: ErrorCode;
   readonly message: string;
-  /** The likely cause; empty where the break cost the primary nothing. */
+  /** Figures, and what they say; empty where there is nothing to add. */
   readonly cause: string;
   /** Milliseconds since 1970. */
   readonly atMs: number;
@@ -125,8 +127,6 @@ export interface RelayStatus {
  * change afterwards.
  */
 export class ReplicaStatus {
-  /** As Redis makes it: 40 hex digits, another for each process. */
-  readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
   /** Milliseconds since 1970. */
   readonly startedAtMs: number;
   readonly #startedMs: number;
@@ -144,6 +144,16 @@ export class ReplicaStatus {
     this.#keyspace = new Keyspace((id) => replica.directory.basePath(id));
     this.startedAtMs = clock.now();
     this.#startedMs = clock.monotonicMs();
+  }
+
+  /** As Redis makes it: 40 hex digits, another for each process. */
+  get runId(): string {
+    return this.#replica.runId;
+  }
+
+  /** The run ids of the processes above this one, nearest first, as far as they are known; none while the link is down. */
+  get upstreamRunIds(): readonly string[] {
+    return this.#replica.state.at === "connected" ? this.#replica.supply.runIds : [];
   }
 
   /** Whole seconds by a monotonic clock. */
@@ -178,6 +188,11 @@ export class ReplicaStatus {
     return { state: state.at, transfer: progressOf(state), silentMs, downSeconds, downForSeconds };
   }
 
+  /** Whether the primary has data to pass on, while its link is up. */
+  get supply(): SupplyStatus {
+    return supplyOf(this.#replica);
+  }
+
   /** The newest moment that can be restored: milliseconds since 1970; undefined where nothing is kept yet. */
   get newestRestorableMs(): number | undefined {
     return this.#freshness.newestMs;
@@ -191,6 +206,15 @@ export class ReplicaStatus {
   /** How long ago the newest moment that can be restored is; undefined where nothing is kept yet. */
   get staleSeconds(): number | undefined {
     return this.#freshness.staleSeconds;
+  }
+
+  /**
+   * How old the copy is, in words: `stale for 28 min`. Undefined while data can come, and where nothing is kept yet.
+   */
+  get staleFor(): string | undefined {
+    const { staleSeconds } = this;
+    const isFed = this.link.state === "connected" && this.supply.trouble === undefined;
+    return isFed || staleSeconds === undefined ? undefined : `stale for ${formatAge(staleSeconds)}`;
   }
 
   /**
@@ -358,20 +382,12 @@ export class ReplicaStatus {
   }
 
   /**
-   * Why the replica counts as not ready: its link is not up, or a received byte has stayed unsynced
+   * Why the replica counts as not ready: its link is not up, or the primary has no data to pass on, or a received byte has stayed unsynced
    * (`--fsync no`: unwritten) for too long; with --offline, nothing is served yet. Undefined where it is ready.
    * @param readyLagMs how long a received byte may stay unsynced; milliseconds.
    */
   whyNotReady(readyLagMs: number): string | undefined {
-    const replica = this.#replica;
-    if (replica.isOffline) {
-      return replica.stream === undefined ? "the data directory is not served yet" : undefined;
-    }
-    if (replica.state.at !== "connected") return `the link is in state ${replica.state.at}`;
-    const ageSeconds = replica.pace.durableAgeSeconds;
-    if (ageSeconds * 1000 <= readyLagMs) return undefined;
-    const kept = this.#fsync === "no" ? "written" : "durable";
-    return `bytes received ${ageSeconds.toFixed(0)} s ago are not ${kept} yet`;
+    return whyNotReady(this.#replica, this.#fsync, readyLagMs);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Offset, Position } from "../base/history.ts";
 import { encodeCommand } from "../resp/encode.ts";
+import { runIdCapability } from "../resp/run-id.ts";
 
 /*
  * Every command that a replica sends to its primary, encoded in this one place
@@ -41,9 +42,13 @@ export function ipAddressCommand(ip: string): Uint8Array {
   return encodeCommand("REPLCONF", "ip-address", ip);
 }
 
-/** Announces the $EOF form of the payload, and replication ids that change after a failover. */
-export function capabilitiesCommand(): Uint8Array {
-  return encodeCommand("REPLCONF", "capa", "eof", "capa", "psync2");
+/**
+ * Announces the $EOF form of the payload, and replication ids that change after a failover.
+ * @param runId of this process; undefined where none serves that could be followed in a circle.
+ */
+export function capabilitiesCommand(runId: string | undefined): Uint8Array {
+  const mine = runId === undefined ? [] : ["capa", runIdCapability(runId)];
+  return encodeCommand("REPLCONF", "capa", "eof", "capa", "psync2", ...mine);
 }
 
 /** Asks for the snapshot alone: the primary buffers no stream for this link (Redis 7.0). */

@@ -23,6 +23,8 @@ export interface HandshakeOptions {
   /** Undefined: no port is announced, and no address either. */
   readonly listeningPort: number | undefined;
   readonly announceIp: string | undefined;
+  /** Names this process to another `replica`, which refuses to feed itself; undefined for a backup. */
+  readonly runId?: string | undefined;
 }
 
 /** What follows from a reply. */
@@ -134,7 +136,7 @@ export class Handshake {
 
   #announceCapabilities(): HandshakeStep {
     const state = { at: "receive-capa", asked: "capa" } as const;
-    return { next: "ask", command: capabilitiesCommand(), state };
+    return { next: "ask", command: capabilitiesCommand(this.#options.runId), state };
   }
 
   #onCapabilities(asked: "capa" | "rdb-only", line: Uint8Array): HandshakeStep {

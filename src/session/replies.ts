@@ -66,7 +66,7 @@ export type PsyncReply =
 
 /**
  * Reads the reply to PSYNC (a keepalive is not one). Only an unknown command leads to SYNC.
- * @throws ReplicaError PRIMARY_BUSY for "not now", AUTH_FAILED where a permission is missing,
+ * @throws ReplicaError PRIMARY_BUSY for "not now", REPLICATION_LOOP, AUTH_FAILED where a permission is missing,
  * PRIMARY_REFUSED for any other error, PROTOCOL for a malformed reply.
  */
 export function readPsync(line: Uint8Array): PsyncReply {
@@ -89,6 +89,12 @@ export function readPsync(line: Uint8Array): PsyncReply {
   if (/^-(NOMASTERLINK|LOADING|MASTERDOWN|BUSY|TRYAGAIN)\b/.test(text)) {
     throw new ReplicaError("PRIMARY_BUSY", {
       message: `the primary can't serve a sync now: ${said}`,
+    });
+  }
+  // Only another `replica` says this.
+  if (/^-LOOP\b/.test(text)) {
+    throw new ReplicaError("REPLICATION_LOOP", {
+      message: `${said.slice("-LOOP ".length)}: REPLICAOF must name a server that is supplied from elsewhere`,
     });
   }
   if (/^-(NOPERM|NOAUTH)\b/.test(text)) {

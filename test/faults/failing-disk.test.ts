@@ -279,14 +279,14 @@ const STORMS: Record<string, { play: (peer: FakePeer) => Promise<void>; says: Re
     play: async (peer) => {
       await standardHandshake(peer, { replid: REPLID, offset: 0, psyncReply: "" });
     },
-    says: /receive-psync.*the likely cause is a primary that forks slowly: raise --sync-timeout/,
+    says: /receive-psync \(--sync-timeout\) after .*the primary's log may say why/,
   },
   "a break before the payload": {
     play: async (peer) => {
       await standardHandshake(peer, { replid: REPLID, offset: 0 });
       await peer.close();
     },
-    says: /the likely cause is on the primary, whose snapshot failed before it was sent/,
+    says: /closed the link after \d+\.\d s.*the primary's log may say why/,
   },
   "a snapshot that finds no room": {
     play: async (peer) => {
@@ -301,7 +301,7 @@ const STORMS: Record<string, { play: (peer: FakePeer) => Promise<void>; says: Re
       await peer.readAck(1);
       await peer.close();
     },
-    says: /the likely cause is the primary's output buffer limit/,
+    says: /the primary (closed|reset) .* after \d+\.\d s.*the primary's log may say why/,
   },
 };
 

@@ -160,7 +160,8 @@ function rowsOf(fields: Fields): Row[] {
 
 function stateOf(fields: Fields): string {
   const state = fields.text("state");
-  if (fields.text("master_link_status") === "up") {
+  // It may be up without anything that can come over it.
+  if (state === "connected") {
     return `${state}, last heard ${fields.age("master_last_io_seconds_ago")} ago`;
   }
   const downSeconds = fields.number("master_link_down_since_seconds") ?? -1;
