@@ -210,12 +210,15 @@ function cpu(): Field[] {
   ];
 }
 
-/** What is known of the keys, under Redis's names; `keyspace_time` says when that was so. */
+/**
+ * What is known of the keys, under Redis's names, without the average time to live, which nobody knows;
+ * `keyspace_time` says when that was so.
+ */
 function keyspace(status: ReplicaStatus): Field[] {
   const { databases = [] } = status.keyspace ?? {};
   return databases.map(({ database, keys, expires }) => [
     `db${database}`,
-    `keys=${keys},expires=${expires},avg_ttl=0`,
+    `keys=${keys},expires=${expires}`,
   ]);
 }
 
@@ -254,6 +257,7 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["log_bytes", cursors.logBytes],
     ["rdb_bytes", generation?.rdbBytes ?? 0],
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
+    ["keyspace_source", status.keyspace?.source ?? "unknown"],
     ["keyspace_time", Math.floor((status.keyspace?.atMs ?? 0) / 1000)],
     ["disk_free_bytes", orUnknown(() => status.freeBytes())],
     ["disk_low", status.isLowOnRoom ? 1 : 0],

@@ -97,15 +97,19 @@ function dbsize({ client, context }: Call): Uint8Array {
 
 function keysIn(database: number, { generation, keyspace }: ReplicaStatus): string {
   if (generation === undefined) return "nothing is kept yet";
-  if (keyspace === undefined) return "its snapshot does not say how many keys it holds";
-  const { databases, isWhole, atMs } = keyspace;
+  if (keyspace === undefined)
+    return "neither its primary nor its snapshot says how many keys there are";
+  const { source, databases, isWhole, atMs } = keyspace;
   const here = databases.find((one) => one.database === database);
   const last = databases.at(-1)?.database ?? -1;
   const count = here?.keys ?? (isWhole || database < last ? 0 : undefined);
   const when = new Date(atMs).toISOString();
-  if (count === undefined)
-    return `its snapshot of ${when} does not say how many are in db${database}`;
-  return `its snapshot of ${when} has ${count} in db${database}, and what came after it is not counted`;
+  if (source === "primary")
+    return `its primary had ${count ?? "an unknown number"} in db${database} at ${when}`;
+  const snapshot = `its snapshot of ${when}`;
+  return count === undefined
+    ? `${snapshot} does not say how many are in db${database}`
+    : `${snapshot} has ${count} in db${database}, and what came after it is not counted`;
 }
 
 function time({ context }: Call): Uint8Array {

@@ -141,7 +141,7 @@ export class ReplicaStatus {
     this.#clock = clock;
     this.#fsync = fsync;
     this.#freshness = new Freshness(replica, clock);
-    this.#keyspace = new Keyspace((id) => replica.directory.basePath(id));
+    this.#keyspace = new Keyspace(replica, clock);
     this.startedAtMs = clock.now();
     this.#startedMs = clock.monotonicMs();
   }
@@ -273,10 +273,9 @@ export class ReplicaStatus {
     return this.#replica.endedStream?.generation ?? this.currentGeneration;
   }
 
-  /** How many keys there were when the snapshot of what is served was made; undefined where it doesn't say. */
+  /** How many keys there are, as far as others say so; undefined where nobody does. */
   get keyspace(): KnownKeyspace | undefined {
-    const { generation } = this;
-    return generation && this.#keyspace.ofSnapshot(generation);
+    return this.#keyspace.known;
   }
 
   get currentGeneration(): GenerationStatus | undefined {

@@ -52,19 +52,62 @@ async function fill(server: RealServer, database: number, keys: number): Promise
   ]);
 }
 
+/** Waits until exporters draw what they draw of this server. */
+async function drawnAs(client: RespClient, server: RealServer): Promise<void> {
+  const theirs = exported(String(await server.send("INFO", "ALL")));
+  await until(async () => Bun.deepEquals(exported(await infoOf(client)), theirs), {
+    what: "the primary's keys in INFO",
+  });
+}
+
+const sourceIn = (info: string) => /^keyspace_source:(\w+)\r$/m.exec(info)?.[1];
+
 describe.each(availableServers())("of a primary of %s", (kind) => {
-  test("exporters draw the keys of the snapshot, and DBSIZE says how old they are", async () => {
+  test("exporters draw what the primary says, also down a chain, and its last word after its end", async () => {
     using dir = tempDir("keyspace");
     await using primary = await startServer(kind);
+    // The snapshot is empty: what it says of itself would be wrong from the first command on.
+    await using replica = follow(primary.url(), realDisk, dir);
+    await replica.connected();
+    await using client = await RespClient.connect({ port: replica.port });
+    await fill(primary, 0, 300);
+    await fill(primary, 9, 20);
+    // It is asked each 10 s, and at once by a new link.
+    await primary.send("CLIENT", "KILL", "TYPE", "replica");
+    await drawnAs(client, primary);
+    expect(exported(await infoOf(client))).toEqual({ db0: [300, 1], db9: [20, 1] });
+    expect(await sizeOf(client, 9)).toMatch(/^its primary had 20 in db9 at \S+$/);
+    expect(await sizeOf(client, 5)).toMatch(/^its primary had 0 in db5 at \S+$/);
+
+    using below = tempDir("keyspace");
+    await using next = follow(`redis://127.0.0.1:${replica.port}`, realDisk, below);
+    await next.connected();
+    await using lower = await RespClient.connect({ port: next.port });
+    await drawnAs(lower, primary);
+
+    await primary.kill9();
+    await until(() => replica.replica.state.at !== "connected", { what: "the end of the link" });
+    const info = await infoOf(client);
+    expect(exported(info)).toEqual({ db0: [300, 1], db9: [20, 1] });
+    expect(sourceIn(info)).toBe("primary");
+    const when = new Date(timeIn(info) * 1000).toISOString().slice(0, 19);
+    expect(await sizeOf(client, 0)).toStartWith(`its primary had 300 in db0 at ${when}`);
+  });
+
+  test("exporters draw the snapshot's keys of a primary that may not be asked, and DBSIZE says how old they are", async () => {
+    using dir = tempDir("keyspace");
+    await using primary = await startServer(kind);
+    await primary.send("ACL", "SETUSER", "copier", "on", ">secret", "+psync", "+replconf", "+ping");
     await fill(primary, 0, 300);
     const before = Math.floor(Date.now() / 1000);
-    await using replica = follow(primary.url(), realDisk, dir);
+    const url = `redis://copier:secret@127.0.0.1:${primary.port}`;
+    await using replica = follow(url, realDisk, dir);
     await replica.connected();
     await using client = await RespClient.connect({ port: replica.port });
 
     const info = await infoOf(client);
-    expect(exported(info)).toEqual(exported(String(await primary.send("INFO", "ALL"))));
     expect(exported(info)).toEqual({ db0: [300, 1] });
+    expect(sourceIn(info)).toBe("snapshot");
     expect(timeIn(info)).toBeGreaterThanOrEqual(before);
     const when = new Date(timeIn(info) * 1000).toISOString();
     expect(await sizeOf(client, 0)).toBe(
@@ -75,11 +118,8 @@ describe.each(availableServers())("of a primary of %s", (kind) => {
     );
 
     // A new snapshot tells anew.
-    await primary.send(
-      "FUNCTION",
-      "LOAD",
-      "#!lua name=one\nredis.register_function('f', function() return 1 end)",
-    );
+    const library = "#!lua name=one\nredis.register_function('f', function() return 1 end)";
+    await primary.send("FUNCTION", "LOAD", library);
     await primary.send("FLUSHDB");
     await fill(primary, 3, 70);
     await client.send("BGSAVE");
@@ -91,14 +131,15 @@ describe.each(availableServers())("of a primary of %s", (kind) => {
   });
 });
 
-test("before anything is kept, and with an empty snapshot, no database is listed", async () => {
+test("before anything is kept, and with an empty snapshot alone, no database is listed", async () => {
   using dir = tempDir("keyspace");
   await using primary = await startServer("redis-7.0");
   primary.freeze();
-  await using replica = follow(primary.url(), realDisk, dir);
+  await using replica = follow(primary.url(), realDisk, dir, { "ask-primary": "no" });
   await using client = await RespClient.connect({ port: replica.port });
-  expect(exported(await infoOf(client))).toEqual({});
-  expect(timeIn(await infoOf(client))).toBe(0);
+  const unknown = await infoOf(client);
+  expect(exported(unknown)).toEqual({});
+  expect([sourceIn(unknown), timeIn(unknown)]).toEqual(["unknown", 0]);
   expect(await sizeOf(client, 0)).toBe("nothing is kept yet");
   primary.thaw();
   await replica.connected();

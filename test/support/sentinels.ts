@@ -7,8 +7,8 @@ import { type ServerKind, tool } from "./servers.ts";
 import type { TempDir } from "./temp.ts";
 import { until } from "./wait.ts";
 
-/** The master name under which they watch the primary. */
-export const MASTER = "main";
+/** The master name under which they watch the primary: another run's sentinels never take it for theirs. */
+export const MASTER = `main-${process.pid}`;
 
 const SENTINELS = 3;
 /** How many of them must agree that the primary is down. */

@@ -2,6 +2,7 @@ import type { ReplicaError } from "../../base/errors.ts";
 import { describeAddress } from "../../base/address.ts";
 import { printable } from "../../base/printable.ts";
 import { parseInfo } from "../../resp/info-text.ts";
+import { type KeyspaceFacts, readKeyspace } from "./keyspace-facts.ts";
 import { isRunId } from "../../resp/run-id.ts";
 
 /** What a primary says of itself in INFO, as far as it matters to who follows it. */
@@ -19,6 +20,8 @@ export interface PrimaryFacts {
   readonly backlogBytes: number;
   /** How many clients it closed for their output buffers; undefined where it doesn't count them, as Redis 7.0. */
   readonly bufferDisconnections: number | undefined;
+  /** Its keys; undefined where it doesn't say. */
+  readonly keyspace: KeyspaceFacts | undefined;
 }
 
 /** The other side of a primary that is itself a replica. */
@@ -66,6 +69,7 @@ export function readFacts(infoText: string): PrimaryFacts {
     lastForkMs: forkMicros === undefined ? undefined : forkMicros / 1000,
     backlogBytes: number("repl_backlog_size") ?? 0,
     bufferDisconnections: number("client_output_buffer_limit_disconnections"),
+    keyspace: readKeyspace(infoText),
   };
 }
 

@@ -75,6 +75,11 @@ export class Supply {
     return this.#facts;
   }
 
+  /** How long ago it said that; milliseconds. */
+  get factsAgeMs(): number {
+    return this.#clock.monotonicMs() - this.#answeredMs;
+  }
+
   /** The processes above this one, nearest first, as far as they are known. */
   get runIds(): readonly string[] {
     const { runId = "", upstream } = this.#facts ?? {};
