@@ -30,8 +30,11 @@ export const NO_KEYS = "ERR this replica keeps its data on disk and answers no k
 
 /** How Sentinel names its connections ("Redis, sentinel.c, sentinelSetClientName"). */
 const SENTINEL_NAME = /^sentinel-[0-9a-f]{8}-(?:cmd|pubsub)$/;
-/** How far apart in time a Sentinel's connection and that of a client which it sent here may begin. */
-const MISLED_MS = 1000;
+/**
+ * How far apart in time a Sentinel's connection and that of a client which it sent here may begin. A command on keys is
+ * refused in any case, so that takes its time on a busy machine; a tool that names its library may be no reader.
+ */
+const MISLED_MS = { key: 5000, library: 1000 };
 
 /** When connections of Sentinels began, and when the last one ended. */
 export interface SentinelTimes extends Pick<PortContext, "sentinelGoneAtMs"> {
@@ -59,7 +62,8 @@ export function isMisled(
   if (settings.announce) return false;
   const isLibrary = verb === "client" && first.toLowerCase() === "setinfo";
   if (!isLibrary && !KEY_COMMANDS.has(verb)) return false;
-  const isNear = (atMs: number) => Math.abs(beganAtMs - atMs) <= MISLED_MS;
+  const apartMs = MISLED_MS[isLibrary ? "library" : "key"];
+  const isNear = (atMs: number) => Math.abs(beganAtMs - atMs) <= apartMs;
   return (
     isNear(sentinelGoneAtMs()) ||
     [...clients].some((other) => isNear(other.beganAtMs) && isSentinel(other))

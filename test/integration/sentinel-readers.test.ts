@@ -117,12 +117,12 @@ async function failOver(
     // For a while after a failover they refuse the next one.
     await until(async () => await sentinels.failOver().catch(() => undefined), {
       what: "the sentinels to begin a failover",
-      timeoutMs: 60_000,
+      timeoutMs: 120_000,
     });
   }
   await until(async () => (await other.info("replication"))["role"] === "master", {
     what: "the real replica to be promoted",
-    timeoutMs: 60_000,
+    timeoutMs: 120_000,
   });
   if (isKill) {
     await primary.restart({ args: ["--replicaof", "127.0.0.1", String(other.port)] });
@@ -185,7 +185,7 @@ test.each(tried)(
       const { port: promoted } = primary;
       await until(() => orders().length > at && orders().at(-1) === String(promoted), {
         what: `the sentinels to send it to port ${promoted}`,
-        timeoutMs: 60_000,
+        timeoutMs: 120_000,
       });
       await sentinels.knowing([port, other.port]);
       expect(await sentinels.listed()).toEqual(onlyOther());
@@ -205,7 +205,7 @@ test.each(tried)(
     await shown.waitForLine(/connected by/);
     await until(async () => (await sentinels.listed()).every((ports) => ports.includes(port)), {
       what: "each sentinel to list what is announced",
-      timeoutMs: 60_000,
+      timeoutMs: 120_000,
     });
   },
   600_000,

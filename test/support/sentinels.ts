@@ -14,6 +14,9 @@ const SENTINELS = 3;
 /** How many of them must agree that the primary is down. */
 const QUORUM = 2;
 
+/** Long enough that a busy machine causes no failover. */
+const DOWN_AFTER_MS = 3000;
+
 export interface SentinelOptions {
   /** Whose sentinels. Default: Redis 7.0's. */
   readonly kind?: ServerKind;
@@ -48,7 +51,7 @@ class RealSentinel implements AsyncDisposable {
     const config = [
       `port ${port}`,
       `sentinel monitor ${MASTER} 127.0.0.1 ${primaryPort} ${QUORUM}`,
-      `sentinel down-after-milliseconds ${MASTER} 1000`,
+      `sentinel down-after-milliseconds ${MASTER} ${DOWN_AFTER_MS}`,
       `sentinel failover-timeout ${MASTER} 10000`,
       `sentinel parallel-syncs ${MASTER} 2`,
       ...(password === undefined
@@ -110,6 +113,18 @@ class RealSentinel implements AsyncDisposable {
     );
   }
 
+  /** What it knows of all that, in one line. */
+  async describe(ports: readonly (number | string)[]): Promise<string> {
+    const master = await this.master();
+    const seen = await Promise.all(ports.map((port) => this.infoOf(port)));
+    const shown = (one: Instance | undefined, ...names: string[]) =>
+      names.map((name) => `${name}:${one?.get(name) ?? "?"}`).join(" ");
+    return [
+      shown(master, "port", "flags", "num-other-sentinels", "num-slaves"),
+      ...seen.map((info) => shown(info, "tcp_port", "role", "master_port", "master_link_status")),
+    ].join("; ");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.#child.exited;
@@ -155,14 +170,21 @@ export async function startSentinels(
     /** The last INFO of the replica at this port that the first of them got. */
     infoOf: async (port: number | string) => await first.infoOf(port),
     /** Waits until each knows the others, and exactly these replicas of the primary, listed or not. */
-    knowing: async (ports: readonly (number | string)[], { unreachable = 0 } = {}) =>
-      await until(
-        async () =>
-          (await Promise.all(sentinels.map((one) => one.knows(ports, unreachable)))).every(
-            (well) => well,
-          ),
-        { what: "the sentinels to know each other and the replicas", timeoutMs: 60_000 },
-      ),
+    knowing: async (ports: readonly (number | string)[], { unreachable = 0 } = {}) => {
+      const what = "the sentinels to know each other and the replicas";
+      try {
+        await until(
+          async () =>
+            (await Promise.all(sentinels.map((one) => one.knows(ports, unreachable)))).every(
+              (well) => well,
+            ),
+          { what, timeoutMs: 120_000 },
+        );
+      } catch (cause) {
+        const seen = await Promise.all(sentinels.map((one) => one.describe(ports)));
+        throw new Error(`waited for ${what}, who know:\n${seen.join("\n")}`, { cause });
+      }
+    },
     /** Makes them promote a replica, though the primary is well. @throws ReplyError where they won't. */
     failOver: async () => await first.ask("failover", MASTER),
     [Symbol.asyncDispose]: async () => {
