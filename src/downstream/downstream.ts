@@ -124,6 +124,11 @@ export class Downstream {
     return this.#announced.ip === "" ? host : this.#announced.ip;
   }
 
+  /** The run id of another `replica`; empty for any other server. */
+  get runId(): string {
+    return this.#announced.runId;
+  }
+
   get listeningPort(): number {
     return this.#announced.listeningPort;
   }

@@ -94,15 +94,13 @@ export class Replica implements StreamSource {
       moved: (state) => this.#onMoved(state),
     });
     const { askPrimary } = settings;
-    const fedAddresses = () => [...this.relay.downstreams].map(({ address }) => address);
-    this.supply = new Supply(
-      { ...linkOptions, askPrimary, login: linkOptions, fedAddresses },
-      clock,
-      {
-        looped: (error) => this.#driver.failed(error),
-        changed: (what) => this.#onPrimaryChanged(what),
-      },
-    );
+    const { username, password } = linkOptions;
+    const login = () => (password === undefined ? undefined : { username, password });
+    const fed = () => [...this.relay.downstreams];
+    this.supply = new Supply({ ...linkOptions, askPrimary, login, fed }, clock, {
+      looped: (error) => this.#driver.failed(error),
+      changed: (what) => this.#onPrimaryChanged(what),
+    });
     this.#keeper = new GenerationKeeper(
       directory,
       disk,
@@ -349,7 +347,7 @@ export class Replica implements StreamSource {
 
   #onPrimaryChanged(what: string): void {
     logger.info(what, { primary: this.primary.name });
-    this.directory.note("primary", what);
+    this.directory.note("break", what);
     this.links.explain(what);
   }
 

@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { runIdCapability } from "../../src/resp/run-id.ts";
 import { type Direction, DIRECTIONS, type Effect, type Plan } from "../support/fault-plan.ts";
 import { type FaultRoute, startFaultProxy } from "../support/fault-proxy.ts";
 import { Random } from "../support/fill.ts";
@@ -133,7 +134,7 @@ function askedBytes({ replica, port }: Following): number {
   const commands = [
     ["PING"],
     ["REPLCONF", "listening-port", port],
-    ["REPLCONF", "capa", "eof", "capa", "psync2"],
+    ["REPLCONF", "capa", "eof", "capa", "psync2", "capa", runIdCapability(replica.runId)],
     ["REPLCONF", "version", "255.255.255"],
     ["PSYNC", replica.directory.replid!, replica.log!.writtenOffset + 1],
   ];

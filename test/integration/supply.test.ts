@@ -1,17 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { screenLines } from "../../src/cli/commands/status-screen.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
 import { availableServers, startServer } from "../support/servers.ts";
 import { Reporting } from "../support/supplied.ts";
+import { certificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 const KINDS = availableServers();
-
-/** The lines of `replica status`. */
-async function screenOf(replica: Reporting): Promise<string> {
-  const scene = { at: "h:1", info: await replica.info() };
-  return screenLines(scene, { columns: undefined, hasColors: false }).join("\n");
-}
 
 describe("a chain whose top is gone", () => {
   test.concurrent.each(KINDS)("real → real %s → replica: killed, and back", async (kind) => {
@@ -41,7 +35,7 @@ describe("a chain whose top is gone", () => {
       unsupplied_reason: expect.stringContaining(`is a replica of 127.0.0.1:${top.port}`),
     });
     expect(Number(info.get("master_link_down_since_seconds"))).toBeGreaterThanOrEqual(0);
-    const screen = await screenOf(replica);
+    const screen = await replica.screen();
     expect(screen).toContain("h:1 is not ready: nobody supplies data: redis://127.0.0.1:");
     expect(screen).toMatch(/\nlag +stale for \d+ s\n/);
     const page = await replica.get("/");
@@ -160,6 +154,29 @@ describe("a circle without a primary is refused", () => {
     await second.readyzSays("ready");
   });
 
+  test.concurrent("of two that begin to follow each other at the same moment", async () => {
+    await using top = await startServer("redis-7.0");
+    await using one = new Reporting(top.url());
+    await using other = new Reporting(top.url());
+    await one.readyzSays("ready");
+    await other.readyzSays("ready");
+    await Promise.all([
+      one.send("REPLICAOF", "127.0.0.1", String(other.port)),
+      other.send("REPLICAOF", "127.0.0.1", String(one.port)),
+    ]);
+    const both = [one, other];
+    await Promise.all(both.map((replica) => replica.readyzSays(/^not ready: /)));
+    await until(
+      async () => {
+        const infos = await Promise.all(both.map((replica) => replica.info()));
+        return infos.some((info) => info.get("last_error_code") === "REPLICATION_LOOP");
+      },
+      { what: "one of them to see the circle" },
+    );
+    await one.send("REPLICAOF", "127.0.0.1", String(top.port));
+    await Promise.all(both.map((replica) => replica.readyzSays("ready")));
+  });
+
   test.concurrent("of three", async () => {
     await using top = await startServer("redis-7.0");
     await using first = new Reporting(top.url());
@@ -215,11 +232,18 @@ describe("a primary that may not be asked", () => {
     expect((await replica.info()).get("primary_role")).toBe("unknown");
   });
 
-  test.concurrent("is asked with the login of the link", async () => {
-    await using server = await startServer("valkey-8.1", { password: "secret" });
-    await using replica = new Reporting(server.url());
-    await until(async () => (await replica.info()).get("primary_role") === "master", {
-      what: "its role",
-    });
-  });
+  test.concurrent.each(["tcp", "tls", "unix"] as const)(
+    "is asked as it is followed: %s",
+    async (way) => {
+      const options = { tls: { clients: "no" }, unixSocket: true } as const;
+      // The URL of a socket comes without it.
+      const login = way === "unix" ? {} : { password: "secret" };
+      await using server = await startServer("redis-7.0", { ...options, ...login });
+      const flags = { "tls-ca": certificates.ca };
+      await using replica = new Reporting(server.url(way), flags);
+      await until(async () => (await replica.info()).get("primary_role") === "master", {
+        what: "its role",
+      });
+    },
+  );
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { runIdCapability, runIdOf } from "../../src/resp/run-id.ts";
 import { OTHER_REPLID, REPLID, TO_BULK, TO_PSYNC, Walk } from "./walk.ts";
 
 const resume = { replid: REPLID, offset: 41 };
@@ -12,6 +13,18 @@ test("handshake: never pipelines: one command waits for its reply at a time", ()
     expect(walk.sent().length).toBe(before + 1);
   }
   expect(walk.sent().at(-1)).toBe("PSYNC ? -1");
+});
+
+test("handshake: names this process as a capability, which a primary passes over", () => {
+  const runId = "0123456789abcdef0123456789abcdef01234567";
+  const sent = Walk.said({ runId }, ...TO_PSYNC).sent();
+  expect(sent).toContain(`REPLCONF capa eof capa psync2 capa bun-replica-run-id=${runId}`);
+  expect(Walk.said({}, ...TO_PSYNC).sent()).toContain("REPLCONF capa eof capa psync2");
+  expect([
+    runIdOf(runIdCapability(runId)),
+    runIdOf("eof"),
+    runIdOf("bun-replica-run-id=x"),
+  ]).toEqual([runId, undefined, undefined]);
 });
 
 describe("handshake: a bare newline is a keepalive", () => {

@@ -52,6 +52,15 @@ describe("readPsync", () => {
     expect(psync("+CONTINUE ")).toEqual({ kind: "partial", replid: undefined });
   });
 
+  test("takes the refusal of a replica that would feed itself for a circle", () => {
+    const { code, message } = errorOf(() =>
+      psync("-LOOP what answers there is this replica itself"),
+    );
+    expect(code).toBe("REPLICATION_LOOP");
+    expect(message).toStartWith("what answers there is this replica itself: REPLICAOF must name");
+    expect(errorOf(() => psync("-LOOPY")).code).toBe("PRIMARY_REFUSED");
+  });
+
   test.each(["+FULLRESYNC", "+FULLRESYNCX", "+OK", "+", "$5", ":1", "PSYNC", "\0"])(
     "'%s' is malformed",
     (line) => {

@@ -33,6 +33,11 @@ export interface FakePrimaryOptions {
   /** Default: a free port. */
   readonly port?: number;
   readonly tls?: { readonly certificate: CertificateFiles; readonly clients?: "no" | "yes" };
+  /**
+   * Begins a script at the connect. By default it begins with the first bytes, as a replica speaks first, and a link
+   * that only asks for INFO gets none.
+   */
+  readonly speaksFirst?: boolean;
   /** Milliseconds for each expectation. Default: 20 s. */
   readonly timeoutMs?: number;
 }
@@ -147,13 +152,17 @@ export class FakePrimary implements AsyncDisposable {
       return peer;
     };
     const wantsCertificate = options.tls?.clients === "yes";
+    const { speaksFirst = false } = options;
     const handler: Bun.SocketHandler<FakePeer | undefined> = {
+      open: (socket) => {
+        if (speaksFirst && options.tls === undefined) begin(socket);
+      },
       handshake: (socket, _success, authorizationError) => {
         // Without a valid certificate there is no connection.
         if (wantsCertificate && authorizationError !== null) socket.terminate();
+        else if (speaksFirst) begin(socket);
       },
       data: (socket, chunk) => {
-        // A replica speaks first.
         if (socket.data === undefined && SIDE_LINK.test(chunk.toString("latin1"))) {
           socket.write("-NOPERM this fake primary answers no questions\r\n");
         } else (socket.data ?? begin(socket)).onData(chunk);

@@ -1,8 +1,10 @@
+import { type Clock, realClock } from "../../src/base/clock.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
+import { screenLines } from "../../src/cli/commands/status-screen.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { serveHttp } from "../../src/monitor/http.ts";
-import { parseExposition } from "./exposition.ts";
+import { parseExposition, type Sample } from "./exposition.ts";
 import { follow } from "./following.ts";
 import { RespClient } from "./resp-client.ts";
 import { tempDir } from "./temp.ts";
@@ -17,8 +19,8 @@ export class Reporting implements AsyncDisposable {
   readonly #http: ReturnType<typeof serveHttp>;
   readonly following: ReturnType<typeof follow>;
 
-  constructor(url: string, flags: Record<string, string> = {}) {
-    this.following = follow(url, realDisk, this.#dir, flags);
+  constructor(url: string, flags: Record<string, string> = {}, clock: Clock = realClock) {
+    this.following = follow(url, realDisk, this.#dir, flags, undefined, clock);
     this.#metrics.of(this.following.status, "1.2.3");
     const address = { host: "127.0.0.1", port: 0, readyLagMs: READY_LAG_MS };
     this.#http = serveHttp(address, this.#metrics, this.following.status);
@@ -31,6 +33,12 @@ export class Reporting implements AsyncDisposable {
   /** Its URL for another one that follows it. */
   get url(): string {
     return `redis://127.0.0.1:${this.port}`;
+  }
+
+  /** The lines of `replica status`. */
+  async screen(): Promise<string> {
+    const scene = { at: "h:1", info: await this.info() };
+    return screenLines(scene, { columns: undefined, hasColors: false }).join("\n");
   }
 
   /** Sends a command to its port. */
@@ -50,10 +58,15 @@ export class Reporting implements AsyncDisposable {
     return { status: response.status, text: await response.text() };
   }
 
+  /** What Prometheus gets. */
+  async scrape(): Promise<Sample[]> {
+    const families = parseExposition((await this.get("/metrics")).text);
+    return families.flatMap(({ samples }) => samples);
+  }
+
   /** A metric without labels, or the sum of its series. */
   async metric(name: string): Promise<number> {
-    const families = parseExposition((await this.get("/metrics")).text);
-    const found = families.flatMap(({ samples }) => samples).filter((one) => one.name === name);
+    const found = (await this.scrape()).filter((one) => one.name === name);
     if (found.length === 0) throw new Error(`no metric ${name}`);
     return found.reduce((sum, { value }) => sum + value, 0);
   }

@@ -136,8 +136,8 @@ describe("the fake primary", () => {
   });
 
   test("reports silence, and a closed connection", async () => {
-    await using silent = fakePrimary([{ expect: "PING" }], { timeoutMs: 20 });
-    await using left = fakePrimary([{ expect: "PING" }]);
+    await using silent = fakePrimary([{ expect: "PING" }], { timeoutMs: 20, speaksFirst: true });
+    await using left = fakePrimary([{ expect: "PING" }], { speaksFirst: true });
     const client = await RespClient.connect({ port: silent.port });
     (await RespClient.connect({ port: left.port })).close();
     await client.closed;
@@ -149,9 +149,10 @@ describe("the fake primary", () => {
   });
 
   test("plays one script per connection, and refuses connections past the last", async () => {
-    await using primary = fakePrimary({
-      connections: [[{ send: "+first\r\n" }, { reset: true }], [{ send: "+second\r\n" }]],
-    });
+    await using primary = fakePrimary(
+      { connections: [[{ send: "+first\r\n" }, { reset: true }], [{ send: "+second\r\n" }]] },
+      { speaksFirst: true },
+    );
     for (const word of ["first", "second"]) {
       const client = await RespClient.connect({ port: primary.port });
       await until(() => client.pushes[0] === word, { what: word });
@@ -166,7 +167,9 @@ describe("the fake primary", () => {
 
   test("sends more than a socket takes at once", async () => {
     const payload = Buffer.alloc(32 * 1024 * 1024, "x");
-    await using primary = fakePrimary([{ send: `$${payload.length}\r\n` }, { send: payload }]);
+    await using primary = fakePrimary([{ send: `$${payload.length}\r\n` }, { send: payload }], {
+      speaksFirst: true,
+    });
     await using client = await RespClient.connect({ port: primary.port });
     await primary.finished();
     expect(primary.peers[0]?.sentBytes).toBe(payload.length + 11);
@@ -175,7 +178,10 @@ describe("the fake primary", () => {
 
   test("listens on a unix socket", async () => {
     using dir = tempDir();
-    await using primary = fakePrimary([{ send: "+hello\r\n" }], { socketPath: dir.file("s.sock") });
+    await using primary = fakePrimary([{ send: "+hello\r\n" }], {
+      socketPath: dir.file("s.sock"),
+      speaksFirst: true,
+    });
     await using client = await RespClient.connect({ socketPath: dir.file("s.sock") });
     await until(() => client.pushes[0] === "hello", { what: "hello" });
     expect(primary.url).toBe(`unix://${dir.file("s.sock")}`);
@@ -183,9 +189,13 @@ describe("the fake primary", () => {
 
   test("speaks TLS, and can require a client certificate", async () => {
     const certificate = certificates.server;
-    await using open = fakePrimary([{ send: "+hello\r\n" }], { tls: { certificate } });
+    await using open = fakePrimary([{ send: "+hello\r\n" }], {
+      tls: { certificate },
+      speaksFirst: true,
+    });
     await using strict = fakePrimary([{ send: "+hello\r\n" }], {
       tls: { certificate, clients: "yes" },
+      speaksFirst: true,
     });
     for (const [port, tls] of [
       [open.port, {}],

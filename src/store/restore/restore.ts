@@ -91,7 +91,7 @@ export async function restore(
 function goneError({ id }: KeptGeneration): ReplicaError {
   return new ReplicaError("DISK_FAILED", {
     retry: "never",
-    message: `generation ${id} was removed while it was being restored, because of --keep: restore another generation`,
+    message: `generation ${id} was removed while it was being restored: restore another generation, or keep more with --keep`,
   });
 }
 

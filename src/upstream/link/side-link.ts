@@ -1,16 +1,16 @@
 import { ReplicaError } from "../../base/errors.ts";
 import { limits } from "../../config/limits.ts";
-import type { Login, PrimaryTarget } from "../../config/primary-url.ts";
+import type { PrimaryTarget } from "../../config/primary-url.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { type ArrayHead, type Reply, ReplyReader } from "../../resp/reply-reader.ts";
-import { authCommand } from "../../session/commands.ts";
+import { authCommand, type Credentials } from "../../session/commands.ts";
 import { readAuth } from "../../session/replies.ts";
 import { Link, type TlsFiles } from "./link.ts";
 
 export interface SideLinkOptions {
   readonly tls: TlsFiles;
-  /** The login of the link that follows; without a password, none is sent. */
-  readonly login: Login;
+  /** The login of the link that follows, looked up at each connect; undefined: none is sent. May throw. */
+  readonly login: () => Credentials | undefined;
   /** How long an answer may take, the connect included; milliseconds. */
   readonly syncTimeoutMs: number;
 }
@@ -88,10 +88,10 @@ export class SideLink {
 
   #connect(first: Uint8Array): void {
     const { tls, login } = this.#options;
-    const { username, password } = login;
+    const credentials = login();
     this.#reader = new ReplyReader({ maxReplyBytes: limits.statusReplyBytes });
-    this.#awaitsLogin = password !== undefined;
-    const opening = password === undefined ? [] : [authCommand({ username, password })];
+    this.#awaitsLogin = credentials !== undefined;
+    const opening = credentials === undefined ? [] : [authCommand(credentials)];
     const link = new Link(this.#target, tls, {
       opened: () => link.send(Buffer.concat([...opening, first])),
       bytes: (bytes) => {

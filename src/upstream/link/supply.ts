@@ -23,8 +23,8 @@ export interface SupplyOptions extends SideLinkOptions {
   readonly askPrimary: boolean;
   /** The run id of this process. */
   readonly runId: string;
-  /** `host:port` of the other end of each link that is fed from here. */
-  readonly fedAddresses: () => readonly string[];
+  /** Those that are fed from here: `host:port` of their end of the link, and the run id of another `replica`. */
+  readonly fed: () => readonly { readonly address: string; readonly runId: string }[];
 }
 
 export interface SupplyEvents {
@@ -140,7 +140,10 @@ export class Supply {
     // The first answers decide how often: until there is one, ask each second.
     const isDue = this.#clock.monotonicMs() - this.#askedMs >= everyMs;
     // One that attaches here may be the primary itself.
-    const fed = this.#options.fedAddresses().join();
+    const fed = this.#options
+      .fed()
+      .map(({ address }) => address)
+      .join();
     const isNew = this.#facts === undefined || fed !== this.#fed;
     this.#fed = fed;
     if (isNew || isDue) void this.#watchOnce();
@@ -250,7 +253,8 @@ export class Supply {
     const target = this.#target;
     if (target === undefined || !this.#isWatching) return undefined;
     const name = describeTarget(target);
-    const facts = this.#facts;
+    // What it said a while ago is no more than a guess.
+    const facts = this.#isAnswering ? this.#facts : undefined;
     const upstream = facts?.upstream;
     if (upstream !== undefined && !upstream.isUp) {
       // Another `replica` says who above it has none.
@@ -263,7 +267,7 @@ export class Supply {
     // A primary pings, by default each 10 s; a replica passes on the pings of its own primary, and sends none.
     const limitMs = this.#options.timeoutMs / 2;
     const quietMs = Math.max(silentMs, (upstream?.silentSeconds ?? 0) * 1000);
-    const isPrimary = facts !== undefined && upstream === undefined && this.#isAnswering;
+    const isPrimary = facts !== undefined && upstream === undefined;
     if (isPrimary || quietMs < limitMs) return undefined;
     const quiet = formatAge(quietMs / 1000);
     if (upstream === undefined) return `${name} has sent nothing for ${quiet}, not even a PING`;
@@ -288,7 +292,9 @@ export class Supply {
     try {
       const [reply] = await this.#sideLink().ask(["INFO", "default"]);
       if (reply === undefined || reply.isError) {
-        this.#isRefused = true;
+        // While it loads, or runs a script, it answers nothing.
+        const isBusy = /^(?:LOADING|BUSY|MASTERDOWN)\b/.test(reply?.text ?? "");
+        this.#isRefused = !isBusy;
         return { kind: "refused" };
       }
       const facts = readFacts(reply.text);
@@ -314,7 +320,9 @@ export class Supply {
     const name = describeTarget(this.#target!);
     if (runId === mine) return loopError(`${name} is this replica itself`);
     if (upstream === undefined) return undefined;
-    if (upstream.runIds.includes(mine) || (await this.#isFedFromHere())) {
+    const above = new Set([...this.runIds, ...upstream.runIds]);
+    const isNamed = above.has(mine) || this.#options.fed().some((one) => above.has(one.runId));
+    if (isNamed || (await this.#isFedFromHere())) {
       return loopError(`${name} is itself fed by this replica, so neither has a primary`);
     }
     return undefined;
@@ -322,7 +330,7 @@ export class Supply {
 
   /** Whether the primary's own link ends here: of a stock server only its addresses tell. */
   async #isFedFromHere(): Promise<boolean> {
-    const fed = new Set(this.#options.fedAddresses().map(plainAddress));
+    const fed = new Set(this.#options.fed().map(({ address }) => plainAddress(address)));
     if (fed.size === 0 || !this.#mayListClients) return false;
     try {
       const [reply] = await this.#sideLink().ask(["CLIENT", "LIST", "TYPE", "master"]);
