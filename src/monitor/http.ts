@@ -86,6 +86,13 @@ function restorableText(status: ReplicaStatus): string {
     : `${moment}: ${staleFor}`;
 }
 
+/** How large it is, and that it is small beside what was there before. */
+function snapshotText({ currentGeneration, shrunken }: ReplicaStatus): string {
+  const size = formatBytes(currentGeneration?.rdbBytes ?? 0);
+  if (shrunken === undefined) return size;
+  return `${size}: less than half of generation ${shrunken.guarded} (${shrunken.had}), which is kept`;
+}
+
 function page(status: ReplicaStatus, readyLagMs: number): Response {
   const { link, syncs, relay, cursors } = status;
   const generation = status.currentGeneration;
@@ -97,7 +104,7 @@ function page(status: ReplicaStatus, readyLagMs: number): Response {
     ["offset received", String(cursors.received)],
     ["offset durable", String(cursors.durable)],
     ["generation", String(generation?.id ?? "none")],
-    ["snapshot", formatBytes(generation?.rdbBytes ?? 0)],
+    ["snapshot", snapshotText(status)],
     ["log", formatBytes(cursors.logBytes)],
     ["restorable up to", restorableText(status)],
     ["downstreams", `${relay.downstreams.length} attached, ${relay.countByState.online} online`],

@@ -80,7 +80,7 @@ export class FirstDatabaseReader {
     if (this.#strings > 0) {
       const read = readStringHead(look, 0);
       if (read === undefined) return undefined;
-      if (Number.isNaN(read.value)) return this.#giveUp();
+      if (!Number.isSafeInteger(read.value)) return this.#giveUp();
       this.#strings--;
       this.#skipBytes = read.value;
       return read.end;
@@ -95,17 +95,18 @@ export class FirstDatabaseReader {
         return 1;
       case OPCODE_SELECTDB: {
         const db = readLength(look, 1);
-        if (db !== undefined) this.#db = db.value;
-        return db?.end;
+        if (db === undefined) return undefined;
+        if (!Number.isSafeInteger(db.value)) return this.#giveUp();
+        this.#db = db.value;
+        return db.end;
       }
       case OPCODE_RESIZEDB: {
         const keys = readLength(look, 1);
         const expires = keys && readLength(look, keys.end);
         if (keys === undefined || expires === undefined) return undefined;
-        this.#isDone = true;
+        if (Number.isSafeInteger(keys.value)) this.#found = { db: this.#db, keys: keys.value };
         this.#expires = expires.value;
-        this.#found = { db: this.#db, keys: keys.value };
-        return expires.end;
+        return this.#giveUp();
       }
       case OPCODE_EOF:
         // Functions are worth something too, though no key.

@@ -82,7 +82,7 @@ const STATEMENTS: readonly (readonly [Step, readonly string[]])[] = [
 async function live(at: Step, disturb: (database: string) => () => void) {
   using dir = tempDir("database");
   await using primary = new ModelPrimary();
-  const settings = { fsync: "always", keep: "1", "retry-max": "10ms" };
+  const settings = { fsync: "always", keep: "1", "keep-for": "off", "retry-max": "10ms" };
   const life = new Lifetime(dir, primary, new RememberingDisk(), settings);
   const told = () => lines.filter((line) => line.includes(dir.path) && /SQLITE_/.test(line));
   let undo: (() => void) | undefined;

@@ -29,7 +29,11 @@ let data: string;
 beforeAll(async () => {
   made = tempDir("reading");
   await using primary = new ModelPrimary();
-  const life = new Lifetime(made, primary, new RememberingDisk(), { fsync: "always", keep: "1" });
+  const life = new Lifetime(made, primary, new RememberingDisk(), {
+    fsync: "always",
+    keep: "1",
+    "keep-for": "off",
+  });
   await life.first();
   data = life.path;
 });

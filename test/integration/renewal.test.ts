@@ -31,6 +31,7 @@ describe.each(availableServers())("%s", (kind) => {
       await fillAllTypes(primary, { keys: 2_000, seed: SEED });
       await using load = await SeededLoad.start(primary, SEED);
       const argv = ["follow", primary.url(), "--dir", dir.file("data"), "--port", "0"];
+      argv.push("--keep-for", "off");
       await using replica = startReplica(argv);
       const [, port = ""] = await replica.waitForLine(/serving 127\.0\.0\.1:(\d+)/);
       await replica.waitForLine(/connected by full resync/);
@@ -42,7 +43,7 @@ describe.each(availableServers())("%s", (kind) => {
       await replica.waitForLine(/asked for by SIGUSR1/);
       await replica.waitForLine(/generation 3 replaces generation 2/, 50_000);
       expect(await lastGeneration(client)).toBe(3);
-      // The default keeps two sealed generations.
+      // Without --keep-for, the default keeps two sealed generations.
       await client.send("BGSAVE");
       await replica.waitForLine(/generation 4 replaces generation 3/, 50_000);
       await replica.waitForLine(/removed generation 1 \(--keep 2\)/);

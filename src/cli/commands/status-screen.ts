@@ -146,6 +146,7 @@ function rowsOf(fields: Fields): Row[] {
     ["lag", lagOf(fields)],
     ["restorable", restorableOf(fields)],
     ["generation", generationOf(fields)],
+    ...shrunkenOf(fields),
     ["log", fields.bytes("log_bytes")],
     ["sealed", fields.counted("sealed_generations", "sealed generation")],
     ...newSnapshotOf(fields),
@@ -269,6 +270,13 @@ function roomOf(fields: Fields): string {
   const isLow = fields.number("disk_low") === 1;
   const low = isLow ? ", less than --min-free: no new snapshot is taken" : "";
   return `${fields.bytes("disk_free_bytes")} free${low}`;
+}
+
+function shrunkenOf(fields: Fields): Row[] {
+  if (fields.number("shrunken") !== 1) return [];
+  const since = fields.age("shrunken_seconds");
+  const from = fields.text("shrunken_from");
+  return [["shrunken", `for ${since}: less than half of ${from}; that one is kept`]];
 }
 
 function syncsOf(fields: Fields): string {

@@ -94,13 +94,13 @@ export class DataDirectory {
       holdings: this.holdings,
       onPromoted: (promoted: Promoted) => this.#onPromoted(promoted),
     };
-    this.thinning = new Thinning(this.#ledger, clock);
     const removal = (this.#removal = new Removal(parts));
     const logs = (this.#logs = new LogFiles(parts));
     try {
       const link = new CurrentLink(disk, this.path);
       const recovery = (this.#recovery = new Recovery(parts));
       const keeping = (this.keeping = new Keeping({ ...parts, removal }));
+      this.thinning = new Thinning(this.#ledger, clock, keeping.borneOutMs);
       this.#promoter = new Promoter({ ...parts, link, logs, recovery, removal, keeping });
       this.#load(link);
     } catch (cause) {

@@ -1,5 +1,5 @@
 import { logger } from "../../base/logger.ts";
-import { formatBytes } from "../../base/quantity.ts";
+import { formatAge, formatBytes } from "../../base/quantity.ts";
 import { type Disk, freeBytesAt } from "../disk/disk.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Guard, LivedMoment, SealedGeneration, WorthChange } from "../ledger/keep-tables.ts";
@@ -68,16 +68,28 @@ export interface Smallness {
   readonly seconds: number;
 }
 
+interface SealedLog {
+  /** The length of its file. */
+  readonly bytes: number;
+  /** Whether neither it nor the snapshot before it holds anything. */
+  readonly isBlank: boolean;
+}
+
 /** Decides what is kept of the sealed generations, and for how long; and removes the others. */
 export class Keeping {
   readonly #options: KeepingOptions;
   readonly #lived: LivedClock;
+  /**
+   * The time of day at the start, in milliseconds since 1970, as far as the last mark and lived time bear it out: the
+   * clock may have been set ahead while no process ran.
+   */
+  readonly borneOutMs: number;
   /** One removal at a time. */
   readonly #turns = new Turns();
-  /** Whether sealed generations are blank, by id: a sealed one doesn't change. */
-  readonly #blank = new Map<number, boolean>();
+  /** By the generation's id: once sealed, a log doesn't change. */
+  readonly #logs = new Map<number, SealedLog>();
   #guards: readonly Guard[];
-  #livedKeptMs: number;
+  #livedKeptMs = -Infinity;
   #failure = "";
 
   /** @throws ReplicaError of the ledger. */
@@ -86,9 +98,9 @@ export class Keeping {
     const { ledger, machine, clock } = options;
     // Where lived time was never kept, it begins at the newest time that the database bears out.
     const current = ledger.current();
-    const beginMs = (current && ledger.lastMark(current.id)?.atMs) ?? clock.now();
-    this.#lived = new LivedClock(machine, ledger.keeping.lived(), beginMs);
-    this.#livedKeptMs = this.#lived.now();
+    const lastMs = (current && ledger.lastMark(current.id)?.atMs) ?? clock.now();
+    this.#lived = new LivedClock(machine, ledger.keeping.lived(), lastMs);
+    this.borneOutMs = Math.min(clock.now(), lastMs + this.#lived.betweenMs);
     this.#guards = ledger.keeping.guards();
   }
 
@@ -169,10 +181,11 @@ export class Keeping {
     return true;
   }
 
-  /** Once a second: now and then, keeps lived time for the next process. */
+  /** Once a second: the first time, and then once a minute, keeps lived time for the next process. */
   tick(): void {
     const nowMs = this.#lived.now();
     if (nowMs - this.#livedKeptMs < LIVED_EVERY_MS) return;
+    if (this.#livedKeptMs === -Infinity) this.#remind();
     this.#livedKeptMs = nowMs;
     try {
       this.#options.ledger.keeping.setLived(this.#lived.moment);
@@ -182,6 +195,16 @@ export class Keeping {
       if (message !== this.#failure) logger.warn(message);
       this.#failure = message;
     }
+  }
+
+  /** What an earlier process warned of still holds. */
+  #remind(): void {
+    const { smallness } = this;
+    if (smallness === undefined) return;
+    const { guarded, had, seconds } = smallness;
+    logger.warn(
+      `for ${formatAge(seconds)} now, what is current has less than half of generation ${guarded} (${had}), which stays; if less is right, send REPLICA ACCEPT`,
+    );
   }
 
   /**
@@ -196,7 +219,7 @@ export class Keeping {
     return await this.#turns.run(async () => {
       this.#passGuards(keepForMs);
       const isKept = this.#options.ledger.current() === undefined;
-      const { due } = this.#plan(isKept ? Infinity : keep, keepForMs);
+      const { due } = this.#plan(this.#sealed(), isKept ? Infinity : keep, keepForMs);
       const gone = await this.#options.removal.remove(due);
       this.counts.old += gone.length;
       return gone;
@@ -214,9 +237,9 @@ export class Keeping {
       const removed: number[] = [];
       let freeBytes = this.#freeBytes();
       const candidates = freeBytes < wanted.freeBytes ? this.#candidates(wanted.evenGuarded) : [];
-      const most = candidates.reduce((sum, id) => sum + this.#bytesOf(id), freeBytes);
+      const most = candidates.reduce((sum, { bytes }) => sum + bytes, freeBytes);
       if (most >= wanted.freeBytes) {
-        for (const id of candidates) {
+        for (const { id } of candidates) {
           if (freeBytes >= wanted.freeBytes) break;
           removed.push(...(await this.#options.removal.remove([id])));
           freeBytes = this.#freeBytes();
@@ -229,7 +252,7 @@ export class Keeping {
 
   /** How many bytes `freeRoom` could free. @throws ReplicaError of the ledger. */
   freeableBytes(evenGuarded: boolean): number {
-    return this.#candidates(evenGuarded).reduce((sum, id) => sum + this.#bytesOf(id), 0);
+    return this.#candidates(evenGuarded).reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   #tellFreed(removed: readonly number[], freeBytes: number, why: string): void {
@@ -264,50 +287,53 @@ export class Keeping {
     }
   }
 
-  #plan(keep: number, keepForMs: number | undefined) {
+  #plan(sealed: readonly SealedOne[], keep: number, keepForMs: number | undefined) {
     const nowMs = this.#lived.now();
     const guards = new Map(
       this.#guards.map((one) => [one.id, { isWell: one.wellLivedMs !== undefined }]),
     );
-    return keepPlan(this.#sealed(), { keep, keepForMs, nowMs, guards });
+    return keepPlan(sealed, { keep, keepForMs, nowMs, guards });
   }
 
   /** Newest first. */
   #sealed(): SealedOne[] {
     const sealed = this.#options.ledger.keeping.sealed();
     const ids = new Set(sealed.map(({ id }) => id));
-    for (const id of this.#blank.keys()) if (!ids.has(id)) this.#blank.delete(id);
-    return sealed.map((one) => ({ ...one, isBlank: this.#isBlank(one) }));
+    for (const id of this.#logs.keys()) if (!ids.has(id)) this.#logs.delete(id);
+    return sealed.map((one) => ({ ...one, isBlank: this.#logOf(one).isBlank }));
   }
 
-  #isBlank({ id, isEmpty: holdsNoKey, logHeaderBytes }: SealedGeneration): boolean {
-    if (!holdsNoKey) return false;
-    const known = this.#blank.get(id);
+  /** Looked at once. */
+  #logOf({ id, isEmpty: holdsNoKey, logHeaderBytes }: SealedGeneration): SealedLog {
+    const known = this.#logs.get(id);
     if (known !== undefined) return known;
-    const isBlank = isBlankLog(this.#options.logPath(id), logHeaderBytes);
-    this.#blank.set(id, isBlank);
-    return isBlank;
+    const { disk, logPath } = this.#options;
+    const path = logPath(id);
+    let bytes = 0;
+    try {
+      bytes = disk.sizeOf(path);
+    } catch {
+      // What can't be looked at gives no room.
+    }
+    const log = { bytes, isBlank: holdsNoKey && isBlankLog(path, logHeaderBytes) };
+    this.#logs.set(id, log);
+    return log;
   }
 
-  #candidates(evenGuarded: boolean): number[] {
-    const { spare, last } = this.#plan(0, undefined);
-    return [...spare, ...(evenGuarded ? last : [])].filter(
-      (id) => !this.#options.removal.isPinned(id),
+  /** What may go for room, in this order, and what each would give. */
+  #candidates(evenGuarded: boolean): { readonly id: number; readonly bytes: number }[] {
+    const sealed = this.#sealed();
+    const bytes = new Map(
+      sealed.map(({ id, rdbBytes }) => [id, rdbBytes + (this.#logs.get(id)?.bytes ?? 0)]),
     );
+    const { spare, last } = this.#plan(sealed, 0, undefined);
+    return [...spare, ...(evenGuarded ? last : [])]
+      .filter((id) => !this.#options.removal.isPinned(id))
+      .map((id) => ({ id, bytes: bytes.get(id) ?? 0 }));
   }
 
   #freeBytes(): number {
     return freeBytesAt(this.#options.disk, this.#options.dir);
-  }
-
-  /** 0 for files that can't be looked at. */
-  #bytesOf(id: number): number {
-    const { disk, logPath, ledger } = this.#options;
-    try {
-      return ledger.keeping.sizeOf(id).bytes + disk.sizeOf(logPath(id));
-    } catch {
-      return 0;
-    }
   }
 }
 

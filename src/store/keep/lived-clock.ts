@@ -20,6 +20,8 @@ export const thisMachine: Machine = {
  * could tell it. So it may fall behind the wall clock, and what is removed by it stays longer, never shorter.
  */
 export class LivedClock {
+  /** How much of it passed between the last process's last word and the start. */
+  readonly betweenMs: number;
   readonly #machine: Machine;
   #livedMs: number;
   #uptimeMs: number;
@@ -32,7 +34,8 @@ export class LivedClock {
     this.#machine = machine;
     this.#uptimeMs = machine.uptimeMs();
     const passedMs = kept?.bootId === machine.bootId ? this.#uptimeMs - kept.uptimeMs : 0;
-    this.#livedMs = (kept?.livedMs ?? beginMs) + Math.max(0, passedMs);
+    this.betweenMs = Math.max(0, passedMs);
+    this.#livedMs = (kept?.livedMs ?? beginMs) + this.betweenMs;
   }
 
   /** Milliseconds; it never goes back. */

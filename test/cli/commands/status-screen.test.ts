@@ -41,6 +41,9 @@ function infoWith(fields: Record<string, string | number> = {}) {
     rdb_bytes: 8 * mebibyte,
     disk_free_bytes: 1024 * mebibyte,
     disk_low: 0,
+    shrunken: 0,
+    shrunken_seconds: 0,
+    shrunken_from: "",
     rdb_bgsave_in_progress: 0,
     last_snapshot_error: "",
     full_syncs: 2,
@@ -228,6 +231,11 @@ describe("shows", () => {
       "that one failed, and that there is no room",
       { last_snapshot_error: "make room", disk_low: 1 },
       ["new snapshot  the last one failed: make room", "free, less than --min-free: no new"],
+    ],
+    [
+      "that the data has shrunk",
+      { shrunken: 1, shrunken_seconds: 301, shrunken_from: "generation 1: 12,638 keys (1.2 MiB)" },
+      ["shrunken      for 5 min: less than half of generation 1: 12,638 keys (1.2 MiB); that one"],
     ],
     ["that the room is unknown", { disk_free_bytes: -1 }, ["disk          ? free"]],
   ])("%s", (_name, fields, lines) => {

@@ -19,6 +19,7 @@ const facts: PrimaryFacts = {
   lastForkMs: 1,
   backlogBytes: MIB,
   bufferDisconnections: undefined,
+  keyspace: undefined,
 };
 const limit = { hardBytes: 256 * MIB, softBytes: 64 * MIB, softSeconds: 60 };
 /** Broke after 10 s, at offset 1000. */

@@ -21,6 +21,7 @@ test("reads a primary's INFO, and a replica's", () => {
     lastForkMs: 1.5,
     backlogBytes: 1_048_576,
     bufferDisconnections: 2,
+    keyspace: undefined,
   });
   const replica =
     "role:slave\r\nmaster_host:10.0.0.5\r\nmaster_port:6379\r\nmaster_link_status:down\r\nmaster_link_down_since_seconds:7\r\nmaster_last_io_seconds_ago:-1\r\n";
@@ -47,6 +48,7 @@ test("takes nothing from an INFO that is no such thing", () => {
     lastSaveFailed: false,
     lastForkMs: undefined,
     bufferDisconnections: undefined,
+    keyspace: undefined,
   };
   const wrong = `run_id:${RUN_ID}x\r\nuptime_in_seconds:-1\r\nmaster_repl_offset:9999999999999999999\r\nlatest_fork_usec:x\r\n`;
   for (const text of ["", "garbage", "<html>", wrong])
