@@ -104,8 +104,8 @@ export class FirstDatabaseReader {
         const keys = readLength(look, 1);
         const expires = keys && readLength(look, keys.end);
         if (keys === undefined || expires === undefined) return undefined;
-        if (Number.isSafeInteger(keys.value)) this.#found = { db: this.#db, keys: keys.value };
         this.#expires = expires.value;
+        if (Number.isSafeInteger(keys.value)) this.#found = { db: this.#db, keys: keys.value };
         return this.#giveUp();
       }
       case OPCODE_EOF:

@@ -57,6 +57,12 @@ describe("the first database's keys", () => {
   });
 });
 
+test("how many of them expire", () => {
+  const reader = new FirstDatabaseReader();
+  reader.push(latin1("\xfe\x00\xfb\x71\x5e\x40\x07"));
+  expect([reader.found, reader.expires]).toEqual([{ db: 0, keys: 12_638 }, 7]);
+});
+
 test.each(availableServers())("reads what %s writes", async (kind) => {
   await using server = await startServer(kind);
   const read = async () => {

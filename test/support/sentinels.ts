@@ -61,7 +61,12 @@ class RealSentinel implements AsyncDisposable {
     ];
     writeFileSync(path, `${config.join("\n")}\n`);
     const argv = endingWithParent([...tool(kind, "redis-server"), path, "--sentinel"]);
-    const child = Bun.spawn(argv, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
+    const child = Bun.spawn(argv, {
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "ignore",
+      env: process.env,
+    });
     endWithProcess(child);
     const address = { port, ...(password === undefined ? {} : { password }) };
     const client = await until(() => RespClient.connect(address), {
