@@ -4,7 +4,6 @@ import { ReplicaError } from "../../base/errors.ts";
 import { replicationAux } from "../../rdb/header.ts";
 import type { Offset } from "../../base/history.ts";
 import { selectCommand } from "../../resp/encode.ts";
-import { streamsRelativeExpiries } from "../../resp/absolute-expiry.ts";
 import { readBlocks } from "../disk/blocks.ts";
 import { type Catalogue, isGone } from "./catalogue.ts";
 import { type Disk, diskError, freeBytesAt, writeWhole } from "../disk/disk.ts";
@@ -17,6 +16,7 @@ import {
   fileByteOf,
 } from "../generation/layout.ts";
 import { ExpiryRewriter } from "./expiry-rewriter.ts";
+import { dependsOnReplayTime, type ExpiryRule, expiryRules, type TimeOf } from "./expiry-rules.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
 import type { Moment } from "../ledger/ledger-reader.ts";
@@ -46,7 +46,7 @@ export interface Restored {
   readonly offset: Offset;
   /** When that command had arrived, in milliseconds since 1970; undefined where no mark tells. */
   readonly atMs: number | undefined;
-  /** Commands after the snapshot, and how many of them got an absolute expiry. */
+  /** Commands after the snapshot, and how many of them were rewritten: they depended on the time of the replay. */
   readonly commands: number;
   readonly rewrittenCommands: number;
   readonly rdbBytes: number;
@@ -262,25 +262,27 @@ async function copyLog(
   const until = fileByteOf(generation, offset);
   const file = join(generation.dir, LOG);
   const writer = new Appender(options.disk, to);
-  const { redisVersion, streamDb } = replicationAux(headerOf(join(generation.dir, BASE)));
+  const header = headerOf(join(generation.dir, BASE));
   if (!fs.existsSync(file)) {
     if (offset > generation.baseOffset) {
       const meaning = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
       throw damageError({ file, byte: undefined, what: "it is missing", meaning });
     }
-    await writer.write([selectCommand(streamDb)]);
+    await writer.write([selectCommand(replicationAux(header).streamDb)]);
     const findings = { commands: 0, safeCut: until };
     return { findings, bytes: writer.bytes, rewrittenCommands: 0 };
   }
-  const isRewritten = streamsRelativeExpiries(redisVersion);
+  /** Once it needs rewriting, the log is written in a second pass, up to the safe cut that the first one finds. */
+  let isRewritten = false;
   const segments = catalogue.segments(generation.id);
   const findings = await scanLog(
     options.disk,
     generation,
     segments,
     until,
-    (block, fromByte) => {
+    (block, fromByte, verbs) => {
       options.onProgress(file, Math.min(fromByte + block.length, until), until);
+      isRewritten ||= dependsOnReplayTime(header, verbs);
       return isRewritten
         ? undefined
         : writer.write([block.subarray(0, Math.max(0, until - fromByte))]);
@@ -293,28 +295,37 @@ async function copyLog(
     const meaning = `everything up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`;
     throw damageError({ file, byte: from, what, meaning });
   }
-  if (isRewritten) return await rewriteLog(catalogue, generation, findings, writer, options);
+  if (isRewritten) {
+    const rules = expiryRules(header, findings.verbs, timeOf(catalogue, generation));
+    return await rewriteLog(generation, findings, rules, writer, options);
+  }
   writer.cut(findings.safeCut);
   return { findings, bytes: findings.safeCut, rewrittenCommands: 0 };
 }
 
-async function rewriteLog(
-  catalogue: Catalogue,
-  generation: KeptGeneration,
-  findings: Pick<LogFindings, "commands" | "safeCut">,
-  writer: Appender,
-  { disk, signal }: RestoreOptions,
-): Promise<WrittenLog> {
+/** Returns what tells when the file up to a byte had arrived; asked for bytes in their order. */
+function timeOf(catalogue: Catalogue, generation: KeptGeneration): TimeOf {
   let moments: readonly Moment[] = [];
   let next = 0;
-  const rewriter = new ExpiryRewriter((end) => {
+  return (end) => {
     const offset = offsetOfByte(generation, end);
     while (next < moments.length && moments[next]!.offset < offset) next++;
     if (next === moments.length)
       [moments, next] = [catalogue.momentsFrom(generation.id, offset), 0];
     const moment = moments[next];
     return moment && { atMs: moment.atMs, until: fileByteOf(generation, moment.offset) };
-  });
+  };
+}
+
+async function rewriteLog(
+  generation: KeptGeneration,
+  findings: Pick<LogFindings, "commands" | "safeCut">,
+  rules: readonly ExpiryRule[],
+  writer: Appender,
+  { disk, signal }: RestoreOptions,
+): Promise<WrittenLog> {
+  writer.cut(0);
+  const rewriter = new ExpiryRewriter(rules);
   const path = join(generation.dir, LOG);
   const range = { from: 0, to: findings.safeCut };
   await readBlocks(disk, path, range, (block) => writer.write(rewriter.push(block)), signal);
