@@ -90,9 +90,10 @@ it exits with 3 and reports the file, the byte, what that means, and what can st
     about: `Restores from the data directory DIR into TARGET, a new or empty directory: everything that is
 durable, or the state as of --at or --offset. The result ends with the last whole command before that
 moment, never inside a transaction. Everything is verified on the way, and a restore that fails leaves
-nothing behind. It works while a replica runs on DIR. For primaries older than Redis 7.0, relative
-expiry times are rewritten as the absolute times that they meant. With --check, --digest or --serve, a
-stock server is started on the result, which it only reads. If it can't load the result, the exit code
+nothing behind. It works while a replica runs on DIR. Commands that would do something else when they
+are loaded later are rewritten: relative expiry times (of primaries older than Redis 7.0), and commands
+on hash fields that may have expired since (of Redis 7.4 and later). With --check, --digest or --serve,
+a stock server is started on the result, which it only reads. If it can't load the result, the exit code
 is 3.`,
     minArgs: 2,
     maxArgs: 2,

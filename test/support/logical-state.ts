@@ -55,7 +55,7 @@ export async function logicalState(
   };
   const fieldsOf = async (key: string) => {
     const fields = new Map<string, FieldState>();
-    const pairs = (await list("HGETALL", key)).map((word) => word);
+    const pairs = await list("HGETALL", key);
     for (let at = 0; at < pairs.length; at += 2) {
       const [name, value] = [pairs[at]!, pairs[at + 1]!];
       const [ms] = hasFieldExpiry ? await list("HPEXPIRETIME", key, "FIELDS", 1, name) : ["-1"];
@@ -68,12 +68,14 @@ export async function logicalState(
     await ask("SELECT", db);
     for (const key of (await list("KEYS", "*")).toSorted()) {
       const type = String(await ask("TYPE", key));
-      const expiresAtMs = expiry(Number(await ask("PEXPIRETIME", key)));
       const heldFields = type === "hash" ? Number(await ask("HLEN", key)) : 0;
       const fields = type === "hash" ? await fieldsOf(key) : new Map<string, FieldState>();
       const value = await valueOf(type, key);
+      // Read last: if the key is there now, it was while all the rest was read.
+      const ms = Number(await ask("PEXPIRETIME", key));
       // Due meanwhile, or nothing of it is shown.
-      if (type === "none" || (type === "hash" && fields.size === 0)) continue;
+      if (ms === -2 || (type === "hash" && fields.size === 0)) continue;
+      const expiresAtMs = expiry(ms);
       state.set(`${db} ${key}`, { text: `${type} ${value}`, expiresAtMs, fields, heldFields });
     }
   }

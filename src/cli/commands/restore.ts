@@ -183,7 +183,9 @@ function describe(restored: Restored): string {
   const { dir, layout, generation, offset, atMs, commands, rewrittenCommands } = restored;
   const when = atMs === undefined ? "at an unknown time" : `as of ${shownTime(atMs)}`;
   const made =
-    rewrittenCommands === 0 ? "" : `, ${rewrittenCommands} of them with their expiry made absolute`;
+    rewrittenCommands === 0
+      ? ""
+      : `, ${rewrittenCommands} of them rewritten to do the same whenever they are loaded`;
   return `${dir}: generation ${generation.id} up to offset ${offset}, ${when}
   a snapshot of ${formatBytes(restored.rdbBytes)} and ${commands} command${commands === 1 ? "" : "s"} after it (${formatBytes(restored.logBytes)})${made}
   start a server on it: redis-server --dir ${dir} --appendonly yes
