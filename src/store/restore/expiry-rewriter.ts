@@ -1,5 +1,5 @@
 import { limits } from "../../config/limits.ts";
-import { encodeCommand } from "../../resp/encode.ts";
+import { encodeCommands } from "../../resp/encode.ts";
 import { FrameScanner } from "../../resp/frame-scanner.ts";
 import { wordsOf } from "../../resp/frame-words.ts";
 import type { ExpiryRule } from "./expiry-rules.ts";
@@ -39,7 +39,7 @@ export class ExpiryRewriter {
       const commands = rule?.replace(this.#words(block, start - begin, end - begin), end);
       if (commands === undefined) continue;
       if (start > begin) pass(start - begin);
-      out.push(...commands.map((command) => encodeCommand(...command)));
+      out.push(encodeCommands(commands));
       this.#begun = [];
       done = end - begin;
       this.rewrittenCommands++;

@@ -328,6 +328,8 @@ async function rewriteLog(
   const rewriter = new ExpiryRewriter(rules);
   const path = join(generation.dir, LOG);
   const range = { from: 0, to: findings.safeCut };
-  await readBlocks(disk, path, range, (block) => writer.write(rewriter.push(block)), signal);
+  // One write each block: the pieces between rewritten commands may be a few bytes each.
+  const rewrite = (block: Uint8Array) => writer.write([Buffer.concat(rewriter.push(block))]);
+  await readBlocks(disk, path, range, rewrite, signal);
   return { findings, bytes: writer.bytes, rewrittenCommands: rewriter.rewrittenCommands };
 }
