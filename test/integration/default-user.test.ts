@@ -12,7 +12,7 @@ const RESTRICTED = "default on nopass ~* &* +@read +@connection".split(" ");
 const DROPS: ServerKind[] = ["redis-7.0", "redis-8.0", "valkey-8.1"];
 
 test.concurrent.each(availableServers())(
-  "a loading server drops transactions that its default user may not run: %s",
+  "a loading server drops commands of transactions that its default user may not run: %s",
   async (kind) => {
     using dir = tempDir("default-user");
     const commands = [["SELECT", 0], ["SET", "plain", 1], ["MULTI"], ["SET", "in", 1], ["EXEC"]];

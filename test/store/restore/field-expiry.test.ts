@@ -114,6 +114,12 @@ test.concurrent.each(kinds)(
     const isRedis = kind === "redis-8.0";
     const late = isRedis ? Object.fromEntries(LOST_DOWNSTREAM.map((key) => [key, "null"])) : {};
     expect(await allShown(downstream)).toEqual({ ...there, ...late });
+    // Hidden, it is still there, until the downstream expires fields itself.
+    expect(await downstream.send("HLEN", "persisted")).toBe(2);
+    await downstream.send("REPLICAOF", "NO", "ONE");
+    await until(async () => (await downstream.send("HLEN", "persisted")) === (isRedis ? 1 : 2), {
+      what: "the promoted downstream to expire what is due",
+    });
     expect(await replica.stop()).toBeUndefined();
 
     for (const layout of ["multipart", "single"] as const) {
