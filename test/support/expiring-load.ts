@@ -54,6 +54,7 @@ export class ExpiringLoad {
       return [["MULTI"], ...inner, ["EXEC"]];
     }
     if (this.#oneIn(60)) return [["SELECT", this.#random.below(2)]];
+    if (this.#can.fieldExpiry && this.#oneIn(8)) return this.#revival();
     return [this.#command()];
   }
 
@@ -62,6 +63,31 @@ export class ExpiringLoad {
     const kind = this.#random.below(10);
     if (kind < onFields) return this.#onHash();
     return kind < 9 ? this.#onString() : this.#onAny();
+  }
+
+  /** A field that lives only because of its last command: what happens to it before is seen in the end. */
+  #revival(): Command[] {
+    const [key, field] = [this.#hash(), this.#field()];
+    const one = ["FIELDS", 1, field];
+    const use: Command[] = [
+      ["HINCRBY", key, field, 1 + this.#random.below(9)],
+      ["COPY", key, this.#hash(), "REPLACE"],
+      this.#sort(),
+    ];
+    if (this.#can.fieldSetex) {
+      const value = this.#random.below(1000);
+      use.push(["HSETEX", key, "FXX", "KEEPTTL", ...one, value]);
+      use.push(["HSETEX", key, "FXX", "PX", this.#pick(100, 1_000), ...one, value]);
+    }
+    const revive: Command[] = [
+      ["HPERSIST", key, ...one],
+      ["HPEXPIRE", key, LONG_MS, ...this.#maybe("GT", "XX"), ...one],
+    ];
+    return [
+      ["HPEXPIRE", key, this.#pick(100, 1_000), ...one],
+      this.#pick(...use),
+      this.#pick(...revive),
+    ];
   }
 
   #onString(): Command {
@@ -166,7 +192,7 @@ export class ExpiringLoad {
   }
 
   #onHash(): Command {
-    const key = this.#pick("h0", "h1", "h2", "h3");
+    const key = this.#hash();
     const field = this.#field();
     const value = this.#random.below(1000);
     const fields = this.#fields();
@@ -214,8 +240,12 @@ export class ExpiringLoad {
     }
   }
 
+  #hash(): string {
+    return this.#pick("h0", "h1", "h2", "h3", "h4", "h5");
+  }
+
   #field(): string {
-    return this.#pick("f1", "f2", "f3", "f4");
+    return this.#pick("f1", "f2", "f3", "f4", "f5");
   }
 
   /** `FIELDS 1 f2`, seldom more than one. */
