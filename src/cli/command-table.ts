@@ -30,6 +30,7 @@ asked for the primary before every attempt to connect. Their own password comes 
 --sentinel-password-file; the one in the URL is the primary's.
 
 The primary's password comes from the URL, then --password-file, then the variable REPLICA_PASSWORD.
+Password files are read anew at each attempt, so that a rotated password needs no restart.
 On Linux, a password in the URL is removed from this process's argument list at once, but whatever
 started the process (a shell's history, bun run) may still show it: prefer --password-file.`;
 

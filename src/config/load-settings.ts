@@ -1,11 +1,13 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import type { z } from "zod";
 import { type Settings } from "./settings.ts";
-import { ReplicaError, usageError } from "../base/errors.ts";
+import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
 import { limits } from "./limits.ts";
+import { fixedPassword, type Password, passwordInFile } from "./password.ts";
+import { readSmallFile, readSmallText } from "./read-file.ts";
 import { aboutSetting, isSetting, settingNames, variableOf } from "./about-settings.ts";
 import { settingsSchema, type SettingName } from "./settings-schema.ts";
 
@@ -48,8 +50,15 @@ export function loadSettings(sources: SettingSources): Settings {
   if (takes.has("unprotected")) refuseOpenPort(values);
   if (takes.has("tls-cert")) checkTls(values, given);
 
-  const passwordIn = (name: "password-file" | "sentinel-password-file" | "requirepass-file") =>
-    takes.has(name) ? readPassword(values[name], given.get(name)) : undefined;
+  const passwordIn = (
+    name: "password-file" | "sentinel-password-file" | "requirepass-file",
+  ): Password | undefined => {
+    const [file, source] = [values[name], given.get(name)?.source];
+    if (!takes.has(name) || file === undefined || source === undefined) return undefined;
+    return passwordInFile(file, `--${name}`, source);
+  };
+  const variable = env["REPLICA_PASSWORD"] ?? "";
+  const fromVariable = variable === "" ? undefined : fixedPassword("REPLICA_PASSWORD", variable);
   return {
     dir: values.dir,
     port: values.port,
@@ -57,7 +66,7 @@ export function loadSettings(sources: SettingSources): Settings {
     announceIp: values["announce-ip"],
     announcePort: values["announce-port"],
     username: values.username,
-    password: passwordIn("password-file") ?? (env["REPLICA_PASSWORD"] || undefined),
+    password: passwordIn("password-file") ?? fromVariable,
     sentinel: {
       username: values["sentinel-username"],
       password: passwordIn("sentinel-password-file"),
@@ -207,56 +216,5 @@ function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
       const what = name === "tls-key" ? "unencrypted private key" : "certificate";
       throw usageError(`${source}: ${tlsFile} contains no ${what} in PEM format`, cause);
     }
-  }
-}
-
-function readPassword(
-  passwordFile: string | undefined,
-  given: Given | undefined,
-): string | undefined {
-  if (passwordFile === undefined || given === undefined) return undefined;
-  const text = readSmallText(passwordFile, limits.passwordFileBytes, given.source);
-  const password = text.replace(/\r?\n$/, "");
-  if (password === "")
-    throw usageError(`${given.source}: ${passwordFile} is empty; write the password into it`);
-  return password;
-}
-
-function readSmallFile(name: string, maxBytes: number, source: string): Buffer {
-  let content: Buffer;
-  try {
-    // A pipe or /dev/stdin has no size, so it is checked again after reading.
-    if (statSync(name).size > maxBytes)
-      throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
-    content = readFileSync(name);
-  } catch (cause) {
-    if (cause instanceof ReplicaError) throw cause;
-    throw usageError(`${source}: can't read ${name}: ${systemReason(cause)}`, cause);
-  }
-  if (content.length > maxBytes)
-    throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
-  return content;
-}
-
-function readSmallText(name: string, maxBytes: number, source: string): string {
-  const content = readSmallFile(name, maxBytes, source);
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(content);
-  } catch (cause) {
-    throw usageError(`${source}: ${name} is not UTF-8 text`, cause);
-  }
-}
-
-function systemReason(cause: unknown): string {
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
-  switch (code) {
-    case "ENOENT":
-      return "there is no such file";
-    case "EACCES":
-      return "permission denied";
-    case "EISDIR":
-      return "it is a directory";
-    default:
-      return code ?? "reading it failed";
   }
 }

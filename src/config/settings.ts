@@ -1,3 +1,5 @@
+import type { Password } from "./password.ts";
+
 /** The resolved settings of one run; names end in their unit. */
 export interface Settings {
   readonly dir: string;
@@ -7,14 +9,14 @@ export interface Settings {
   readonly announcePort: number | undefined;
   readonly username: string | undefined;
   /** For the primary, from the file or REPLICA_PASSWORD; one in the URL takes precedence. */
-  readonly password: string | undefined;
+  readonly password: Password | undefined;
   /** For the Sentinels themselves, not for the primary that they name. */
   readonly sentinel: {
     readonly username: string | undefined;
-    readonly password: string | undefined;
+    readonly password: Password | undefined;
   };
   /** For this replica's own port. */
-  readonly requirepass: string | undefined;
+  readonly requirepass: Password | undefined;
   readonly unprotected: boolean;
   readonly tls: {
     readonly caFile: string | undefined;

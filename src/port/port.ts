@@ -9,7 +9,7 @@ import { Client, type Wait } from "./client.ts";
 import { COMMANDS } from "./commands.ts";
 import { answer } from "./dispatch.ts";
 import { listenFailure } from "../base/listen-failure.ts";
-import { LoginThrottle } from "./logins.ts";
+import { LoginThrottle, OwnPassword } from "./logins.ts";
 import { PubSub } from "./pubsub.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 import { noCounts } from "../monitor/port-counts.ts";
@@ -84,6 +84,7 @@ export class Port {
   /** Begins to answer commands; until then, clients get LOADING. */
   serve(status: ReplicaStatus, replica: ReplicaActions, program: ProgramActions): void {
     const { port } = this;
+    const { requirepass } = this.#settings;
     this.#context = {
       status,
       replica,
@@ -93,6 +94,7 @@ export class Port {
       pubsub: this.#pubsub,
       clients: this.#clients,
       logins: new LoginThrottle(),
+      ownPassword: requirepass && new OwnPassword(requirepass),
       settings: this.#settings,
       version: this.#version,
       counts: this.#counts,

@@ -80,7 +80,7 @@ export class Replica implements StreamSource {
     this.resyncs = new Resyncs(clock, directory);
     this.#offline = new Offline(served);
     this.relay = new Relay({ ...served, source: this });
-    this.#driver = new Driver(driverOptions("follow", source, settings, announced), clock, {
+    this.#driver = new Driver(driverOptions("follow", this.primary, settings, announced), clock, {
       failed: (error, from) => this.#onFailed(error, from),
       failedUnlinked: (error) => this.#onFailedUnlinked(error),
       note: (level, message) => logger[level](message),

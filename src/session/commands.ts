@@ -11,6 +11,8 @@ export interface Credentials {
   /** Undefined: the default user. */
   readonly username: string | undefined;
   readonly password: string;
+  /** Where both come from, for a login that is refused: "--username and --password-file". */
+  readonly from: string;
 }
 
 /**
@@ -25,7 +27,7 @@ export function pingCommand(): Uint8Array {
 }
 
 /** AUTH, with the user where there is one. */
-export function authCommand({ username, password }: Credentials): Uint8Array {
+export function authCommand({ username, password }: Omit<Credentials, "from">): Uint8Array {
   return username === undefined
     ? encodeCommand("AUTH", password)
     : encodeCommand("AUTH", username, password);

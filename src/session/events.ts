@@ -1,6 +1,7 @@
 import type { ReplicaError } from "../base/errors.ts";
 import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
+import type { Credentials } from "./commands.ts";
 import type { FullSyncGrant, State } from "./state.ts";
 
 /** Where the stream begins after a snapshot. */
@@ -17,8 +18,13 @@ export type Event =
   | { readonly type: "follow" }
   /** REPLICAOF NO ONE: leave the primary, in whatever state the link is. */
   | { readonly type: "leave" }
-  /** Make an attempt; `resume` is the last byte that is kept, if any. */
-  | { readonly type: "attempt"; readonly nowMs: number; readonly resume: Position | undefined }
+  /** Make an attempt; `resume` is the last byte that is kept, if any, `login` the login of this attempt. */
+  | {
+      readonly type: "attempt";
+      readonly nowMs: number;
+      readonly resume: Position | undefined;
+      readonly login: Credentials | undefined;
+    }
   | { readonly type: "opened"; readonly nowMs: number }
   | { readonly type: "bytes"; readonly nowMs: number; readonly bytes: Uint8Array }
   /** The link broke. */

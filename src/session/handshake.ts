@@ -4,6 +4,7 @@ import { printableBytes } from "../base/printable.ts";
 import {
   authCommand,
   capabilitiesCommand,
+  type Credentials,
   ipAddressCommand,
   listeningPortCommand,
   pingCommand,
@@ -18,8 +19,6 @@ import type { FullSyncGrant, HandshakeState } from "./state.ts";
 export interface HandshakeOptions {
   /** `snapshot-only` asks for no stream (REPLCONF rdb-only, Redis 7.0): a backup, or a renewal. */
   readonly purpose: "follow" | "snapshot-only";
-  readonly username: string | undefined;
-  readonly password: string | undefined;
   /** Undefined: no port is announced, and no address either. */
   readonly listeningPort: number | undefined;
   readonly announceIp: string | undefined;
@@ -61,11 +60,18 @@ const MINUS = 0x2d;
 export class Handshake {
   readonly #options: HandshakeOptions;
   readonly #resume: Position | undefined;
+  readonly #login: Credentials | undefined;
   readonly #note: (note: Note) => void;
 
   /** @param note takes remarks for the log. */
-  constructor(options: HandshakeOptions, resume: Position | undefined, note: (note: Note) => void) {
+  constructor(
+    options: HandshakeOptions,
+    resume: Position | undefined,
+    login: Credentials | undefined,
+    note: (note: Note) => void,
+  ) {
     this.#options = options;
+    this.#login = login;
     this.#resume = options.purpose === "snapshot-only" ? undefined : resume;
     this.#note = note;
   }
@@ -84,7 +90,7 @@ export class Handshake {
       case "receive-pong":
         return this.#onPong(line);
       case "receive-auth":
-        readAuth(line);
+        readAuth(line, "the primary", this.#login?.from ?? "");
         return this.#announcePort();
       case "receive-port":
         this.#passOver("REPLCONF listening-port", line);
@@ -106,9 +112,8 @@ export class Handshake {
 
   #onPong(line: Uint8Array): HandshakeStep {
     const pong = readPong(line);
-    const { username, password } = this.#options;
-    if (password !== undefined) {
-      const command = authCommand({ username, password });
+    if (this.#login !== undefined) {
+      const command = authCommand(this.#login);
       return { next: "ask", command, state: { at: "receive-auth" } };
     }
     if (pong === "needs-login") {

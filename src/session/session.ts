@@ -4,7 +4,7 @@ import { printableBytes } from "../base/printable.ts";
 import { BulkReader, parseBulkHeader } from "../resp/bulk-reader.ts";
 import { GetackFinder } from "../resp/getack-finder.ts";
 import { LineReader } from "../resp/line-reader.ts";
-import { KEEPALIVE } from "./commands.ts";
+import { type Credentials, KEEPALIVE } from "./commands.ts";
 import type { Effect, Event, StreamStart } from "./events.ts";
 import { Handshake, type HandshakeOptions, type HandshakeStep } from "./handshake.ts";
 import { refuseSilence, type SilenceLimits } from "./silence.ts";
@@ -47,7 +47,7 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#lines = new LineReader({ maxLineBytes: options.maxLineBytes });
-    this.#handshake = this.#newHandshake(undefined);
+    this.#handshake = this.#newHandshake(undefined, undefined);
   }
 
   /** Where the session stands. `step` alone changes it, by replacing it: what you hold stays as it is. */
@@ -77,7 +77,7 @@ export class Session {
         this.#abandon();
         return this.#move({ at: "none" });
       case "attempt":
-        return this.#onAttempt(event.resume);
+        return this.#onAttempt(event.resume, event.login);
       case "opened":
         return this.#onOpened();
       case "bytes":
@@ -107,14 +107,14 @@ export class Session {
     this.#effects.push(effect);
   }
 
-  #newHandshake(resume: Position | undefined): Handshake {
-    return new Handshake(this.#options, resume, (note) => this.#do({ do: "note", ...note }));
+  #newHandshake(resume: Position | undefined, login: Credentials | undefined): Handshake {
+    return new Handshake(this.#options, resume, login, (note) => this.#do({ do: "note", ...note }));
   }
 
-  #onAttempt(resume: Position | undefined): void {
+  #onAttempt(resume: Position | undefined, login: Credentials | undefined): void {
     if (this.#state.at === "none") return;
     invariant(this.#state.at === "connect", `an attempt in state ${this.#state.at}`);
-    this.#handshake = this.#newHandshake(resume);
+    this.#handshake = this.#newHandshake(resume, login);
     this.#lines = new LineReader({ maxLineBytes: this.#options.maxLineBytes });
     this.#getack = new GetackFinder();
     this.#held = [];

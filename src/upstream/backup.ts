@@ -31,7 +31,8 @@ export async function backup(
 ): Promise<BackupResult> {
   const { clock, settings } = surroundings;
   if (out !== "-") refuseBadOut(out);
-  const target = await new Locator(source, clock, settings).locate(signal);
+  const primary = new Locator(source, clock, settings);
+  const target = await primary.locate(signal);
   if (target === undefined) throw stopped();
   const beganMs = clock.monotonicMs();
   // A link to an earlier backup stays a link: its target is what is replaced.
@@ -43,7 +44,7 @@ export async function backup(
   // stay out of it: the file is opened again, so a write-protected one must not stay so.
   const hidden = earlier === undefined || out === "-" ? 0 : 0o077 & ~earlier.mode;
   const umask = process.umask(process.umask() | hidden);
-  const fetching = new SnapshotFetch(target, surroundings);
+  const fetching = new SnapshotFetch(target, { ...surroundings, login: primary.login });
   onBegun(fetching);
   const rdb = await fetching
     .run(openOutlet, signal)

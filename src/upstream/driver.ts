@@ -9,6 +9,7 @@ import { Session } from "../session/session.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DriverOptions } from "./driver-options.ts";
 import { Link, type TlsFiles } from "./link/link.ts";
+import type { PrimaryLogin } from "./link/primary-login.ts";
 
 /** Takes the payload of a full resync: a new generation, a backup's file, or standard output. */
 export interface SnapshotKeeper {
@@ -73,6 +74,8 @@ const STALL_MS = 1000;
 export class Driver implements KeeperEvents {
   readonly #session: Session;
   readonly #tls: TlsFiles;
+  /** The login for the primary; it can change while the driver runs. */
+  readonly login: PrimaryLogin;
   readonly #clock: Clock;
   readonly #events: DriverEvents;
   #target: PrimaryTarget | undefined;
@@ -95,6 +98,7 @@ export class Driver implements KeeperEvents {
   constructor(options: DriverOptions, clock: Clock, events: DriverEvents) {
     this.#session = new Session(options);
     this.#tls = options.tls;
+    this.login = options.login;
     this.#clock = clock;
     this.#heardMs = clock.monotonicMs();
     this.#events = events;
@@ -120,6 +124,7 @@ export class Driver implements KeeperEvents {
    * @param snapshots takes the payload of a full resync.
    * @param streams takes the stream; undefined for a backup, which wants none.
    * @param resume the last byte that is kept, to resume after it.
+   * @throws ReplicaError AUTH_FAILED where the password can't be read now; nothing has begun then.
    */
   attempt(
     target: PrimaryTarget,
@@ -127,13 +132,14 @@ export class Driver implements KeeperEvents {
     streams: StreamKeeper | undefined,
     resume: Position | undefined,
   ): void {
+    const login = this.login.read();
     this.#target = target;
     this.#snapshots = snapshots;
     this.#streams = streams;
     this.#tickedAtMs = this.#clock.monotonicMs();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
     this.#step({ type: "follow" });
-    this.#step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume });
+    this.#step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume, login });
   }
 
   /** Stands ready for an attempt: from here on there is something to follow. */

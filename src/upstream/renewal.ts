@@ -24,7 +24,7 @@ export interface RenewalOptions {
   /** As on the first link: by it Sentinel recognises the replica that the second link belongs to. */
   readonly announced: AnnouncedAddress;
   /** The link that is followed. */
-  readonly link: Pick<Driver, "connectedTo">;
+  readonly link: Pick<Driver, "connectedTo" | "login">;
 }
 
 /** The outcome of a new generation. */
@@ -155,7 +155,10 @@ export class Renewal {
       return directory.basePath(id);
     };
     const surroundings = { ...this.#options, received: keeper.receivedBytes };
-    const fetching = new SnapshotFetch(target, this.#options);
+    const fetching = new SnapshotFetch(target, {
+      ...this.#options,
+      login: this.#options.link.login,
+    });
     this.#fetching = fetching;
     try {
       const rdb = await fetching.run(

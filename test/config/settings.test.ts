@@ -255,23 +255,22 @@ describe("the settings file", () => {
 
 describe("passwords", () => {
   test("are a file's content without one line end", () => {
-    expect(load({ "password-file": write("p1", "s3cret\n") }).password).toBe("s3cret");
-    expect(load({ "password-file": write("p2", "s3cret\n\n") }).password).toBe("s3cret\n");
-    expect(load({ "password-file": write("p3", " s3 cret \r\n") }).password).toBe(" s3 cret ");
-    expect(load({ "requirepass-file": write("p4", "own") }).requirepass).toBe("own");
+    expect(load({ "password-file": write("p1", "s3cret\n") }).password?.read()).toBe("s3cret");
+    expect(load({ "password-file": write("p2", "s3cret\n\n") }).password?.read()).toBe("s3cret\n");
+    expect(load({ "password-file": write("p3", " s3 cret \r\n") }).password?.read()).toBe(
+      " s3 cret ",
+    );
+    expect(load({ "requirepass-file": write("p4", "own") }).requirepass?.read()).toBe("own");
     const env = { REPLICA_SENTINEL_PASSWORD_FILE: write("p6", "theirs\n") };
-    expect(load({ "sentinel-username": "u" }, env).sentinel).toEqual({
-      username: "u",
-      password: "theirs",
-    });
+    const { sentinel } = load({ "sentinel-username": "u" }, env);
+    expect([sentinel.username, sentinel.password?.read()]).toEqual(["u", "theirs"]);
   });
 
   test("in the file win over REPLICA_PASSWORD", () => {
     const env = { REPLICA_PASSWORD: "from the variable" };
-    expect(load({}, env).password).toBe("from the variable");
-    expect(load({ "password-file": write("p5", "from the file") }, env).password).toBe(
-      "from the file",
-    );
+    expect(load({}, env).password?.read()).toBe("from the variable");
+    const { password } = load({ "password-file": write("p5", "from the file") }, env);
+    expect(password?.read()).toBe("from the file");
   });
 
   test("in an empty, missing or too large file: the error names the file, never its content", () => {
@@ -303,7 +302,7 @@ describe("what must fit together", () => {
       expect(message).toContain("--requirepass-file FILE");
       expect(message).toContain("--unprotected");
       expect(load({ bind, unprotected: "true" }).bind).toBe(bind);
-      expect(load({ bind, "requirepass-file": write("own", "x") }).requirepass).toBe("x");
+      expect(load({ bind, "requirepass-file": write("own", "x") }).requirepass?.read()).toBe("x");
       // A command that serves nothing has nothing to protect.
       expect(loadSettings({ flags: new Map([["bind", bind]]), takes: ["bind"] }).bind).toBe(bind);
     },

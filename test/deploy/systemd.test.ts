@@ -81,7 +81,7 @@ describe("the unit file", () => {
     await Bun.write(dir.file(name!), "a password\n");
     const env = { ...environmentOf(unit), ...environmentOf(passwords) };
     const { variables } = started({ S: "/var/lib", d: dir.path }, env);
-    expect(loadSettings({ env: variables }).password).toBe("a password");
+    expect(loadSettings({ env: variables }).password?.read()).toBe("a password");
   });
 
   test("uses sd_notify, and waits longer than a stop may take", () => {

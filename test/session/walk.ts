@@ -19,6 +19,9 @@ export function text(raw: Uint8Array): string {
 }
 
 export interface WalkOptions extends Partial<SessionOptions> {
+  /** The login of each attempt. */
+  readonly username?: string;
+  readonly password?: string;
   /** What is asked for with PSYNC; nothing unless told. */
   readonly resume?: Position;
   /** Where the stream begins after the snapshot; 1000 unless told. */
@@ -42,8 +45,6 @@ export class Walk {
     this.#options = options;
     this.session = new Session({
       purpose: "follow",
-      username: undefined,
-      password: undefined,
       listeningPort: options.purpose === "snapshot-only" ? undefined : 6380,
       announceIp: undefined,
       syncTimeoutMs: 5000,
@@ -70,7 +71,12 @@ export class Walk {
   }
 
   attempt(): readonly Effect[] {
-    return this.step({ type: "attempt", nowMs: this.nowMs, resume: this.#options.resume });
+    const { resume, username, password } = this.#options;
+    const login =
+      password === undefined
+        ? undefined
+        : { username, password, from: "where the test has it from" };
+    return this.step({ type: "attempt", nowMs: this.nowMs, resume, login });
   }
 
   step(event: Event): readonly Effect[] {

@@ -4,6 +4,7 @@ import { status } from "../../../src/cli/commands/status.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { rejectionOf } from "../../support/error-of.ts";
 import { loadSettings } from "../../../src/config/load-settings.ts";
+import { fixedPassword } from "../../../src/config/password.ts";
 import type { Settings } from "../../../src/config/settings.ts";
 import { Screen } from "./screen.ts";
 
@@ -150,7 +151,7 @@ test("sends AUTH with the password, and continues if none is needed", async () =
       `-ERR AUTH <password> called without any password configured for the default user.\r\n${bulk(info("connected"))}`,
     );
   });
-  expect((await ask({ port, requirepass: "s3cret" })).code).toBe(0);
+  expect((await ask({ port, requirepass: fixedPassword("the test", "s3cret") })).code).toBe(0);
   expect(sent).toBe(`*2\r\n$4\r\nAUTH\r\n$6\r\ns3cret\r\n${infoCommand}`);
 });
 
