@@ -195,7 +195,9 @@ function refuseOpenPort(values: Values): void {
 function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
   if ((values["tls-cert"] === undefined) !== (values["tls-key"] === undefined)) {
     const [has, lacks] = values["tls-cert"] === undefined ? ["key", "cert"] : ["cert", "key"];
-    throw usageError(`${given.get(`tls-${has}`)?.source} needs --tls-${lacks} FILE as well`);
+    throw usageError(
+      `${given.get(`tls-${has}`)?.source ?? `--tls-${has}`} needs --tls-${lacks} FILE as well`,
+    );
   }
   for (const name of ["tls-ca", "tls-cert", "tls-key"] as const) {
     const tlsFile = values[name];

@@ -333,7 +333,9 @@ export function grantReply(
   replid: string | undefined,
   psync2: boolean,
 ): Uint8Array | undefined {
+  if (grant.kind === "full" && grant.by === "sync") return undefined;
+  // The relay grants nothing but SYNC where it has no replication id.
+  invariant(replid !== undefined, "a PSYNC was granted without a replication id");
   if (grant.kind === "partial") return simple(psync2 ? `CONTINUE ${replid}` : "CONTINUE");
-  if (grant.by === "sync") return undefined;
   return simple(`FULLRESYNC ${replid} ${grant.generation.baseOffset}`);
 }

@@ -103,7 +103,7 @@ function memory(): Field[] {
 function human(bytes: number): string {
   const units = ["B", "K", "M", "G", "T"];
   const power = Math.min(Math.floor(Math.log2(Math.max(1, bytes)) / 10), units.length - 1);
-  return `${power === 0 ? bytes : (bytes / 1024 ** power).toFixed(2)}${units[power]}`;
+  return `${power === 0 ? bytes : (bytes / 1024 ** power).toFixed(2)}${units[power] ?? ""}`;
 }
 
 function persistence(status: ReplicaStatus): Field[] {

@@ -196,10 +196,8 @@ function rewrite({ client, context }: Call): Uint8Array {
     return error(`ERR Rewriting config file: ${why}`);
   }
   const { status } = context;
-  const kept = status.isFollowing ? status.primary.name : "no one";
-  logger.info(`CONFIG REWRITE: after a restart, ${kept} is followed too`, {
-    client: client.address,
-  });
+  const kept = status.isFollowing ? `${status.primary.name} is followed too` : "none is followed";
+  logger.info(`CONFIG REWRITE: after a restart, ${kept}`, { client: client.address });
   for (const part of context.replica.primary.login.changed) {
     logger.warn(`CONFIG REWRITE does not store ${part}: to keep it, put it into ${KEPT_IN[part]}`, {
       client: client.address,

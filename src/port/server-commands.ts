@@ -128,7 +128,7 @@ function commandCommand({ client, context, args }: Call): Uint8Array {
         ["DOCS [<name> ...]", "Returns what these commands do, or what all do."],
       ]);
     default:
-      return error(`ERR unknown subcommand '${args[0]?.slice(0, 60)}'. Try COMMAND HELP.`);
+      return error(`ERR unknown subcommand '${(args[0] ?? "").slice(0, 60)}'. Try COMMAND HELP.`);
   }
 }
 

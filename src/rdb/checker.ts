@@ -1,4 +1,5 @@
 import { ReplicaError } from "../base/errors.ts";
+import { counted } from "../base/quantity.ts";
 import { Crc64 } from "./crc64.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader } from "./header.ts";
 import { hex64 } from "../base/hex64.ts";
@@ -80,7 +81,7 @@ export class RdbChecker {
     if (stated === 0n) return { ...summary, crc64, checked: false };
     if (stated !== crc64) {
       throw new ReplicaError("BAD_CHECKSUM", {
-        message: `the snapshot of ${this.#bytes} bytes states the checksum ${hex64(stated)}, but has ${hex64(crc64)}`,
+        message: `the snapshot of ${counted(this.#bytes, "byte")} states the checksum ${hex64(stated)}, but has ${hex64(crc64)}`,
       });
     }
     return { ...summary, crc64, checked: true };
@@ -117,7 +118,7 @@ export class RdbChecker {
 
   #cutShort(where: string): ReplicaError {
     return new ReplicaError("BAD_PAYLOAD", {
-      message: `the snapshot ends after ${this.#bytes} bytes, ${where}`,
+      message: `the snapshot ends after ${counted(this.#bytes, "byte")}, ${where}`,
     });
   }
 }

@@ -56,7 +56,7 @@ export function stockFailure(
       `has ${DATABASES} databases here, and the snapshot has more: start a server on it by hand, with as many databases as the primary`,
     );
   }
-  const words = `${quote(lines)} (${signalCode ?? `exit code ${exitCode}`})`;
+  const words = `${quote(lines)} (${signalCode ?? `exit code ${exitCode ?? "unknown"}`})`;
   if (signalCode === "SIGKILL" || said.includes("Out Of Memory")) {
     return failure(
       "SERVER_FAILED",

@@ -119,7 +119,7 @@ export class Renewal {
       this.#schedule.succeeded();
       const { id, baseOffset } = directory.current!;
       const rate = bytes / Math.max(seconds(), 0.001);
-      const what = `generation ${id} replaces generation ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
+      const what = `generation ${id} replaces ${nameOf(before)}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
       logger.info(what, { generation: id, bytes, seconds: seconds() });
       directory.note("generation", what);
     } catch (error) {
@@ -137,7 +137,7 @@ export class Renewal {
     const { directory } = this.#options;
     this.#schedule.failed();
     this.counts.failed++;
-    const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
+    const what = `the new snapshot failed: ${error.message}; ${nameOf(directory.current?.id)} goes on as it was`;
     // A lack of room is reported once, however often a snapshot is due.
     if (error.message !== this.#last?.error?.message) {
       logger.warn(what, { code: error.code });
@@ -200,4 +200,8 @@ export class Renewal {
     this.#stopping = new AbortController();
     await this.#running;
   }
+}
+
+function nameOf(id: number | undefined): string {
+  return id === undefined ? "what is kept" : `generation ${id}`;
 }

@@ -255,6 +255,24 @@ test("exits with 0 when the reader of its output is gone", async () => {
   expect(await child.stderr.text()).toBe("code 0\n");
 });
 
+test("an error about a URL is a whole sentence, with the password hidden", async () => {
+  const lines = await Promise.all(
+    ["redis://:p#w@127.0.0.1:6379", "redis://:p/w@h", "redis://:secret", "redis://"].map(
+      async (url) => (await run([url])).stderr,
+    ),
+  );
+  const how =
+    "in a user or password (percent-encoding), or put the password into a file, for --password-file";
+  const form =
+    "the host is missing: the form is redis://[login@]host[:port], rediss://…, unix:///path.sock or redis+sentinel://host[:port],…/name";
+  expect(lines).toEqual([
+    `replica: redis://***: write # as %23 and % as %25 ${how}\n`,
+    `replica: redis://***@h: write / as %2F and % as %25 ${how}\n`,
+    `replica: redis://:***: ${form}\n`,
+    `replica: redis://: ${form}\n`,
+  ]);
+});
+
 test("never prints the password of a malformed URL", async () => {
   for (const url of ["redis://u:hunter2@h:99999", "redis://u:hun/hunter2@h", "u:hunter2@h:1"]) {
     const { code, stderr } = await run([url, "--log-level", "debug"]);

@@ -31,6 +31,24 @@ function textOf(reply: Reply): string {
   return reply instanceof Error ? `-${reply.message}` : String(reply);
 }
 
+test.concurrent(
+  "says in whole words that nothing is kept, and that no primary is followed",
+  async () => {
+    using temp = tempDir("port-logs");
+    const port = freePort();
+    const args = followArgs(`redis://127.0.0.1:${freePort()}`, temp.file("data"), "--bind", "::1");
+    await using replica = startReplica([...args, "--port", String(port)]);
+    // An IPv6 address in brackets, so that the port can be told from it.
+    await replica.waitForLine(new RegExp(`, serving \\[::1\\]:${port} `));
+    await using client = await RespClient.connect({ host: "::1", port });
+    await client.send("REPLICAOF", "NO", "ONE");
+    await client.send("CONFIG", "REWRITE");
+    expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
+    expect(replica.stderr).toMatch(/ CONFIG REWRITE: after a restart, none is followed client=/);
+    expect(replica.stderr).toEndWith(" stopped; nothing is kept yet\n");
+  },
+);
+
 test.concurrent.each(["text", "json"])(
   "logs each change with the client that made it, and no password: %s",
   async (format) => {

@@ -48,7 +48,7 @@ test.each(["always", "everysec", "no"])(
     const bytes = statSync(log).size;
     expect(await damagesOf(dir.file("data"))).toEqual([]);
     appendFileSync(log, "something else\n");
-    const what = "the last 15 bytes were not written by replica";
+    const what = "15 bytes at its end did not come from replica";
     expect(await damagesOf(dir.file("data"))).toEqual([
       expect.objectContaining({ file: expect.stringMatching(/incr\.aof$/), byte: bytes, what }),
     ]);

@@ -110,9 +110,9 @@ function describeGeneration(replica: Replica): string {
 async function showStream({ primary, signal, say, until }: Stage): Promise<void> {
   await realClock.sleep(STREAM_MS, signal);
   await until("an acknowledgement", () => (primary.acks()[0]?.fack ?? 0) > 0);
-  const [ack] = primary.acks();
+  const { ack, fack } = primary.acks()[0] ?? { ack: 0, fack: 0 };
   say(
-    `3. Live stream: the primary is at offset ${primary.masterReplOffset}; the replica has acknowledged ${ack?.ack} as written and ${ack?.fack} as durable.`,
+    `3. Live stream: the primary is at offset ${primary.masterReplOffset}; the replica has acknowledged ${ack} as written and ${fack} as durable.`,
   );
 }
 

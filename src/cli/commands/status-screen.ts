@@ -113,7 +113,10 @@ class Fields {
 
   /** A count with a noun: "1 break", "2 breaks". */
   counted(name: string, noun: string): string {
-    return `${this.count(name)} ${noun}${this.number(name) === 1 ? "" : "s"}`;
+    const value = this.number(name);
+    // -1 is Redis's word for unknown.
+    const count = value === undefined || value < 0 ? "?" : this.count(name);
+    return `${count} ${noun}${value === 1 ? "" : "s"}`;
   }
 
   bytes(name: string): string {
@@ -171,7 +174,9 @@ function stateOf(fields: Fields): string {
 function primaryOf(fields: Fields): string {
   const primary = fields.text("primary");
   if (fields.number("offline") === 1) {
-    return `none (--offline): serving what is kept, up to offset ${fields.count("served_offset")}`;
+    return fields.number("served_offset") === 0
+      ? "none (--offline): nothing is served yet"
+      : `none (--offline): serving what is kept, up to offset ${fields.count("served_offset")}`;
   }
   if (primary === "") return "none, since REPLICAOF NO ONE";
   return fields.text("master_host") === "" ? `${primary}, which names no primary yet` : primary;

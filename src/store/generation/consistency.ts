@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
+import { counted } from "../../base/quantity.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import type { Generation, Ledger, UnfinishedGeneration } from "../ledger/ledger.ts";
 import {
@@ -48,12 +49,12 @@ export function refuseDamagedFiles(
   }
   const rdbBytes = sizeOf(BASE);
   if (rdbBytes !== generation.rdbBytes) {
-    throw damaged(BASE, `has ${rdbBytes} bytes instead of ${generation.rdbBytes}`);
+    throw damaged(BASE, `has ${counted(rdbBytes, "byte")} instead of ${generation.rdbBytes}`);
   }
   const durableBytes = fileByteOf(generation, durableOffset);
   const logBytes = sizeOf(LOG);
   if (logBytes < durableBytes) {
-    throw damaged(LOG, `has ${logBytes} bytes, though ${durableBytes} were durable`);
+    throw damaged(LOG, `has ${counted(logBytes, "byte")}, though durable were ${durableBytes}`);
   }
 }
 

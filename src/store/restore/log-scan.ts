@@ -87,7 +87,7 @@ export async function scanLog(
     damage = {
       from: bytes,
       to: bytes,
-      what: `it ends at byte ${bytes}, though ${wanted} bytes were durable`,
+      what: `it ends at byte ${bytes}, though it was durable up to byte ${wanted}`,
     };
   }
   const safeCut = Math.min(scanner.lastSafeCut, damage?.from ?? Infinity);

@@ -1,6 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
+import { counted } from "../../base/quantity.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
 import { readBlocks } from "../disk/blocks.ts";
 import { Catalogue } from "./catalogue.ts";
@@ -113,7 +114,8 @@ export async function verifyBase(
     const crc64 = hex64(rdb.crc64);
     const isKept = generation.rdbCrc64 === undefined || generation.rdbCrc64 === crc64;
     if (isKept && rdb.bytes === generation.rdbBytes) return rdb;
-    const what = `it has ${rdb.bytes} bytes and the checksum ${crc64}, but ${generation.rdbBytes} bytes and ${generation.rdbCrc64} were recorded`;
+    const wanted = generation.rdbCrc64 ?? "none";
+    const what = `it has ${counted(rdb.bytes, "byte")} and the checksum ${crc64}; recorded were ${counted(generation.rdbBytes, "byte")} and the checksum ${wanted}`;
     damages.push({ file, byte: undefined, what, meaning });
   } catch (error) {
     const bytes = fs.statSync(file, { throwIfNoEntry: false })?.size;
@@ -122,7 +124,7 @@ export async function verifyBase(
     } else if (isDamage(error)) {
       const isShort = bytes < generation.rdbBytes;
       const what = isShort
-        ? `it ends at byte ${bytes}, though it had ${generation.rdbBytes} bytes`
+        ? `it ends at byte ${bytes}, though it had ${counted(generation.rdbBytes, "byte")}`
         : error.message;
       damages.push({ file, byte: isShort ? bytes : undefined, what, meaning });
     } else {
@@ -164,8 +166,8 @@ async function verifyLog(
   const foreignBytes = sizeOf(disk, file) - until;
   // Only then: a replica may have started or stopped since the catalogue was read.
   if (foreignBytes > 0 && isAtRest(catalogue.path, generation)) {
-    const what = `the last ${foreignBytes} bytes were not written by replica`;
-    const meaning = "everything that was durable can be restored; the next start cuts them off";
+    const what = `${counted(foreignBytes, "byte")} at its end did not come from replica`;
+    const meaning = "everything that was durable can be restored; the next start cuts that off";
     damages.push({ file, byte: until, what, meaning });
   }
   return findings;

@@ -2,6 +2,9 @@ import type { Login } from "../../config/primary-url.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Credentials } from "../../session/commands.ts";
 
+/** A % that was not encoded makes another user or password than was meant. */
+const URL_LOGIN = "the URL (percent-encoded)";
+
 /** Redis's names for the parts of the login that CONFIG SET can change. */
 export type LoginPart = "masteruser" | "masterauth";
 
@@ -52,7 +55,7 @@ export class PrimaryLogin {
     const set = this.#set.get("masterauth");
     if (set !== undefined) return { password: set, from: "CONFIG SET masterauth" };
     if (this.#url.password !== undefined) {
-      return { password: this.#url.password, from: "the URL" };
+      return { password: this.#url.password, from: URL_LOGIN };
     }
     const { password } = this.#settings;
     return password && { password: password.read(), from: password.from };
@@ -60,6 +63,6 @@ export class PrimaryLogin {
 
   #userFrom(): string {
     if (this.#set.has("masteruser")) return "CONFIG SET masteruser";
-    return this.#url.username === undefined ? "--username" : "the URL";
+    return this.#url.username === undefined ? "--username" : URL_LOGIN;
   }
 }

@@ -151,6 +151,16 @@ describe("shows", () => {
       ["lag           nothing is kept yet", "restorable    nothing yet"],
     ],
     [
+      "that the database can't be asked, where Redis's word for unknown is -1",
+      { ...down, sealed_generations: -1, disk_free_bytes: -1 },
+      ["sealed        ? sealed generations", "disk          ? free"],
+    ],
+    [
+      "that nothing is served yet without a primary",
+      { ...down, state: "none", primary: "", offline: 1, served_offset: 0 },
+      ["primary       none (--offline): nothing is served yet"],
+    ],
+    [
       "how many attempts the breaks have cost",
       { ...down, breaks: 1, attempts_failed: 463 },
       ["breaks        1, 463 failed attempts"],

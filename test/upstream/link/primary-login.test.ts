@@ -11,17 +11,17 @@ test("takes the URL's user and password before those of the settings, each by it
   expect(login({ username: "u", password: "p" })).toEqual({
     username: "u",
     password: "p",
-    from: "the login in the URL",
+    from: "the login in the URL (percent-encoded)",
   });
   expect(login({ username: "u", password: undefined })).toEqual({
     username: "u",
     password: "from the file",
-    from: "the URL and --password-file",
+    from: "the URL (percent-encoded) and --password-file",
   });
   expect(login({ username: undefined, password: "p" })).toEqual({
     username: "s",
     password: "p",
-    from: "--username and the URL",
+    from: "--username and the URL (percent-encoded)",
   });
   expect(login(none)).toEqual({
     username: "s",
@@ -42,7 +42,7 @@ test("CONFIG SET comes first, until it is set to nothing", () => {
   expect(login.read()).toEqual({
     username: "u",
     password: "set",
-    from: "the URL and CONFIG SET masterauth",
+    from: "the URL (percent-encoded) and CONFIG SET masterauth",
   });
   login.set("masteruser", "other");
   expect(login.read()).toEqual({
