@@ -8,6 +8,7 @@ import { runReplica, startReplica } from "./replica-process.ts";
 import { ReplyReader, ReplyError, encodeCommand } from "./resp.ts";
 import { RespClient } from "./resp-client.ts";
 import { availableServers, bootCopy, startServer, tool } from "./servers.ts";
+import { socketsOf } from "./sockets.ts";
 import { tempDir } from "./temp.ts";
 import { certificates } from "./tls.ts";
 import { until } from "./wait.ts";
@@ -48,6 +49,23 @@ test("a free port is free, and is given out once", () => {
   expect(listener.port).toBe(port);
   expect(freePort()).not.toBe(port);
   listener.stop(true);
+});
+
+test.skipIf(process.platform !== "linux")("sockets are listed with what was not read", async () => {
+  await using primary = fakePrimary(() => undefined);
+  const client = await Bun.connect({
+    hostname: "127.0.0.1",
+    port: primary.port,
+    socket: { data: () => undefined },
+  });
+  client.pause();
+  const peer = await until(() => primary.peers[0], { what: "the connection" });
+  await peer.send("12345");
+  const line = `${client.localPort} to ${primary.port} ESTABLISHED, 0 B unsent, 5 B unread`;
+  await until(() => socketsOf([primary.port]).includes(line), { what: line });
+  expect(socketsOf([primary.port])).toContainEqual(expect.stringContaining(" LISTEN,"));
+  expect(socketsOf([primary.port]).filter((one) => one.includes("ESTABLISHED")).length).toBe(2);
+  client.terminate();
 });
 
 test("a port in use is not given out", () => {
