@@ -1,5 +1,5 @@
 import * as fs from "node:fs";
-import { basename, dirname, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { type ErrorCode, ReplicaError } from "../base/errors.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
@@ -91,7 +91,7 @@ function refuseBadOut(out: string): void {
   }
   const found = lookAt(path);
   if (found?.isDirectory()) {
-    throw bad(`is a folder: name a file in it, such as ${basename(path)}/dump.rdb`);
+    throw bad(`is a folder: name a file in it, such as ${join(out, "dump.rdb")}`);
   }
   // The snapshot replaces what is there: /dev/null would be gone.
   if (found !== undefined && !found.isFile()) {

@@ -226,7 +226,11 @@ function staleFor(fields: Fields): string {
 
 /** The moments that a restore can choose from. */
 function restorableOf(fields: Fields): string {
-  if (fields.number("newest_restorable_time") === 0) return "nothing yet";
+  const newest = fields.number("newest_restorable_time") ?? 0;
+  if (newest === 0) return "nothing yet";
+  // Both are whole seconds, the oldest rounded up: right after the first snapshot they cross.
+  const isOne = newest < (fields.number("oldest_restorable_time") ?? 0);
+  if (isOne) return `only ${fields.moment("oldest_restorable_time")}`;
   const from = fields.moment("oldest_restorable_time");
   return `from ${from} to ${fields.moment("newest_restorable_time")}`;
 }

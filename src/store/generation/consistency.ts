@@ -54,7 +54,7 @@ export function refuseDamagedFiles(
   const durableBytes = fileByteOf(generation, durableOffset);
   const logBytes = sizeOf(LOG);
   if (logBytes < durableBytes) {
-    throw damaged(LOG, `has ${counted(logBytes, "byte")}, though durable were ${durableBytes}`);
+    throw damaged(LOG, `has ${counted(logBytes, "byte")}, though ${durableBytes} were durable`);
   }
 }
 

@@ -161,6 +161,11 @@ describe("shows", () => {
       ["primary       none (--offline): nothing is served yet"],
     ],
     [
+      "one moment, where the rounded ones cross",
+      { oldest_restorable_time: 1_700_000_100, newest_restorable_time: 1_700_000_099 },
+      ["restorable    only 2023-11-14 22:15:00 UTC (20 s ago)\n"],
+    ],
+    [
       "how many attempts the breaks have cost",
       { ...down, breaks: 1, attempts_failed: 463 },
       ["breaks        1, 463 failed attempts"],
