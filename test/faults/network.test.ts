@@ -7,7 +7,7 @@ import { type FaultRoute, startFaultProxy } from "../support/fault-proxy.ts";
 import { Random } from "../support/fill.ts";
 import { encodeCommand } from "../support/resp.ts";
 import { bootCopy, type RealServer, startServer } from "../support/servers.ts";
-import { socketsOf } from "../support/sockets.ts";
+import { cpuTime, socketsOf } from "../support/sockets.ts";
 import { amount, seedOf, swept } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { certificates } from "../support/tls.ts";
@@ -103,7 +103,13 @@ async function used(route: FaultRoute, { replica }: Following, left = 0): Promis
       const { connections, passed } = await route.count();
       const at = { state: replica.state.at, silentMs: replica.silentMs, connections };
       const sockets = socketsOf([route.port, server.port]);
-      const seen = JSON.stringify({ ...at, waiting: before, passed: passed.at(-1), sockets });
+      const seen = JSON.stringify({
+        ...at,
+        waiting: before,
+        passed: passed.at(-1),
+        sockets,
+        cpu: cpuTime(),
+      });
       throw new Error(`${String(error)}: ${seen}; ${replica.links.lastCause}`, { cause: error });
     });
   }

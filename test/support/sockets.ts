@@ -48,3 +48,19 @@ function tableLines(): string[] {
 function portOf(address: string): number {
   return parseInt(address.split(":")[1] ?? "", 16);
 }
+
+/**
+ * How long this process's main thread has run, and how long it was ready to run and got no CPU; in seconds. For the error
+ * of a test that waits in vain: on a busy machine the second is nearly all of the time. Undefined where there is no /proc.
+ */
+export function cpuTime():
+  { readonly ranSeconds: number; readonly waitedSeconds: number } | undefined {
+  try {
+    const [ran = 0, waited = 0] = readFileSync("/proc/self/schedstat", "latin1")
+      .split(" ")
+      .map(Number);
+    return { ranSeconds: Math.round(ran / 1e9), waitedSeconds: Math.round(waited / 1e9) };
+  } catch {
+    return undefined;
+  }
+}

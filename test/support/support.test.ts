@@ -8,7 +8,7 @@ import { runReplica, startReplica } from "./replica-process.ts";
 import { ReplyReader, ReplyError, encodeCommand } from "./resp.ts";
 import { RespClient } from "./resp-client.ts";
 import { availableServers, bootCopy, startServer, tool } from "./servers.ts";
-import { socketsOf } from "./sockets.ts";
+import { cpuTime, socketsOf } from "./sockets.ts";
 import { tempDir } from "./temp.ts";
 import { certificates } from "./tls.ts";
 import { until } from "./wait.ts";
@@ -66,6 +66,14 @@ test.skipIf(process.platform !== "linux")("sockets are listed with what was not 
   expect(socketsOf([primary.port])).toContainEqual(expect.stringContaining(" LISTEN,"));
   expect(socketsOf([primary.port]).filter((one) => one.includes("ESTABLISHED")).length).toBe(2);
   client.terminate();
+});
+
+test.skipIf(process.platform !== "linux")("the CPU's time is told", () => {
+  const untilMs = performance.now() + 1_000;
+  while (performance.now() < untilMs);
+  // A second has passed, whether this process ran or waited for a CPU.
+  const { ranSeconds, waitedSeconds } = cpuTime()!;
+  expect(ranSeconds + waitedSeconds).toBeGreaterThanOrEqual(1);
 });
 
 test("a port in use is not given out", () => {
