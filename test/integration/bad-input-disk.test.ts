@@ -187,6 +187,7 @@ describe("a disk that is full", () => {
     const main = join(import.meta.dir, "../../src/main.ts");
     const child = Bun.spawn(["sh", "-c", command, "sh", process.execPath, main], {
       stderr: "pipe",
+      env: process.env,
     });
     const stderr = await new Response(child.stderr).text();
     expect(await child.exited).toBe(1);

@@ -136,7 +136,10 @@ describe("a backup into a pipe", () => {
   /** Runs `replica backup … - | reader` in a shell; returns both exit codes and the output. */
   async function pipeInto(url: string, reader: string) {
     const script = `"$0" "$@" backup ${url} - | ${reader}; echo "\n\${PIPESTATUS[*]}"`;
-    const child = Bun.spawn(["bash", "-c", script, process.execPath, main], { stderr: "pipe" });
+    const child = Bun.spawn(["bash", "-c", script, process.execPath, main], {
+      stderr: "pipe",
+      env: process.env,
+    });
     const [stdout, stderr] = await within(
       20_000,
       "the pipe to end",
@@ -179,6 +182,7 @@ describe("a backup into a pipe", () => {
     const child = Bun.spawn(["bash", "-c", script, process.execPath, main], {
       stdout: "ignore",
       stderr: "ignore",
+      env: process.env,
     });
     await until(() => (primary.peers[0]?.sentBytes ?? 0) > 0, { what: "the payload" });
     await Bun.sleep(200);

@@ -264,7 +264,7 @@ describe("backup of a real primary", () => {
           server.url(),
           dir.file("piped.rdb"),
         ],
-        { cwd: join(import.meta.dir, "../.."), stderr: "pipe" },
+        { cwd: join(import.meta.dir, "../.."), stderr: "pipe", env: process.env },
       );
       expect(await piped.exited).toBe(0);
       const check = (path: string) =>

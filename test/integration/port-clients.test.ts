@@ -39,6 +39,7 @@ async function cli(kind: ServerKind, words: readonly string[], stdin = "") {
     stdin: Buffer.from(stdin),
     stdout: "pipe",
     stderr: "pipe",
+    env: process.env,
   });
   const [out, err] = await Promise.all([
     new Response(child.stdout).text(),

@@ -28,7 +28,12 @@ async function startSentinel(path: string, primaryPort: number, password: string
   ];
   writeFileSync(path, `${config.join("\n")}\n`);
   const argv = endingWithParent([...tool("redis-7.0", "redis-server"), path, "--sentinel"]);
-  const child = Bun.spawn(argv, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
+  const child = Bun.spawn(argv, {
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "ignore",
+    env: process.env,
+  });
   endWithProcess(child);
   const address = { port, ...(password === undefined ? {} : { password }) };
   const client = await until(() => RespClient.connect(address), {
