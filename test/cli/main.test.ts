@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { programEnvironment } from "../support/replica-process.ts";
 
 const project = join(import.meta.dir, "../..");
 const fromSource = [process.execPath, join(project, "src/main.ts")];
@@ -18,10 +19,8 @@ afterEach(() => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
 });
 
-/** The environment without the variables that would count as settings. */
 function environment(more: Record<string, string> = {}): Record<string, string | undefined> {
-  const own = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
-  return { ...Object.fromEntries(own), ...more };
+  return { ...programEnvironment(), ...more };
 }
 
 async function run(
