@@ -9,8 +9,9 @@ import { benchRestart } from "./restart.ts";
 import { benchRestore } from "./restore.ts";
 import { benchStream } from "./stream.ts";
 import { benchTransfer, transferTable } from "./transfer.ts";
+import { benchYear } from "./year.ts";
 
-const HELP = `bun run bench [parts|transfer|primary|stream|restore|relay|port|restart …] [flags]; default: all
+const HELP = `bun run bench [parts|transfer|primary|stream|restore|relay|port|restart|year …] [flags]; default: all
 
   --quick        smaller sizes and fewer rounds: everything in under a minute
   --bytes N      snapshot size for transfer, primary, restore and relay, at least 16777216 [2147483648; with --quick 268435456]
@@ -29,6 +30,7 @@ const BENCHES = [
   "relay",
   "port",
   "restart",
+  "year",
 ] as const;
 
 /** A wrong command line: printed with the help; exit code 2. */
@@ -86,6 +88,7 @@ async function main(): Promise<void> {
   if (wanted("relay")) results["relay"] = await benchRelay({ bytes, rounds });
   if (wanted("port")) results["port"] = await benchPort(quick);
   if (wanted("restart")) await benchRestart();
+  if (wanted("year")) results["year"] = await benchYear(quick);
   if (values.json !== undefined) {
     fs.writeFileSync(values.json, `${JSON.stringify(results, undefined, 2)}\n`);
   }

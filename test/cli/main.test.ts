@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { programEnvironment } from "../support/replica-process.ts";
+import { until } from "../support/wait.ts";
 
 const project = join(import.meta.dir, "../..");
 const fromSource = [process.execPath, join(project, "src/main.ts")];
-const waitLimitMs = 10_000;
 
 let dir = "";
 beforeAll(() => {
@@ -62,16 +62,8 @@ async function following(
     const decoder = new TextDecoder();
     for await (const chunk of child.stderr) seen.text += decoder.decode(chunk, { stream: true });
   })();
-  await until(() => seen.text.includes("following "));
+  await until(() => seen.text.includes("following "), { what: "it to follow" });
   return { child, seen, reading };
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  const limitMs = performance.now() + waitLimitMs;
-  while (!holds()) {
-    if (performance.now() > limitMs) throw new Error("waited too long");
-    await Bun.sleep(5);
-  }
 }
 
 test("npm run passes a signal on, and the exit code back", async () => {
@@ -168,7 +160,7 @@ describe("exit codes", () => {
       terminal: { data: (_terminal, bytes) => (seen += Buffer.from(bytes).toString()) },
     });
     children.push(child);
-    await until(() => seen.includes("following "));
+    await until(() => seen.includes("following "), { what: "it to follow" });
     child.terminal!.close();
     expect(await child.exited).toBe(0);
   });
@@ -185,7 +177,7 @@ describe("a command that misbehaves", () => {
   test("exits on a second signal", async () => {
     const { child, seen } = await following([], stubborn, { TEST_FOLLOW: "ignoresStop" });
     child.kill("SIGTERM");
-    await until(() => seen.text.includes("asked"));
+    await until(() => seen.text.includes("asked"), { what: "the signal to arrive" });
     expect(child.exitCode).toBeNull();
     child.kill("SIGINT");
     expect(await child.exited).toBe(1);
@@ -194,7 +186,7 @@ describe("a command that misbehaves", () => {
   test("ignores a repeat of the signal that bun run or npm passes on", async () => {
     const { child, seen } = await following([], stubborn, { TEST_FOLLOW: "ignoresStop" });
     child.kill("SIGINT");
-    await until(() => seen.text.includes("asked"));
+    await until(() => seen.text.includes("asked"), { what: "the signal to arrive" });
     child.kill("SIGINT");
     await Bun.sleep(100);
     expect(child.exitCode).toBeNull();
@@ -207,7 +199,7 @@ describe("a command that misbehaves", () => {
     for (const first of ["SIGHUP", "SIGTERM"] as const) {
       const { child, seen } = await following([], stubborn, { TEST_FOLLOW: "ignoresStop" });
       child.kill(first);
-      await until(() => seen.text.includes("asked"));
+      await until(() => seen.text.includes("asked"), { what: "the signal to arrive" });
       child.kill(first === "SIGHUP" ? "SIGTERM" : "SIGHUP");
       await Bun.sleep(600);
       child.kill("SIGHUP");
@@ -314,7 +306,7 @@ describe("a password in the URL", () => {
     const { child, seen, reading } = await following([primary.url("u:hunter2%40@")]);
     expect(commandLine(child.pid)).toContain("redis://u@127.0.0.1:");
     expect(commandLine(child.pid)).not.toContain("hunter2");
-    await until(() => primary.heard().includes("AUTH"));
+    await until(() => primary.heard().includes("AUTH"), { what: "AUTH" });
     expect(primary.heard()).toContain("AUTH\r\n$1\r\nu\r\n$8\r\nhunter2@\r\n");
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);
@@ -328,12 +320,12 @@ describe("a password in the URL", () => {
     writeFileSync(file, "from-file\n");
     const primary = guardedPrimary();
     await following([primary.url(":from-url@"), "--password-file", file]);
-    await until(() => primary.heard().includes("AUTH"));
+    await until(() => primary.heard().includes("AUTH"), { what: "AUTH" });
     expect(primary.heard()).toContain("from-url");
     primary.stop();
     const other = guardedPrimary();
     await following([other.url(""), "--password-file", file]);
-    await until(() => other.heard().includes("AUTH"));
+    await until(() => other.heard().includes("AUTH"), { what: "AUTH" });
     expect(other.heard()).toContain("from-file");
     other.stop();
   });

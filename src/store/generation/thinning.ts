@@ -24,6 +24,11 @@ export class Thinning {
     this.#clock = clock;
   }
 
+  /** Whether a round has begun and not yet looked at all marks. */
+  get isUnderWay(): boolean {
+    return this.#at !== undefined;
+  }
+
   /** Once a second: looks at some marks, for a few milliseconds. A failure is logged, and the next call tries again. */
   tick(monotonicMs: number): void {
     this.#began ??= { wallMs: this.#clock.now(), monotonicMs };
