@@ -7,7 +7,7 @@ import { printable } from "./base/printable.ts";
 import { ReplicaError } from "./base/errors.ts";
 import { checkInvariants } from "./base/invariants.ts";
 import { libc } from "./base/libc.ts";
-import { withoutPasswords } from "./config/primary-url.ts";
+import { withoutPasswords } from "./config/redact.ts";
 
 const stdout = standardOutput();
 const stderr = standardError();
@@ -15,6 +15,8 @@ const stopping = new AbortController();
 
 /** Whether errors come with their stack; a guess until the settings are known. */
 let debug = false;
+/** The arguments with the URL's password, which errors may quote. */
+let argv: readonly string[] = process.argv.slice(2);
 
 /**
  * The signal that asked to stop. A signal to a whole process group (Ctrl-C, systemd) also reaches `bun run` or
@@ -26,7 +28,7 @@ let asked: { readonly signal: NodeJS.Signals; readonly atMs: number } | undefine
 async function main(): Promise<number> {
   // First, before anything else is loaded: until then, every user of this machine can read the password.
   hideUrlPassword(process.argv.slice(2));
-  const argv = restoreUrlPassword(process.argv.slice(2), process.env);
+  argv = restoreUrlPassword(process.argv.slice(2), process.env);
   debug =
     process.env["REPLICA_LOG_LEVEL"] === "debug" ||
     / --log-level[= ]debug( |$)/.test(` ${argv.join(" ")}`);
@@ -68,16 +70,14 @@ function report(error: unknown): number {
   if (error instanceof OutputClosed) return 0;
   const code = error instanceof ReplicaError ? error.code : undefined;
   if (code === "STOPPED" && stopping.signal.aborted) return 0;
-  const message = withoutPasswords(
-    error instanceof Error ? error.message || error.name : String(error),
-  );
+  const message = redacted(error instanceof Error ? error.message || error.name : String(error));
   const hint =
     code === undefined && !debug
       ? " (unexpected: --log-level debug shows where it comes from)"
       : "";
   stderr.endLiveLine();
   stderr.write(`replica: ${printable(message.replace(/\s*[\r\n]+\s*/g, " "))}${hint}\n`);
-  if (debug) stderr.write(`${withoutPasswords(stackOf(error))}\n`);
+  if (debug) stderr.write(`${redacted(stackOf(error))}\n`);
   switch (code) {
     case "USAGE":
       return 2;
@@ -87,6 +87,12 @@ function report(error: unknown): number {
     default:
       return 1;
   }
+}
+
+/** The text without the passwords of URLs, which may have been given as any argument or variable. */
+function redacted(text: string): string {
+  const variables = Object.entries(process.env).filter(([name]) => name.startsWith("REPLICA_"));
+  return withoutPasswords(text, [...argv, ...variables.map(([, value]) => value ?? "")]);
 }
 
 function stackOf(error: unknown): string {

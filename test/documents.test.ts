@@ -124,7 +124,10 @@ test("README.md has at most 150 lines", () => {
 test("ARCHITECTURE.md has the table of folders that the structure test enforces", () => {
   const { text } = documents.find(({ path }) => path === "docs/ARCHITECTURE.md")!;
   const table = /<!-- folders -->\n([\s\S]*?)<!-- \/folders -->/.exec(text)?.[1] ?? "";
-  const store = Object.keys(ROOMS).filter((room) => room.startsWith("store/"));
+  // It stands behind store/generation.
+  const store = Object.keys(ROOMS).filter(
+    (room) => room.startsWith("store/") && room !== "store/keep",
+  );
   const namesIn = (cell: string) =>
     Array.from(cell.matchAll(/`([^`]+)`/g), (match) => match[1]!).flatMap((name) =>
       name === "store/*" ? store : [name],

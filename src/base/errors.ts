@@ -16,6 +16,8 @@ export type ErrorCode =
   | "AUTH_FAILED"
   | "PRIMARY_BUSY"
   | "PRIMARY_REFUSED"
+  // It is this replica itself, or is fed by it.
+  | "REPLICATION_LOOP"
   | "PROTOCOL"
   | "NOT_FOLLOWING"
   // The snapshot.

@@ -35,7 +35,7 @@ export function listenFailure(at: Address, attempt: Attempt, failure: unknown): 
         return refusal(`no address is known for that name; choose another ${addressFlag}`);
       }
       return refusal(
-        `${cause instanceof Error ? cause.message : cause}${code === undefined ? "" : ` (${code})`}; choose another ${[...new Set([addressFlag, portFlag])].join(" or ")}`,
+        `${cause instanceof Error ? cause.message : String(cause)}${typeof code === "string" ? ` (${code})` : ""}; choose another ${[...new Set([addressFlag, portFlag])].join(" or ")}`,
       );
   }
 }

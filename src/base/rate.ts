@@ -1,15 +1,20 @@
-/** The period that a rate is averaged over. */
+/** The period that a rate is averaged over, unless another one is asked for. */
 const WINDOW_MS = 5_000;
 
 /** How fast a number of bytes has grown over the last five seconds. */
 export class Rate {
   readonly #nowMs: () => number;
+  readonly #windowMs: number;
   #of: unknown;
   #samples: { readonly atMs: number; readonly bytes: number }[] = [];
 
-  /** @param nowMs a monotonic clock, in milliseconds. */
-  constructor(nowMs: () => number) {
+  /**
+   * @param nowMs a monotonic clock, in milliseconds.
+   * @param windowMs the period to average over.
+   */
+  constructor(nowMs: () => number, windowMs = WINDOW_MS) {
     this.#nowMs = nowMs;
+    this.#windowMs = windowMs;
   }
 
   /** Records the current total. If it has shrunk, or counts something else (`of`), the rate starts over. */
@@ -19,7 +24,7 @@ export class Rate {
     const atMs = this.#nowMs();
     this.#samples.push({ atMs, bytes });
     // Keep the oldest sample until the next one is old enough to replace it.
-    while ((this.#samples[1]?.atMs ?? Infinity) <= atMs - WINDOW_MS) this.#samples.shift();
+    while ((this.#samples[1]?.atMs ?? Infinity) <= atMs - this.#windowMs) this.#samples.shift();
   }
 
   /** Bytes per second between the oldest sample and the last one; 0 until there are two. */

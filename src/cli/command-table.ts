@@ -30,6 +30,7 @@ asked for the primary before every attempt to connect. Their own password comes 
 --sentinel-password-file; the one in the URL is the primary's.
 
 The primary's password comes from the URL, then --password-file, then the variable REPLICA_PASSWORD.
+Password files are read anew at each attempt, so that a rotated password needs no restart.
 On Linux, a password in the URL is removed from this process's argument list at once, but whatever
 started the process (a shell's history, bun run) may still show it: prefer --password-file.`;
 
@@ -90,9 +91,10 @@ it exits with 3 and reports the file, the byte, what that means, and what can st
     about: `Restores from the data directory DIR into TARGET, a new or empty directory: everything that is
 durable, or the state as of --at or --offset. The result ends with the last whole command before that
 moment, never inside a transaction. Everything is verified on the way, and a restore that fails leaves
-nothing behind. It works while a replica runs on DIR. For primaries older than Redis 7.0, relative
-expiry times are rewritten as the absolute times that they meant. With --check, --digest or --serve, a
-stock server is started on the result, which it only reads. If it can't load the result, the exit code
+nothing behind. It works while a replica runs on DIR. Commands that would do something else when they
+are loaded later are rewritten: relative expiry times (of primaries older than Redis 7.0), and commands
+on hash fields that may have expired since (of Redis 7.4 and later). With --check, --digest or --serve,
+a stock server is started on the result, which it only reads. If it can't load the result, the exit code
 is 3.`,
     minArgs: 2,
     maxArgs: 2,
@@ -140,10 +142,11 @@ can be restored to. It works while a replica runs on the directory, and on a cop
     name: "status",
     summary: "show the state of a running replica",
     usage: "[HOST:PORT]",
-    about: `Asks the replica at HOST:PORT, by default at --bind and --port. Exits with 0 if the replica is ready
-(it follows its primary, and everything received is durable within its own --ready-lag; with
---offline: it serves what is kept), and with 1 if it is not ready or does not answer. With --watch, it
-asks every second until stopped, even while the replica is away, and then exits with 0.`,
+    about: `Asks the replica at HOST:PORT, by default at --bind and --port; a port alone is one of this
+machine. Exits with 0 if the replica is ready (it follows its primary, and everything received is
+durable within its own --ready-lag; with --offline: it serves what is kept), and with 1 if it is not
+ready or does not answer. With --watch, it asks every second until stopped, even while the replica is
+away, and then exits with 0.`,
     minArgs: 0,
     maxArgs: 1,
     takes: ["port", "bind", "requirepass-file", ...logSettings],

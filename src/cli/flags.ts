@@ -127,11 +127,11 @@ function isOn(flags: ReadonlyMap<string, string>, name: string): boolean {
   return true;
 }
 
-/** The command meant by a first word that is not a command's name: a URL means `follow`. */
+/** The command meant by a first word that is not a command's name: `follow` for a URL, and for what should be one. */
 function commandOf(word: string | undefined): Command {
   const names = commands.map((command) => command.name);
-  // "localhost" could be either; a colon, a slash or a dot means an address.
-  if (word === undefined || /[:/@.[]/.test(word))
+  // "localhost" could be either; a colon, a slash or a dot means an address, a number a port.
+  if (word === undefined || word === "" || /[:/@.[]|^\d+$/.test(word))
     return findCommand("follow") ?? unknown("follow", names);
   return unknown(word, names);
 }
@@ -146,6 +146,8 @@ function checkArguments(command: Command, args: readonly string[]): void {
   const form = `replica ${command.name} ${command.usage}`.trimEnd();
   if (args.length < command.minArgs)
     throw usageError(`${command.name} needs more arguments: ${form}`);
+  // "$URL", where no such variable is set.
+  if (args.includes("")) throw usageError(`an argument of ${command.name} is empty: ${form}`);
   const extra = args[command.maxArgs];
   if (extra !== undefined) {
     throw usageError(`unexpected argument ${redactUrl(extra)}: ${form}`);

@@ -85,7 +85,7 @@ function shownDefault(name: SettingName): { default?: string; unset?: string } {
 function settingRow(name: SettingName): Row {
   const { kind, value, help } = aboutSetting(name);
   const { default: preset, unset } = shownDefault(name);
-  const note = kind === "switch" ? "" : ` [${preset ?? unset}]`;
+  const note = kind === "switch" ? "" : ` [${preset ?? unset ?? ""}]`;
   return [`--${name} ${value}`.trimEnd(), help + note];
 }
 

@@ -23,8 +23,15 @@ export const limits = {
   logQueuedBytes: 4 * 1024 * 1024,
   // Retry interval for a new snapshot that keeps failing: each attempt costs the primary a fork.
   snapshotRetryMs: 5 * 60 * 1000,
-  // Log size below which --snapshot-ratio does nothing: the pings of an idle, empty primary must not trigger it.
+  // The same where the disk is about to be full: the ceiling is lowered this far.
+  snapshotHurryMs: 2_000,
+  // Log size below which a --snapshot-ratio that was set does nothing: the pings of an idle, empty primary must
+  // not trigger it. The one that nobody set spares the primary forks that are worth little: a server replays a
+  // GiB within seconds.
   snapshotRatioBytes: 64 * 1024,
+  defaultRatioBytes: 1024 ** 3,
+  // The share of a small disk's room that is kept free where nobody set --min-free.
+  defaultMinFreeShare: 1 / 8,
   // Minimum interval between snapshots by ratio: with little data, a busy primary fills such a log every second.
   snapshotRatioEveryMs: 60 * 1000,
   // The arguments of a logged command are counted, never buffered; anything larger is damage, not a command.

@@ -1,11 +1,13 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import type { z } from "zod";
 import { type Settings } from "./settings.ts";
-import { ReplicaError, usageError } from "../base/errors.ts";
+import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
 import { limits } from "./limits.ts";
+import { fixedPassword, type Password, passwordInFile } from "./password.ts";
+import { readSmallFile, readSmallText } from "./read-file.ts";
 import { aboutSetting, isSetting, settingNames, variableOf } from "./about-settings.ts";
 import { settingsSchema, type SettingName } from "./settings-schema.ts";
 
@@ -48,16 +50,17 @@ export function loadSettings(sources: SettingSources): Settings {
   if (takes.has("unprotected")) refuseOpenPort(values);
   if (takes.has("tls-cert")) checkTls(values, given);
 
-  const passwordIn = (name: "password-file" | "sentinel-password-file" | "requirepass-file") =>
-    takes.has(name) ? readPassword(values[name], given.get(name)) : undefined;
+  const passwordIn = (name: PasswordFile) =>
+    takes.has(name) ? passwordOf(values[name], given.get(name), name) : undefined;
   return {
     dir: values.dir,
     port: values.port,
     bind: values.bind,
     announceIp: values["announce-ip"],
     announcePort: values["announce-port"],
+    announce: values.announce === "yes",
     username: values.username,
-    password: passwordIn("password-file") ?? (env["REPLICA_PASSWORD"] || undefined),
+    password: passwordIn("password-file") ?? passwordInVariable(env["REPLICA_PASSWORD"]),
     sentinel: {
       username: values["sentinel-username"],
       password: passwordIn("sentinel-password-file"),
@@ -79,11 +82,16 @@ export function loadSettings(sources: SettingSources): Settings {
     ack: values.ack,
     snapshotEveryMs: values["snapshot-every"],
     snapshotRatio: values["snapshot-ratio"],
+    snapshotRatioFromBytes: given.has("snapshot-ratio")
+      ? limits.snapshotRatioBytes
+      : limits.defaultRatioBytes,
     keep: values.keep,
     keepForMs: values["keep-for"],
     minFreeBytes: values["min-free"],
+    minFreeShare: given.has("min-free") ? 1 : limits.defaultMinFreeShare,
     timeoutMs: values.timeout,
     syncTimeoutMs: values["sync-timeout"],
+    askPrimary: values["ask-primary"] === "yes",
     retryMaxMs: values["retry-max"],
     logLevel: values["log-level"],
     logFormat: values["log-format"],
@@ -186,7 +194,9 @@ function refuseOpenPort(values: Values): void {
 function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
   if ((values["tls-cert"] === undefined) !== (values["tls-key"] === undefined)) {
     const [has, lacks] = values["tls-cert"] === undefined ? ["key", "cert"] : ["cert", "key"];
-    throw usageError(`${given.get(`tls-${has}`)?.source} needs --tls-${lacks} FILE as well`);
+    throw usageError(
+      `${given.get(`tls-${has}`)?.source ?? `--tls-${has}`} needs --tls-${lacks} FILE as well`,
+    );
   }
   for (const name of ["tls-ca", "tls-cert", "tls-key"] as const) {
     const tlsFile = values[name];
@@ -210,53 +220,17 @@ function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
   }
 }
 
-function readPassword(
-  passwordFile: string | undefined,
+type PasswordFile = "password-file" | "sentinel-password-file" | "requirepass-file";
+
+function passwordOf(
+  file: string | undefined,
   given: Given | undefined,
-): string | undefined {
-  if (passwordFile === undefined || given === undefined) return undefined;
-  const text = readSmallText(passwordFile, limits.passwordFileBytes, given.source);
-  const password = text.replace(/\r?\n$/, "");
-  if (password === "")
-    throw usageError(`${given.source}: ${passwordFile} is empty; write the password into it`);
-  return password;
+  name: PasswordFile,
+): Password | undefined {
+  if (file === undefined || given === undefined) return undefined;
+  return passwordInFile(file, `--${name}`, given.source);
 }
 
-function readSmallFile(name: string, maxBytes: number, source: string): Buffer {
-  let content: Buffer;
-  try {
-    // A pipe or /dev/stdin has no size, so it is checked again after reading.
-    if (statSync(name).size > maxBytes)
-      throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
-    content = readFileSync(name);
-  } catch (cause) {
-    if (cause instanceof ReplicaError) throw cause;
-    throw usageError(`${source}: can't read ${name}: ${systemReason(cause)}`, cause);
-  }
-  if (content.length > maxBytes)
-    throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
-  return content;
-}
-
-function readSmallText(name: string, maxBytes: number, source: string): string {
-  const content = readSmallFile(name, maxBytes, source);
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(content);
-  } catch (cause) {
-    throw usageError(`${source}: ${name} is not UTF-8 text`, cause);
-  }
-}
-
-function systemReason(cause: unknown): string {
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
-  switch (code) {
-    case "ENOENT":
-      return "there is no such file";
-    case "EACCES":
-      return "permission denied";
-    case "EISDIR":
-      return "it is a directory";
-    default:
-      return code ?? "reading it failed";
-  }
+function passwordInVariable(value = ""): Password | undefined {
+  return value === "" ? undefined : fixedPassword("REPLICA_PASSWORD", value);
 }

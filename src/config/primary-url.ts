@@ -21,7 +21,6 @@ const defaultPort = 6379;
 /** The primary to follow if none is given. */
 export const DEFAULT_URL = `redis://127.0.0.1:${defaultPort}`;
 
-// Without ":password": `withoutPasswords` would take that for one, and print "***" instead.
 const form =
   "redis://[login@]host[:port], rediss://…, unix:///path.sock or redis+sentinel://host[:port],…/name";
 
@@ -63,13 +62,23 @@ export function splitUrl(url: string): {
   const match = /^([a-z+]+):\/\/(?:([^/@?#]*)@)?(.*)$/is.exec(url);
   if (match === null) throw refuse(`not a URL${suggestion(url)}`);
   const [, scheme = "", userinfo, rest = ""] = match;
-  // An @ here means that the password contains characters that were not encoded.
-  if (rest.includes("@")) {
-    throw refuse("write @ / ? and # in a user or password as %40 %2F %3F and %23");
-  }
-  if (/[?#]/.test(rest)) throw refuse(`? and # are not allowed: the form is ${form}`);
+  // An @ here means that the login contains characters that were not encoded.
+  if (rest.includes("@")) throw refuse(unencoded(url));
+  const extra = /[?#]/.exec(rest)?.[0];
+  if (extra !== undefined) throw refuse(`a ${extra} is not allowed: the form is ${form}`);
   return { scheme: scheme.toLowerCase(), login: readLogin(userinfo, refuse), rest, refuse };
 }
+
+/** Says which characters of a URL's user or password must be written otherwise, and how. */
+function unencoded(url: string): string {
+  const login = url.slice(url.indexOf("://") + 3, url.lastIndexOf("@"));
+  const found = ["@", "/", "?", "#"].filter((character) => login.includes(character));
+  const how = found.map((character) => `${character} as ${encodeURIComponent(character)}`);
+  return `write ${how.join(", ")} and % as %25 in a user or password (percent-encoding), ${orInFile}`;
+}
+
+/** The way out for a password that is hard to write in a URL. */
+const orInFile = "or put the password into a file, for --password-file";
 
 /**
  * The primary at a host and a port, as given by REPLICAOF or a Sentinel.
@@ -98,29 +107,16 @@ export function describeTarget(target: PrimaryTarget): string {
  * The URL without anything that could be a password, however malformed it is; for errors about it.
  */
 export function redactUrl(url: string): string {
+  if (url === "") return '""';
   const scheme = /^[a-z+]+:\/\//i.exec(url)?.[0] ?? "";
   const rest = url.slice(scheme.length);
+  if (isIP(rest) === 6) return url;
   if (/[?#]/.test(rest)) return `${scheme}***`;
   const at = rest.lastIndexOf("@");
   if (at !== -1) return `${scheme}***@${rest.slice(at + 1)}`;
   // In "redis://:secret" the host is missing: anything but a port may be a password.
   if (scheme.includes("+")) return `${scheme}${sentinelList.test(rest) ? rest : "***"}`;
   return scheme + rest.replace(/^(\[[^\]]*\]|[^:[]*):(?!\d{1,6}(?:\/|$)).*$/s, "$1:***");
-}
-
-/**
- * Removes the passwords of URLs from an error's text. A URL gets there when it is given in place of a file, a
- * directory or a flag's value, which errors quote; a path made of it has a single slash.
- */
-export function withoutPasswords(text: string): string {
-  return text.split("\n").map(withoutPassword).join("\n");
-}
-
-/** Cuts up to the last @, because the password itself may contain one. */
-function withoutPassword(line: string): string {
-  const end = line.lastIndexOf("@");
-  const url = /(?<![a-z+])[a-z][a-z+]*:\/{1,2}[^\s:/@"]*:/i.exec(line.slice(0, Math.max(0, end)));
-  return url === null ? line : `${line.slice(0, url.index)}${url[0]}***${line.slice(end)}`;
 }
 
 /** Matches `host[:port],…/name` in which nothing can be a password. */
@@ -141,23 +137,21 @@ export function splitPassword(url: string): { url: string; password: string } | 
 /** Undoes `splitPassword`; undefined if the URL has no place for a password. */
 export function joinPassword(url: string, password: string): string | undefined {
   const match = /^([a-z+]+:\/\/[^:/@?#]*)(@[^@?#]*)$/is.exec(url);
-  return match === null || !knownScheme.test(url)
-    ? undefined
-    : `${match[1]}:${password}${match[2]}`;
+  if (match === null || !knownScheme.test(url)) return undefined;
+  const [, user = "", rest = ""] = match;
+  return `${user}:${password}${rest}`;
 }
 
 const knownScheme = /^(?:rediss?(?:\+sentinel)?|unix):/i;
 
 function suggestion(url: string): string {
+  const login = url.includes("@") ? "***@" : "";
   const address = url.slice(url.lastIndexOf("@") + 1);
-  if (isIP(address) === 6) return `: did you mean redis://[${address}]:${defaultPort}?`;
-  if (/^(?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+):\d{1,5}$/i.test(address)) {
-    return `: did you mean redis://${address}?`;
-  }
-  if (/^(?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+)$/i.test(address)) {
-    return `: did you mean redis://${address}:${defaultPort}?`;
-  }
-  return `: the form is ${form}`;
+  const meant = isIP(address) === 6 ? `[${address}]` : address.replace(/^:?(\d+)$/, "127.0.0.1:$1");
+  const [, host, port = String(defaultPort)] =
+    /^(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?$/i.exec(meant) ?? [];
+  if (host === undefined || !isPort(port)) return `: the form is ${form}`;
+  return `: did you mean redis://${login}${host}:${port}?`;
 }
 
 function readLogin(userinfo: string | undefined, refuse: Refuse): Login {
@@ -185,7 +179,8 @@ function readAddress(rest: string, refuse: Refuse): Address {
 /** Parses `host[:port]`, with an IPv6 address in brackets. */
 export function readAuthority(text: string, port: number, refuse: Refuse): Address {
   const match = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/s.exec(text);
-  if (match === null) throw refuse("write an IPv6 address in brackets: redis://[::1]:6379");
+  if (match === null || isIP(text) === 6)
+    throw refuse("write an IPv6 address in brackets: redis://[::1]:6379");
   const [, inBrackets, plain = "", portText = ""] = match;
   if (inBrackets !== undefined && isIP(inBrackets) !== 6) {
     throw refuse("what is in brackets is not an IPv6 address");
@@ -201,9 +196,12 @@ function checkHostName(host: string, refuse: Refuse): void {
 }
 
 function readPort(text: string, refuse: Refuse): number {
-  const port = Number(text);
-  if (/^\d{1,5}$/.test(text) && port >= 1 && port <= 65535) return port;
+  if (isPort(text)) return Number(text);
   throw refuse("the port is not a whole number from 1 to 65535");
+}
+
+function isPort(text: string): boolean {
+  return /^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65535;
 }
 
 function readSocketPath(rest: string, refuse: Refuse): string {
@@ -222,7 +220,11 @@ export function decode(text: string, what: string, refuse: Refuse): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw refuse(`a % in ${what} is not followed by two hex digits: write it as %25`);
+    const orElse = what === "the password" ? `, ${orInFile}` : "";
+    const why = /%(?![0-9a-f]{2})/i.test(text)
+      ? `a % in ${what} is not followed by two hex digits: write it as %25 (percent-encoding)`
+      : `what is percent-encoded in ${what} is not UTF-8 text: write a % as %25`;
+    throw refuse(why + orElse);
   }
 }
 

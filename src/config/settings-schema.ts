@@ -46,7 +46,7 @@ const ratio = (min: number, max: number) =>
 const toggle = () =>
   z.stringbool({ truthy: ["true", "1", "yes"], falsy: ["false", "0", "no"] }).prefault("false");
 
-/** A setting that is off by default, and takes "off" so that a flag can turn off what a file turns on. */
+/** A setting that is off by default, or takes "off" so that a flag can turn off what a file or the default turns on. */
 const orOff = <T extends z.ZodType<unknown, string>>(schema: T) =>
   z
     .literal("off")
@@ -106,6 +106,12 @@ export const settingsSchema = z.strictObject({
       help: "the port that the primary reports for this replica (NAT, containers)",
       unset: "the bound port",
     }),
+  announce: z.enum(["yes", "no"]).prefault("no").register(aboutSettings, {
+    kind: "text",
+    value: "WHETHER",
+    takes: "yes or no",
+    help: "whether Sentinel hands this replica to clients, whose reads it refuses; it is repointed either way (replica-announced)",
+  }),
   http: orOff(
     text(300).transform((value, context) => {
       const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(value);
@@ -120,7 +126,7 @@ export const settingsSchema = z.strictObject({
   ).register(aboutSettings, {
     kind: "text",
     value: "ADDR:PORT",
-    takes: "an address and a port, such as 127.0.0.1:9121 or [::1]:9121, or off",
+    takes: "an address and a port, such as 127.0.0.1:6395 or [::1]:6395, or off",
     help: "serve metrics, health checks and a status page over HTTP; no password is required",
     unset: "off",
   }),
@@ -228,30 +234,32 @@ export const settingsSchema = z.strictObject({
     takes: "written or durable",
     help: "the offset to send in REPLCONF ACK: written, or durable (WAIT then means on disk)",
   }),
-  "snapshot-every": orOff(durationMs(secondMs, 366 * dayMs)).register(aboutSettings, {
-    ...duration,
-    takes: "a duration from 1s to 366d, such as 24h, or off; a bare number is in seconds",
-    help: "how often to take a new snapshot, over a second link",
-    unset: "off",
-  }),
-  "snapshot-ratio": ratio(0, 1_000_000).prefault("0").register(aboutSettings, {
+  "snapshot-every": orOff(durationMs(secondMs, 366 * dayMs))
+    .prefault("1d")
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 1s to 366d, such as 24h, or off; a bare number is in seconds",
+      help: "how often to take a new snapshot, over a second link; or off",
+    }),
+  "snapshot-ratio": ratio(0, 1_000_000).prefault("4").register(aboutSettings, {
     kind: "number",
     value: "N",
     takes: "a number from 0 to 1000000, such as 1.5; 0 means never",
-    help: "take a new snapshot once the log is N times as large as the current one; 0: never",
+    help: "take a new snapshot once the log is N times as large as the current one (from 64KiB on; from 1GiB on where N isn't set), or a quarter of the disk's room; 0: never",
   }),
   keep: wholeNumber(0, 1_000_000).prefault("2").register(aboutSettings, {
     kind: "number",
     value: "N",
     takes: "a whole number from 0 to 1000000",
-    help: "how many generations before the current one to keep, besides those that --keep-for keeps",
+    help: "how many generations before the current one to keep at least; one that is empty or was current for moments pushes out no other",
   }),
-  "keep-for": orOff(durationMs(secondMs, 3660 * dayMs)).register(aboutSettings, {
-    ...duration,
-    takes: "a duration from 1s to 3660d, such as 7d, or off; a bare number is in seconds",
-    help: "also keep every generation that was current within this time",
-    unset: "off",
-  }),
+  "keep-for": orOff(durationMs(secondMs, 3660 * dayMs))
+    .prefault("1d")
+    .register(aboutSettings, {
+      ...duration,
+      takes: "a duration from 1s to 3660d, such as 7d, or off; a bare number is in seconds",
+      help: "also keep every generation that was current within this time, while the disk has room",
+    }),
   "min-free": bytes(0, 1024 ** 5)
     .prefault("1GiB")
     .register(aboutSettings, {
@@ -259,7 +267,7 @@ export const settingsSchema = z.strictObject({
       value: "SIZE",
       takes:
         "a size from 0 to 1024TiB, such as 10GiB (binary), 10GB (decimal) or a number of bytes",
-      help: "take no new snapshot over a second link that would leave less free disk space than this (a full resync is always taken), and warn below it",
+      help: "free disk space to keep: below it old generations give way, no new snapshot over a second link is taken unless it frees more than it takes, and a warning is logged; where SIZE isn't set, at most an eighth of the room",
     }),
   timeout: durationMs(secondMs, dayMs)
     .prefault("60s")
@@ -275,6 +283,12 @@ export const settingsSchema = z.strictObject({
       takes: "a duration from 100ms to 1h, such as 5s; a bare number is in seconds",
       help: "the time limit for connecting, and for each handshake reply",
     }),
+  "ask-primary": z.enum(["yes", "no"]).prefault("yes").register(aboutSettings, {
+    kind: "text",
+    value: "WHETHER",
+    takes: "yes or no",
+    help: "whether to ask the primary with INFO: if it has a primary itself, why a resync broke, how large a full resync would be",
+  }),
   "retry-max": durationMs(10, 3600 * secondMs)
     .prefault("5s")
     .register(aboutSettings, {

@@ -1,3 +1,5 @@
+import type { Password } from "./password.ts";
+
 /** The resolved settings of one run; names end in their unit. */
 export interface Settings {
   readonly dir: string;
@@ -5,16 +7,18 @@ export interface Settings {
   readonly bind: string;
   readonly announceIp: string | undefined;
   readonly announcePort: number | undefined;
+  /** Whether Sentinel may hand this replica to readers. */
+  readonly announce: boolean;
   readonly username: string | undefined;
   /** For the primary, from the file or REPLICA_PASSWORD; one in the URL takes precedence. */
-  readonly password: string | undefined;
+  readonly password: Password | undefined;
   /** For the Sentinels themselves, not for the primary that they name. */
   readonly sentinel: {
     readonly username: string | undefined;
-    readonly password: string | undefined;
+    readonly password: Password | undefined;
   };
   /** For this replica's own port. */
-  readonly requirepass: string | undefined;
+  readonly requirepass: Password | undefined;
   readonly unprotected: boolean;
   readonly tls: {
     readonly caFile: string | undefined;
@@ -31,11 +35,17 @@ export interface Settings {
   readonly ack: "written" | "durable";
   readonly snapshotEveryMs: number | undefined;
   readonly snapshotRatio: number;
+  /** The log's least size for `snapshotRatio`. */
+  readonly snapshotRatioFromBytes: number;
   readonly keep: number;
   readonly keepForMs: number | undefined;
   readonly minFreeBytes: number;
+  /** The largest share of the room that `minFreeBytes` may be: a disk may be small, and nobody set it. */
+  readonly minFreeShare: number;
   readonly timeoutMs: number;
   readonly syncTimeoutMs: number;
+  /** Whether the primary is asked with INFO over a second connection. */
+  readonly askPrimary: boolean;
   readonly retryMaxMs: number;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logFormat: "text" | "json";

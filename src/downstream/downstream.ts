@@ -25,6 +25,8 @@ export interface ReplconfAnnouncement {
   /** Empty where it announced none: the address that it connected from counts. */
   ip: string;
   psync2: boolean;
+  /** The run id of another `replica`; empty where it announced none. */
+  runId: string;
   rdbOnly: boolean;
 }
 
@@ -110,11 +112,21 @@ export class Downstream {
     this.#beganMs = this.#heardMs = this.#takenMs = feed.clock.monotonicMs();
   }
 
+  /** `host:port` that it connected from. */
+  get address(): string {
+    return this.#socket.address;
+  }
+
   /** The address that INFO shows. */
   get ip(): string {
     const { address } = this.#socket;
     const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
     return this.#announced.ip === "" ? host : this.#announced.ip;
+  }
+
+  /** The run id of another `replica`; empty for any other server. */
+  get runId(): string {
+    return this.#announced.runId;
   }
 
   get listeningPort(): number {
@@ -333,7 +345,9 @@ export function grantReply(
   replid: string | undefined,
   psync2: boolean,
 ): Uint8Array | undefined {
+  if (grant.kind === "full" && grant.by === "sync") return undefined;
+  // The relay grants nothing but SYNC where it has no replication id.
+  invariant(replid !== undefined, "a PSYNC was granted without a replication id");
   if (grant.kind === "partial") return simple(psync2 ? `CONTINUE ${replid}` : "CONTINUE");
-  if (grant.by === "sync") return undefined;
   return simple(`FULLRESYNC ${replid} ${grant.generation.baseOffset}`);
 }

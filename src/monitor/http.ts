@@ -16,8 +16,8 @@ export interface HttpOptions {
 }
 
 /**
- * Serves `/metrics`, `/healthz` (the process is alive), `/readyz` (the replica is connected and what it received
- * is durable) and a status page.
+ * Serves `/metrics`, `/healthz` (the process is alive), `/readyz` (the replica is connected to a primary that
+ * has data to pass on, and what it received is durable) and a status page.
  * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED.
  */
 export function serveHttp(
@@ -35,7 +35,7 @@ export function serveHttp(
         ? new Response("ready\n")
         : new Response(`not ready: ${why}\n`, { status: 503 });
     },
-    "/": () => page(status),
+    "/": () => page(status, options.readyLagMs),
   };
   const answer = (request: Request): Response | Promise<Response> => {
     // The Host header is part of this URL, and may be anything.
@@ -77,27 +77,39 @@ function thenClose(response: Response): Response {
 }
 
 /** The newest moment that can be restored, and how long ago that is. */
-function restorableText({ newestRestorableMs, staleSeconds, link }: ReplicaStatus): string {
+function restorableText(status: ReplicaStatus): string {
+  const { newestRestorableMs, staleSeconds, staleFor } = status;
   if (newestRestorableMs === undefined || staleSeconds === undefined) return "nothing yet";
   const moment = new Date(newestRestorableMs).toISOString();
-  const age = formatAge(staleSeconds);
-  return link.state === "connected" ? `${moment}, ${age} ago` : `${moment}: stale for ${age}`;
+  return staleFor === undefined
+    ? `${moment}, ${formatAge(staleSeconds)} ago`
+    : `${moment}: ${staleFor}`;
 }
 
-function page(status: ReplicaStatus): Response {
+/** How large it is, and that it is small beside what was there before. */
+function snapshotText({ currentGeneration, shrunken }: ReplicaStatus): string {
+  const size = formatBytes(currentGeneration?.rdbBytes ?? 0);
+  if (shrunken === undefined) return size;
+  return `${size}: less than half of generation ${shrunken.guarded} (${shrunken.had}), which is kept`;
+}
+
+function page(status: ReplicaStatus, readyLagMs: number): Response {
   const { link, syncs, relay, cursors } = status;
   const generation = status.currentGeneration;
+  const notReady = status.whyNotReady(readyLagMs);
   const rows: [string, string][] = [
     ["primary", status.isFollowing ? status.primary.name : "none"],
     ["state", link.state],
+    ["ready", notReady === undefined ? "yes" : `no: ${notReady}`],
     ["offset received", String(cursors.received)],
     ["offset durable", String(cursors.durable)],
     ["generation", String(generation?.id ?? "none")],
-    ["snapshot", formatBytes(generation?.rdbBytes ?? 0)],
+    ["snapshot", snapshotText(status)],
     ["log", formatBytes(cursors.logBytes)],
     ["restorable up to", restorableText(status)],
     ["downstreams", `${relay.downstreams.length} attached, ${relay.countByState.online} online`],
     ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
+    ["other history", status.otherHistory?.text ?? "none"],
     ["last error", status.lastBreak?.message ?? "none"],
   ];
   const cells = rows

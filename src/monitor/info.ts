@@ -10,6 +10,8 @@ export interface InfoSurroundings {
   readonly nowMs: number;
   /** --ready-lag */
   readonly readyLagMs: number;
+  /** --announce */
+  readonly announced: boolean;
   readonly connectedClients: number;
   readonly blockedClients: number;
   readonly maxClients: number;
@@ -40,9 +42,9 @@ export function infoSections(
     ["Memory", memory],
     ["Persistence", () => persistence(status)],
     ["Stats", () => stats(status, about)],
-    ["Replication", () => replication(status)],
+    ["Replication", () => replication(status, about)],
     ["CPU", cpu],
-    ["Keyspace", () => []],
+    ["Keyspace", () => keyspace(status)],
     ["Replica", () => own(status, about)],
   ]);
 }
@@ -103,7 +105,7 @@ function memory(): Field[] {
 function human(bytes: number): string {
   const units = ["B", "K", "M", "G", "T"];
   const power = Math.min(Math.floor(Math.log2(Math.max(1, bytes)) / 10), units.length - 1);
-  return `${power === 0 ? bytes : (bytes / 1024 ** power).toFixed(2)}${units[power]}`;
+  return `${power === 0 ? bytes : (bytes / 1024 ** power).toFixed(2)}${units[power] ?? ""}`;
 }
 
 function persistence(status: ReplicaStatus): Field[] {
@@ -142,25 +144,30 @@ function stats({ receivedBytes, relay }: ReplicaStatus, { counts }: InfoSurround
   ];
 }
 
-function replication(status: ReplicaStatus): Field[] {
+function replication(status: ReplicaStatus, { announced }: InfoSurroundings): Field[] {
   const { link, primary, cursors, generation, relay, history } = status;
   const { written } = cursors;
   const { replid, secondReplid, secondEndOffset } = history;
-  const up = link.state === "connected";
+  const { trouble, troubleSeconds } = status.supply;
+  const isConnected = link.state === "connected";
+  // A link over which nothing can come is none, for a replica of this one and for tools.
+  const up = isConnected && trouble === undefined;
+  const downSeconds = isConnected ? troubleSeconds : (link.downSeconds ?? -1);
   return [
     ["role", "slave"],
     ["master_host", primary.host],
     ["master_port", primary.port],
     ["master_link_status", up ? "up" : "down"],
-    ["master_last_io_seconds_ago", up ? Math.floor(link.silentMs / 1000) : -1],
+    ["master_last_io_seconds_ago", isConnected ? Math.floor(link.silentMs / 1000) : -1],
     ["master_sync_in_progress", isSyncing(link) ? 1 : 0],
     ["slave_read_repl_offset", cursors.received],
     ["slave_repl_offset", written],
     ...(isSyncing(link) ? syncFields(link) : []),
-    ...(up ? [] : [["master_link_down_since_seconds", link.downSeconds ?? -1] as const]),
+    ...(up ? [] : [["master_link_down_since_seconds", downSeconds] as const]),
     ["slave_priority", 0],
     ["slave_read_only", 1],
-    ["replica_announced", 1],
+    // Sentinel keeps a replica with 0 to itself: it repoints it, and names it to no client.
+    ["replica_announced", announced ? 1 : 0],
     ["connected_slaves", relay.downstreams.length],
     ...relay.downstreams.map(({ ip, port, state, ackedOffset, lagSeconds }, index): Field => {
       const value = `ip=${ip},port=${port},state=${state},offset=${ackedOffset},lag=${lagSeconds}`;
@@ -203,16 +210,33 @@ function cpu(): Field[] {
   ];
 }
 
+/**
+ * What is known of the keys, under Redis's names, without the average time to live, which nobody knows;
+ * `keyspace_time` says when that was so.
+ */
+function keyspace(status: ReplicaStatus): Field[] {
+  const { databases = [] } = status.keyspace ?? {};
+  return databases.map(({ database, keys, expires }) => [
+    `db${database}`,
+    `keys=${keys},expires=${expires}`,
+  ]);
+}
+
 function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
   const { link, cursors, generation, receivedBytes, bytesPerSecond, syncs } = status;
-  const { snapshot, lastBreak } = status;
+  const { snapshot, lastBreak, shrunken, supply, room } = status;
   const notReady = status.whyNotReady(readyLagMs);
   return [
     ["state", link.state],
     ["ready", notReady === undefined ? 1 : 0],
-    ["not_ready_reason", notReady ?? ""],
+    ["not_ready_reason", oneLine(notReady)],
     // Empty after REPLICAOF NO ONE. master_host keeps the last primary, because tools expect a host there.
     ["primary", status.isFollowing ? status.primary.name : ""],
+    ["primary_role", supply.role],
+    // Empty where it is, as far as is known.
+    ["unsupplied_reason", oneLine(supply.trouble)],
+    ["unsupplied_seconds", supply.troubleSeconds],
+    ["upstream_run_ids", status.upstreamRunIds.join(",")],
     ["offline", status.isOffline ? 1 : 0],
     ["served_offset", status.servedOffset ?? 0],
     ["received_offset", cursors.received],
@@ -233,14 +257,29 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["log_bytes", cursors.logBytes],
     ["rdb_bytes", generation?.rdbBytes ?? 0],
     ["rdb_crc64", generation?.rdbCrc64 ?? ""],
+    ["keyspace_source", status.keyspace?.source ?? "unknown"],
+    ["keyspace_time", Math.floor((status.keyspace?.atMs ?? 0) / 1000)],
     ["disk_free_bytes", orUnknown(() => status.freeBytes())],
-    ["disk_low", status.isLowOnRoom ? 1 : 0],
+    ["disk_low", room.isLow ? 1 : 0],
+    ["disk_removable_bytes", room.removableBytes],
+    ["full_resync_lacks_room_bytes", Math.ceil(room.refusedResyncBytes)],
+    // -1: nothing is written, or new snapshots keep the log short enough.
+    ["disk_left_seconds", secondsOrNever(room.leftSeconds)],
+    ["shrunken", shrunken === undefined ? 0 : 1],
+    ["shrunken_seconds", Math.floor(shrunken?.seconds ?? 0)],
+    [
+      "shrunken_from",
+      shrunken === undefined ? "" : `generation ${shrunken.guarded}: ${shrunken.had}`,
+    ],
     ["full_syncs", syncs.full],
     ...Object.entries(syncs.fullByReason).map(([reason, count]): Field => [
       `full_syncs_${reason.replaceAll("-", "_")}`,
       count,
     ]),
     ["partial_syncs", syncs.partial],
+    // Empty unless the history of quite another primary has come since the start.
+    ["other_history", oneLine(status.otherHistory?.text)],
+    ["other_history_time", Math.floor((status.otherHistory?.atMs ?? 0) / 1000)],
     ["breaks", sumOf(status.breaks)],
     ["attempts_failed", sumOf(status.failedAttempts)],
     ["snapshot_read_bytes", snapshot.transfer?.readBytes ?? 0],
@@ -251,6 +290,10 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["last_error_cause", oneLine(lastBreak?.cause)],
     ["last_error_time", Math.floor((lastBreak?.atMs ?? 0) / 1000)],
   ];
+}
+
+function secondsOrNever(seconds: number): number {
+  return Number.isFinite(seconds) ? Math.floor(seconds) : -1;
 }
 
 /** In whole seconds, rounded up: a restore by a time that is shown must find it. */

@@ -47,6 +47,7 @@ const ENDS_ATTEMPTS: Readonly<Record<ErrorCode, boolean>> = {
   AUTH_FAILED: true,
   PRIMARY_BUSY: true,
   PRIMARY_REFUSED: true,
+  REPLICATION_LOOP: true,
   PROTOCOL: true,
   NOT_FOLLOWING: false,
   BAD_PAYLOAD: true,
@@ -122,6 +123,12 @@ export const METRICS: readonly Metric[] = [
     read: ({ link }) => link.downForSeconds,
   },
   {
+    name: "primary_unsupplied_seconds",
+    type: "gauge",
+    help: "Seconds since the link is up and yet nothing can come: the primary is a replica without a primary; else 0.",
+    read: ({ supply }) => (supply.trouble === undefined ? 0 : Math.max(1, supply.troubleSeconds)),
+  },
+  {
     name: "newest_restorable_timestamp_seconds",
     type: "gauge",
     help: "The newest moment that can be restored, in unix time; 0 before the first snapshot.",
@@ -191,6 +198,12 @@ export const METRICS: readonly Metric[] = [
     read: ({ cursors }) => cursors.logBytes,
   },
   {
+    name: "logs_on_disk_bytes",
+    type: "gauge",
+    help: "Size of all logs on disk: the current one, and those of the kept generations.",
+    read: (status) => status.logsOnDiskBytes(),
+  },
+  {
     name: "snapshot_in_progress",
     type: "gauge",
     help: "1 while a new snapshot arrives over a second link, else 0.",
@@ -199,8 +212,39 @@ export const METRICS: readonly Metric[] = [
   {
     name: "disk_low",
     type: "gauge",
-    help: "1 while less than --min-free is free, else 0. No new snapshot is taken then.",
-    read: ({ isLowOnRoom }) => flag(isLowOnRoom),
+    help: "1 while less than --min-free is free and no old generation is left that may go, else 0.",
+    read: ({ room }) => flag(room.isLow),
+  },
+  {
+    name: "disk_left_seconds",
+    type: "gauge",
+    help: "Seconds until the disk is full at the present rate of writing; +Inf where new snapshots keep the log short.",
+    read: ({ room }) => room.leftSeconds,
+  },
+  {
+    name: "full_resync_lacks_room_bytes",
+    type: "gauge",
+    help: "Size of the full resync that is needed, and is not asked for since it wouldn't fit on the disk; else 0.",
+    read: ({ room }) => room.refusedResyncBytes,
+  },
+  {
+    name: "disk_removable_bytes",
+    type: "gauge",
+    help: "Size of the old generations that give way where room is short.",
+    read: ({ room }) => room.removableBytes,
+  },
+  {
+    name: "shrunken",
+    type: "gauge",
+    help: "1 while the newest snapshot has less than half of the keys or bytes of an earlier one, which is kept meanwhile.",
+    read: ({ shrunken }) => flag(shrunken !== undefined),
+  },
+  {
+    name: "generations_removed_total",
+    type: "counter",
+    help: "Generations removed because nothing kept them any more (age), or ahead of their time to make room (room).",
+    labels: ["reason"],
+    read: ({ removedGenerations: { old, room } }) => labeled("reason", { age: old, room }),
   },
   {
     name: "disk_free_bytes",

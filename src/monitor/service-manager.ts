@@ -5,6 +5,8 @@ import { datagramsTo } from "./unix-datagrams.ts";
 
 /** How often the status is checked for a change, and unsent messages are retried. */
 const LOOK_MS = 1000;
+/** A copy that is older than this is told to be stale. */
+const STALE_SECONDS = 60;
 /** Below the 24 days that a timer can be set for. */
 const MAX_WATCHDOG_MS = 3_600_000;
 
@@ -16,8 +18,8 @@ type Fields = Readonly<Record<string, string>>;
 
 /**
  * Notifies the service manager by sd_notify(3). Sends READY at once, when the port is served: waiting for the
- * primary would fail a boot while the primary is away. Sends STATUS when the link's state or the primary
- * changes, STOPPING once `stopping` aborts, and WATCHDOG while the event loop turns, where the service manager
+ * primary would fail a boot while the primary is away. Sends STATUS when the link's state, the primary or
+ * the minutes for which the copy has been stale change, STOPPING once `stopping` aborts, and WATCHDOG while the event loop turns, where the service manager
  * asks for it. Logs one warning where nothing can be sent.
  * @param env the environment; the service manager's variables are removed from it.
  * @returns a function that sends STOPPING, if that was not sent, and ends the notifications.
@@ -57,11 +59,22 @@ export function notifyServiceManager(
 }
 
 /** The part of the status whose change is reported at once; the offset alone moves too often. */
-function summary({ link, isFollowing, primary }: ReplicaStatus): string {
-  return `${link.state}, ${isFollowing ? primary.name : "no one"}`;
+function summary({
+  link,
+  isFollowing,
+  primary,
+  staleFor,
+  staleSeconds,
+  supply,
+}: ReplicaStatus): string {
+  const words = [link.state, isFollowing ? primary.name : "no one"];
+  if (supply.trouble !== undefined) words.push("nobody supplies data");
+  // Each second of the first minute is no news.
+  if (staleFor !== undefined && (staleSeconds ?? 0) >= STALE_SECONDS) words.push(staleFor);
+  return words.join(", ");
 }
 
-/** One short line for people: `connected, redis://10.0.0.5:6379, durable up to offset 1234`. */
+/** One short line for people: `connect, redis://10.0.0.5:6379, stale for 28 min, durable up to offset 1234`. */
 function statusLine(status: ReplicaStatus): string {
   const kept =
     status.generation === undefined

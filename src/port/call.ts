@@ -5,7 +5,7 @@ import type { PortCounts } from "../monitor/port-counts.ts";
 import { array, error, simple } from "../resp/reply.ts";
 import type { Client } from "./client.ts";
 import type { Settings } from "../config/settings.ts";
-import type { LoginThrottle } from "./logins.ts";
+import type { LoginThrottle, OwnPassword } from "./logins.ts";
 import type { PubSub } from "./pubsub.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 
@@ -14,11 +14,23 @@ export interface ReplicaActions {
   readonly relay: Pick<Relay, "attach" | "countAt" | "endOffset" | "isAhead" | "when">;
   /** `begin` starts a new snapshot over a second link. @throws ReplicaError where it can't. */
   readonly renewal: { begin(by: string): void };
+  /** `accept` says that what is current is well, however small; whether that changes anything. @throws ReplicaError. */
+  readonly directory: { readonly keeping: { accept(by: string): boolean } };
   /** REPLICAOF keeps the TLS and the login of the primary that was named at start. */
-  readonly primary: { readonly source: PrimarySource };
+  readonly primary: { readonly source: PrimarySource; readonly login: PrimaryLoginActions };
   /** @param by the client's address, for the log. */
   follow(target: PrimaryTarget, by: string): void;
   leave(by: string): void;
+}
+
+/** The login for the primary, as CONFIG shows and changes it. */
+export interface PrimaryLoginActions {
+  /** Undefined: the default user. */
+  readonly username: string | undefined;
+  /** The parts that CONFIG SET has changed. */
+  readonly changed: readonly ("masteruser" | "masterauth")[];
+  /** Holds from the next attempt on; an empty value brings back what was given at the start. */
+  set(part: "masteruser" | "masterauth", value: string): void;
 }
 
 /** What commands can make the program do. */
@@ -37,12 +49,16 @@ export interface PortContext extends ProgramActions {
   readonly pubsub: PubSub;
   readonly clients: ReadonlySet<Client>;
   readonly logins: LoginThrottle;
+  /** Undefined where clients need no login. */
+  readonly ownPassword: OwnPassword | undefined;
   readonly settings: Settings;
   readonly version: string;
   readonly port: number;
   readonly counts: PortCounts;
   /** Milliseconds since 1970. */
   now(): number;
+  /** When a connection of a Sentinel ended last, in milliseconds since 1970; -Infinity before one did. */
+  sentinelGoneAtMs(): number;
   /** Logs that a client spoke HTTP. */
   alarm(client: Client): void;
 }

@@ -25,7 +25,7 @@ export interface ClientSocket {
 }
 
 function nothingAnnounced(): ReplconfAnnouncement {
-  return { listeningPort: 0, ip: "", psync2: false, rdbOnly: false };
+  return { listeningPort: 0, ip: "", psync2: false, runId: "", rdbOnly: false };
 }
 
 /** One client of the replica's own port, and its state. */

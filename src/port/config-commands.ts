@@ -1,7 +1,13 @@
 import { bulk, error, map, simple } from "../resp/reply.ts";
 import { limits } from "../config/limits.ts";
 import { logger } from "../base/logger.ts";
-import { type Call, type Command, subcommandHelp, wrongArgs } from "./call.ts";
+import {
+  type Call,
+  type Command,
+  type PrimaryLoginActions,
+  subcommandHelp,
+  wrongArgs,
+} from "./call.ts";
 import { globMatches } from "./pubsub.ts";
 import { noCounts } from "../monitor/port-counts.ts";
 
@@ -31,9 +37,12 @@ function configCommand(call: Call): Uint8Array {
         ["GET <pattern> [<pattern> ...]", "Returns the settings whose names match."],
         [
           "SET <name> <value> [...]",
-          "Accepts only the values that are in use: settings are read at start.",
+          "Changes masteruser and masterauth, until a restart. Of other settings, which are read at start, it accepts only the values that are in use.",
         ],
-        ["REWRITE", "Stores the primary that REPLICAOF named for the next start."],
+        [
+          "REWRITE",
+          "Stores the primary that REPLICAOF named for the next start; never masteruser or masterauth.",
+        ],
         ["RESETSTAT", "Resets the counters of clients and commands that INFO shows."],
       ]);
     case "RESETSTAT":
@@ -44,9 +53,9 @@ function configCommand(call: Call): Uint8Array {
   }
 }
 
-/** The settings that CONFIG GET returns. Passwords are not among them. */
+/** The settings that CONFIG GET returns. Passwords are not among them: not even whether there is one. */
 function parameters({ context }: Call): [string, string][] {
-  const { settings, status, port } = context;
+  const { settings, status, port, replica } = context;
   return [
     ["port", String(port)],
     ["bind", settings.bind],
@@ -59,12 +68,13 @@ function parameters({ context }: Call): [string, string][] {
     ["maxmemory", "0"],
     ["maxmemory-policy", "noeviction"],
     ["timeout", String(limits.clientIdleSeconds)],
+    ["masteruser", replica.primary.login.username ?? ""],
     ["repl-timeout", String(Math.round(settings.timeoutMs / 1000))],
     ["replica-priority", "0"],
     ["slave-priority", "0"],
     ["replica-read-only", "yes"],
     ["slave-read-only", "yes"],
-    ["replica-announced", "yes"],
+    ["replica-announced", settings.announce ? "yes" : "no"],
     ["replica-announce-ip", settings.announceIp ?? ""],
     ["replica-announce-port", String(settings.announcePort ?? 0)],
     ["rdb-sync-bytes", String(settings.rdbSyncBytes)],
@@ -74,6 +84,12 @@ function parameters({ context }: Call): [string, string][] {
   ];
 }
 
+/** As for --username. */
+const MAX_USER_CHARS = 1024;
+
+/** Where each part of the login for the primary is kept for the next start. */
+const KEPT_IN = { masteruser: "--username", masterauth: "--password-file" } as const;
+
 /** The flag that sets each of them. */
 const FLAGS: Readonly<Record<string, string>> = {
   port: "--port",
@@ -81,6 +97,7 @@ const FLAGS: Readonly<Record<string, string>> = {
   dir: "--dir",
   appendfsync: "--fsync",
   "repl-timeout": "--timeout",
+  "replica-announced": "--announce",
   "replica-announce-ip": "--announce-ip",
   "replica-announce-port": "--announce-port",
   "rdb-sync-bytes": "--rdb-sync-bytes",
@@ -100,26 +117,74 @@ function get(call: Call, patterns: readonly string[]): Uint8Array {
   );
 }
 
-/** Settings are read at start only. Setting one to the value that it has succeeds. */
+/**
+ * Changes the login for the primary. The other settings are read at start only; setting one to the value that it
+ * has succeeds. All or nothing, as in Redis.
+ */
 function set(call: Call, pairs: readonly string[]): Uint8Array {
   const known = new Map(parameters(call));
+  const login = new Map<LoginPart, string>();
   for (let at = 0; at < pairs.length; at += 2) {
     const name = pairs[at]!.toLowerCase();
+    const given = pairs[at + 1]!;
+    if (isLoginPart(name)) {
+      const text = textOf(given);
+      const refused = text === undefined ? "it is not UTF-8 text" : whyNot(name, text);
+      if (refused !== undefined) return failed(name, refused);
+      if (login.has(name)) return failed(name, "duplicate parameter");
+      login.set(name, text!);
+      continue;
+    }
+    if (name === "requirepass") {
+      return failed(
+        name,
+        "can't set immutable config: write it into the file of --requirepass-file",
+      );
+    }
     const value = known.get(name);
     if (value === undefined) {
       return error(
         `ERR Unknown option or number of arguments for CONFIG SET - '${name.slice(0, 60)}'`,
       );
     }
-    if (value !== pairs[at + 1]) {
+    if (value !== given) {
       const flag = FLAGS[name];
-      const hint = flag === undefined ? "" : `: restart with ${flag}`;
-      return error(
-        `ERR CONFIG SET failed (possibly related to argument '${name}') - can't set immutable config${hint}`,
+      return failed(
+        name,
+        `can't set immutable config${flag === undefined ? "" : `: restart with ${flag}`}`,
       );
     }
   }
+  for (const [part, value] of login) setLogin(call, part, value);
   return simple("OK");
+}
+
+/** Redis's error ("Redis 7.0, config.c, configSetCommand"). */
+function failed(name: string, why: string): Uint8Array {
+  return error(`ERR CONFIG SET failed (possibly related to argument '${name}') - ${why}`);
+}
+
+type LoginPart = Parameters<PrimaryLoginActions["set"]>[0];
+
+function isLoginPart(name: string): name is LoginPart {
+  return name === "masteruser" || name === "masterauth";
+}
+
+/** Why a value of the login is refused; undefined where it is good. A user is bounded as --username is. */
+function whyNot(part: LoginPart, value: string): string | undefined {
+  if (part === "masterauth") return undefined;
+  if (value.length > MAX_USER_CHARS) return `it is longer than ${MAX_USER_CHARS} characters`;
+  return /\p{Cc}/u.test(value) ? "it contains a control character" : undefined;
+}
+
+/** Logs who changed the login, never to what. */
+function setLogin({ client, context }: Call, part: LoginPart, value: string): void {
+  context.replica.primary.login.set(part, value);
+  const holds =
+    value === ""
+      ? "what was given at the start holds again, from the next attempt to connect on"
+      : `holds from the next attempt to connect on, until a restart: to keep it, put it into ${KEPT_IN[part]}`;
+  logger.info(`CONFIG SET ${part}: ${holds}`, { client: client.address });
 }
 
 /** Stores the primary that REPLICAOF named for the next start. */
@@ -132,9 +197,19 @@ function rewrite({ client, context }: Call): Uint8Array {
     return error(`ERR Rewriting config file: ${why}`);
   }
   const { status } = context;
-  const kept = status.isFollowing ? status.primary.name : "no one";
-  logger.info(`CONFIG REWRITE: after a restart, ${kept} is followed too`, {
-    client: client.address,
-  });
+  const kept = status.isFollowing ? `${status.primary.name} is followed too` : "none is followed";
+  logger.info(`CONFIG REWRITE: after a restart, ${kept}`, { client: client.address });
+  for (const part of context.replica.primary.login.changed) {
+    logger.warn(`CONFIG REWRITE does not store ${part}: to keep it, put it into ${KEPT_IN[part]}`, {
+      client: client.address,
+    });
+  }
   return simple("OK");
+}
+
+/** An argument is latin1, one character a byte. Undefined where its bytes are no UTF-8. */
+function textOf(argument: string): string | undefined {
+  const bytes = Buffer.from(argument, "latin1");
+  const text = bytes.toString("utf8");
+  return Buffer.from(text, "utf8").equals(bytes) ? text : undefined;
 }

@@ -85,14 +85,15 @@ function ping({ client, args, bytes }: Call): Uint8Array {
 function auth({ client, context, args }: Call): Uint8Array {
   const [user, password] = args.length === 1 ? ["default", args[0]!] : [args[0], args[1]];
   if (args.length > 2) return error("ERR syntax error");
-  const right = context.settings.requirepass;
-  if (right === undefined) {
+  if (context.ownPassword === undefined) {
     // Without a password set, the default user accepts any, where it is named. As in Redis.
     if (args.length === 2) return user === "default" ? OK : error(WRONG_PASSWORD);
     return error(
       "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
     );
   }
+  const right = context.ownPassword.read();
+  if (right === undefined) return error("ERR logins are refused: see this replica's log");
   // The argument is latin1, one character a byte; the setting is text.
   const isRight = same(password!, Buffer.from(right).toString("latin1"));
   if (!isRight || user !== "default") return refuseLogin(client, context);

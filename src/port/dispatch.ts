@@ -3,7 +3,7 @@ import { limits } from "../config/limits.ts";
 import { error, simple } from "../resp/reply.ts";
 import { type Command, type PortContext, wrongArgs } from "./call.ts";
 import type { Client, Transaction } from "./client.ts";
-import { refuseUnknown } from "./refuse-unknown.ts";
+import { isMisled, refuseUnknown } from "./refuse-unknown.ts";
 
 /** The most commands of one transaction. */
 const MAX_QUEUED = 1000;
@@ -31,6 +31,10 @@ export function answer(
   if (client.downstream !== undefined && verb !== "replconf") {
     // A reply would land in its replication stream. A repeated PSYNC is ignored.
     if (verb !== "psync" && verb !== "sync") client.downstream.end(`it sent ${quoted(verb)}`);
+    return undefined;
+  }
+  if (client.login.isLoggedIn && isMisled(context, client, verb, args)) {
+    client.leaving = true;
     return undefined;
   }
   const refused = refusal(client, verb, command, words.length);

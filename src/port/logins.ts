@@ -1,4 +1,7 @@
 import { limits } from "../config/limits.ts";
+import { ReplicaError } from "../base/errors.ts";
+import { logger } from "../base/logger.ts";
+import type { Password } from "../config/password.ts";
 import type { CommandLimits } from "../resp/command-reader.ts";
 
 /**
@@ -56,6 +59,34 @@ export class LoginAllowance {
     if (this.#isLoggedIn) return false;
     const bytes = this.#bytes === 0 ? 0 : this.#bytes + waitingBytes;
     return bytes > limits.loginInputBytes || this.#commands > limits.loginCommands;
+  }
+}
+
+/** The port's own password, read anew at each login. Whoever has logged in stays so when it changes. */
+export class OwnPassword {
+  readonly #password: Password;
+  /** Why it could not be read the last time; the log has it once. */
+  #trouble: string | undefined;
+
+  constructor(password: Password) {
+    this.#password = password;
+  }
+
+  /** The password; undefined while it can't be read: nobody can log in then. */
+  read(): string | undefined {
+    try {
+      const password = this.#password.read();
+      if (this.#trouble !== undefined) logger.info("the port's password can be read again");
+      this.#trouble = undefined;
+      return password;
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      if (error.message !== this.#trouble) {
+        logger.warn(`nobody can log in at the port: ${error.message}`, { code: error.code });
+      }
+      this.#trouble = error.message;
+      return undefined;
+    }
   }
 }
 

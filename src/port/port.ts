@@ -9,8 +9,9 @@ import { Client, type Wait } from "./client.ts";
 import { COMMANDS } from "./commands.ts";
 import { answer } from "./dispatch.ts";
 import { listenFailure } from "../base/listen-failure.ts";
-import { LoginThrottle } from "./logins.ts";
+import { LoginThrottle, OwnPassword } from "./logins.ts";
 import { PubSub } from "./pubsub.ts";
+import { isSentinel } from "./refuse-unknown.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 import { noCounts } from "../monitor/port-counts.ts";
 import { limits } from "../config/limits.ts";
@@ -41,6 +42,7 @@ export class Port {
   /** The client whose commands are being answered now. */
   #answered: Client | undefined;
   #alarmedAtMs = 0;
+  #sentinelGoneAtMs = -Infinity;
   #context: PortContext | undefined;
   #nextId = 1;
 
@@ -84,6 +86,7 @@ export class Port {
   /** Begins to answer commands; until then, clients get LOADING. */
   serve(status: ReplicaStatus, replica: ReplicaActions, program: ProgramActions): void {
     const { port } = this;
+    const { requirepass } = this.#settings;
     this.#context = {
       status,
       replica,
@@ -93,10 +96,12 @@ export class Port {
       pubsub: this.#pubsub,
       clients: this.#clients,
       logins: new LoginThrottle(),
+      ownPassword: requirepass && new OwnPassword(requirepass),
       settings: this.#settings,
       version: this.#version,
       counts: this.#counts,
       now: () => Date.now(),
+      sentinelGoneAtMs: () => this.#sentinelGoneAtMs,
       alarm: (client) => this.#alarm(client),
     };
   }
@@ -164,6 +169,7 @@ export class Port {
     client.inbox.clear();
     this.#pubsub.forget(client);
     this.#clients.delete(client);
+    if (isSentinel(client)) this.#sentinelGoneAtMs = Date.now();
     client.onGone();
     // Below the limit, so that a client that reconnects at the limit does not flood the log.
     if (this.#clients.size < limits.clients * 0.9) this.#isFull = false;

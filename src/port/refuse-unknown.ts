@@ -1,5 +1,7 @@
 import listed from "@ioredis/commands/built/commands.json";
 import { error } from "../resp/reply.ts";
+import type { PortContext } from "./call.ts";
+import type { Client } from "./client.ts";
 
 /** An entry in the list of Redis's commands. Containers have an entry for each subcommand. */
 interface Listed {
@@ -23,6 +25,51 @@ function isOnKeys({ flags, keyStart, subcommands = {} }: Listed): boolean {
   return isFlagged || keyStart > 0 || Object.values(subcommands).some(isOnKeys);
 }
 
+/** The error for a command on keys. */
+export const NO_KEYS = "ERR this replica keeps its data on disk and answers no key commands";
+
+/** How Sentinel names its connections ("Redis, sentinel.c, sentinelSetClientName"). */
+const SENTINEL_NAME = /^sentinel-[0-9a-f]{8}-(?:cmd|pubsub)$/;
+/**
+ * How far apart in time a Sentinel's connection and that of a client which it sent here may begin. A command on keys is
+ * refused in any case, so that takes its time on a busy machine; a tool that names its library may be no reader.
+ */
+const MISLED_MS = { key: 5000, library: 1000 };
+
+/** When connections of Sentinels began, and when the last one ended. */
+export interface SentinelTimes extends Pick<PortContext, "sentinelGoneAtMs"> {
+  readonly clients: ReadonlySet<Pick<Client, "beganAtMs" | "name">>;
+  readonly settings: Pick<PortContext["settings"], "announce">;
+}
+
+/** Whether this is a connection of a Sentinel. */
+export function isSentinel({ name }: Pick<Client, "name">): boolean {
+  return SENTINEL_NAME.test(name);
+}
+
+/**
+ * Whether a command may be that of a reader which a Sentinel sent here by mistake. At each failover Sentinel forgets
+ * what its replicas said of themselves, and for some 100 ms names this one too, until it has asked again. Such a client
+ * is disconnected instead of refused: then it asks Sentinel again, where an error would go to its caller. Most libraries
+ * name themselves first, and take the end of the connection there for a server that is down.
+ */
+export function isMisled(
+  { clients, settings, sentinelGoneAtMs }: SentinelTimes,
+  { beganAtMs }: Pick<Client, "beganAtMs">,
+  verb: string,
+  [first = ""]: readonly string[],
+): boolean {
+  if (settings.announce) return false;
+  const isLibrary = verb === "client" && first.toLowerCase() === "setinfo";
+  if (!isLibrary && !KEY_COMMANDS.has(verb)) return false;
+  const apartMs = MISLED_MS[isLibrary ? "library" : "key"];
+  const isNear = (atMs: number) => Math.abs(beganAtMs - atMs) <= apartMs;
+  return (
+    isNear(sentinelGoneAtMs()) ||
+    [...clients].some((other) => isNear(other.beganAtMs) && isSentinel(other))
+  );
+}
+
 /** How many bytes of the name are echoed, and how many of the arguments ("Redis, commandCheckExistence"). */
 const ECHOED_BYTES = 128;
 
@@ -33,7 +80,7 @@ const ECHOED_BYTES = 128;
 export function refuseUnknown([name, ...args]: readonly Uint8Array[]): Uint8Array {
   const verb = Buffer.from(name ?? []).toString("latin1");
   if (KEY_COMMANDS.has(verb.toLowerCase())) {
-    return error("ERR this replica keeps its data on disk and answers no key commands");
+    return error(NO_KEYS);
   }
   let echoed = "";
   for (const arg of args) {

@@ -1,8 +1,9 @@
 import { ReplicaError, unreachable } from "../base/errors.ts";
 import { targetAt } from "../config/primary-url.ts";
 import type { PsyncRequest } from "../downstream/relay.ts";
-import type { LinkStatus } from "../replica/status.ts";
+import type { LinkStatus, ReplicaStatus } from "../replica/status.ts";
 import { array, bulk, error, integer, simple } from "../resp/reply.ts";
+import { runIdOf } from "../base/run-id.ts";
 import type { Call, Command } from "./call.ts";
 
 const OK = simple("OK");
@@ -178,6 +179,7 @@ function announce({ client }: Call, option: string, value: string): Uint8Array |
       return undefined;
     case "capa":
       // Other capabilities are ignored, as by Redis.
+      announced.runId = runIdOf(value) ?? announced.runId;
       if (value.toLowerCase() === "psync2") announced.psync2 = true;
       return undefined;
     case "rdb-only":
@@ -217,6 +219,8 @@ function attach(
   if (client.unsentBytes > 0) {
     return error("ERR SYNC and PSYNC are invalid with pending output");
   }
+  const loop = loopWith(client.announced.runId, context.status);
+  if (loop !== undefined) return error(`LOOP ${loop}`);
   const { relay } = context.replica;
   const socket = {
     address: client.address,
@@ -230,6 +234,17 @@ function attach(
     client.onGone = () => downstream.end("its link was closed");
     if (reply !== undefined) client.send(reply);
   });
+}
+
+/** Why feeding another `replica` would close a circle without a primary; undefined where it wouldn't. */
+function loopWith(
+  runId: string,
+  { runId: mine, upstreamRunIds }: ReplicaStatus,
+): string | undefined {
+  if (runId === "") return undefined;
+  if (runId === mine) return "what answers there is this replica itself";
+  if (!upstreamRunIds.includes(runId)) return undefined;
+  return "what answers there is itself fed by this replica, so neither has a primary";
 }
 
 /** WAIT numreplicas timeout: waits until that many replicas have acknowledged what is written now. */

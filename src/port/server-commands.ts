@@ -4,6 +4,8 @@ import { limits } from "../config/limits.ts";
 import { infoSections, infoText } from "../monitor/info.ts";
 import { array, bulk, error, integer, map, nil, simple, verbatim } from "../resp/reply.ts";
 import { type Call, type Command, subcommandHelp, wrongArgs } from "./call.ts";
+import type { ReplicaStatus } from "../replica/status.ts";
+import { NO_KEYS } from "./refuse-unknown.ts";
 
 export const serverCommands: readonly Command[] = [
   {
@@ -24,8 +26,8 @@ export const serverCommands: readonly Command[] = [
     name: "dbsize",
     arity: 1,
     flags: ["readonly", "fast"],
-    summary: "Returns 0: this port serves no keys.",
-    run: () => integer(0),
+    summary: "Says what is known of the number of keys, as an error: none is counted.",
+    run: dbsize,
   },
   {
     name: "time",
@@ -50,6 +52,14 @@ export const serverCommands: readonly Command[] = [
     run: bgsave,
   },
   {
+    name: "replica",
+    arity: -2,
+    flags: ["admin", "noscript"],
+    summary:
+      "Says that the data is right though it is less than half of what it was: REPLICA ACCEPT.",
+    run: replicaCommand,
+  },
+  {
     name: "shutdown",
     arity: -1,
     flags: ["admin", "noscript"],
@@ -66,6 +76,7 @@ function info({ client, context, args }: Call): Uint8Array {
     port,
     nowMs: context.now(),
     readyLagMs: settings.readyLagMs,
+    announced: settings.announce,
     connectedClients: clients.size,
     blockedClients: [...clients].filter(({ blocked }) => blocked).length,
     maxClients: limits.clients,
@@ -73,6 +84,32 @@ function info({ client, context, args }: Call): Uint8Array {
   };
   const sections = infoSections(status, about);
   return verbatim(infoText(sections, args), client.proto);
+}
+
+/**
+ * DBSIZE is an error: a number can't say how old it is, and 0 would look like an empty database. The error says what is
+ * known.
+ */
+function dbsize({ client, context }: Call): Uint8Array {
+  const { status } = context;
+  return error(`${NO_KEYS}: ${keysIn(client.database, status)}`);
+}
+
+function keysIn(database: number, { generation, keyspace }: ReplicaStatus): string {
+  if (generation === undefined) return "nothing is kept yet";
+  if (keyspace === undefined)
+    return "neither its primary nor its snapshot says how many keys there are";
+  const { source, databases, isWhole, atMs } = keyspace;
+  const here = databases.find((one) => one.database === database);
+  const last = databases.at(-1)?.database ?? -1;
+  const count = here?.keys ?? (isWhole || database < last ? 0 : undefined);
+  const when = new Date(atMs).toISOString();
+  if (source === "primary")
+    return `its primary had ${count ?? "an unknown number"} in db${database} at ${when}`;
+  const snapshot = `its snapshot of ${when}`;
+  return count === undefined
+    ? `${snapshot} does not say how many are in db${database}`
+    : `${snapshot} has ${count} in db${database}, and what came after it is not counted`;
 }
 
 function time({ context }: Call): Uint8Array {
@@ -128,7 +165,7 @@ function commandCommand({ client, context, args }: Call): Uint8Array {
         ["DOCS [<name> ...]", "Returns what these commands do, or what all do."],
       ]);
     default:
-      return error(`ERR unknown subcommand '${args[0]?.slice(0, 60)}'. Try COMMAND HELP.`);
+      return error(`ERR unknown subcommand '${(args[0] ?? "").slice(0, 60)}'. Try COMMAND HELP.`);
   }
 }
 
@@ -153,5 +190,27 @@ function bgsave({ client, context, args }: Call): Uint8Array {
   } catch (refused) {
     if (!(refused instanceof ReplicaError)) throw refused;
     return error(`ERR ${refused.message}`);
+  }
+}
+
+/** REPLICA ACCEPT: the data has become less than half, and that is right. */
+function replicaCommand({ client, context, args }: Call): Uint8Array {
+  const [what = "", ...more] = args;
+  switch (what.toLowerCase()) {
+    case "accept":
+      if (more.length > 0) return wrongArgs("replica|accept");
+      try {
+        context.replica.directory.keeping.accept(client.address);
+        return simple("OK");
+      } catch (refused) {
+        if (!(refused instanceof ReplicaError)) throw refused;
+        return error(`ERR ${refused.message}`);
+      }
+    case "help":
+      return subcommandHelp("REPLICA", [
+        ["ACCEPT", "Says that the data is right though it is less than half of what it was."],
+      ]);
+    default:
+      return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try REPLICA HELP.`);
   }
 }

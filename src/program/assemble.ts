@@ -1,3 +1,4 @@
+import { describeAddress } from "../base/address.ts";
 import { usageError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { Settings } from "../config/settings.ts";
@@ -79,7 +80,7 @@ export function assemble(
     port,
     shutdown: stopping.signal,
     run: async (signal) => {
-      const address = `${settings.bind}:${port.port}`;
+      const address = describeAddress({ host: settings.bind, port: port.port });
       logger.info(
         replica.isFollowing
           ? `following ${replica.primary.name} into ${directory.path}, serving ${address}`

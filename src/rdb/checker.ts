@@ -1,7 +1,9 @@
 import { ReplicaError } from "../base/errors.ts";
+import { counted } from "../base/quantity.ts";
 import { Crc64 } from "./crc64.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader } from "./header.ts";
 import { hex64 } from "../base/hex64.ts";
+import { type FirstDatabase, FirstDatabaseReader } from "./first-database.ts";
 
 const OPCODE_EOF = 0xff;
 const CHECKSUM_BYTES = 8;
@@ -19,11 +21,14 @@ export interface RdbSummary {
   readonly crc64: bigint;
   /** Whether it was compared with the one that the RDB states. */
   readonly checked: boolean;
+  /** Undefined where the RDB doesn't say. */
+  readonly firstDatabase: FirstDatabase | undefined;
 }
 
 /**
  * Checks an RDB as its bytes pass, without holding it: that it begins and ends as an RDB does, and matches the
- * checksum that it states ("Redis, rdb.c": rdbLoadRioWithLoadingCtx). It does not parse what lies between.
+ * checksum that it states ("Redis, rdb.c": rdbLoadRioWithLoadingCtx). Of what lies between it reads no more than the
+ * size of the first database.
  */
 export class RdbChecker {
   readonly #checksum: boolean;
@@ -32,6 +37,7 @@ export class RdbChecker {
   /** The bytes so far, until the header is whole. */
   #head: Uint8Array = EMPTY;
   #header: RdbHeader | undefined;
+  readonly #databases = new FirstDatabaseReader();
   /** The last bytes so far, which #crc leaves out: they may be the trailer. */
   readonly #tail = new Uint8Array(TRAILER_BYTES);
   #tailBytes = 0;
@@ -49,6 +55,7 @@ export class RdbChecker {
     if (bytes.length === 0) return;
     this.#bytes += bytes.length;
     if (this.#header === undefined) this.#parseHeader(bytes);
+    else if (!this.#databases.isDone) this.#databases.push(bytes);
     this.#keepTail(bytes);
   }
 
@@ -73,14 +80,14 @@ export class RdbChecker {
     const stated = hasChecksum
       ? new DataView(this.#tail.buffer).getBigUint64(checksumAt, true)
       : 0n;
-    const summary = { header, bytes: this.#bytes };
+    const summary = { header, bytes: this.#bytes, firstDatabase: this.#databases.found };
     if (!this.#checksum) return { ...summary, crc64: stated, checked: false };
     this.#crc.update(this.#tail.subarray(0, checksumAt));
     const crc64 = this.#crc.value;
     if (stated === 0n) return { ...summary, crc64, checked: false };
     if (stated !== crc64) {
       throw new ReplicaError("BAD_CHECKSUM", {
-        message: `the snapshot of ${this.#bytes} bytes states the checksum ${hex64(stated)}, but has ${hex64(crc64)}`,
+        message: `the snapshot of ${counted(this.#bytes, "byte")} states the checksum ${hex64(stated)}, but has ${hex64(crc64)}`,
       });
     }
     return { ...summary, crc64, checked: true };
@@ -90,7 +97,10 @@ export class RdbChecker {
     // No more than a header can need: don't copy a large chunk after a small one.
     const missing = bytes.subarray(0, MAX_HEADER_BYTES + 1 - this.#head.length);
     const head = this.#head.length === 0 ? missing : Buffer.concat([this.#head, missing]);
+    const before = this.#head.length;
     this.#header = parseRdbHeader(head);
+    if (this.#header !== undefined)
+      this.#databases.push(bytes.subarray(this.#header.headerBytes - before));
     // A copy: the chunk belongs to the caller.
     if (this.#header !== undefined) this.#head = EMPTY;
     else this.#head = head === missing ? Uint8Array.from(head) : head;
@@ -117,7 +127,7 @@ export class RdbChecker {
 
   #cutShort(where: string): ReplicaError {
     return new ReplicaError("BAD_PAYLOAD", {
-      message: `the snapshot ends after ${this.#bytes} bytes, ${where}`,
+      message: `the snapshot ends after ${counted(this.#bytes, "byte")}, ${where}`,
     });
   }
 }

@@ -18,18 +18,17 @@ import type { DataDirectory } from "../store/generation/data-directory.ts";
 import type { StreamEnd } from "../store/generation/layout.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import { Driver } from "../upstream/driver.ts";
-import { driverOptions } from "../upstream/driver-options.ts";
+import { driverOptions, infoAsker } from "../upstream/driver-options.ts";
 import { GenerationKeeper } from "../upstream/keeper.ts";
 import { LinkHistory } from "../upstream/link/link-history.ts";
 import { Locator } from "../upstream/link/locator.ts";
-import { Renewal } from "../upstream/renewal.ts";
-import { Retention } from "../upstream/retention.ts";
+import { Supply } from "../upstream/link/supply.ts";
+import type { Renewal } from "../upstream/renewal.ts";
 import { Resyncs } from "../upstream/resyncs.ts";
+import { Upkeep } from "../upstream/upkeep.ts";
+import { endReplica } from "./ending.ts";
 import { Pace } from "./pace.ts";
 import { limits } from "../config/limits.ts";
-
-/** A stop may take 2 s in all. */
-const STOP_LIMIT_MS = 1_800;
 
 /**
  * Follows one primary, attempt after attempt, until it is stopped; or serves what is kept while no primary
@@ -41,10 +40,13 @@ export class Replica implements StreamSource {
   readonly primary: Locator;
   readonly resyncs: Resyncs;
   readonly links: LinkHistory;
+  /** Whether the primary is supplied with data itself. */
+  readonly supply: Supply;
+  /** As Redis makes it: 40 hex digits, another for each process. */
+  readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
   readonly pace: Pace;
-  /** Takes new generations while the current one is followed. */
-  readonly renewal: Renewal;
-  readonly retention: Retention;
+  /** Renewals, retention, and the room for both. */
+  readonly upkeep: Upkeep;
   /** Feeds other replicas. */
   readonly relay: Relay;
   readonly #clock: Clock;
@@ -77,35 +79,44 @@ export class Replica implements StreamSource {
     this.#settings = settings;
     this.primary = new Locator(source, clock, settings);
     this.links = new LinkHistory(clock);
-    this.resyncs = new Resyncs(clock, directory);
+    this.resyncs = new Resyncs(clock, directory, infoAsker(this.primary, settings));
     this.#offline = new Offline(served);
     this.relay = new Relay({ ...served, source: this });
-    this.#driver = new Driver(driverOptions("follow", source, settings, announced), clock, {
+    const linkOptions = {
+      ...driverOptions("follow", this.primary, settings, announced),
+      runId: this.runId,
+    };
+    this.#driver = new Driver(linkOptions, clock, {
       failed: (error, from) => this.#onFailed(error, from),
       failedUnlinked: (error) => this.#onFailedUnlinked(error),
       note: (level, message) => logger[level](message),
       moved: (state) => this.#onMoved(state),
     });
+    const { askPrimary } = settings;
+    const fed = () => [...this.relay.downstreams];
+    this.supply = new Supply({ ...linkOptions, askPrimary, fed }, clock, {
+      looped: (error) => this.#driver.failed(error),
+      changed: (what) => this.#onPrimaryChanged(what),
+    });
+    const queues = { maxQueuedBytes: limits.queuedBytes, maxLogQueuedBytes: limits.logQueuedBytes };
+    const admit = (totalBytes: number | undefined) => this.upkeep.admission.admit(totalBytes);
     this.#keeper = new GenerationKeeper(
       directory,
       disk,
       clock,
-      { ...settings, maxQueuedBytes: limits.queuedBytes, maxLogQueuedBytes: limits.logQueuedBytes },
+      { ...settings, ...queues, admit },
       this.#driver,
       this.relay,
       this.resyncs,
     );
     this.pace = new Pace(clock, settings.fsync, this.#keeper);
-    this.retention = new Retention({ directory, disk, clock, settings });
-    this.renewal = new Renewal({
-      directory,
-      keeper: this.#keeper,
-      disk,
-      clock,
-      settings,
-      announced,
-      link: this.#driver,
-    });
+    const surroundings = { directory, disk, clock, settings, announced };
+    this.upkeep = new Upkeep({ ...surroundings, keeper: this.#keeper, link: this.#driver });
+  }
+
+  /** Takes new generations while the current one is followed. */
+  get renewal(): Renewal {
+    return this.upkeep.renewal;
   }
 
   /** False after REPLICAOF NO ONE, and with --offline. */
@@ -176,6 +187,7 @@ export class Replica implements StreamSource {
     this.#isOffline = false;
     this.#offline.until = undefined;
     this.links.forget();
+    this.upkeep.admission.forget();
     this.#interrupt();
   }
 
@@ -224,22 +236,27 @@ export class Replica implements StreamSource {
         const error = await (this.#isFollowing ? this.#attempt(signal) : this.#serveKept(signal));
         if (error === undefined) continue; // stopped, or REPLICAOF named another primary, or none
         if (error.retry === "never") throw error;
+        const ending = AbortSignal.any([signal, this.#wake.signal]);
+        await this.supply.explainLast(this.links, this.primary.target, ending);
         const waitMs = this.links.waitMs(this.#settings.retryMaxMs);
         const about = { code: error.code, primary: this.primary.name };
         const { level, text } = this.links.takeNews();
         logger[level](`${text}; next attempt in ${waitMs} ms`, about);
-        await this.#clock.sleep(waitMs, AbortSignal.any([signal, this.#wake.signal]));
+        await this.#clock.sleep(waitMs, ending);
       }
     } finally {
-      await this.#stop();
+      clearInterval(this.#second);
+      this.supply.rest();
+      const { directory, relay, upkeep } = this;
+      const parts = { clock: this.#clock, driver: this.#driver, keeper: this.#keeper };
+      await endReplica({ ...parts, directory, relay, upkeep });
     }
   }
 
   #onSecond(): void {
     this.#keeper.tick();
-    this.renewal.tick();
-    // What is served without a primary stays: nothing new replaces it.
-    if (this.#isFollowing) this.retention.tick();
+    this.supply.tick(this.silentMs);
+    this.upkeep.tick(this.#isFollowing);
     this.relay.tick();
     this.pace.sampleAge();
     this.pace.sample(this.state);
@@ -263,10 +280,13 @@ export class Replica implements StreamSource {
       this.#driver.follow();
       const target = await this.#locate(AbortSignal.any([signal, interrupted]));
       if (target === undefined) return undefined;
+      await this.supply.refuseLoop(target, this.links);
+      if (signal.aborted || interrupted.aborted) return undefined;
       // The log failed while Sentinel was asked: nothing would keep the stream from `resume` on.
       if (resume !== undefined && this.log === undefined) return this.#keeper.failure;
-      this.resyncs.begin(resume);
-      this.#driver.attempt(target, this.#keeper, this.#keeper, resume);
+      this.resyncs.begin(resume, target);
+      const weigh = this.upkeep.admission.weigh(resume);
+      this.#driver.attempt(target, this.#keeper, this.#keeper, resume, weigh);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       this.#onFailed(error, this.state);
@@ -321,9 +341,16 @@ export class Replica implements StreamSource {
     return target;
   }
 
+  #onPrimaryChanged(what: string): void {
+    logger.info(what, { primary: this.primary.name });
+    this.directory.note("break", what);
+    this.links.explain(what);
+  }
+
   #onFailed(error: ReplicaError, from: State): void {
     const { isFull } = this.resyncs;
     const ended = { from, isFull, pausedMs: this.#driver.pausedMs };
+    this.upkeep.admission.failed(error, from);
     const { wasConnected, isAnother } = this.links.failed(error, ended);
     if (!wasConnected) this.primary.judge(false);
     // A primary that is away is noted once, not at each attempt.
@@ -344,6 +371,7 @@ export class Replica implements StreamSource {
 
   #onMoved(state: State): void {
     this.links.moved(state, this.#driver.pausedMs);
+    this.supply.moved(state, this.primary.target);
     // What the primary sends now replaces the generation that was followed.
     if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync replaces it");
     this.resyncs.moved(state);
@@ -354,47 +382,8 @@ export class Replica implements StreamSource {
 
   #onConnected(): void {
     this.primary.judge(true);
+    this.upkeep.admission.connected(this.resyncs.isFull);
     const outage = this.links.ended();
     if (outage !== undefined) logger.info(`link up ${outage.cost(this.resyncs.isFull)}`);
-  }
-
-  /** Writes, syncs, marks and acknowledges what was received, within the time that a stop may take. */
-  async #stop(): Promise<void> {
-    clearInterval(this.#second);
-    const before = this.#keeper.failure;
-    const inTime = new AbortController();
-    const finished = this.#finish().finally(() => inTime.abort());
-    await Promise.race([finished, this.#clock.sleep(STOP_LIMIT_MS, inTime.signal)]);
-    if (!inTime.signal.aborted) {
-      logger.warn(
-        `the disk did not finish within ${STOP_LIMIT_MS} ms: the next start asks again for what no mark covers`,
-      );
-    }
-    // What counts as durable must be where it is looked for.
-    this.directory.refuseLost();
-    // A primary that left at the same time isn't our failure; a failed disk is.
-    const { failure } = this.#keeper;
-    if (failure !== undefined && failure !== before) throw failure;
-  }
-
-  async #finish(): Promise<void> {
-    const renewed = this.renewal.stop("the replica stops");
-    try {
-      // A complete payload would have to be sent again.
-      if (this.state.at === "transfer" && this.state.finishing) await this.#driver.finishing;
-      if (this.state.at === "connected") {
-        // A primary that streams as fast as it can must not keep us from ending.
-        this.#driver.stopReading();
-        await this.#keeper.settle();
-        this.#driver.hangUp();
-      }
-    } finally {
-      this.relay.endAll("this replica stops");
-      // Before anything is waited for: what is half received goes, however slow the disk is.
-      this.#driver.leave();
-      await this.#keeper.close();
-      await renewed;
-      await this.retention.stop();
-    }
   }
 }

@@ -1,14 +1,19 @@
 import type { ErrorCode } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
+import { formatAge } from "../base/quantity.ts";
 import type { Offset, ReplicationId } from "../base/history.ts";
 import type { Settings } from "../config/settings.ts";
-import type { DownstreamState } from "../downstream/downstream.ts";
 import type { State } from "../session/state.ts";
 import { fileByteOf } from "../store/generation/layout.ts";
+import type { Smallness } from "../store/keep/keeping.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
 import { Freshness } from "./freshness.ts";
+import { Keyspace, type KnownKeyspace } from "./keyspace.ts";
+import { type SupplyStatus, supplyOf, whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
+import { type RelayStatus, relayStatus } from "./relay-status.ts";
+import { type RoomStatus, roomStatus } from "./room-status.ts";
 
 /** A state of the link, by Redis's name ("replication.c", REPL_STATE_*). */
 export type LinkState = State["at"];
@@ -77,7 +82,7 @@ export interface SyncStatus {
 export interface BreakStatus {
   readonly code: ErrorCode;
   readonly message: string;
-  /** The likely cause; empty where the break cost the primary nothing. */
+  /** Figures, and what they say; empty where there is nothing to add. */
   readonly cause: string;
   /** Milliseconds since 1970. */
   readonly atMs: number;
@@ -93,38 +98,12 @@ export interface SnapshotStatus {
   readonly counts: { readonly ok: number; readonly failed: number };
 }
 
-export interface DownstreamStatus {
-  readonly ip: string;
-  readonly port: number;
-  readonly state: DownstreamState;
-  readonly ackedOffset: Offset;
-  readonly lagSeconds: number;
-}
-
-/** The replicas that are fed from here. */
-export interface RelayStatus {
-  readonly downstreams: readonly DownstreamStatus[];
-  readonly countByState: Readonly<Record<DownstreamState, number>>;
-  /** How far the online replica that is furthest behind is behind the stream's end; 0 without one. */
-  readonly lagBytes: number;
-  /** Since the start: bytes sent, syncs granted, and partial resyncs refused. */
-  readonly counts: {
-    readonly snapshot: number;
-    readonly stream: number;
-    readonly full: number;
-    readonly partial: number;
-    readonly refused: number;
-  };
-}
-
 /**
  * The one source of everything that a replica reports: on its port, over HTTP, and to the service manager.
  * Read-only. Each property is looked up when it is read, and what it returns is a plain value that does not
  * change afterwards.
  */
 export class ReplicaStatus {
-  /** As Redis makes it: 40 hex digits, another for each process. */
-  readonly runId = Buffer.from(crypto.getRandomValues(new Uint8Array(20))).toString("hex");
   /** Milliseconds since 1970. */
   readonly startedAtMs: number;
   readonly #startedMs: number;
@@ -132,14 +111,26 @@ export class ReplicaStatus {
   readonly #clock: Clock;
   readonly #fsync: Settings["fsync"];
   readonly #freshness: Freshness;
+  readonly #keyspace: Keyspace;
 
   constructor(replica: Replica, clock: Clock, fsync: Settings["fsync"]) {
     this.#replica = replica;
     this.#clock = clock;
     this.#fsync = fsync;
     this.#freshness = new Freshness(replica, clock);
+    this.#keyspace = new Keyspace(replica, clock);
     this.startedAtMs = clock.now();
     this.#startedMs = clock.monotonicMs();
+  }
+
+  /** As Redis makes it: 40 hex digits, another for each process. */
+  get runId(): string {
+    return this.#replica.runId;
+  }
+
+  /** The run ids of the processes above this one, nearest first, as far as they are known; none while the link is down. */
+  get upstreamRunIds(): readonly string[] {
+    return this.#replica.state.at === "connected" ? this.#replica.supply.runIds : [];
   }
 
   /** Whole seconds by a monotonic clock. */
@@ -174,6 +165,11 @@ export class ReplicaStatus {
     return { state: state.at, transfer: progressOf(state), silentMs, downSeconds, downForSeconds };
   }
 
+  /** Whether the primary has data to pass on, while its link is up. */
+  get supply(): SupplyStatus {
+    return supplyOf(this.#replica);
+  }
+
   /** The newest moment that can be restored: milliseconds since 1970; undefined where nothing is kept yet. */
   get newestRestorableMs(): number | undefined {
     return this.#freshness.newestMs;
@@ -187,6 +183,15 @@ export class ReplicaStatus {
   /** How long ago the newest moment that can be restored is; undefined where nothing is kept yet. */
   get staleSeconds(): number | undefined {
     return this.#freshness.staleSeconds;
+  }
+
+  /**
+   * How old the copy is, in words: `stale for 28 min`. Undefined while data can come, and where nothing is kept yet.
+   */
+  get staleFor(): string | undefined {
+    const { staleSeconds } = this;
+    const isFed = this.link.state === "connected" && this.supply.trouble === undefined;
+    return isFed || staleSeconds === undefined ? undefined : `stale for ${formatAge(staleSeconds)}`;
   }
 
   /**
@@ -245,6 +250,11 @@ export class ReplicaStatus {
     return this.#replica.endedStream?.generation ?? this.currentGeneration;
   }
 
+  /** How many keys there are, as far as others say so; undefined where nobody does. */
+  get keyspace(): KnownKeyspace | undefined {
+    return this.#keyspace.known;
+  }
+
   get currentGeneration(): GenerationStatus | undefined {
     return this.#replica.directory.current;
   }
@@ -264,14 +274,29 @@ export class ReplicaStatus {
     return arriving.reduce((sum, bytes) => sum + bytes, directory.holdings.snapshotBytes);
   }
 
+  /** Bytes on disk of all logs: that of the current generation, and those of the kept ones. @throws ReplicaError of the database. */
+  logsOnDiskBytes(): number {
+    return this.cursors.logBytes + this.#replica.directory.keeping.sealedLogBytes();
+  }
+
   /** Free bytes on the data directory's file system. @throws ReplicaError DISK_FAILED. */
   freeBytes(): number {
     return this.#replica.directory.freeBytes;
   }
 
-  /** Whether less than `--min-free` was free at the last check. */
-  get isLowOnRoom(): boolean {
-    return this.#replica.retention.lowOnRoom;
+  /** The room on the disk, as of the last look. */
+  get room(): RoomStatus {
+    return roomStatus(this.#replica.upkeep);
+  }
+
+  /** Set while the newest snapshot has less than half of what an earlier one had, and nobody said that it is well. */
+  get shrunken(): Smallness | undefined {
+    return this.#replica.directory.keeping.smallness;
+  }
+
+  /** Generations removed since the start: because nothing kept them any more, and because room was needed. */
+  get removedGenerations(): { readonly old: number; readonly room: number } {
+    return { ...this.#replica.directory.keeping.counts };
   }
 
   /** Over the last seconds, snapshot and stream together. */
@@ -308,6 +333,11 @@ export class ReplicaStatus {
     return { code: error.code, message: error.message, cause, atMs };
   }
 
+  /** The last time since the start that the history of quite another primary came; milliseconds since 1970. */
+  get otherHistory(): { readonly text: string; readonly atMs: number } | undefined {
+    return this.#replica.resyncs.lastOther;
+  }
+
   get snapshot(): SnapshotStatus {
     const { runningSeconds, state, last, counts } = this.#replica.renewal;
     return {
@@ -319,17 +349,7 @@ export class ReplicaStatus {
   }
 
   get relay(): RelayStatus {
-    const { relay } = this.#replica;
-    return {
-      downstreams: [...relay.downstreams].map(
-        ({ ip, listeningPort, state, ackedOffset, lagSeconds }) => {
-          return { ip, port: listeningPort, state, ackedOffset, lagSeconds };
-        },
-      ),
-      countByState: relay.countByState(),
-      lagBytes: relay.lagBytes,
-      counts: { ...relay.counts },
-    };
+    return relayStatus(this.#replica.relay);
   }
 
   /** How long the oldest byte that is not durable (`--fsync no`: not written) has been here; 0 where all are. */
@@ -338,20 +358,13 @@ export class ReplicaStatus {
   }
 
   /**
-   * Why the replica counts as not ready: its link is not up, or a received byte has stayed unsynced
-   * (`--fsync no`: unwritten) for too long; with --offline, nothing is served yet. Undefined where it is ready.
+   * Why the replica counts as not ready: its link is not up, or the primary has no data to pass on, or a received
+   * byte has stayed unsynced (`--fsync no`: unwritten) for too long, or the disk is about to be full; with --offline,
+   * nothing is served yet. Undefined where it is ready.
    * @param readyLagMs how long a received byte may stay unsynced; milliseconds.
    */
   whyNotReady(readyLagMs: number): string | undefined {
-    const replica = this.#replica;
-    if (replica.isOffline) {
-      return replica.stream === undefined ? "the data directory is not served yet" : undefined;
-    }
-    if (replica.state.at !== "connected") return `the link is in state ${replica.state.at}`;
-    const ageSeconds = replica.pace.durableAgeSeconds;
-    if (ageSeconds * 1000 <= readyLagMs) return undefined;
-    const kept = this.#fsync === "no" ? "written" : "durable";
-    return `bytes received ${ageSeconds.toFixed(0)} s ago are not ${kept} yet`;
+    return whyNotReady(this.#replica, this.#fsync, readyLagMs);
   }
 }
 

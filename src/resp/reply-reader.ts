@@ -10,9 +10,17 @@ export interface Reply {
   readonly text: string;
 }
 
+/** The head of an array: so many replies that follow are its elements. */
+export interface ArrayHead extends Reply {
+  readonly elements: number;
+}
+
+/** How many elements an array may have: those that are asked for have a name and a value. */
+const MAX_ELEMENTS = 64;
+
 /**
  * Reads a server's replies that are a line, a number or a bulk string, as those to PING, INFO and DEBUG
- * DIGEST are; split anywhere.
+ * DIGEST are; split anywhere. An array, as CONFIG GET's, comes as its head and then its elements.
  *
  * Holds what was pushed and not yet taken, at most one reply of `maxReplyBytes`.
  */
@@ -32,14 +40,17 @@ export class ReplyReader {
   /**
    * Takes the next reply.
    * @returns `undefined` where the rest of it has not come yet.
-   * @throws ReplicaError PROTOCOL for another type, and for a reply longer than `maxReplyBytes`.
+   * @throws ReplicaError PROTOCOL for another type, a longer array, and a reply longer than `maxReplyBytes`.
    */
-  next(): Reply | undefined {
+  next(): Reply | ArrayHead | undefined {
     const lineEnd = this.#unread.indexOf(CRLF);
     if (lineEnd === -1) return this.#wait(this.#unread.length);
     const line = this.#unread.toString("utf8", 1, lineEnd);
     const type = String.fromCharCode(this.#unread[0]!);
     if (/[+:-]/.test(type)) return this.#take(type, 0, lineEnd, line);
+    if (type === "*" && /^\d{1,2}$/.test(line) && Number(line) <= MAX_ELEMENTS) {
+      return { ...this.#take(type, 0, lineEnd, line), elements: Number(line) };
+    }
     const isNull = line === "-1";
     if (type !== "$" || !(isNull || /^\d{1,15}$/.test(line))) {
       const shown = printableAscii(`${type}${line}`, 61);

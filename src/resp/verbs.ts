@@ -1,8 +1,15 @@
-/** The verbs that bound a transaction, select the database, or may carry a relative expiry. */
+/**
+ * The verbs that bound a transaction, select the database, may carry a relative expiry, or set, lift or depend
+ * on the expiry of a hash field.
+ */
 const VERBS = [
   "EXEC",
   "EXPIRE",
   "GETEX",
+  "HINCRBY",
+  "HPERSIST",
+  "HPEXPIREAT",
+  "HSETEX",
   "MULTI",
   "PEXPIRE",
   "PSETEX",
@@ -11,6 +18,7 @@ const VERBS = [
   "SELECT",
   "SET",
   "SETEX",
+  "SORT",
 ] as const;
 export type Verb = (typeof VERBS)[number];
 

@@ -1,5 +1,6 @@
 import type { Offset, Position } from "../base/history.ts";
 import { encodeCommand } from "../resp/encode.ts";
+import { runIdCapability } from "../base/run-id.ts";
 
 /*
  * Every command that a replica sends to its primary, encoded in this one place
@@ -11,6 +12,8 @@ export interface Credentials {
   /** Undefined: the default user. */
   readonly username: string | undefined;
   readonly password: string;
+  /** Where both come from, for a login that is refused: "--username and --password-file". */
+  readonly from: string;
 }
 
 /**
@@ -25,7 +28,7 @@ export function pingCommand(): Uint8Array {
 }
 
 /** AUTH, with the user where there is one. */
-export function authCommand({ username, password }: Credentials): Uint8Array {
+export function authCommand({ username, password }: Omit<Credentials, "from">): Uint8Array {
   return username === undefined
     ? encodeCommand("AUTH", password)
     : encodeCommand("AUTH", username, password);
@@ -41,9 +44,13 @@ export function ipAddressCommand(ip: string): Uint8Array {
   return encodeCommand("REPLCONF", "ip-address", ip);
 }
 
-/** Announces the $EOF form of the payload, and replication ids that change after a failover. */
-export function capabilitiesCommand(): Uint8Array {
-  return encodeCommand("REPLCONF", "capa", "eof", "capa", "psync2");
+/**
+ * Announces the $EOF form of the payload, and replication ids that change after a failover.
+ * @param runId of this process; undefined where none serves that could be followed in a circle.
+ */
+export function capabilitiesCommand(runId: string | undefined): Uint8Array {
+  const mine = runId === undefined ? [] : ["capa", runIdCapability(runId)];
+  return encodeCommand("REPLCONF", "capa", "eof", "capa", "psync2", ...mine);
 }
 
 /** Asks for the snapshot alone: the primary buffers no stream for this link (Redis 7.0). */
@@ -54,6 +61,11 @@ export function rdbOnlyCommand(): Uint8Array {
 /** See ANNOUNCED_VERSION. */
 export function versionCommand(): Uint8Array {
   return encodeCommand("REPLCONF", "version", ANNOUNCED_VERSION);
+}
+
+/** INFO: how large the primary's data set is, and what its backlog holds. One word: Redis 6.2 takes one section. */
+export function infoCommand(): Uint8Array {
+  return encodeCommand("INFO");
 }
 
 /** PSYNC for the byte after `resume`; `? -1`, a full resync, where nothing is kept. */

@@ -1,6 +1,7 @@
 import type { ReplicaError } from "../base/errors.ts";
 import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
+import type { Credentials } from "./commands.ts";
 import type { FullSyncGrant, State } from "./state.ts";
 
 /** Where the stream begins after a snapshot. */
@@ -17,8 +18,17 @@ export type Event =
   | { readonly type: "follow" }
   /** REPLICAOF NO ONE: leave the primary, in whatever state the link is. */
   | { readonly type: "leave" }
-  /** Make an attempt; `resume` is the last byte that is kept, if any. */
-  | { readonly type: "attempt"; readonly nowMs: number; readonly resume: Position | undefined }
+  /**
+   * Make an attempt; `resume` is the last byte that is kept, if any, `login` the login of this attempt. With `weighs`,
+   * the primary is asked for INFO before it is asked for anything that costs it a fork.
+   */
+  | {
+      readonly type: "attempt";
+      readonly nowMs: number;
+      readonly resume: Position | undefined;
+      readonly login: Credentials | undefined;
+      readonly weighs?: boolean;
+    }
   | { readonly type: "opened"; readonly nowMs: number }
   | { readonly type: "bytes"; readonly nowMs: number; readonly bytes: Uint8Array }
   /** The link broke. */
@@ -44,6 +54,11 @@ export type Effect =
   | { readonly do: "close-link" }
   | { readonly do: "send"; readonly bytes: Uint8Array }
   | { readonly do: "note"; readonly level: "info" | "warn"; readonly message: string }
+  /**
+   * Report `keep-failed` where what the primary would send can't be kept, by what it says of itself in INFO;
+   * undefined where it says nothing.
+   */
+  | { readonly do: "weigh"; readonly info: string | undefined }
   /** Open the temporary file and report `snapshot-opened`; no payload comes before that. */
   | { readonly do: "open-snapshot"; readonly grant: FullSyncGrant; readonly form: BulkForm }
   | { readonly do: "payload"; readonly bytes: Uint8Array }

@@ -4,6 +4,8 @@ import { printableBytes } from "../base/printable.ts";
 import {
   authCommand,
   capabilitiesCommand,
+  type Credentials,
+  infoCommand,
   ipAddressCommand,
   listeningPortCommand,
   pingCommand,
@@ -12,17 +14,18 @@ import {
   syncCommand,
   versionCommand,
 } from "./commands.ts";
+import { InfoReply } from "./info-reply.ts";
 import { readAuth, readPong, readPsync } from "./replies.ts";
 import type { FullSyncGrant, HandshakeState } from "./state.ts";
 
 export interface HandshakeOptions {
   /** `snapshot-only` asks for no stream (REPLCONF rdb-only, Redis 7.0): a backup, or a renewal. */
   readonly purpose: "follow" | "snapshot-only";
-  readonly username: string | undefined;
-  readonly password: string | undefined;
   /** Undefined: no port is announced, and no address either. */
   readonly listeningPort: number | undefined;
   readonly announceIp: string | undefined;
+  /** Names this process to another `replica`, which refuses to feed itself; undefined for a backup. */
+  readonly runId?: string | undefined;
 }
 
 /** What follows from a reply. */
@@ -31,6 +34,12 @@ export type HandshakeStep =
   | { readonly next: "ask"; readonly command: Uint8Array; readonly state: HandshakeState }
   /** The line was a keepalive: it counts for the timeout and for nothing else. */
   | { readonly next: "wait" }
+  /** What the primary says of itself is there, and is looked at before PSYNC. */
+  | {
+      readonly next: "weigh";
+      readonly info: string | undefined;
+      readonly ask: HandshakeStep & { next: "ask" };
+    }
   /** A full resync is granted; `command` goes out first where SYNC has to ask for it. */
   | {
       readonly next: "full";
@@ -55,17 +64,32 @@ const MINUS = 0x2d;
 
 /**
  * The handshake of one attempt, command by command (Redis 7.2, replication.c, syncWithMaster): PING,
- * AUTH, REPLCONF listening-port, ip-address, capa and version, PSYNC, and SYNC where PSYNC is unknown.
+ * AUTH, REPLCONF listening-port, ip-address, capa and version, PSYNC, and SYNC where PSYNC is unknown. Where the room on
+ * the disk matters, INFO comes before PSYNC.
  * One command at a time: a primary with output pending refuses PSYNC, and Redis 2.8 requires it for every command.
  */
 export class Handshake {
   readonly #options: HandshakeOptions;
   readonly #resume: Position | undefined;
+  readonly #login: Credentials | undefined;
   readonly #note: (note: Note) => void;
+  readonly #weighs: boolean;
+  readonly #info = new InfoReply();
 
-  /** @param note takes remarks for the log. */
-  constructor(options: HandshakeOptions, resume: Position | undefined, note: (note: Note) => void) {
+  /**
+   * @param note takes remarks for the log.
+   * @param weighs whether to ask for INFO before PSYNC.
+   */
+  constructor(
+    options: HandshakeOptions,
+    resume: Position | undefined,
+    login: Credentials | undefined,
+    note: (note: Note) => void,
+    weighs = false,
+  ) {
     this.#options = options;
+    this.#login = login;
+    this.#weighs = weighs;
     this.#resume = options.purpose === "snapshot-only" ? undefined : resume;
     this.#note = note;
   }
@@ -84,7 +108,7 @@ export class Handshake {
       case "receive-pong":
         return this.#onPong(line);
       case "receive-auth":
-        readAuth(line);
+        readAuth(line, "the primary", this.#login?.from ?? "");
         return this.#announcePort();
       case "receive-port":
         this.#passOver("REPLCONF listening-port", line);
@@ -95,8 +119,7 @@ export class Handshake {
       case "receive-capa":
         return this.#onCapabilities(state.asked, line);
       case "receive-version":
-        this.#passOver("REPLCONF version", line);
-        return this.#askPsync();
+        return this.#onVersion(state.asked, line);
       case "receive-psync":
         return this.#onPsync(state.asked, line);
       default:
@@ -106,9 +129,8 @@ export class Handshake {
 
   #onPong(line: Uint8Array): HandshakeStep {
     const pong = readPong(line);
-    const { username, password } = this.#options;
-    if (password !== undefined) {
-      const command = authCommand({ username, password });
+    if (this.#login !== undefined) {
+      const command = authCommand(this.#login);
       return { next: "ask", command, state: { at: "receive-auth" } };
     }
     if (pong === "needs-login") {
@@ -134,7 +156,7 @@ export class Handshake {
 
   #announceCapabilities(): HandshakeStep {
     const state = { at: "receive-capa", asked: "capa" } as const;
-    return { next: "ask", command: capabilitiesCommand(), state };
+    return { next: "ask", command: capabilitiesCommand(this.#options.runId), state };
   }
 
   #onCapabilities(asked: "capa" | "rdb-only", line: Uint8Array): HandshakeStep {
@@ -143,7 +165,8 @@ export class Handshake {
       const state = { at: "receive-capa", asked: "rdb-only" } as const;
       return { next: "ask", command: rdbOnlyCommand(), state };
     }
-    return { next: "ask", command: versionCommand(), state: { at: "receive-version" } };
+    const state = { at: "receive-version", asked: "version" } as const;
+    return { next: "ask", command: versionCommand(), state };
   }
 
   /** Old servers and managed services refuse some of REPLCONF; none of it is needed. */
@@ -160,7 +183,20 @@ export class Handshake {
     this.#note({ level: "info", message });
   }
 
-  #askPsync(): HandshakeStep {
+  #onVersion(asked: "version" | "info", line: Uint8Array): HandshakeStep {
+    if (asked === "info") {
+      const info = this.#info.push(line);
+      return info === undefined
+        ? { next: "wait" }
+        : { next: "weigh", info: info.text, ask: this.#askPsync() };
+    }
+    this.#passOver("REPLCONF version", line);
+    if (!this.#weighs) return this.#askPsync();
+    const state = { at: "receive-version", asked: "info" } as const;
+    return { next: "ask", command: infoCommand(), state };
+  }
+
+  #askPsync(): HandshakeStep & { next: "ask" } {
     const asked = this.#resume;
     return { next: "ask", command: psyncCommand(asked), state: { at: "receive-psync", asked } };
   }

@@ -36,17 +36,16 @@ export function readPong(line: Uint8Array): Pong {
   });
 }
 
-/** The peers that ask for a login, and the settings that hold it. */
-export const LOGINS = {
-  "the primary": "--username and --password-file",
-  "the sentinel": "--sentinel-username and --sentinel-password-file",
-} as const;
-
 /**
  * Reads the reply to AUTH, of a primary or of a sentinel: both answer as Redis servers do.
- * @throws ReplicaError AUTH_FAILED with the peer's answer and the settings to check.
+ * @param from where the login comes from, for the error: "--username and --password-file".
+ * @throws ReplicaError AUTH_FAILED with the peer's answer and what to check.
  */
-export function readAuth(line: Uint8Array, peer: keyof typeof LOGINS = "the primary"): void {
+export function readAuth(
+  line: Uint8Array,
+  peer: "the primary" | "the sentinel",
+  from: string,
+): void {
   if (line[0] === 0x2b) return;
   // A server that doesn't know AUTH quotes its arguments: the password.
   const said = printableBytes(line).replace(/,? with args beginning with.*$/i, "");
@@ -54,7 +53,7 @@ export function readAuth(line: Uint8Array, peer: keyof typeof LOGINS = "the prim
   throw new ReplicaError("AUTH_FAILED", {
     message: unwanted
       ? `${peer} expects no password (${said}): leave it out`
-      : `${peer} refuses the login (${said}): check ${LOGINS[peer]}`,
+      : `${peer} refuses the login (${said}): check ${from}`,
   });
 }
 
@@ -66,7 +65,7 @@ export type PsyncReply =
 
 /**
  * Reads the reply to PSYNC (a keepalive is not one). Only an unknown command leads to SYNC.
- * @throws ReplicaError PRIMARY_BUSY for "not now", AUTH_FAILED where a permission is missing,
+ * @throws ReplicaError PRIMARY_BUSY for "not now", REPLICATION_LOOP, AUTH_FAILED where a permission is missing,
  * PRIMARY_REFUSED for any other error, PROTOCOL for a malformed reply.
  */
 export function readPsync(line: Uint8Array): PsyncReply {
@@ -89,6 +88,12 @@ export function readPsync(line: Uint8Array): PsyncReply {
   if (/^-(NOMASTERLINK|LOADING|MASTERDOWN|BUSY|TRYAGAIN)\b/.test(text)) {
     throw new ReplicaError("PRIMARY_BUSY", {
       message: `the primary can't serve a sync now: ${said}`,
+    });
+  }
+  // Only another `replica` says this.
+  if (/^-LOOP\b/.test(text)) {
+    throw new ReplicaError("REPLICATION_LOOP", {
+      message: `${said.slice("-LOOP ".length)}: REPLICAOF must name a server that is supplied from elsewhere`,
     });
   }
   if (/^-(NOPERM|NOAUTH)\b/.test(text)) {

@@ -4,9 +4,9 @@ import { printableBytes } from "../base/printable.ts";
 import { BulkReader, parseBulkHeader } from "../resp/bulk-reader.ts";
 import { GetackFinder } from "../resp/getack-finder.ts";
 import { LineReader } from "../resp/line-reader.ts";
-import { KEEPALIVE } from "./commands.ts";
+import { type Credentials, KEEPALIVE } from "./commands.ts";
 import type { Effect, Event, StreamStart } from "./events.ts";
-import { Handshake, type HandshakeOptions, type HandshakeStep } from "./handshake.ts";
+import { Handshake, type HandshakeOptions, type HandshakeStep, type Note } from "./handshake.ts";
 import { refuseSilence, type SilenceLimits } from "./silence.ts";
 import type { FullSyncGrant, State } from "./state.ts";
 
@@ -47,7 +47,7 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#lines = new LineReader({ maxLineBytes: options.maxLineBytes });
-    this.#handshake = this.#newHandshake(undefined);
+    this.#handshake = this.#newHandshake(undefined, undefined);
   }
 
   /** Where the session stands. `step` alone changes it, by replacing it: what you hold stays as it is. */
@@ -77,7 +77,7 @@ export class Session {
         this.#abandon();
         return this.#move({ at: "none" });
       case "attempt":
-        return this.#onAttempt(event.resume);
+        return this.#onAttempt(event);
       case "opened":
         return this.#onOpened();
       case "bytes":
@@ -107,14 +107,15 @@ export class Session {
     this.#effects.push(effect);
   }
 
-  #newHandshake(resume: Position | undefined): Handshake {
-    return new Handshake(this.#options, resume, (note) => this.#do({ do: "note", ...note }));
+  #newHandshake(resume: Position | undefined, login?: Credentials, weighs = false): Handshake {
+    const note = (remark: Note) => this.#do({ do: "note", ...remark });
+    return new Handshake(this.#options, resume, login, note, weighs);
   }
 
-  #onAttempt(resume: Position | undefined): void {
+  #onAttempt({ resume, login, weighs }: Extract<Event, { type: "attempt" }>): void {
     if (this.#state.at === "none") return;
     invariant(this.#state.at === "connect", `an attempt in state ${this.#state.at}`);
-    this.#handshake = this.#newHandshake(resume);
+    this.#handshake = this.#newHandshake(resume, login, weighs);
     this.#lines = new LineReader({ maxLineBytes: this.#options.maxLineBytes });
     this.#getack = new GetackFinder();
     this.#held = [];
@@ -223,6 +224,9 @@ export class Session {
         return this.#move(step.state);
       case "wait":
         return;
+      case "weigh":
+        this.#do({ do: "weigh", info: step.info });
+        return this.#onStep(step.ask);
       case "full":
         if (step.command !== undefined) this.#send(step.command);
         return this.#move({ at: "receive-bulk-header", waits: "line", grant: step.grant });

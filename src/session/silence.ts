@@ -18,12 +18,11 @@ export function refuseSilence(state: State, silentMs: number, limits: SilenceLim
   const limit = limitOf(state, limits);
   if (limit === undefined || silentMs < limit.ms) return;
   const { ms, setting } = limit;
-  const hint = state.at === "receive-psync" ? "; a primary that forks slowly needs more" : "";
   throw new ReplicaError("TIMED_OUT", {
     message:
       state.at === "connecting"
         ? `no connection within ${ms} ms (${setting})`
-        : `the primary was silent for ${ms} ms in state ${state.at} (${setting}${hint})`,
+        : `the primary was silent for ${ms} ms in state ${state.at} (${setting})`,
   });
 }
 

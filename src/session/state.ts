@@ -29,7 +29,7 @@ export type HandshakeState =
   | { readonly at: "receive-port" }
   | { readonly at: "receive-ip" }
   | { readonly at: "receive-capa"; readonly asked: "capa" | "rdb-only" }
-  | { readonly at: "receive-version" }
+  | { readonly at: "receive-version"; readonly asked: "version" | "info" }
   | { readonly at: "receive-psync"; readonly asked: Position | undefined };
 
 /** A full resync is granted; its payload has not begun. */

@@ -105,8 +105,11 @@ function parseServerVersion(text: string): Omit<ServerProgram, "argv"> | undefin
   };
 }
 
-/** The environment without this program's variables, which may include a password. */
+/**
+ * The environment without this program's variables, which may include a password, and in the locale that every
+ * machine has: Redis 8 and Valkey don't start with one that is not installed, as ssh often hands one on.
+ */
 export function serverEnvironment(): Record<string, string | undefined> {
   const entries = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
-  return Object.fromEntries(entries);
+  return { ...Object.fromEntries(entries), LC_ALL: "C" };
 }

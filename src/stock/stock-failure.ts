@@ -1,8 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { type ErrorCode, ReplicaError } from "../base/errors.ts";
-import { BASE } from "../store/generation/layout.ts";
-import { APPEND_DIR, SINGLE_FILE } from "../store/restore/restore.ts";
+import { APPEND_DIR, RESTORED, SINGLE_FILE } from "../store/restore/restore.ts";
 import { nameOf, type ServerProgram } from "./server-program.ts";
 import { DATABASES, type RestoredFiles } from "./stock-directory.ts";
 
@@ -56,7 +55,7 @@ export function stockFailure(
       `has ${DATABASES} databases here, and the snapshot has more: start a server on it by hand, with as many databases as the primary`,
     );
   }
-  const words = `${quote(lines)} (${signalCode ?? `exit code ${exitCode}`})`;
+  const words = `${quote(lines)} (${signalCode ?? `exit code ${exitCode ?? "unknown"}`})`;
   if (signalCode === "SIGKILL" || said.includes("Out Of Memory")) {
     return failure(
       "SERVER_FAILED",
@@ -84,7 +83,7 @@ function isUnknownToIt(
   if (!said.includes("Bad file format") || (program.product === "Valkey" && program.major >= 9)) {
     return false;
   }
-  const path = layout === "single" ? join(dir, SINGLE_FILE) : join(dir, APPEND_DIR, BASE);
+  const path = layout === "single" ? join(dir, SINGLE_FILE) : join(dir, APPEND_DIR, RESTORED.base);
   const head = Buffer.alloc(VALKEY_MAGIC.length);
   try {
     const fd = fs.openSync(path, "r");

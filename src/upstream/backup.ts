@@ -1,5 +1,5 @@
 import * as fs from "node:fs";
-import { basename, dirname, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { type ErrorCode, ReplicaError } from "../base/errors.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
@@ -31,7 +31,8 @@ export async function backup(
 ): Promise<BackupResult> {
   const { clock, settings } = surroundings;
   if (out !== "-") refuseBadOut(out);
-  const target = await new Locator(source, clock, settings).locate(signal);
+  const primary = new Locator(source, clock, settings);
+  const target = await primary.locate(signal);
   if (target === undefined) throw stopped();
   const beganMs = clock.monotonicMs();
   // A link to an earlier backup stays a link: its target is what is replaced.
@@ -43,7 +44,7 @@ export async function backup(
   // stay out of it: the file is opened again, so a write-protected one must not stay so.
   const hidden = earlier === undefined || out === "-" ? 0 : 0o077 & ~earlier.mode;
   const umask = process.umask(process.umask() | hidden);
-  const fetching = new SnapshotFetch(target, surroundings);
+  const fetching = new SnapshotFetch(target, { ...surroundings, login: primary.login });
   onBegun(fetching);
   const rdb = await fetching
     .run(openOutlet, signal)
@@ -90,7 +91,7 @@ function refuseBadOut(out: string): void {
   }
   const found = lookAt(path);
   if (found?.isDirectory()) {
-    throw bad(`is a folder: name a file in it, such as ${basename(path)}/dump.rdb`);
+    throw bad(`is a folder: name a file in it, such as ${join(out, "dump.rdb")}`);
   }
   // The snapshot replaces what is there: /dev/null would be gone.
   if (found !== undefined && !found.isFile()) {

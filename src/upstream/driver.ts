@@ -9,6 +9,7 @@ import { Session } from "../session/session.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DriverOptions } from "./driver-options.ts";
 import { Link, type TlsFiles } from "./link/link.ts";
+import type { PrimaryLogin } from "./link/primary-login.ts";
 
 /** Takes the payload of a full resync: a new generation, a backup's file, or standard output. */
 export interface SnapshotKeeper {
@@ -52,6 +53,9 @@ export interface KeeperEvents {
   failed(error: ReplicaError): void;
 }
 
+/** See `Driver.attempt`. */
+export type Weigh = (info: string | undefined) => void;
+
 export interface DriverEvents {
   /** The attempt is over, broken off in state `from`. */
   failed(error: ReplicaError, from: State): void;
@@ -73,11 +77,14 @@ const STALL_MS = 1000;
 export class Driver implements KeeperEvents {
   readonly #session: Session;
   readonly #tls: TlsFiles;
+  /** The login for the primary; it can change while the driver runs. */
+  readonly login: PrimaryLogin;
   readonly #clock: Clock;
   readonly #events: DriverEvents;
   #target: PrimaryTarget | undefined;
   #snapshots: SnapshotKeeper | undefined;
   #streams: StreamKeeper | undefined;
+  #weigh: Weigh | undefined;
   #link: Link | undefined;
   #epoch = 0;
   /** Attempts so far: a snapshot's end belongs to one of them, though its link may be gone. */
@@ -95,6 +102,7 @@ export class Driver implements KeeperEvents {
   constructor(options: DriverOptions, clock: Clock, events: DriverEvents) {
     this.#session = new Session(options);
     this.#tls = options.tls;
+    this.login = options.login;
     this.#clock = clock;
     this.#heardMs = clock.monotonicMs();
     this.#events = events;
@@ -120,20 +128,27 @@ export class Driver implements KeeperEvents {
    * @param snapshots takes the payload of a full resync.
    * @param streams takes the stream; undefined for a backup, which wants none.
    * @param resume the last byte that is kept, to resume after it.
+   * @param weigh called with what the primary says in INFO before it is asked for anything that costs it a fork, or
+   * with undefined where it doesn't say; throws ReplicaError where that can't be kept. Undefined: it isn't asked.
+   * @throws ReplicaError AUTH_FAILED where the password can't be read now; nothing has begun then.
    */
   attempt(
     target: PrimaryTarget,
     snapshots: SnapshotKeeper,
     streams: StreamKeeper | undefined,
     resume: Position | undefined,
+    weigh?: Weigh,
   ): void {
+    const login = this.login.read();
     this.#target = target;
+    this.#weigh = weigh;
     this.#snapshots = snapshots;
     this.#streams = streams;
     this.#tickedAtMs = this.#clock.monotonicMs();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
     this.#step({ type: "follow" });
-    this.#step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume });
+    const weighs = weigh !== undefined;
+    this.#step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume, login, weighs });
   }
 
   /** Stands ready for an attempt: from here on there is something to follow. */
@@ -236,6 +251,8 @@ export class Driver implements KeeperEvents {
         return this.#link?.send(effect.bytes);
       case "note":
         return this.#events.note(effect.level, effect.message);
+      case "weigh":
+        return this.#weigh?.(effect.info);
       case "open-snapshot":
         return this.#openSnapshot(effect.grant, effect.form);
       case "payload":

@@ -7,6 +7,7 @@ import type { State } from "../session/state.ts";
 import type { Clock } from "../base/clock.ts";
 import { Driver, type KeeperEvents } from "./driver.ts";
 import { type AnnouncedAddress, driverOptions } from "./driver-options.ts";
+import type { PrimaryLogin } from "./link/primary-login.ts";
 import type { Outlet } from "./outlet.ts";
 
 /** A stop may take 2 s in all. */
@@ -14,6 +15,7 @@ const STOP_LIMIT_MS = 1_500;
 
 export interface FetchOptions {
   readonly clock: Clock;
+  readonly login: PrimaryLogin;
   readonly settings: Settings;
   /** The replica that the snapshot is for, so that Sentinel recognises it; undefined for a backup. */
   readonly announced?: AnnouncedAddress;
@@ -30,10 +32,11 @@ export class SnapshotFetch {
   readonly #over = Promise.withResolvers<void>();
   #grantedAtMs = 0;
 
-  constructor(target: PrimaryTarget, { clock, settings, announced }: FetchOptions) {
+  constructor(target: PrimaryTarget, options: FetchOptions) {
+    const { clock, settings, announced } = options;
     this.#target = target;
     this.#clock = clock;
-    this.#driver = new Driver(driverOptions("snapshot-only", target, settings, announced), clock, {
+    this.#driver = new Driver(driverOptions("snapshot-only", options, settings, announced), clock, {
       note: (level, message) => logger[level](message),
       failed: (error) => this.#over.reject(error),
       failedUnlinked: () => undefined,
@@ -74,9 +77,9 @@ export class SnapshotFetch {
       this.#driver.leave();
     };
     signal.addEventListener("abort", stop, { once: true });
-    if (signal.aborted) stop();
-    else this.#driver.attempt(this.#target, outlet, undefined, undefined);
     try {
+      if (signal.aborted) stop();
+      else this.#driver.attempt(this.#target, outlet, undefined, undefined);
       await this.#over.promise;
       invariant(outlet.summary !== undefined, "a session that ends by itself has its snapshot");
       return outlet.summary;

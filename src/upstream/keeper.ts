@@ -22,6 +22,8 @@ export interface GenerationKeeperOptions {
   readonly maxLogQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: "written" | "durable";
+  /** Makes room for a full resync; see `Admission.admit`. */
+  readonly admit: (totalBytes: number | undefined) => Promise<void>;
 }
 
 /** The link to the primary, as far as the keeper needs it. */

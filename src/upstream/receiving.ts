@@ -20,6 +20,8 @@ export interface ReceivingOptions {
   readonly files: PayloadFiles;
   /** A data sync after so many bytes of the payload. */
   readonly rdbSyncBytes: number;
+  /** Makes room for a snapshot, of unknown size where that is undefined. @throws ReplicaError DISK_FULL. */
+  readonly admit: (totalBytes: number | undefined) => Promise<void>;
   /** How many bytes of the payload may wait for the disk before the link pauses. */
   readonly maxQueuedBytes: number;
 }
@@ -65,12 +67,12 @@ export class Receiving {
    * @throws ReplicaError DISK_FULL, DISK_FAILED; STOPPED where `signal` was aborted. Nothing is left then.
    */
   static async begin(
-    { directory, disk, files, rdbSyncBytes, maxQueuedBytes }: ReceivingOptions,
+    { directory, disk, files, admit, rdbSyncBytes, maxQueuedBytes }: ReceivingOptions,
     { primary, grant, form }: GrantedResync,
     events: KeeperEvents,
     signal: AbortSignal,
   ): Promise<Receiving> {
-    directory.refuseTooLarge(form.kind === "length" ? form.bytes : undefined);
+    await admit(form.kind === "length" ? form.bytes : undefined);
     const { id, dir } = await directory.begin(describeTarget(primary));
     try {
       const file = await files.open(dir, signal);
@@ -169,6 +171,7 @@ export function keptSnapshot(
     rdbBytes: rdb.bytes,
     rdbCrc64: hex64(rdb.crc64),
     rdbChecked: rdb.checked,
+    firstDatabase: rdb.firstDatabase,
     logHeaderBytes: selectCommand(streamDb).length,
   };
 }

@@ -10,10 +10,29 @@ interface Current {
   readonly rdbBytes: number;
 }
 
-/** When a new generation is due by time (`--snapshot-every`) or by size (`--snapshot-ratio`). */
+/** The room on the disk, as far as the schedule looks at it. */
+export interface ScheduledRoom {
+  /** The length of the log at which the disk asks for a new snapshot; undefined where none would fit. */
+  readonly dueBytes: number | undefined;
+  /** Seconds until the disk is full where no snapshot shortens the log; Infinity where there is no such danger. */
+  readonly leftSeconds: number;
+}
+
+type ScheduleSettings = Pick<
+  Settings,
+  "snapshotEveryMs" | "snapshotRatio" | "snapshotRatioFromBytes"
+>;
+
+/** How many tries there are before the disk is full, at the least. */
+const TRIES_LEFT = 10;
+
+/**
+ * When a new generation is due: by time (`--snapshot-every`), by size (`--snapshot-ratio`), or because the log takes
+ * too much of the disk.
+ */
 export class RenewalSchedule {
   readonly #clock: Clock;
-  readonly #settings: Pick<Settings, "snapshotEveryMs" | "snapshotRatio">;
+  readonly #settings: ScheduleSettings;
   /** Consecutive failures, and when the next snapshot may be asked for. */
   #failures = 0;
   #notBeforeMs = 0;
@@ -21,36 +40,44 @@ export class RenewalSchedule {
   /** Since when this process has seen the generation. */
   #seen: { readonly id: number; readonly sinceMs: number } | undefined;
 
-  constructor(clock: Clock, settings: Pick<Settings, "snapshotEveryMs" | "snapshotRatio">) {
+  constructor(clock: Clock, settings: ScheduleSettings) {
     this.#clock = clock;
     this.#settings = settings;
   }
 
   /**
-   * The setting that asks for a new generation now, for the log; undefined where none does. Call it once a
-   * second, and begin one when it names a setting.
+   * What asks for a new generation now, for the log: a setting, or the disk; undefined where nothing does. Call it
+   * once a second, and begin one when it names something.
    */
-  next(current: Current, logBytes: number): string | undefined {
+  next(current: Current, logBytes: number, room: ScheduledRoom): string | undefined {
     const nowMs = this.#clock.monotonicMs();
-    const by = this.#due(current, logBytes);
+    const by = this.#due(current, logBytes, room.dueBytes);
     if (by === undefined || nowMs < this.#notBeforeMs) return undefined;
-    // Each costs the primary a fork: after failures, ask ever more rarely.
+    // Each costs the primary a fork: after failures, ask ever more rarely, as far as the disk leaves time for that.
     const random = () => this.#clock.random();
-    this.#notBeforeMs = nowMs + backoffMs(this.#failures + 1, limits.snapshotRetryMs, random);
+    const ceilingMs = Math.min(limits.snapshotRetryMs, (room.leftSeconds * 1000) / TRIES_LEFT);
+    const leastMs = Math.max(ceilingMs, limits.snapshotHurryMs);
+    this.#notBeforeMs = nowMs + backoffMs(this.#failures + 1, leastMs, random);
     return by;
   }
 
-  #due({ id, currentAtMs, rdbBytes }: Current, logBytes: number): string | undefined {
+  #due(
+    { id, currentAtMs, rdbBytes }: Current,
+    logBytes: number,
+    dueBytes = Infinity,
+  ): string | undefined {
     const nowMs = this.#clock.monotonicMs();
     if (this.#seen?.id !== id) this.#seen = { id, sinceMs: nowMs };
-    const { snapshotEveryMs, snapshotRatio } = this.#settings;
+    const { snapshotEveryMs, snapshotRatio, snapshotRatioFromBytes } = this.#settings;
     if (snapshotEveryMs !== undefined) {
       // Where the clock was set back, it may have become current in the future.
       const ageMs = Math.max(this.#clock.now() - currentAtMs, nowMs - this.#seen.sinceMs);
       if (ageMs >= snapshotEveryMs) return "--snapshot-every";
     }
-    if (snapshotRatio === 0 || nowMs < this.#ratioNotBeforeMs) return undefined;
-    const isLong = logBytes >= snapshotRatio * rdbBytes && logBytes >= limits.snapshotRatioBytes;
+    if (snapshotRatio === 0) return undefined;
+    if (logBytes >= dueBytes) return "the room on the disk";
+    if (nowMs < this.#ratioNotBeforeMs) return undefined;
+    const isLong = logBytes >= snapshotRatio * rdbBytes && logBytes >= snapshotRatioFromBytes;
     return isLong ? "--snapshot-ratio" : undefined;
   }
 

@@ -6,7 +6,7 @@ import { formatBytes } from "../base/quantity.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
-import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
+import type { Disk } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
 import type { AnnouncedAddress } from "./driver-options.ts";
 import { SnapshotFetch } from "./fetch.ts";
@@ -14,6 +14,9 @@ import type { Driver, GrantedResync } from "./driver.ts";
 import type { GenerationKeeper } from "./keeper.ts";
 import { FileOutlet } from "./outlet.ts";
 import { RenewalSchedule } from "./renewal-schedule.ts";
+import type { Pressure } from "./room/pressure.ts";
+import { refuseSnapshotWithoutRoom } from "./room/refusal.ts";
+import type { RoomWatch, Took } from "./room/watch.ts";
 
 export interface RenewalOptions {
   readonly directory: DataDirectory;
@@ -24,8 +27,13 @@ export interface RenewalOptions {
   /** As on the first link: by it Sentinel recognises the replica that the second link belongs to. */
   readonly announced: AnnouncedAddress;
   /** The link that is followed. */
-  readonly link: Pick<Driver, "connectedTo">;
+  readonly link: Pick<Driver, "connectedTo" | "login">;
+  readonly room: RoomWatch;
+  readonly pressure: Pick<Pressure, "makeRoom">;
 }
+
+/** A long one counts less with each that comes after it. */
+const FADES = 0.9;
 
 /** The outcome of a new generation. */
 export interface RenewalOutcome {
@@ -45,6 +53,8 @@ export class Renewal {
   #beganMs = 0;
   #fetching: SnapshotFetch | undefined;
   #last: RenewalOutcome | undefined;
+  #took: Took | undefined;
+  #failed: { readonly generation: number | undefined; readonly message: string } | undefined;
   readonly #schedule: RenewalSchedule;
 
   constructor(options: RenewalOptions) {
@@ -71,11 +81,22 @@ export class Renewal {
     return this.#last;
   }
 
+  /** How long they take that become current: the longest of late; undefined before the first. */
+  get took(): Took | undefined {
+    return this.#took;
+  }
+
+  /** Why the current generation could not be replaced, at the last try; undefined where it wasn't tried, or is new. */
+  get failure(): string | undefined {
+    const isOfCurrent = this.#failed?.generation === this.#options.directory.current?.id;
+    return isOfCurrent ? this.#failed?.message : undefined;
+  }
+
   /**
    * Begins one, without waiting for it.
    * @param by what asks for it, for the log: `BGSAVE`.
    * @throws ReplicaError NOT_FOLLOWING while the link is down, PRIMARY_BUSY where one is under way,
-   * DISK_FULL where it would leave less than `--min-free`.
+   * DISK_FULL where it would leave less than `--min-free`, and frees less than it takes.
    */
   begin(by: string): void {
     if (this.#running !== undefined) {
@@ -87,7 +108,9 @@ export class Renewal {
         message: "no new snapshot while no primary is followed: wait until the link is up",
       });
     }
-    this.#refuseWithoutRoom();
+    const { room } = this.#options;
+    const look = room.look();
+    refuseSnapshotWithoutRoom(look, room.next, room.reserveBytes(look));
     this.#beganMs = this.#options.clock.monotonicMs();
     logger.info(
       `new snapshot, asked for by ${by}: over a second link to ${describeTarget(target)}`,
@@ -98,37 +121,34 @@ export class Renewal {
     });
   }
 
-  /** Refuses long before the disk is full: the stream needs the room that is left. */
-  #refuseWithoutRoom(): void {
-    const { directory, disk, settings } = this.#options;
-    const rdbBytes = directory.current?.rdbBytes ?? 0;
-    if (freeBytesAt(disk, directory.path) - rdbBytes >= settings.minFreeBytes) return;
-    throw new ReplicaError("DISK_FULL", {
-      message: `a new snapshot would leave less than --min-free (${formatBytes(settings.minFreeBytes)}): free some disk space`,
-    });
-  }
-
   async #run(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<void> {
     const { clock, directory } = this.#options;
     const seconds = () => (clock.monotonicMs() - this.#beganMs) / 1000;
     const before = directory.current?.id;
     try {
+      // Old generations give way before the primary is asked for anything.
+      await this.#options.pressure.makeRoom(
+        this.#options.room.neededBytes,
+        "a new snapshot",
+        false,
+      );
+      signal.throwIfAborted();
       const { bytes } = await this.#renew(target, by, signal);
       this.#last = { error: undefined, seconds: seconds() };
       this.counts.ok++;
       this.#schedule.succeeded();
       const { id, baseOffset } = directory.current!;
       const rate = bytes / Math.max(seconds(), 0.001);
-      const what = `generation ${id} replaces generation ${before}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
+      const what = `generation ${id} replaces ${nameOf(before)}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
       logger.info(what, { generation: id, bytes, seconds: seconds() });
       directory.note("generation", what);
     } catch (error) {
-      if (!(error instanceof ReplicaError)) throw error;
       if (signal.aborted) {
         const what = `the new snapshot was given up: ${String(signal.reason)}`;
         logger.info(what);
         return directory.note("generation", what);
       }
+      if (!(error instanceof ReplicaError)) throw error;
       this.#fail(error, seconds());
     }
   }
@@ -137,13 +157,14 @@ export class Renewal {
     const { directory } = this.#options;
     this.#schedule.failed();
     this.counts.failed++;
-    const what = `the new snapshot failed: ${error.message}; generation ${directory.current?.id} goes on as it was`;
+    const what = `the new snapshot failed: ${error.message}; ${nameOf(directory.current?.id)} goes on as it was`;
     // A lack of room is reported once, however often a snapshot is due.
     if (error.message !== this.#last?.error?.message) {
       logger.warn(what, { code: error.code });
       directory.note("generation", what);
     }
     this.#last = { error, seconds };
+    this.#failed = { generation: directory.current?.id, message: error.message };
   }
 
   async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
@@ -155,7 +176,10 @@ export class Renewal {
       return directory.basePath(id);
     };
     const surroundings = { ...this.#options, received: keeper.receivedBytes };
-    const fetching = new SnapshotFetch(target, this.#options);
+    const fetching = new SnapshotFetch(target, {
+      ...this.#options,
+      login: this.#options.link.login,
+    });
     this.#fetching = fetching;
     try {
       const rdb = await fetching.run(
@@ -165,6 +189,13 @@ export class Renewal {
       invariant(begun !== undefined, "a snapshot that was kept was begun");
       const { grantedAtMs } = fetching;
       await keeper.adopt({ ...begun, rdb, grantedAtMs }, `replaced (${by})`, signal);
+      const seconds = this.runningSeconds ?? 0;
+      // The wall clock may have been set meanwhile.
+      const sinceGrant = Math.max(0, (this.#options.clock.now() - grantedAtMs) / 1000);
+      this.#took = longest(
+        { seconds, sinceForkSeconds: Math.min(seconds, sinceGrant) },
+        this.#took,
+      );
       return rdb;
     } catch (error) {
       if (begun !== undefined) directory.discard(begun.id);
@@ -172,13 +203,13 @@ export class Renewal {
     }
   }
 
-  /** Once a second: begins one where time (`--snapshot-every`) or size (`--snapshot-ratio`) asks for it. */
+  /** Once a second: begins one where time, the size of the log or the disk asks for it. */
   tick(): void {
-    const { directory, link, keeper } = this.#options;
+    const { directory, link, keeper, room } = this.#options;
     if (this.#running !== undefined || link.connectedTo === undefined) return;
     const { current } = directory;
     if (current === undefined || keeper.log === undefined) return;
-    const by = this.#schedule.next(current, keeper.log.fileBytes);
+    const by = this.#schedule.next(current, keeper.log.fileBytes, room);
     if (by === undefined) return;
     try {
       this.begin(by);
@@ -197,4 +228,15 @@ export class Renewal {
     this.#stopping = new AbortController();
     await this.#running;
   }
+}
+
+function longest(last: Took, before: Took = last): Took {
+  return {
+    seconds: Math.max(last.seconds, FADES * before.seconds),
+    sinceForkSeconds: Math.max(last.sinceForkSeconds, FADES * before.sinceForkSeconds),
+  };
+}
+
+function nameOf(id: number | undefined): string {
+  return id === undefined ? "what is kept" : `generation ${id}`;
 }

@@ -1,10 +1,12 @@
 import type { Clock } from "../base/clock.ts";
 import type { Position } from "../base/history.ts";
+import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import { logger } from "../base/logger.ts";
 import { formatBytes } from "../base/quantity.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { describeFullResync, type FullReason, whyFull } from "./link/full-reason.ts";
+import { type AskInfo, OtherHistory } from "./other-history.ts";
 
 /** What the attempts to follow asked for, and which resyncs they were granted. */
 export class Resyncs {
@@ -15,24 +17,39 @@ export class Resyncs {
   readonly fullBy = new Map<FullReason, number>();
   readonly #clock: Clock;
   readonly #directory: DataDirectory;
+  readonly #others: OtherHistory;
   #asked: Position | undefined;
+  #target: PrimaryTarget | undefined;
   #isFull = false;
   #transferBeganMs = 0;
 
-  constructor(clock: Clock, directory: DataDirectory) {
+  constructor(clock: Clock, directory: DataDirectory, ask: AskInfo) {
     this.#clock = clock;
     this.#directory = directory;
+    this.#others = new OtherHistory(directory, clock, ask);
   }
 
-  /** Call before an attempt begins; `asked` is what it asks to resume from. */
-  begin(asked: Position | undefined): void {
+  /** The last time since the start that the history of quite another primary came. */
+  get lastOther(): OtherHistory["last"] {
+    return this.#others.last;
+  }
+
+  /** Call before an attempt with `target` begins; `asked` is what it asks to resume from. */
+  begin(asked: Position | undefined, target: PrimaryTarget): void {
     this.#asked = asked;
+    this.#target = target;
     this.#isFull = false;
   }
 
   /** The full resync that the attempt under way was granted, in one line: why the primary insists on it. */
   describe(grant: FullSyncGrant): string {
-    return describeFullResync(this.#asked, grant);
+    const what = describeFullResync(this.#asked, grant);
+    const before = this.#directory.holdings.primaryName;
+    const now = this.#target && describeTarget(this.#target);
+    const [kind] = whyFull(this.#asked, grant);
+    if (kind !== "other-history" || before === undefined || now === undefined || before === now)
+      return what;
+    return `${what}; what is kept came from ${before}, this comes from ${now}`;
   }
 
   /** Whether the attempt under way got a full resync. */
@@ -55,11 +72,14 @@ export class Resyncs {
     const what = this.describe(grant);
     logger.info(what);
     this.#directory.note("full-resync", what.replace(/^full resync /, ""));
+    if (kind !== "other-history" || grant.by !== "psync") return;
+    void this.#others.look(this.#asked!, this.#target!, grant.position.replid);
   }
 
   #onConnected({ receivedOffset }: Extract<State, { at: "connected" }>): void {
     if (!this.#isFull) {
       this.partial++;
+      this.#directory.holdings.followedFrom(describeTarget(this.#target!));
       logger.info(`connected by partial resync at offset ${receivedOffset}`);
       return this.#directory.note("partial-resync", `at offset ${receivedOffset}`);
     }

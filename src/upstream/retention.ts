@@ -1,8 +1,7 @@
+import ms from "ms";
 import type { Settings } from "../config/settings.ts";
 import { logger } from "../base/logger.ts";
-import { formatBytes } from "../base/quantity.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
-import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
 
 /** How often to look at old generations and at the free room, when nothing else calls for it. */
@@ -10,32 +9,26 @@ const EVERY_MS = 10_000;
 
 export interface RetentionOptions {
   readonly directory: DataDirectory;
-  readonly disk: Disk;
   readonly clock: Clock;
-  readonly settings: Pick<Settings, "keep" | "keepForMs" | "minFreeBytes">;
+  readonly settings: Pick<Settings, "keep" | "keepForMs">;
 }
 
-/** Removes sealed generations that no setting keeps, thins out old marks, and watches the free room on the disk. */
+/** Removes sealed generations that no setting keeps, and thins out old marks. */
 export class Retention {
   readonly #options: RetentionOptions;
   #running: Promise<void> | undefined;
   #seenGeneration: number | undefined;
   #nextMs = 0;
-  #isLow = false;
   #failure = "";
 
   constructor(options: RetentionOptions) {
     this.#options = options;
   }
 
-  /** Whether less than `--min-free` was free at the last look. */
-  get lowOnRoom(): boolean {
-    return this.#isLow;
-  }
-
   /** Once a second: thins out some marks; looks at the rest when a generation has become current, and every 10 s. */
   tick(): void {
     const { clock, directory } = this.#options;
+    directory.keeping.tick();
     directory.thinning.tick(clock.monotonicMs());
     const generation = directory.current?.id;
     const isDue = generation !== this.#seenGeneration || clock.monotonicMs() >= this.#nextMs;
@@ -53,34 +46,18 @@ export class Retention {
     try {
       const gone = await directory.retain(keep, keepForMs);
       if (gone.length > 0) {
+        const keepFor = keepForMs === undefined ? "" : `, --keep-for ${ms(keepForMs)}`;
         const generations = gone.length === 1 ? "generation" : "generations";
-        const what = `removed ${generations} ${gone.join(", ")} (--keep ${keep})`;
+        const what = `removed ${generations} ${gone.join(", ")} (--keep ${keep}${keepFor})`;
         logger.info(what);
         directory.note("retention", what);
       }
-      this.#lookForRoom();
       this.#failure = "";
     } catch (error) {
       // The next look tries again; following goes on meanwhile.
       const message = error instanceof Error ? error.message : String(error);
       if (message !== this.#failure) logger.warn(message);
       this.#failure = message;
-    }
-  }
-
-  #lookForRoom(): void {
-    const { directory, disk, settings } = this.#options;
-    const free = freeBytesAt(disk, directory.path);
-    const isLow = free < settings.minFreeBytes;
-    if (isLow === this.#isLow) return;
-    this.#isLow = isLow;
-    const where = `${formatBytes(free)} is free on the disk of ${directory.path}`;
-    if (isLow) {
-      logger.warn(
-        `${where}, less than --min-free ${formatBytes(settings.minFreeBytes)}: no new snapshot is taken; make room, or lower --keep`,
-      );
-    } else {
-      logger.info(`${where} again`);
     }
   }
 

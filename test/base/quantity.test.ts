@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { formatAge, formatProgress } from "../../src/base/quantity.ts";
+import { counted, formatAge, formatProgress } from "../../src/base/quantity.ts";
 
 test.each([
   [0, "0 s"],
@@ -12,6 +12,14 @@ test.each([
   [1e7, "115 d 17 h"],
 ])("%d seconds are %p", (seconds, text) => {
   expect(formatAge(seconds)).toBe(text);
+});
+
+test("a count agrees with its noun", () => {
+  expect([0, 1, 2].map((count) => counted(count, "byte"))).toEqual([
+    "0 bytes",
+    "1 byte",
+    "2 bytes",
+  ]);
 });
 
 test("formats progress with and without a known length", () => {

@@ -22,6 +22,8 @@ test.each<[string[], string, string[]]>([
   [[url], "follow", [url]],
   [["h:1"], "follow", ["h:1"]],
   [["::1"], "follow", ["::1"]],
+  // Not a command: the error of its URL says what is meant.
+  [["6379"], "follow", ["6379"]],
   [["backup", url, "-"], "backup", [url, "-"]],
   [["backup", "out.rdb"], "backup", ["out.rdb"]],
   [["backup", "--", "--odd.rdb"], "backup", ["--odd.rdb"]],
@@ -101,6 +103,9 @@ describe("refuses", () => {
     [["backup"], "backup needs more arguments: replica backup [URL] OUT"],
     [["backup", url, "a", "b"], "unexpected argument b: replica backup [URL] OUT"],
     [["follow", url, url], "unexpected argument redis://h:1: replica follow [URL]"],
+    [[""], "an argument of follow is empty: replica follow [URL]"],
+    [["verify", ""], "an argument of verify is empty: replica verify PATH"],
+    [["backup", "", "out"], "an argument of backup is empty: replica backup [URL] OUT"],
     [["demo", "x"], "unexpected argument x: replica demo"],
     [["status", "--fsync", "no"], "status doesn't take --fsync"],
   ])("%j", (argv, message) => {

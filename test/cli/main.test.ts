@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { programEnvironment } from "../support/replica-process.ts";
 import { until } from "../support/wait.ts";
 
 const project = join(import.meta.dir, "../..");
@@ -18,10 +19,8 @@ afterEach(() => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
 });
 
-/** The environment without the variables that would count as settings. */
 function environment(more: Record<string, string> = {}): Record<string, string | undefined> {
-  const own = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
-  return { ...Object.fromEntries(own), ...more };
+  return { ...programEnvironment(), ...more };
 }
 
 async function run(
@@ -245,6 +244,24 @@ test("exits with 0 when the reader of its output is gone", async () => {
   );
   children.push(child);
   expect(await child.stderr.text()).toBe("code 0\n");
+});
+
+test("an error about a URL is a whole sentence, with the password hidden", async () => {
+  const lines = await Promise.all(
+    ["redis://:p#w@127.0.0.1:6379", "redis://:p/w@h", "redis://:secret", "redis://"].map(
+      async (url) => (await run([url])).stderr,
+    ),
+  );
+  const how =
+    "in a user or password (percent-encoding), or put the password into a file, for --password-file";
+  const form =
+    "the host is missing: the form is redis://[login@]host[:port], rediss://…, unix:///path.sock or redis+sentinel://host[:port],…/name";
+  expect(lines).toEqual([
+    `replica: redis://***: write # as %23 and % as %25 ${how}\n`,
+    `replica: redis://***@h: write / as %2F and % as %25 ${how}\n`,
+    `replica: redis://:***: ${form}\n`,
+    `replica: redis://: ${form}\n`,
+  ]);
 });
 
 test("never prints the password of a malformed URL", async () => {

@@ -51,20 +51,56 @@ describe("refuses", () => {
     ["redis://host:0", "from 1 to 65535"],
     ["redis://host:65536", "from 1 to 65535"],
     ["redis://host:1e3", "from 1 to 65535"],
-    ["redis://::1:6379", "the host is missing"],
-    ["redis://a::1", "the port is not a whole number"],
+    ["redis://::1:6379", "write an IPv6 address in brackets"],
+    ["redis://a::1", "write an IPv6 address in brackets"],
     ["redis://[::1", "in brackets"],
     ["redis://[1.2.3.4]", "not an IPv6 address"],
     ["redis://ho st", "not a valid host name"],
     ["redis://host/0", "a path is not allowed"],
-    ["redis://host?db=1", "? and # are not allowed"],
-    ["redis://host#x", "? and # are not allowed"],
+    ["redis://host?db=1", "a ? is not allowed: the form is redis://"],
+    ["redis://host#x", "a # is not allowed: the form is redis://"],
+    ["redis://::1", "redis://::1: write an IPv6 address in brackets: redis://[::1]:6379"],
+    ["6390", "did you mean redis://127.0.0.1:6390?"],
+    [":6390", "did you mean redis://127.0.0.1:6390?"],
+    ["host:70000", "host:70000: not a URL: the form is redis://"],
+    ["u:p@host:1", "did you mean redis://***@host:1?"],
     ["redis://u%zz@host", "write it as %25"],
     ["unix://run/redis.sock", "begins with /"],
     ["unix:///", "the socket path is missing"],
     [`unix:///${"x".repeat(107)}`, "107 bytes"],
   ])("%s", (url, reason) => {
     expect(complaint(url)).toContain(reason);
+  });
+});
+
+describe("says which characters of a login to write otherwise, and how", () => {
+  const inFile = "or put the password into a file, for --password-file";
+  test.each([
+    ["redis://:p#w@h:1", "redis://***: write # as %23 and % as %25"],
+    ["redis://:p?w@h", "redis://***: write ? as %3F and % as %25"],
+    ["redis://:p/w@h", "redis://***@h: write / as %2F and % as %25"],
+    ["rediss://u:p@w@h", "rediss://***@h: write @ as %40 and % as %25"],
+    ["redis://u:@/?#@h", "redis://***: write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25"],
+    ["unix://:p#w@/run/x", "unix://***: write # as %23 and % as %25"],
+  ])("%s", (url, reason) => {
+    expect(complaint(url)).toBe(`${reason} in a user or password (percent-encoding), ${inFile}`);
+  });
+
+  test.each([
+    [
+      "redis://:p%w@h",
+      "a % in the password is not followed by two hex digits: write it as %25 (percent-encoding)",
+    ],
+    [
+      "redis://:p%ff@h",
+      "what is percent-encoded in the password is not UTF-8 text: write a % as %25",
+    ],
+  ])("%s", (url, reason) => {
+    expect(complaint(url)).toBe(`redis://***@h: ${reason}, ${inFile}`);
+  });
+
+  test("a : needs none: the first one ends the user", () => {
+    expect(parsePrimaryUrl("redis://u:p:w@h")).toMatchObject({ username: "u", password: "p:w" });
   });
 });
 

@@ -43,6 +43,7 @@ test("every setting has its documented default", () => {
     bind: "127.0.0.1",
     announceIp: undefined,
     announcePort: undefined,
+    announce: false,
     username: undefined,
     password: undefined,
     sentinel: { username: undefined, password: undefined },
@@ -61,13 +62,16 @@ test("every setting has its documented default", () => {
     rdbSyncBytes: 8 * 1024 * 1024,
     fsync: "everysec",
     ack: "written",
-    snapshotEveryMs: undefined,
-    snapshotRatio: 0,
+    snapshotEveryMs: 86_400_000,
+    snapshotRatio: 4,
+    snapshotRatioFromBytes: 1024 ** 3,
     keep: 2,
-    keepForMs: undefined,
+    keepForMs: 86_400_000,
     minFreeBytes: 1024 ** 3,
+    minFreeShare: 1 / 8,
     timeoutMs: 60_000,
     syncTimeoutMs: 5_000,
+    askPrimary: true,
     retryMaxMs: 5_000,
     logLevel: "info",
     logFormat: "text",
@@ -198,14 +202,15 @@ describe("bad values", () => {
     ["bind", "*"],
     ["bind", "[::1]"],
     ["announce-ip", "a b"],
+    ["announce", "maybe"],
     ["rdb-sync-bytes", "4095"],
     ["rdb-sync-bytes", "8M"],
     ["rdb-sync-bytes", "2TiB"],
     ["rdb-sync-bytes", "-8MiB"],
     ["io", "mmap"],
-    ["http", "9121"],
+    ["http", "6395"],
     ["http", "127.0.0.1:99999"],
-    ["http", "::1:9121"],
+    ["http", "::1:6395"],
     ["ready-lag", "0"],
     ["fsync", "sometimes"],
     ["ack", "received"],
@@ -255,23 +260,22 @@ describe("the settings file", () => {
 
 describe("passwords", () => {
   test("are a file's content without one line end", () => {
-    expect(load({ "password-file": write("p1", "s3cret\n") }).password).toBe("s3cret");
-    expect(load({ "password-file": write("p2", "s3cret\n\n") }).password).toBe("s3cret\n");
-    expect(load({ "password-file": write("p3", " s3 cret \r\n") }).password).toBe(" s3 cret ");
-    expect(load({ "requirepass-file": write("p4", "own") }).requirepass).toBe("own");
+    expect(load({ "password-file": write("p1", "s3cret\n") }).password?.read()).toBe("s3cret");
+    expect(load({ "password-file": write("p2", "s3cret\n\n") }).password?.read()).toBe("s3cret\n");
+    expect(load({ "password-file": write("p3", " s3 cret \r\n") }).password?.read()).toBe(
+      " s3 cret ",
+    );
+    expect(load({ "requirepass-file": write("p4", "own") }).requirepass?.read()).toBe("own");
     const env = { REPLICA_SENTINEL_PASSWORD_FILE: write("p6", "theirs\n") };
-    expect(load({ "sentinel-username": "u" }, env).sentinel).toEqual({
-      username: "u",
-      password: "theirs",
-    });
+    const { sentinel } = load({ "sentinel-username": "u" }, env);
+    expect([sentinel.username, sentinel.password?.read()]).toEqual(["u", "theirs"]);
   });
 
   test("in the file win over REPLICA_PASSWORD", () => {
     const env = { REPLICA_PASSWORD: "from the variable" };
-    expect(load({}, env).password).toBe("from the variable");
-    expect(load({ "password-file": write("p5", "from the file") }, env).password).toBe(
-      "from the file",
-    );
+    expect(load({}, env).password?.read()).toBe("from the variable");
+    const { password } = load({ "password-file": write("p5", "from the file") }, env);
+    expect(password?.read()).toBe("from the file");
   });
 
   test("in an empty, missing or too large file: the error names the file, never its content", () => {
@@ -303,7 +307,7 @@ describe("what must fit together", () => {
       expect(message).toContain("--requirepass-file FILE");
       expect(message).toContain("--unprotected");
       expect(load({ bind, unprotected: "true" }).bind).toBe(bind);
-      expect(load({ bind, "requirepass-file": write("own", "x") }).requirepass).toBe("x");
+      expect(load({ bind, "requirepass-file": write("own", "x") }).requirepass?.read()).toBe("x");
       // A command that serves nothing has nothing to protect.
       expect(loadSettings({ flags: new Map([["bind", bind]]), takes: ["bind"] }).bind).toBe(bind);
     },
@@ -371,11 +375,15 @@ test("formats sizes in binary units", () => {
   expect(formatBytes(1.5 * 1024 ** 4)).toBe("1.5 TiB");
 });
 
-test("off turns off a setting that is off by default, so that a flag can override the file", () => {
+test("off turns off what the default or the file turns on", () => {
   const config = write("on.toml", 'http = "127.0.0.1:0"\nkeep-for = "7d"\nsnapshot-every = "24h"');
   expect(load({ config })).toMatchObject({ keepForMs: 604_800_000, snapshotEveryMs: 86_400_000 });
   const off = { http: "off", "keep-for": "off", "snapshot-every": "off" };
-  expect(load({ config, ...off })).toEqual(load());
+  expect(load({ config, ...off })).toEqual({
+    ...load(),
+    keepForMs: undefined,
+    snapshotEveryMs: undefined,
+  });
 });
 
 test("suggests the nearest name only if it is near", () => {

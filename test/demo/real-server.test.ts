@@ -94,7 +94,7 @@ for (const kind of new Set<ServerKind>(["redis-7.0", ...availableServers()])) {
       const path = dir.file(`${payloadForm}.rdb`);
       const cli = Bun.spawn(
         [...tool(kind, "redis-cli"), "-p", String(primary.port), "--rdb", path],
-        { stdout: "ignore", stderr: "ignore" },
+        { stdout: "ignore", stderr: "ignore", env: process.env },
       );
       expect(await cli.exited).toBe(0);
       const checked = Bun.spawnSync([...tool(kind, "redis-check-rdb"), path]);

@@ -80,7 +80,7 @@ describe("the Dockerfile", () => {
 
   test("builds with the pinned Bun and an existing script, and runs as an unprivileged user", () => {
     const [build, image] = stages.map((stage) => stage[0]?.value);
-    expect(build).toBe(`oven/bun:${about.dependencies.bun}-slim AS build`);
+    expect(build).toBe(`oven/bun:${about.devDependencies["bun-types"]}-slim AS build`);
     expect(image).toMatch(/^gcr\.io\/distroless\/.*:nonroot$/);
     const scripts = [...dockerfile.matchAll(/bun run (\w+)/g)].map((match) => match[1]);
     expect(scripts).toEqual(["build"]);

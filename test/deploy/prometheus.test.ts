@@ -171,7 +171,7 @@ describe("ReplicaDiskFills", () => {
   /** The rule's own numbers, so that the simulation below is of what it says. */
   const { expr, for: pending } = rules.find(({ alert }) => alert === "ReplicaDiskFills")!;
   const form =
-    /^predict_linear\(\(replica_disk_free_bytes \+ replica_snapshots_on_disk_bytes\)\[(\w+):(\w+)\], (\d+)\) - replica_snapshots_on_disk_bytes < replica_snapshot_bytes$/;
+    /^predict_linear\(\(replica_disk_free_bytes \+ replica_snapshots_on_disk_bytes \+ replica_logs_on_disk_bytes\)\[(\w+):(\w+)\], (\d+)\) - replica_snapshots_on_disk_bytes - replica_logs_on_disk_bytes \+ replica_disk_removable_bytes < replica_snapshot_bytes or replica_disk_left_seconds < 86400$/;
   const [, window = "", step = "", ahead = ""] = form.exec(expr) ?? [];
 
   interface Disk {
@@ -180,6 +180,10 @@ describe("ReplicaDiskFills", () => {
     readonly snapshotsBytes: number;
     /** The current one. */
     readonly snapshotBytes: number;
+    readonly logsBytes?: number;
+    /** Old generations that give way. */
+    readonly removableBytes?: number;
+    readonly leftSeconds?: number;
   }
 
   /** The minutes after which the alert fires; undefined where it never does. */
@@ -188,10 +192,15 @@ describe("ReplicaDiskFills", () => {
     let trueSinceMinute: number | undefined;
     for (const [index, disk] of disks.entries()) {
       const seen = disks.slice(Math.max(0, index - samples), index + 1);
-      const sums = seen.map(({ freeBytes, snapshotsBytes }) => freeBytes + snapshotsBytes);
+      const sums = seen.map(
+        ({ freeBytes, snapshotsBytes, logsBytes = 0 }) => freeBytes + snapshotsBytes + logsBytes,
+      );
       const predicted = predictLinear(sums, EVERY_SECONDS, Number(ahead));
       const minute = (index * EVERY_SECONDS) / 60;
-      if (predicted - disk.snapshotsBytes >= disk.snapshotBytes) trueSinceMinute = undefined;
+      const { snapshotsBytes, logsBytes = 0, removableBytes = 0, leftSeconds = Infinity } = disk;
+      const left = predicted - snapshotsBytes - logsBytes + removableBytes;
+      const isTrue = left < disk.snapshotBytes || leftSeconds < 86_400;
+      if (!isTrue) trueSinceMinute = undefined;
       else trueSinceMinute ??= minute;
       const lastedMs = (minute - (trueSinceMinute ?? minute)) * 60_000;
       if (lastedMs >= parseDurationMs(pending)!) return minute;
@@ -226,17 +235,42 @@ describe("ReplicaDiskFills", () => {
       const came = Math.min(50, (hour % 6) * 50) * GB;
       const isWhole = came === 50 * GB;
       const snapshotsBytes = 100 * GB + (isWhole ? 0 : came);
-      const logs = 6 * GB + (hour % 6) * GB;
+      const logsBytes = 6 * GB + (hour % 6) * GB;
       return {
-        freeBytes: 250 * GB - snapshotsBytes - logs,
+        freeBytes: 250 * GB - snapshotsBytes - logsBytes,
         snapshotsBytes,
         snapshotBytes: 50 * GB,
+        logsBytes,
       };
     });
     expect(firesAfter(disks)).toBeUndefined();
   });
 
-  test("fires in time where the log, or another program, fills the disk", () => {
+  test("stays silent while a day of history piles up that gives way to what comes", () => {
+    const disks = hours(48, (hour) => {
+      // 20 GB of log an hour, and a new generation each hour; the oldest goes once nothing is free.
+      const removableBytes = Math.min(350, Math.floor(hour) * 21) * GB;
+      const logsBytes = Math.min(330, hour * 20) * GB;
+      const snapshotsBytes = Math.min(20, 1 + Math.floor(hour)) * GB;
+      const freeBytes = 400 * GB - logsBytes - snapshotsBytes;
+      return { freeBytes, snapshotsBytes, snapshotBytes: GB, logsBytes, removableBytes };
+    });
+    expect(firesAfter(disks)).toBeUndefined();
+  });
+
+  test("fires a day ahead where nothing shortens the log", () => {
+    const disks = hours(80, (hour) => ({
+      freeBytes: 400 * GB,
+      snapshotsBytes: 50 * GB,
+      snapshotBytes: 50 * GB,
+      leftSeconds: (80 - hour) * 3600,
+    }));
+    const minute = firesAfter(disks)!;
+    expect(minute / 60).toBeGreaterThan(56);
+    expect(minute / 60).toBeLessThan(58);
+  });
+
+  test("fires in time where another program fills the disk", () => {
     const filling = (perHour: number) =>
       hours(48, (hour) => ({
         freeBytes: Math.max(0, 200 * GB - hour * perHour * GB),

@@ -70,7 +70,7 @@ describe("the unit file", () => {
     expect(invocation.args).toEqual(["redis://127.0.0.1:6379"]);
     const settings = loadSettings({ flags: invocation.flags, env: variables });
     expect(settings.dir).toBe(`/var/lib/${service("StateDirectory")}`);
-    expect(settings.http).toEqual({ host: "127.0.0.1", port: 9121 });
+    expect(settings.http).toEqual({ host: "127.0.0.1", port: 6395 });
   });
 
   test("passes the password as a file that the program reads", async () => {
@@ -81,7 +81,7 @@ describe("the unit file", () => {
     await Bun.write(dir.file(name!), "a password\n");
     const env = { ...environmentOf(unit), ...environmentOf(passwords) };
     const { variables } = started({ S: "/var/lib", d: dir.path }, env);
-    expect(loadSettings({ env: variables }).password).toBe("a password");
+    expect(loadSettings({ env: variables }).password?.read()).toBe("a password");
   });
 
   test("uses sd_notify, and waits longer than a stop may take", () => {

@@ -278,8 +278,8 @@ describe("many, slow and vanishing", () => {
   }, 60_000);
 
   test("a slow replica pins the generation that it reads, then continues in the next", async () => {
-    const renewed: Script = (peer) => fullSync(peer, smallRdb("another value"), 103);
-    await using relay = await relaying({ keep: "0" }, [large, renewed]);
+    const renewed: Script = (peer) => fullSync(peer, smallRdb("another value", LARGE.length), 103);
+    await using relay = await relaying({ keep: "0", "keep-for": "off" }, [large, renewed]);
     await relay.stream("abc");
     await using slow = await relay.connect();
     slow.pause();

@@ -9,6 +9,7 @@ import { realDisk } from "../../src/store/disk/disk.ts";
 import { restorePoint } from "../../src/store/restore/restore-point.ts";
 import { verifyCatalogue } from "../../src/store/restore/verify.ts";
 import { keep } from "../store/restore/kept.ts";
+import { FakeMachine } from "../support/fake-machine.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { follow } from "../support/following.ts";
 import { ModelPrimary } from "../support/model-primary.ts";
@@ -116,7 +117,7 @@ const JUMPS_MS = [
 test("a clock that jumps breaks no link, and times of marks go back only where the clock went back far", async () => {
   using dir = tempDir("clock");
   const clock = new SetClock();
-  await using replica = await following(dir, clock, { timeout: "60s" });
+  await using replica = await following(dir, clock, { timeout: "60s", "snapshot-every": "off" });
   await using client = await RespClient.connect({ port: replica.port });
   for (const byMs of JUMPS_MS) {
     await replica.write();
@@ -306,28 +307,74 @@ test("a downstream is not dropped because the clock was set", async () => {
 });
 
 describe("retention", () => {
-  /** Makes generations an hour apart, the last one current; the clock is then at its start. */
+  /** Makes generations an hour apart by both clocks, the last one current. */
   async function generations(path: string, clock: SetClock, count: number) {
     const disk = new FaultyDisk();
-    const directory = new DataDirectory(path, disk, clock);
+    const machine = new FakeMachine();
+    const directory = new DataDirectory(path, disk, clock, machine);
     for (let n = 0; n < count; n++) {
       if (n > 0) clock.set(HOUR);
+      if (n > 0) machine.pass(HOUR);
       await (await keep(directory, disk)).close();
     }
-    const another = async () => (await keep(directory, disk)).close();
-    return { directory, another };
+    return { directory, disk, machine };
   }
 
-  test("keeps --keep generations if a clock set ahead makes all of them old, whatever --keep-for", async () => {
+  test("removes nothing if the clock is set ahead, and what is old once the time has passed", async () => {
     using dir = tempDir("clock");
     const clock = new SetClock();
-    const { directory } = await generations(dir.path, clock, 5);
-    expect(await directory.retain(1, DAY)).toEqual([]);
+    const { directory, machine } = await generations(dir.path, clock, 5);
+    clock.set(2 * DAY);
+    expect(await directory.retain(0, DAY)).toEqual([]);
     clock.set(10 * YEAR);
-    expect(await directory.retain(2, DAY)).toEqual([2, 1]);
-    expect(await directory.retain(2, DAY)).toEqual([]);
+    expect(await directory.retain(0, DAY)).toEqual([]);
+    // The first was sealed after an hour, three hours ago.
+    machine.pass(DAY - 3 * HOUR - SECOND);
+    expect(await directory.retain(0, DAY)).toEqual([]);
+    machine.pass(SECOND);
+    expect(await directory.retain(0, DAY)).toEqual([1]);
+    machine.pass(2 * HOUR);
+    expect(await directory.retain(1, DAY)).toEqual([2, 3]);
     expect(directory.current?.id).toBe(5);
     directory.close();
+  });
+
+  test("a clock that is two days ahead after a restart, or after a reboot, removes nothing", async () => {
+    using dir = tempDir("clock");
+    const clock = new SetClock();
+    const { directory, disk, machine } = await generations(dir.path, clock, 4);
+    directory.close();
+    for (const meanwhile of [() => undefined, () => machine.reboot()]) {
+      meanwhile();
+      clock.set(2 * DAY);
+      const again = new DataDirectory(dir.path, disk, clock, machine);
+      expect(await again.retain(0, DAY)).toEqual([]);
+      again.close();
+    }
+    machine.pass(DAY);
+    const again = new DataDirectory(dir.path, disk, clock, machine);
+    expect(await again.retain(0, DAY)).toEqual([]);
+    again.keeping.tick();
+    machine.pass(DAY);
+    expect(await again.retain(0, DAY)).toEqual([1, 2, 3]);
+    again.close();
+  });
+
+  test("two days without a process count where the machine was up, and not where it was off", async () => {
+    using dir = tempDir("clock");
+    const clock = new SetClock();
+    const { directory, disk, machine } = await generations(dir.path, clock, 3);
+    directory.close();
+    machine.pass(DAY - 2 * HOUR);
+    {
+      const again = new DataDirectory(dir.path, disk, clock, machine);
+      expect(await again.retain(0, DAY)).toEqual([]);
+      again.close();
+    }
+    machine.pass(HOUR);
+    const again = new DataDirectory(dir.path, disk, clock, machine);
+    expect(await again.retain(0, DAY)).toEqual([1]);
+    again.close();
   });
 
   test("removes generations beyond --keep at once if the clock is set back, without --keep-for", async () => {
@@ -335,25 +382,41 @@ describe("retention", () => {
     const clock = new SetClock();
     const { directory } = await generations(dir.path, clock, 4);
     clock.set(-YEAR);
-    expect(await directory.retain(1, undefined)).toEqual([2, 1]);
+    expect(await directory.retain(1, undefined)).toEqual([1, 2]);
     directory.close();
   });
 
-  test("with --keep-for, generations from before a clock was set back age from the next new one on", async () => {
+  test("with --keep-for, generations from before a clock was set back grow old like others", async () => {
     using dir = tempDir("clock");
     const clock = new SetClock();
-    const { directory, another } = await generations(dir.path, clock, 4);
+    const { directory, machine } = await generations(dir.path, clock, 4);
     clock.set(-YEAR);
+    machine.pass(DAY - 2 * HOUR - SECOND);
     expect(await directory.retain(0, DAY)).toEqual([]);
-    clock.set(2 * DAY);
-    // One of the two clocks was wrong, but nobody knows which.
-    await another();
-    expect(await directory.retain(0, DAY)).toEqual([]);
-    clock.set(DAY - SECOND);
-    expect(await directory.retain(0, DAY)).toEqual([]);
-    clock.set(2 * SECOND);
-    expect(await directory.retain(0, DAY)).toEqual([4, 3, 2, 1]);
+    machine.pass(SECOND);
+    expect(await directory.retain(0, DAY)).toEqual([1]);
     directory.close();
+  });
+
+  test("a directory of an older version counts from the newest time that it bears out", async () => {
+    using dir = tempDir("clock");
+    const clock = new SetClock();
+    const { directory, disk, machine } = await generations(dir.path, clock, 3);
+    directory.close();
+    {
+      using db = new Database(join(dir.path, "replica.db"));
+      db.run("DELETE FROM lived");
+      db.run(
+        "UPDATE generations SET current_lived_ms = current_at_ms, sealed_lived_ms = sealed_at_ms",
+      );
+    }
+    clock.set(2 * DAY);
+    machine.reboot();
+    const again = new DataDirectory(dir.path, disk, clock, machine);
+    expect(await again.retain(0, DAY)).toEqual([]);
+    machine.pass(DAY - HOUR);
+    expect(await again.retain(0, DAY)).toEqual([1]);
+    again.close();
   });
 });
 
@@ -386,12 +449,17 @@ describe("--snapshot-every", () => {
     const clock = new SetClock();
     let aheadMs = 0;
     clock.monotonicMs = () => aheadMs;
-    const schedule = new RenewalSchedule(clock, { snapshotEveryMs: HOUR, snapshotRatio: 0 });
+    const schedule = new RenewalSchedule(clock, {
+      snapshotEveryMs: HOUR,
+      snapshotRatio: 0,
+      snapshotRatioFromBytes: 0,
+    });
+    const plenty = { dueBytes: undefined, leftSeconds: Infinity };
     let current = { id: 1, currentAtMs: clock.now(), rdbBytes: 1_000 };
     for (let second = 0; second < (2 * DAY) / SECOND; second++) {
       aheadMs += SECOND;
       clock.set(SECOND + (second % 2 === 0 ? YEAR : -YEAR));
-      if (schedule.next(current, 0) === undefined) continue;
+      if (schedule.next(current, 0, plenty) === undefined) continue;
       schedule.succeeded();
       current = { ...current, id: current.id + 1, currentAtMs: clock.now() };
     }

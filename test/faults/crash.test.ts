@@ -16,7 +16,7 @@ const KILLS = amount("CRASH_KILLS", { sample: 10, full: 50 });
 /** A kill is aimed at a phase but may miss it. With so many kills, each phase is hit. */
 const KILLS_FOR_ALL_PHASES = 50;
 const SEED = seedOf("CRASH_SEED");
-const BASE = "appendonly.aof.1.base.rdb";
+const BASE = ".base.rdb";
 
 /** The aim of a kill. The phase that it hit is determined afterwards. */
 type Aim = "anywhere" | "handshake" | "payload" | "finishing" | "stream";

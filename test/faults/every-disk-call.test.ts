@@ -66,7 +66,7 @@ async function live(io: Io, fault?: Fault): Promise<Lived> {
   if (fault !== undefined) disk.fail(fault);
   // ACK is the written offset, as in Redis, or the durable one.
   const ack = io === "direct" ? "written" : "durable";
-  const settings = { fsync: "always", keep: "1", "retry-max": "10ms", io, ack };
+  const settings = { fsync: "always", keep: "1", "keep-for": "off", "retry-max": "10ms", io, ack };
   const life = new Lifetime(dir, primary, disk, settings);
   await life.first();
   await life.second();

@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { configureLogging } from "../../src/cli/terminal/logging.ts";
 import { Output } from "../../src/cli/terminal/output.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
-import { LOG } from "../../src/store/generation/layout.ts";
 import { endWithProcess } from "../support/children.ts";
 import { follow } from "../support/following.ts";
+import { currentFiles } from "../support/generation-files.ts";
 import { filesIn } from "../integration/bad-input-rig.ts";
 import { ModelPrimary } from "../support/model-primary.ts";
 import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
@@ -82,7 +82,7 @@ const STATEMENTS: readonly (readonly [Step, readonly string[]])[] = [
 async function live(at: Step, disturb: (database: string) => () => void) {
   using dir = tempDir("database");
   await using primary = new ModelPrimary();
-  const settings = { fsync: "always", keep: "1", "retry-max": "10ms" };
+  const settings = { fsync: "always", keep: "1", "keep-for": "off", "retry-max": "10ms" };
   const life = new Lifetime(dir, primary, new RememberingDisk(), settings);
   const told = () => lines.filter((line) => line.includes(dir.path) && /SQLITE_/.test(line));
   let undo: (() => void) | undefined;
@@ -266,7 +266,7 @@ describe("a process whose database can't be written", () => {
     expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
     const verified = await runReplica(["verify", data]);
     expect(verified).toMatchObject({ exitCode: 0, stderr: "" });
-    const log = readFileSync(join(data, "current", LOG));
+    const log = readFileSync(currentFiles(data).log);
     expect(log.subarray(-(primary.offset - 100)).equals(primary.streamFrom(100))).toBe(true);
   }
 

@@ -1,14 +1,13 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as fs from "node:fs";
-import { join } from "node:path";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { Catalogue } from "../../src/store/restore/catalogue.ts";
-import { BASE, CURRENT, LOG } from "../../src/store/generation/layout.ts";
 import { type Layout, restore } from "../../src/store/restore/restore.ts";
 import { restorePoint } from "../../src/store/restore/restore-point.ts";
 import { verifyGeneration } from "../../src/store/restore/verify.ts";
 import { filesIn, REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
+import { currentFiles } from "../support/generation-files.ts";
 import { ModelPrimary } from "../support/model-primary.ts";
 import { fullSync, relaying } from "../support/relaying.ts";
 import { runReplica } from "../support/replica-process.ts";
@@ -29,7 +28,11 @@ let data: string;
 beforeAll(async () => {
   made = tempDir("reading");
   await using primary = new ModelPrimary();
-  const life = new Lifetime(made, primary, new RememberingDisk(), { fsync: "always", keep: "1" });
+  const life = new Lifetime(made, primary, new RememberingDisk(), {
+    fsync: "always",
+    keep: "1",
+    "keep-for": "off",
+  });
   await life.first();
   data = life.path;
 });
@@ -117,23 +120,26 @@ describe("an unreadable file", () => {
     );
   });
 
-  test.each([BASE, LOG])("%s: ends verify and restore with 1, and leaves nothing", async (name) => {
-    using dir = tempDir("unreadable");
-    const copy = dir.file("copy");
-    fs.cpSync(data, copy, { recursive: true, verbatimSymlinks: true });
-    const file = join(copy, CURRENT, name);
-    fs.rmSync(file);
-    fs.symlinkSync(UNREADABLE, file);
-    for (const command of [
-      ["verify", copy],
-      ["restore", copy, dir.file("out")],
-    ]) {
-      const ended = await runReplica(command);
-      expect(ended.exitCode).toBe(1);
-      expect(ended.stderr).toMatch(/ \/\S+: the device reports an error: check the disk \(EIO\)/);
-    }
-    expect(fs.readdirSync(dir.path)).toEqual(["copy"]);
-  });
+  test.each(["base", "log"] as const)(
+    "%s: ends verify and restore with 1, and leaves nothing",
+    async (name) => {
+      using dir = tempDir("unreadable");
+      const copy = dir.file("copy");
+      fs.cpSync(data, copy, { recursive: true, verbatimSymlinks: true });
+      const file = currentFiles(copy)[name];
+      fs.rmSync(file);
+      fs.symlinkSync(UNREADABLE, file);
+      for (const command of [
+        ["verify", copy],
+        ["restore", copy, dir.file("out")],
+      ]) {
+        const ended = await runReplica(command);
+        expect(ended.exitCode).toBe(1);
+        expect(ended.stderr).toMatch(/ \/\S+: the device reports an error: check the disk \(EIO\)/);
+      }
+      expect(fs.readdirSync(dir.path)).toEqual(["copy"]);
+    },
+  );
 });
 
 test("after any failed read of the relay, that downstream is dropped and logged, the next one served", async () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { followArgs, smallRdb } from "../integration/bad-input-rig.ts";
 import { type FakePeer, PeerGone } from "../support/fake-peer.ts";
 import { bulkPayload, type FakePrimary, fakePrimary } from "../support/fake-primary.ts";
+import { generationFiles } from "../support/generation-files.ts";
 import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
 import { encodeCommand } from "../support/resp.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
@@ -42,7 +43,7 @@ interface Kept {
   readonly asks: readonly [replid: string, offset: string];
 }
 
-const FILES = "/appendonly\\.aof\\.(manifest|1\\.base\\.rdb|1\\.incr\\.aof)";
+const FILES = "/appendonly\\.aof\\.(manifest|[1-9]\\d*\\.base\\.rdb|[1-9]\\d*\\.incr\\.aof)";
 const KNOWN_NAMES = new RegExp(
   `^(replica\\.(lock|db(-wal|-shm)?)|(current|generations/\\d{10})(${FILES})?|generations)$`,
 );
@@ -239,10 +240,10 @@ function keptIn(dir: string): Kept {
   let asks: readonly [string, string] = ["?", "-1"];
   for (const { id, state, baseOffset, headerBytes, replid } of rows) {
     const name = String(id).padStart(10, "0");
-    const read = (file: string) => readFileSync(join(dir, "generations", name, file));
-    const base = read("appendonly.aof.1.base.rdb").toString("base64");
-    const manifest = read("appendonly.aof.manifest").toString();
-    const log = read("appendonly.aof.1.incr.aof");
+    const files = generationFiles(dir, id);
+    const base = readFileSync(files.base, "base64");
+    const manifest = readFileSync(files.manifest, "utf8");
+    const log = readFileSync(files.log);
     generations.set(name, { base, manifest, log });
     if (state !== "current") continue;
     current = name;

@@ -35,7 +35,7 @@ function openIn(pid: number | "self"): string[] {
         return []; // it was the listing's own, or is gone by now
       }
     })
-    .map((what) => what.replace(/:\[\d+\]$/, "").replace(/\/\d{10}\//, "/N/"))
+    .map((what) => what.replace(/:\[\d+\]$/, "").replace(/\/\d{10}\/appendonly\.aof\.\d+\./, "/N/"))
     .toSorted();
 }
 
@@ -45,7 +45,13 @@ async function measured({ tls = false } = {}) {
   const primary = new ModelPrimary({ snapshotBytes: SNAPSHOT_BYTES, tls });
   let acked = 0;
   primary.onAcknowledged = ({ ack }) => (acked = ack);
-  const flags = { dir: dir.file("data"), port: "0", "retry-max": "10ms", keep: "1" };
+  const flags = {
+    dir: dir.file("data"),
+    port: "0",
+    "retry-max": "10ms",
+    keep: "1",
+    "keep-for": "off",
+  };
   const given = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
   const http = ["--http", "127.0.0.1:0", "--min-free", "1MiB"];
   const trust = tls ? ["--tls-ca", certificates.ca] : [];

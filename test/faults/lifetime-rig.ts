@@ -7,10 +7,11 @@ import { selectCommand } from "../../src/resp/encode.ts";
 import { type Clock, realClock } from "../../src/base/clock.ts";
 import { Catalogue } from "../../src/store/restore/catalogue.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
-import { BASE, CURRENT, LOG, MANIFEST } from "../../src/store/generation/layout.ts";
+import { CURRENT, filesOf, type GenerationFiles } from "../../src/store/generation/layout.ts";
 import { verifyCatalogue, verifyGeneration } from "../../src/store/restore/verify.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { follow } from "../support/following.ts";
+import { generationFiles } from "../support/generation-files.ts";
 import type { Acknowledged, ModelPrimary } from "../support/model-primary.ts";
 import type { TempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -217,10 +218,10 @@ export class Lifetime {
     }
     expect(await this.#damages()).toEqual([]);
     this.#expectNothingLeftOver();
-    const { baseOffset, dir } = this.#current();
-    const log = fs.readFileSync(join(dir, LOG));
+    const { baseOffset, files } = this.#current();
+    const log = fs.readFileSync(files.log);
     expect(log.equals(Buffer.concat([HEADER, this.#primary.streamFrom(baseOffset)]))).toBe(true);
-    const base = fs.readFileSync(join(dir, BASE));
+    const base = fs.readFileSync(files.base);
     expect(base.equals(this.#primary.snapshotAt(baseOffset))).toBe(true);
   }
 
@@ -264,8 +265,8 @@ export class Lifetime {
 
   /** Expects ACK not to exceed what was written, and FACK not to exceed the file and the durable mark. */
   #onAcknowledged({ ack, fack }: Acknowledged): void {
-    const { baseOffset, dir } = this.#current();
-    const log = join(dir, LOG);
+    const { baseOffset, files } = this.#current();
+    const { log } = files;
     const offsetAt = (bytes: number) => baseOffset + Math.max(0, bytes - HEADER.length);
     const held = Math.max(this.#disk.endOf(log), fs.statSync(log).size);
     expect(ack).toBeLessThanOrEqual(offsetAt(held));
@@ -275,13 +276,10 @@ export class Lifetime {
     expect(fack).toBeLessThanOrEqual(offsetAt(fs.statSync(log).size));
   }
 
-  #current(): { baseOffset: number; dir: string } {
+  #current(): { baseOffset: number; files: GenerationFiles } {
     const found = currentIn(this.#database);
     if (found === undefined) throw new Error("no generation is current");
-    return {
-      baseOffset: found.baseOffset,
-      dir: join(this.path, "generations", String(found.id).padStart(10, "0")),
-    };
+    return { baseOffset: found.baseOffset, files: generationFiles(this.path, found.id) };
   }
 
   #holds({ replica }: Following): void {
@@ -359,8 +357,8 @@ export class Lifetime {
   }
 
   async #retain({ replica }: Following): Promise<void> {
-    replica.retention.tick();
-    await replica.retention.stop();
+    replica.upkeep.retention.tick();
+    await replica.upkeep.retention.stop();
   }
 
   /** Stops; a stop may fail only by a fault that happened meanwhile. */
@@ -389,9 +387,12 @@ export class Lifetime {
 
   #expectNothingLeftOver(): void {
     using catalogue = new Catalogue(this.path);
-    const kept = catalogue.generations.map(({ dir }) => dir);
+    const kept = catalogue.generations;
     expect(kept.length).toBeLessThanOrEqual(1 + Number(this.#settings["keep"]));
-    const wanted = kept.flatMap((dir) => [dir, ...[BASE, LOG, MANIFEST].map((f) => join(dir, f))]);
+    const wanted = kept.flatMap((generation) => {
+      const { base, log, manifest } = filesOf(generation);
+      return [generation.dir, base, log, manifest];
+    });
     wanted.push(...[CURRENT, "generations", "replica.db"].map((name) => join(this.path, name)));
     const found = fs
       .readdirSync(this.path, { recursive: true, encoding: "utf8" })

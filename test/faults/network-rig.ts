@@ -11,9 +11,14 @@ import { until, within } from "../support/wait.ts";
 
 export type Following = ReturnType<typeof follow>;
 
-/** Starts a replica in this process that reconnects at once. */
+/** Starts a replica in this process that reconnects at once, and opens no connection but its link: faults are counted. */
 export function followAgain(url: string, dir: TempDir, more: Record<string, string> = {}) {
-  return follow(url, realDisk, dir, { "retry-max": "10ms", ...more });
+  return follow(url, realDisk, dir, {
+    "retry-max": "10ms",
+    "ask-primary": "no",
+    "min-free": "0",
+    ...more,
+  });
 }
 
 /**

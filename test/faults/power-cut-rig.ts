@@ -15,6 +15,8 @@ import { PowerCutDisk } from "../support/power-cut-disk.ts";
 import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
 
 export const HEADER = selectCommand(0);
+/** A primary that gives no INFO. */
+export const silent = () => Promise.reject(new ReplicaError("TIMED_OUT", { message: "no answer" }));
 export const FIRST_ID = parseReplicationId("a".repeat(40));
 export const SECOND_ID = parseReplicationId("b".repeat(40));
 
@@ -88,7 +90,7 @@ export class Rig {
     this.directory = new DataDirectory(path, disk, clock);
     for (const [id, snapshot] of before?.snapshots ?? []) this.#snapshots.set(id, snapshot);
     for (const [id, fack] of before?.facks ?? []) this.#facks.set(id, fack);
-    this.#resyncs = new Resyncs(clock, this.directory);
+    this.#resyncs = new Resyncs(clock, this.directory, silent);
     this.keeper = new GenerationKeeper(
       this.directory,
       disk,
@@ -98,6 +100,7 @@ export class Rig {
         rdbSyncBytes: 400,
         maxQueuedBytes: 1024 * 1024,
         maxLogQueuedBytes: 1024 * 1024,
+        admit: async () => undefined,
         ...mode,
       },
       {
@@ -164,7 +167,7 @@ export class Rig {
   /** Opens the log; returns the position from which the primary is asked to continue. */
   async resume(): Promise<{ replid: ReplicationId; offset: Offset } | undefined> {
     const asked = await this.keeper.resume();
-    this.#resyncs.begin(asked);
+    this.#resyncs.begin(asked, PRIMARY);
     return asked;
   }
 

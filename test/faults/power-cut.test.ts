@@ -9,13 +9,13 @@ import type { Offset } from "../../src/base/history.ts";
 import { GenerationKeeper } from "../../src/upstream/keeper.ts";
 import { Resyncs } from "../../src/upstream/resyncs.ts";
 import { DataDirectory } from "../../src/store/generation/data-directory.ts";
-import { BASE, LOG, MANIFEST, manifestText } from "../../src/store/generation/layout.ts";
 import { Catalogue } from "../../src/store/restore/catalogue.ts";
 import { restore } from "../../src/store/restore/restore.ts";
 import { restorePoint } from "../../src/store/restore/restore-point.ts";
 import { filesIn } from "../integration/bad-input-rig.ts";
 import { keep } from "../store/restore/kept.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
+import { generationFiles } from "../support/generation-files.ts";
 import { ModelPrimary } from "../support/model-primary.ts";
 import type { PowerCut, Survivors } from "../support/power-cut.ts";
 import { PowerCutDisk } from "../support/power-cut-disk.ts";
@@ -33,6 +33,7 @@ import {
   Rig,
   SECOND,
   SECOND_ID,
+  silent,
   type Snapshot,
   stream,
 } from "./power-cut-rig.ts";
@@ -59,16 +60,12 @@ function bootAgain(path: string): void {
   if (tables > 0) db.run("UPDATE boot SET boot_id = 'another'");
 }
 
-function generationDir(path: string, id: number): string {
-  return join(path, "generations", String(id).padStart(10, "0"));
-}
-
 /** Expects a generation to be whole, and its log to hold the stream up to `least` at least. */
 function checkGeneration(path: string, id: number, snapshot: Snapshot, least: Offset): void {
-  const dir = generationDir(path, id);
-  expect(fs.readFileSync(join(dir, MANIFEST), "latin1")).toBe(manifestText());
-  expect(fs.readFileSync(join(dir, BASE)).equals(snapshot.rdb)).toBe(true);
-  const log = fs.readFileSync(join(dir, LOG));
+  const files = generationFiles(path, id);
+  expect(fs.readFileSync(files.manifest, "latin1")).toBe(files.manifestText);
+  expect(fs.readFileSync(files.base).equals(snapshot.rdb)).toBe(true);
+  const log = fs.readFileSync(files.log);
   const promisedBytes = HEADER.length + least - snapshot.baseOffset;
   expect(log.length).toBeGreaterThanOrEqual(promisedBytes);
   const expected = Buffer.concat([HEADER, stream(snapshot.baseOffset, least)]);
@@ -136,7 +133,7 @@ async function recover(
   expect(rig.keeper.log!.durableOffset).toBe(position!.offset);
   expect(position!.offset).toBeGreaterThanOrEqual(promised.facks.get(current.id) ?? 0);
   const bytes = position!.offset - snapshot.baseOffset + HEADER.length;
-  expect(fs.statSync(join(generationDir(path, current.id), LOG)).size).toBe(bytes);
+  expect(fs.statSync(generationFiles(path, current.id).log).size).toBe(bytes);
   checkGeneration(path, current.id, snapshot, position!.offset);
   expect(current.rdbBytes).toBe(snapshot.rdb.length);
   expect(BigInt(`0x${current.rdbCrc64}`)).toBe(crc64(snapshot.rdb.subarray(0, -8)));
@@ -305,7 +302,7 @@ async function startAgain(path: string, promised: Promised): Promise<void> {
   const fack = promised.facks.get(current!.id) ?? 0;
   expect(position!.offset).toBeGreaterThanOrEqual(fack);
   checkGeneration(path, current!.id, promised.snapshot!, position!.offset);
-  const size = fs.statSync(join(generationDir(path, current!.id), LOG)).size;
+  const size = fs.statSync(generationFiles(path, current!.id).log).size;
   expect(size).toBe(position!.offset - promised.snapshot!.baseOffset + HEADER.length);
   await goOn(path, { rig, disk }, new Random(SEED));
 }
@@ -336,14 +333,14 @@ test("a log that fails during a resume is cut back only after its last sync", as
     directory,
     disk,
     clock,
-    { ...options, ...MODES[0]! },
+    { ...options, ...MODES[0]!, admit: async () => undefined },
     {
       acknowledge: () => undefined,
       hasRoom: () => undefined,
       failed: (error) => failures.push(error),
     },
     { moved: () => undefined, endAll: () => undefined },
-    new Resyncs(clock, directory),
+    new Resyncs(clock, directory, silent),
   );
   const { offset } = (await keeper.resume())!;
   keeper.stream(stream(offset, offset + 100));

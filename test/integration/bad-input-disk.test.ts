@@ -3,7 +3,7 @@ import { readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type FakePeer } from "../support/fake-peer.ts";
 import { bulkPayload, eofPayload, fakePrimary } from "../support/fake-primary.ts";
-import { runReplica, startReplica } from "../support/replica-process.ts";
+import { programEnvironment, runReplica, startReplica } from "../support/replica-process.ts";
 import { limitFileBytes, smallDisk } from "../support/small-disk.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -187,6 +187,7 @@ describe("a disk that is full", () => {
     const main = join(import.meta.dir, "../../src/main.ts");
     const child = Bun.spawn(["sh", "-c", command, "sh", process.execPath, main], {
       stderr: "pipe",
+      env: programEnvironment(),
     });
     const stderr = await new Response(child.stderr).text();
     expect(await child.exited).toBe(1);

@@ -29,7 +29,7 @@ const cases: readonly Case[] = [
     wanted: SECRET,
     env: wrong,
     flags: [],
-    says: /the primary refuses the login \(-WRONGPASS .*\): check --username and --password-file/,
+    says: /the primary refuses the login \(-WRONGPASS .*\): check --username and REPLICA_PASSWORD/,
     mend: ["CONFIG", "SET", "requirepass", "not-the-one"],
   },
   {
@@ -37,7 +37,7 @@ const cases: readonly Case[] = [
     wanted: "",
     env: wrong,
     flags: ["--username", "backup"],
-    says: /the primary refuses the login \(-WRONGPASS .*\): check --username and --password-file/,
+    says: /the primary refuses the login \(-WRONGPASS .*\): check --username and REPLICA_PASSWORD/,
     mend: ["ACL", "SETUSER", "backup", "on", ">not-the-one", "allcommands"],
   },
   {

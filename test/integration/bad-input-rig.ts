@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { crc64 } from "../../src/rdb/crc64.ts";
 import { type FakePeer } from "../support/fake-peer.ts";
 import { bulkPayload, type HandshakeAnswer, standardHandshake } from "../support/fake-primary.ts";
+import { currentFiles } from "../support/generation-files.ts";
 import { type Ending, type ReplicaProcess } from "../support/replica-process.ts";
 
 export const MARK = "0123456789abcdef0123456789abcdef01234567";
@@ -45,11 +46,11 @@ export function filesIn(dir: string): Record<string, string> {
 
 /** The snapshot of the current generation. */
 export function currentBase(dir: string): Buffer {
-  return readFileSync(join(dir, "current", "appendonly.aof.1.base.rdb"));
+  return readFileSync(currentFiles(dir).base);
 }
 
 export function currentLog(dir: string): string {
-  return readFileSync(join(dir, "current", "appendonly.aof.1.incr.aof"), "latin1");
+  return readFileSync(currentFiles(dir).log, "latin1");
 }
 
 /** Answers the handshake up to `+FULLRESYNC`. */

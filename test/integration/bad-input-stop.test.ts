@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type FakePeer } from "../support/fake-peer.ts";
 import { bulkPayload, eofPayload, fakePrimary } from "../support/fake-primary.ts";
-import { startReplica } from "../support/replica-process.ts";
+import { programEnvironment, startReplica } from "../support/replica-process.ts";
 import { tempDir } from "../support/temp.ts";
 import { until, within, withinOwnTime } from "../support/wait.ts";
 import {
@@ -136,7 +136,10 @@ describe("a backup into a pipe", () => {
   /** Runs `replica backup … - | reader` in a shell; returns both exit codes and the output. */
   async function pipeInto(url: string, reader: string) {
     const script = `"$0" "$@" backup ${url} - | ${reader}; echo "\n\${PIPESTATUS[*]}"`;
-    const child = Bun.spawn(["bash", "-c", script, process.execPath, main], { stderr: "pipe" });
+    const child = Bun.spawn(["bash", "-c", script, process.execPath, main], {
+      stderr: "pipe",
+      env: programEnvironment(),
+    });
     const [stdout, stderr] = await within(
       20_000,
       "the pipe to end",
@@ -179,6 +182,7 @@ describe("a backup into a pipe", () => {
     const child = Bun.spawn(["bash", "-c", script, process.execPath, main], {
       stdout: "ignore",
       stderr: "ignore",
+      env: programEnvironment(),
     });
     await until(() => (primary.peers[0]?.sentBytes ?? 0) > 0, { what: "the payload" });
     await Bun.sleep(200);

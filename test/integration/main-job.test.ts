@@ -11,7 +11,7 @@ import {
 import { join } from "node:path";
 import { parseRdbHeader } from "../../src/rdb/header.ts";
 import { fillAllTypes } from "../support/fill.ts";
-import { runReplica, startReplica } from "../support/replica-process.ts";
+import { programEnvironment, runReplica, startReplica } from "../support/replica-process.ts";
 import {
   availableServers,
   bootCopy,
@@ -264,7 +264,7 @@ describe("backup of a real primary", () => {
           server.url(),
           dir.file("piped.rdb"),
         ],
-        { cwd: join(import.meta.dir, "../.."), stderr: "pipe" },
+        { cwd: join(import.meta.dir, "../.."), stderr: "pipe", env: programEnvironment() },
       );
       expect(await piped.exited).toBe(0);
       const check = (path: string) =>

@@ -31,6 +31,24 @@ function textOf(reply: Reply): string {
   return reply instanceof Error ? `-${reply.message}` : String(reply);
 }
 
+test.concurrent(
+  "says in whole words that nothing is kept, and that no primary is followed",
+  async () => {
+    using temp = tempDir("port-logs");
+    const port = freePort();
+    const args = followArgs(`redis://127.0.0.1:${freePort()}`, temp.file("data"), "--bind", "::1");
+    await using replica = startReplica([...args, "--port", String(port)]);
+    // An IPv6 address in brackets, so that the port can be told from it.
+    await replica.waitForLine(new RegExp(`, serving \\[::1\\]:${port} `));
+    await using client = await RespClient.connect({ host: "::1", port });
+    await client.send("REPLICAOF", "NO", "ONE");
+    await client.send("CONFIG", "REWRITE");
+    expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
+    expect(replica.stderr).toMatch(/ CONFIG REWRITE: after a restart, none is followed client=/);
+    expect(replica.stderr).toEndWith(" stopped; nothing is kept yet\n");
+  },
+);
+
 test.concurrent.each(["text", "json"])(
   "logs each change with the client that made it, and no password: %s",
   async (format) => {
@@ -78,7 +96,13 @@ test.concurrent.each(["text", "json"])(
       ["AUTH", `${MARK}-wrong`],
       ["CONFIG", "GET", "*"],
       ["CONFIG", "SET", "requirepass", `${MARK}-new`],
-      ["CONFIG", "SET", "masterauth", `${MARK}-new`],
+      ["CONFIG", "SET", "masterauth", UPSTREAM],
+      ["CONFIG", "SET", "masterauth", `${MARK}-lost`, "port", "1"],
+      ["CONFIG", "SET", "masterauth"],
+      ["CONFIG", "GET", "masterauth", "requirepass"],
+      ["MULTI"],
+      ["CONFIG", "SET", "masterauth", UPSTREAM],
+      ["EXEC"],
       ["REPLICAOF", `user:${MARK}-garbage@127.0.0.1`, "6379"],
       ["REPLICAOF", `${MARK}@127.0.0.1`, "6379"],
       ["REPLICAOF", `127.0.0.1`, `${MARK}`],
@@ -120,6 +144,11 @@ test.concurrent.each(["text", "json"])(
           "m",
         ),
       ],
+      [
+        2,
+        new RegExp(`CONFIG SET masterauth: holds from the next attempt to connect on.*${by}`, "m"),
+      ],
+      [1, new RegExp(`CONFIG REWRITE does not store masterauth.*${by}`, "m")],
       [1, new RegExp(`REPLICAOF NO ONE: leaving redis://127\\.0\\.0\\.1:${other}.*${by}`, "m")],
       // Which of the two depends on whether an ACK was still unread.
       [1, /the primary (closed the link|reset the connection).*; next attempt in \d+ ms/],
@@ -131,7 +160,7 @@ test.concurrent.each(["text", "json"])(
       expect([String(line), found.length]).toEqual([String(line), times]);
     }
     // Nothing is logged repeatedly: a start, two syncs, a break, and the commands of clients.
-    expect(log.split("\n").length).toBeLessThan(20);
+    expect(log.split("\n").length).toBeLessThan(25);
     for (const text of [log, replica.stdout, ...heard]) expect(text).not.toContain(MARK);
     expect(heard.join("\n")).toContain("replica_link_up");
     expect(everythingIn(temp.file("data"))).not.toContain(MARK);

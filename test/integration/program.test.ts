@@ -24,6 +24,7 @@ describe("demo", () => {
         binary,
         cwd: dir.path,
         env: { TMPDIR: dir.path },
+        timeoutMs: 150_000,
       });
       expect(stderr).not.toContain("replica: ");
       expect(exitCode).toBe(0);
@@ -43,7 +44,7 @@ describe("demo", () => {
       const keys = await copy.keysPerDatabase();
       expect(keys[0]).toBeGreaterThan(200_000);
       expect(keys[1]).toBeGreaterThan(70_000);
-    }, 60_000);
+    }, 180_000);
   }
 
   test("refuses a folder that isn't empty", async () => {

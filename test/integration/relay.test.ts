@@ -191,7 +191,7 @@ describe.each(availableServers())("%s", (kind) => {
     const port = freePort();
     await using relay = await relayOf(primary.url(), dir.file("data"), port);
     const cli = [...tool(kind, "redis-cli"), "-p", String(port)];
-    const taken = Bun.spawnSync([...cli, "--rdb", dir.file("taken.rdb")]);
+    const taken = Bun.spawnSync([...cli, "--rdb", dir.file("taken.rdb")], { env: process.env });
     expect(taken.exitCode).toBe(0);
     const base = await Bun.file(dir.file("data/current/appendonly.aof.1.base.rdb")).bytes();
     expect(Buffer.compare(await Bun.file(dir.file("taken.rdb")).bytes(), base)).toBe(0);
@@ -203,6 +203,7 @@ describe.each(availableServers())("%s", (kind) => {
     const following = Bun.spawn(endingWithParent([...cli, "--replica"]), {
       stdout: "pipe",
       stderr: "ignore",
+      env: process.env,
     });
     endWithProcess(following);
     await until(async () => (await infoOf(port))["connected_slaves"] === "1", {

@@ -3,7 +3,7 @@ import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path";
 import { endWithProcess, endingWithParent } from "../support/children.ts";
 import { freePort } from "../support/ports.ts";
-import { startReplica } from "../support/replica-process.ts";
+import { programEnvironment, startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { RECIPES } from "../support/server-catalog.ts";
 import { availableServers, type ServerKind, startServer, tool } from "../support/servers.ts";
@@ -61,7 +61,7 @@ async function run(name: string, stage: Stage): Promise<string> {
       .replaceAll(/(?<=-p |--port |--serve |127\.0\.0\.1 )(7000|7001|6380)\b/g, (port) =>
         String(ports[port as keyof typeof ports]),
       );
-  const env = { ...process.env, PATH: `${dir.path}:${process.env["PATH"]}` };
+  const env = { ...programEnvironment(), PATH: `${dir.path}:${process.env["PATH"]}` };
   const running: Bun.Subprocess[] = [];
   // Files, since a pipe's reader in Bun 1.4.5 now and then hears nothing more.
   const spawn = (script: string, output: string) =>

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, truncateSync } from "node:fs";
 import { Random } from "../support/fill.ts";
+import { generationFiles } from "../support/generation-files.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { serverScript } from "../support/stock.ts";
@@ -258,7 +259,7 @@ test("reports damage with the generations that can be restored instead", async (
   await replica.stop();
   const { stdout } = await runReplica(["snapshots", dir.file("data"), "--json"]);
   const [first, second] = JSON.parse(stdout).generations;
-  const base = dir.file("data/generations/0000000002/appendonly.aof.1.base.rdb");
+  const { base } = generationFiles(dir.file("data"), 2);
   truncateSync(base, 20);
   const offsets = ["--offset", String(second.from_offset)];
   const told: [string[], string][] = [

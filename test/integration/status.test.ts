@@ -7,7 +7,7 @@ import { Screen } from "../cli/commands/screen.ts";
 import { endingWithParent, endWithProcess } from "../support/children.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
-import { startReplica } from "../support/replica-process.ts";
+import { programEnvironment, startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
@@ -95,9 +95,8 @@ test("status --watch on a terminal ends with 0 on Ctrl-C, and restores the termi
   await replica.waitForLine(/connected by full resync/);
   let seen = "";
   const program = [process.execPath, join(project, "src/main.ts"), "status", address, "--watch"];
-  const { NO_COLOR: _, ...env } = process.env;
   const child = Bun.spawn(endingWithParent(program), {
-    env: { ...env, TERM: "xterm-256color" },
+    env: { ...programEnvironment(), TERM: "xterm-256color" },
     terminal: { cols: 100, rows: 30, data: (_terminal, data) => (seen += Buffer.from(data)) },
   });
   endWithProcess(child);

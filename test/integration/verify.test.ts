@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fillAllTypes } from "../support/fill.ts";
+import { generationFiles } from "../support/generation-files.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { availableServers, startServer } from "../support/servers.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
@@ -138,7 +139,7 @@ test("snapshots lists what is kept, and verify what is damaged", async () => {
   expect(generations[0].to_offset).toBeGreaterThanOrEqual(generations[1].from_offset);
   const sound = await runReplica(["verify", dir.file("data")]);
   expect([sound.exitCode, sound.stdout]).toEqual([0, expect.stringContaining("no damage found")]);
-  const log = dir.file("data/generations/0000000002/appendonly.aof.1.incr.aof");
+  const { log } = generationFiles(dir.file("data"), 2);
   rmSync(dir.file("data/current"));
   writeFileSync(log, readFileSync(log).subarray(0, 10));
   const damaged = await runReplica(["verify", dir.file("data")]);

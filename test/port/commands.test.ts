@@ -9,7 +9,7 @@ import { COMMANDS } from "../../src/port/commands.ts";
 import { answer } from "../../src/port/dispatch.ts";
 import { assemble } from "../../src/program/assemble.ts";
 import { noCounts } from "../../src/monitor/port-counts.ts";
-import { LoginThrottle } from "../../src/port/logins.ts";
+import { LoginThrottle, OwnPassword } from "../../src/port/logins.ts";
 import { PubSub } from "../../src/port/pubsub.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { tempDir } from "../support/temp.ts";
@@ -49,11 +49,13 @@ class Rig {
     pubsub: new PubSub(),
     clients: this.clients,
     logins: new LoginThrottle(),
+    ownPassword: new OwnPassword(settings.requirepass!),
     settings,
     version: "1.2.3",
     port: 6380,
     counts: noCounts(),
     now: () => (this.nowMs += 10),
+    sentinelGoneAtMs: () => -Infinity,
     alarm: () => undefined,
     rewrite: () => undefined,
     shutdown: () => undefined,

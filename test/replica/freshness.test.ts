@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
 import { cpSync } from "node:fs";
-import { type Clock, realClock } from "../../src/base/clock.ts";
 import { screenLines } from "../../src/cli/commands/status-screen.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
@@ -16,23 +15,12 @@ import { follow } from "../support/following.ts";
 import { freePort } from "../support/ports.ts";
 import { encodeCommand } from "../support/resp.ts";
 import { RespClient } from "../support/resp-client.ts";
+import { SkippingClock } from "../support/skipping-clock.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
 const SET = encodeCommand(["SET", "key", "value"]);
 const MINUTE_MS = 60_000;
-
-/** A machine on which time can pass at once, by both clocks. */
-class SkippingClock implements Clock {
-  #skippedMs = 0;
-  now = () => realClock.now() + this.#skippedMs;
-  monotonicMs = () => realClock.monotonicMs() + this.#skippedMs;
-  skip(ms: number): void {
-    this.#skippedMs += ms;
-  }
-  sleep = (ms: number, signal: AbortSignal) => realClock.sleep(ms, signal);
-  random = () => realClock.random();
-}
 
 async function grantFull(peer: FakePeer): Promise<void> {
   await standardHandshake(peer, { replid: REPLID, offset: 100 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { CommandReader } from "../../src/resp/command-reader.ts";
-import { encodeCommand, selectCommand } from "../../src/resp/encode.ts";
+import { encodeCommand, encodeCommands, selectCommand } from "../../src/resp/encode.ts";
 
 const SEED = 20260102;
 const LIMITS = { maxLineBytes: 1024, maxArgs: 1024, maxArgBytes: 1e6, maxCommandBytes: 1e6 };
@@ -30,6 +30,19 @@ describe("encodeCommand", () => {
         const read = reader.next();
         expect(read).toEqual(args.map((arg) => Uint8Array.from(Buffer.from(arg as string))));
         expect(reader.heldBytes).toBe(0);
+      }),
+      { seed: SEED },
+    );
+  });
+
+  test("encodes several as it encodes each", () => {
+    // Lengths with one to four digits, and both ways to copy a word.
+    const word = fc.uint8Array({ maxLength: 1_200, size: "max" });
+    const command = fc.array(word, { minLength: 1, maxLength: 12 });
+    fc.assert(
+      fc.property(fc.array(command, { maxLength: 4 }), (commands) => {
+        const each = commands.map((words) => encodeCommand(...words));
+        expect(Buffer.from(encodeCommands(commands))).toEqual(Buffer.concat(each));
       }),
       { seed: SEED },
     );

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { type Reply, ReplyReader } from "../../src/resp/reply-reader.ts";
 
 const TRANSCRIPT =
-  "+PONG\r\n:12\r\n$7\r\na\r\nb: 1\r\n$0\r\n\r\n$-1\r\n-LOADING it loads\r\n$2\r\né\r\n";
+  "+PONG\r\n:12\r\n$7\r\na\r\nb: 1\r\n$0\r\n\r\n$-1\r\n-LOADING it loads\r\n$2\r\né\r\n*2\r\n$1\r\na\r\n:1\r\n*0\r\n";
 const REPLIES: Reply[] = [
   { isError: false, text: "PONG" },
   { isError: false, text: "12" },
@@ -11,6 +11,10 @@ const REPLIES: Reply[] = [
   { isError: false, text: "" },
   { isError: true, text: "LOADING it loads" },
   { isError: false, text: "é" },
+  { isError: false, text: "2", elements: 2 } as Reply,
+  { isError: false, text: "a" },
+  { isError: false, text: "1" },
+  { isError: false, text: "0", elements: 0 } as Reply,
 ];
 
 function readAll(pieces: readonly Uint8Array[], maxReplyBytes = 100): Reply[] {
@@ -33,7 +37,7 @@ describe("replies", () => {
     expect(readAll([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(REPLIES);
   });
 
-  test.each(["*1\r\n", "HTTP/1.1 400 Bad Request\r\n", "$x\r\n", "$-2\r\n", "\r\n"])(
+  test.each(["*65\r\n", "*-1\r\n", "HTTP/1.1 400 Bad Request\r\n", "$x\r\n", "$-2\r\n", "\r\n"])(
     "refuses %j",
     (text) => {
       expect(() => readAll([Buffer.from(text)])).toThrow(

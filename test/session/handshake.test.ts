@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { runIdCapability, runIdOf } from "../../src/base/run-id.ts";
 import { OTHER_REPLID, REPLID, TO_BULK, TO_PSYNC, Walk } from "./walk.ts";
 
 const resume = { replid: REPLID, offset: 41 };
@@ -12,6 +13,46 @@ test("handshake: never pipelines: one command waits for its reply at a time", ()
     expect(walk.sent().length).toBe(before + 1);
   }
   expect(walk.sent().at(-1)).toBe("PSYNC ? -1");
+});
+
+test("handshake: names this process as a capability, which a primary passes over", () => {
+  const runId = "0123456789abcdef0123456789abcdef01234567";
+  const sent = Walk.said({ runId }, ...TO_PSYNC).sent();
+  expect(sent).toContain(`REPLCONF capa eof capa psync2 capa bun-replica-run-id=${runId}`);
+  expect(Walk.said({}, ...TO_PSYNC).sent()).toContain("REPLCONF capa eof capa psync2");
+  expect([
+    runIdOf(runIdCapability(runId)),
+    runIdOf("eof"),
+    runIdOf("bun-replica-run-id=x"),
+  ]).toEqual([runId, undefined, undefined]);
+});
+
+describe("handshake: INFO before PSYNC, where the room matters", () => {
+  const UP_TO_INFO = ["+PONG", "+OK", "+OK", "+OK"];
+  const weighed = (walk: Walk) => walk.effects.filter((effect) => effect.do === "weigh");
+
+  test("its text is there before PSYNC goes out", () => {
+    const walk = Walk.said({ resume, weighs: true }, ...UP_TO_INFO);
+    expect(walk.sent().at(-1)).toBe("INFO");
+    walk.say("$10\r\n# A\r\nb:1\r\n");
+    expect(weighed(walk)).toEqual([]);
+    const effects = walk.say("\r\n");
+    expect(effects.map((effect) => effect.do)).toEqual(["weigh", "send"]);
+    expect(weighed(walk)).toEqual([{ do: "weigh", info: "# A\nb:1" }]);
+    expect(walk.sent().at(-1)).toBe(`PSYNC ${REPLID} 42`);
+  });
+
+  test("a login that may not ask goes on without", () => {
+    const walk = Walk.said({ weighs: true }, ...UP_TO_INFO, "-NOPERM no permissions");
+    expect(weighed(walk)).toEqual([{ do: "weigh", info: undefined }]);
+    expect(walk.sent().at(-1)).toBe("PSYNC ? -1");
+  });
+
+  test("has its time limit like every reply", () => {
+    const walk = Walk.said({ weighs: true }, ...UP_TO_INFO);
+    walk.tick(5_001);
+    expect(walk.error()).toMatchObject({ code: "TIMED_OUT" });
+  });
 });
 
 describe("handshake: a bare newline is a keepalive", () => {

@@ -52,6 +52,15 @@ describe("readPsync", () => {
     expect(psync("+CONTINUE ")).toEqual({ kind: "partial", replid: undefined });
   });
 
+  test("takes the refusal of a replica that would feed itself for a circle", () => {
+    const { code, message } = errorOf(() =>
+      psync("-LOOP what answers there is this replica itself"),
+    );
+    expect(code).toBe("REPLICATION_LOOP");
+    expect(message).toStartWith("what answers there is this replica itself: REPLICAOF must name");
+    expect(errorOf(() => psync("-LOOPY")).code).toBe("PRIMARY_REFUSED");
+  });
+
   test.each(["+FULLRESYNC", "+FULLRESYNCX", "+OK", "+", "$5", ":1", "PSYNC", "\0"])(
     "'%s' is malformed",
     (line) => {
@@ -60,21 +69,23 @@ describe("readPsync", () => {
   );
 });
 
+const auth = (line: string) => readAuth(bytes(line), "the primary", "--password-file");
+
 describe("readAuth", () => {
-  test("+OK", () => expect(readAuth(bytes("+OK"))).toBeUndefined());
+  test("+OK", () => expect(auth("+OK")).toBeUndefined());
 
   test.each([
     "-ERR Client sent AUTH, but no password is set",
     "-ERR AUTH <password> called without any password configured for the default user.",
   ])("%s: says to leave the password out", (line) => {
-    expect(errorOf(() => readAuth(bytes(line))).message).toContain("leave it out");
+    expect(errorOf(() => auth(line)).message).toContain("leave it out");
   });
 
   test.each(["-WRONGPASS invalid username-password pair", ":1", ""])(
     "'%s' is a refusal that says what to check",
     (line) => {
-      expect(errorOf(() => readAuth(bytes(line)))).toMatchObject({ code: "AUTH_FAILED" });
-      expect(errorOf(() => readAuth(bytes(line))).message).toContain("--password-file");
+      expect(errorOf(() => auth(line))).toMatchObject({ code: "AUTH_FAILED" });
+      expect(errorOf(() => auth(line)).message).toContain("--password-file");
     },
   );
 });

@@ -19,12 +19,17 @@ export function text(raw: Uint8Array): string {
 }
 
 export interface WalkOptions extends Partial<SessionOptions> {
+  /** The login of each attempt. */
+  readonly username?: string;
+  readonly password?: string;
   /** What is asked for with PSYNC; nothing unless told. */
   readonly resume?: Position;
   /** Where the stream begins after the snapshot; 1000 unless told. */
   readonly baseOffset?: number;
   /** Whether the store answers `open-snapshot` and `finish-snapshot` by itself; yes unless told. */
   readonly storeAnswers?: boolean;
+  /** Whether INFO is asked for before PSYNC; no unless told. */
+  readonly weighs?: boolean;
 }
 
 type EffectOf<D extends Effect["do"]> = Extract<Effect, { do: D }>;
@@ -42,8 +47,6 @@ export class Walk {
     this.#options = options;
     this.session = new Session({
       purpose: "follow",
-      username: undefined,
-      password: undefined,
       listeningPort: options.purpose === "snapshot-only" ? undefined : 6380,
       announceIp: undefined,
       syncTimeoutMs: 5000,
@@ -70,7 +73,12 @@ export class Walk {
   }
 
   attempt(): readonly Effect[] {
-    return this.step({ type: "attempt", nowMs: this.nowMs, resume: this.#options.resume });
+    const { resume, username, password, weighs = false } = this.#options;
+    const login =
+      password === undefined
+        ? undefined
+        : { username, password, from: "where the test has it from" };
+    return this.step({ type: "attempt", nowMs: this.nowMs, resume, login, weighs });
   }
 
   step(event: Event): readonly Effect[] {

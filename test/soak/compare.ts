@@ -1,7 +1,6 @@
 import { statSync } from "node:fs";
-import { join } from "node:path";
 import { Catalogue } from "../../src/store/restore/catalogue.ts";
-import { LOG } from "../../src/store/generation/layout.ts";
+import { filesOf } from "../../src/store/generation/layout.ts";
 import { DATABASES } from "../faults/seeded-load.ts";
 import type { Random } from "../support/fill.ts";
 import { runReplica } from "../support/replica-process.ts";
@@ -183,7 +182,7 @@ export class Comparer {
     const current = catalogue.generations.find(({ state }) => state === "current");
     // Another history may have begun in between.
     if (current?.replicationIds.at(-1)?.replid !== replid) return;
-    const logBytes = statSync(join(current.dir, LOG)).size - current.logHeaderBytes;
+    const logBytes = statSync(filesOf(current).log).size - current.logHeaderBytes;
     const written = current.baseOffset + logBytes;
     this.acknowledgedChecks++;
     if (written < acknowledged) {

@@ -114,7 +114,7 @@ export class Fleet implements AsyncDisposable {
     const args = ["follow", `redis://127.0.0.1:${this.#sides[0]!.link.port}`];
     args.push("--dir", this.dataDir, "--port", String(this.replicaPort));
     args.push("--timeout", "4s", "--sync-timeout", "3s", "--retry-max", "500ms");
-    args.push("--keep", String(1 + random.below(2)));
+    args.push("--keep", String(1 + random.below(2)), "--keep-for", "off");
     // The defaults are more frequent: with them, acknowledged bytes may have no mark yet.
     args.push("--fsync", ["everysec", "everysec", "always"][random.below(3)]!);
     args.push("--ack", ["written", "written", "durable"][random.below(3)]!);

@@ -4,8 +4,9 @@ import { type ErrorCode, ReplicaError } from "../../src/base/errors.ts";
 import { findServer } from "../../src/stock/server-program.ts";
 import { checkRestored, serveRestored } from "../../src/stock/stock-server.ts";
 import type { Layout } from "../../src/store/restore/restore.ts";
-import { endWithProcess } from "../support/children.ts";
+import { endingWithParent, endWithProcess } from "../support/children.ts";
 import { fillAllTypes } from "../support/fill.ts";
+import { folderOf } from "../support/path.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { encodeCommand, ReplyError } from "../support/resp.ts";
@@ -372,15 +373,18 @@ test.skipIf(process.platform !== "linux")("it doesn't outlive a killed program",
     console.log(port);
     await ended;`;
   fs.writeFileSync(dir.file("serve.ts"), code);
-  const child = Bun.spawn([process.execPath, dir.file("serve.ts")], {
+  // Short: a socket's path has to fit behind it.
+  const shortDir = temporary.file("t");
+  fs.mkdirSync(shortDir);
+  const child = Bun.spawn(endingWithParent([process.execPath, dir.file("serve.ts")]), {
     stdout: "pipe",
-    env: { ...process.env, TMPDIR: dir.path },
+    env: { ...process.env, TMPDIR: shortDir },
   });
   endWithProcess(child);
   for await (const chunk of child.stdout) {
     if (chunk.includes(10)) break;
   }
-  const servers = (): number[] => processesIn(`${dir.path}/replica-stock-`);
+  const servers = (): number[] => processesIn(`${shortDir}/replica-stock-`);
   expect(servers()).toHaveLength(1);
   child.kill("SIGKILL");
   await until(() => servers().length === 0, { what: "the server to end" });
@@ -413,7 +417,10 @@ describe("finding the server", () => {
     using dir = tempDir("stock");
     const path = process.env["PATH"];
     try {
-      process.env["PATH"] = `${dir.path}:/bin`;
+      // None of the machine's own: it may have a server.
+      const setpriv = Bun.which("setpriv") === null ? [] : ["setpriv"];
+      const others = folderOf(dir, ["echo", ...setpriv]);
+      process.env["PATH"] = `${dir.path}:${others}`;
       expectError(await findServer(undefined).catch(caught), "SERVER_FAILED", "install one");
       fs.symlinkSync(
         serverScript(dir, "redis-7.0", { version: "8.1.9" }),

@@ -4,6 +4,10 @@ import { within } from "./wait.ts";
 
 const EXPECT_TIMEOUT_MS = 20_000;
 
+/** The first bytes of a link that only asks for INFO, after a login or without one. */
+const SIDE_LINK =
+  /^(?:\*[23]\r\n\$4\r\nAUTH\r\n(?:\$\d+\r\n[^\r]*\r\n){1,2})?\*2\r\n\$4\r\nINFO\r\n/;
+
 /** One step of a script, where a function would be too much. */
 export type Step =
   /** The other side must send this text, or a match, next. */
@@ -29,6 +33,11 @@ export interface FakePrimaryOptions {
   /** Default: a free port. */
   readonly port?: number;
   readonly tls?: { readonly certificate: CertificateFiles; readonly clients?: "no" | "yes" };
+  /**
+   * Begins a script at the connect. By default it begins with the first bytes, as a replica speaks first, and a link
+   * that only asks for INFO gets none.
+   */
+  readonly speaksFirst?: boolean;
   /** Milliseconds for each expectation. Default: 20 s. */
   readonly timeoutMs?: number;
 }
@@ -122,7 +131,7 @@ export class FakePrimary implements AsyncDisposable {
   readonly port: number;
   /** The URL for the command line: `redis://`, `rediss://` or `unix://`. */
   readonly url: string;
-  /** Every connection so far, in order. */
+  /** Every connection that followed, in order; those that only ask for INFO are refused, and are none of them. */
   readonly peers: FakePeer[] = [];
   readonly #scripts: Promise<void>[] = [];
   readonly #failures: Error[] = [];
@@ -130,7 +139,7 @@ export class FakePrimary implements AsyncDisposable {
 
   /** See `fakePrimary`. */
   constructor(scriptFor: (index: number) => Script | undefined, options: FakePrimaryOptions) {
-    const begin = (socket: Bun.Socket<FakePeer>): void => {
+    const begin = (socket: Bun.Socket<FakePeer | undefined>): FakePeer => {
       const peer = new FakePeer(socket, this.peers.length, options.timeoutMs ?? EXPECT_TIMEOUT_MS);
       socket.data = peer;
       this.peers.push(peer);
@@ -139,29 +148,31 @@ export class FakePrimary implements AsyncDisposable {
       if (script === undefined) {
         this.#failures.push(new Error(`no script is left for connection ${peer.index + 1}`));
         socket.terminate();
-        return;
-      }
-      this.#scripts.push(this.#run(script, peer));
+      } else this.#scripts.push(this.#run(script, peer));
+      return peer;
     };
     const wantsCertificate = options.tls?.clients === "yes";
-    const handler: Bun.SocketHandler<FakePeer> = {
+    const { speaksFirst = false } = options;
+    const handler: Bun.SocketHandler<FakePeer | undefined> = {
       open: (socket) => {
-        if (options.tls === undefined) begin(socket);
+        if (speaksFirst && options.tls === undefined) begin(socket);
       },
       handshake: (socket, _success, authorizationError) => {
         // Without a valid certificate there is no connection.
         if (wantsCertificate && authorizationError !== null) socket.terminate();
-        else begin(socket);
+        else if (speaksFirst) begin(socket);
       },
       data: (socket, chunk) => {
-        socket.data.onData(chunk);
+        if (socket.data === undefined && SIDE_LINK.test(chunk.toString("latin1"))) {
+          socket.write("-NOPERM this fake primary answers no questions\r\n");
+        } else (socket.data ?? begin(socket)).onData(chunk);
       },
       drain: (socket) => {
-        (socket.data as FakePeer | undefined)?.onDrain();
+        socket.data?.onDrain();
       },
       close: (socket) => {
-        // A TLS connection that was refused never opened.
-        (socket.data as FakePeer | undefined)?.onClose();
+        // Without a byte from the other side it never began.
+        socket.data?.onClose();
       },
       error: () => undefined,
     };
@@ -177,7 +188,11 @@ export class FakePrimary implements AsyncDisposable {
           };
     this.host = options.host ?? "127.0.0.1";
     if (options.socketPath !== undefined) {
-      const listener = Bun.listen<FakePeer>({ unix: options.socketPath, socket: handler, ...tls });
+      const listener = Bun.listen<FakePeer | undefined>({
+        unix: options.socketPath,
+        socket: handler,
+        ...tls,
+      });
       this.port = 0;
       this.url = `unix://${options.socketPath}`;
       this.#stopListening = () => {
@@ -186,7 +201,12 @@ export class FakePrimary implements AsyncDisposable {
     } else {
       const { host: hostname } = this;
       const port = options.port ?? 0;
-      const listener = Bun.listen<FakePeer>({ hostname, port, socket: handler, ...tls });
+      const listener = Bun.listen<FakePeer | undefined>({
+        hostname,
+        port,
+        socket: handler,
+        ...tls,
+      });
       this.port = listener.port;
       const shownHost = hostname.includes(":") ? `[${hostname}]` : hostname;
       this.url = `${options.tls === undefined ? "redis" : "rediss"}://${shownHost}:${this.port}`;

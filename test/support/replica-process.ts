@@ -7,6 +7,15 @@ import { until } from "./wait.ts";
 const projectDir = join(import.meta.dir, "../..");
 const STOP_TIMEOUT_MS = 10_000;
 
+/**
+ * The environment for a `replica` process: this one's without what would be a setting, such as where the tests'
+ * servers are.
+ */
+export function programEnvironment(): Record<string, string | undefined> {
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
+  return Object.fromEntries(own);
+}
+
 export interface ReplicaOptions {
   /** Added to this process's environment, without its REPLICA_… variables. */
   readonly env?: Readonly<Record<string, string>>;
@@ -36,7 +45,6 @@ export class ReplicaProcess implements AsyncDisposable {
       options.binary === "compiled"
         ? [join(projectDir, "dist/replica")]
         : [process.execPath, join(projectDir, "src/main.ts")];
-    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("REPLICA_"));
     const [stdout, stderr] = ["stdout", "stderr"].map((name) =>
       openSync(this.#outputs.file(name), "a"),
     ) as [number, number];
@@ -45,7 +53,7 @@ export class ReplicaProcess implements AsyncDisposable {
       stdout,
       stderr,
       cwd: options.cwd ?? projectDir,
-      env: { ...Object.fromEntries(inherited), NO_COLOR: "1", ...options.env },
+      env: { ...programEnvironment(), NO_COLOR: "1", ...options.env },
     });
     closeSync(stdout);
     closeSync(stderr);

@@ -413,6 +413,7 @@ export class RealServer implements AsyncDisposable {
       stdout: log,
       stderr: log,
       cwd: this.dir,
+      env: process.env,
     });
     closeSync(log);
     endWithProcess(child);

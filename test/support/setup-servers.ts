@@ -16,7 +16,6 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { userInfo } from "node:os";
 import { join } from "node:path";
 import {
   RECIPES,
@@ -137,7 +136,8 @@ class Suite {
       "Dir::Etc::SourceParts": "/dev/null",
       "Dir::Etc::Preferences": "/dev/null",
       "Dir::Etc::PreferencesParts": "/dev/null",
-      "APT::Sandbox::User": userInfo().username,
+      // No other user, who could not write here. The current one may have no name, as in a container.
+      "APT::Sandbox::User": "root",
       "APT::Update::Error-Mode": "any",
       "APT::Install-Recommends": "false",
       "Acquire::Languages": "none",

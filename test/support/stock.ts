@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { BASE, LOG, MANIFEST, manifestText } from "../../src/store/generation/layout.ts";
-import type { Layout } from "../../src/store/restore/restore.ts";
+import { MANIFEST } from "../../src/store/generation/layout.ts";
+import { type Layout, RESTORED } from "../../src/store/restore/restore.ts";
 import { fillAllTypes } from "./fill.ts";
 import { type ServerKind, startServer, tool } from "./servers.ts";
 import type { TempDir } from "./temp.ts";
@@ -69,7 +69,7 @@ export function layRestored(dir: string, layout: Layout, { base, log }: Parts) {
   const files: Record<string, Uint8Array | string> =
     layout === "single"
       ? { "appendonly.aof": Buffer.concat([base, log]) }
-      : { [MANIFEST]: manifestText(), [BASE]: base, [LOG]: log };
+      : { [MANIFEST]: RESTORED.manifestText, [RESTORED.base]: base, [RESTORED.log]: log };
   const folder = layout === "single" ? dir : join(dir, "appendonlydir");
   fs.mkdirSync(folder, { recursive: true });
   for (const [name, bytes] of Object.entries(files)) fs.writeFileSync(join(folder, name), bytes);

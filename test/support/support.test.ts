@@ -8,6 +8,7 @@ import { runReplica, startReplica } from "./replica-process.ts";
 import { ReplyReader, ReplyError, encodeCommand } from "./resp.ts";
 import { RespClient } from "./resp-client.ts";
 import { availableServers, bootCopy, startServer, tool } from "./servers.ts";
+import { cpuTime, socketsOf } from "./sockets.ts";
 import { tempDir } from "./temp.ts";
 import { certificates } from "./tls.ts";
 import { until } from "./wait.ts";
@@ -48,6 +49,31 @@ test("a free port is free, and is given out once", () => {
   expect(listener.port).toBe(port);
   expect(freePort()).not.toBe(port);
   listener.stop(true);
+});
+
+test.skipIf(process.platform !== "linux")("sockets are listed with what was not read", async () => {
+  await using primary = fakePrimary(() => undefined);
+  const client = await Bun.connect({
+    hostname: "127.0.0.1",
+    port: primary.port,
+    socket: { data: () => undefined },
+  });
+  client.pause();
+  const peer = await until(() => primary.peers[0], { what: "the connection" });
+  await peer.send("12345");
+  const line = `${client.localPort} to ${primary.port} ESTABLISHED, 0 B unsent, 5 B unread`;
+  await until(() => socketsOf([primary.port]).includes(line), { what: line });
+  expect(socketsOf([primary.port])).toContainEqual(expect.stringContaining(" LISTEN,"));
+  expect(socketsOf([primary.port]).filter((one) => one.includes("ESTABLISHED")).length).toBe(2);
+  client.terminate();
+});
+
+test.skipIf(process.platform !== "linux")("the CPU's time is told", () => {
+  const untilMs = performance.now() + 1_000;
+  while (performance.now() < untilMs);
+  // A second has passed, whether this process ran or waited for a CPU.
+  const { ranSeconds, waitedSeconds } = cpuTime()!;
+  expect(ranSeconds + waitedSeconds).toBeGreaterThanOrEqual(1);
 });
 
 test("a port in use is not given out", () => {
@@ -136,8 +162,8 @@ describe("the fake primary", () => {
   });
 
   test("reports silence, and a closed connection", async () => {
-    await using silent = fakePrimary([{ expect: "PING" }], { timeoutMs: 20 });
-    await using left = fakePrimary([{ expect: "PING" }]);
+    await using silent = fakePrimary([{ expect: "PING" }], { timeoutMs: 20, speaksFirst: true });
+    await using left = fakePrimary([{ expect: "PING" }], { speaksFirst: true });
     const client = await RespClient.connect({ port: silent.port });
     (await RespClient.connect({ port: left.port })).close();
     await client.closed;
@@ -149,9 +175,10 @@ describe("the fake primary", () => {
   });
 
   test("plays one script per connection, and refuses connections past the last", async () => {
-    await using primary = fakePrimary({
-      connections: [[{ send: "+first\r\n" }, { reset: true }], [{ send: "+second\r\n" }]],
-    });
+    await using primary = fakePrimary(
+      { connections: [[{ send: "+first\r\n" }, { reset: true }], [{ send: "+second\r\n" }]] },
+      { speaksFirst: true },
+    );
     for (const word of ["first", "second"]) {
       const client = await RespClient.connect({ port: primary.port });
       await until(() => client.pushes[0] === word, { what: word });
@@ -166,7 +193,9 @@ describe("the fake primary", () => {
 
   test("sends more than a socket takes at once", async () => {
     const payload = Buffer.alloc(32 * 1024 * 1024, "x");
-    await using primary = fakePrimary([{ send: `$${payload.length}\r\n` }, { send: payload }]);
+    await using primary = fakePrimary([{ send: `$${payload.length}\r\n` }, { send: payload }], {
+      speaksFirst: true,
+    });
     await using client = await RespClient.connect({ port: primary.port });
     await primary.finished();
     expect(primary.peers[0]?.sentBytes).toBe(payload.length + 11);
@@ -175,7 +204,10 @@ describe("the fake primary", () => {
 
   test("listens on a unix socket", async () => {
     using dir = tempDir();
-    await using primary = fakePrimary([{ send: "+hello\r\n" }], { socketPath: dir.file("s.sock") });
+    await using primary = fakePrimary([{ send: "+hello\r\n" }], {
+      socketPath: dir.file("s.sock"),
+      speaksFirst: true,
+    });
     await using client = await RespClient.connect({ socketPath: dir.file("s.sock") });
     await until(() => client.pushes[0] === "hello", { what: "hello" });
     expect(primary.url).toBe(`unix://${dir.file("s.sock")}`);
@@ -183,9 +215,13 @@ describe("the fake primary", () => {
 
   test("speaks TLS, and can require a client certificate", async () => {
     const certificate = certificates.server;
-    await using open = fakePrimary([{ send: "+hello\r\n" }], { tls: { certificate } });
+    await using open = fakePrimary([{ send: "+hello\r\n" }], {
+      tls: { certificate },
+      speaksFirst: true,
+    });
     await using strict = fakePrimary([{ send: "+hello\r\n" }], {
       tls: { certificate, clients: "yes" },
+      speaksFirst: true,
     });
     for (const [port, tls] of [
       [open.port, {}],

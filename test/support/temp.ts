@@ -38,12 +38,21 @@ function begin(): void {
   // After SIGKILL, or an exit by the test runner, folders remain.
   for (const name of readdirSync(tmpdir())) {
     const pid = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 10) : NaN;
-    if (pid > 0 && !isAlive(pid)) removeFolder(join(tmpdir(), name));
+    if (pid > 0 && !isAlive(pid)) removeIfOurs(join(tmpdir(), name));
   }
 }
 
 function removeFolder(path: string): void {
   rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+}
+
+/** Another user of the machine may have left it. */
+function removeIfOurs(path: string): void {
+  try {
+    removeFolder(path);
+  } catch {
+    // They will remove it.
+  }
 }
 
 function isAlive(pid: number): boolean {

@@ -3,6 +3,7 @@ import type { Socket } from "bun";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { parseReplicationId, type Position } from "../../src/base/history.ts";
 import { type Clock, realClock } from "../../src/base/clock.ts";
+import { PrimaryLogin } from "../../src/upstream/link/primary-login.ts";
 import { Driver, type SnapshotKeeper, type StreamKeeper } from "../../src/upstream/driver.ts";
 import { until } from "../support/wait.ts";
 
@@ -80,8 +81,7 @@ function drive(port: number, clock: Clock = realClock) {
   const driver = new Driver(
     {
       purpose: "follow",
-      username: undefined,
-      password: undefined,
+      login: new PrimaryLogin(target, { username: undefined, password: undefined }),
       listeningPort: 6380,
       announceIp: undefined,
       syncTimeoutMs: 5000,

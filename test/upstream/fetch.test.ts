@@ -5,6 +5,7 @@ import { loadSettings } from "../../src/config/load-settings.ts";
 import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { SnapshotFetch } from "../../src/upstream/fetch.ts";
+import { PrimaryLogin } from "../../src/upstream/link/primary-login.ts";
 import { FileOutlet } from "../../src/upstream/outlet.ts";
 import { REPLID } from "../integration/bad-input-rig.ts";
 import { fakePrimary, standardHandshake } from "../support/fake-primary.ts";
@@ -19,7 +20,9 @@ test("a stop gives up the snapshot at once: nothing can take its name any more",
   });
   const settings = loadSettings({ flags: new Map(), env: {} });
   const surroundings = { disk: realDisk, clock: realClock, settings };
-  const fetching = new SnapshotFetch(parsePrimaryUrl(primary.url), surroundings);
+  const target = parsePrimaryUrl(primary.url);
+  const login = new PrimaryLogin(target, settings);
+  const fetching = new SnapshotFetch(target, { ...surroundings, login });
   const stop = new AbortController();
   const place = async () => dir.file("dump.rdb");
   const run = fetching.run((keeping) => new FileOutlet(place, surroundings, keeping), stop.signal);

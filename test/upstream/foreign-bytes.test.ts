@@ -2,10 +2,10 @@ import { expect, test } from "bun:test";
 import { appendFileSync, readFileSync, rmSync, statSync } from "node:fs";
 import { Catalogue } from "../../src/store/restore/catalogue.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
-import { LOG } from "../../src/store/generation/layout.ts";
 import { verifyGeneration } from "../../src/store/restore/verify.ts";
 import { eventsOf } from "../faults/network-rig.ts";
 import { follow } from "../support/following.ts";
+import { currentFiles } from "../support/generation-files.ts";
 import { ModelPrimary } from "../support/model-primary.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -44,11 +44,11 @@ test.each(["always", "everysec", "no"])(
     await using primary = new ModelPrimary();
     const from = primary.offset;
     await followOnce(primary, dir, fsync);
-    const log = dir.file("data", "current", LOG);
+    const { log } = currentFiles(dir.file("data"));
     const bytes = statSync(log).size;
     expect(await damagesOf(dir.file("data"))).toEqual([]);
     appendFileSync(log, "something else\n");
-    const what = "the last 15 bytes were not written by replica";
+    const what = "15 bytes at its end did not come from replica";
     expect(await damagesOf(dir.file("data"))).toEqual([
       expect.objectContaining({ file: expect.stringMatching(/incr\.aof$/), byte: bytes, what }),
     ]);

@@ -31,7 +31,7 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
       },
     );
     logger.info(
-      `${formatBytes(rdb.bytes)} from ${describeSource(source)} to ${out === "-" ? "standard output" : out} in ${seconds.toFixed(2)} s, ${formatBytes(rdb.bytes / seconds)}/s; ${
+      `${formatBytes(rdb.bytes)} from ${describeSource(source)} to ${out === "-" ? "standard output" : out} in ${seconds.toFixed(2)} s, ${formatBytes(rdb.bytes / Math.max(seconds, 0.001))}/s; ${
         rdb.checked ? "checksum verified" : "the primary sent no checksum"
       }`,
       { bytes: rdb.bytes, seconds },

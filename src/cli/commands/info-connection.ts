@@ -1,6 +1,7 @@
 import type { Socket } from "bun";
 import { type Address, describeAddress } from "../../base/address.ts";
 import { limits } from "../../config/limits.ts";
+import type { Password } from "../../config/password.ts";
 import { ReplicaError } from "../../base/errors.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { parseInfo } from "../../resp/info-text.ts";
@@ -13,7 +14,7 @@ export type Info = ReadonlyMap<string, string>;
 export class InfoConnection {
   readonly #address: Address;
   readonly #at: string;
-  readonly #password: string | undefined;
+  readonly #password: Password | undefined;
   /** Identifies the current connection; callbacks of earlier ones are ignored. */
   #epoch = 0;
   #socket: Socket | undefined;
@@ -22,8 +23,8 @@ export class InfoConnection {
   #awaitsLogin = false;
   #question: PromiseWithResolvers<Info> | undefined;
 
-  /** Connects at the first question. @param password the port's password, if it has one. */
-  constructor(address: Address, password: string | undefined) {
+  /** Connects at the first question. @param password the port's password, if it has one; read anew for each connection. */
+  constructor(address: Address, password: Password | undefined) {
     this.#address = address;
     this.#at = describeAddress(address);
     this.#password = password;
@@ -69,12 +70,13 @@ export class InfoConnection {
 
   #connect(): void {
     const epoch = ++this.#epoch;
+    const password = this.#password?.read();
     const isOld = (): boolean => epoch !== this.#epoch;
     const nobody = (cause: unknown): void => {
       if (isOld()) return;
       this.#fail(silence(`nothing answers at ${this.#at}: is replica running there?`, cause));
     };
-    this.#awaitsLogin = this.#password !== undefined;
+    this.#awaitsLogin = password !== undefined;
     // Not awaited, so that a connect that hangs does not outlast the time limit.
     Bun.connect({
       hostname: this.#address.host,
@@ -84,7 +86,7 @@ export class InfoConnection {
           if (isOld()) return void socket.end();
           this.#socket = socket;
           // AUTH comes first, and the port answers in order.
-          const login = this.#password === undefined ? [] : [encodeCommand("AUTH", this.#password)];
+          const login = password === undefined ? [] : [encodeCommand("AUTH", password)];
           socket.write(Buffer.concat([...login, encodeCommand("INFO")]));
         },
         data: (_socket, chunk) => {

@@ -11,7 +11,7 @@ export function parseTime(text: string): number | undefined {
   if (SECONDS.test(text)) return Math.floor(Number(text) * 1000);
   const parts = ISO.exec(text);
   if (parts === null) return undefined;
-  const [, year, month, day, time = "00:00", utc, hours, minutes = "00"] = parts;
+  const [, year = "", month = "", day = "", time = "00:00", utc, hours, minutes = "00"] = parts;
   const zone = utc ?? (hours === undefined ? "" : `${hours}:${minutes}`);
   const date = `${year}-${month}-${day}`;
   // Date rolls a day that the month does not have over into the next month.

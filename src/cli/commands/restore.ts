@@ -1,6 +1,6 @@
 import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
-import { formatBytes } from "../../base/quantity.ts";
+import { counted, formatBytes } from "../../base/quantity.ts";
 import { findServer, nameOf, type ServerProgram } from "../../stock/server-program.ts";
 import { refuseMismatch } from "../../stock/stock-directory.ts";
 import { type CheckResult, checkRestored, serveRestored } from "../../stock/stock-server.ts";
@@ -183,9 +183,11 @@ function describe(restored: Restored): string {
   const { dir, layout, generation, offset, atMs, commands, rewrittenCommands } = restored;
   const when = atMs === undefined ? "at an unknown time" : `as of ${shownTime(atMs)}`;
   const made =
-    rewrittenCommands === 0 ? "" : `, ${rewrittenCommands} of them with their expiry made absolute`;
+    rewrittenCommands === 0
+      ? ""
+      : `, ${rewrittenCommands} of them rewritten to do the same whenever they are loaded`;
   return `${dir}: generation ${generation.id} up to offset ${offset}, ${when}
-  a snapshot of ${formatBytes(restored.rdbBytes)} and ${commands} command${commands === 1 ? "" : "s"} after it (${formatBytes(restored.logBytes)})${made}
+  a snapshot of ${formatBytes(restored.rdbBytes)} and ${counted(commands, "command")} after it (${formatBytes(restored.logBytes)})${made}
   start a server on it: redis-server --dir ${dir} --appendonly yes
   (with --databases N if the primary has more than 16${layout === "single" ? "; any server since Redis 4" : ""})
 `;

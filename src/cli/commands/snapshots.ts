@@ -1,9 +1,8 @@
 import { statSync } from "node:fs";
-import { join } from "node:path";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import { Catalogue } from "../../store/restore/catalogue.ts";
-import { LOG } from "../../store/generation/layout.ts";
+import { filesOf } from "../../store/generation/layout.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
 import type { RunCommand } from "./command.ts";
 import { table } from "../terminal/table.ts";
@@ -63,8 +62,8 @@ function timeOf(moment: Moment | undefined): string {
 }
 
 /** The length of the log file, which may extend past the durable offset; 0 if it is missing. */
-function logBytes({ dir }: KeptGeneration): number {
-  return statSync(join(dir, LOG), { throwIfNoEntry: false })?.size ?? 0;
+function logBytes(generation: KeptGeneration): number {
+  return statSync(filesOf(generation).log, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /** Uses the names and units of INFO. */

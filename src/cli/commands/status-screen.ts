@@ -113,7 +113,10 @@ class Fields {
 
   /** A count with a noun: "1 break", "2 breaks". */
   counted(name: string, noun: string): string {
-    return `${this.count(name)} ${noun}${this.number(name) === 1 ? "" : "s"}`;
+    const value = this.number(name);
+    // -1 is Redis's word for unknown.
+    const count = value === undefined || value < 0 ? "?" : this.count(name);
+    return `${count} ${noun}${value === 1 ? "" : "s"}`;
   }
 
   bytes(name: string): string {
@@ -146,6 +149,7 @@ function rowsOf(fields: Fields): Row[] {
     ["lag", lagOf(fields)],
     ["restorable", restorableOf(fields)],
     ["generation", generationOf(fields)],
+    ...shrunkenOf(fields),
     ["log", fields.bytes("log_bytes")],
     ["sealed", fields.counted("sealed_generations", "sealed generation")],
     ...newSnapshotOf(fields),
@@ -153,6 +157,7 @@ function rowsOf(fields: Fields): Row[] {
     ["disk", roomOf(fields)],
     ["syncs", syncsOf(fields)],
     ["breaks", breaksOf(fields)],
+    ...otherHistoryOf(fields),
     ["last error", lastErrorOf(fields)],
     ["uptime", uptimeOf(fields)],
   ];
@@ -160,7 +165,8 @@ function rowsOf(fields: Fields): Row[] {
 
 function stateOf(fields: Fields): string {
   const state = fields.text("state");
-  if (fields.text("master_link_status") === "up") {
+  // It may be up without anything that can come over it.
+  if (state === "connected") {
     return `${state}, last heard ${fields.age("master_last_io_seconds_ago")} ago`;
   }
   const downSeconds = fields.number("master_link_down_since_seconds") ?? -1;
@@ -171,7 +177,9 @@ function stateOf(fields: Fields): string {
 function primaryOf(fields: Fields): string {
   const primary = fields.text("primary");
   if (fields.number("offline") === 1) {
-    return `none (--offline): serving what is kept, up to offset ${fields.count("served_offset")}`;
+    return fields.number("served_offset") === 0
+      ? "none (--offline): nothing is served yet"
+      : `none (--offline): serving what is kept, up to offset ${fields.count("served_offset")}`;
   }
   if (primary === "") return "none, since REPLICAOF NO ONE";
   return fields.text("master_host") === "" ? `${primary}, which names no primary yet` : primary;
@@ -221,7 +229,11 @@ function staleFor(fields: Fields): string {
 
 /** The moments that a restore can choose from. */
 function restorableOf(fields: Fields): string {
-  if (fields.number("newest_restorable_time") === 0) return "nothing yet";
+  const newest = fields.number("newest_restorable_time") ?? 0;
+  if (newest === 0) return "nothing yet";
+  // Both are whole seconds, the oldest rounded up: right after the first snapshot they cross.
+  const isOne = newest < (fields.number("oldest_restorable_time") ?? 0);
+  if (isOne) return `only ${fields.moment("oldest_restorable_time")}`;
   const from = fields.moment("oldest_restorable_time");
   return `from ${from} to ${fields.moment("newest_restorable_time")}`;
 }
@@ -267,7 +279,18 @@ function downstreamsOf(fields: Fields): Row[] {
 function roomOf(fields: Fields): string {
   const isLow = fields.number("disk_low") === 1;
   const low = isLow ? ", less than --min-free: no new snapshot is taken" : "";
-  return `${fields.bytes("disk_free_bytes")} free${low}`;
+  const removable = fields.number("disk_removable_bytes") ?? 0;
+  const gives = removable === 0 ? "" : `, ${formatBytes(removable)} in old generations give way`;
+  const left = fields.number("disk_left_seconds") ?? -1;
+  const full = left < 0 ? "" : `, full in ${formatAge(left)} at the present rate`;
+  return `${fields.bytes("disk_free_bytes")} free${gives}${low}${full}`;
+}
+
+function shrunkenOf(fields: Fields): Row[] {
+  if (fields.number("shrunken") !== 1) return [];
+  const since = fields.age("shrunken_seconds");
+  const from = fields.text("shrunken_from");
+  return [["shrunken", `for ${since}: less than half of ${from}; that one is kept`]];
 }
 
 function syncsOf(fields: Fields): string {
@@ -283,6 +306,12 @@ function breaksOf(fields: Fields): string {
   const failed = fields.number("attempts_failed") ?? 0;
   const attempts = failed === 0 ? "" : `, ${fields.counted("attempts_failed", "failed attempt")}`;
   return `${fields.count("breaks")}${attempts}`;
+}
+
+function otherHistoryOf(fields: Fields): Row[] {
+  const text = fields.text("other_history");
+  if (text === "" || text === "?") return [];
+  return [["history", `${fields.moment("other_history_time")}: ${text}`]];
 }
 
 function lastErrorOf(fields: Fields): string {

@@ -43,14 +43,16 @@ function ownAddress(settings: Settings): Address {
 }
 
 function parseAddress(text: string, settings: Settings): Address {
-  const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]*))(?::(\d{1,5}))?$/i.exec(text);
+  // No host's name is a number: a port of this machine is meant, as in ":6380".
+  const given = /^\d+$/.test(text) ? `:${text}` : text;
+  const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]*))(?::(\d{1,5}))?$/i.exec(given);
   const host = match?.[1] ?? match?.[2] ?? "";
   const port = match?.[3] === undefined ? settings.port : Number(match[3]);
   const badHost =
     match?.[1] === undefined ? host === "" && match?.[3] === undefined : isIP(host) !== 6;
   if (match === null || badHost || port < 1 || port > 65535) {
     throw usageError(
-      `status takes HOST:PORT, such as 127.0.0.1:6380 or [::1]:6380, not ${JSON.stringify(text)}`,
+      `status takes HOST:PORT, such as 127.0.0.1:6380 or [::1]:6380, or a port from 1 to 65535, not ${JSON.stringify(text)}`,
     );
   }
   return { host: host === "" ? "127.0.0.1" : host, port };

@@ -2,7 +2,7 @@ import { type Stats, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
-import { formatBytes } from "../../base/quantity.ts";
+import { counted, formatBytes } from "../../base/quantity.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
 import { Catalogue, isGone } from "../../store/restore/catalogue.ts";
 import { realDisk } from "../../store/disk/disk.ts";
@@ -178,7 +178,7 @@ function report(
   const lines = found.flatMap(({ generation, rdb, log: commands, restorableOffset }) => [
     `generation ${generation.id} (${generation.state})`,
     `  snapshot  ${rdb === undefined ? "damaged" : describeRdb(rdb)}`,
-    `  log       ${commands === undefined ? "missing" : `${commands.commands} command${commands.commands === 1 ? "" : "s"}, ${formatBytes(commands.bytes)}${unchecked(commands.uncheckedBytes)}${commands.damage === undefined ? "" : ", then damaged"}`}`,
+    `  log       ${commands === undefined ? "missing" : `${counted(commands.commands, "command")}, ${formatBytes(commands.bytes)}${unchecked(commands.uncheckedBytes)}${commands.damage === undefined ? "" : ", then damaged"}`}`,
     `  restores  ${restorableOffset === undefined ? "nothing" : `offset ${generation.baseOffset} to ${restorableOffset}`}`,
   ]);
   for (const damage of damages) lines.push(`damaged: ${describeDamage(damage)}`);

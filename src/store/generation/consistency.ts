@@ -2,16 +2,15 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
+import { counted } from "../../base/quantity.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import type { Generation, Ledger, UnfinishedGeneration } from "../ledger/ledger.ts";
 import {
-  BASE,
   DATABASE,
+  filesOf,
   generationIds,
   generationPath,
-  LOG,
   MANIFEST,
-  manifestText,
   offsetOfByte,
   fileByteOf,
 } from "./layout.ts";
@@ -27,33 +26,34 @@ export function refuseDamagedFiles(
   generation: Generation,
   durableOffset: Offset,
 ): void {
-  const pathOf = (name: string) => join(dir, generationPath(generation.id), name);
-  const damaged = (name: string, what: string) =>
+  const { id } = generation;
+  const { manifest, manifestText, base, log } = filesOf({ id, dir: join(dir, generationPath(id)) });
+  const damaged = (path: string, what: string) =>
     new ReplicaError("DIRECTORY_DAMAGED", {
       retry: "never",
-      message: `${pathOf(name)} ${what}: restore ${dir} from a copy, or start with a new --dir`,
+      message: `${path} ${what}: restore ${dir} from a copy, or start with a new --dir`,
     });
-  const sizeOf = (name: string): number => {
+  const sizeOf = (path: string): number => {
     try {
-      return disk.sizeOf(pathOf(name));
+      return disk.sizeOf(path);
     } catch (cause) {
       if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") {
-        throw damaged(name, "is missing");
+        throw damaged(path, "is missing");
       }
-      throw diskError("checking", pathOf(name), cause);
+      throw diskError("checking", path, cause);
     }
   };
-  if (sizeOf(MANIFEST) !== manifestText().length) {
-    throw damaged(MANIFEST, "is not the manifest that was written");
+  if (sizeOf(manifest) !== manifestText.length) {
+    throw damaged(manifest, "is not the manifest that was written");
   }
-  const rdbBytes = sizeOf(BASE);
+  const rdbBytes = sizeOf(base);
   if (rdbBytes !== generation.rdbBytes) {
-    throw damaged(BASE, `has ${rdbBytes} bytes instead of ${generation.rdbBytes}`);
+    throw damaged(base, `has ${counted(rdbBytes, "byte")} instead of ${generation.rdbBytes}`);
   }
   const durableBytes = fileByteOf(generation, durableOffset);
-  const logBytes = sizeOf(LOG);
+  const logBytes = sizeOf(log);
   if (logBytes < durableBytes) {
-    throw damaged(LOG, `has ${logBytes} bytes, though ${durableBytes} were durable`);
+    throw damaged(log, `has ${counted(logBytes, "byte")}, though ${durableBytes} were durable`);
   }
 }
 
@@ -92,7 +92,7 @@ function wasFollowed(
   // The ledger knows where a log begins before its manifest is written.
   if (baseOffset === null || logHeaderBytes === null) return true;
   const logBytes = (one: number) =>
-    fs.statSync(join(dirOf(one), LOG), { throwIfNoEntry: false })?.size ?? 0;
+    fs.statSync(filesOf({ id: one, dir: dirOf(one) }).log, { throwIfNoEntry: false })?.size ?? 0;
   const end = offsetOfByte({ baseOffset, logHeaderBytes }, logBytes(id));
   if (end <= baseOffset) return false;
   if (current === undefined) return true;

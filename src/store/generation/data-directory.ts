@@ -8,17 +8,19 @@ import {
   type ReplicationIdFrom,
 } from "../../base/history.ts";
 import { logger } from "../../base/logger.ts";
-import { type Disk, diskError, freeBytesAt, refuseTooLarge } from "../disk/disk.ts";
+import { type Disk, diskError, freeBytesAt } from "../disk/disk.ts";
+import { Keeping } from "../keep/keeping.ts";
+import { type Machine, thisMachine } from "../keep/lived-clock.ts";
+import { Removal } from "../keep/removal.ts";
 import { type Continuation, type Generation, type KeptSnapshot, Ledger } from "../ledger/ledger.ts";
 import { refuseDamagedFiles, refuseLostRows } from "./consistency.ts";
 import { CurrentLink } from "./current-link.ts";
 import {
-  BASE,
   DATABASE,
+  filesOf,
   GENERATIONS,
   generationIds,
   generationPath,
-  LOG,
   type StreamEnd,
 } from "./layout.ts";
 import { type Lineage, readLineage } from "./lineage.ts";
@@ -28,7 +30,6 @@ import { type LogCallbacks, LogFiles } from "./log-files.ts";
 import { MarkClock, type WallClock } from "./mark-clock.ts";
 import { type Promoted, Promoter } from "./promotion.ts";
 import { Recovery } from "./recovery.ts";
-import { Removal } from "./removal.ts";
 import type { StreamLog } from "./stream-log.ts";
 import { Thinning } from "./thinning.ts";
 
@@ -37,6 +38,8 @@ export class DataDirectory {
   readonly path: string;
   readonly holdings: Holdings;
   readonly thinning: Thinning;
+  /** What is kept of the sealed generations, for how long, and what goes where room is needed. */
+  readonly keeping: Keeping;
   readonly #disk: Disk;
   readonly #clock: WallClock;
   readonly #lock: DirectoryLock;
@@ -56,11 +59,11 @@ export class DataDirectory {
    * one's files against the ledger.
    * @throws ReplicaError DIRECTORY_IN_USE, DIRECTORY_TOO_NEW, DIRECTORY_DAMAGED, DISK_FULL, DISK_FAILED.
    */
-  constructor(dir: string, disk: Disk, clock: WallClock) {
+  constructor(dir: string, disk: Disk, clock: WallClock, machine: Machine = thisMachine) {
     this.path = resolve(dir);
     this.#disk = disk;
     this.#clock = clock;
-    this.#markClock = new MarkClock(clock, (fromMs) => this.#onSetBack(fromMs));
+    this.#markClock = new MarkClock(clock, (what) => this.event("clock", what));
     try {
       disk.makeDir(join(this.path, GENERATIONS));
     } catch (cause) {
@@ -75,25 +78,29 @@ export class DataDirectory {
       throw error;
     }
     this.holdings = new Holdings(this.#ledger);
-    const link = new CurrentLink(disk, this.path);
     const parts = {
       disk,
       ledger: this.#ledger,
       clock,
       markClock: this.#markClock,
       dir: this.path,
+      machine,
+      generationDir: (id: number) => this.generationDir(id),
       logPath: (id: number) => this.logPath(id),
       refuseLost: () => this.refuseLost(),
+      note: (kind: string, what: string) => this.note(kind, what),
       onCutBack: (what: string) => this.event("cut-back", what),
       holdings: this.holdings,
       onPromoted: (promoted: Promoted) => this.#onPromoted(promoted),
     };
-    this.thinning = new Thinning(this.#ledger, clock);
     const removal = (this.#removal = new Removal(parts));
     const logs = (this.#logs = new LogFiles(parts));
     try {
+      const link = new CurrentLink(disk, this.path);
       const recovery = (this.#recovery = new Recovery(parts));
-      this.#promoter = new Promoter({ ...parts, link, logs, recovery, removal });
+      const keeping = (this.keeping = new Keeping({ ...parts, removal }));
+      this.thinning = new Thinning(this.#ledger, clock, keeping.borneOutMs);
+      this.#promoter = new Promoter({ ...parts, link, logs, recovery, removal, keeping });
       this.#load(link);
     } catch (cause) {
       this.close();
@@ -164,12 +171,12 @@ export class DataDirectory {
 
   /** The path of a generation's snapshot. */
   basePath(id: number): string {
-    return join(this.generationDir(id), BASE);
+    return filesOf({ id, dir: this.generationDir(id) }).base;
   }
 
   /** The path of a generation's log. */
   logPath(id: number): string {
-    return join(this.generationDir(id), LOG);
+    return filesOf({ id, dir: this.generationDir(id) }).log;
   }
 
   /** The history that the current generation's stream is in; undefined where the primary named none. */
@@ -273,17 +280,6 @@ export class DataDirectory {
     if (this.#current !== undefined) this.#recovery.cutDistrusted(this.#current);
   }
 
-  #onSetBack(fromMs: number): void {
-    const what = `the clock was set back from ${new Date(fromMs).toISOString()}: from here on, restores by time use the new time`;
-    logger.warn(what);
-    this.event("clock", what);
-  }
-
-  /** @throws ReplicaError DISK_FULL for a snapshot larger than the free space; DISK_FAILED. */
-  refuseTooLarge(totalBytes: number | undefined): void {
-    refuseTooLarge(this.#disk, this.path, totalBytes);
-  }
-
   /** Where a resume begins: the history, and the last byte that `log` holds. */
   resumePoint(log: StreamLog): Position | undefined {
     const { replid } = this;
@@ -373,15 +369,9 @@ export class DataDirectory {
     if (id !== this.#current?.id) this.#removal.discard(id);
   }
 
-  /**
-   * Removes sealed generations beyond the newest `keep`, except those sealed within the last `keepForMs`,
-   * pinned ones, and ones younger than a pinned one; none where nothing is current. Then retries what could
-   * not be removed before.
-   * @returns the ids that are gone, without those of the retry.
-   * @throws ReplicaError DISK_FAILED; a generation that is half removed goes with the next call or start.
-   */
+  /** See `Keeping.retain`. */
   async retain(keep: number, keepForMs: number | undefined): Promise<number[]> {
-    return await this.#removal.retain(this.#current === undefined ? Infinity : keep, keepForMs);
+    return await this.keeping.retain(keep, keepForMs);
   }
 
   /** Records an event, for people who look later. @throws ReplicaError of the ledger. */

@@ -1,4 +1,5 @@
 import type { Offset } from "../../base/history.ts";
+import { logger } from "../../base/logger.ts";
 import type { Ledger, Mark } from "../ledger/ledger.ts";
 
 /** What a mark promises: what was written at this time is durable up to this offset. */
@@ -42,8 +43,30 @@ export class Holdings {
     return this.#ledger.firstMarkMs();
   }
 
+  /**
+   * The primary that the current generation's stream came from last, as a URL without its password; undefined
+   * where nothing is kept yet. A failure of the database is logged, and stops nothing.
+   */
+  get primaryName(): string | undefined {
+    return warned(() => this.#ledger.current()?.primaryName);
+  }
+
+  /** The current generation's stream comes from this primary from now on. A failure is logged, and stops nothing. */
+  followedFrom(primaryName: string): void {
+    if (this.primaryName !== primaryName) warned(() => this.#ledger.followedFrom(primaryName));
+  }
+
   /** Size of the snapshots of all whole generations. @throws ReplicaError of the ledger. */
   get snapshotBytes(): number {
     return this.#ledger.snapshotBytes();
+  }
+}
+
+function warned<T>(act: () => T): T | undefined {
+  try {
+    return act();
+  } catch (error) {
+    logger.warn(error instanceof Error ? error.message : String(error));
+    return undefined;
   }
 }

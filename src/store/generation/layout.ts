@@ -7,10 +7,55 @@ export const DATABASE = "replica.db";
 export const CURRENT = "current";
 export const GENERATIONS = "generations";
 
-/** The names inside a generation's folder: what Redis 7 expects of an append-only directory. */
+/** The manifest of an append-only folder, in every generation and every restore ("Redis 7, aof.c"). */
 export const MANIFEST = "appendonly.aof.manifest";
-export const BASE = "appendonly.aof.1.base.rdb";
-export const LOG = "appendonly.aof.1.incr.aof";
+
+/** The names of an append-only folder's files, and the text of the manifest that names them. */
+export interface FileNames {
+  readonly base: string;
+  readonly log: string;
+  readonly manifestText: string;
+}
+
+/** The names that Redis 7 gives to a base and a log with this sequence number (`file NAME seq N type b|i`). */
+export function fileNames(seq: number): FileNames {
+  const base = `appendonly.aof.${seq}.base.rdb`;
+  const log = `appendonly.aof.${seq}.incr.aof`;
+  const manifestText = `file ${base} seq ${seq} type b\nfile ${log} seq ${seq} type i\n`;
+  return { base, log, manifestText };
+}
+
+/** The paths of a generation's files, and the text of its manifest. */
+export interface GenerationFiles extends FileNames {
+  readonly manifest: string;
+}
+
+/**
+ * The files of a generation. They bear its number: so a copy that was made while another generation became
+ * current has no manifest that names what it holds, and a server refuses it. Earlier versions numbered the
+ * files of every generation 1: such a folder stays as it is.
+ * @param dir the generation's folder.
+ */
+export function filesOf({
+  id,
+  dir,
+}: {
+  readonly id: number;
+  readonly dir: string;
+}): GenerationFiles {
+  const numbered = fileNames(id);
+  const first = fileNames(1);
+  const holds = ({ base, log }: FileNames) =>
+    fs.existsSync(join(dir, base)) || fs.existsSync(join(dir, log));
+  const names = !holds(numbered) && holds(first) ? first : numbered;
+  const { base, log, manifestText } = names;
+  return {
+    base: join(dir, base),
+    log: join(dir, log),
+    manifest: join(dir, MANIFEST),
+    manifestText,
+  };
+}
 
 /** `generations/0000000002`, relative to the data directory. */
 export function generationPath(id: number): string {
@@ -24,11 +69,6 @@ export function generationIds(dir: string): number[] {
     .filter((name) => /^\d{10}$/.test(name))
     .map(Number)
     .toSorted((a, b) => a - b);
-}
-
-/** The manifest of one base and one log ("Redis 7, aof.c": `file NAME seq N type b|i`). */
-export function manifestText(): string {
-  return `file ${BASE} seq 1 type b\nfile ${LOG} seq 1 type i\n`;
 }
 
 /** Where a generation's stream begins: the offset before its first byte, and the length of the file's SELECT. */

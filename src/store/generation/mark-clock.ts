@@ -1,3 +1,5 @@
+import { logger } from "../../base/logger.ts";
+
 /** The wall clock, in milliseconds since 1970. */
 export interface WallClock {
   now(): number;
@@ -9,11 +11,11 @@ export const CLOCK_SET_BACK_MS = 3_600_000;
 /** The times of marks: they never go back, unless the clock was set back far. */
 export class MarkClock {
   readonly #clock: WallClock;
-  readonly #onSetBack: (fromMs: number) => void;
+  readonly #onSetBack: (what: string) => void;
   #lastMs = 0;
 
-  /** @param onSetBack called with the last mark's time once the clock is far behind it. */
-  constructor(clock: WallClock, onSetBack: (fromMs: number) => void) {
+  /** @param onSetBack records, for people who look later, that the clock is far behind the last mark. */
+  constructor(clock: WallClock, onSetBack: (what: string) => void) {
     this.#clock = clock;
     this.#onSetBack = onSetBack;
   }
@@ -27,7 +29,9 @@ export class MarkClock {
   now(): number {
     const now = this.#clock.now();
     if (now < this.#lastMs - CLOCK_SET_BACK_MS) {
-      this.#onSetBack(this.#lastMs);
+      const what = `the clock was set back from ${new Date(this.#lastMs).toISOString()}: from here on, restores by time use the new time`;
+      logger.warn(what);
+      this.#onSetBack(what);
       this.#lastMs = now;
     }
     this.#lastMs = Math.max(this.#lastMs, now);

@@ -2,13 +2,14 @@ import { join } from "node:path";
 import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
 import { type Disk, diskError, writeWhole } from "../disk/disk.ts";
 import { DurableName } from "../disk/durable-name.ts";
+import type { Keeping } from "../keep/keeping.ts";
+import type { Removal } from "../keep/removal.ts";
 import type { Continuation, Generation, KeptSnapshot, Ledger } from "../ledger/ledger.ts";
 import type { CurrentLink } from "./current-link.ts";
-import { generationPath, MANIFEST, manifestText } from "./layout.ts";
+import { filesOf, generationPath } from "./layout.ts";
 import type { LogFiles } from "./log-files.ts";
 import type { MarkClock } from "./mark-clock.ts";
 import type { Recovery } from "./recovery.ts";
-import type { Removal } from "./removal.ts";
 
 export interface PromoterOptions {
   readonly disk: Disk;
@@ -19,6 +20,7 @@ export interface PromoterOptions {
   readonly logs: LogFiles;
   readonly recovery: Recovery;
   readonly removal: Removal;
+  readonly keeping: Keeping;
   readonly markClock: MarkClock;
   /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
   readonly refuseLost: () => void;
@@ -64,28 +66,32 @@ export class Promoter {
     before: Generation | undefined,
     continued: Continuation | undefined,
   ): Promise<void> {
-    const { disk, ledger, dir, link, logs, recovery, removal, refuseLost } = this.#options;
+    const { disk, ledger, dir, link, logs, recovery, removal, keeping, refuseLost } = this.#options;
     const folder = join(dir, generationPath(id));
-    const manifest = new TextEncoder().encode(manifestText());
+    const { manifest, manifestText } = filesOf({ id, dir: folder });
     try {
       await logs.sync(id);
       // The ledger must know where the log begins before the manifest says that the folder is whole.
       await ledger.sync();
       refuseLost();
-      await writeWhole(disk, join(folder, MANIFEST), manifest);
+      await writeWhole(disk, manifest, new TextEncoder().encode(manifestText));
       await removal.sync();
       link.pointAt(id);
       await disk.syncDir(dir);
       await this.#name.sync();
       const atMs = this.#options.markClock.now();
       const { running: trust } = recovery;
-      const generation = ledger.promote(id, kept, { sealReason, atMs, trust, continued });
+      const worth = keeping.assess(kept, before);
+      const { lived } = keeping;
+      const promotion = { sealReason, atMs, trust, continued, worth, lived };
+      const generation = ledger.promote(id, kept, promotion);
       // Without an await between: no one may take the generation before for the current one any more.
       this.#options.onPromoted({
         generation,
         durableOffset: continued?.durableOffset ?? kept.baseOffset,
         replicationIds: continued?.replicationIds ?? ownHistory(kept),
       });
+      keeping.promoted(id, kept, worth);
     } catch (cause) {
       this.#linkBack(before);
       throw diskError("keeping", folder, cause);

@@ -1,5 +1,6 @@
 import { logger } from "../../base/logger.ts";
 import type { Offset } from "../../base/history.ts";
+import { counted } from "../../base/quantity.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import { closeQuietly, type Disk, diskError } from "../disk/disk.ts";
 import type { Generation, Ledger } from "../ledger/ledger.ts";
@@ -130,7 +131,7 @@ export class Recovery {
     const cutBytes = disk.sizeOf(path) - durableBytes;
     disk.truncate(path, durableBytes);
     if (cutBytes === 0) return;
-    const what = `the log is cut back to its last mark, offset ${durableOffset}: the ${cutBytes} bytes after it were never durable`;
+    const what = `the log is cut back to its last mark, offset ${durableOffset}: what came after it (${counted(cutBytes, "byte")}) was never durable`;
     logger.warn(what);
     onCutBack(what);
   }

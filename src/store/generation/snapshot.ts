@@ -2,6 +2,7 @@
 import { basename, dirname } from "node:path";
 import { invariant, ReplicaError } from "../../base/errors.ts";
 import { checksInvariants } from "../../base/invariants.ts";
+import { counted } from "../../base/quantity.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import { openWriter, type PayloadFile } from "../disk/payload-file.ts";
@@ -146,7 +147,9 @@ export class SnapshotWriter {
       this.#syncedBytes = summary.bytes;
       const size = this.#disk.sizeOf(this.path);
       if (size !== summary.bytes) {
-        throw new Error(`the file has ${size} bytes, though ${summary.bytes} were received`);
+        throw new Error(
+          `the file has ${counted(size, "byte")}, though ${counted(summary.bytes, "byte")} came`,
+        );
       }
       this.#closed = true;
       try {

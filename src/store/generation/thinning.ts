@@ -5,6 +5,8 @@ import type { WallClock } from "./mark-clock.ts";
 /** How long to rest after all marks were looked at: marks grow old slowly. */
 const REST_MS = 600_000;
 
+const WEEK_MS = 7 * 86_400_000;
+
 /**
  * Thins out the marks of all generations as they grow old, a few at a time. What is done stays done, so a start
  * begins anew and passes over it.
@@ -12,6 +14,7 @@ const REST_MS = 600_000;
 export class Thinning {
   readonly #ledger: Ledger;
   readonly #clock: WallClock;
+  readonly #borneOutMs: number;
   /** Both clocks at the start: the wall clock may jump ahead, and marks don't grow old by that. */
   #began: { readonly wallMs: number; readonly monotonicMs: number } | undefined;
   /** The generation that is looked at, and the row to go on after; undefined between two rounds. */
@@ -19,9 +22,11 @@ export class Thinning {
   #restUntilMs = -Infinity;
   #failure = "";
 
-  constructor(ledger: Ledger, clock: WallClock) {
+  /** @param borneOutMs see `Keeping.borneOutMs`. */
+  constructor(ledger: Ledger, clock: WallClock, borneOutMs: number) {
     this.#ledger = ledger;
     this.#clock = clock;
+    this.#borneOutMs = borneOutMs;
   }
 
   /** Whether a round has begun and not yet looked at all marks. */
@@ -33,7 +38,10 @@ export class Thinning {
   tick(monotonicMs: number): void {
     this.#began ??= { wallMs: this.#clock.now(), monotonicMs };
     const passedMs = monotonicMs - this.#began.monotonicMs;
-    const nowMs = Math.min(this.#clock.now(), this.#began.wallMs + passedMs);
+    // Behind a week all marks are equally old: from then on the clock's time at the start makes no difference to
+    // those from before it, and is right for those since.
+    const beganMs = passedMs < WEEK_MS ? this.#borneOutMs : this.#began.wallMs;
+    const nowMs = Math.min(this.#clock.now(), beganMs + passedMs);
     if (this.#at === undefined && monotonicMs < this.#restUntilMs) return;
     try {
       this.#step(nowMs);

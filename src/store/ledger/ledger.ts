@@ -1,9 +1,11 @@
 import { invariant } from "../../base/errors.ts";
 import { hex64 } from "../../base/hex64.ts";
 import type { Offset, ReplicationId, ReplicationIdFrom } from "../../base/history.ts";
+import type { FirstDatabase } from "../../rdb/first-database.ts";
 import type { Disk } from "../disk/disk.ts";
 import { ReplicaDatabase } from "./database.ts";
 import type { GuardedDatabase } from "./guarded-database.ts";
+import { KeepTables, type LivedMoment, type WorthChange } from "./keep-tables.ts";
 import { lastMarkBefore } from "./mark-search.ts";
 import { thinMarks } from "./thin-marks.ts";
 import { parseTrust, type Trust, trustText } from "./trust.ts";
@@ -19,12 +21,6 @@ export interface Generation {
   readonly rdbCrc64: string;
   /** Length of the SELECT before the stream: file position = offset - baseOffset + this. */
   readonly logHeaderBytes: number;
-}
-
-/** A generation that another one has replaced. */
-export interface SealedGeneration {
-  readonly id: number;
-  readonly sealedAtMs: number;
 }
 
 /** A generation that never became whole, or that is being removed. */
@@ -61,6 +57,8 @@ export interface KeptSnapshot {
   readonly rdbCrc64: string;
   readonly rdbChecked: boolean;
   readonly logHeaderBytes: number;
+  /** How many keys it holds, as far as it says. */
+  readonly firstDatabase?: FirstDatabase | undefined;
 }
 
 /** What a generation takes over from the one before it when it replaces it in mid-stream. */
@@ -81,6 +79,9 @@ export interface Promotion {
   readonly atMs: number;
   readonly trust: Trust;
   readonly continued: Continuation | undefined;
+  /** What it means for those before, and the lived time. */
+  readonly worth: WorthChange;
+  readonly lived: LivedMoment;
 }
 
 const GENERATION = `id, primary_name AS primaryName, current_at_ms AS currentAtMs, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
@@ -94,6 +95,8 @@ const GENERATION = `id, primary_name AS primaryName, current_at_ms AS currentAtM
 export class Ledger {
   readonly #database: ReplicaDatabase;
   readonly #sql: GuardedDatabase;
+  /** How long to keep what. */
+  readonly keeping: KeepTables;
   /** The mark that was inserted last, and where its segment begins. */
   #lastMark: { generation: number; row: number | bigint; fromOffset: Offset } | undefined;
 
@@ -101,6 +104,7 @@ export class Ledger {
   constructor(path: string, disk: Disk, isNew: boolean) {
     this.#database = new ReplicaDatabase(path, disk, isNew);
     this.#sql = this.#database.sql;
+    this.keeping = new KeepTables(this.#sql);
   }
 
   /** See `ReplicaDatabase.sync`. */
@@ -147,7 +151,7 @@ export class Ledger {
   promote(
     id: number,
     kept: KeptSnapshot,
-    { sealReason, atMs, trust, continued }: Promotion,
+    { sealReason, atMs, trust, continued, worth, lived }: Promotion,
   ): Generation {
     const before = this.current()?.id;
     return this.#database.durably(() =>
@@ -171,6 +175,8 @@ export class Ledger {
           ],
         );
         invariant(changes === 1, `generation ${id} was given up before it became current`);
+        const { rdbBytes: bytes, firstDatabase } = kept;
+        this.keeping.promoted(id, { bytes, firstDatabase }, worth, lived);
         if (continued !== undefined && before !== undefined) {
           this.#continue(id, before, kept.baseOffset, continued, atMs);
         } else {
@@ -213,6 +219,11 @@ export class Ledger {
     this.#insertMark(id, { atMs, writtenOffset: durableOffset, durableOffset, segment });
   }
 
+  /** Records which primary the current generation's stream comes from now. */
+  followedFrom(primaryName: string): void {
+    this.#sql.run("UPDATE generations SET primary_name = ? WHERE state = 'current'", [primaryName]);
+  }
+
   /** Deletes the row of a generation that never became whole, or that was condemned. */
   forget(id: number): void {
     this.#sql.run("DELETE FROM generations WHERE id = ? AND state = 'receiving'", [id]);
@@ -237,13 +248,6 @@ export class Ledger {
   /** The ids of all generations, in any state. */
   ids(): number[] {
     return this.#sql.all<{ id: number }>("SELECT id FROM generations").map(({ id }) => id);
-  }
-
-  /** The sealed generations, newest first. */
-  sealed(): SealedGeneration[] {
-    return this.#sql.all<SealedGeneration>(
-      `SELECT id, sealed_at_ms AS sealedAtMs FROM generations WHERE state = 'sealed' ORDER BY id DESC`,
-    );
   }
 
   /** Deletes up to `most` marks of a generation, so that no call takes long; whether it deleted as many. */

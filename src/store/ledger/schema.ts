@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite";
 import { ReplicaError } from "../../base/errors.ts";
 
 /** The format of `replica.db`, kept in SQLite's user_version. */
-const SCHEMA_VERSION = 4;
+const SCHEMA_VERSION = 5;
 
 const FIRST_VERSION = `
   CREATE TABLE generations (
@@ -64,6 +64,28 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
   ) WHERE at_ms < before;
   ${turnsAfter("INSERT")}
   ${turnsAfter("UPDATE OF at_ms")}`,
+  // Ages count in lived time: it begins where the wall clock stood.
+  5: `ALTER TABLE generations ADD COLUMN rdb_keys INTEGER;
+  ALTER TABLE generations ADD COLUMN rdb_keys_db INTEGER;
+  ALTER TABLE generations ADD COLUMN small_beside INTEGER;
+  ALTER TABLE generations ADD COLUMN current_lived_ms INTEGER;
+  ALTER TABLE generations ADD COLUMN sealed_lived_ms INTEGER;
+  UPDATE generations SET current_lived_ms = current_at_ms, sealed_lived_ms = sealed_at_ms;
+  CREATE TABLE guards (
+    generation INTEGER PRIMARY KEY,
+    rdb_bytes INTEGER NOT NULL,
+    rdb_keys INTEGER,
+    rdb_keys_db INTEGER,
+    has_writes INTEGER NOT NULL,
+    since_lived_ms INTEGER NOT NULL,
+    well_lived_ms INTEGER
+  ) STRICT;
+  CREATE TABLE lived (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    lived_ms INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    uptime_ms INTEGER NOT NULL
+  ) STRICT;`,
 };
 
 /** The format version of a database; 0 for one without tables. */

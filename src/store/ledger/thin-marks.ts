@@ -113,7 +113,7 @@ function merge(sql: GuardedDatabase, group: readonly ThinnedRow[]): number[] {
 /** The second of two rows, with the segments of both. */
 function joined(first: MarkRow, second: MarkRow): MarkRow {
   const bytes = second.durableOffset - second.crcFrom!;
-  const sum = crc64OfBoth(BigInt(`0x${first.crc64}`), BigInt(`0x${second.crc64}`), bytes);
+  const sum = crc64OfBoth(BigInt(`0x${first.crc64!}`), BigInt(`0x${second.crc64!}`), bytes);
   return { ...second, crcFrom: first.crcFrom, crc64: hex64(sum) };
 }
 

@@ -1,32 +1,21 @@
 import { limits } from "../../config/limits.ts";
-import { absoluteExpiry, mayExpireRelatively } from "../../resp/absolute-expiry.ts";
-import { encodeCommand } from "../../resp/encode.ts";
+import { encodeCommands } from "../../resp/encode.ts";
 import { FrameScanner } from "../../resp/frame-scanner.ts";
 import { wordsOf } from "../../resp/frame-words.ts";
+import type { ExpiryRule } from "./expiry-rules.ts";
 
-/** When the log's file up to byte `until` had arrived, in milliseconds since 1970. */
-export interface KnownUntil {
-  readonly atMs: number;
-  readonly until: number;
-}
-
-/**
- * Makes the relative expiries of an undamaged log (of Redis before 7.0) absolute, by the times of the marks:
- * replayed as they are, they would count from the replay.
- */
+/** Rewrites an undamaged log so that what expires, and when, doesn't depend on the time of the replay. */
 export class ExpiryRewriter {
   readonly #scanner = new FrameScanner({ limits: limits.frame });
-  readonly #timeOf: (end: number) => KnownUntil | undefined;
-  /** The mark that covers the last command. */
-  #known: KnownUntil | undefined;
+  readonly #rules: readonly ExpiryRule[];
   #readBytes = 0;
   /** The beginning of an unfinished command, from earlier blocks. */
   #begun: Uint8Array[] = [];
   rewrittenCommands = 0;
 
-  /** @param timeOf tells when everything before byte `end` of the file had arrived; where it returns undefined, a command stays as it is. */
-  constructor(timeOf: (end: number) => KnownUntil | undefined) {
-    this.#timeOf = timeOf;
+  /** @param rules of which at most one concerns a verb. */
+  constructor(rules: readonly ExpiryRule[]) {
+    this.#rules = rules;
   }
 
   /** Takes the next block, and returns the bytes to write for the commands that are whole now. */
@@ -45,13 +34,12 @@ export class ExpiryRewriter {
     };
     while (this.#scanner.next()) {
       const { verb, args, start, end } = this.#scanner;
-      if (!mayExpireRelatively(verb, args)) continue;
-      const words = this.#words(block, start - begin, end - begin);
-      const known = this.#timeAt(end);
-      const commands = known && absoluteExpiry(words, known.atMs);
+      if (verb === undefined) continue;
+      const rule = this.#rules.find((one) => one.concerns(verb, args));
+      const commands = rule?.replace(this.#words(block, start - begin, end - begin), end);
       if (commands === undefined) continue;
       if (start > begin) pass(start - begin);
-      out.push(...commands.map((command) => encodeCommand(...command)));
+      out.push(encodeCommands(commands));
       this.#begun = [];
       done = end - begin;
       this.rewrittenCommands++;
@@ -65,12 +53,5 @@ export class ExpiryRewriter {
   #words(block: Uint8Array, from: number, to: number): Uint8Array[] {
     if (from >= 0) return wordsOf(block.subarray(from, to));
     return wordsOf(Buffer.concat([...this.#begun, block.subarray(0, to)]));
-  }
-
-  #timeAt(end: number): KnownUntil | undefined {
-    if (this.#known === undefined || end > this.#known.until) {
-      this.#known = this.#timeOf(end);
-    }
-    return this.#known;
   }
 }

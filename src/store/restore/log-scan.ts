@@ -1,11 +1,11 @@
 import { limits } from "../../config/limits.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import { FrameError, FrameScanner } from "../../resp/frame-scanner.ts";
+import type { Verb } from "../../resp/verbs.ts";
 import { readBlocks } from "../disk/blocks.ts";
 import type { KnownSegment } from "../ledger/ledger-reader.ts";
 import type { Disk } from "../disk/disk.ts";
-import { join } from "node:path";
-import { LOG, fileByteOf } from "../generation/layout.ts";
+import { filesOf, fileByteOf } from "../generation/layout.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
 import { hex64 } from "../../base/hex64.ts";
 
@@ -13,6 +13,8 @@ import { hex64 } from "../../base/hex64.ts";
 export interface LogFindings {
   /** Commands up to `safeCut`, without the SELECT at the beginning. */
   readonly commands: number;
+  /** The verbs of the commands up to `until`, as far as `Verb` names them. */
+  readonly verbs: ReadonlySet<Verb>;
   /** The last safe cut at `until` or before: the byte after a whole command outside a transaction. */
   readonly safeCut: number;
   /** The byte up to which the log is sound: `until`, or where the damage or its checksum begins. */
@@ -35,7 +37,7 @@ export interface LogDamage {
  * Scans a generation's log from its beginning: every command up to `until`, and every byte by its checksum, up
  * to the end of the segment that covers `until`.
  * @param until a byte of the file.
- * @param onBlock gets each scanned block, and the byte of the file where it begins.
+ * @param onBlock gets each scanned block, the byte of the file where it begins, and the verbs so far.
  * @throws ReplicaError DISK_FAILED; the signal's reason. Damage is part of the result, not an error.
  */
 export async function scanLog(
@@ -43,13 +45,15 @@ export async function scanLog(
   generation: KeptGeneration,
   segments: Iterable<KnownSegment>,
   until: number,
-  onBlock: (bytes: Uint8Array, fromByte: number) => Promise<void> | void,
+  onBlock: (bytes: Uint8Array, fromByte: number, verbs: ReadonlySet<Verb>) => Promise<void> | void,
   signal: AbortSignal,
 ): Promise<LogFindings> {
   const scanner = new FrameScanner({ limits: limits.frame });
   const checker = new SegmentChecker(segments, generation, until);
   let commands = 0;
   let safeCommands = 0;
+  const verbs = new Set<Verb>();
+  let lastVerb: Verb | undefined;
   let damage: LogDamage | undefined;
   const look = async (bytes: Uint8Array, fromByte: number) => {
     await checker.push(bytes, fromByte, signal);
@@ -57,10 +61,14 @@ export async function scanLog(
     while (scanner.next()) {
       if (commands === 0) checkFirst(scanner, generation);
       commands++;
+      if (scanner.verb !== lastVerb) {
+        lastVerb = scanner.verb;
+        if (lastVerb !== undefined) verbs.add(lastVerb);
+      }
       if (scanner.lastSafeCut === scanner.end) safeCommands = commands;
     }
   };
-  const path = join(generation.dir, LOG);
+  const path = filesOf(generation).log;
   const read = await readBlocks(
     disk,
     path,
@@ -73,7 +81,7 @@ export async function scanLog(
         damage = { from: error.byte, to: error.byte, what: error.message };
         return false;
       }
-      await onBlock(block, fromByte);
+      await onBlock(block, fromByte, verbs);
       const end = fromByte + block.length;
       return checker.damage === undefined && end < Math.max(until, checker.end);
     },
@@ -87,13 +95,14 @@ export async function scanLog(
     damage = {
       from: bytes,
       to: bytes,
-      what: `it ends at byte ${bytes}, though ${wanted} bytes were durable`,
+      what: `it ends at byte ${bytes}, though it was durable up to byte ${wanted}`,
     };
   }
   const safeCut = Math.min(scanner.lastSafeCut, damage?.from ?? Infinity);
   const soundEnd = damage === undefined ? until : Math.min(safeCut, checker.provenEnd);
   return {
     commands: Math.max(0, safeCommands - 1),
+    verbs,
     safeCut,
     soundEnd,
     bytes,

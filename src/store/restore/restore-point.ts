@@ -41,7 +41,7 @@ function candidatesOf({ path, generations }: Catalogue, id: number | undefined):
   const candidates = generations.filter((one) => id === undefined || one.id === id).toReversed();
   if (candidates.length > 0) return candidates;
   const ids = generations.map((generation) => generation.id).join(", ");
-  throw outside(`${path} keeps no generation ${id}: it keeps ${ids}`);
+  throw outside(`${path} keeps no generation ${id ?? ""}: it keeps ${ids}`);
 }
 
 function byOffset(candidates: readonly KeptGeneration[], offset: Offset): RestorePoint {

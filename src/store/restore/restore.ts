@@ -4,19 +4,12 @@ import { ReplicaError } from "../../base/errors.ts";
 import { replicationAux } from "../../rdb/header.ts";
 import type { Offset } from "../../base/history.ts";
 import { selectCommand } from "../../resp/encode.ts";
-import { streamsRelativeExpiries } from "../../resp/absolute-expiry.ts";
 import { readBlocks } from "../disk/blocks.ts";
 import { type Catalogue, isGone } from "./catalogue.ts";
 import { type Disk, diskError, freeBytesAt, writeWhole } from "../disk/disk.ts";
-import {
-  BASE,
-  LOG,
-  MANIFEST,
-  manifestText,
-  offsetOfByte,
-  fileByteOf,
-} from "../generation/layout.ts";
+import { fileNames, filesOf, MANIFEST, offsetOfByte, fileByteOf } from "../generation/layout.ts";
 import { ExpiryRewriter } from "./expiry-rewriter.ts";
+import { dependsOnReplayTime, type ExpiryRule, expiryRules, type TimeOf } from "./expiry-rules.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
 import type { Moment } from "../ledger/ledger-reader.ts";
@@ -32,6 +25,8 @@ export type Layout = "multipart" | "single";
 /** The folder and the file that a stock server loads by default. */
 export const APPEND_DIR = "appendonlydir";
 export const SINGLE_FILE = "appendonly.aof";
+/** The files in that folder are named as a server names its first ones, whatever the generation's number. */
+export const RESTORED = fileNames(1);
 
 export interface RestoreOptions extends VerifyOptions {
   readonly layout: Layout;
@@ -46,7 +41,7 @@ export interface Restored {
   readonly offset: Offset;
   /** When that command had arrived, in milliseconds since 1970; undefined where no mark tells. */
   readonly atMs: number | undefined;
-  /** Commands after the snapshot, and how many of them got an absolute expiry. */
+  /** Commands after the snapshot, and how many of them were rewritten: they depended on the time of the replay. */
   readonly commands: number;
   readonly rewrittenCommands: number;
   readonly rdbBytes: number;
@@ -91,7 +86,7 @@ export async function restore(
 function goneError({ id }: KeptGeneration): ReplicaError {
   return new ReplicaError("DISK_FAILED", {
     retry: "never",
-    message: `generation ${id} was removed while it was being restored, because of --keep: restore another generation`,
+    message: `generation ${id} was removed while it was being restored: restore another generation, or keep more with --keep`,
   });
 }
 
@@ -144,16 +139,16 @@ async function writeFolder(
 ): Promise<WrittenLog> {
   const { disk } = options;
   disk.makeDir(dir);
-  const log = join(dir, LOG);
+  const log = join(dir, RESTORED.log);
   // Before anything is in flight: a failure here leaves nothing to wait for.
   const to = { path: log, fd: disk.create(log), at: 0 };
   const [base, written] = await Promise.allSettled([
-    writeBase(point.generation, join(dir, BASE), options),
+    writeBase(point.generation, join(dir, RESTORED.base), options),
     writeLog(catalogue, point, to, options),
   ]);
   if (base.status === "rejected") throw base.reason;
   if (written.status === "rejected") throw written.reason;
-  await writeWhole(disk, join(dir, MANIFEST), new TextEncoder().encode(manifestText()));
+  await writeWhole(disk, join(dir, MANIFEST), new TextEncoder().encode(RESTORED.manifestText));
   return written.value;
 }
 
@@ -183,7 +178,7 @@ async function writeBase(
   const damages: Damage[] = [];
   const [checked, copied] = await Promise.allSettled([
     verifyBase(generation, damages, options),
-    options.disk.copy(join(generation.dir, BASE), to),
+    options.disk.copy(filesOf(generation).base, to),
   ]);
   if (checked.status === "rejected") throw checked.reason;
   const [damage] = damages;
@@ -260,27 +255,29 @@ async function copyLog(
   options: RestoreOptions,
 ): Promise<WrittenLog> {
   const until = fileByteOf(generation, offset);
-  const file = join(generation.dir, LOG);
+  const { base, log: file } = filesOf(generation);
   const writer = new Appender(options.disk, to);
-  const { redisVersion, streamDb } = replicationAux(headerOf(join(generation.dir, BASE)));
+  const header = headerOf(base);
   if (!fs.existsSync(file)) {
     if (offset > generation.baseOffset) {
       const meaning = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
       throw damageError({ file, byte: undefined, what: "it is missing", meaning });
     }
-    await writer.write([selectCommand(streamDb)]);
+    await writer.write([selectCommand(replicationAux(header).streamDb)]);
     const findings = { commands: 0, safeCut: until };
     return { findings, bytes: writer.bytes, rewrittenCommands: 0 };
   }
-  const isRewritten = streamsRelativeExpiries(redisVersion);
+  /** Once it needs rewriting, the log is written in a second pass, up to the safe cut that the first one finds. */
+  let isRewritten = false;
   const segments = catalogue.segments(generation.id);
   const findings = await scanLog(
     options.disk,
     generation,
     segments,
     until,
-    (block, fromByte) => {
+    (block, fromByte, verbs) => {
       options.onProgress(file, Math.min(fromByte + block.length, until), until);
+      isRewritten ||= dependsOnReplayTime(header, verbs);
       return isRewritten
         ? undefined
         : writer.write([block.subarray(0, Math.max(0, until - fromByte))]);
@@ -293,30 +290,41 @@ async function copyLog(
     const meaning = `everything up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`;
     throw damageError({ file, byte: from, what, meaning });
   }
-  if (isRewritten) return await rewriteLog(catalogue, generation, findings, writer, options);
+  if (isRewritten) {
+    const rules = expiryRules(header, findings.verbs, timeOf(catalogue, generation));
+    return await rewriteLog(generation, findings, rules, writer, options);
+  }
   writer.cut(findings.safeCut);
   return { findings, bytes: findings.safeCut, rewrittenCommands: 0 };
 }
 
-async function rewriteLog(
-  catalogue: Catalogue,
-  generation: KeptGeneration,
-  findings: Pick<LogFindings, "commands" | "safeCut">,
-  writer: Appender,
-  { disk, signal }: RestoreOptions,
-): Promise<WrittenLog> {
+/** Returns what tells when the file up to a byte had arrived; asked for bytes in their order. */
+function timeOf(catalogue: Catalogue, generation: KeptGeneration): TimeOf {
   let moments: readonly Moment[] = [];
   let next = 0;
-  const rewriter = new ExpiryRewriter((end) => {
+  return (end) => {
     const offset = offsetOfByte(generation, end);
     while (next < moments.length && moments[next]!.offset < offset) next++;
     if (next === moments.length)
       [moments, next] = [catalogue.momentsFrom(generation.id, offset), 0];
     const moment = moments[next];
     return moment && { atMs: moment.atMs, until: fileByteOf(generation, moment.offset) };
-  });
-  const path = join(generation.dir, LOG);
+  };
+}
+
+async function rewriteLog(
+  generation: KeptGeneration,
+  findings: Pick<LogFindings, "commands" | "safeCut">,
+  rules: readonly ExpiryRule[],
+  writer: Appender,
+  { disk, signal }: RestoreOptions,
+): Promise<WrittenLog> {
+  writer.cut(0);
+  const rewriter = new ExpiryRewriter(rules);
+  const path = filesOf(generation).log;
   const range = { from: 0, to: findings.safeCut };
-  await readBlocks(disk, path, range, (block) => writer.write(rewriter.push(block)), signal);
+  // One write each block: the pieces between rewritten commands may be a few bytes each.
+  const rewrite = (block: Uint8Array) => writer.write([Buffer.concat(rewriter.push(block))]);
+  await readBlocks(disk, path, range, rewrite, signal);
   return { findings, bytes: writer.bytes, rewrittenCommands: rewriter.rewrittenCommands };
 }

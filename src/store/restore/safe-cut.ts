@@ -1,8 +1,7 @@
-import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import { Catalogue } from "./catalogue.ts";
 import type { Disk } from "../disk/disk.ts";
-import { LOG, offsetOfByte, fileByteOf, type StreamEnd } from "../generation/layout.ts";
+import { filesOf, offsetOfByte, fileByteOf, type StreamEnd } from "../generation/layout.ts";
 import { scanLog } from "./log-scan.ts";
 import { damageError } from "./damage.ts";
 
@@ -36,7 +35,7 @@ export async function findSafeCut(
   );
   if (damage !== undefined) {
     const last = Math.max(generation.baseOffset, offsetOfByte(generation, soundEnd));
-    const file = join(generation.dir, LOG);
+    const file = filesOf(generation).log;
     const meaning = `everything up to offset ${last} is sound (--offset ${last})`;
     throw damageError({ file, byte: damage.from, what: damage.what, meaning });
   }

@@ -1,6 +1,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
+import { counted } from "../../base/quantity.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
 import { readBlocks } from "../disk/blocks.ts";
 import { Catalogue } from "./catalogue.ts";
@@ -8,13 +9,10 @@ import type { Damage } from "./damage.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import {
-  BASE,
   CURRENT,
   DATABASE,
+  filesOf,
   generationPath,
-  LOG,
-  MANIFEST,
-  manifestText,
   offsetOfByte,
   fileByteOf,
 } from "../generation/layout.ts";
@@ -106,14 +104,15 @@ export async function verifyBase(
   damages: Damage[],
   options: VerifyOptions,
 ): Promise<RdbSummary | undefined> {
-  const file = join(generation.dir, BASE);
+  const file = filesOf(generation).base;
   const meaning = "nothing of this generation can be restored";
   try {
     const rdb = await verifyRdb(file, options);
     const crc64 = hex64(rdb.crc64);
     const isKept = generation.rdbCrc64 === undefined || generation.rdbCrc64 === crc64;
     if (isKept && rdb.bytes === generation.rdbBytes) return rdb;
-    const what = `it has ${rdb.bytes} bytes and the checksum ${crc64}, but ${generation.rdbBytes} bytes and ${generation.rdbCrc64} were recorded`;
+    const wanted = generation.rdbCrc64 ?? "none";
+    const what = `it has ${counted(rdb.bytes, "byte")} and the checksum ${crc64}; recorded were ${counted(generation.rdbBytes, "byte")} and the checksum ${wanted}`;
     damages.push({ file, byte: undefined, what, meaning });
   } catch (error) {
     const bytes = fs.statSync(file, { throwIfNoEntry: false })?.size;
@@ -122,7 +121,7 @@ export async function verifyBase(
     } else if (isDamage(error)) {
       const isShort = bytes < generation.rdbBytes;
       const what = isShort
-        ? `it ends at byte ${bytes}, though it had ${generation.rdbBytes} bytes`
+        ? `it ends at byte ${bytes}, though it had ${counted(generation.rdbBytes, "byte")}`
         : error.message;
       damages.push({ file, byte: isShort ? bytes : undefined, what, meaning });
     } else {
@@ -144,7 +143,7 @@ async function verifyLog(
   damages: Damage[],
   { disk, signal, onProgress }: VerifyOptions,
 ): Promise<LogFindings | undefined> {
-  const file = join(generation.dir, LOG);
+  const file = filesOf(generation).log;
   if (!fs.existsSync(file)) {
     const meaning = `of this generation, only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
     damages.push({ file, byte: undefined, what: "it is missing", meaning });
@@ -164,8 +163,8 @@ async function verifyLog(
   const foreignBytes = sizeOf(disk, file) - until;
   // Only then: a replica may have started or stopped since the catalogue was read.
   if (foreignBytes > 0 && isAtRest(catalogue.path, generation)) {
-    const what = `the last ${foreignBytes} bytes were not written by replica`;
-    const meaning = "everything that was durable can be restored; the next start cuts them off";
+    const what = `${counted(foreignBytes, "byte")} at its end did not come from replica`;
+    const meaning = "everything that was durable can be restored; the next start cuts that off";
     damages.push({ file, byte: until, what, meaning });
   }
   return findings;
@@ -178,7 +177,7 @@ function isAtRest(path: string, generation: KeptGeneration): boolean {
 
 /** Adds to `damages` where the manifest isn't the one that was written. */
 export function verifyManifest(generation: KeptGeneration, damages: Damage[]): void {
-  const file = join(generation.dir, MANIFEST);
+  const { manifest: file, manifestText: wanted } = filesOf(generation);
   const meaning = "a stock server can't start from this folder itself; a restore writes a new one";
   let found: string;
   try {
@@ -188,7 +187,6 @@ export function verifyManifest(generation: KeptGeneration, damages: Damage[]): v
     damages.push({ file, byte: undefined, what: "it is missing", meaning });
     return;
   }
-  const wanted = manifestText();
   if (found === wanted) return;
   const byte = [...wanted].findIndex((character, at) => found[at] !== character);
   const what = "it is not the manifest that was written";

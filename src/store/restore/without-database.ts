@@ -4,11 +4,10 @@ import { ReplicaError } from "../../base/errors.ts";
 import { replicationAux } from "../../rdb/header.ts";
 import { selectCommand } from "../../resp/encode.ts";
 import {
-  BASE,
   CURRENT,
+  filesOf,
   generationIds,
   generationPath,
-  LOG,
   offsetOfByte,
 } from "../generation/layout.ts";
 import type { Damage } from "./damage.ts";
@@ -24,9 +23,10 @@ export function generationsFromFiles(path: string): {
   generations: KeptGeneration[];
   unreadable: Damage[];
 } {
-  const ids = generationIds(path).filter((id) =>
-    [BASE, LOG].every((name) => fs.existsSync(join(path, generationPath(id), name))),
-  );
+  const ids = generationIds(path).filter((id) => {
+    const { base, log } = filesOf({ id, dir: join(path, generationPath(id)) });
+    return fs.existsSync(base) && fs.existsSync(log);
+  });
   const current = currentId(path) ?? ids.at(-1);
   const generations: KeptGeneration[] = [];
   const unreadable: Damage[] = [];
@@ -35,7 +35,7 @@ export function generationsFromFiles(path: string): {
       generations.push(generationFromFiles(path, id, id === current));
     } catch (error) {
       if (!(error instanceof ReplicaError && error.code === "BAD_PAYLOAD")) throw error;
-      const file = join(path, generationPath(id), BASE);
+      const file = filesOf({ id, dir: join(path, generationPath(id)) }).base;
       const meaning = "nothing of this generation can be restored";
       unreadable.push({ file, byte: undefined, what: error.message, meaning });
     }
@@ -53,12 +53,13 @@ function currentId(path: string): number | undefined {
 
 function generationFromFiles(path: string, id: number, isCurrent: boolean): KeptGeneration {
   const dir = join(path, generationPath(id));
-  const { streamDb, position } = replicationAux(headerOf(join(dir, BASE)));
+  const { base, log } = filesOf({ id, dir });
+  const { streamDb, position } = replicationAux(headerOf(base));
   const beginning = {
     baseOffset: position?.offset ?? 0,
     logHeaderBytes: selectCommand(streamDb).length,
   };
-  const logBytes = fs.statSync(join(dir, LOG)).size;
+  const logBytes = fs.statSync(log).size;
   return {
     ...beginning,
     id,
@@ -67,7 +68,7 @@ function generationFromFiles(path: string, id: number, isCurrent: boolean): Kept
     sealedReason: undefined,
     primaryName: undefined,
     streamDb,
-    rdbBytes: fs.statSync(join(dir, BASE)).size,
+    rdbBytes: fs.statSync(base).size,
     rdbCrc64: undefined,
     rdbChecked: false,
     durableOffset: Math.max(beginning.baseOffset, offsetOfByte(beginning, logBytes)),

@@ -1,12 +1,15 @@
 import { type ReplicaError, unreachable } from "../../base/errors.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { State } from "../../session/state.ts";
+import type { Offset } from "../../base/history.ts";
 
 /** The phases in which a break costs the primary a fork, or may cost one. */
 export type CostlyPhase = "receive-psync" | "receive-bulk-header" | "transfer" | "connected";
 
 /** The figures of a resync whose link broke. */
 export interface ResyncFigures {
+  /** The last byte of the stream that came, or that the snapshot covers; undefined where none was granted. */
+  readonly offset: Offset | undefined;
   /** How far the bulk payload was, where the link broke during it. */
   readonly transfer:
     { readonly readBytes: number; readonly totalBytes: number | undefined } | undefined;
@@ -82,40 +85,16 @@ export function costlyPhase(
   }
 }
 
-/** The likely cause of a break during a resync: the figures, and which setting to change. */
-export function likelyCause(phase: CostlyPhase, error: ReplicaError, seen: ResyncFigures): string {
-  const figures = figuresOf(seen);
-  const stalls = "a primary or a network that stalls: see the primary's log, or raise --timeout";
-  const buffer =
-    "the primary's output buffer limit (client-output-buffer-limit replica) or its repl-timeout: see its log, and raise the one it names";
-  // In parentheses: "make room after 0.0 s" would read as other advice.
-  if (error.code !== "TIMED_OUT" && error.code !== "LINK_LOST") return `(${figures})`;
-  const because = (cause: string) => `${figures}; the likely cause is ${cause}`;
-  switch (phase) {
-    case "receive-psync":
-      return error.code === "TIMED_OUT"
-        ? because("a primary that forks slowly: raise --sync-timeout")
-        : because("on the primary, which closed the link instead of answering: see its log");
-    case "receive-bulk-header":
-      return error.code === "TIMED_OUT"
-        ? because(stalls)
-        : because("on the primary, whose snapshot failed before it was sent: see its log");
-    case "transfer":
-    case "connected":
-      if (error.code === "TIMED_OUT") return because(stalls);
-      if (seen.pausedSeconds <= seen.seconds * SLOW_DISK_SHARE) return because(buffer);
-      return because(
-        `the disk here: the link waited ${seen.pausedSeconds.toFixed(1)} s for it while the stream piled up on the primary; use a faster disk, or raise client-output-buffer-limit replica there`,
-      );
-    default:
-      return unreachable(phase);
-  }
-}
-
-function figuresOf({ transfer, seconds }: ResyncFigures): string {
-  if (transfer === undefined) return `after ${seconds.toFixed(1)} s`;
+/** What was seen of a resync that broke: how far it came, how fast, and how long the disk here held it up. */
+export function describeFigures({ transfer, seconds, pausedSeconds }: ResyncFigures): string {
+  const paused =
+    pausedSeconds > seconds * SLOW_DISK_SHARE
+      ? `, of which the link waited ${pausedSeconds.toFixed(1)} s for the disk here`
+      : "";
+  if (transfer === undefined) return `after ${seconds.toFixed(1)} s${paused}`;
   const { readBytes, totalBytes } = transfer;
   const rate = readBytes / Math.max(seconds, 0.001);
   const of = totalBytes === undefined ? "" : ` of ${formatBytes(totalBytes)}`;
-  return `after ${formatBytes(readBytes)}${of} in ${seconds.toFixed(1)} s, ${formatBytes(rate)}/s`;
+  const took = `in ${seconds.toFixed(1)} s, ${formatBytes(rate)}/s`;
+  return `after ${formatBytes(readBytes)}${of} ${took}${paused}`;
 }

@@ -1,4 +1,4 @@
-import { formatBytes } from "../../base/quantity.ts";
+import { counted, formatBytes } from "../../base/quantity.ts";
 import type { Position } from "../../base/history.ts";
 import type { FullSyncGrant } from "../../session/state.ts";
 
@@ -30,7 +30,7 @@ export function whyFull(asked: Position | undefined, grant: FullSyncGrant): [Ful
     const other = `the primary's history (${replid}) differs from the one kept up to offset ${asked.offset} (${asked.replid}): it was restarted or replaced, or it dropped its backlog after repl-backlog-ttl without a replica`;
     const why =
       gapBytes > 0
-        ? `${other}, or was promoted with too small a backlog (this gap of ${gapBytes} bytes needs ${size})`
+        ? `${other}, or was promoted with too small a backlog (this gap of ${counted(gapBytes, "byte")} needs ${size})`
         : `${other}, or it is behind this replica`;
     return ["other-history", why];
   }
@@ -41,6 +41,6 @@ export function whyFull(asked: Position | undefined, grant: FullSyncGrant): [Ful
   const why =
     gapBytes === 0
       ? "the primary has no backlog, though nothing was missed"
-      : `the primary's backlog no longer holds offset ${asked.offset + 1}: the gap is ${gapBytes} bytes, set ${size}`;
+      : `the primary's backlog no longer holds offset ${asked.offset + 1}: the gap is ${counted(gapBytes, "byte")}, set ${size}`;
   return ["backlog-too-small", why];
 }

@@ -1,7 +1,9 @@
 import type { ReplicaError } from "../../base/errors.ts";
+import type { Offset } from "../../base/history.ts";
 import type { State } from "../../session/state.ts";
 import { Outage } from "./outage.ts";
-import { Breaks, costlyPhase, likelyCause } from "./breaks.ts";
+import { Breaks, costlyPhase, describeFigures } from "./breaks.ts";
+import type { CostlyBreak } from "./causes.ts";
 import { backoffMs, type Clock } from "../../base/clock.ts";
 
 /** A link that held this long was a good one: its break begins a new count. */
@@ -12,7 +14,7 @@ export interface Break {
   readonly error: ReplicaError;
   /** Milliseconds since 1970. */
   readonly atMs: number;
-  /** The figures of a resync that broke, and its likely cause; empty where the break cost the primary nothing. */
+  /** The figures of a resync that broke, and what they say; empty where the break cost the primary nothing. */
   readonly cause: string;
 }
 
@@ -38,6 +40,8 @@ export class LinkHistory {
   readonly #breaks = new Breaks();
   #failures = 0;
   #last: Break | undefined;
+  /** The break that is still to be explained. */
+  #unexplained: CostlyBreak | undefined;
   #isConnected = false;
   /** When the attempt under way connected; undefined before that. */
   #connectedAtMs: number | undefined;
@@ -57,10 +61,28 @@ export class LinkHistory {
     return this.#last;
   }
 
-  /** Why the last attempt ended, with its likely cause; empty before the first one did. */
+  /** Why the last attempt ended, with its figures and what they say; empty before the first one did. */
   get lastCause(): string {
     const { error, cause = "" } = this.#last ?? {};
     return `${error?.message ?? ""}${cause === "" ? "" : ` ${cause}`}`;
+  }
+
+  /** What went wrong last in the outage that goes on; undefined while there is none. */
+  get trouble(): ReplicaError | undefined {
+    return this.#outage === undefined ? undefined : this.#last?.error;
+  }
+
+  /** The break of the last attempt that the primary is to be asked about; undefined where there is none. */
+  get unexplained(): CostlyBreak | undefined {
+    return this.#unexplained;
+  }
+
+  /** Adds to the last failure what was found out about it. */
+  explain(text: string): void {
+    this.#unexplained = undefined;
+    if (this.#last === undefined || text === "") return;
+    const { cause } = this.#last;
+    this.#last = { ...this.#last, cause: cause === "" ? text : `${cause}; ${text}` };
   }
 
   /** What to log about the attempt that failed just now: only for debugging, where it says nothing new. */
@@ -134,6 +156,7 @@ export class LinkHistory {
       add(this.failedAttempts, error.code);
     }
     const isAnother = error.message !== this.#last?.error.message;
+    this.#unexplained = undefined;
     this.note(error, this.#blame(error, ended));
     this.#reached = undefined;
     return { wasConnected, isAnother };
@@ -144,7 +167,7 @@ export class LinkHistory {
     this.#last = { error, atMs: this.#clock.now(), cause };
   }
 
-  /** Counts a break of a resync that cost the primary a fork, and returns its likely cause. */
+  /** Counts a break of a resync that cost the primary a fork, and returns its figures. */
   #blame(error: ReplicaError, { from, isFull, pausedMs }: EndedAttempt): string {
     const reached = this.#reached;
     const phase = reached === undefined ? undefined : costlyPhase(error, from, isFull);
@@ -156,19 +179,25 @@ export class LinkHistory {
     this.#breaks.add(phase);
     // An established link may break once for any reason.
     if (phase === "connected" && this.#breaks.count === 1) return "";
-    const cause = likelyCause(phase, error, {
+    const seen = {
+      offset: offsetOf(from),
       transfer: from.at === "transfer" ? from : undefined,
       seconds: (this.#clock.monotonicMs() - reached.sinceMs) / 1000,
       pausedSeconds: (pausedMs - reached.pausedMs) / 1000,
-    });
+    };
+    this.#unexplained = { phase, error, seen };
     const times = this.#breaks.count > 1 ? `; ${this.#breaks.count} times in a row` : "";
-    return `${cause}${times}`;
+    // In parentheses: "make room after 0.0 s" would read as other advice.
+    const figures = describeFigures(seen);
+    const isOwn = error.code !== "TIMED_OUT" && error.code !== "LINK_LOST";
+    return `${isOwn ? `(${figures})` : figures}${times}`;
   }
 
   /** Starts afresh: another primary is followed. */
   forget(): void {
     this.#failures = 0;
     this.#outage = undefined;
+    this.#unexplained = undefined;
     this.#breaks.clear();
   }
 
@@ -176,6 +205,13 @@ export class LinkHistory {
   waitMs(ceilingMs: number): number {
     return backoffMs(this.#failures, ceilingMs * this.#breaks.factor, () => this.#clock.random());
   }
+}
+
+/** The last byte of the stream that came by then, or that the snapshot covers. */
+function offsetOf(state: State): Offset | undefined {
+  if (state.at === "connected") return state.receivedOffset;
+  if (state.at !== "receive-bulk-header" && state.at !== "transfer") return undefined;
+  return state.grant.by === "psync" ? state.grant.position.offset : undefined;
 }
 
 function add(counts: Map<string, number>, code: string): void {

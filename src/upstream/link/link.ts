@@ -260,6 +260,7 @@ function reasonOf(cause: unknown, peer: string): string {
     EHOSTUNREACH: "the host can't be reached",
     ENETUNREACH: "the network can't be reached",
     ENOTFOUND: "the host's name is not known",
+    EAI_AGAIN: "the host's name can't be looked up: no name server answers",
   };
   if (known[code] !== undefined) return known[code];
   return cause instanceof Error ? cause.message || code : String(cause);

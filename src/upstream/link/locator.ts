@@ -4,11 +4,13 @@ import { logger } from "../../base/logger.ts";
 import { describeSource, type PrimarySource } from "../../config/primary-source.ts";
 import type { PrimaryTarget } from "../../config/primary-url.ts";
 import type { Clock } from "../../base/clock.ts";
+import { PrimaryLogin } from "./primary-login.ts";
 import { Sentinels } from "./sentinel.ts";
 
 /** Knows which primary to try next: the one that was named, or the one that Sentinel names. */
 export class Locator {
   readonly source: PrimarySource;
+  readonly login: PrimaryLogin;
   readonly #sentinels: Sentinels | undefined;
   #target: PrimaryTarget | undefined;
   /** Whether the next attempt takes that one without asking Sentinel. */
@@ -18,6 +20,7 @@ export class Locator {
 
   constructor(source: PrimarySource, clock: Clock, settings: Settings) {
     this.source = source;
+    this.login = new PrimaryLogin(source, settings);
     if (source.kind === "sentinel") this.#sentinels = new Sentinels(source, clock, settings);
     else this.#target = source;
   }

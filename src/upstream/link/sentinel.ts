@@ -87,12 +87,13 @@ export class Sentinels {
   async #ask(sentinel: Address, signal: AbortSignal): Promise<PrimaryTarget> {
     const { tls, syncTimeoutMs, sentinel: login } = this.#settings;
     const { promise, resolve, reject } = Promise.withResolvers<PrimaryTarget>();
-    const answer = new Answer(this.#source, login.password !== undefined);
+    const password = login.password?.read();
+    const answer = new Answer(this.#source, password !== undefined);
     const link = new Link(
       { kind: this.#source.tls ? "tls" : "tcp", ...sentinel },
       tls,
       {
-        opened: () => link.send(question(this.#source.master, login)),
+        opened: () => link.send(question(this.#source.master, login.username, password)),
         bytes: (bytes) => {
           try {
             const target = answer.push(bytes);
@@ -123,7 +124,11 @@ export class Sentinels {
 }
 
 /** The login, if any, goes before the question: its reply comes first. */
-function question(master: string, { username, password }: Settings["sentinel"]): Uint8Array {
+function question(
+  master: string,
+  username: string | undefined,
+  password: string | undefined,
+): Uint8Array {
   const ask = encodeCommand("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master);
   if (password === undefined) return ask;
   const login = username === undefined ? [password] : [username, password];
@@ -151,7 +156,7 @@ class Answer {
     this.#reader.push(bytes);
     for (let line = this.#reader.next(); line !== undefined; line = this.#reader.next()) {
       if (this.#awaitsAuth) {
-        readAuth(line, "the sentinel");
+        readAuth(line, "the sentinel", "--sentinel-username and --sentinel-password-file");
         this.#awaitsAuth = false;
         continue;
       }

@@ -41,6 +41,9 @@ function infoWith(fields: Record<string, string | number> = {}) {
     rdb_bytes: 8 * mebibyte,
     disk_free_bytes: 1024 * mebibyte,
     disk_low: 0,
+    shrunken: 0,
+    shrunken_seconds: 0,
+    shrunken_from: "",
     rdb_bgsave_in_progress: 0,
     last_snapshot_error: "",
     full_syncs: 2,
@@ -141,6 +144,13 @@ describe("shows", () => {
       ],
     ],
     [
+      "that the history of another primary came, and when",
+      { other_history: "generation 1 came from a, this from b", other_history_time: 1_700_000_100 },
+      [
+        "\nhistory       2023-11-14 22:15:00 UTC (20 s ago): generation 1 came from a, this from b\n",
+      ],
+    ],
+    [
       "how stale the copy is while the link is down, and never that all is durable",
       { ...down, newest_restorable_time: 1_699_998_440, stale_seconds: 1_680 },
       ["lag           stale for 28 min\n", "to 2023-11-14 21:47:20 UTC (28 min ago)"],
@@ -149,6 +159,21 @@ describe("shows", () => {
       "that nothing can be restored yet",
       { ...down, oldest_restorable_time: 0, newest_restorable_time: 0, stale_seconds: -1 },
       ["lag           nothing is kept yet", "restorable    nothing yet"],
+    ],
+    [
+      "that the database can't be asked, where Redis's word for unknown is -1",
+      { ...down, sealed_generations: -1, disk_free_bytes: -1 },
+      ["sealed        ? sealed generations", "disk          ? free"],
+    ],
+    [
+      "that nothing is served yet without a primary",
+      { ...down, state: "none", primary: "", offline: 1, served_offset: 0 },
+      ["primary       none (--offline): nothing is served yet"],
+    ],
+    [
+      "one moment, where the rounded ones cross",
+      { oldest_restorable_time: 1_700_000_100, newest_restorable_time: 1_700_000_099 },
+      ["restorable    only 2023-11-14 22:15:00 UTC (20 s ago)\n"],
     ],
     [
       "how many attempts the breaks have cost",
@@ -228,6 +253,11 @@ describe("shows", () => {
       "that one failed, and that there is no room",
       { last_snapshot_error: "make room", disk_low: 1 },
       ["new snapshot  the last one failed: make room", "free, less than --min-free: no new"],
+    ],
+    [
+      "that the data has shrunk",
+      { shrunken: 1, shrunken_seconds: 301, shrunken_from: "generation 1: 12,638 keys (1.2 MiB)" },
+      ["shrunken      for 5 min: less than half of generation 1: 12,638 keys (1.2 MiB); that one"],
     ],
     ["that the room is unknown", { disk_free_bytes: -1 }, ["disk          ? free"]],
   ])("%s", (_name, fields, lines) => {

@@ -4,6 +4,7 @@ import { status } from "../../../src/cli/commands/status.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { rejectionOf } from "../../support/error-of.ts";
 import { loadSettings } from "../../../src/config/load-settings.ts";
+import { fixedPassword } from "../../../src/config/password.ts";
 import type { Settings } from "../../../src/config/settings.ts";
 import { Screen } from "./screen.ts";
 
@@ -150,27 +151,37 @@ test("sends AUTH with the password, and continues if none is needed", async () =
       `-ERR AUTH <password> called without any password configured for the default user.\r\n${bulk(info("connected"))}`,
     );
   });
-  expect((await ask({ port, requirepass: "s3cret" })).code).toBe(0);
+  expect((await ask({ port, requirepass: fixedPassword("the test", "s3cret") })).code).toBe(0);
   expect(sent).toBe(`*2\r\n$4\r\nAUTH\r\n$6\r\ns3cret\r\n${infoCommand}`);
 });
 
 test("asks the address given as an argument", async () => {
   const port = serve((_sent, socket) => void socket.write(bulk(info("connected"))));
-  for (const address of [`127.0.0.1:${port}`, `localhost:${port}`, `:${port}`]) {
+  for (const address of [`127.0.0.1:${port}`, `localhost:${port}`, `:${port}`, `${port}`]) {
     expect((await ask({ port: 1, args: [address] })).code).toBe(0);
   }
   expect((await ask({ port, args: ["127.0.0.1"] })).code).toBe(0);
   expect((await ask({ port, bind: "0.0.0.0" })).code).toBe(0);
 });
 
-test.each(["", "a b:1", "127.0.0.1:0", "127.0.0.1:70000", "[x]:1", "[1.2.3.4]:1", "::1", "h:x"])(
-  "%p is no address",
-  async (address) => {
-    const error = await complaint({ port: 6380, args: [address] });
-    expect(error.code).toBe("USAGE");
-    expect(error.message).toContain("HOST:PORT");
-  },
-);
+test.each([
+  "",
+  "0",
+  "65536",
+  "123456",
+  "a b:1",
+  "127.0.0.1:0",
+  "127.0.0.1:70000",
+  "[x]:1",
+  "[1.2.3.4]:1",
+  "::1",
+  "h:x",
+])("%p is no address", async (address) => {
+  const error = await complaint({ port: 6380, args: [address] });
+  expect(error.code).toBe("USAGE");
+  expect(error.message).toContain("HOST:PORT");
+  expect(error.message).toContain("or a port from 1 to 65535");
+});
 
 test("refuses --port 0", async () => {
   expect((await complaint({ port: 0 })).code).toBe("USAGE");

@@ -6,13 +6,18 @@ import type { ReplicaError } from "../../../src/base/errors.ts";
 import { crc64 } from "../../../src/rdb/crc64.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { endWithProcess } from "../../support/children.ts";
+import { FakeMachine } from "../../support/fake-machine.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { BASE_OFFSET, callbacks, clock, HEADER, keep, lay, RDB, REPLID } from "../restore/kept.ts";
 import { errorOf } from "../../support/error-of.ts";
 
-function open(path: string, disk = new FaultyDisk()): DataDirectory & Disposable {
-  const directory = new DataDirectory(path, disk, clock);
+function open(
+  path: string,
+  disk = new FaultyDisk(),
+  machine = new FakeMachine(),
+): DataDirectory & Disposable {
+  const directory = new DataDirectory(path, disk, clock, machine);
   let isOpen = true;
   const close = directory.close.bind(directory);
   directory.close = () => {
@@ -269,13 +274,13 @@ describe("a start refuses", () => {
   test("a newer format, with both versions", () => {
     using dir = tempDir();
     open(dir.path).close();
-    change(dir.path, "PRAGMA user_version = 5");
+    change(dir.path, "PRAGMA user_version = 6");
     change(dir.path, "PRAGMA journal_mode = DELETE");
     const before = fs.readFileSync(dir.file("replica.db"));
     const error = errorOf(() => open(dir.path));
     expect(fs.readFileSync(dir.file("replica.db")).equals(before)).toBe(true);
     expect(error).toMatchObject({ code: "DIRECTORY_TOO_NEW", retry: "never" });
-    expect(error.message).toMatch(/format 5.*knows 4/);
+    expect(error.message).toMatch(/format 6.*knows 5/);
   });
 
   test("no older format: it is migrated, and keeps its content", async () => {
@@ -285,6 +290,16 @@ describe("a start refuses", () => {
     change(dir.path, "DROP TRIGGER clock_turns_INSERT");
     change(dir.path, "DROP TRIGGER clock_turns_UPDATE");
     change(dir.path, "DROP TABLE clock_turns");
+    for (const table of ["guards", "lived"]) change(dir.path, `DROP TABLE ${table}`);
+    for (const column of [
+      "rdb_keys",
+      "rdb_keys_db",
+      "small_beside",
+      "current_lived_ms",
+      "sealed_lived_ms",
+    ]) {
+      change(dir.path, `ALTER TABLE generations DROP COLUMN ${column}`);
+    }
     for (const column of ["crc_from", "crc64"]) {
       change(dir.path, `ALTER TABLE marks DROP COLUMN ${column}`);
     }
@@ -404,13 +419,13 @@ describe("retain", () => {
     expect(await directory.retain(0, undefined)).toEqual([]);
     await generations(directory, disk, 5);
     expect(await directory.retain(4, undefined)).toEqual([]);
-    expect(await directory.retain(2, undefined)).toEqual([2, 1]);
+    expect(await directory.retain(2, undefined)).toEqual([1, 2]);
     expect([ids(dir.path), folders(dir.path).toSorted()]).toEqual([
       [3, 4, 5],
       [3, 4, 5],
     ]);
     expect(query<object>(dir.path, "SELECT * FROM marks WHERE generation < 3")).toEqual([]);
-    expect(await directory.retain(0, undefined)).toEqual([4, 3]);
+    expect(await directory.retain(0, undefined)).toEqual([3, 4]);
     expect(directory.current?.id).toBe(5);
     expect(ids(dir.path)).toEqual([5]);
   });
@@ -418,9 +433,11 @@ describe("retain", () => {
   test("keeps all younger ones, however many", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
-    using directory = open(dir.path, disk);
-    await generations(directory, disk, 4);
-    change(dir.path, `UPDATE generations SET sealed_at_ms = ${clock.now() - 5_000} WHERE id = 1`);
+    const machine = new FakeMachine();
+    using directory = open(dir.path, disk, machine);
+    await generations(directory, disk, 2);
+    machine.pass(5_000);
+    await generations(directory, disk, 2);
     expect(await directory.retain(0, 60_000)).toEqual([]);
     expect(await directory.retain(0, 4_000)).toEqual([1]);
     expect(ids(dir.path)).toEqual([2, 3, 4]);
@@ -436,7 +453,7 @@ describe("retain", () => {
     one();
     expect(await directory.retain(0, undefined)).toEqual([]);
     another();
-    expect(await directory.retain(0, undefined)).toEqual([3, 2]);
+    expect(await directory.retain(0, undefined)).toEqual([2, 3]);
   });
 
   test.each(["the next call", "the next start"])(
@@ -453,14 +470,14 @@ describe("retain", () => {
         expect(folders(dir.path).toSorted()).toEqual([1, 2, 3]);
         if (when === "the next call") {
           // It does not keep the others, and only the failure itself is reported.
-          expect(await directory.retain(0, undefined)).toEqual([1]);
+          expect(await directory.retain(0, undefined)).toEqual([2]);
           expect([ids(dir.path), folders(dir.path)]).toEqual([[3], [3]]);
           return;
         }
       }
       using directory = open(dir.path, disk);
       expect(directory.current?.id).toBe(3);
-      expect(folders(dir.path).toSorted()).toEqual([1, 3]);
+      expect(folders(dir.path).toSorted()).toEqual([2, 3]);
     },
   );
 

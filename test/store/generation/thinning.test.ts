@@ -1,6 +1,7 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
+import { FakeMachine } from "../../support/fake-machine.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { keep } from "../restore/kept.ts";
@@ -11,9 +12,10 @@ const NOW = 1_700_000_000_000;
 const MARKS = 4_000;
 
 /** Keeps two generations whose marks, a second apart, end at `endMs`; the first is sealed. */
-async function twoGenerations(path: string, endMs: number): Promise<void> {
+async function twoGenerations(path: string, endMs: number, machine: FakeMachine): Promise<void> {
   const disk = new FaultyDisk();
-  const directory = new DataDirectory(path, disk, { now: () => endMs - MARKS * SECOND });
+  const clock = { now: () => endMs - MARKS * SECOND };
+  const directory = new DataDirectory(path, disk, clock, machine);
   for (let n = 0; n < 2; n++) {
     const log = await keep(directory, disk);
     await log.close();
@@ -39,8 +41,10 @@ function countsOf(path: string): number[] {
 
 test("the marks of all generations thin out, a few a second, and go on so after a restart", async () => {
   using dir = tempDir();
-  await twoGenerations(dir.path, NOW - 3 * DAY);
-  const open = () => new DataDirectory(dir.path, new FaultyDisk(), { now: () => NOW });
+  const machine = new FakeMachine();
+  await twoGenerations(dir.path, NOW - 3 * DAY, machine);
+  machine.pass(3 * DAY);
+  const open = () => new DataDirectory(dir.path, new FaultyDisk(), { now: () => NOW }, machine);
   let seconds = 0;
   const before = open();
   for (; seconds < 4; seconds++) before.thinning.tick(seconds * SECOND);
@@ -64,7 +68,7 @@ test("the marks of all generations thin out, a few a second, and go on so after 
 
 test("a clock that jumps ahead while it runs makes no mark old", async () => {
   using dir = tempDir();
-  await twoGenerations(dir.path, NOW);
+  await twoGenerations(dir.path, NOW, new FakeMachine());
   let now = NOW;
   const directory = new DataDirectory(dir.path, new FaultyDisk(), { now: () => now });
   directory.thinning.tick(0);
@@ -78,10 +82,35 @@ test("a clock that jumps ahead while it runs makes no mark old", async () => {
   directory.close();
 });
 
+test("a clock that is ahead when a process starts makes no mark old, until a week has passed", async () => {
+  using dir = tempDir();
+  const machine = new FakeMachine();
+  await twoGenerations(dir.path, NOW - 3 * DAY, machine);
+  // It was off: nobody but the clock says for how long.
+  machine.reboot();
+  const directory = new DataDirectory(dir.path, new FaultyDisk(), { now: () => NOW }, machine);
+  for (let seconds = 0; seconds < 3_000; seconds += 100) directory.thinning.tick(seconds * SECOND);
+  expect(countsOf(dir.path)).toEqual([MARKS + 1, MARKS + 1]);
+  directory.keeping.tick();
+  directory.close();
+  machine.pass(2 * DAY);
+  const later = new DataDirectory(
+    dir.path,
+    new FaultyDisk(),
+    { now: () => NOW + 9 * DAY },
+    machine,
+  );
+  for (let seconds = 0; seconds < 3_000; seconds += 100) later.thinning.tick(seconds * SECOND);
+  expect(Math.max(...countsOf(dir.path))).toBeLessThan(MARKS / 60 + 70);
+  later.close();
+});
+
 test("a database that can't be written stops nothing", async () => {
   using dir = tempDir();
-  await twoGenerations(dir.path, NOW - 3 * DAY);
-  const directory = new DataDirectory(dir.path, new FaultyDisk(), { now: () => NOW });
+  const machine = new FakeMachine();
+  await twoGenerations(dir.path, NOW - 3 * DAY, machine);
+  machine.pass(3 * DAY);
+  const directory = new DataDirectory(dir.path, new FaultyDisk(), { now: () => NOW }, machine);
   {
     using other = new Database(`${dir.path}/replica.db`);
     other.run("CREATE TRIGGER no BEFORE DELETE ON marks BEGIN SELECT RAISE(ABORT, 'no'); END");

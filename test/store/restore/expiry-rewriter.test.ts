@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { ExpiryRewriter } from "../../../src/store/restore/expiry-rewriter.ts";
+import { relativeExpiries } from "../../../src/store/restore/expiry-rules.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { Catalogue } from "../../../src/store/restore/catalogue.ts";
 import { restore } from "../../../src/store/restore/restore.ts";
@@ -48,9 +49,10 @@ test("counts each expiry from its own mark, wherever the log is cut into blocks"
     ["EXPIRE", "a", "5"],
   ).length;
   for (let size = 1; size <= LOG.length; size++) {
-    const rewriter = new ExpiryRewriter((end) =>
+    const rule = relativeExpiries((end) =>
       end <= firstMark ? { atMs: 1_000, until: firstMark } : { atMs: 2_000, until: LOG.length },
     );
+    const rewriter = new ExpiryRewriter([rule]);
     const out: Buffer[] = [];
     const block = Buffer.alloc(size);
     for (let at = 0; at < LOG.length; at += size) {
@@ -67,7 +69,7 @@ test("counts each expiry from its own mark, wherever the log is cut into blocks"
 });
 
 test("leaves a command alone where no mark tells its time", () => {
-  const rewriter = new ExpiryRewriter(() => undefined);
+  const rewriter = new ExpiryRewriter([relativeExpiries(() => undefined)]);
   expect(Buffer.concat(rewriter.push(LOG)).equals(LOG)).toBe(true);
 });
 

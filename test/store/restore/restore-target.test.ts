@@ -3,17 +3,12 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { Catalogue } from "../../../src/store/restore/catalogue.ts";
 import { type Disk, realDisk } from "../../../src/store/disk/disk.ts";
-import {
-  BASE,
-  generationPath,
-  LOG,
-  MANIFEST,
-  manifestText,
-} from "../../../src/store/generation/layout.ts";
-import { type Layout, restore } from "../../../src/store/restore/restore.ts";
+import { generationPath, MANIFEST } from "../../../src/store/generation/layout.ts";
+import { type Layout, restore, RESTORED } from "../../../src/store/restore/restore.ts";
 import { restorePoint } from "../../../src/store/restore/restore-point.ts";
 import { smallRdb } from "../../integration/bad-input-rig.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
+import { generationFiles } from "../../support/generation-files.ts";
 import { encodeCommand } from "../../support/resp.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 
@@ -27,9 +22,10 @@ function dataIn(dir: TempDir): string {
   const data = dir.file("data");
   const generation = join(data, generationPath(1));
   fs.mkdirSync(generation, { recursive: true });
-  fs.writeFileSync(join(generation, BASE), smallRdb("value"));
-  fs.writeFileSync(join(generation, LOG), LOG_BYTES);
-  fs.writeFileSync(join(generation, MANIFEST), manifestText());
+  const { base, log, manifest, manifestText } = generationFiles(data, 1);
+  fs.writeFileSync(base, smallRdb("value"));
+  fs.writeFileSync(log, LOG_BYTES);
+  fs.writeFileSync(manifest, manifestText);
   return data;
 }
 
@@ -64,8 +60,8 @@ function modesIn(dir: string): Record<string, string> {
 
 const multipart = (folder: string, file: string) => ({
   appendonlydir: folder,
-  [`appendonlydir/${BASE}`]: file,
-  [`appendonlydir/${LOG}`]: file,
+  [`appendonlydir/${RESTORED.base}`]: file,
+  [`appendonlydir/${RESTORED.log}`]: file,
   [`appendonlydir/${MANIFEST}`]: file,
 });
 

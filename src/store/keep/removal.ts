@@ -1,9 +1,7 @@
-import { join } from "node:path";
+import { dirname } from "node:path";
 import { logger } from "../../base/logger.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import { GENERATIONS, generationPath } from "./layout.ts";
-import type { WallClock } from "./mark-clock.ts";
 
 /** How many marks are deleted in one transaction: a day has 86,400 of them. */
 const MARKS_AT_ONCE = 5_000;
@@ -11,9 +9,8 @@ const MARKS_AT_ONCE = 5_000;
 export interface RemovalOptions {
   readonly disk: Disk;
   readonly ledger: Ledger;
-  readonly clock: WallClock;
-  /** The data directory. */
-  readonly dir: string;
+  /** The folder of a generation. All of them are in one. */
+  readonly generationDir: (id: number) => string;
   /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
   readonly refuseLost: () => void;
 }
@@ -34,11 +31,7 @@ export class Removal {
 
   /** The folder that holds the generations' own. */
   get #parent(): string {
-    return join(this.#options.dir, GENERATIONS);
-  }
-
-  #folderOf(id: number): string {
-    return join(this.#options.dir, generationPath(id));
+    return dirname(this.#options.generationDir(0));
   }
 
   /** Keeps a generation, and those after it. Returns a release function; call it exactly once. */
@@ -51,10 +44,10 @@ export class Removal {
     };
   }
 
-  /** Removes a generation that never became whole. A failure is logged, and `retain` retries it. */
+  /** Removes a generation that never became whole. A failure is logged, and `remove` retries it. */
   discard(id: number): void {
     const { disk, refuseLost } = this.#options;
-    const folder = this.#folderOf(id);
+    const folder = this.#options.generationDir(id);
     try {
       refuseLost();
     } catch (lost) {
@@ -70,20 +63,24 @@ export class Removal {
     }
   }
 
+  /** Whether a generation, or an older one, is pinned. */
+  isPinned(id: number): boolean {
+    return id >= Math.min(...this.#pins.keys());
+  }
+
   /**
-   * Removes sealed generations beyond the newest `keep`, except those sealed within the last `keepForMs`,
-   * pinned ones, and ones younger than a pinned one. Then retries what could not be removed before: last,
-   * so that it never keeps the others.
+   * Removes sealed generations, except pinned ones and those younger than a pinned one. Then retries what could not
+   * be removed before: last, so that it never keeps the others.
    * @returns the ids that are gone, without those of the retry.
    * @throws ReplicaError DIRECTORY_LOST, DISK_FAILED; a generation that is half removed goes with the next call.
    */
-  async retain(keep: number, keepForMs: number | undefined): Promise<number[]> {
+  async remove(ids: readonly number[]): Promise<number[]> {
     this.#options.refuseLost();
     const gone: number[] = [];
     try {
-      for (const id of this.#old(keep, keepForMs)) {
+      for (const id of ids) {
         // Checked each time: a reader may have come while the one before was removed.
-        if (id >= Math.min(...this.#pins.keys())) continue;
+        if (this.isPinned(id)) continue;
         this.#options.ledger.condemn(id);
         await this.#removeFolder(id);
         gone.push(id);
@@ -96,30 +93,13 @@ export class Removal {
     return gone;
   }
 
-  /** The sealed generations that neither rule keeps. */
-  #old(keep: number, keepForMs = 0): number[] {
-    const { ledger, clock } = this.#options;
-    const nowMs = clock.now();
-    // No generation was sealed after the next one, or in the future: the clock was set back since.
-    let latestMs = nowMs;
-    return ledger
-      .sealed()
-      .map(({ id, sealedAtMs }) => ({
-        id,
-        sealedAtMs: (latestMs = Math.min(latestMs, sealedAtMs)),
-      }))
-      .slice(keep)
-      .filter(({ sealedAtMs }) => nowMs - sealedAtMs >= keepForMs)
-      .map(({ id }) => id);
-  }
-
   async #removeFolder(id: number): Promise<void> {
     const { disk, ledger } = this.#options;
     this.#leftOver.add(id);
     // Before the first file goes: a power cut must not leave half a generation that counts.
     await ledger.sync();
     while (ledger.forgetMarks(id, MARKS_AT_ONCE)) await Bun.sleep(0);
-    await disk.removeLarge(this.#folderOf(id));
+    await disk.removeLarge(this.#options.generationDir(id));
     this.#leftOver.delete(id);
     this.#removed.push(id);
   }

@@ -1,0 +1,43 @@
+import type { Settings } from "../config/settings.ts";
+import type { Replica } from "./replica.ts";
+
+/** What is known of the other side of the primary. */
+export interface SupplyStatus {
+  /** The primary's own role, in Redis's words; `unknown` where it didn't say. */
+  readonly role: "master" | "slave" | "unknown";
+  /** Why the primary has no data to pass on; undefined where nothing says so, and while its link is down. */
+  readonly trouble: string | undefined;
+  /** Seconds since that is known; 0 where it has. */
+  readonly troubleSeconds: number;
+}
+
+/** Whether the primary has data to pass on, while its link is up. */
+export function supplyOf({ supply, silentMs, state }: Replica): SupplyStatus {
+  const { facts } = supply;
+  const role = facts === undefined ? "unknown" : facts.upstream === undefined ? "master" : "slave";
+  const trouble = state.at === "connected" ? supply.trouble(silentMs) : undefined;
+  return { role, trouble, troubleSeconds: trouble === undefined ? 0 : supply.troubleSeconds };
+}
+
+/** See ReplicaStatus.whyNotReady. */
+export function whyNotReady(
+  replica: Replica,
+  fsync: Settings["fsync"],
+  readyLagMs: number,
+): string | undefined {
+  if (replica.isOffline) {
+    return replica.stream === undefined ? "the data directory is not served yet" : undefined;
+  }
+  if (replica.state.at !== "connected") {
+    const why =
+      replica.upkeep.admission.refusal ??
+      (replica.isFollowing ? replica.links.trouble?.message : undefined);
+    return `the link is in state ${replica.state.at}${why === undefined ? "" : `: ${why}`}`;
+  }
+  const { trouble } = supplyOf(replica);
+  if (trouble !== undefined) return `nobody supplies data: ${trouble}`;
+  const ageSeconds = replica.pace.durableAgeSeconds;
+  if (ageSeconds * 1000 <= readyLagMs) return replica.upkeep.room.alarm;
+  const kept = fsync === "no" ? "written" : "durable";
+  return `bytes received ${ageSeconds.toFixed(0)} s ago are not ${kept} yet`;
+}

@@ -1,0 +1,66 @@
+import * as fs from "node:fs";
+import { ReplicaError } from "../../base/errors.ts";
+import { FirstDatabaseReader } from "../../rdb/first-database.ts";
+import { MAX_HEADER_BYTES, parseRdbHeader } from "../../rdb/header.ts";
+
+/** The keys of one database. */
+export interface DatabaseKeys {
+  readonly database: number;
+  readonly keys: number;
+  /** How many of them have an expiry. */
+  readonly expires: number;
+}
+
+/** What a snapshot says of its own keys. */
+export interface SnapshotKeys {
+  /** Its first database; an RDB tells the size of each later one only where that begins. Undefined: it holds no key. */
+  readonly first: DatabaseKeys | undefined;
+  /** When the primary made it, by its own clock, in milliseconds since 1970; undefined where it doesn't say. */
+  readonly savedAtMs: number | undefined;
+}
+
+const BLOCK_BYTES = MAX_HEADER_BYTES + 1;
+/** Functions come before the keys. Where they take more than this, the count is not looked for. */
+const MAX_LOOK_BYTES = 1024 * 1024;
+
+/**
+ * Reads from the beginning of a snapshot's file how many keys it holds: some 64 KiB.
+ * @returns undefined where it doesn't say, or can't be read.
+ */
+export function readSnapshotKeys(path: string): SnapshotKeys | undefined {
+  try {
+    const fd = fs.openSync(path, "r");
+    try {
+      return readFrom(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch (error) {
+    // Who reports a number must answer while the disk fails.
+    if (error instanceof ReplicaError || (error instanceof Error && "code" in error))
+      return undefined;
+    throw error;
+  }
+}
+
+function readFrom(fd: number): SnapshotKeys | undefined {
+  const block = Buffer.alloc(BLOCK_BYTES);
+  const next = (at: number) => block.subarray(0, fs.readSync(fd, block, 0, block.length, at));
+  let bytes = next(0);
+  const header = parseRdbHeader(bytes);
+  if (header === undefined) return undefined;
+  const reader = new FirstDatabaseReader();
+  reader.push(bytes.subarray(header.headerBytes));
+  for (let at = bytes.length; !reader.isDone && at < MAX_LOOK_BYTES; at += bytes.length) {
+    bytes = next(at);
+    if (bytes.length === 0) break;
+    reader.push(bytes);
+  }
+  const { found, expires } = reader;
+  if (found === undefined) return undefined;
+  const savedAt = header.aux.get("ctime") ?? "";
+  const savedAtMs = /^[1-9]\d{0,11}$/.test(savedAt) ? Number(savedAt) * 1000 : undefined;
+  if (found.keys === 0) return { first: undefined, savedAtMs };
+  const first = { database: found.db ?? 0, keys: found.keys, expires };
+  return Object.values(first).every(Number.isSafeInteger) ? { first, savedAtMs } : undefined;
+}

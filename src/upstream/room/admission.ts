@@ -1,0 +1,186 @@
+import type { Clock } from "../../base/clock.ts";
+import { ReplicaError } from "../../base/errors.ts";
+import type { Position } from "../../base/history.ts";
+import { formatBytes } from "../../base/quantity.ts";
+import type { Settings } from "../../config/settings.ts";
+import type { State } from "../../session/state.ts";
+import type { DataDirectory } from "../../store/generation/data-directory.ts";
+import type { Pressure } from "./pressure.ts";
+import { type PrimarySize, readPrimarySize } from "./primary-size.ts";
+import type { RoomWatch } from "./watch.ts";
+
+/** Below this many snapshots' worth of room, the primary is asked how large the next one would be. */
+const PLENTY = 4;
+/** What came of a snapshot that didn't fit is less than all of it: at least this much more is waited for. */
+const AT_LEAST = 9 / 8;
+/** The pauses between two attempts that may cost a fork for nothing, where no primary tells the size beforehand. */
+const FIRST_PAUSE_MS = 5_000;
+const LONGEST_PAUSE_MS = 3_600_000;
+/** A refusal is news again once its size has changed by this factor. */
+const NEWS_FACTOR = 1.1;
+
+export interface AdmissionOptions {
+  readonly directory: Pick<DataDirectory, "path" | "current">;
+  readonly clock: Clock;
+  readonly settings: Pick<Settings, "minFreeBytes" | "askPrimary">;
+  readonly room: Pick<RoomWatch, "availableBytes">;
+  readonly pressure: Pick<Pressure, "makeRoom">;
+}
+
+/** A full resync that didn't fit. */
+interface Lacked {
+  /** It needs at least this much. */
+  readonly bytes: number;
+  /** The primary's data in memory then; undefined where it doesn't say. */
+  readonly datasetBytes: number | undefined;
+  readonly failures: number;
+  readonly notBeforeMs: number;
+}
+
+/**
+ * Lets no attempt ask for a full resync that can't fit: each costs the primary a fork. How large one is, is estimated
+ * from what the primary says of its memory, or is the size of the last one. Attempts go on meanwhile, so that it is
+ * asked for as soon as there is room.
+ */
+export class Admission {
+  readonly #options: AdmissionOptions;
+  #lacked: Lacked | undefined;
+  /** Of the attempt that is under way. */
+  #datasetBytes: number | undefined;
+  /** How large the last snapshot was for each byte of the primary's data in memory; undefined before the first. */
+  #ratio: number | undefined;
+  #refusal: { readonly bytes: number; readonly error: ReplicaError } | undefined;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  /** How large the full resync is that is not asked for, since it wouldn't fit; undefined where there is no such. */
+  get refusedBytes(): number | undefined {
+    return this.#refusal?.bytes;
+  }
+
+  /** Why no full resync is asked for; undefined where nothing is in the way. */
+  get refusal(): string | undefined {
+    return this.#refusal?.error.message;
+  }
+
+  /**
+   * Call before an attempt.
+   * @returns what looks at the primary's INFO before PSYNC (see `Driver.attempt`); undefined where it needn't be
+   * asked: there is much room, or `--min-free` is 0; and with `--ask-primary no`.
+   * @throws ReplicaError DISK_FULL where the last attempt showed that it can't fit, and no room came since; with
+   * `--ask-primary no` also where the last one wouldn't fit again.
+   */
+  weigh(resume: Position | undefined): ((info: string | undefined) => void) | undefined {
+    this.#datasetBytes = undefined;
+    const { room, directory, settings } = this.#options;
+    const lacked = this.#lacked;
+    const isBlind = lacked !== undefined && lacked.datasetBytes === undefined;
+    if (isBlind && this.#nowMs < lacked.notBeforeMs && room.availableBytes() < lacked.bytes)
+      throw this.#refuse(lacked.bytes);
+    // Somebody who keeps nothing free wants it tried.
+    if (settings.minFreeBytes === 0 && lacked === undefined) return undefined;
+    const mayBePartial = resume !== undefined && lacked === undefined;
+    const lastBytes = directory.current?.rdbBytes ?? 0;
+    if (mayBePartial && room.availableBytes() >= PLENTY * lastBytes) return undefined;
+    if (!settings.askPrimary) {
+      this.#judge(undefined, resume);
+      return undefined;
+    }
+    return (info) =>
+      this.#judge(info === undefined ? undefined : readPrimarySize(info, resume), resume);
+  }
+
+  #judge(size: PrimarySize | undefined, resume: Position | undefined): void {
+    this.#datasetBytes = size?.datasetBytes;
+    if (size?.continues === true) return;
+    // It most likely continues where it doesn't say.
+    if (resume !== undefined && size?.continues === undefined) return;
+    const expected = this.#expectedBytes;
+    if (expected === undefined || expected <= this.#options.room.availableBytes()) return;
+    throw this.#refuse(expected);
+  }
+
+  /** How large a full resync is likely to be; undefined where nothing tells. */
+  get #expectedBytes(): number | undefined {
+    const lacked = this.#lacked;
+    const datasetBytes = this.#datasetBytes;
+    if (datasetBytes === undefined)
+      return lacked?.bytes ?? this.#options.directory.current?.rdbBytes;
+    const known = datasetBytes * (this.#ratio ?? 1);
+    if (lacked?.datasetBytes === undefined) return Math.max(known, lacked?.bytes ?? 0);
+    return Math.max(known, (lacked.bytes * datasetBytes) / Math.max(lacked.datasetBytes, 1));
+  }
+
+  /**
+   * A full resync is granted: makes room for it.
+   * @param totalBytes its size; undefined where the primary doesn't know it yet. Then old generations give way for as
+   * much as is likely, where that can be had.
+   * @throws ReplicaError DISK_FULL before anything is written of one that can't fit; DISK_FAILED.
+   */
+  async admit(totalBytes: number | undefined): Promise<void> {
+    const available = this.#options.room.availableBytes();
+    if (totalBytes !== undefined && totalBytes > available) {
+      this.#lack(totalBytes);
+      const has = `${this.#options.directory.path} has room for ${available}`;
+      throw new ReplicaError("DISK_FULL", {
+        message: `the snapshot has ${totalBytes} bytes, ${has}: make room`,
+      });
+    }
+    this.#refusal = undefined;
+    const bytes = totalBytes ?? this.#expectedBytes;
+    if (bytes === undefined || bytes > available) return;
+    const wanted = Math.min(AT_LEAST * bytes, available);
+    await this.#options.pressure.makeRoom(wanted, `a full resync of ${formatBytes(bytes)}`, true);
+  }
+
+  /** An attempt ended in state `from`. */
+  failed(error: ReplicaError, from: State): void {
+    if (error.code !== "DISK_FULL" || from.at !== "transfer") return;
+    this.#lack(from.totalBytes ?? AT_LEAST * from.readBytes);
+  }
+
+  /** The link is up. @param isFull whether by a full resync. */
+  connected(isFull: boolean): void {
+    const bytes = this.#options.directory.current?.rdbBytes;
+    const datasetBytes = this.#datasetBytes ?? 0;
+    const ratio = bytes === undefined || datasetBytes === 0 ? undefined : bytes / datasetBytes;
+    const before = this.#ratio;
+    this.forget();
+    this.#ratio = isFull ? (ratio ?? before) : before;
+  }
+
+  /** Starts afresh: another primary is followed, whose data may be smaller. */
+  forget(): void {
+    this.#lacked = undefined;
+    this.#ratio = undefined;
+    this.#refusal = undefined;
+  }
+
+  #lack(bytes: number): void {
+    const failures = (this.#lacked?.failures ?? 0) + 1;
+    const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures - 1, 20));
+    const notBeforeMs = this.#nowMs + pauseMs;
+    this.#lacked = { bytes, datasetBytes: this.#datasetBytes, failures, notBeforeMs };
+    this.#refuse(bytes);
+  }
+
+  /** The same error as before where little has changed, so that it is told once. */
+  #refuse(bytes: number): ReplicaError {
+    const before = this.#refusal;
+    const change = before === undefined ? Infinity : bytes / before.bytes;
+    if (before !== undefined && change < NEWS_FACTOR && change > 1 / NEWS_FACTOR)
+      return before.error;
+    const about = `a full resync of about ${formatBytes(bytes)} doesn't fit on the disk of ${this.#options.directory.path}`;
+    const error = new ReplicaError("DISK_FULL", {
+      message: `${about}: the primary is not asked for one until there is room; make room, or use a larger disk`,
+    });
+    this.#refusal = { bytes, error };
+    return error;
+  }
+
+  get #nowMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+}

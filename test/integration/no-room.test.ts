@@ -1,0 +1,73 @@
+import { expect, setDefaultTimeout } from "bun:test";
+import type { RealServer } from "../support/servers.ts";
+import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
+import { filledPrimary, fill, MIB, onSmallDisk, SEED, WatchedReplica } from "./small-disk-rig.ts";
+import { smallDisk } from "../support/small-disk.ts";
+
+setDefaultTimeout(60_000);
+
+/** What a primary has done for its replicas since it started. */
+async function fullSyncs(primary: RealServer): Promise<[forks: string, syncs: string]> {
+  const stats = await primary.info("stats");
+  return [stats["total_forks"] ?? "", stats["sync_full"] ?? ""];
+}
+
+onSmallDisk(
+  "a full resync that can't fit asks for no fork, is told, and is taken once there is room",
+  async () => {
+    using temp = tempDir("no-room");
+    using disk = smallDisk(temp.file("disk"), 8 * MIB)!;
+    await using primary = await filledPrimary(12);
+    const retry = ["--retry-max", "100ms"];
+    await using replica = new WatchedReplica(primary, temp.file("disk", "data"), retry);
+    await replica.process.waitForLine(/a full resync of about 1\d\.\d MiB doesn't fit on the disk/);
+    await until(async () => (await replica.metric("attempts_failed_total")) > 5, {
+      what: "more attempts",
+    });
+    expect(await fullSyncs(primary)).toEqual(["0", "0"]);
+    expect(replica.process.stderr.match(/doesn't fit/g)).toHaveLength(1);
+    expect(await replica.whyNotReady()).toMatch(/a full resync of about .* doesn't fit/);
+    expect(await replica.metric("full_resync_lacks_room_bytes")).toBeGreaterThan(12 * MIB);
+    disk.resize(40 * MIB);
+    await replica.process.waitForLine(/connected by full resync/);
+    expect(await replica.metric("full_resync_lacks_room_bytes")).toBe(0);
+    expect(await fullSyncs(primary)).toEqual(["1", "1"]);
+    expect(await replica.whyNotReady()).toBeUndefined();
+
+    // The same where something is kept, but the primary's backlog no longer holds what comes after it.
+    expect((await replica.process.stop()).exitCode).toBe(0);
+    await fill(primary, 12, SEED + 1);
+    disk.resize(20 * MIB);
+    await using again = new WatchedReplica(primary, temp.file("disk", "data"), retry);
+    await again.process.waitForLine(/a full resync of about 1\d\.\d MiB doesn't fit on the disk/);
+    await until(async () => (await again.metric("attempts_failed_total")) > 5, {
+      what: "more attempts",
+    });
+    expect(await fullSyncs(primary)).toEqual(["1", "1"]);
+    disk.resize(60 * MIB);
+    await again.process.waitForLine(/connected by full resync/);
+    expect(await fullSyncs(primary)).toEqual(["2", "2"]);
+  },
+);
+
+onSmallDisk(
+  "a primary that may not be asked for its size forks for what can't fit ever more rarely",
+  async () => {
+    using temp = tempDir("no-room");
+    using disk = smallDisk(temp.file("disk"), 8 * MIB)!;
+    await using primary = await filledPrimary(12);
+    await primary.send("ACL", "SETUSER", "default", "-info");
+    const retry = ["--retry-max", "100ms"];
+    await using replica = new WatchedReplica(primary, temp.file("disk", "data"), retry);
+    await replica.process.waitForLine(/a full resync of about .* doesn't fit on the disk/);
+    const failed = await replica.metric("attempts_failed_total");
+    await until(async () => (await replica.metric("attempts_failed_total")) > failed + 5, {
+      what: "attempts that ask for nothing",
+    });
+    await primary.send("ACL", "SETUSER", "default", "+info");
+    expect((await fullSyncs(primary))[0]).toBe("1");
+    disk.resize(40 * MIB);
+    await replica.process.waitForLine(/connected by full resync/);
+  },
+);

@@ -1,0 +1,193 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import packageJson from "../package.json";
+import { folderOf } from "./support/path.ts";
+import { tempDir } from "./support/temp.ts";
+
+const projectDir = join(import.meta.dir, "..");
+const VERSION = packageJson.devDependencies["bun-types"];
+
+/** What `bin/bun` and `bin/replica` run: on a machine that has only Node, these are there. */
+const TOOLS = ["sh", "dirname", "readlink", "head"];
+
+/** Runs a command with this PATH and nothing else in its environment. */
+function run(argv: string[], path: string, more: Record<string, string> = {}, cwd = projectDir) {
+  const env = { PATH: path, HOME: "/nonexistent", ...more };
+  const { stdout, stderr, exitCode } = Bun.spawnSync(argv, { env, cwd });
+  return { stdout: stdout.toString(), stderr: stderr.toString(), exitCode };
+}
+
+/** A program that answers as Bun of that version would, and says with what it was run. */
+function layBun(path: string, version: string): void {
+  const answer = `[ "$1" = --version ] && exec /bin/echo ${version}`;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, `#!/bin/sh\n${answer}\nexec /bin/echo "$0" "$@"\n`);
+  chmodSync(path, 0o755);
+}
+
+test("bin/bun and the packages of all kinds of machine name one Bun, the one that the types describe", async () => {
+  const text = await Bun.file(join(projectDir, "bin/bun")).text();
+  expect(/^version=(\S+)$/m.exec(text)?.[1]).toBe(VERSION);
+  const { "@oven/bun-linux-x64": one, ...others } = packageJson.optionalDependencies;
+  expect(one).toBe(VERSION);
+  expect(new Set(Object.values(others))).toEqual(new Set([VERSION]));
+  expect(packageJson.engines.bun).toBe(`>=${VERSION}`);
+  expect(Bun.version).toBe(VERSION);
+});
+
+describe("bin/bun", () => {
+  const dir = tempDir("bin");
+  const project = dir.file("packages/node_modules/bun-replica");
+  const tools = folderOf(dir, TOOLS);
+  const bun = join(project, "bin/bun");
+  const own = (kind: string) => join(project, `node_modules/@oven/bun-${kind}/bin/bun`);
+  beforeAll(() => cpSync(join(projectDir, "bin"), join(project, "bin"), { recursive: true }));
+  afterAll(() => dir.remove());
+
+  /** Without Bun: one line, which says what to do. */
+  function expectNone(path: string, why: string, todo = "install again without --omit=optional") {
+    const { stdout, stderr, exitCode } = run([bun, "x"], path);
+    expect([stdout, exitCode]).toEqual(["", 1]);
+    expect(stderr).toMatch(/^replica: no Bun to run it with.*\n$/);
+    expect(stderr).toContain(why);
+    expect(stderr).toEndWith(`${todo}, or put Bun ${VERSION} or later on the PATH\n`);
+  }
+
+  test("runs the binary that npm chose for this machine, from any folder", () => {
+    layBun(own("linux-x64"), VERSION);
+    const ran = `${own("linux-x64")} a b c\n`;
+    expect(run([bun, "a b", "c"], tools).stdout).toBe(ran);
+    expect(run(["bin/bun", "a b", "c"], tools, {}, project).stdout).toBe(ran);
+    expect(run(["sh", "bun", "a b", "c"], tools, {}, join(project, "bin")).stdout).toBe(ran);
+    // With this variable, cd prints where it went.
+    const odd = { CDPATH: join(project) };
+    expect(run(["bin/bun", "a b", "c"], tools, odd, project).stdout).toBe(ran);
+  });
+
+  test("passes over a binary that does not run here, and over another version", () => {
+    rmSync(join(project, "node_modules"), { recursive: true });
+    layBun(own("linux-aarch64"), "1.0.0");
+    writeFileSync(own("linux-aarch64"), "#!/no/such/loader\n");
+    layBun(own("linux-x64"), "1.0.0");
+    layBun(own("linux-x64-musl"), VERSION);
+    expect(run([bun, "x"], tools).stdout).toBe(`${own("linux-x64-musl")} x\n`);
+    rmSync(dirname(dirname(own("linux-x64-musl"))), { recursive: true });
+    expectNone(tools, `${own("linux-x64")} is not Bun ${VERSION} or does not run here (1.0.0)`);
+  });
+
+  test("says that a binary was moved away, as the package bun's install script does", () => {
+    rmSync(join(project, "node_modules"), { recursive: true });
+    layBun(own("linux-x64"), VERSION);
+    rmSync(own("linux-x64"));
+    expectNone(tools, `${own("linux-x64")} was moved away: remove node_modules first`);
+    const moved = join(project, "node_modules/bun/bin/bun.exe");
+    layBun(moved, VERSION);
+    expect(run([bun, "x"], tools).stdout).toBe(`${moved} x\n`);
+  });
+
+  test("finds a binary that is shared with other packages", () => {
+    rmSync(join(project, "node_modules"), { recursive: true });
+    expectNone(tools, "with. npm", `npm install in ${project} brings it: run that`);
+    const shared = dir.file("packages/node_modules/@oven/bun-linux-x64/bin/bun");
+    layBun(shared, VERSION);
+    expect(run([bun, "x"], tools).stdout).toBe(`${shared} x\n`);
+    rmSync(dirname(dirname(shared)), { recursive: true });
+  });
+
+  test("takes a Bun from the PATH that is at least as new, and no other", () => {
+    mkdirSync(join(project, "node_modules"));
+    expectNone(tools, "with. npm");
+    mkdirSync(dir.file("old"));
+    writeFileSync(dir.file("old/bun"), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+    expectNone(
+      `${dir.file("old")}:${tools}`,
+      `${dir.file("old/bun")} is older than Bun ${VERSION}`,
+    );
+    mkdirSync(dir.file("new"));
+    symlinkSync(process.execPath, dir.file("new/bun"));
+    const path = `${dir.file("old")}::/nowhere*:${dir.file("new")}:${tools}`;
+    expect(run([bun, "-e", "console.log(Bun.version)"], path).stdout).toBe(`${VERSION}\n`);
+  });
+
+  test("of two without a Bun on one PATH, neither asks the other without end", () => {
+    cpSync(join(projectDir, "bin"), dir.file("second/bin"), { recursive: true });
+    expectNone(`${dir.file("second/bin")}:${join(project, "bin")}:${tools}`, "second/bin/bun is");
+  });
+});
+
+describe("what npm packs", () => {
+  const dir = tempDir("npm");
+  const root = dir.file("lib/node_modules/bun-replica");
+  afterAll(() => dir.remove());
+
+  /** As `npm install --global` lays it: without what only development needs, and a link to the command. */
+  beforeAll(async () => {
+    const pack = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", dir.path];
+    const cache = { npm_config_cache: dir.file("cache"), npm_config_update_notifier: "false" };
+    const packed = run(pack, process.env["PATH"]!, cache);
+    expect(packed).toMatchObject({ stderr: "", exitCode: 0 });
+    mkdirSync(root, { recursive: true });
+    const untar = ["tar", "-xzf", dir.file(packed.stdout.trim()), "--strip-components=1"];
+    expect(Bun.spawnSync([...untar, "-C", root]).exitCode).toBe(0);
+    const wanted = new Set(Object.keys(packageJson.dependencies));
+    // Iterating over a Set also visits what is added meanwhile.
+    for (const name of wanted) {
+      const from = join(projectDir, "node_modules", name);
+      cpSync(from, join(root, "node_modules", name), { recursive: true });
+      const { dependencies = {} } = await Bun.file(join(from, "package.json")).json();
+      for (const further of Object.keys(dependencies)) wanted.add(further);
+    }
+    symlinkSync(join(projectDir, "node_modules/@oven"), join(root, "node_modules/@oven"));
+    mkdirSync(dir.file("bin"));
+    symlinkSync(
+      join("../lib/node_modules/bun-replica", packageJson.bin.replica),
+      dir.file("bin/replica"),
+    );
+    // As other installers do, a link to the link.
+    mkdirSync(dir.file("links"));
+    symlinkSync(dir.file("bin/replica"), dir.file("links/replica"));
+  }, 60_000);
+
+  test("gives a command that runs without Bun on the PATH", () => {
+    const tools = folderOf(dir, TOOLS);
+    for (const folder of [dir.file("bin"), dir.file("links")]) {
+      const started = run(["sh", "-c", "replica --version"], `${folder}:${tools}`, {}, dir.path);
+      expect(started).toEqual({ stdout: "replica 0.1.0\n", stderr: "", exitCode: 0 });
+    }
+    const wrong = run([dir.file("bin/replica"), "status", "127.0.0.1:1"], tools);
+    expect(wrong.stderr).toBe(
+      "replica: nothing answers at 127.0.0.1:1: is replica running there?\n",
+    );
+    expect(wrong.exitCode).toBe(1);
+  });
+
+  test("takes nothing from the folder where it is started", () => {
+    const tools = folderOf(dir, TOOLS, "more-programs");
+    mkdirSync(dir.file("odd"));
+    writeFileSync(dir.file("odd/.env"), "REPLICA_LOG_LEVEL=nonsense\n");
+    writeFileSync(dir.file("odd/bunfig.toml"), 'preload = ["./preload.ts"]\n');
+    writeFileSync(dir.file("odd/preload.ts"), "process.exit(7);\n");
+    const started = run(
+      [dir.file("bin/replica"), "status", "127.0.0.1:1"],
+      tools,
+      {},
+      dir.file("odd"),
+    );
+    expect(started).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining("nothing answers"),
+    });
+  });
+
+  test("holds every document that its README links to", async () => {
+    const readme = await Bun.file(join(root, "README.md")).text();
+    const links = Array.from(readme.matchAll(/\]\(([^)#:\s]+)\)/g), (match) => match[1]!);
+    expect(links.length).toBeGreaterThan(8);
+    const missing: string[] = [];
+    for (const link of links) {
+      if (!(await Bun.file(join(root, link)).exists()) && !link.endsWith("/")) missing.push(link);
+    }
+    expect(missing).toEqual([]);
+  });
+});

@@ -1,0 +1,292 @@
+import { Database } from "bun:sqlite";
+import { describe, expect, test } from "bun:test";
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
+import { FakeMachine } from "../../support/fake-machine.ts";
+import { FaultyDisk } from "../../support/faulty-disk.ts";
+import { amount } from "../../support/sweep.ts";
+import { tempDir } from "../../support/temp.ts";
+import { clock } from "../restore/kept.ts";
+import { EMPTY, FULL, keepSized, PING } from "./sized.ts";
+
+const SECOND = 1_000;
+const HOUR = 3_600 * SECOND;
+const DAY = 24 * HOUR;
+const WRITE = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+
+/** A disk of so many bytes, which the generations' files fill. */
+class RoomyDisk extends FaultyDisk {
+  path = "";
+  readonly #bytes: number;
+  constructor(bytes: number) {
+    super();
+    this.#bytes = bytes;
+  }
+  override freeBytes(): number {
+    const names = readdirSync(join(this.path, "generations"), {
+      recursive: true,
+      encoding: "utf8",
+    });
+    const sizes = names
+      .map((name) => statSync(join(this.path, "generations", name)))
+      .map((file) => (file.isFile() ? file.size : 0));
+    return this.#bytes - sizes.reduce((sum, size) => sum + size, 0);
+  }
+}
+
+/** A data directory that can be opened again, on a machine whose time passes when told. */
+function rig(disk: FaultyDisk = new FaultyDisk()) {
+  const dir = tempDir("keeping");
+  const machine = new FakeMachine();
+  if (disk instanceof RoomyDisk) disk.path = dir.path;
+  const open = () => new DataDirectory(dir.path, disk, clock, machine);
+  let directory = open();
+  return {
+    machine,
+    get directory() {
+      return directory;
+    },
+    restart() {
+      directory.close();
+      directory = open();
+    },
+    ids: () =>
+      readdirSync(dir.file("generations"))
+        .map(Number)
+        .toSorted((a, b) => a - b),
+    events: (kind: string) => {
+      using db = new Database(dir.file("replica.db"), { readonly: true });
+      return db
+        .query<{ detail: string }, [string]>("SELECT detail FROM events WHERE kind = ?")
+        .all(kind)
+        .map(({ detail }) => detail);
+    },
+    [Symbol.dispose]: () => {
+      directory.close();
+      dir.remove();
+    },
+  };
+}
+
+describe("a data set that shrinks", () => {
+  test("is told before anything is removed, and what was there stays, restart or not", async () => {
+    using r = rig();
+    await keepSized(r.directory, FULL);
+    r.machine.pass(DAY);
+    expect(r.directory.keeping.smallness).toBeUndefined();
+    for (let n = 0; n < 3; n++) {
+      await keepSized(r.directory, { ...EMPTY, stream: PING });
+      expect(r.directory.keeping.smallness).toMatchObject({
+        guarded: 1,
+        had: "12,638 keys (97.7 KiB)",
+      });
+      r.restart();
+      r.machine.pass(5 * SECOND);
+    }
+    expect(r.events("shrunken")).toEqual([
+      "generation 2 begins with 0 keys (90 B), less than half of generation 1: 12,638 keys (97.7 KiB)",
+      "generation 3 begins with 0 keys (90 B), less than half of generation 1: 12,638 keys (97.7 KiB)",
+      "generation 4 begins with 0 keys (90 B), less than half of generation 1: 12,638 keys (97.7 KiB)",
+    ]);
+    r.machine.pass(20 * DAY);
+    expect(await r.directory.retain(0, undefined)).toEqual([2, 3]);
+    expect(r.ids()).toEqual([1, 4]);
+    expect(r.directory.keeping.smallness?.seconds).toBe(20 * 86_400 + 15);
+  });
+
+  test("an empty snapshot whose log had writes is worth something, one with heartbeats alone isn't", async () => {
+    using r = rig();
+    await keepSized(r.directory, { ...EMPTY, stream: PING + PING });
+    await keepSized(r.directory, { ...EMPTY, stream: PING + WRITE });
+    expect(r.directory.keeping.smallness).toBeUndefined();
+    await keepSized(r.directory, EMPTY);
+    expect(r.directory.keeping.smallness).toMatchObject({ guarded: 2 });
+    await keepSized(r.directory, EMPTY);
+    expect(await r.directory.retain(0, undefined)).toEqual([1, 3]);
+    expect(r.events("shrunken")[0]).toContain("generation 2: 0 keys (90 B) and a log of writes");
+  });
+
+  test.each([
+    ["a day", undefined, DAY],
+    ["a day, though --keep-for is less", HOUR, DAY],
+    ["--keep-for", 3 * DAY, 3 * DAY],
+  ])("once as much is back, what was there stays for %s", async (_, keepForMs, forMs) => {
+    using r = rig();
+    await keepSized(r.directory, FULL);
+    await keepSized(r.directory, EMPTY);
+    r.machine.pass(9 * DAY);
+    await keepSized(r.directory, { keys: 6_319, bytes: 50_000 });
+    expect(r.directory.keeping.smallness).toBeUndefined();
+    expect(r.events("shrunken").at(-1)).toBe(
+      "generation 3 begins with 6,319 keys (48.8 KiB): as much as generation 1 had is back",
+    );
+    r.machine.pass(forMs - SECOND);
+    r.restart();
+    expect(await r.directory.retain(0, keepForMs)).not.toContain(1);
+    r.machine.pass(SECOND);
+    expect(await r.directory.retain(0, keepForMs)).toContain(1);
+    expect(r.ids()).toEqual([3]);
+  });
+
+  test("less than half of it is not well", async () => {
+    using r = rig();
+    await keepSized(r.directory, FULL);
+    await keepSized(r.directory, EMPTY);
+    await keepSized(r.directory, { keys: 6_318, bytes: 90_000 });
+    r.machine.pass(29 * DAY);
+    expect(await r.directory.retain(0, undefined)).toEqual([2]);
+    expect(r.directory.keeping.smallness).toMatchObject({ guarded: 1 });
+  });
+
+  test("somebody who says that less is well ends it: what was there stays for a day more", async () => {
+    using r = rig();
+    await keepSized(r.directory, FULL);
+    expect(r.directory.keeping.accept("10.0.0.9:1")).toBe(false);
+    await keepSized(r.directory, { keys: 100, bytes: 1_000 });
+    expect(r.directory.keeping.accept("10.0.0.9:1")).toBe(true);
+    expect(r.directory.keeping.smallness).toBeUndefined();
+    expect(r.directory.keeping.accept("10.0.0.9:1")).toBe(false);
+    r.restart();
+    // What is usual now counts: as much is no news, and less than half of it is.
+    r.machine.pass(HOUR);
+    await keepSized(r.directory, { keys: 90, bytes: 900 });
+    expect(r.directory.keeping.smallness).toBeUndefined();
+    await keepSized(r.directory, EMPTY);
+    expect(r.directory.keeping.smallness).toMatchObject({ guarded: 3 });
+    r.machine.pass(DAY - HOUR - SECOND);
+    expect(await r.directory.retain(0, undefined)).toEqual([2]);
+    r.machine.pass(SECOND);
+    expect(await r.directory.retain(0, undefined)).toEqual([1]);
+  });
+
+  test("after 30 days it ends by itself", async () => {
+    using r = rig();
+    await keepSized(r.directory, FULL);
+    await keepSized(r.directory, { keys: 100, bytes: 1_000 });
+    r.machine.pass(30 * DAY - SECOND);
+    await r.directory.retain(0, undefined);
+    expect(r.directory.keeping.smallness).toMatchObject({ guarded: 1 });
+    r.machine.pass(SECOND);
+    expect(await r.directory.retain(0, undefined)).toEqual([]);
+    expect(r.directory.keeping.smallness).toBeUndefined();
+    r.machine.pass(DAY);
+    expect(await r.directory.retain(0, undefined)).toEqual([1]);
+  });
+});
+
+test("however often a primary restarts empty, a handful of generations stays, and yesterday's", async () => {
+  using r = rig();
+  r.machine.pass(HOUR);
+  await keepSized(r.directory, { ...FULL, stream: WRITE });
+  r.machine.pass(DAY);
+  const restarts = amount("EMPTY_RESTARTS", { sample: 50, full: 3_000 });
+  for (let n = 0; n < restarts; n++) {
+    await keepSized(r.directory, { ...EMPTY, stream: PING });
+    r.machine.pass(12 * SECOND);
+    await r.directory.retain(2, DAY);
+    expect(r.ids().length).toBeLessThanOrEqual(5);
+  }
+  const last = restarts + 1;
+  expect(r.ids()).toEqual([1, 2, last - 2, last - 1, last]);
+  r.machine.pass(20 * DAY);
+  await r.directory.retain(2, DAY);
+  expect(r.ids()).toEqual([1, last - 2, last - 1, last]);
+});
+
+describe("room", () => {
+  const wanted = (freeBytes: number, evenGuarded = true) => ({
+    freeBytes,
+    why: "a test",
+    evenGuarded,
+  });
+  const some = { keys: 10_000, bytes: 90_000 };
+
+  /** One of worth, its guard open; a blank one; a wrong fill; three snapshots of that. */
+  async function afterWrongFill(disk: RoomyDisk) {
+    const r = rig(disk);
+    r.machine.pass(HOUR);
+    await keepSized(r.directory, FULL);
+    r.machine.pass(HOUR);
+    await keepSized(r.directory, { ...EMPTY, stream: PING });
+    await keepSized(r.directory, { ...EMPTY, stream: WRITE });
+    for (let n = 0; n < 3; n++) await keepSized(r.directory, { keys: 100, bytes: 40_000 });
+    return r;
+  }
+
+  test("is freed in the told order, the guarded one last, and never the current one", async () => {
+    const disk = new RoomyDisk(250_000);
+    using r = await afterWrongFill(disk);
+    const { keeping } = r.directory;
+    expect(await keeping.freeRoom(wanted(10_000))).toMatchObject({ removed: [], isEnough: true });
+    expect(await keeping.freeRoom(wanted(disk.freeBytes() + 50))).toMatchObject({ removed: [2] });
+    expect(await keeping.freeRoom(wanted(109_000))).toMatchObject({
+      removed: [3, 4, 5],
+      isEnough: true,
+    });
+    // The next would be the guarded one: not for this.
+    expect(await keeping.freeRoom(wanted(120_000, false))).toMatchObject({
+      removed: [],
+      isEnough: false,
+    });
+    expect(await keeping.freeRoom(wanted(120_000))).toMatchObject({ removed: [1], isEnough: true });
+    expect(await keeping.freeRoom(wanted(250_000))).toMatchObject({ removed: [], isEnough: false });
+    expect(r.ids()).toEqual([6]);
+    expect(keeping.counts).toEqual({ old: 0, room: 5 });
+    expect(r.events("retention").at(-1)).toMatch(
+      /^removed generation 1 ahead of time to make room for a test: .* is free now; of these, 1 held more than what came after$/,
+    );
+    // What is gone is still what the data is compared with.
+    expect(keeping.smallness).toMatchObject({ guarded: 1 });
+  });
+
+  test("nothing is given where it isn't enough", async () => {
+    const disk = new RoomyDisk(250_000);
+    using r = await afterWrongFill(disk);
+    const { keeping } = r.directory;
+    const most = disk.freeBytes() + keeping.freeableBytes(false);
+    expect(await keeping.freeRoom(wanted(most + 1, false))).toMatchObject({ removed: [] });
+    expect(r.ids()).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(await keeping.freeRoom(wanted(most, false))).toMatchObject({ removed: [2, 3, 4, 5] });
+    expect(keeping.freeableBytes(false)).toBe(0);
+    expect(keeping.freeableBytes(true)).toBeGreaterThan(FULL.bytes);
+  });
+
+  test("what is read stays, and so does what comes after it", async () => {
+    const disk = new RoomyDisk(400_000);
+    using r = rig(disk);
+    for (let n = 0; n < 4; n++) await keepSized(r.directory, some);
+    const { keeping } = r.directory;
+    const release = r.directory.pin(2);
+    expect(keeping.freeableBytes(true)).toBeLessThan(2 * some.bytes);
+    expect(await keeping.freeRoom(wanted(300_000))).toMatchObject({ removed: [] });
+    expect(await keeping.freeRoom(wanted(120_000))).toMatchObject({ removed: [1] });
+    release();
+    expect(await keeping.freeRoom(wanted(300_000))).toMatchObject({ removed: [2, 3] });
+  });
+
+  test("a failure leaves the rest, and the next call goes on", async () => {
+    const disk = new RoomyDisk(400_000);
+    using r = rig(disk);
+    for (let n = 0; n < 4; n++) await keepSized(r.directory, some);
+    disk.fail({ operation: "removeLarge", call: 1, code: "EIO" });
+    const { keeping } = r.directory;
+    await expect(keeping.freeRoom(wanted(200_000))).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(r.ids()).toEqual([1, 2, 3, 4]);
+    expect(await keeping.freeRoom(wanted(200_000))).toMatchObject({ removed: [2], isEnough: true });
+    expect(r.ids()).toEqual([3, 4]);
+  });
+
+  test("two that ask at once don't remove twice", async () => {
+    const disk = new RoomyDisk(400_000);
+    using r = rig(disk);
+    for (let n = 0; n < 4; n++) await keepSized(r.directory, some);
+    const { keeping } = r.directory;
+    const both = await Promise.all([
+      keeping.freeRoom(wanted(120_000)),
+      keeping.freeRoom(wanted(120_000)),
+      keeping.retain(3, undefined),
+    ]);
+    expect(both).toMatchObject([{ removed: [1] }, { removed: [] }, []]);
+  });
+});

@@ -1,0 +1,228 @@
+import { describe, expect, test } from "bun:test";
+import { realClock } from "../../../src/base/clock.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
+import type { ReplicationId } from "../../../src/base/history.ts";
+import type { State } from "../../../src/session/state.ts";
+import { Admission } from "../../../src/upstream/room/admission.ts";
+import { errorOf, rejectionOf } from "../../support/error-of.ts";
+
+const MB = 1_000_000;
+const REPLID = "a".repeat(40);
+const RESUME = { replid: REPLID as ReplicationId, offset: 1_000 };
+
+/** What a primary says of itself; it continues after what is kept unless `begin` says otherwise. */
+function info({
+  dataset,
+  begin = 1,
+  replid = REPLID,
+}: Partial<Record<"dataset" | "begin", number>> & { replid?: string }) {
+  const size = dataset === undefined ? "" : `used_memory_dataset:${dataset}\n`;
+  return `# Memory\n${size}\n# Replication\nrole:master\nmaster_replid:${replid}\nmaster_replid2:${"0".repeat(40)}\nsecond_repl_offset:-1\nrepl_backlog_active:1\nrepl_backlog_first_byte_offset:${begin}\nrepl_backlog_histlen:${10_000 - begin}\n`;
+}
+
+/** An admission to a disk with so much room, by clocks of the test's. */
+function admitting({
+  available = 100 * MB,
+  snapshot = undefined as number | undefined,
+  minFree = 1,
+  askPrimary = true,
+} = {}) {
+  const state = { available, snapshot, ms: 0, made: [] as number[] };
+  const admission = new Admission({
+    directory: {
+      path: "/data",
+      get current() {
+        return state.snapshot === undefined ? undefined : ({ rdbBytes: state.snapshot } as never);
+      },
+    },
+    clock: { ...realClock, monotonicMs: () => state.ms },
+    settings: { minFreeBytes: minFree, askPrimary },
+    room: { availableBytes: () => state.available },
+    pressure: {
+      makeRoom: async (bytes) => {
+        state.made.push(bytes);
+      },
+    },
+  });
+  return { admission, state };
+}
+
+/** The transfer that ended with a full disk. */
+function brokenAt(readBytes: number, totalBytes?: number) {
+  return { at: "transfer", readBytes, totalBytes } as State;
+}
+const FULL = new ReplicaError("DISK_FULL", { message: "the disk is full" });
+
+describe("where nothing is kept", () => {
+  test("the primary's data in memory is the size of the first resync", () => {
+    const { admission } = admitting();
+    admission.weigh(undefined)!(info({ dataset: 100 * MB }));
+    expect(admission.refusedBytes).toBeUndefined();
+    const error = errorOf(() => admission.weigh(undefined)!(info({ dataset: 101 * MB })));
+    expect(error).toMatchObject({ code: "DISK_FULL", retry: "backoff" });
+    expect(error.message).toMatch(/about 96\.3 MiB doesn't fit on the disk of \/data: .*make room/);
+    expect(admission.refusedBytes).toBe(101 * MB);
+  });
+
+  test("the same refusal is one error, however much the figures waver", () => {
+    const { admission } = admitting();
+    const first = errorOf(() => admission.weigh(undefined)!(info({ dataset: 200 * MB })));
+    expect(errorOf(() => admission.weigh(undefined)!(info({ dataset: 205 * MB })))).toBe(first);
+    const other = errorOf(() => admission.weigh(undefined)!(info({ dataset: 300 * MB })));
+    expect(other.message).not.toBe(first.message);
+  });
+
+  test("it is asked for as soon as there is room, or less data", () => {
+    const { admission, state } = admitting();
+    expect(() => admission.weigh(undefined)!(info({ dataset: 200 * MB }))).toThrow();
+    state.available = 201 * MB;
+    admission.weigh(undefined)!(info({ dataset: 200 * MB }));
+    state.available = 100 * MB;
+    admission.weigh(undefined)!(info({ dataset: 99 * MB }));
+  });
+
+  test("--min-free 0 lets it be tried, once", () => {
+    const { admission } = admitting({ minFree: 0 });
+    expect(admission.weigh(undefined)).toBeUndefined();
+    admission.failed(FULL, brokenAt(100 * MB));
+    expect(() => admission.weigh(undefined)!(info({ dataset: 200 * MB }))).toThrow("doesn't fit");
+  });
+});
+
+test("once a snapshot has come, its size for each byte in memory counts", async () => {
+  const { admission, state } = admitting({ available: 500 * MB });
+  admission.weigh(undefined)!(info({ dataset: 400 * MB }));
+  await admission.admit(undefined);
+  state.snapshot = 100 * MB;
+  admission.connected(true);
+  state.available = 150 * MB;
+  admission.weigh(undefined)!(info({ dataset: 600 * MB }));
+  expect(() => admission.weigh(undefined)!(info({ dataset: 604 * MB }))).toThrow("about 144.0 MiB");
+});
+
+describe("where something is kept", () => {
+  test("nothing is asked while there is room for four snapshots", () => {
+    const { admission, state } = admitting({ snapshot: 25 * MB });
+    expect(admission.weigh(RESUME)).toBeUndefined();
+    state.available -= 1;
+    expect(admission.weigh(RESUME)).toBeDefined();
+  });
+
+  test("a partial resync is never held back", () => {
+    const { admission } = admitting({ snapshot: 90 * MB });
+    admission.weigh(RESUME)!(info({ dataset: 500 * MB }));
+    // It may not say, and then it most likely continues.
+    admission.weigh(RESUME)!(undefined);
+    admission.weigh(RESUME)!("# Memory\nused_memory_dataset:500000000\n");
+  });
+
+  test.each([
+    ["the backlog no longer holds what comes next", { begin: 1_002 }],
+    ["the history is another", { replid: "b".repeat(40) }],
+  ])("a full one is, where %s", (_, differs) => {
+    const { admission } = admitting({ snapshot: 90 * MB });
+    const weigh = admission.weigh(RESUME)!;
+    expect(() => weigh(info({ dataset: 500 * MB, ...differs }))).toThrow("doesn't fit");
+    expect(() => weigh(info({ dataset: 5 * MB, ...differs }))).not.toThrow();
+    // Without its size, the last one counts, which fits.
+    expect(() => weigh(info({ ...differs }))).not.toThrow();
+  });
+
+  test("the last snapshot's size counts where the primary doesn't tell its own", () => {
+    const { admission } = admitting({ snapshot: 101 * MB });
+    expect(() => admission.weigh(RESUME)!(info({ begin: 1_002 }))).toThrow("about 96.3 MiB");
+  });
+});
+
+describe("a full resync that is granted", () => {
+  test("is broken off before anything is written where its size can't fit", async () => {
+    const { admission, state } = admitting();
+    await admission.admit(100 * MB);
+    expect(state.made).toEqual([100 * MB]);
+    const error = await rejectionOf(() => admission.admit(100 * MB + 1));
+    expect(error).toMatchObject({ code: "DISK_FULL", retry: "backoff" });
+    expect(error.message).toMatch(/has 100000001 bytes, \/data has room for 100000000: make room/);
+    expect(admission.refusedBytes).toBe(100 * MB + 1);
+  });
+
+  test("gets as much room as is likely to be needed, and none where that can't be had", async () => {
+    const { admission, state } = admitting({ snapshot: 50 * MB });
+    await admission.admit(undefined);
+    expect(state.made).toEqual([(9 / 8) * 50 * MB]);
+    state.snapshot = 200 * MB;
+    await admission.admit(undefined);
+    expect(state.made).toHaveLength(1);
+  });
+});
+
+describe("after one that didn't fit", () => {
+  test("another attempt waits for room, or for a pause that doubles up to an hour", () => {
+    const { admission, state } = admitting();
+    const tryAgain = () => {
+      admission.weigh(undefined)!(undefined);
+    };
+    const pauses: number[] = [];
+    for (let n = 0; n < 14; n++) {
+      admission.failed(FULL, brokenAt(100 * MB));
+      let seconds = 0;
+      for (; ; seconds++) {
+        try {
+          admission.weigh(undefined);
+          break;
+        } catch {
+          state.ms += 1000;
+        }
+      }
+      pauses.push(seconds);
+    }
+    expect(pauses.slice(0, 4)).toEqual([5, 10, 20, 40]);
+    expect(pauses.at(-1)).toBe(3_600);
+    admission.failed(FULL, brokenAt(100 * MB));
+    expect(tryAgain).toThrow("doesn't fit");
+    // A little more than what had come isn't enough.
+    state.available = 112 * MB;
+    expect(tryAgain).toThrow("doesn't fit");
+    state.available = 113 * MB;
+    tryAgain();
+    admission.connected(true);
+    state.available = 1 * MB;
+    expect(admission.weigh(undefined)).toBeDefined();
+  });
+
+  test("a primary that tells its size is asked at each attempt, and what had come counts", () => {
+    const { admission, state } = admitting();
+    admission.weigh(undefined)!(info({ dataset: 90 * MB }));
+    admission.failed(FULL, brokenAt(100 * MB, 160 * MB));
+    expect(() => admission.weigh(undefined)!(info({ dataset: 90 * MB }))).toThrow("doesn't fit");
+    // Half of the data: half of the snapshot.
+    admission.weigh(undefined)!(info({ dataset: 45 * MB }));
+    state.available = 160 * MB;
+    admission.weigh(undefined)!(info({ dataset: 90 * MB }));
+  });
+
+  test("with --ask-primary no the last size counts, and the primary is not asked", () => {
+    const { admission, state } = admitting({ askPrimary: false });
+    expect(admission.weigh(undefined)).toBeUndefined();
+    state.snapshot = 101 * MB;
+    expect(() => admission.weigh(undefined)).toThrow("doesn't fit");
+    state.available = 102 * MB;
+    expect(admission.weigh(undefined)).toBeUndefined();
+  });
+
+  test("another primary is asked anew", () => {
+    const { admission } = admitting();
+    admission.failed(FULL, brokenAt(100 * MB));
+    expect(() => admission.weigh(undefined)).toThrow("doesn't fit");
+    admission.forget();
+    expect(admission.weigh(undefined)).toBeDefined();
+    expect(admission.refusal).toBeUndefined();
+  });
+
+  test("other errors, and other states, are no lack of room", () => {
+    const { admission } = admitting();
+    admission.failed(FULL, { at: "connect" });
+    admission.failed(new ReplicaError("LINK_LOST", { message: "gone" }), brokenAt(100 * MB));
+    expect(admission.refusal).toBeUndefined();
+    expect(() => admission.weigh(undefined)!(undefined)).not.toThrow();
+  });
+});
