@@ -61,9 +61,9 @@ const RULES: Readonly<
     },
   },
   ReplicaBreaks: {
-    expr: 'sum by (job, instance) (increase(replica_breaks_total[15m])) > 5 or sum by (job, instance) (increase(replica_attempts_failed_total{code!~"CONNECT_FAILED|REPLICATION_LOOP"}[15m])) > 5',
+    expr: 'sum by (job, instance) (increase(replica_breaks_total[15m])) > 5 or sum by (job, instance) (increase(replica_attempts_failed_total{code!~"CONNECT_FAILED|DISK_FULL|REPLICATION_LOOP"}[15m])) > 5',
     holds: (scrapes) => {
-      const other = { code: /^(?!(?:CONNECT_FAILED|REPLICATION_LOOP)$)/ };
+      const other = { code: /^(?!(?:CONNECT_FAILED|DISK_FULL|REPLICATION_LOOP)$)/ };
       const windowMs = 15 * 60_000;
       return (
         increase(scrapes, windowMs, "replica_breaks_total") > 5 ||

@@ -52,7 +52,7 @@ test("a free port is free, and is given out once", () => {
 });
 
 test.skipIf(process.platform !== "linux")("sockets are listed with what was not read", async () => {
-  await using primary = fakePrimary(() => undefined);
+  await using primary = fakePrimary(() => undefined, { speaksFirst: true });
   const client = await Bun.connect({
     hostname: "127.0.0.1",
     port: primary.port,

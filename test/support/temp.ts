@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -38,7 +38,17 @@ function begin(): void {
   // After SIGKILL, or an exit by the test runner, folders remain.
   for (const name of readdirSync(tmpdir())) {
     const pid = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 10) : NaN;
-    if (pid > 0 && !isAlive(pid)) removeIfOurs(join(tmpdir(), name));
+    if (!(pid > 0) || isAlive(pid)) continue;
+    unmountBelow(join(tmpdir(), name));
+    removeIfOurs(join(tmpdir(), name));
+  }
+}
+
+/** A killed run leaves its small disks mounted, and a folder with one in it can't be removed. */
+function unmountBelow(path: string): void {
+  const mounts = readFileSync("/proc/mounts", "utf8").split("\n");
+  for (const point of mounts.map((line) => line.split(" ")[1] ?? "")) {
+    if (point.startsWith(`${path}/`)) Bun.spawnSync(["umount", "--lazy", point]);
   }
 }
 
