@@ -237,6 +237,22 @@ describe("shows", () => {
       { shrunken: 1, shrunken_seconds: 301, shrunken_from: "generation 1: 12,638 keys (1.2 MiB)" },
       ["shrunken      for 5 min: less than half of generation 1: 12,638 keys (1.2 MiB); that one"],
     ],
+    [
+      "what gives way, and when the disk is full",
+      {
+        disk_free_bytes: 3 * mebibyte,
+        disk_removable_bytes: 2 * mebibyte,
+        disk_left_seconds: 1_801,
+      },
+      [
+        "disk          3.0 MiB free, 2.0 MiB in old generations give way, full in 30 min at the present rate",
+      ],
+    ],
+    [
+      "no end where new snapshots keep the log short",
+      { disk_free_bytes: 3 * mebibyte, disk_removable_bytes: 0, disk_left_seconds: -1 },
+      ["disk          3.0 MiB free\n"],
+    ],
     ["that the room is unknown", { disk_free_bytes: -1 }, ["disk          ? free"]],
   ])("%s", (_name, fields, lines) => {
     for (const line of lines) expect(screenWith(fields)).toContain(line);
