@@ -344,7 +344,8 @@ test("floods of subscriptions, transactions and garbage are refused", async () =
   const before = free.rssBytes();
   const name = (n: number) => `${n}`.padStart(60_000, "x");
   const subscribing = Array.from({ length: 2_000 }, (_, n) => encodeCommand(["SUBSCRIBE", `${n}`]));
-  const long = Array.from({ length: 100 }, (_, n) => encodeCommand(["PSUBSCRIBE", name(n)]));
+  // Names that are too long: a few of them show it, and more would be measured as what is held.
+  const long = Array.from({ length: 30 }, (_, n) => encodeCommand(["PSUBSCRIBE", name(n)]));
   const queueing = [encodeCommand(["MULTI"]), ...Array(5_000).fill(encodeCommand(["PING"]))];
   const garbage = [crypto.getRandomValues(new Uint8Array(60_000))];
   const floods = [subscribing, long, queueing, garbage].map((flood) => Buffer.concat(flood));
