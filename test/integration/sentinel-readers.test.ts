@@ -150,7 +150,7 @@ function follow(dir: TempDir, primary: RealServer, port: string, announce: "yes"
   ]);
 }
 
-test.each(tried)(
+test.concurrent.each(tried)(
   "no reader through the sentinels of %s is sent to it, and it follows each failover",
   async (kind) => {
     using dir = tempDir("sentinel-readers");
