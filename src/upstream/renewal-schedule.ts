@@ -36,6 +36,8 @@ export class RenewalSchedule {
   /** Consecutive failures, and when the next snapshot may be asked for. */
   #failures = 0;
   #notBeforeMs = 0;
+  /** The longest pause after a failure, as far as the disk leaves time for it. */
+  #longestPauseMs: number = limits.snapshotRetryMs;
   #ratioNotBeforeMs = 0;
   /** Since when this process has seen the generation. */
   #seen: { readonly id: number; readonly sinceMs: number } | undefined;
@@ -54,11 +56,15 @@ export class RenewalSchedule {
     const by = this.#due(current, logBytes, room.dueBytes);
     if (by === undefined || nowMs < this.#notBeforeMs) return undefined;
     // Each costs the primary a fork: after failures, ask ever more rarely, as far as the disk leaves time for that.
-    const random = () => this.#clock.random();
     const ceilingMs = Math.min(limits.snapshotRetryMs, (room.leftSeconds * 1000) / TRIES_LEFT);
-    const leastMs = Math.max(ceilingMs, limits.snapshotHurryMs);
-    this.#notBeforeMs = nowMs + backoffMs(this.#failures + 1, leastMs, random);
+    this.#longestPauseMs = Math.max(ceilingMs, limits.snapshotHurryMs);
+    this.#pause(this.#failures + 1);
     return by;
+  }
+
+  #pause(failures: number): void {
+    const pauseMs = backoffMs(failures, this.#longestPauseMs, () => this.#clock.random());
+    this.#notBeforeMs = this.#clock.monotonicMs() + pauseMs;
   }
 
   #due(
@@ -86,7 +92,9 @@ export class RenewalSchedule {
     this.#ratioNotBeforeMs = this.#clock.monotonicMs() + limits.snapshotRatioEveryMs;
   }
 
+  /** The pause counts from here: one that took longer than that to fail must not be followed by the next at once. */
   failed(): void {
     this.#failures++;
+    this.#pause(this.#failures);
   }
 }

@@ -170,7 +170,9 @@ export class Renewal {
   async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
     const { directory, keeper } = this.#options;
     let begun: { readonly id: number; readonly grant: FullSyncGrant } | undefined;
-    const place = async ({ grant }: GrantedResync) => {
+    const place = async ({ grant, form }: GrantedResync) => {
+      this.#refuseOld(grant, target);
+      if (form.kind === "length") await this.#makeRoomFor(form.bytes);
       const { id } = await directory.begin(describeTarget(target));
       begun = { id, grant };
       return directory.basePath(id);
@@ -201,6 +203,32 @@ export class Renewal {
       if (begun !== undefined) directory.discard(begun.id);
       throw error;
     }
+  }
+
+  /**
+   * Refuses what would not shorten the log: a primary that is a `replica` itself gives the snapshot that it has.
+   * Taken again and again, it would fill the disk with copies of the same log.
+   * @throws ReplicaError PRIMARY_REFUSED.
+   */
+  #refuseOld(grant: FullSyncGrant, target: PrimaryTarget): void {
+    const { directory, keeper } = this.#options;
+    const { current } = directory;
+    if (grant.by !== "psync" || current === undefined || keeper.log === undefined) return;
+    const { offset } = grant.position;
+    if (offset !== current.baseOffset || keeper.log.writtenOffset === current.baseOffset) return;
+    throw new ReplicaError("PRIMARY_REFUSED", {
+      message: `${describeTarget(target)} has no newer snapshot than the one that is kept, of offset ${current.baseOffset}: where it is a replica of this kind, send it BGSAVE, or give it a smaller --snapshot-every`,
+    });
+  }
+
+  /** It may be larger than the last one was: old generations give way to what it takes. */
+  async #makeRoomFor(bytes: number): Promise<void> {
+    const { pressure, room } = this.#options;
+    await pressure.makeRoom(
+      room.neededBytesFor(bytes),
+      `a new snapshot of ${formatBytes(bytes)}`,
+      false,
+    );
   }
 
   /** Once a second: begins one where time, the size of the log or the disk asks for it. */

@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout } from "bun:test";
-import type { RealServer } from "../support/servers.ts";
+import { type RealServer, startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { filledPrimary, fill, MIB, onSmallDisk, SEED, WatchedReplica } from "./small-disk-rig.ts";
@@ -69,5 +69,30 @@ onSmallDisk(
     expect((await fullSyncs(primary))[0]).toBe("1");
     disk.resize(40 * MIB);
     await replica.process.waitForLine(/connected by full resync/);
+  },
+);
+
+onSmallDisk(
+  "old generations give way to a new snapshot that is larger than the last one was",
+  async () => {
+    using temp = tempDir("no-room");
+    using disk = smallDisk(temp.file("disk"), 120 * MIB)!;
+    await using primary = await startServer("redis-7.0", {
+      args: ["--repl-diskless-sync", "no", "--rdbcompression", "no"],
+    });
+    await fill(primary, 6, SEED);
+    await using replica = new WatchedReplica(primary, temp.file("disk", "data"));
+    await replica.process.waitForLine(/connected by full resync/);
+    for (let id = 2; id <= 6; id++) {
+      replica.process.signal("SIGUSR1");
+      await replica.process.waitForLine(new RegExp(`generation ${id} replaces`));
+    }
+    disk.resize(60 * MIB);
+    // The data grow fivefold, the log by some bytes.
+    for (let n = 0; n < 24; n++) await primary.send("COPY", `key:${n % 6}`, `copy:${n}`);
+    replica.process.signal("SIGUSR1");
+    await replica.process.waitForLine(/removed generations? 1.* to make room for a new snapshot/);
+    await replica.process.waitForLine(/generation 7 replaces/);
+    expect((await fullSyncs(primary))[0]).toBe("7");
   },
 );

@@ -117,3 +117,17 @@ test("a snapshot that keeps failing is asked for ever more rarely, at least ever
   }
   expect(waited).toBe(300);
 });
+
+test("the pause counts from the failure, however long that took", () => {
+  const { schedule, current, pass } = scheduled({ ratio: 2 });
+  const first = current(1);
+  for (let n = 0; n < 20; n++) {
+    while (schedule.next(first, LONG_BYTES, PLENTY) === undefined) pass(SECOND);
+    pass(HOUR);
+    schedule.failed();
+  }
+  pass(299 * SECOND);
+  expect(schedule.next(first, LONG_BYTES, PLENTY)).toBeUndefined();
+  pass(SECOND);
+  expect(schedule.next(first, LONG_BYTES, PLENTY)).toBe("--snapshot-ratio");
+});

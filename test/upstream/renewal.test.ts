@@ -125,7 +125,7 @@ const FAILURES: [string, (peer: FakePeer) => Promise<void> | void, RegExp][] = [
   [
     "breaks off the payload",
     async (peer) => {
-      await standardHandshake(peer, { replid: REPLID, offset: BASE });
+      await standardHandshake(peer, { replid: REPLID, offset: BASE + SET.length });
       await peer.send(bulkPayload(SECOND).subarray(0, -3));
       await peer.close();
     },
@@ -134,7 +134,7 @@ const FAILURES: [string, (peer: FakePeer) => Promise<void> | void, RegExp][] = [
   [
     "sends a damaged payload",
     async (peer) => {
-      await standardHandshake(peer, { replid: REPLID, offset: BASE });
+      await standardHandshake(peer, { replid: REPLID, offset: BASE + SET.length });
       const payload = bulkPayload(SECOND);
       payload[payload.length - 1]! ^= 1;
       await peer.send(payload);
@@ -145,6 +145,11 @@ const FAILURES: [string, (peer: FakePeer) => Promise<void> | void, RegExp][] = [
     "is of another history",
     (peer) => grantNow(peer, { replid: "c".repeat(40) }),
     /isn't in the history/,
+  ],
+  [
+    "has no newer snapshot, and would not shorten the log,",
+    (peer) => grantNow(peer, { offset: BASE }),
+    /has no newer snapshot than the one that is kept, of offset 100/,
   ],
   [
     "is behind what is kept",
@@ -227,14 +232,16 @@ test("whichever disk call fails, following goes on or resumes", async () => {
       const psyncReply = snapshots++ === 0 ? undefined : "+CONTINUE";
       await standardHandshake(peer, {
         replid: REPLID,
-        offset: BASE,
+        offset: BASE + SET.length,
         ...(psyncReply === undefined ? {} : { psyncReply }),
       });
       if (psyncReply === undefined) await peer.send(bulkPayload(SECOND));
     });
     const disk = new FaultyDisk();
     await using replica = await following(primary, dir, disk);
-    await until(() => replica.replica.log!.durableOffset === BASE + SET.length, { what: "a sync" });
+    await primary.peers[0]!.send(SET);
+    const end = BASE + 2 * SET.length;
+    await until(() => replica.replica.log!.durableOffset === end, { what: "a sync" });
     const calls = disk.calls.length;
     disk.fail({ call, code: "EIO" });
     // The look for room is the first.
@@ -252,7 +259,7 @@ test("whichever disk call fails, following goes on or resumes", async () => {
     const isNew = !refused && renewal.last?.error === undefined;
     expect(base.equals(isNew ? SECOND : FIRST)).toBe(true);
     if (!isNew) failed++;
-    expect(replica.replica.log!.durableOffset).toBe(BASE + SET.length);
+    expect(replica.replica.log!.durableOffset).toBe(end);
     expect(await replica.stop()).toBeUndefined();
     if (call > made) break;
   }

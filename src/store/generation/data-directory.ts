@@ -30,6 +30,7 @@ import { type LogCallbacks, LogFiles } from "./log-files.ts";
 import { MarkClock, type WallClock } from "./mark-clock.ts";
 import { type Promoted, Promoter } from "./promotion.ts";
 import { Recovery } from "./recovery.ts";
+import { readFirstDatabase } from "./snapshot-keys.ts";
 import type { StreamLog } from "./stream-log.ts";
 import { Thinning } from "./thinning.ts";
 
@@ -86,6 +87,7 @@ export class DataDirectory {
       dir: this.path,
       machine,
       generationDir: (id: number) => this.generationDir(id),
+      keysInFile: (id: number) => readFirstDatabase(this.basePath(id)),
       logPath: (id: number) => this.logPath(id),
       refuseLost: () => this.refuseLost(),
       note: (kind: string, what: string) => this.note(kind, what),

@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import { ReplicaError } from "../../base/errors.ts";
-import { FirstDatabaseReader } from "../../rdb/first-database.ts";
+import { type FirstDatabase, FirstDatabaseReader } from "../../rdb/first-database.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader } from "../../rdb/header.ts";
 
 /** The keys of one database. */
@@ -41,6 +41,14 @@ export function readSnapshotKeys(path: string): SnapshotKeys | undefined {
       return undefined;
     throw error;
   }
+}
+
+/** As `readSnapshotKeys`, in the words of the database. */
+export function readFirstDatabase(path: string): FirstDatabase | undefined {
+  const read = readSnapshotKeys(path);
+  if (read === undefined) return undefined;
+  const { database, keys = 0 } = read.first ?? {};
+  return { db: database, keys };
 }
 
 function readFrom(fd: number): SnapshotKeys | undefined {

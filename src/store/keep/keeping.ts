@@ -2,7 +2,13 @@ import { logger } from "../../base/logger.ts";
 import { formatAge, formatBytes } from "../../base/quantity.ts";
 import { type Disk, freeBytesAt } from "../disk/disk.ts";
 import { Turns } from "../disk/turns.ts";
-import type { Guard, LivedMoment, SealedGeneration, WorthChange } from "../ledger/keep-tables.ts";
+import type {
+  Guard,
+  LivedMoment,
+  SealedGeneration,
+  SnapshotSize,
+  WorthChange,
+} from "../ledger/keep-tables.ts";
 import type { Generation, KeptSnapshot, Ledger } from "../ledger/ledger.ts";
 import { isBlankLog } from "./blank-log.ts";
 import { LivedClock, type Machine } from "./lived-clock.ts";
@@ -29,6 +35,8 @@ export interface KeepingOptions {
   readonly removal: Removal;
   readonly machine: Machine;
   readonly clock: WallClock;
+  /** How many keys a generation's snapshot holds, as its file says; undefined where it doesn't. */
+  readonly keysInFile: (id: number) => SnapshotSize["firstDatabase"];
   /** The path of a generation's log. */
   readonly logPath: (id: number) => string;
   /** Records an event; a failure is logged, and stops nothing. */
@@ -127,8 +135,8 @@ export class Keeping {
 
   /** What a new generation means for those before it; nothing is changed yet. @throws ReplicaError of the ledger. */
   assess({ rdbBytes, firstDatabase }: KeptSnapshot, before: Generation | undefined): WorthChange {
-    const { ledger, logPath } = this.#options;
-    const size = before && ledger.keeping.sizeOf(before.id);
+    const { logPath } = this.#options;
+    const size = before && this.#sizeOf(before.id);
     const replaced = before &&
       size && {
         ...size,
@@ -136,6 +144,13 @@ export class Keeping {
         hasWrites: !isEmpty(size) || !isBlankLog(logPath(before.id), before.logHeaderBytes),
       };
     return worthChange({ bytes: rdbBytes, firstDatabase }, replaced, this.#guards);
+  }
+
+  /** Versions before format 5 recorded no keys: then the snapshot itself is looked at. */
+  #sizeOf(id: number): SnapshotSize {
+    const { ledger, keysInFile } = this.#options;
+    const size = ledger.keeping.sizeOf(id);
+    return { ...size, firstDatabase: size.firstDatabase ?? keysInFile(id) };
   }
 
   /** A generation became current, and `change` is committed: says so, before anything is removed. */

@@ -142,8 +142,17 @@ export class RoomWatch {
 
   /** What has to be free for it, with what is kept free anyway. */
   get neededBytes(): number {
-    const spare = this.#room === undefined ? 0 : this.pressureBytes(this.#room);
-    return neededBytes(this.next) + spare;
+    return neededBytes(this.next) + this.#spareBytes;
+  }
+
+  /** The same once its size is known. */
+  neededBytesFor(bytes: number): number {
+    const { tailBytes, copyBytes } = this.next;
+    return bytes + tailBytes + copyBytes + this.#spareBytes;
+  }
+
+  get #spareBytes(): number {
+    return this.#room === undefined ? 0 : this.pressureBytes(this.#room);
   }
 
   /** The length of the log at which the disk asks for a new snapshot; undefined where none would fit. */

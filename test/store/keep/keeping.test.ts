@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { FakeMachine } from "../../support/fake-machine.ts";
@@ -55,6 +55,11 @@ function rig(disk: FaultyDisk = new FaultyDisk()) {
       readdirSync(dir.file("generations"))
         .map(Number)
         .toSorted((a, b) => a - b),
+    /** As before format 5, which records how many keys a snapshot holds. */
+    forgetKeys: () => {
+      using db = new Database(dir.file("replica.db"));
+      db.run("UPDATE generations SET rdb_keys = NULL, rdb_keys_db = NULL");
+    },
     events: (kind: string) => {
       using db = new Database(dir.file("replica.db"), { readonly: true });
       return db
@@ -93,6 +98,20 @@ describe("a data set that shrinks", () => {
     expect(await r.directory.retain(0, undefined)).toEqual([2, 3]);
     expect(r.ids()).toEqual([1, 4]);
     expect(r.directory.keeping.smallness?.seconds).toBe(20 * 86_400 + 15);
+  });
+
+  test("keys that were never recorded are looked up in the snapshot: an empty one is not small beside one as empty", async () => {
+    using r = rig();
+    const rdb = Buffer.from("REDIS0010\xff\0\0\0\0\0\0\0\0", "latin1");
+    const empty = { keys: 0, bytes: rdb.length };
+    writeFileSync(r.directory.basePath(await keepSized(r.directory, empty)), rdb);
+    r.forgetKeys();
+    await keepSized(r.directory, empty);
+    expect(r.directory.keeping.smallness).toBeUndefined();
+    // What can't be read may have held something.
+    r.forgetKeys();
+    await keepSized(r.directory, empty);
+    expect(r.directory.keeping.smallness).toMatchObject({ guarded: 2 });
   });
 
   test("an empty snapshot whose log had writes is worth something, one with heartbeats alone isn't", async () => {
