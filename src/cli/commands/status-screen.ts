@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import { formatAge, formatBytes, formatProgress } from "../../base/quantity.ts";
+import { withCause } from "../../base/errors.ts";
 import { limits } from "../../config/limits.ts";
 import { FULL_REASONS } from "../../upstream/link/full-reason.ts";
 import type { Info } from "./info-connection.ts";
@@ -318,7 +319,7 @@ function lastErrorOf(fields: Fields): string {
   const error = fields.text("last_error");
   if (error === "") return "none";
   const cause = fields.text("last_error_cause");
-  return `${fields.moment("last_error_time")}: ${error}${cause === "" ? "" : ` ${cause}`}`;
+  return `${fields.moment("last_error_time")}: ${withCause(error, cause)}`;
 }
 
 function uptimeOf(fields: Fields): string {
