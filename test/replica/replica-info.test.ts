@@ -246,6 +246,24 @@ test("an attempt that is under way is not blamed for what ended the one before i
   expect(info).toMatchObject({ not_ready_reason: "the link is in state transfer", breaks: "1" });
 }, 60_000);
 
+test.each(["$2000000", "$4\r\na\nb\r"])(
+  "a primary that answers INFO with %j is followed all the same",
+  async (reply) => {
+    using dir = tempDir("own-info");
+    await using primary = fakePrimary(async (peer) => {
+      await standardHandshake(peer, { replid: REPLID, offset: 100, replies: { INFO: reply } });
+      await peer.send(bulkPayload(RDB));
+    });
+    await using replica = follow(primary.url, realDisk, dir);
+    await using client = await RespClient.connect({ port: replica.port });
+    expect(await infoWhere(client, "the link", isAt("connected"))).toMatchObject({
+      attempts_failed: "1",
+      last_error_code: "PROTOCOL",
+    });
+  },
+  60_000,
+);
+
 test("shows a refused connect, and that no primary is followed", async () => {
   using dir = tempDir("own-info");
   const path = dir.file("no.sock");
