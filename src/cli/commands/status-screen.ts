@@ -283,7 +283,8 @@ function roomOf(fields: Fields): string {
   const removable = fields.number("disk_removable_bytes") ?? 0;
   const gives = removable === 0 ? "" : `, ${formatBytes(removable)} in old generations give way`;
   const left = fields.number("disk_left_seconds") ?? -1;
-  const full = left < 0 ? "" : `, full in ${formatAge(left)} at the present rate`;
+  // "0 B free" says it where it is full.
+  const full = left <= 0 ? "" : `, full in ${formatAge(left)} at the present rate`;
   return `${fields.bytes("disk_free_bytes")} free${gives}${low}${full}`;
 }
 
