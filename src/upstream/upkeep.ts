@@ -32,7 +32,7 @@ export class Upkeep {
       renewalFailure: () => renewals().failure,
       renewalTook: () => renewals().took,
     }));
-    const pressure = (this.pressure = new Pressure({ directory, room }));
+    const pressure = (this.pressure = new Pressure({ directory, room, clock }));
     this.admission = new Admission({ directory, clock, settings, room, pressure });
     this.renewal = new Renewal({ ...options, room, pressure });
   }
