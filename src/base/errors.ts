@@ -76,3 +76,12 @@ export function invariant(condition: boolean, message: string): asserts conditio
 export function unreachable(value: never): never {
   throw new Error(`unreachable: ${JSON.stringify(value)}`);
 }
+
+/**
+ * What went wrong, and what was found out about it, as one sentence.
+ * @param cause figures that complete the message ("after 2 MiB of 9 MiB"), a clause of its own, or nothing.
+ */
+export function withCause(message: string, cause: string): string {
+  if (cause === "") return message;
+  return `${message}${/^(?:after |\()/.test(cause) ? " " : "; "}${cause}`;
+}

@@ -143,10 +143,10 @@ can be restored to. It works while a replica runs on the directory, and on a cop
     summary: "show the state of a running replica",
     usage: "[HOST:PORT]",
     about: `Asks the replica at HOST:PORT, by default at --bind and --port; a port alone is one of this
-machine. Exits with 0 if the replica is ready (it follows its primary, and everything received is
-durable within its own --ready-lag; with --offline: it serves what is kept), and with 1 if it is not
-ready or does not answer. With --watch, it asks every second until stopped, even while the replica is
-away, and then exits with 0.`,
+machine. Exits with 0 if the replica is ready: it follows a primary that is supplied with data itself,
+everything received is durable within its own --ready-lag, and the disk is not about to be full; with
+--offline, it serves what is kept. Exits with 1 if it is not ready or does not answer. With --watch, it
+asks every second until stopped, even while the replica is away, and then exits with 0.`,
     minArgs: 0,
     maxArgs: 1,
     takes: ["port", "bind", "requirepass-file", ...logSettings],

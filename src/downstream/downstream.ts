@@ -255,7 +255,7 @@ export class Downstream {
     const rate = formatBytes(rdbBytes / Math.max(seconds, 0.001));
     logger.info(
       `downstream ${this.name} was sent its snapshot: ${formatBytes(rdbBytes)} in ${seconds.toFixed(2)} s, ${rate}/s`,
-      { generation: id, bytes: rdbBytes, seconds },
+      { generation: id, bytes: rdbBytes, seconds: Number(seconds.toFixed(3)) },
     );
     this.#feed.blocks.close(file);
     this.#file = undefined;

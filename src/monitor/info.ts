@@ -109,7 +109,9 @@ function human(bytes: number): string {
 }
 
 function persistence(status: ReplicaStatus): Field[] {
-  const { snapshot, currentGeneration: generation, lastBreak } = status;
+  const { snapshot, currentGeneration: generation, lastBreak, link } = status;
+  // The last error stays; while the link is up, the log is being written again.
+  const isFailing = link.state !== "connected" && lastBreak?.code.startsWith("DISK") === true;
   return [
     ["loading", 0],
     ["async_loading", 0],
@@ -120,7 +122,7 @@ function persistence(status: ReplicaStatus): Field[] {
     ["rdb_current_bgsave_time_sec", Math.floor(snapshot.runningSeconds ?? -1)],
     ["aof_enabled", 1],
     ["aof_rewrite_in_progress", 0],
-    ["aof_last_write_status", lastBreak?.code.startsWith("DISK") === true ? "err" : "ok"],
+    ["aof_last_write_status", isFailing ? "err" : "ok"],
     ["aof_base_size", generation?.rdbBytes ?? 0],
     ["aof_current_size", (generation?.rdbBytes ?? 0) + status.cursors.logBytes],
   ];

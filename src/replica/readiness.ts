@@ -28,16 +28,24 @@ export function whyNotReady(
   if (replica.isOffline) {
     return replica.stream === undefined ? "the data directory is not served yet" : undefined;
   }
-  if (replica.state.at !== "connected") {
-    const why =
-      replica.upkeep.admission.refusal ??
-      (replica.isFollowing ? replica.links.trouble?.message : undefined);
-    return `the link is in state ${replica.state.at}${why === undefined ? "" : `: ${why}`}`;
-  }
+  if (replica.state.at !== "connected") return whyNotConnected(replica);
   const { trouble } = supplyOf(replica);
   if (trouble !== undefined) return `nobody supplies data: ${trouble}`;
   const ageSeconds = replica.pace.durableAgeSeconds;
   if (ageSeconds * 1000 <= readyLagMs) return replica.upkeep.room.alarm;
   const kept = fsync === "no" ? "written" : "durable";
   return `bytes received ${ageSeconds.toFixed(0)} s ago are not ${kept} yet`;
+}
+
+/** The state of the link, and what the last attempt failed by where that still says something about this one. */
+function whyNotConnected({ state, upkeep, isFollowing, links }: Replica): string {
+  const at = `the link is in state ${state.at}`;
+  // A resync is granted: what failed before it is over.
+  if (state.at === "receive-bulk-header" || state.at === "transfer") return at;
+  const why = upkeep.admission.refusal ?? (isFollowing ? links.trouble?.message : undefined);
+  if (why === undefined) return at;
+  // Amid an attempt it is the one before that failed: "in state receive-psync: connection refused" would be neither.
+  return state.at === "none" || state.at === "connect"
+    ? `${at}: ${why}`
+    : `${at}; before that: ${why}`;
 }

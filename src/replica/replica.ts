@@ -210,6 +210,8 @@ export class Replica implements StreamSource {
     logger.info(`REPLICAOF NO ONE: leaving ${this.primary.name}`, { client: by });
     this.directory.note("replicaof", "no one");
     this.#isFollowing = false;
+    // Nobody is asked for a full resync any more, so none lacks room.
+    this.upkeep.admission.forget();
     void this.renewal.stop("REPLICAOF NO ONE");
     this.#driver.leave();
     this.#interrupt();

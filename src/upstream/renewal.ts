@@ -140,7 +140,7 @@ export class Renewal {
       const { id, baseOffset } = directory.current!;
       const rate = bytes / Math.max(seconds(), 0.001);
       const what = `generation ${id} replaces ${nameOf(before)}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
-      logger.info(what, { generation: id, bytes, seconds: seconds() });
+      logger.info(what, { generation: id, bytes, seconds: Number(seconds().toFixed(3)) });
       directory.note("generation", what);
     } catch (error) {
       if (signal.aborted) {

@@ -89,7 +89,7 @@ export class Resyncs {
     const rate = formatBytes(bytes / Math.max(seconds, 0.001));
     logger.info(
       `connected by full resync: ${formatBytes(bytes)} in ${seconds.toFixed(2)} s, ${rate}/s, at offset ${receivedOffset}`,
-      { generation: current?.id, bytes, seconds },
+      { generation: current?.id, bytes, seconds: Number(seconds.toFixed(3)) },
     );
   }
 }

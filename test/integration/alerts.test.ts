@@ -105,7 +105,7 @@ test.concurrent("a primary that is stopped, and goes on", async () => {
   await replica.readyzSays("ready");
   process.kill(server.pid, "SIGSTOP");
   try {
-    await replica.readyzSays(/^not ready: the link is in state \S+: .*silent for 3000 ms/);
+    await replica.readyzSays(/^not ready: the link is in state \S+ .*silent for 3000 ms/);
     const silent = await replica.metric("replica_link_silent_seconds");
     expect(silent).toBeGreaterThanOrEqual(3);
     expect(await watch.minutes(10)).toEqual({ ReplicaLinkDown: 5 });

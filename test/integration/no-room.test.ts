@@ -1,4 +1,5 @@
 import { expect, setDefaultTimeout } from "bun:test";
+import { RespClient } from "../support/resp-client.ts";
 import { type RealServer, startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -29,6 +30,13 @@ onSmallDisk(
     expect(replica.process.stderr.match(/doesn't fit/g)).toHaveLength(1);
     expect(await replica.whyNotReady()).toMatch(/a full resync of about .* doesn't fit/);
     expect(await replica.metric("full_resync_lacks_room_bytes")).toBeGreaterThan(12 * MIB);
+    // Whoever follows nobody lacks no room.
+    const [, port] = await replica.process.waitForLine(/serving 127\.0\.0\.1:(\d+)/);
+    await using client = await RespClient.connect({ port: Number(port) });
+    await client.send("REPLICAOF", "NO", "ONE");
+    expect(await replica.whyNotReady()).toBe("not ready: the link is in state none");
+    expect(await replica.metric("full_resync_lacks_room_bytes")).toBe(0);
+    await client.send("REPLICAOF", "127.0.0.1", String(primary.port));
     disk.resize(40 * MIB);
     await replica.process.waitForLine(/connected by full resync/);
     expect(await replica.metric("full_resync_lacks_room_bytes")).toBe(0);

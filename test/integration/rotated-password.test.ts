@@ -9,6 +9,7 @@ import { follow } from "../support/following.ts";
 import { startReplica } from "../support/replica-process.ts";
 import { ReplyError } from "../support/resp.ts";
 import { RespClient } from "../support/resp-client.ts";
+import { SkippingClock } from "../support/skipping-clock.ts";
 import { startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -49,6 +50,41 @@ test.concurrent(
     await until(() => following.replica.resyncs.partial === 1, { what: "a partial resync" });
     expect(given).toEqual(["old", "old", "new"]);
     expect(refused(following)).toBe(1);
+  },
+);
+
+test.concurrent(
+  "the questions begin again after a login that was refused amid a rotation",
+  async () => {
+    using dir = tempDir("rotated");
+    const file = dir.file("password");
+    writeFileSync(file, "right");
+    await using primary = await startServer("redis-7.0", { password: "right" });
+    const clock = new SkippingClock();
+    const flags = { "password-file": file };
+    await using following = follow(
+      `redis://127.0.0.1:${primary.port}`,
+      realDisk,
+      dir,
+      flags,
+      undefined,
+      clock,
+    );
+    const { supply, links } = following.replica;
+    await until(() => supply.facts !== undefined, { what: "the first answer" });
+    writeFileSync(file, "not yet right");
+    await primary.send("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+    await until(
+      async () => {
+        clock.skip(1_000);
+        return String(await primary.send("ACL", "LOG")).includes("auth");
+      },
+      { what: "a refused login" },
+    );
+    writeFileSync(file, "right");
+    clock.skip(60_000);
+    await until(() => supply.factsAgeMs < 5_000, { what: "another answer" });
+    expect(links.last).toBeUndefined();
   },
 );
 

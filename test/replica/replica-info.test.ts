@@ -217,6 +217,53 @@ test("shows a transfer under way, and the figures of its break", async () => {
   );
 });
 
+test("an attempt that is under way is not blamed for what ended the one before it", async () => {
+  using dir = tempDir("own-info");
+  const goOn = Promise.withResolvers<void>();
+  await using primary = fakePrimary(async (peer) => {
+    if (peer.index === 0) return peer.close();
+    await peer.readCommand();
+    if (peer.index === 1) {
+      await goOn.promise;
+      return peer.close();
+    }
+    await peer.send("+PONG\r\n");
+    await standardHandshake(peer, { replid: REPLID, offset: 100 });
+    await peer.send("$1000\r\nREDIS0009");
+  });
+  await using replica = follow(primary.url, realDisk, dir);
+  await using client = await RespClient.connect({ port: replica.port });
+  const before = await infoWhere(
+    client,
+    "the second attempt",
+    (info) => isAt("receive-pong")(info) && info.get("breaks") === "1",
+  );
+  expect(before["not_ready_reason"]).toMatch(
+    /^the link is in state receive-pong; before that: the primary \w+ the /,
+  );
+  goOn.resolve();
+  const info = await infoWhere(client, "the payload", isAt("transfer"));
+  expect(info).toMatchObject({ not_ready_reason: "the link is in state transfer", breaks: "1" });
+}, 60_000);
+
+test.each(["$2000000", "$4\r\na\nb\r"])(
+  "a primary that answers INFO with %j is followed all the same",
+  async (reply) => {
+    using dir = tempDir("own-info");
+    await using primary = fakePrimary(async (peer) => {
+      await standardHandshake(peer, { replid: REPLID, offset: 100, replies: { INFO: reply } });
+      await peer.send(bulkPayload(RDB));
+    });
+    await using replica = follow(primary.url, realDisk, dir);
+    await using client = await RespClient.connect({ port: replica.port });
+    expect(await infoWhere(client, "the link", isAt("connected"))).toMatchObject({
+      attempts_failed: "1",
+      last_error_code: "PROTOCOL",
+    });
+  },
+  60_000,
+);
+
 test("shows a refused connect, and that no primary is followed", async () => {
   using dir = tempDir("own-info");
   const path = dir.file("no.sock");

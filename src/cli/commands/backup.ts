@@ -34,7 +34,7 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
       `${formatBytes(rdb.bytes)} from ${describeSource(source)} to ${out === "-" ? "standard output" : out} in ${seconds.toFixed(2)} s, ${formatBytes(rdb.bytes / Math.max(seconds, 0.001))}/s; ${
         rdb.checked ? "checksum verified" : "the primary sent no checksum"
       }`,
-      { bytes: rdb.bytes, seconds },
+      { bytes: rdb.bytes, seconds: Number(seconds.toFixed(3)) },
     );
   } catch (error) {
     if (!(error instanceof ReplicaError && error.code === "STOPPED")) throw error;

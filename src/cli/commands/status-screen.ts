@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import { formatAge, formatBytes, formatProgress } from "../../base/quantity.ts";
+import { withCause } from "../../base/errors.ts";
 import { limits } from "../../config/limits.ts";
 import { FULL_REASONS } from "../../upstream/link/full-reason.ts";
 import type { Info } from "./info-connection.ts";
@@ -282,7 +283,8 @@ function roomOf(fields: Fields): string {
   const removable = fields.number("disk_removable_bytes") ?? 0;
   const gives = removable === 0 ? "" : `, ${formatBytes(removable)} in old generations give way`;
   const left = fields.number("disk_left_seconds") ?? -1;
-  const full = left < 0 ? "" : `, full in ${formatAge(left)} at the present rate`;
+  // "0 B free" says it where it is full.
+  const full = left <= 0 ? "" : `, full in ${formatAge(left)} at the present rate`;
   return `${fields.bytes("disk_free_bytes")} free${gives}${low}${full}`;
 }
 
@@ -318,7 +320,7 @@ function lastErrorOf(fields: Fields): string {
   const error = fields.text("last_error");
   if (error === "") return "none";
   const cause = fields.text("last_error_cause");
-  return `${fields.moment("last_error_time")}: ${error}${cause === "" ? "" : ` ${cause}`}`;
+  return `${fields.moment("last_error_time")}: ${withCause(error, cause)}`;
 }
 
 function uptimeOf(fields: Fields): string {

@@ -1,4 +1,4 @@
-import type { ReplicaError } from "../../base/errors.ts";
+import { type ReplicaError, withCause } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import type { State } from "../../session/state.ts";
 import { Outage } from "./outage.ts";
@@ -64,7 +64,7 @@ export class LinkHistory {
   /** Why the last attempt ended, with its figures and what they say; empty before the first one did. */
   get lastCause(): string {
     const { error, cause = "" } = this.#last ?? {};
-    return `${error?.message ?? ""}${cause === "" ? "" : ` ${cause}`}`;
+    return withCause(error?.message ?? "", cause);
   }
 
   /** What went wrong last in the outage that goes on; undefined while there is none. */

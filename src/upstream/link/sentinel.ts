@@ -27,6 +27,8 @@ export class Sentinels {
   #sentinels: readonly Address[];
   /** The sentinel that answered last, and the primary it named. */
   #answer: { readonly sentinel: Address; readonly target: PrimaryTarget } | undefined;
+  /** What was said last of all being away; empty since one answered. */
+  #told = "";
 
   constructor(source: SentinelSource, clock: Clock, settings: SentinelSettings) {
     this.#source = source;
@@ -50,6 +52,7 @@ export class Sentinels {
         const target = await this.#ask(sentinel, signal);
         if (signal.aborted) return undefined;
         this.#answer = { sentinel, target };
+        this.#told = "";
         return target;
       } catch (error) {
         if (signal.aborted) return undefined;
@@ -64,9 +67,10 @@ export class Sentinels {
     });
     const message = `no sentinel names the primary: ${said.join("; ")}`;
     if (followed !== undefined && failures.every(({ error }) => SILENT.has(error.code))) {
-      logger.warn(
-        `${message}; trying ${describeTarget(followed)} again, the primary that was followed last`,
-      );
+      const news = `${message}; trying ${describeTarget(followed)} again, the primary that was followed last`;
+      // Once, and not at each attempt of the outage.
+      logger[news === this.#told ? "debug" : "warn"](news);
+      this.#told = news;
       return followed;
     }
     throw new ReplicaError("PRIMARY_UNKNOWN", { message, cause: failures.at(-1)?.error });

@@ -18,6 +18,9 @@ export interface SideLinkOptions {
   readonly syncTimeoutMs: number;
 }
 
+/** How many replies one question may bring, the elements of arrays among them: CONFIG GET brings three. */
+const MAX_REPLIES = 64;
+
 /** A question that is out. */
 interface Question {
   readonly answers: PromiseWithResolvers<readonly Reply[]>;
@@ -129,6 +132,11 @@ export class SideLink {
     }
     const question = this.#question;
     if (question === undefined) return;
+    if (question.came.length >= MAX_REPLIES) {
+      throw new ReplicaError("PROTOCOL", {
+        message: `got more than ${MAX_REPLIES} replies to one question: is this a Redis port?`,
+      });
+    }
     question.came.push(reply);
     question.left += ("elements" in reply ? reply.elements : 0) - 1;
     if (question.left === 0) question.answers.resolve(question.came);

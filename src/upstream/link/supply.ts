@@ -37,6 +37,8 @@ export interface SupplyEvents {
 /** As often a primary is asked, whose role may change; and a replica, whose own link may break at any moment. */
 const ASK_PRIMARY_MS = 10_000;
 const ASK_REPLICA_MS = 2_000;
+/** A login that is refused may be one whose file is being replaced; each try is a line in the primary's ACL log. */
+const ASK_AGAIN_MS = 60_000;
 
 /**
  * Knows whether the primary that is followed is supplied with data itself: it may be a replica whose own primary is
@@ -55,6 +57,8 @@ export class Supply {
     { readonly name: string; readonly facts: PrimaryFacts; readonly atMs: number } | undefined;
   /** Refused questions are not asked again over the same link: each refusal is a line in the primary's ACL log. */
   #isRefused = false;
+  /** When to try again after the login for the questions was refused; the link itself is logged in. */
+  #retryAtMs = -Infinity;
   #mayListClients = true;
   #askedMs = -Infinity;
   /** Who was fed from here when it was asked last. */
@@ -113,6 +117,7 @@ export class Supply {
     this.#target = target;
     this.#facts = undefined;
     this.#isRefused = !this.#options.askPrimary;
+    this.#retryAtMs = -Infinity;
     this.#mayListClients = true;
     this.#askedMs = -Infinity;
   }
@@ -136,6 +141,7 @@ export class Supply {
 
   #askIfDue(): void {
     if (!this.#isWatching || this.#isRefused || this.#side?.isAsking === true) return;
+    if (this.#clock.monotonicMs() < this.#retryAtMs) return;
     const everyMs = this.#facts?.upstream === undefined ? ASK_PRIMARY_MS : ASK_REPLICA_MS;
     // The first answers decide how often: until there is one, ask each second.
     const isDue = this.#clock.monotonicMs() - this.#askedMs >= everyMs;
@@ -305,7 +311,11 @@ export class Supply {
       return { kind: "facts", facts };
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
-      if (error.code === "AUTH_FAILED" || error.code === "PROTOCOL") {
+      if (error.code === "AUTH_FAILED") {
+        this.#retryAtMs = this.#clock.monotonicMs() + ASK_AGAIN_MS;
+        return { kind: "refused" };
+      }
+      if (error.code === "PROTOCOL") {
         this.#isRefused = true;
         return { kind: "refused" };
       }

@@ -52,6 +52,8 @@ export class Admission {
   #datasetBytes: number | undefined;
   /** How large the last snapshot was for each byte of the primary's data in memory; undefined before the first. */
   #ratio: number | undefined;
+  /** The last attempt broke over the question: INFO never came, or can't be read. */
+  #isMute = false;
   #refusal: { readonly bytes: number; readonly error: ReplicaError } | undefined;
 
   constructor(options: AdmissionOptions) {
@@ -87,7 +89,7 @@ export class Admission {
     const mayBePartial = resume !== undefined && lacked === undefined;
     const lastBytes = directory.current?.rdbBytes ?? 0;
     if (mayBePartial && room.availableBytes() >= PLENTY * lastBytes) return undefined;
-    if (!settings.askPrimary) {
+    if (!settings.askPrimary || this.#isMute) {
       this.#judge(undefined, resume);
       return undefined;
     }
@@ -171,6 +173,9 @@ export class Admission {
 
   /** An attempt ended in state `from`. */
   failed(error: ReplicaError, from: State): void {
+    // The answer helps and isn't needed: without one, the primary is followed as if it had refused to tell.
+    const isOnInfo = from.at === "receive-version" && from.asked === "info";
+    if (isOnInfo && (error.code === "PROTOCOL" || error.code === "TIMED_OUT")) this.#isMute = true;
     if (error.code !== "DISK_FULL" || from.at !== "transfer") return;
     this.#lack(from.totalBytes ?? AT_LEAST * from.readBytes);
   }
@@ -187,6 +192,7 @@ export class Admission {
 
   /** Starts afresh: another primary is followed, whose data may be smaller. */
   forget(): void {
+    this.#isMute = false;
     this.#lacked = undefined;
     this.#ratio = undefined;
     this.#refusal = undefined;

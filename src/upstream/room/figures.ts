@@ -19,6 +19,8 @@ export interface NextSnapshot {
   readonly copyBytes: number;
 }
 
+/** The block of most file systems: with less there is room for nothing. */
+export const BLOCK_BYTES = 4096;
 /** The share of the room that the log may take. */
 const LOG_SHARE = 1 / 4;
 /** The share of the room for which old generations give way. */

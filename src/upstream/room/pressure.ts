@@ -1,7 +1,7 @@
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
-import { availableBytes } from "./figures.ts";
+import { availableBytes, BLOCK_BYTES } from "./figures.ts";
 import type { RoomWatch } from "./watch.ts";
 
 /** How much of what old generations take may be counted on. */
@@ -75,7 +75,8 @@ export class Pressure {
   }
 
   #judge(available: number, wanted: number): void {
-    const isLow = available < wanted;
+    // A share of a room that is all taken would be nothing.
+    const isLow = available < Math.max(wanted, BLOCK_BYTES);
     if (isLow === this.#isLow) return;
     this.#isLow = isLow;
     const where = `${formatBytes(available)} is free on the disk of ${this.#options.directory.path}`;

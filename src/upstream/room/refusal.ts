@@ -1,10 +1,14 @@
 import { ReplicaError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/quantity.ts";
-import { availableBytes, neededBytes, type NextSnapshot, type Room } from "./figures.ts";
+import {
+  availableBytes,
+  BLOCK_BYTES,
+  neededBytes,
+  type NextSnapshot,
+  type Room,
+} from "./figures.ts";
 
-/** The block of most file systems: smaller files take as much. */
-const BLOCK_BYTES = 4096;
-
+/** Smaller files take a whole one. */
 function blocks(bytes: number): number {
   return Math.ceil(bytes / BLOCK_BYTES);
 }

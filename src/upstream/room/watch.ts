@@ -7,6 +7,7 @@ import type { Settings } from "../../config/settings.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
 import {
   availableBytes,
+  BLOCK_BYTES,
   dueBytes,
   longestLogBytes,
   neededBytes,
@@ -176,8 +177,11 @@ export class RoomWatch {
   get leftSeconds(): number {
     const room = this.#room;
     const rate = this.#rate.bytesPerSecond;
-    if (room === undefined || rate === 0 || this.#whyUnbounded === undefined) return Infinity;
-    return availableBytes(room, true) / rate;
+    if (room === undefined || this.#whyUnbounded === undefined) return Infinity;
+    const available = availableBytes(room, true);
+    // On a full disk the link is down, and nothing is written: that is no reason to be at ease.
+    if (available < BLOCK_BYTES) return 0;
+    return rate === 0 ? Infinity : available / rate;
   }
 
   /** Why no new snapshot will shorten the log; undefined where one will. */
@@ -196,6 +200,7 @@ export class RoomWatch {
     const { leftSeconds } = this;
     const why = this.#whyUnbounded;
     if (leftSeconds >= ALARM_SECONDS || why === undefined) return undefined;
+    if (leftSeconds === 0) return `the disk is full, and ${why}`;
     const rate = `${formatBytes(this.#rate.bytesPerSecond)}/s`;
     return `the disk will be full in ${formatAge(leftSeconds)} at the present rate of ${rate}, and ${why}`;
   }

@@ -271,6 +271,11 @@ describe("shows", () => {
       ],
     ],
     [
+      "that the disk is full",
+      { disk_free_bytes: 0, disk_left_seconds: 0, disk_low: 1 },
+      ["disk          0 B free, less than --min-free: no new snapshot is taken"],
+    ],
+    [
       "no end where new snapshots keep the log short",
       { disk_free_bytes: 3 * mebibyte, disk_removable_bytes: 0, disk_left_seconds: -1 },
       ["disk          3.0 MiB free\n"],

@@ -92,3 +92,17 @@ test("one outage is one break, by its first error; the attempts are counted apar
   links.moved(connected, 0);
   expect(links.ended()).toBeUndefined();
 });
+
+test("what was found out about an error doesn't run into it", () => {
+  const links = new LinkHistory(new StillClock());
+  links.note(refused);
+  links.explain("the primary was restarted: it has been up for 3 s");
+  expect(links.lastCause).toBe(
+    "connection refused; the primary was restarted: it has been up for 3 s",
+  );
+  links.note(lost, "after 1.0 MiB in 2.0 s");
+  links.explain("its log says why");
+  expect(links.lastCause).toBe(
+    "the primary closed the link after 1.0 MiB in 2.0 s; its log says why",
+  );
+});

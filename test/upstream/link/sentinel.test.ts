@@ -1,9 +1,10 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { loadSettings } from "../../../src/config/load-settings.ts";
 import { parsePrimarySource } from "../../../src/config/primary-source.ts";
 import { parsePrimaryUrl } from "../../../src/config/primary-url.ts";
 import { realClock } from "../../../src/base/clock.ts";
+import { logger } from "../../../src/base/logger.ts";
 import { Sentinels } from "../../../src/upstream/link/sentinel.ts";
 import { fakePrimary } from "../../support/fake-primary.ts";
 import { fakeSentinel, named, sentinelUrl, UNKNOWN } from "../../support/fake-sentinel.ts";
@@ -92,6 +93,28 @@ describe("the primary", () => {
     expect(await ask(sentinelUrl([away])).locate(never, given)).toBe(given);
     const asked = ask(sentinelUrl([away, strange])).locate(never, given);
     await expect(asked).rejects.toThrow("no sentinel names the primary");
+  });
+
+  test("is told to be tried again once in an outage, not at each attempt", async () => {
+    const given = parsePrimaryUrl("redis://h:1");
+    const warn = spyOn(logger, "warn");
+    try {
+      const sentinel = fakeSentinel(() => named(7000));
+      const { port } = sentinel;
+      const sentinels = ask(sentinelUrl([sentinel]));
+      const told = () =>
+        warn.mock.calls.filter(([text]) => String(text).includes(`127.0.0.1:${port}`)).length;
+      await sentinel.stop();
+      for (let attempt = 0; attempt < 5; attempt++) await sentinels.locate(never, given);
+      expect(told()).toBe(1);
+      await using back = fakeSentinel(() => named(7000), { port });
+      expect(await sentinels.locate(never, given)).toMatchObject({ port: 7000 });
+      await back.stop();
+      await sentinels.locate(never, given);
+      expect(told()).toBe(2);
+    } finally {
+      warn.mockRestore();
+    }
   });
 
   test("may arrive in any pieces", async () => {

@@ -117,3 +117,9 @@ test("a question that is given up ends at once", async () => {
   link.close();
   await expect(asked).rejects.toThrow("not asked any more");
 });
+
+test("arrays in arrays without end are refused before they take memory", async () => {
+  using server = answering("*1\r\n".repeat(1_000));
+  using link = linkTo(server.target);
+  await expect(link.ask(["INFO"])).rejects.toThrow("got more than 64 replies to one question");
+});

@@ -73,6 +73,22 @@ function brokenAt(readBytes: number, totalBytes?: number) {
 }
 const FULL = new ReplicaError("DISK_FULL", { message: "the disk is full" });
 
+test("a primary whose INFO never comes, or can't be read, isn't asked again until the link was up", () => {
+  const { admission } = admitting();
+  const onInfo = { at: "receive-version", asked: "info" } as const;
+  const protocol = new ReplicaError("PROTOCOL", { message: "INFO is no text" });
+  admission.failed(protocol, { at: "receive-version", asked: "version" });
+  expect(admission.weigh(undefined)).toBeFunction();
+  admission.failed(new ReplicaError("LINK_LOST", { message: "lost" }), onInfo);
+  expect(admission.weigh(undefined)).toBeFunction();
+  for (const code of ["PROTOCOL", "TIMED_OUT"] as const) {
+    admission.failed(new ReplicaError(code, { message: "no INFO" }), onInfo);
+    expect(admission.weigh(undefined)).toBeUndefined();
+    admission.connected(true);
+    expect(admission.weigh(undefined)).toBeFunction();
+  }
+});
+
 describe("where nothing is kept", () => {
   test("the primary's data in memory is the size of the first resync", () => {
     const { admission } = admitting();

@@ -70,3 +70,10 @@ test("as much is asked for as can be had: what is out of reach would remove noth
     { mb: 40, why: "a full resync of 40 MB", evenGuarded: true },
   ]);
 });
+
+test("a full disk is low on room, though a share of nothing is nothing", async () => {
+  const { pressure } = pressed({ free: 0 });
+  pressure.tick();
+  await pressure.stop();
+  expect(pressure.isLow).toBe(true);
+});

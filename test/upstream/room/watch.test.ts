@@ -97,6 +97,22 @@ describe("an hour before the disk is full", () => {
     expect(notes.at(-1)).toBe("room: the disk is no longer about to be full");
   });
 
+  test("a full disk stays full, though nothing can be written to it any more", () => {
+    const { watch, disk, state, notes, write } = watched();
+    write(2, 5 * MB);
+    // The log is closed: it failed.
+    disk.free = disk.log = 0;
+    write(120, 0);
+    expect(watch.leftSeconds).toBe(0);
+    expect(watch.alarm).toMatch(/^the disk is full, and another snapshot of .* doesn't fit/);
+    expect(notes).toHaveLength(1);
+    disk.free = 200 * MB;
+    state.ms += 1000;
+    watch.sample();
+    expect(watch.leftSeconds).toBe(Infinity);
+    expect(notes.at(-1)).toBe("room: the disk is no longer about to be full");
+  });
+
   test("counts what old generations give as free, even the guarded ones", () => {
     const { watch, disk, state, write } = watched();
     state.failure = "NOPERM";
