@@ -46,7 +46,7 @@ export class Upkeep {
     this.renewal.tick();
     if (!isFollowing) return;
     this.retention.tick();
-    // What a full resync may take was given before it began.
+    // A full resync has room made for itself as it comes.
     if (!this.#options.keeper.isReceiving) this.pressure.tick();
   }
 
