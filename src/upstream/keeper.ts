@@ -11,7 +11,7 @@ import type { Clock } from "../base/clock.ts";
 import { Ack } from "./ack.ts";
 import { adopt, type Fetched, type Followed } from "./adoption.ts";
 import type { GrantedResync, KeeperEvents, SnapshotKeeper, StreamKeeper } from "./driver.ts";
-import { givenUp, Receiving } from "./receiving.ts";
+import { givenUp, Receiving, type ReceivingOptions } from "./receiving.ts";
 import type { Resyncs } from "./resyncs.ts";
 
 export interface GenerationKeeperOptions {
@@ -22,8 +22,8 @@ export interface GenerationKeeperOptions {
   readonly maxLogQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: "written" | "durable";
-  /** Makes room for a full resync; see `Admission.admit`. */
-  readonly admit: (totalBytes: number | undefined) => Promise<void>;
+  /** Makes room for a full resync; see `Upkeep.admit`. */
+  readonly admit: ReceivingOptions["admit"];
 }
 
 /** The link to the primary, as far as the keeper needs it. */

@@ -21,7 +21,7 @@ export interface ReceivingOptions {
   /** A data sync after so many bytes of the payload. */
   readonly rdbSyncBytes: number;
   /** Makes room for a snapshot, of unknown size where that is undefined. @throws ReplicaError DISK_FULL. */
-  readonly admit: (totalBytes: number | undefined) => Promise<void>;
+  readonly admit: (totalBytes: number | undefined, grant: FullSyncGrant) => Promise<void>;
   /** How many bytes of the payload may wait for the disk before the link pauses. */
   readonly maxQueuedBytes: number;
 }
@@ -72,7 +72,7 @@ export class Receiving {
     events: KeeperEvents,
     signal: AbortSignal,
   ): Promise<Receiving> {
-    await admit(form.kind === "length" ? form.bytes : undefined);
+    await admit(form.kind === "length" ? form.bytes : undefined, grant);
     const { id, dir } = await directory.begin(describeTarget(primary));
     try {
       const file = await files.open(dir, signal);
