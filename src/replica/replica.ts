@@ -99,7 +99,7 @@ export class Replica implements StreamSource {
       changed: (what) => this.#onPrimaryChanged(what),
     });
     const queues = { maxQueuedBytes: limits.queuedBytes, maxLogQueuedBytes: limits.logQueuedBytes };
-    const admit = (totalBytes: number | undefined) => this.upkeep.admission.admit(totalBytes);
+    const admit: Upkeep["admit"] = (bytes, grant) => this.upkeep.admit(bytes, grant);
     this.#keeper = new GenerationKeeper(
       directory,
       disk,
@@ -187,7 +187,7 @@ export class Replica implements StreamSource {
     this.#isOffline = false;
     this.#offline.until = undefined;
     this.links.forget();
-    this.upkeep.admission.forget();
+    this.upkeep.forget();
     this.#interrupt();
   }
 
@@ -286,9 +286,12 @@ export class Replica implements StreamSource {
       if (signal.aborted || interrupted.aborted) return undefined;
       // The log failed while Sentinel was asked: nothing would keep the stream from `resume` on.
       if (resume !== undefined && this.log === undefined) return this.#keeper.failure;
-      this.resyncs.begin(resume, target);
-      const weigh = this.upkeep.admission.weigh(resume);
-      this.#driver.attempt(target, this.#keeper, this.#keeper, resume, weigh);
+      const { fullLog, admission } = this.upkeep;
+      const isForRoom = resume !== undefined && fullLog.asksForFull();
+      this.resyncs.begin(resume, target, isForRoom);
+      const asked = isForRoom ? undefined : resume;
+      const weigh = admission.weigh(asked, isForRoom);
+      this.#driver.attempt(target, this.#keeper, this.#keeper, asked, weigh);
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       this.#onFailed(error, this.state);
@@ -352,7 +355,7 @@ export class Replica implements StreamSource {
   #onFailed(error: ReplicaError, from: State): void {
     const { isFull } = this.resyncs;
     const ended = { from, isFull, pausedMs: this.#driver.pausedMs };
-    this.upkeep.admission.failed(error, from);
+    this.upkeep.failed(error, from);
     const { wasConnected, isAnother } = this.links.failed(error, ended);
     if (!wasConnected) this.primary.judge(false);
     // A primary that is away is noted once, not at each attempt.
@@ -374,6 +377,7 @@ export class Replica implements StreamSource {
   #onMoved(state: State): void {
     this.links.moved(state, this.#driver.pausedMs);
     this.supply.moved(state, this.primary.target);
+    this.upkeep.fullLog.moved(state);
     // What the primary sends now replaces the generation that was followed.
     if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync replaces it");
     this.resyncs.moved(state);
@@ -384,7 +388,7 @@ export class Replica implements StreamSource {
 
   #onConnected(): void {
     this.primary.judge(true);
-    this.upkeep.admission.connected(this.resyncs.isFull);
+    this.upkeep.connected(this.resyncs.isFull);
     const outage = this.links.ended();
     if (outage !== undefined) logger.info(`link up ${outage.cost(this.resyncs.isFull)}`);
   }

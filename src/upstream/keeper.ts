@@ -11,9 +11,8 @@ import type { Clock } from "../base/clock.ts";
 import { Ack } from "./ack.ts";
 import { adopt, type Fetched, type Followed } from "./adoption.ts";
 import type { GrantedResync, KeeperEvents, SnapshotKeeper, StreamKeeper } from "./driver.ts";
-import { givenUp, Receiving } from "./receiving.ts";
+import { givenUp, Receiving, type ReceivingOptions } from "./receiving.ts";
 import type { Resyncs } from "./resyncs.ts";
-import type { RoomFor } from "./room/gate.ts";
 
 export interface GenerationKeeperOptions {
   readonly io: Io | "auto";
@@ -23,8 +22,8 @@ export interface GenerationKeeperOptions {
   readonly maxLogQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: "written" | "durable";
-  /** What makes room for a full resync; see `Admission.admit`. */
-  readonly admit: (totalBytes: number | undefined) => Promise<RoomFor>;
+  /** Makes room for a full resync; see `Upkeep.admit`. */
+  readonly admit: ReceivingOptions["admit"];
 }
 
 /** The link to the primary, as far as the keeper needs it. */

@@ -22,7 +22,7 @@ export interface ReceivingOptions {
   /** A data sync after so many bytes of the payload. */
   readonly rdbSyncBytes: number;
   /** What makes room for a snapshot, of unknown size where that is undefined. @throws ReplicaError DISK_FULL. */
-  readonly admit: (totalBytes: number | undefined) => Promise<RoomFor>;
+  readonly admit: (totalBytes: number | undefined, grant: FullSyncGrant) => Promise<RoomFor>;
   /** How many bytes of the payload may wait for the disk before the link pauses. */
   readonly maxQueuedBytes: number;
 }
@@ -77,7 +77,7 @@ export class Receiving {
     signal: AbortSignal,
   ): Promise<Receiving> {
     const totalBytes = form.kind === "length" ? form.bytes : undefined;
-    const roomFor = await admit(totalBytes);
+    const roomFor = await admit(totalBytes, grant);
     const { id, dir } = await directory.begin(describeTarget(primary));
     try {
       const file = await files.open(dir, signal);

@@ -20,6 +20,7 @@ export class Resyncs {
   readonly #others: OtherHistory;
   #asked: Position | undefined;
   #target: PrimaryTarget | undefined;
+  #isForRoom = false;
   #isFull = false;
   #transferBeganMs = 0;
 
@@ -34,19 +35,24 @@ export class Resyncs {
     return this.#others.last;
   }
 
-  /** Call before an attempt with `target` begins; `asked` is what it asks to resume from. */
-  begin(asked: Position | undefined, target: PrimaryTarget): void {
+  /**
+   * Call before an attempt with `target` begins.
+   * @param asked what it asks to resume from, or could.
+   * @param isForRoom whether it asks for a full resync all the same, since the log fills the disk.
+   */
+  begin(asked: Position | undefined, target: PrimaryTarget, isForRoom = false): void {
     this.#asked = asked;
+    this.#isForRoom = isForRoom;
     this.#target = target;
     this.#isFull = false;
   }
 
   /** The full resync that the attempt under way was granted, in one line: why the primary insists on it. */
   describe(grant: FullSyncGrant): string {
-    const what = describeFullResync(this.#asked, grant);
+    const what = describeFullResync(this.#asked, grant, this.#isForRoom);
     const before = this.#directory.holdings.primaryName;
     const now = this.#target && describeTarget(this.#target);
-    const [kind] = whyFull(this.#asked, grant);
+    const [kind] = whyFull(this.#asked, grant, this.#isForRoom);
     if (kind !== "other-history" || before === undefined || now === undefined || before === now)
       return what;
     return `${what}; what is kept came from ${before}, this comes from ${now}`;
@@ -67,7 +73,7 @@ export class Resyncs {
   #onFull({ grant }: Extract<State, { at: "receive-bulk-header" }>): void {
     this.#isFull = true;
     this.full++;
-    const [kind] = whyFull(this.#asked, grant);
+    const [kind] = whyFull(this.#asked, grant, this.#isForRoom);
     this.fullBy.set(kind, (this.fullBy.get(kind) ?? 0) + 1);
     const what = this.describe(grant);
     logger.info(what);

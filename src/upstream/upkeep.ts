@@ -1,4 +1,8 @@
+import type { ReplicaError } from "../base/errors.ts";
+import type { FullSyncGrant, State } from "../session/state.ts";
 import { Admission } from "./room/admission.ts";
+import { FullLog } from "./room/full-log.ts";
+import type { RoomFor } from "./room/gate.ts";
 import { Pressure } from "./room/pressure.ts";
 import { RoomWatch } from "./room/watch.ts";
 import { Renewal, type RenewalOptions } from "./renewal.ts";
@@ -15,6 +19,8 @@ export class Upkeep {
   readonly pressure: Pressure;
   /** Full resyncs that fit. */
   readonly admission: Admission;
+  /** Full resyncs that end a log which fills the disk. */
+  readonly fullLog: FullLog;
 
   readonly #options: UpkeepOptions;
 
@@ -35,6 +41,40 @@ export class Upkeep {
     const pressure = (this.pressure = new Pressure({ directory, room, clock }));
     this.admission = new Admission({ directory, clock, settings, room, pressure });
     this.renewal = new Renewal({ ...options, room, pressure });
+    this.fullLog = new FullLog({
+      directory,
+      clock,
+      room,
+      writtenOffset: () => keeper.log?.writtenOffset,
+      isRenewing: () => renewals().runningSeconds !== undefined,
+    });
+  }
+
+  /**
+   * A full resync is granted: see `Admission.admit`.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED; PRIMARY_REFUSED where it would not shorten a log that fills the disk.
+   */
+  async admit(totalBytes: number | undefined, grant: FullSyncGrant): Promise<RoomFor> {
+    this.fullLog.refuseOld(grant);
+    return await this.admission.admit(totalBytes);
+  }
+
+  /** Another primary is followed. */
+  forget(): void {
+    this.admission.forget();
+    this.fullLog.forget();
+  }
+
+  /** An attempt ended in state `from`. */
+  failed(error: ReplicaError, from: State): void {
+    this.admission.failed(error, from);
+    this.fullLog.failed(error, from);
+  }
+
+  /** The link is up. @param isFull whether by a full resync. */
+  connected(isFull: boolean): void {
+    this.admission.connected(isFull);
+    this.fullLog.connected(isFull);
   }
 
   /**

@@ -60,6 +60,28 @@ onSmallDisk(
 );
 
 onSmallDisk(
+  "after a restart, the kept snapshot tells that a full resync fits which takes less than the data in memory",
+  async () => {
+    using temp = tempDir("no-room");
+    using disk = smallDisk(temp.file("disk"), 40 * MIB)!;
+    await using primary = await filledPrimary(4);
+    const values = (text: string) => Buffer.alloc(16 * MIB, text).toString();
+    await primary.send("SET", "compressible", values("abcdefgh"));
+    const dir = temp.file("disk", "data");
+    await using replica = new WatchedReplica(primary, dir);
+    await replica.process.waitForLine(/connected by full resync/);
+    expect((await replica.process.stop()).exitCode).toBe(0);
+    // Longer than the backlog.
+    await primary.send("SET", "compressible", values("ijklmnop"));
+    disk.resize(13 * MIB);
+    await using again = new WatchedReplica(primary, dir);
+    await again.process.waitForLine(/connected by full resync/);
+    expect(again.process.stderr).not.toContain("doesn't fit");
+    expect(await fullSyncs(primary)).toEqual(["2", "2"]);
+  },
+);
+
+onSmallDisk(
   "a primary that may not be asked for its size forks for what can't fit ever more rarely",
   async () => {
     using temp = tempDir("no-room");

@@ -211,9 +211,11 @@ describe("Driver", () => {
     using replica = drive(peer.port);
     replica.attempt({ replid: REPLID, offset: 10 });
     const socket = await peer.socket(0);
-    replica.keeper.congested = true;
     socket.write(`${HANDSHAKE}+CONTINUE\r\n`);
     await replica.reach("connected");
+    replica.keeper.congested = true;
+    socket.write("first");
+    await until(() => replica.keeper.told.includes("stream first"), { what: "the first bytes" });
     socket.write("stream");
     await Bun.sleep(30);
     expect(replica.keeper.told).not.toContain("stream stream");

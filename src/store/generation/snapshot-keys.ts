@@ -28,10 +28,27 @@ const MAX_LOOK_BYTES = 1024 * 1024;
  * @returns undefined where it doesn't say, or can't be read.
  */
 export function readSnapshotKeys(path: string): SnapshotKeys | undefined {
+  return reading(path, readFrom);
+}
+
+/**
+ * How many bytes of memory the primary used when it made a snapshot, as its file says.
+ * @returns undefined where it doesn't say, or can't be read.
+ */
+export function readUsedMemory(path: string): number | undefined {
+  return reading(path, (fd) => {
+    const block = Buffer.alloc(BLOCK_BYTES);
+    const header = parseRdbHeader(block.subarray(0, fs.readSync(fd, block, 0, block.length, 0)));
+    const used = header?.aux.get("used-mem") ?? "";
+    return /^[1-9]\d{0,14}$/.test(used) ? Number(used) : undefined;
+  });
+}
+
+function reading<T>(path: string, read: (fd: number) => T): T | undefined {
   try {
     const fd = fs.openSync(path, "r");
     try {
-      return readFrom(fd);
+      return read(fd);
     } finally {
       fs.closeSync(fd);
     }

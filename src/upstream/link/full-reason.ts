@@ -9,18 +9,33 @@ export const FULL_REASONS = [
   "other-history",
   "primary-behind",
   "backlog-too-small",
+  "disk-full",
 ] as const;
 
 export type FullReason = (typeof FULL_REASONS)[number];
 
-/** The full resync in one line: where it begins, why the primary insists on it, what would have spared it. */
-export function describeFullResync(asked: Position | undefined, grant: FullSyncGrant): string {
+/**
+ * The full resync in one line: where it begins, why the primary insists on it, what would have spared it.
+ * @param isForRoom see `whyFull`.
+ */
+export function describeFullResync(
+  asked: Position | undefined,
+  grant: FullSyncGrant,
+  isForRoom = false,
+): string {
   const where = grant.by === "psync" ? `at offset ${grant.position.offset}` : "by SYNC";
-  return `full resync ${where}: ${whyFull(asked, grant)[1]}`;
+  return `full resync ${where}: ${whyFull(asked, grant, isForRoom)[1]}`;
 }
 
-/** Why the primary insists on a full resync, for programs and for people. */
-export function whyFull(asked: Position | undefined, grant: FullSyncGrant): [FullReason, string] {
+/**
+ * Why the primary insists on a full resync, for programs and for people.
+ * @param isForRoom whether it was asked for, in place of what comes after `asked`, to end a log that fills the disk.
+ */
+export function whyFull(
+  asked: Position | undefined,
+  grant: FullSyncGrant,
+  isForRoom = false,
+): [FullReason, string] {
   if (asked === undefined) return ["nothing-kept", "nothing was kept to resume from"];
   if (grant.by === "sync") return ["no-psync", "the primary doesn't support partial resync"];
   const { replid, offset } = grant.position;
@@ -33,6 +48,10 @@ export function whyFull(asked: Position | undefined, grant: FullSyncGrant): [Ful
         ? `${other}, or was promoted with too small a backlog (this gap of ${counted(gapBytes, "byte")} needs ${size})`
         : `${other}, or it is behind this replica`;
     return ["other-history", why];
+  }
+  if (isForRoom) {
+    const why = `the log up to offset ${asked.offset} had filled the disk, so that what came after it could not be kept`;
+    return ["disk-full", why];
   }
   if (gapBytes < 0) {
     const why = `the primary is at offset ${offset}, behind offset ${asked.offset} that is kept here`;

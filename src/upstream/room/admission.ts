@@ -1,11 +1,14 @@
 import type { Clock } from "../../base/clock.ts";
 import { ReplicaError } from "../../base/errors.ts";
 import type { Position } from "../../base/history.ts";
+import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { State } from "../../session/state.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
+import { readUsedMemory } from "../../store/generation/snapshot-keys.ts";
 import { FIRST_BYTES, type RoomFor } from "./gate.ts";
+import { Pauses } from "./pauses.ts";
 import type { Pressure } from "./pressure.ts";
 import { type PrimarySize, readPrimarySize } from "./primary-size.ts";
 import type { RoomWatch } from "./watch.ts";
@@ -14,16 +17,13 @@ import type { RoomWatch } from "./watch.ts";
 const PLENTY = 4;
 /** What came of a snapshot that didn't fit is less than all of it: at least this much more is waited for. */
 const AT_LEAST = 9 / 8;
-/** The pauses between two attempts that may cost a fork for nothing, where no primary tells the size beforehand. */
-const FIRST_PAUSE_MS = 5_000;
-const LONGEST_PAUSE_MS = 3_600_000;
 /** A refusal is news again once its size has changed by this factor. */
 const NEWS_FACTOR = 1.1;
 /** What is left free beside a snapshot that comes in: for the database, and the log that follows it. */
 const BESIDE_BYTES = 1024 * 1024;
 
 export interface AdmissionOptions {
-  readonly directory: Pick<DataDirectory, "path" | "current" | "freeBytes">;
+  readonly directory: Pick<DataDirectory, "path" | "current" | "basePath" | "freeBytes">;
   readonly clock: Clock;
   readonly settings: Pick<Settings, "minFreeBytes" | "askPrimary">;
   readonly room: Pick<RoomWatch, "availableBytes">;
@@ -36,28 +36,34 @@ interface Lacked {
   readonly bytes: number;
   /** The primary's data in memory then; undefined where it doesn't say. */
   readonly datasetBytes: number | undefined;
-  readonly failures: number;
-  readonly notBeforeMs: number;
 }
 
 /**
  * Lets no attempt ask for a full resync that can't fit: each costs the primary a fork. How large one is, is estimated
  * from what the primary says of its memory, or is the size of the last one. Attempts go on meanwhile, so that it is
- * asked for as soon as there is room.
+ * asked for as soon as there is room. An estimate may be wrong: where no transfer bears it out, it is asked for all the
+ * same, at pauses that double up to an hour.
  */
 export class Admission {
   readonly #options: AdmissionOptions;
   #lacked: Lacked | undefined;
   /** Of the attempt that is under way. */
   #datasetBytes: number | undefined;
+  #usedBytes: number | undefined;
+  /** Whether it has begun a pause: it was let through against the estimate, or it didn't fit. */
+  #hasPause = false;
+  #isBounded = false;
+  readonly #pauses: Pauses;
   /** How large the last snapshot was for each byte of the primary's data in memory; undefined before the first. */
   #ratio: number | undefined;
   /** The last attempt broke over the question: INFO never came, or can't be read. */
   #isMute = false;
-  #refusal: { readonly bytes: number; readonly error: ReplicaError } | undefined;
+  #refusal:
+    { readonly bytes: number; readonly isFinal: boolean; readonly error: ReplicaError } | undefined;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
+    this.#pauses = new Pauses(options.clock);
   }
 
   /** How large the full resync is that is not asked for, since it wouldn't fit; undefined where there is no such. */
@@ -72,18 +78,27 @@ export class Admission {
 
   /**
    * Call before an attempt.
+   * @param resume what it asks to resume from.
+   * @param isBounded whether its forks are bounded elsewhere: then it is not held back.
    * @returns what looks at the primary's INFO before PSYNC (see `Driver.attempt`); undefined where it needn't be
    * asked: there is much room, or `--min-free` is 0; and with `--ask-primary no`.
    * @throws ReplicaError DISK_FULL where the last attempt showed that it can't fit, and no room came since; with
    * `--ask-primary no` also where the last one wouldn't fit again.
    */
-  weigh(resume: Position | undefined): ((info: string | undefined) => void) | undefined {
+  weigh(
+    resume: Position | undefined,
+    isBounded = false,
+  ): ((info: string | undefined) => void) | undefined {
     this.#datasetBytes = undefined;
+    this.#usedBytes = undefined;
+    this.#hasPause = false;
+    this.#isBounded = isBounded;
+    if (isBounded) return undefined;
     const { room, directory, settings } = this.#options;
     const lacked = this.#lacked;
     const isBlind = lacked !== undefined && lacked.datasetBytes === undefined;
-    if (isBlind && this.#nowMs < lacked.notBeforeMs && room.availableBytes() < lacked.bytes)
-      throw this.#refuse(lacked.bytes);
+    if (isBlind && !this.#pauses.isOver && room.availableBytes() < lacked.bytes)
+      throw this.#refuse(lacked.bytes, false);
     // Somebody who keeps nothing free wants it tried.
     if (settings.minFreeBytes === 0 && lacked === undefined) return undefined;
     const mayBePartial = resume !== undefined && lacked === undefined;
@@ -99,23 +114,59 @@ export class Admission {
 
   #judge(size: PrimarySize | undefined, resume: Position | undefined): void {
     this.#datasetBytes = size?.datasetBytes;
+    this.#usedBytes = size?.usedBytes;
     if (size?.continues === true) return;
     // It most likely continues where it doesn't say.
     if (resume !== undefined && size?.continues === undefined) return;
+    const available = this.#options.room.availableBytes();
     const expected = this.#expectedBytes;
-    if (expected === undefined || expected <= this.#options.room.availableBytes()) return;
-    throw this.#refuse(expected);
+    if (expected === undefined || expected <= available) return;
+    const isFinal = (this.#shownBytes ?? 0) > available;
+    if (isFinal || !this.#mayTry()) throw this.#refuse(expected, isFinal);
+    this.#hasPause = true;
+    this.#pauses.begin();
+    logger.warn(
+      `a full resync of about ${formatBytes(expected)} wouldn't fit into ${formatBytes(available)}, but that is an estimate: it is asked for all the same, and not again within ${this.#pauses.lengthMs / 1000} s`,
+    );
+  }
+
+  /** Whether the estimate is to be put to the test now. */
+  #mayTry(): boolean {
+    if (this.#pauses.count > 0) return this.#pauses.isOver;
+    // The room may come within seconds, as old generations do that are being removed.
+    this.#pauses.begin();
+    this.#pauses.begin();
+    return false;
+  }
+
+  /**
+   * How much a full resync takes as a transfer showed it, at the least, by how the data changed since; undefined where
+   * none did, or the primary doesn't say how.
+   */
+  get #shownBytes(): number | undefined {
+    const lacked = this.#lacked;
+    if (lacked?.datasetBytes === undefined || this.#datasetBytes === undefined) return undefined;
+    return (lacked.bytes * this.#datasetBytes) / Math.max(lacked.datasetBytes, 1);
   }
 
   /** How large a full resync is likely to be; undefined where nothing tells. */
   get #expectedBytes(): number | undefined {
     const lacked = this.#lacked;
-    const datasetBytes = this.#datasetBytes;
-    if (datasetBytes === undefined)
+    if (this.#datasetBytes === undefined)
       return lacked?.bytes ?? this.#options.directory.current?.rdbBytes;
-    const known = datasetBytes * (this.#ratio ?? 1);
-    if (lacked?.datasetBytes === undefined) return Math.max(known, lacked?.bytes ?? 0);
-    return Math.max(known, (lacked.bytes * datasetBytes) / Math.max(lacked.datasetBytes, 1));
+    return Math.max(this.#estimate(this.#datasetBytes), this.#shownBytes ?? lacked?.bytes ?? 0);
+  }
+
+  /** Of a primary with so much data in memory. */
+  #estimate(datasetBytes: number): number {
+    if (this.#ratio !== undefined) return this.#ratio * datasetBytes;
+    const { directory } = this.#options;
+    const { current } = directory;
+    if (current === undefined || this.#usedBytes === undefined) return datasetBytes;
+    // An earlier process took it: the snapshot itself says how much memory the primary used then.
+    const thenBytes = readUsedMemory(directory.basePath(current.id));
+    if (thenBytes === undefined) return datasetBytes;
+    return Math.min(datasetBytes, (current.rdbBytes * this.#usedBytes) / thenBytes);
   }
 
   /**
@@ -196,31 +247,35 @@ export class Admission {
     this.#lacked = undefined;
     this.#ratio = undefined;
     this.#refusal = undefined;
+    this.#pauses.reset();
   }
 
   #lack(bytes: number): void {
-    const failures = (this.#lacked?.failures ?? 0) + 1;
-    const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures - 1, 20));
-    const notBeforeMs = this.#nowMs + pauseMs;
-    this.#lacked = { bytes, datasetBytes: this.#datasetBytes, failures, notBeforeMs };
-    this.#refuse(bytes);
+    if (this.#isBounded) return;
+    if (this.#hasPause) this.#pauses.again();
+    else this.#pauses.begin();
+    this.#hasPause = true;
+    this.#lacked = { bytes, datasetBytes: this.#datasetBytes };
+    this.#refuse(bytes, this.#datasetBytes !== undefined);
   }
 
-  /** The same error as before where little has changed, so that it is told once. */
-  #refuse(bytes: number): ReplicaError {
+  /**
+   * The same error as before where little has changed, so that it is told once.
+   * @param isFinal whether none is asked for until there is room; else ever more rarely.
+   */
+  #refuse(bytes: number, isFinal: boolean): ReplicaError {
     const before = this.#refusal;
-    const change = before === undefined ? Infinity : bytes / before.bytes;
+    const change = before?.isFinal === isFinal ? bytes / before.bytes : Infinity;
     if (before !== undefined && change < NEWS_FACTOR && change > 1 / NEWS_FACTOR)
       return before.error;
     const about = `a full resync of about ${formatBytes(bytes)} doesn't fit on the disk of ${this.#options.directory.path}`;
+    const then = isFinal
+      ? "the primary is not asked for one until there is room"
+      : "until there is room, the primary is asked for one ever more rarely, in the end once an hour";
     const error = new ReplicaError("DISK_FULL", {
-      message: `${about}: the primary is not asked for one until there is room; make room, or use a larger disk`,
+      message: `${about}: ${then}; make room, or use a larger disk`,
     });
-    this.#refusal = { bytes, error };
+    this.#refusal = { bytes, isFinal, error };
     return error;
-  }
-
-  get #nowMs(): number {
-    return this.#options.clock.monotonicMs();
   }
 }

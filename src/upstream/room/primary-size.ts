@@ -5,6 +5,8 @@ import { parseInfo } from "../../resp/info-text.ts";
 export interface PrimarySize {
   /** Its data in memory, in bytes; undefined where it doesn't say. */
   readonly datasetBytes: number | undefined;
+  /** All of its memory, in bytes, as its snapshots tell it too; undefined where it doesn't say. */
+  readonly usedBytes: number | undefined;
   /** Whether it can continue after what is kept; undefined where it doesn't say. */
   readonly continues: boolean | undefined;
 }
@@ -19,6 +21,7 @@ export function readPrimarySize(text: string, resume: Position | undefined): Pri
   const ids = [info.get("master_replid"), info.get("master_replid2")] as const;
   return {
     datasetBytes: number("used_memory_dataset"),
+    usedBytes: number("used_memory"),
     continues: resume && continuesAfter(resume, ids, number),
   };
 }

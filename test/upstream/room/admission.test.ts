@@ -5,6 +5,7 @@ import type { ReplicationId } from "../../../src/base/history.ts";
 import type { State } from "../../../src/session/state.ts";
 import { Admission } from "../../../src/upstream/room/admission.ts";
 import { errorOf, rejectionOf } from "../../support/error-of.ts";
+import { tempDir } from "../../support/temp.ts";
 
 const MB = 1_000_000;
 const MIB = 1024 * 1024;
@@ -14,10 +15,12 @@ const RESUME = { replid: REPLID as ReplicationId, offset: 1_000 };
 /** What a primary says of itself; it continues after what is kept unless `begin` says otherwise. */
 function info({
   dataset,
+  used,
   begin = 1,
   replid = REPLID,
-}: Partial<Record<"dataset" | "begin", number>> & { replid?: string }) {
-  const size = dataset === undefined ? "" : `used_memory_dataset:${dataset}\n`;
+}: Partial<Record<"dataset" | "used" | "begin", number>> & { replid?: string }) {
+  const all = used === undefined ? "" : `used_memory:${used}\n`;
+  const size = dataset === undefined ? "" : `${all}used_memory_dataset:${dataset}\n`;
   return `# Memory\n${size}\n# Replication\nrole:master\nmaster_replid:${replid}\nmaster_replid2:${"0".repeat(40)}\nsecond_repl_offset:-1\nrepl_backlog_active:1\nrepl_backlog_first_byte_offset:${begin}\nrepl_backlog_histlen:${10_000 - begin}\n`;
 }
 
@@ -27,6 +30,7 @@ function admitting({
   snapshot = undefined as number | undefined,
   minFree = 1,
   askPrimary = true,
+  base = "/none",
 } = {}) {
   const state = {
     available,
@@ -44,6 +48,7 @@ function admitting({
       get freeBytes() {
         return state.free;
       },
+      basePath: () => base,
       get current() {
         return state.snapshot === undefined ? undefined : ({ rdbBytes: state.snapshot } as never);
       },
@@ -298,4 +303,99 @@ describe("after one that didn't fit", () => {
     expect(admission.refusal).toBeUndefined();
     expect(() => admission.weigh(undefined)!(undefined)).not.toThrow();
   });
+});
+
+/** Seconds until an attempt is let through, at one a second. */
+function secondsUntil(state: { ms: number }, attempt: () => void): number {
+  for (let seconds = 0; seconds < 10_000; seconds++) {
+    try {
+      attempt();
+      return seconds;
+    } catch {
+      state.ms += 1000;
+    }
+  }
+  return Infinity;
+}
+
+describe("a refusal that rests on an estimate alone", () => {
+  test.each([
+    ["the data in memory", () => info({ dataset: 200 * MB }), undefined],
+    ["the last snapshot's size", () => undefined, 101 * MB],
+  ])("ends after a pause that doubles up to an hour: %s", (_, says, snapshot) => {
+    const { admission, state } = admitting({ snapshot });
+    const attempt = () => admission.weigh(undefined)!(says());
+    const pauses = Array.from({ length: 12 }, () => secondsUntil(state, attempt));
+    expect(pauses.slice(0, 4)).toEqual([10, 20, 40, 80]);
+    expect(pauses.at(-1)).toBe(3_600);
+    expect(errorOf(attempt).message).toMatch(/ever more rarely, .*; make room/);
+  });
+
+  test("is one that stays once a transfer has borne it out, until there is less data", () => {
+    const { admission, state } = admitting();
+    const attempt = () => admission.weigh(undefined)!(info({ dataset: 200 * MB }));
+    expect(secondsUntil(state, attempt)).toBe(10);
+    admission.failed(FULL, brokenAt(100 * MB));
+    expect(secondsUntil(state, attempt)).toBe(Infinity);
+    expect(errorOf(attempt).message).toContain("not asked for one until there is room");
+    admission.weigh(undefined)!(info({ dataset: 80 * MB }));
+  });
+
+  test("ends too where the primary doesn't tell its size and one has failed", () => {
+    const { admission, state } = admitting();
+    const attempt = () => admission.weigh(undefined)!(undefined);
+    const pauses = Array.from({ length: 4 }, () => {
+      admission.failed(FULL, brokenAt(100 * MB));
+      return secondsUntil(state, attempt);
+    });
+    expect(pauses).toEqual([5, 10, 20, 40]);
+  });
+
+  test("is over, pauses and all, once the link is up", () => {
+    const { admission, state } = admitting();
+    const attempt = () => admission.weigh(undefined)!(info({ dataset: 200 * MB }));
+    for (let n = 0; n < 3; n++) secondsUntil(state, attempt);
+    admission.connected(false);
+    expect(secondsUntil(state, attempt)).toBe(10);
+  });
+});
+
+describe("after a restart", () => {
+  /** A snapshot's file whose header says how much memory was in use. */
+  async function baseWith(file: string, used: string): Promise<string> {
+    const bytes = Buffer.from(`REDIS0011\xfa\x08used-mem\x09${used}\xff`, "latin1");
+    await Bun.write(file, bytes);
+    return file;
+  }
+
+  test("the memory in use that the kept snapshot names tells how large the next one is", async () => {
+    using temp = tempDir("admission");
+    const base = await baseWith(temp.file("base.rdb"), "400000000");
+    const { admission } = admitting({ available: 90 * MB, snapshot: 40 * MB, base });
+    const says = (used: number) => () =>
+      admission.weigh(RESUME)!(info({ dataset: 300 * MB, used, begin: 1_002 }));
+    expect(says(800 * MB)).not.toThrow();
+    expect(says(1_000 * MB)).toThrow("about 95.4 MiB");
+  });
+
+  test.each(["400000000", "notnumber"])(
+    "it never makes it larger than the data: %s",
+    async (used) => {
+      using temp = tempDir("admission");
+      const base = await baseWith(temp.file("base.rdb"), used);
+      const { admission } = admitting({ available: 90 * MB, snapshot: 80 * MB, base });
+      const weigh = admission.weigh(RESUME)!;
+      expect(() => weigh(info({ dataset: 91 * MB, used: 900 * MB, begin: 1_002 }))).toThrow(
+        "about 86.8 MiB",
+      );
+    },
+  );
+});
+
+test("what is bounded elsewhere is not held back, and its failure holds back nothing", () => {
+  const { admission } = admitting({ snapshot: 200 * MB });
+  expect(admission.weigh(undefined, true)).toBeUndefined();
+  admission.failed(FULL, brokenAt(100 * MB));
+  expect(admission.refusal).toBeUndefined();
+  admission.weigh(RESUME)!(undefined);
 });
