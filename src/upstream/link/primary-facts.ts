@@ -28,6 +28,8 @@ export interface PrimaryFacts {
 export interface UpstreamFacts {
   /** `host:port`, as it names it; empty where it follows nobody. */
   readonly name: string;
+  /** The port of it; 0 where it has none, or doesn't say. */
+  readonly port: number;
   /** Whether its link is up. */
   readonly isUp: boolean;
   /** How long it has been down; undefined where that isn't known. */
@@ -80,13 +82,11 @@ function readUpstream(
   const host = printable(text("master_host").slice(0, MAX_NAME_CHARS));
   const runIds = text("upstream_run_ids").split(",").filter(isRunId).slice(0, MAX_CHAIN);
   // A `replica` that follows nobody goes on showing whom it followed last.
+  const port = number("master_port") ?? 0;
   const isAlone = host === "" || text("state") === "none";
   return {
-    name: isAlone
-      ? ""
-      : host.includes("/")
-        ? host
-        : describeAddress({ host, port: number("master_port") ?? 0 }),
+    name: isAlone ? "" : host.includes("/") ? host : describeAddress({ host, port }),
+    port,
     isUp: text("master_link_status") === "up",
     downSeconds: number("master_link_down_since_seconds"),
     silentSeconds: number("master_last_io_seconds_ago"),

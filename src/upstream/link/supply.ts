@@ -12,6 +12,7 @@ import {
   readBufferLimit,
   readFacts,
   readLinkAddresses,
+  type UpstreamFacts,
 } from "./primary-facts.ts";
 import type { LinkHistory } from "./link-history.ts";
 import { SideLink, type SideLinkOptions } from "./side-link.ts";
@@ -23,6 +24,8 @@ export interface SupplyOptions extends SideLinkOptions {
   readonly askPrimary: boolean;
   /** The run id of this process. */
   readonly runId: string;
+  /** Where this replica serves: its port, and the one that it announces. */
+  readonly servedPorts: readonly number[];
   /** Those that are fed from here: `host:port` of their end of the link, and the run id of another `replica`. */
   readonly fed: () => readonly { readonly address: string; readonly runId: string }[];
 }
@@ -332,14 +335,18 @@ export class Supply {
     if (upstream === undefined) return undefined;
     const above = new Set([...this.runIds, ...upstream.runIds]);
     const isNamed = above.has(mine) || this.#options.fed().some((one) => above.has(one.runId));
-    if (isNamed || (await this.#isFedFromHere())) {
+    if (isNamed || (await this.#isFedFromHere(upstream))) {
       return loopError(`${name} is itself fed by this replica, so neither has a primary`);
     }
     return undefined;
   }
 
-  /** Whether the primary's own link ends here: of a stock server only its addresses tell. */
-  async #isFedFromHere(): Promise<boolean> {
+  /**
+   * Whether the primary's own link ends here: of a stock server only its addresses tell. Its end of the link alone
+   * doesn't: the kernel may give one port to several connections, if each leads elsewhere.
+   */
+  async #isFedFromHere({ port }: UpstreamFacts): Promise<boolean> {
+    if (!this.#options.servedPorts.includes(port)) return false;
     const fed = new Set(this.#options.fed().map(({ address }) => plainAddress(address)));
     if (fed.size === 0 || !this.#mayListClients) return false;
     try {

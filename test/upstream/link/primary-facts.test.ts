@@ -27,6 +27,7 @@ test("reads a primary's INFO, and a replica's", () => {
     "role:slave\r\nmaster_host:10.0.0.5\r\nmaster_port:6379\r\nmaster_link_status:down\r\nmaster_link_down_since_seconds:7\r\nmaster_last_io_seconds_ago:-1\r\n";
   expect(readFacts(replica).upstream).toEqual({
     name: "10.0.0.5:6379",
+    port: 6379,
     isUp: false,
     downSeconds: 7,
     silentSeconds: undefined,
