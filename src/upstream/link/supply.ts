@@ -14,6 +14,7 @@ import {
   readLinkAddresses,
   type UpstreamFacts,
 } from "./primary-facts.ts";
+import type { KeyspaceFacts } from "./keyspace-facts.ts";
 import type { LinkHistory } from "./link-history.ts";
 import { SideLink, type SideLinkOptions } from "./side-link.ts";
 
@@ -28,6 +29,12 @@ export interface SupplyOptions extends SideLinkOptions {
   readonly servedPorts: readonly number[];
   /** Those that are fed from here: `host:port` of their end of the link, and the run id of another `replica`. */
   readonly fed: () => readonly { readonly address: string; readonly runId: string }[];
+}
+
+/** The keys that a primary spoke of while all that it sent was here. */
+export interface SaidKeyspace extends KeyspaceFacts {
+  /** When the answer came; milliseconds since 1970. */
+  readonly saidAtMs: number;
 }
 
 export interface SupplyEvents {
@@ -67,6 +74,9 @@ export class Supply {
   /** Who was fed from here when it was asked last. */
   #fed = "";
   #isWatching = false;
+  /** While a snapshot arrives, the primary speaks of keys that are not here yet. */
+  #isConnected = false;
+  #keyspace: SaidKeyspace | undefined;
   /** Answers of the link before this one are dropped. */
   #epoch = 0;
   #unsupplied: { readonly sinceMs: number } | undefined;
@@ -87,6 +97,16 @@ export class Supply {
     return this.#clock.monotonicMs() - this.#answeredMs;
   }
 
+  /** What the last one that was connected said of its keys; it stays after the link is gone. */
+  get keyspace(): SaidKeyspace | undefined {
+    return this.#keyspace;
+  }
+
+  /** Whether the primary is connected, and speaks of its keys. */
+  get tellsKeys(): boolean {
+    return this.#isConnected && this.#isAnswering && this.#facts?.keyspace !== undefined;
+  }
+
   /** The processes above this one, nearest first, as far as they are known. */
   get runIds(): readonly string[] {
     const { runId = "", upstream } = this.#facts ?? {};
@@ -104,6 +124,7 @@ export class Supply {
   /** The link is gone. What was learned stays, to be compared with. */
   rest(): void {
     this.#isWatching = false;
+    this.#isConnected = false;
     this.#epoch++;
     this.#unsupplied = undefined;
     this.#side?.close();
@@ -129,8 +150,16 @@ export class Supply {
   moved(state: State, target: PrimaryTarget | undefined): void {
     if (state.at === "transfer") return;
     const isGranted = state.at === "receive-bulk-header" || state.at === "connected";
-    if (isGranted && target !== undefined) this.#watch(target);
-    else this.rest();
+    if (!isGranted || target === undefined) return this.rest();
+    this.#watch(target);
+    this.#isConnected = state.at === "connected";
+    this.#hearKeys();
+  }
+
+  #hearKeys(): void {
+    const keyspace = this.#facts?.keyspace;
+    if (!this.#isConnected || keyspace === undefined) return;
+    this.#keyspace = { ...keyspace, saidAtMs: this.#clock.now() - this.factsAgeMs };
   }
 
   /**
@@ -285,8 +314,7 @@ export class Supply {
 
   /** Whether what it said is recent. */
   get #isAnswering(): boolean {
-    const ageMs = this.#clock.monotonicMs() - this.#answeredMs;
-    return ageMs < ASK_PRIMARY_MS + this.#options.syncTimeoutMs + 2_000;
+    return this.factsAgeMs < ASK_PRIMARY_MS + this.#options.syncTimeoutMs + 2_000;
   }
 
   #sideLink(): SideLink {
@@ -310,6 +338,7 @@ export class Supply {
       if (target === this.#target) {
         this.#facts = facts;
         this.#answeredMs = this.#clock.monotonicMs();
+        this.#hearKeys();
       }
       return { kind: "facts", facts };
     } catch (error) {
