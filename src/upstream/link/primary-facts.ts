@@ -10,7 +10,9 @@ export interface PrimaryFacts {
   /** Another one means another process. Empty where none is shown. */
   readonly runId: string;
   readonly uptimeSeconds: number | undefined;
-  /** Where it is a replica itself: of whom, and whether that one feeds it; undefined for a primary. */
+  /** `unknown` where it names none, or one of its own kind. */
+  readonly role: "master" | "slave" | "unknown";
+  /** Where it is a replica itself: of whom, and whether that one feeds it; undefined in every other role. */
   readonly upstream: UpstreamFacts | undefined;
   /** The last byte of its stream. */
   readonly offset: number | undefined;
@@ -61,10 +63,13 @@ export function readFacts(infoText: string): PrimaryFacts {
   const number = (name: string): number | undefined =>
     /^\d{1,15}$/.test(text(name)) ? Number(text(name)) : undefined;
   const forkMicros = number("latest_fork_usec");
+  const said = text("role");
+  const role = said === "master" || said === "slave" ? said : "unknown";
   return {
     runId: isRunId(text("run_id")) ? text("run_id") : "",
     uptimeSeconds: number("uptime_in_seconds"),
-    upstream: text("role") === "slave" ? readUpstream(text, number) : undefined,
+    role,
+    upstream: role === "slave" ? readUpstream(text, number) : undefined,
     offset: number("master_repl_offset"),
     lastSaveFailed: text("rdb_last_bgsave_status") === "err",
     isSaving: text("rdb_bgsave_in_progress") === "1",

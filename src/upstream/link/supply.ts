@@ -305,8 +305,7 @@ export class Supply {
     // A primary pings, by default each 10 s; a replica passes on the pings of its own primary, and sends none.
     const limitMs = this.#options.timeoutMs / 2;
     const quietMs = Math.max(silentMs, (upstream?.silentSeconds ?? 0) * 1000);
-    const isPrimary = facts !== undefined && upstream === undefined;
-    if (isPrimary || quietMs < limitMs) return undefined;
+    if (facts?.role === "master" || quietMs < limitMs) return undefined;
     const quiet = formatAge(quietMs / 1000);
     if (upstream === undefined) return `${name} has sent nothing for ${quiet}, not even a PING`;
     return `${name} is a replica of ${upstream.name}, and nothing has come from there for ${quiet}`;

@@ -14,6 +14,7 @@ test("reads a primary's INFO, and a replica's", () => {
   expect(readFacts(primary)).toEqual({
     runId: RUN_ID,
     uptimeSeconds: 12,
+    role: "master",
     upstream: undefined,
     offset: 34,
     lastSaveFailed: true,
@@ -44,6 +45,8 @@ test("reads a primary's INFO, and a replica's", () => {
 test("takes nothing from an INFO that is no such thing", () => {
   const unknown = {
     runId: "",
+    role: "unknown",
+    upstream: undefined,
     uptimeSeconds: undefined,
     offset: undefined,
     lastSaveFailed: false,
@@ -52,7 +55,7 @@ test("takes nothing from an INFO that is no such thing", () => {
     keyspace: undefined,
   };
   const wrong = `run_id:${RUN_ID}x\r\nuptime_in_seconds:-1\r\nmaster_repl_offset:9999999999999999999\r\nlatest_fork_usec:x\r\n`;
-  for (const text of ["", "garbage", "<html>", wrong])
+  for (const text of ["", "garbage", "<html>", wrong, "role:active-replica\r\n", "role:\r\n"])
     expect(readFacts(text)).toMatchObject(unknown);
   const ids = Array.from({ length: 100 }, () => RUN_ID);
   const hostile = readFacts(

@@ -66,6 +66,22 @@ function supplyOf(target: PrimaryTarget) {
   return { supply, loops, fed, [Symbol.dispose]: () => supply.rest() };
 }
 
+test("silence is an alarm unless the server says that it is a primary", async () => {
+  const silent = /^redis:\/\/127.0.0.1:\d+ has sent nothing for 31 s, not even a PING$/;
+  for (const [role, alarm] of [
+    ["role:master\r\n", undefined],
+    ["", expect.stringMatching(silent)],
+    ["role:active-replica\r\n", expect.stringMatching(silent)],
+  ]) {
+    using server = answering(`# Replication\r\n${role}`, "");
+    using following = supplyOf(server.target);
+    const { supply } = following;
+    await until(() => supply.facts !== undefined, { what: "the answer" });
+    expect(supply.trouble(29_000)).toBeUndefined();
+    expect<unknown>(supply.trouble(31_000)).toEqual(alarm);
+  }
+});
+
 const infoOf = (port: number) =>
   `# Replication\r\nrole:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:${port}\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:0\r\n`;
 
