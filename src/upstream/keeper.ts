@@ -13,6 +13,7 @@ import { adopt, type Fetched, type Followed } from "./adoption.ts";
 import type { GrantedResync, KeeperEvents, SnapshotKeeper, StreamKeeper } from "./driver.ts";
 import { givenUp, Receiving } from "./receiving.ts";
 import type { Resyncs } from "./resyncs.ts";
+import type { RoomFor } from "./room/gate.ts";
 
 export interface GenerationKeeperOptions {
   readonly io: Io | "auto";
@@ -22,8 +23,8 @@ export interface GenerationKeeperOptions {
   readonly maxLogQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: "written" | "durable";
-  /** Makes room for a full resync; see `Admission.admit`. */
-  readonly admit: (totalBytes: number | undefined) => Promise<void>;
+  /** What makes room for a full resync; see `Admission.admit`. */
+  readonly admit: (totalBytes: number | undefined) => Promise<RoomFor>;
 }
 
 /** The link to the primary, as far as the keeper needs it. */

@@ -13,6 +13,7 @@ import { SnapshotWriter } from "../store/generation/snapshot.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { KeptSnapshot } from "../store/ledger/ledger.ts";
 import type { GrantedResync, KeeperEvents } from "./driver.ts";
+import { RoomGate, type RoomFor } from "./room/gate.ts";
 
 export interface ReceivingOptions {
   readonly directory: DataDirectory;
@@ -20,8 +21,8 @@ export interface ReceivingOptions {
   readonly files: PayloadFiles;
   /** A data sync after so many bytes of the payload. */
   readonly rdbSyncBytes: number;
-  /** Makes room for a snapshot, of unknown size where that is undefined. @throws ReplicaError DISK_FULL. */
-  readonly admit: (totalBytes: number | undefined) => Promise<void>;
+  /** What makes room for a snapshot, of unknown size where that is undefined. @throws ReplicaError DISK_FULL. */
+  readonly admit: (totalBytes: number | undefined) => Promise<RoomFor>;
   /** How many bytes of the payload may wait for the disk before the link pauses. */
   readonly maxQueuedBytes: number;
 }
@@ -43,6 +44,7 @@ export class Receiving {
   readonly #id: number;
   readonly #grant: FullSyncGrant;
   readonly #writer: SnapshotWriter;
+  readonly #gate: RoomGate;
   readonly #directory: DataDirectory;
   #log: Promise<StreamLog> | undefined;
   #isWhole = false;
@@ -53,12 +55,14 @@ export class Receiving {
     path: string,
     grant: FullSyncGrant,
     writer: SnapshotWriter,
+    gate: RoomGate,
     directory: DataDirectory,
   ) {
     this.#id = id;
     this.path = path;
     this.#grant = grant;
     this.#writer = writer;
+    this.#gate = gate;
     this.#directory = directory;
   }
 
@@ -72,7 +76,8 @@ export class Receiving {
     events: KeeperEvents,
     signal: AbortSignal,
   ): Promise<Receiving> {
-    await admit(form.kind === "length" ? form.bytes : undefined);
+    const totalBytes = form.kind === "length" ? form.bytes : undefined;
+    const roomFor = await admit(totalBytes);
     const { id, dir } = await directory.begin(describeTarget(primary));
     try {
       const file = await files.open(dir, signal);
@@ -86,16 +91,18 @@ export class Receiving {
         writer.abandon();
         throw givenUp();
       }
-      return new Receiving(id, file.path, grant, writer, directory);
+      const onRoom = () => events.hasRoom();
+      const gate = new RoomGate({ totalBytes, roomFor, writer, onRoom });
+      return new Receiving(id, file.path, grant, writer, gate, directory);
     } catch (error) {
       directory.discard(id);
       throw error;
     }
   }
 
-  /** True while so much waits for the disk that the link should pause. */
+  /** True while so much waits for the disk, or for room on it, that the link should pause. */
   get congested(): boolean {
-    return this.#writer.congested;
+    return this.#gate.isWaiting || this.#writer.congested;
   }
 
   /** Bytes of the payload that a data sync covers. */
@@ -109,7 +116,7 @@ export class Receiving {
   }
 
   payload(bytes: Uint8Array): void {
-    this.#writer.write(bytes);
+    this.#gate.pass(bytes);
   }
 
   /**
@@ -119,6 +126,8 @@ export class Receiving {
    * meanwhile. The generation before is still current then.
    */
   async finish(createLog: CreateLog, sealReason: string): Promise<Received> {
+    await this.#gate.settled();
+    this.#refuseIfGivenUp();
     const rdb = await this.#writer.finish(this.#directory.basePath(this.#id));
     this.#refuseIfGivenUp();
     const aux = replicationAux(rdb.header);
@@ -142,6 +151,7 @@ export class Receiving {
   async giveUp(): Promise<void> {
     if (this.#isGivenUp) return;
     this.#isGivenUp = true;
+    this.#gate.giveUp();
     this.#writer.abandon();
     const log = this.#log;
     this.#directory.discard(this.#id);

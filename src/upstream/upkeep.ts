@@ -32,7 +32,7 @@ export class Upkeep {
       renewalFailure: () => renewals().failure,
       renewalTook: () => renewals().took,
     }));
-    const pressure = (this.pressure = new Pressure({ directory, room }));
+    const pressure = (this.pressure = new Pressure({ directory, room, clock }));
     this.admission = new Admission({ directory, clock, settings, room, pressure });
     this.renewal = new Renewal({ ...options, room, pressure });
   }
@@ -46,7 +46,7 @@ export class Upkeep {
     this.renewal.tick();
     if (!isFollowing) return;
     this.retention.tick();
-    // What a full resync may take was given before it began.
+    // A full resync has room made for itself as it comes.
     if (!this.#options.keeper.isReceiving) this.pressure.tick();
   }
 

@@ -397,7 +397,7 @@ export class Lifetime {
     const found = fs
       .readdirSync(this.path, { recursive: true, encoding: "utf8" })
       .map((name) => join(this.path, name))
-      .filter((path) => !/replica\.(lock|db-wal|db-shm)$|\/current\//.test(path))
+      .filter((path) => !/replica\.(lock|reserve|db-wal|db-shm)$|\/current\//.test(path))
       .filter((path) => !this.#couldNotGo(path));
     expect(found.toSorted()).toEqual(wanted.toSorted());
     using db = new Database(this.#database, { readonly: true });

@@ -100,7 +100,7 @@ export class Rig {
         rdbSyncBytes: 400,
         maxQueuedBytes: 1024 * 1024,
         maxLogQueuedBytes: 1024 * 1024,
-        admit: async () => undefined,
+        admit: async () => (bytes) => bytes,
         ...mode,
       },
       {

@@ -333,7 +333,7 @@ test("a log that fails during a resume is cut back only after its last sync", as
     directory,
     disk,
     clock,
-    { ...options, ...MODES[0]!, admit: async () => undefined },
+    { ...options, ...MODES[0]!, admit: async () => (bytes) => bytes },
     {
       acknowledge: () => undefined,
       hasRoom: () => undefined,

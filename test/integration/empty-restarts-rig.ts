@@ -55,8 +55,15 @@ async function looked(client: RespClient): Promise<void> {
 
 /** Takes a new snapshot, and waits until it is current. */
 async function save(replica: ReplicaProcess, client: RespClient): Promise<void> {
-  const before = await field(client, "generation");
-  await client.send("BGSAVE");
+  // On a small disk one may be under way already.
+  const before = await until(
+    async () => {
+      const generation = await field(client, "generation");
+      await client.send("BGSAVE");
+      return generation;
+    },
+    { what: "a new snapshot to begin" },
+  );
   await replica.waitForLine(new RegExp(`replaces generation ${before}:`), 50_000);
 }
 

@@ -66,6 +66,11 @@ export class SnapshotWriter {
     return this.#writer.congested;
   }
 
+  /** Bytes of the payload that were taken and are not written yet. */
+  get queuedBytes(): number {
+    return this.#receivedBytes - this.#writer.writtenBytes;
+  }
+
   /** Bytes of the payload that a data sync covers. */
   get syncedBytes(): number {
     return this.#syncedBytes;

@@ -61,8 +61,10 @@ export interface RoomWanted {
 export interface RoomFreed {
   /** The ids of the generations that are gone, in that order. */
   readonly removed: readonly number[];
+  /** What they took. Some file systems show some seconds later that it is free. */
+  readonly removedBytes: number;
   readonly freeBytes: number;
-  /** Whether as much is free as was wanted. */
+  /** Whether as much is free as was wanted, with what was removed. */
   readonly isEnough: boolean;
 }
 
@@ -168,7 +170,7 @@ export class Keeping {
       const had = describeSize(smallBeside, formatBytes(smallBeside.bytes));
       const what = `generation ${id} begins with ${has}, less than half of generation ${smallBeside.id}: ${had}${smallBeside.hasWrites && isEmpty(smallBeside) ? " and a log of writes" : ""}`;
       if (guarded === undefined) {
-        logger.info(`${what}; that one stays`);
+        logger.info(`${what}; that one ${this.#isKept(smallBeside.id) ? "stays" : "is gone"}`);
       } else {
         logger.warn(
           `${what}; generation ${guarded.id} stays until as much has been back for a day; if less is right, send REPLICA ACCEPT`,
@@ -217,9 +219,20 @@ export class Keeping {
     const { smallness } = this;
     if (smallness === undefined) return;
     const { guarded, had, seconds } = smallness;
+    const where = this.#isKept(guarded) ? "which stays" : "which went for want of room";
     logger.warn(
-      `for ${formatAge(seconds)} now, what is current has less than half of generation ${guarded} (${had}), which stays; if less is right, send REPLICA ACCEPT`,
+      `for ${formatAge(seconds)} now, what is current has less than half of generation ${guarded} (${had}), ${where}; if less is right, send REPLICA ACCEPT`,
     );
+  }
+
+  /** Whether a guarded generation is still there: where room was needed, it may be gone. */
+  #isKept(id: number): boolean {
+    try {
+      return this.#options.ledger.keeping.sealed().some((one) => one.id === id);
+    } catch {
+      // The database tells its failures elsewhere.
+      return true;
+    }
   }
 
   /**
@@ -250,18 +263,26 @@ export class Keeping {
   async freeRoom(wanted: RoomWanted): Promise<RoomFreed> {
     return await this.#turns.run(async () => {
       const removed: number[] = [];
+      let removedBytes = 0;
       let freeBytes = this.#freeBytes();
       const candidates = freeBytes < wanted.freeBytes ? this.#candidates(wanted.evenGuarded) : [];
       const most = candidates.reduce((sum, { bytes }) => sum + bytes, freeBytes);
-      if (most >= wanted.freeBytes) {
-        for (const { id } of candidates) {
-          if (freeBytes >= wanted.freeBytes) break;
-          removed.push(...(await this.#options.removal.remove([id])));
+      // Where the file system shows later what is free, the sum tells when it is enough.
+      const firstBytes = freeBytes;
+      const counted = () => Math.max(freeBytes, firstBytes + removedBytes);
+      try {
+        for (const { id, bytes } of most >= wanted.freeBytes ? candidates : []) {
+          if (counted() >= wanted.freeBytes) break;
+          const gone = await this.#options.removal.remove([id]);
+          if (gone.length === 0) continue;
+          removed.push(id);
+          removedBytes += bytes;
           freeBytes = this.#freeBytes();
         }
+      } finally {
+        if (removed.length > 0) this.#tellFreed(removed, freeBytes, wanted.why);
       }
-      if (removed.length > 0) this.#tellFreed(removed, freeBytes, wanted.why);
-      return { removed, freeBytes, isEnough: freeBytes >= wanted.freeBytes };
+      return { removed, removedBytes, freeBytes, isEnough: counted() >= wanted.freeBytes };
     });
   }
 

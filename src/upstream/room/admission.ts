@@ -5,6 +5,7 @@ import { formatBytes } from "../../base/quantity.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { State } from "../../session/state.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
+import { FIRST_BYTES, type RoomFor } from "./gate.ts";
 import type { Pressure } from "./pressure.ts";
 import { type PrimarySize, readPrimarySize } from "./primary-size.ts";
 import type { RoomWatch } from "./watch.ts";
@@ -18,9 +19,11 @@ const FIRST_PAUSE_MS = 5_000;
 const LONGEST_PAUSE_MS = 3_600_000;
 /** A refusal is news again once its size has changed by this factor. */
 const NEWS_FACTOR = 1.1;
+/** What is left free beside a snapshot that comes in: for the database, and the log that follows it. */
+const BESIDE_BYTES = 1024 * 1024;
 
 export interface AdmissionOptions {
-  readonly directory: Pick<DataDirectory, "path" | "current">;
+  readonly directory: Pick<DataDirectory, "path" | "current" | "freeBytes">;
   readonly clock: Clock;
   readonly settings: Pick<Settings, "minFreeBytes" | "askPrimary">;
   readonly room: Pick<RoomWatch, "availableBytes">;
@@ -116,12 +119,13 @@ export class Admission {
   }
 
   /**
-   * A full resync is granted: makes room for it.
-   * @param totalBytes its size; undefined where the primary doesn't know it yet. Then old generations give way for as
-   * much as is likely, where that can be had.
+   * A full resync is granted. Old generations give way to it while it really comes, see `RoomGate`; now only for its
+   * first bytes, and none that is guarded.
+   * @param totalBytes its size; undefined where the primary doesn't know it yet.
+   * @returns what makes room for the payload.
    * @throws ReplicaError DISK_FULL before anything is written of one that can't fit; DISK_FAILED.
    */
-  async admit(totalBytes: number | undefined): Promise<void> {
+  async admit(totalBytes: number | undefined): Promise<RoomFor> {
     const available = this.#options.room.availableBytes();
     if (totalBytes !== undefined && totalBytes > available) {
       this.#lack(totalBytes);
@@ -131,10 +135,40 @@ export class Admission {
       });
     }
     this.#refusal = undefined;
-    const bytes = totalBytes ?? this.#expectedBytes;
-    if (bytes === undefined || bytes > available) return;
-    const wanted = Math.min(AT_LEAST * bytes, available);
-    await this.#options.pressure.makeRoom(wanted, `a full resync of ${formatBytes(bytes)}`, true);
+    const size = totalBytes === undefined ? "" : ` of ${formatBytes(totalBytes)}`;
+    const why = `a full resync${size}`;
+    const firstBytes = Math.min(totalBytes ?? Infinity, FIRST_BYTES);
+    if (this.#roomBeside(0) < firstBytes)
+      await this.#options.pressure.makeRoom(firstBytes + BESIDE_BYTES, why, false);
+    return (bytes, queuedBytes) => {
+      const room = this.#roomBeside(queuedBytes());
+      return room >= bytes ? bytes : this.#makeRoom(bytes, queuedBytes, why);
+    };
+  }
+
+  /** See `RoomFor`. Guarded generations stay until nothing else is left, and then no more of them go than must. */
+  async #makeRoom(bytes: number, queuedBytes: () => number, why: string): Promise<number> {
+    const { pressure } = this.#options;
+    const has = () => Math.min(bytes, this.#roomBeside(queuedBytes()));
+    // What is queued is written meanwhile: then there was less free than seemed, and what was asked for out of reach.
+    for (let before = Infinity; queuedBytes() < before;) {
+      before = queuedBytes();
+      await pressure.makeRoom(bytes + before + BESIDE_BYTES, why, false);
+      if (has() > 0) return has();
+    }
+    const leastBytes = Math.min(bytes, FIRST_BYTES) + queuedBytes() + BESIDE_BYTES;
+    await pressure.makeRoom(leastBytes, why, true);
+    return has();
+  }
+
+  #roomBeside(queuedBytes: number): number {
+    try {
+      return this.#options.directory.freeBytes - queuedBytes - BESIDE_BYTES;
+    } catch (error) {
+      // The write that follows tells it.
+      if (error instanceof ReplicaError) return 0;
+      throw error;
+    }
   }
 
   /** An attempt ended in state `from`. */

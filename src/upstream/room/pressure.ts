@@ -1,15 +1,19 @@
+import type { Clock } from "../../base/clock.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
-import { availableBytes, BLOCK_BYTES } from "./figures.ts";
+import { availableBytes, BLOCK_BYTES, type Room } from "./figures.ts";
 import type { RoomWatch } from "./watch.ts";
 
 /** How much of what old generations take may be counted on. */
 const REACHABLE = 15 / 16;
+/** Some file systems (btrfs, ZFS) show within this time only that what was removed is free. */
+const SHOWN_WITHIN_MS = 30_000;
 
 export interface PressureOptions {
   readonly directory: Pick<DataDirectory, "path" | "keeping">;
   readonly room: RoomWatch;
+  readonly clock: Clock;
 }
 
 /** Keeps some room free: old generations give way to the log, and to new snapshots. One removal at a time. */
@@ -19,6 +23,12 @@ export class Pressure {
   #isRunning = false;
   #isLow = false;
   #failure = "";
+  /** After a removal that isn't shown yet: how much was free with what it gave, at that length of the log. */
+  #given: { readonly untilMs: number; readonly freeBytes: number; readonly logBytes: number } = {
+    untilMs: -Infinity,
+    freeBytes: 0,
+    logBytes: 0,
+  };
 
   constructor(options: PressureOptions) {
     this.#options = options;
@@ -32,8 +42,8 @@ export class Pressure {
   /** Once a second. */
   tick(): void {
     const { room } = this.#options;
-    const figures = room.figures;
-    if (figures === undefined || this.#isRunning) return;
+    if (room.figures === undefined || this.#isRunning) return;
+    const figures = this.#counted(room.figures);
     this.#judge(availableBytes(figures), room.reserveBytes(figures));
     const wanted = room.pressureBytes(figures);
     if (figures.freeBytes < wanted && figures.removableBytes > 0)
@@ -41,6 +51,14 @@ export class Pressure {
     // Without them, what is current could not be followed much longer.
     if (availableBytes(figures) < wanted / 2 && figures.guardedBytes > 0)
       void this.makeRoom(wanted / 2, "the log", true);
+  }
+
+  /** The room, with what was removed but isn't shown as free yet; the log may have taken some of it since. */
+  #counted(room: Room): Room {
+    const { untilMs, freeBytes, logBytes } = this.#given;
+    if (this.#options.clock.monotonicMs() >= untilMs) return room;
+    const left = freeBytes - Math.max(0, room.logBytes - logBytes);
+    return { ...room, freeBytes: Math.max(room.freeBytes, left) };
   }
 
   /**
@@ -55,13 +73,22 @@ export class Pressure {
   }
 
   async #remove(bytes: number, why: string, evenGuarded: boolean): Promise<void> {
-    const { directory, room } = this.#options;
+    const { directory, room, clock } = this.#options;
     this.#isRunning = true;
     try {
+      const shown = room.look();
+      const before = this.#counted(shown);
       // As much as can be had: less than what is wanted is better than nothing. The log takes some of it meanwhile.
-      const reachable = REACHABLE * availableBytes(room.look(), evenGuarded);
-      const freeBytes = Math.min(bytes, reachable);
-      await directory.keeping.freeRoom({ freeBytes, why, evenGuarded });
+      const reachable = REACHABLE * availableBytes(before, evenGuarded);
+      const unshownBytes = before.freeBytes - shown.freeBytes;
+      const freeBytes = Math.min(bytes, reachable) - unshownBytes;
+      const freed = await directory.keeping.freeRoom({ freeBytes, why, evenGuarded });
+      const { removedBytes } = freed;
+      const shownBytes = freed.freeBytes - shown.freeBytes;
+      if (removedBytes > 0 && shownBytes < removedBytes / 2) {
+        const untilMs = clock.monotonicMs() + SHOWN_WITHIN_MS;
+        this.#given = { ...before, freeBytes: before.freeBytes + removedBytes, untilMs };
+      }
       room.forget();
       this.#failure = "";
     } catch (error) {

@@ -1,10 +1,14 @@
+import { resetSync } from "@logtape/logtape";
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
-import { readdirSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { configureLogging } from "../../../src/cli/terminal/logging.ts";
+import { Output } from "../../../src/cli/terminal/output.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { FakeMachine } from "../../support/fake-machine.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
+import { mayMount, smallDisk } from "../../support/small-disk.ts";
 import { amount } from "../../support/sweep.ts";
 import { tempDir } from "../../support/temp.ts";
 import { clock } from "../restore/kept.ts";
@@ -13,6 +17,7 @@ import { EMPTY, FULL, keepSized, PING } from "./sized.ts";
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
 const DAY = 24 * HOUR;
+const MIB = 1024 * 1024;
 const WRITE = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
 
 /** A disk of so many bytes, which the generations' files fill. */
@@ -32,6 +37,30 @@ class RoomyDisk extends FaultyDisk {
       .map((name) => statSync(join(this.path, "generations", name)))
       .map((file) => (file.isFile() ? file.size : 0));
     return this.#bytes - sizes.reduce((sum, size) => sum + size, 0);
+  }
+}
+
+/** One that goes on showing as much free as at the first look. */
+class LaggingDisk extends RoomyDisk {
+  #shown: number | undefined;
+  override freeBytes(): number {
+    return (this.#shown ??= super.freeBytes());
+  }
+  /** Looks again. */
+  shown(): number {
+    this.#shown = undefined;
+    return this.freeBytes();
+  }
+}
+
+/** Writes a file that takes all that is free. */
+function fillUp(path: string): void {
+  for (const bytes of [MIB, 4096]) {
+    try {
+      for (;;) appendFileSync(path, Buffer.alloc(bytes));
+    } catch (error) {
+      expect(error).toMatchObject({ code: "ENOSPC" });
+    }
   }
 }
 
@@ -308,4 +337,110 @@ describe("room", () => {
     ]);
     expect(both).toMatchObject([{ removed: [1] }, { removed: [] }, []]);
   });
+
+  test("what is gone is told, though what was left over before can't be removed", async () => {
+    const disk = new RoomyDisk(500_000);
+    using r = rig(disk);
+    for (let n = 0; n < 5; n++) await keepSized(r.directory, some);
+    const { keeping } = r.directory;
+    disk.fail({ operation: "removeLarge", call: 1, code: "EIO" });
+    disk.fail({ operation: "removeLarge", call: 3, code: "EIO" });
+    await expect(keeping.freeRoom(wanted(200_000))).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(await keeping.freeRoom(wanted(120_000))).toMatchObject({ removed: [2], isEnough: true });
+    expect(r.ids()).toEqual([1, 3, 4, 5]);
+    expect(keeping.counts.room).toBe(1);
+    expect(r.events("retention")).toEqual([
+      expect.stringMatching(/^removed generation 2 ahead of time to make room for a test/),
+    ]);
+    expect(await r.directory.retain(5, undefined)).toEqual([]);
+    expect(r.ids()).toEqual([3, 4, 5]);
+  });
+
+  test("what went before a failure is told, too", async () => {
+    const disk = new RoomyDisk(500_000);
+    using r = rig(disk);
+    for (let n = 0; n < 5; n++) await keepSized(r.directory, some);
+    disk.fail({ operation: "removeLarge", call: 2, code: "EIO" });
+    const { keeping } = r.directory;
+    await expect(keeping.freeRoom(wanted(220_000))).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(r.ids()).toEqual([2, 3, 4, 5]);
+    expect(keeping.counts.room).toBe(1);
+    expect(r.events("retention")).toEqual([expect.stringMatching(/^removed generation 1 ahead/)]);
+  });
+
+  test("no more goes than is needed where the file system shows it later", async () => {
+    const disk = new LaggingDisk(800_000);
+    using r = rig(disk);
+    for (let n = 0; n < 7; n++) await keepSized(r.directory, some);
+    const before = disk.shown();
+    expect(await r.directory.keeping.freeRoom(wanted(before + 150_000))).toMatchObject({
+      removed: [1, 2],
+      freeBytes: before,
+      isEnough: true,
+    });
+  });
+
+  // Mounting takes privileges.
+  test.skipIf(!mayMount())(
+    "is freed on a disk that is full, whatever marks there are",
+    async () => {
+      using dir = tempDir("full");
+      using disk = smallDisk(dir.file("disk"), 32 * MIB);
+      const data = dir.file("disk", "data");
+      const directory = new DataDirectory(data, new FaultyDisk(), clock, new FakeMachine());
+      try {
+        for (let n = 0; n < 4; n++) await keepSized(directory, { keys: 10_000, bytes: 5 * MIB });
+        expect(await directory.retain(9, undefined)).toEqual([]);
+        expect(statSync(join(data, "replica.reserve")).size).toBe(512 * 1024);
+        {
+          using db = new Database(join(data, "replica.db"));
+          db.run(
+            `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+           INSERT INTO marks (generation, at_ms, written_offset, durable_offset)
+           SELECT 1, i, 1000, 1000 FROM n`,
+          );
+          // What SQLite has written before, it can overwrite.
+          db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+        expect(disk).toBeDefined();
+        fillUp(dir.file("disk", "other"));
+        expect(directory.freeBytes).toBe(0);
+        const { removed, isEnough } = await directory.keeping.freeRoom(wanted(4 * MIB));
+        expect([removed, isEnough]).toEqual([[1], true]);
+        expect(directory.countByState().toSorted()).toEqual([
+          ["current", 1],
+          ["sealed", 2],
+        ]);
+        expect(statSync(join(data, "replica.reserve")).size).toBe(512 * 1024);
+      } finally {
+        directory.close();
+      }
+    },
+  );
+});
+
+test("a reminder says whether what was there is still there", async () => {
+  const lines: string[] = [];
+  const output = new Output({ sink: (text) => lines.push(text), isTty: false });
+  configureLogging({ level: "warn", format: "text", output });
+  try {
+    const disk = new RoomyDisk(250_000);
+    using r = rig(disk);
+    await keepSized(r.directory, FULL);
+    await keepSized(r.directory, EMPTY);
+    await keepSized(r.directory, EMPTY);
+    const reminded = () => {
+      lines.length = 0;
+      r.restart();
+      r.directory.keeping.tick();
+      return lines.join("");
+    };
+    expect(reminded()).toMatch(/half of generation 1 \(.*\), which stays; if/);
+    const most = disk.freeBytes() + r.directory.keeping.freeableBytes(true);
+    await r.directory.keeping.freeRoom({ freeBytes: most, why: "a test", evenGuarded: true });
+    expect(r.ids()).toEqual([3]);
+    expect(reminded()).toMatch(/half of generation 1 \(.*\), which went for want of room; if/);
+  } finally {
+    resetSync();
+  }
 });

@@ -7,6 +7,7 @@ import { Admission } from "../../../src/upstream/room/admission.ts";
 import { errorOf, rejectionOf } from "../../support/error-of.ts";
 
 const MB = 1_000_000;
+const MIB = 1024 * 1024;
 const REPLID = "a".repeat(40);
 const RESUME = { replid: REPLID as ReplicationId, offset: 1_000 };
 
@@ -27,10 +28,22 @@ function admitting({
   minFree = 1,
   askPrimary = true,
 } = {}) {
-  const state = { available, snapshot, ms: 0, made: [] as number[] };
+  const state = {
+    available,
+    snapshot,
+    ms: 0,
+    /** Free now, what may give way, and what gives way last. */
+    free: available,
+    removable: 0,
+    guarded: 0,
+    made: [] as { bytes: number; evenGuarded: boolean }[],
+  };
   const admission = new Admission({
     directory: {
       path: "/data",
+      get freeBytes() {
+        return state.free;
+      },
       get current() {
         return state.snapshot === undefined ? undefined : ({ rdbBytes: state.snapshot } as never);
       },
@@ -39,8 +52,15 @@ function admitting({
     settings: { minFreeBytes: minFree, askPrimary },
     room: { availableBytes: () => state.available },
     pressure: {
-      makeRoom: async (bytes) => {
-        state.made.push(bytes);
+      makeRoom: async (bytes, _why, evenGuarded) => {
+        state.made.push({ bytes, evenGuarded });
+        const some = Math.min(Math.max(0, bytes - state.free), state.removable);
+        state.removable -= some;
+        state.free += some;
+        if (!evenGuarded) return;
+        const last = Math.min(Math.max(0, bytes - state.free), state.guarded);
+        state.guarded -= last;
+        state.free += last;
       },
     },
   });
@@ -154,21 +174,58 @@ describe("a full resync that is granted", () => {
   test("is broken off before anything is written where its size can't fit", async () => {
     const { admission, state } = admitting();
     await admission.admit(100 * MB);
-    expect(state.made).toEqual([100 * MB]);
+    expect(state.made).toEqual([]);
     const error = await rejectionOf(() => admission.admit(100 * MB + 1));
     expect(error).toMatchObject({ code: "DISK_FULL", retry: "backoff" });
     expect(error.message).toMatch(/has 100000001 bytes, \/data has room for 100000000: make room/);
     expect(admission.refusedBytes).toBe(100 * MB + 1);
   });
 
-  test("gets as much room as is likely to be needed, and none where that can't be had", async () => {
-    const { admission, state } = admitting({ snapshot: 50 * MB });
-    await admission.admit(undefined);
-    expect(state.made).toEqual([(9 / 8) * 50 * MB]);
-    state.snapshot = 200 * MB;
-    await admission.admit(undefined);
-    expect(state.made).toHaveLength(1);
+  test.each([undefined, 90 * MB])(
+    "costs no more than the room of its first bytes, and nothing guarded, before it comes: %s",
+    async (totalBytes) => {
+      const { admission, state } = admitting();
+      Object.assign(state, { free: MIB, removable: 40 * MB, guarded: 60 * MB });
+      await admission.admit(totalBytes);
+      expect(state.made).toEqual([{ bytes: 2 * MIB, evenGuarded: false }]);
+      expect(state.guarded).toBe(60 * MB);
+    },
+  );
+
+  test("gets room as it comes: at once where it is there, guarded ones once all is used", async () => {
+    const { admission, state } = admitting();
+    const roomFor = await admission.admit(undefined);
+    expect(roomFor(50 * MB, () => 0)).toBe(50 * MB);
+    expect(state.made).toEqual([]);
+    // What is queued will take its room.
+    Object.assign(state, { free: 20 * MB, removable: 10 * MB, guarded: 60 * MB });
+    expect(await roomFor(50 * MB, () => 5 * MB)).toBe(25 * MB - MIB);
+    expect(state).toMatchObject({ free: 30 * MB, removable: 0, guarded: 60 * MB });
+    state.free = 5 * MB + MIB;
+    expect(await roomFor(50 * MB, () => 5 * MB)).toBe(MIB);
+    expect(state.guarded).toBe(60 * MB - MIB);
+    Object.assign(state, { free: 0, guarded: 0 });
+    expect(await roomFor(50 * MB, () => 0)).toBeLessThanOrEqual(0);
   });
+});
+
+test("guarded ones stay where a removal came to nothing because the queue was written meanwhile", async () => {
+  const { admission, state } = admitting();
+  const roomFor = await admission.admit(undefined);
+  Object.assign(state, { free: 10 * MB, removable: 0, guarded: 60 * MB });
+  let queued = 10 * MB;
+  const drained = () => {
+    // Looked at after the first removal.
+    if (state.made.length === 1 && queued > 0) {
+      state.free -= queued;
+      queued = 0;
+      state.removable = 20 * MB;
+    }
+    return queued;
+  };
+  expect(await roomFor(50 * MB, drained)).toBe(20 * MB - MIB);
+  expect(state.made.map(({ evenGuarded }) => evenGuarded)).toEqual([false, false]);
+  expect(state.guarded).toBe(60 * MB);
 });
 
 describe("after one that didn't fit", () => {

@@ -5,8 +5,17 @@ import { Pressure, type PressureOptions } from "../../../src/upstream/room/press
 const MB = 1_000_000;
 
 /** A disk of the test's, on which an eighth of the room is kept free. */
-function pressed(figures: { free: number; removable?: number; guarded?: number; log?: number }) {
-  const disk: Room = {
+function pressed(figures: {
+  free: number;
+  removable?: number;
+  guarded?: number;
+  log?: number;
+  /** What a removal gives. */
+  gives?: number;
+  /** Whether the file system shows that at once. */
+  shows?: boolean;
+}) {
+  const disk: { -readonly [Name in keyof Room]: Room[Name] } = {
     freeBytes: figures.free * MB,
     removableBytes: (figures.removable ?? 0) * MB,
     guardedBytes: (figures.guarded ?? 0) * MB,
@@ -20,18 +29,25 @@ function pressed(figures: { free: number; removable?: number; guarded?: number; 
       freeRoom: async (one: { freeBytes: number; why: string; evenGuarded: boolean }) => {
         const { freeBytes, why, evenGuarded } = one;
         wanted.push({ mb: freeBytes / MB, why, evenGuarded });
+        const removedBytes = freeBytes > disk.freeBytes ? (figures.gives ?? 0) * MB : 0;
+        disk.removableBytes -= removedBytes;
+        if (figures.shows === true) disk.freeBytes += removedBytes;
+        return { removedBytes, freeBytes: disk.freeBytes };
       },
     },
   } as unknown as PressureOptions["directory"];
   const room = {
     figures: disk,
-    look: () => disk,
+    look: () => ({ ...disk }),
     forget: () => undefined,
     pressureBytes: () => total / 8,
     reserveBytes: () => total / 8,
   } as unknown as PressureOptions["room"];
-  const pressure = new Pressure({ directory, room });
-  return { pressure, wanted };
+  let nowMs = 0;
+  const clock = { monotonicMs: () => nowMs } as unknown as PressureOptions["clock"];
+  const pressure = new Pressure({ directory, room, clock });
+  const passSeconds = (seconds: number) => void (nowMs += seconds * 1000);
+  return { pressure, wanted, disk, passSeconds };
 }
 
 test("old generations stay while an eighth of the room is free", async () => {
@@ -76,4 +92,46 @@ test("a full disk is low on room, though a share of nothing is nothing", async (
   pressure.tick();
   await pressure.stop();
   expect(pressure.isLow).toBe(true);
+});
+
+test("what was removed counts as free for half a minute, until the file system shows it", async () => {
+  const { pressure, wanted, disk, passSeconds } = pressed({
+    free: 30,
+    removable: 200,
+    guarded: 50,
+    log: 70,
+    gives: 20,
+  });
+  const tick = async () => {
+    pressure.tick();
+    await pressure.stop();
+    return wanted.splice(0).map(({ mb }) => mb);
+  };
+  expect(await tick()).toEqual([37.5]);
+  passSeconds(29);
+  expect(await tick()).toEqual([]);
+  // The log has taken 15 of it: 35 are left of 50, and 20 of them aren't shown.
+  disk.logBytes += 15 * MB;
+  disk.freeBytes -= 15 * MB;
+  expect(await tick()).toEqual([17.5]);
+  // That gave 20 more.
+  expect(await tick()).toEqual([]);
+  passSeconds(30);
+  expect(await tick()).toEqual([37.5]);
+});
+
+test("where it is shown at once, only what is free counts, whoever takes it", async () => {
+  const { pressure, wanted, disk } = pressed({
+    free: 30,
+    removable: 200,
+    log: 70,
+    gives: 20,
+    shows: true,
+  });
+  pressure.tick();
+  await pressure.stop();
+  disk.freeBytes = 36 * MB;
+  pressure.tick();
+  await pressure.stop();
+  expect(wanted.map(({ mb }) => mb)).toEqual([37.5, 37.5]);
 });
