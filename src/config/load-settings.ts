@@ -48,6 +48,7 @@ export function loadSettings(sources: SettingSources): Settings {
   given.delete("config");
   const values = parseValues(given);
   if (takes.has("unprotected")) refuseOpenPort(values);
+  if (takes.has("port") && takes.has("http")) refuseOwnPort(values, given);
   if (takes.has("tls-cert")) checkTls(values, given);
 
   const passwordIn = (name: PasswordFile) =>
@@ -189,6 +190,21 @@ function refuseOpenPort(values: Values): void {
     `binding ${values.bind} would let anyone who can reach it read every key: give --requirepass-file FILE, ` +
       "or --unprotected if the network is trusted, or leave --bind at 127.0.0.1",
   );
+}
+
+/** A taken --http port may become free, and is tried again and again; the replica's own never does. */
+function refuseOwnPort({ http, port, bind }: Values, given: ReadonlyMap<string, Given>): void {
+  if (http === undefined || port === 0 || http.port !== port || !overlap(http.host, bind)) return;
+  throw usageError(
+    `${given.get("http")?.source ?? "--http"} names port ${port}, which is the replica's own (--port): give another one`,
+  );
+}
+
+/** Whether two addresses can't both be listened to on one port. Of names it is known only of localhost. */
+function overlap(one: string, other: string): boolean {
+  const both = [one, other].map((host) => host.toLowerCase().replace(/^localhost$/, "127.0.0.1"));
+  if (both[0] === both[1] || both.includes("::")) return true;
+  return both.includes("0.0.0.0") && both.every((host) => !host.includes(":"));
 }
 
 function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {

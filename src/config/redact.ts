@@ -1,12 +1,17 @@
 import { isIP } from "node:net";
 
-/** The beginning of a URL up to its password, and the password up to the last @, which it may itself contain. */
-const withLogin = /^(?:--(?:[a-z-]+=)?)?((?:[a-z][a-z+]*:\/{1,2})?[^\s:/@"[]*:)(?!\/\/)(.*)@/is;
+/**
+ * The beginning of a URL up to its password, and the password up to the last @, which it may itself contain. The
+ * colon of a scheme that is known may have been forgotten.
+ */
+const withLogin =
+  /^(?:--(?:[a-z-]+=)?)?((?:[a-z][a-z+]*:\/{1,2}|rediss?(?:\+sentinel)?\/\/)?[^\s:/@"[]*:)(?!\/\/)(.*)@/is;
 /** A URL without an @: what follows the colon may be a password whose host is missing. */
 const withoutHost =
-  /^(?:--(?:[a-z-]+=)?)?([a-z][a-z+]*:\/{1,2}[^\s:/@"[]*:)(?!\d{1,5}(?:\/|$))(.+)$/is;
+  /^(?:--(?:[a-z-]+=)?)?((?:[a-z][a-z+]*:\/{1,2}|rediss?(?:\+sentinel)?\/\/)[^\s:/@"[]*:)(?!\d{1,5}(?:\/|$))(.+)$/is;
 /** A URL's password in a text of unknown origin; it ends with the word. */
-const inText = /(?<![a-z+])([a-z][a-z+]*:\/{1,2}[^\s:/@"]*:)\S*@/gi;
+const inText =
+  /(?<![a-z+])((?:[a-z][a-z+]*:\/{1,2}|rediss?(?:\+sentinel)?\/{1,2})[^\s:/@"]*:)\S*@/gi;
 
 /**
  * Removes the passwords of URLs from an error's text, and nothing else of it. A URL gets there when it is given in

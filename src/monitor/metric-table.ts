@@ -125,7 +125,7 @@ export const METRICS: readonly Metric[] = [
   {
     name: "primary_unsupplied_seconds",
     type: "gauge",
-    help: "Seconds since the link is up and yet nothing can come: the primary is a replica without a primary; else 0.",
+    help: "How long the link has been up while nothing could come over it, in seconds: the primary is a replica without a primary, or is silent; else 0.",
     read: ({ supply }) => (supply.trouble === undefined ? 0 : Math.max(1, supply.troubleSeconds)),
   },
   {

@@ -29,6 +29,8 @@ export interface PrimaryLoginActions {
   readonly username: string | undefined;
   /** The parts that CONFIG SET has changed. */
   readonly changed: readonly ("masteruser" | "masterauth")[];
+  /** Where to put it so that it holds after a restart, too. */
+  keptIn(part: "masteruser" | "masterauth"): string;
   /** Holds from the next attempt on; an empty value brings back what was given at the start. */
   set(part: "masteruser" | "masterauth", value: string): void;
 }

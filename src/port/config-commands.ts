@@ -87,9 +87,6 @@ function parameters({ context }: Call): [string, string][] {
 /** As for --username. */
 const MAX_USER_CHARS = 1024;
 
-/** Where each part of the login for the primary is kept for the next start. */
-const KEPT_IN = { masteruser: "--username", masterauth: "--password-file" } as const;
-
 /** The flag that sets each of them. */
 const FLAGS: Readonly<Record<string, string>> = {
   port: "--port",
@@ -179,11 +176,12 @@ function whyNot(part: LoginPart, value: string): string | undefined {
 
 /** Logs who changed the login, never to what. */
 function setLogin({ client, context }: Call, part: LoginPart, value: string): void {
-  context.replica.primary.login.set(part, value);
+  const { login } = context.replica.primary;
+  login.set(part, value);
   const holds =
     value === ""
       ? "what was given at the start holds again, from the next attempt to connect on"
-      : `holds from the next attempt to connect on, until a restart: to keep it, put it into ${KEPT_IN[part]}`;
+      : `holds from the next attempt to connect on, until a restart: to keep it, put it into ${login.keptIn(part)}`;
   logger.info(`CONFIG SET ${part}: ${holds}`, { client: client.address });
 }
 
@@ -199,8 +197,10 @@ function rewrite({ client, context }: Call): Uint8Array {
   const { status } = context;
   const kept = status.isFollowing ? `${status.primary.name} is followed too` : "none is followed";
   logger.info(`CONFIG REWRITE: after a restart, ${kept}`, { client: client.address });
-  for (const part of context.replica.primary.login.changed) {
-    logger.warn(`CONFIG REWRITE does not store ${part}: to keep it, put it into ${KEPT_IN[part]}`, {
+  const { login } = context.replica.primary;
+  for (const part of login.changed) {
+    const where = login.keptIn(part);
+    logger.warn(`CONFIG REWRITE does not store ${part}: to keep it, put it into ${where}`, {
       client: client.address,
     });
   }

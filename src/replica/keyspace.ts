@@ -1,4 +1,3 @@
-import type { Clock } from "../base/clock.ts";
 import { type DatabaseKeys, readSnapshotKeys } from "../store/generation/snapshot-keys.ts";
 import type { Replica } from "./replica.ts";
 
@@ -17,38 +16,35 @@ export interface KnownKeyspace {
 /** Knows how many keys are in what is kept, as far as others say so. */
 export class Keyspace {
   readonly #replica: Replica;
-  readonly #clock: Clock;
-  /** What the primary said last, while all that it sent was here. */
-  #said: KnownKeyspace | undefined;
   /** What the snapshot looked at last says; it does not change. */
   #looked: { readonly id: number; readonly known: KnownKeyspace | undefined } | undefined;
 
-  constructor(replica: Replica, clock: Clock) {
+  constructor(replica: Replica) {
     this.#replica = replica;
-    this.#clock = clock;
   }
 
   /** The newest that is known; undefined where nobody says. */
   get known(): KnownKeyspace | undefined {
-    this.#listen();
-    const said = this.#said;
+    const { keyspace: said, tellsKeys } = this.#replica.supply;
     const snapshot = this.#ofSnapshot();
-    return said !== undefined && said.atMs >= (snapshot?.atMs ?? 0) ? said : snapshot;
+    if (said === undefined) return snapshot;
+    const { databases, isWhole, saidAtMs } = said;
+    const known = { source: "primary" as const, databases, isWhole, atMs: said.atMs ?? saidAtMs };
+    if (snapshot === undefined) return known;
+    // Another `replica` that knows a snapshot alone may know an older one; both times are of the clock of who made it.
+    if (!isWhole) return known.atMs >= snapshot.atMs ? known : snapshot;
+    // By this clock: that of the primary, which a snapshot names, may be wrong by any amount.
+    return tellsKeys || saidAtMs >= (this.#generation?.currentAtMs ?? 0) ? known : snapshot;
   }
 
-  #listen(): void {
-    const { state, supply } = this.#replica;
-    // While a snapshot arrives, the primary speaks of what is not here yet.
-    const keyspace = state.at === "connected" ? supply.facts?.keyspace : undefined;
-    if (keyspace === undefined) return;
-    const { databases, isWhole, atMs } = keyspace;
-    const saidAtMs = this.#clock.now() - supply.factsAgeMs;
-    this.#said = { source: "primary", databases, isWhole, atMs: atMs ?? saidAtMs };
+  get #generation() {
+    const { endedStream, directory } = this.#replica;
+    return endedStream?.generation ?? directory.current;
   }
 
   #ofSnapshot(): KnownKeyspace | undefined {
-    const { endedStream, directory } = this.#replica;
-    const generation = endedStream?.generation ?? directory.current;
+    const { directory } = this.#replica;
+    const generation = this.#generation;
     if (generation === undefined) return undefined;
     const { id, currentAtMs } = generation;
     if (this.#looked?.id !== id) {

@@ -13,8 +13,7 @@ export interface SupplyStatus {
 
 /** Whether the primary has data to pass on, while its link is up. */
 export function supplyOf({ supply, silentMs, state }: Replica): SupplyStatus {
-  const { facts } = supply;
-  const role = facts === undefined ? "unknown" : facts.upstream === undefined ? "master" : "slave";
+  const role = supply.facts?.role ?? "unknown";
   const trouble = state.at === "connected" ? supply.trouble(silentMs) : undefined;
   return { role, trouble, troubleSeconds: trouble === undefined ? 0 : supply.troubleSeconds };
 }

@@ -94,7 +94,8 @@ export class Replica implements StreamSource {
     });
     const { askPrimary } = settings;
     const fed = () => [...this.relay.downstreams];
-    this.supply = new Supply({ ...linkOptions, askPrimary, fed }, clock, {
+    const servedPorts = [listeningPort, announced.port];
+    this.supply = new Supply({ ...linkOptions, askPrimary, servedPorts, fed }, clock, {
       looped: (error) => this.#driver.failed(error),
       changed: (what) => this.#onPrimaryChanged(what),
     });

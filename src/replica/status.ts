@@ -118,7 +118,7 @@ export class ReplicaStatus {
     this.#clock = clock;
     this.#fsync = fsync;
     this.#freshness = new Freshness(replica, clock);
-    this.#keyspace = new Keyspace(replica, clock);
+    this.#keyspace = new Keyspace(replica);
     this.startedAtMs = clock.now();
     this.#startedMs = clock.monotonicMs();
   }

@@ -1,7 +1,18 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { ReplicaError } from "../../src/base/errors.ts";
 import { type Password, passwordInFile } from "../../src/config/password.ts";
+import { readSmallFile } from "../../src/config/read-file.ts";
+import { usageErrorOf } from "../support/error-of.ts";
 import { tempDir } from "../support/temp.ts";
 
 function complaint(password: Password): string {
@@ -74,6 +85,30 @@ test("refuses a file that is gone, empty or no text, without what it held before
   rmSync(file);
   writeFileSync(file, "hunter4");
   expect(password.read()).toBe("hunter4");
+});
+
+test("a pipe is waited for, but not for ever", async () => {
+  using dir = tempDir("password");
+  const file = dir.file("pipe");
+  expect(Bun.spawnSync(["mkfifo", file]).exitCode).toBe(0);
+  const waits = { writerMs: 30, wholeMs: 60 };
+  const says = (maxBytes: number) =>
+    usageErrorOf(() => readSmallFile(file, maxBytes, "the flag --password-file", waits)).message;
+  expect(says(100)).toBe(
+    `the flag --password-file: ${file} is a pipe, and nobody has written to it`,
+  );
+  // Opened for both, it needs no reader to be there.
+  const fd = openSync(file, "r+");
+  try {
+    writeSync(fd, "hunter2");
+    expect(says(100)).toBe(
+      `the flag --password-file: ${file} is a pipe, and its writer has not closed it`,
+    );
+    writeSync(fd, "hunter2hunter2");
+    expect(says(10)).toBe(`the flag --password-file: ${file} is larger than 10 bytes`);
+  } finally {
+    closeSync(fd);
+  }
 });
 
 test("reads a pipe once, and keeps what it held", async () => {

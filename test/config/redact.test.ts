@@ -19,6 +19,13 @@ test.each([
   ["redis://:hunter2", 'not "redis://:hunter2"', 'not "redis://:***"'],
   ["u:hunter2@h", "can't open u:hunter2@h: none", "can't open u:***@h: none"],
   ["--redis://u:hunter2@h", "unknown flag --redis://u:hunter2@h", "unknown flag --redis://u:***@h"],
+  // Without the colon of the scheme; as a path, too, and without a host.
+  ["redis//:hunter2@h", 'not "redis//:hunter2@h"', 'not "redis//:***@h"'],
+  ["rediss//u:hun//ter2@h", "no /x/rediss/u:hun/ter2@h", "no /x/rediss/u:***@h"],
+  ["redis+sentinel//:a hunter2@h", "no redis+sentinel//:a hunter2@h", "no redis+sentinel//:***@h"],
+  ["redis//u:hunter2", "no redis//u:hunter2", "no redis//u:***"],
+  ["x", "dir is redis//:hunter2@h: no, nor u@h", "dir is redis//:***@h: no, nor u@h"],
+  ["x", "no /x/redis/u:hunter2@h: no", "no /x/redis/u:***@h: no"],
   // Nowhere among what was given: in a settings file.
   ["x", "dir is redis://u:hunter2@h: no, nor u@h", "dir is redis://u:***@h: no, nor u@h"],
 ])("%j in %j is hidden, and nothing beside it", (given, text, shown) => {
@@ -34,6 +41,8 @@ test.each([
   "redis://h:6379: see u@h",
   "redis://u@h:1: connection refused",
   "a: b@c",
+  "no /srv/redis/a:c: see u@h, nor /srv/data//u:1@2, nor myredis//u:1@2",
+  "redis//h:6379: see u@h",
 ])("%j stays as it is", (text) => {
   const given = [
     "redis://:p#w@h",
@@ -41,6 +50,8 @@ test.each([
     "redis://::1",
     "redis://h:6379",
     "redis://u@h:1",
+    "redis//h:6379",
+    "/srv/redis/a:c",
     ":b@",
     "",
   ];

@@ -299,6 +299,36 @@ describe("passwords", () => {
 });
 
 describe("what must fit together", () => {
+  test("--http and --port differ where both would listen at the same address", () => {
+    const source = "the flag --http names port 7000, which is the replica's own (--port)";
+    const of = (http: string, bind: string, port = "7000") => ({ http, bind, port });
+    for (const flags of [
+      of("127.0.0.1:7000", "127.0.0.1"),
+      of("127.0.0.1:7000", "localhost"),
+      of("localhost:7000", "LOCALHOST"),
+      of("0.0.0.0:7000", "127.0.0.1"),
+      of("[::]:7000", "127.0.0.1"),
+      of("[::1]:7000", "::1"),
+    ]) {
+      expect(complaintOf(flags)).toBe(`${source}: give another one`);
+    }
+    for (const flags of [
+      of("127.0.0.1:7000", "127.0.0.1", "7001"),
+      of("127.0.0.1:0", "127.0.0.1", "0"),
+      of("127.0.0.2:7000", "127.0.0.1"),
+      of("[::1]:7000", "127.0.0.1"),
+      of("off", "127.0.0.1"),
+    ]) {
+      expect(() => load(flags)).not.toThrow();
+    }
+    expect(complaintOfEnv({ REPLICA_HTTP: "127.0.0.1:6380" })).toContain(
+      "the variable REPLICA_HTTP names",
+    );
+    // `replica status` listens to nothing.
+    const flags = new Map(Object.entries(of("127.0.0.1:7000", "127.0.0.1")));
+    expect(() => loadSettings({ flags, takes: ["port", "bind"] })).not.toThrow();
+  });
+
   test.each(["0.0.0.0", "::", "192.168.1.1", "example.org", "::ffff:10.0.0.1"])(
     "binding %s needs a password or --unprotected",
     (bind) => {

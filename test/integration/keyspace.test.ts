@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { realClock } from "../../src/base/clock.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { follow } from "../support/following.ts";
 import { RespClient } from "../support/resp-client.ts";
@@ -129,6 +130,38 @@ describe.each(availableServers())("of a primary of %s", (kind) => {
     expect(await sizeOf(client, 3)).toMatch(/ has 70 in db3, /);
     expect(await sizeOf(client, 4)).toMatch(/ does not say how many are in db4$/);
   });
+});
+
+test("the primary's last word is kept though nobody read it, and though its clock is an hour ahead", async () => {
+  using dir = tempDir("keyspace");
+  await using primary = await startServer("redis-7.0");
+  await fill(primary, 3, 5);
+  const hourBehind = { ...realClock, now: () => realClock.now() - 3_600_000 };
+  await using replica = follow(primary.url(), realDisk, dir, {}, undefined, hourBehind);
+  await replica.connected();
+  await fill(primary, 0, 10);
+  await primary.acknowledgedBy(1);
+  // It is asked each 10 s, and at once by a new link.
+  await primary.send("CLIENT", "KILL", "TYPE", "replica");
+  const { supply } = replica.replica;
+  await until(() => supply.facts?.keyspace?.databases.length === 2, { what: "the answer" });
+  await replica.connected();
+  replica.replica.leave();
+  await until(() => replica.replica.endedStream !== undefined, { what: "the end of the stream" });
+  await using client = await RespClient.connect({ port: replica.port });
+  const info = await infoOf(client);
+  expect(exported(info)).toEqual({ db0: [10, 1], db3: [5, 1] });
+  expect(sourceIn(info)).toBe("primary");
+
+  // What replaced the data since then has its own word: that of another primary, which may not be asked.
+  await using other = await startServer("redis-7.0");
+  await other.send("ACL", "SETUSER", "default", "-info");
+  await fill(other, 1, 7);
+  await client.send("REPLICAOF", "127.0.0.1", other.port);
+  await until(() => replica.replica.resyncs.full === 2, { what: "the other snapshot" });
+  await replica.connected();
+  expect(exported(await infoOf(client))).toEqual({ db1: [7, 1] });
+  expect(sourceIn(await infoOf(client))).toBe("snapshot");
 });
 
 test("before anything is kept, and with an empty snapshot alone, no database is listed", async () => {

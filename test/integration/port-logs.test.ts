@@ -36,15 +36,25 @@ test.concurrent(
   async () => {
     using temp = tempDir("port-logs");
     const port = freePort();
-    const args = followArgs(`redis://127.0.0.1:${freePort()}`, temp.file("data"), "--bind", "::1");
+    const url = `redis://:old@127.0.0.1:${freePort()}`;
+    const args = followArgs(url, temp.file("data"), "--bind", "::1");
     await using replica = startReplica([...args, "--port", String(port)]);
     // An IPv6 address in brackets, so that the port can be told from it.
     await replica.waitForLine(new RegExp(`, serving \\[::1\\]:${port} `));
     await using client = await RespClient.connect({ host: "::1", port });
     await client.send("REPLICAOF", "NO", "ONE");
+    await client.send("CONFIG", "SET", "masteruser", "u", "masterauth", "p");
     await client.send("CONFIG", "REWRITE");
     expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
     expect(replica.stderr).toMatch(/ CONFIG REWRITE: after a restart, none is followed client=/);
+    // Where the URL carries a password, no file would count.
+    const kept = [
+      / CONFIG SET masteruser: .* to keep it, put it into --username client=/,
+      / CONFIG SET masterauth: .* put it into the URL \(percent-encoded\), which comes before --password-file client=/,
+      / REWRITE does not store masteruser: .* into --username client=/,
+      / REWRITE does not store masterauth: .* into the URL \(percent-encoded\), which comes before --password-file client=/,
+    ];
+    for (const line of kept) expect(replica.stderr).toMatch(line);
     expect(replica.stderr).toEndWith(" stopped; nothing is kept yet\n");
   },
 );

@@ -136,7 +136,7 @@ export class LinkHistory {
 
   /**
    * An attempt ended.
-   * @returns whether it had been connected, and whether this is another error than the last one.
+   * @returns whether it had been connected, and whether its error is neither the last one nor one that this outage has told.
    */
   failed(error: ReplicaError, ended: EndedAttempt): { wasConnected: boolean; isAnother: boolean } {
     const wasConnected = this.#connectedAtMs !== undefined;
@@ -155,7 +155,8 @@ export class LinkHistory {
       this.#outage.failedAttempts++;
       add(this.failedAttempts, error.code);
     }
-    const isAnother = error.message !== this.#last?.error.message;
+    const isLast = error.message === this.#last?.error.message;
+    const isAnother = !isLast && this.#outage.isNew(error);
     this.#unexplained = undefined;
     this.note(error, this.#blame(error, ended));
     this.#reached = undefined;

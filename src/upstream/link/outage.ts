@@ -32,6 +32,11 @@ export class Outage {
     return this.#clock.monotonicMs() - this.#sinceMs;
   }
 
+  /** Whether an error is the first of its kind in this outage, as far as those are told. */
+  isNew(error: ReplicaError): boolean {
+    return !this.#told.has(error.message) && this.#told.size < MAX_TOLD_ERRORS;
+  }
+
   /**
    * The line about an attempt that failed just now; undefined where nothing new is to be said. Each error is told when
    * it first comes, and each attempt that cost the primary a fork.
@@ -42,7 +47,7 @@ export class Outage {
     const nowMs = this.#clock.monotonicMs();
     const everyMs = this.#lastedMs < SELDOM_AFTER_MS ? TELL_EVERY_MS : TELL_SELDOM_EVERY_MS;
     const isDue = nowMs - this.#toldAtMs >= everyMs;
-    const isNew = !this.#told.has(error.message) && this.#told.size < MAX_TOLD_ERRORS;
+    const isNew = this.isNew(error);
     if (!isDue && !isNew && !isCostly) return undefined;
     const isFirst = this.#told.size === 0;
     this.#toldAtMs = nowMs;

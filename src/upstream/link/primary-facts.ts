@@ -10,7 +10,9 @@ export interface PrimaryFacts {
   /** Another one means another process. Empty where none is shown. */
   readonly runId: string;
   readonly uptimeSeconds: number | undefined;
-  /** Where it is a replica itself: of whom, and whether that one feeds it; undefined for a primary. */
+  /** `unknown` where it names none, or one of its own kind. */
+  readonly role: "master" | "slave" | "unknown";
+  /** Where it is a replica itself: of whom, and whether that one feeds it; undefined in every other role. */
   readonly upstream: UpstreamFacts | undefined;
   /** The last byte of its stream. */
   readonly offset: number | undefined;
@@ -28,6 +30,8 @@ export interface PrimaryFacts {
 export interface UpstreamFacts {
   /** `host:port`, as it names it; empty where it follows nobody. */
   readonly name: string;
+  /** The port of it; 0 where it has none, or doesn't say. */
+  readonly port: number;
   /** Whether its link is up. */
   readonly isUp: boolean;
   /** How long it has been down; undefined where that isn't known. */
@@ -59,10 +63,13 @@ export function readFacts(infoText: string): PrimaryFacts {
   const number = (name: string): number | undefined =>
     /^\d{1,15}$/.test(text(name)) ? Number(text(name)) : undefined;
   const forkMicros = number("latest_fork_usec");
+  const said = text("role");
+  const role = said === "master" || said === "slave" ? said : "unknown";
   return {
     runId: isRunId(text("run_id")) ? text("run_id") : "",
     uptimeSeconds: number("uptime_in_seconds"),
-    upstream: text("role") === "slave" ? readUpstream(text, number) : undefined,
+    role,
+    upstream: role === "slave" ? readUpstream(text, number) : undefined,
     offset: number("master_repl_offset"),
     lastSaveFailed: text("rdb_last_bgsave_status") === "err",
     isSaving: text("rdb_bgsave_in_progress") === "1",
@@ -80,13 +87,11 @@ function readUpstream(
   const host = printable(text("master_host").slice(0, MAX_NAME_CHARS));
   const runIds = text("upstream_run_ids").split(",").filter(isRunId).slice(0, MAX_CHAIN);
   // A `replica` that follows nobody goes on showing whom it followed last.
+  const port = number("master_port") ?? 0;
   const isAlone = host === "" || text("state") === "none";
   return {
-    name: isAlone
-      ? ""
-      : host.includes("/")
-        ? host
-        : describeAddress({ host, port: number("master_port") ?? 0 }),
+    name: isAlone ? "" : host.includes("/") ? host : describeAddress({ host, port }),
+    port,
     isUp: text("master_link_status") === "up",
     downSeconds: number("master_link_down_since_seconds"),
     silentSeconds: number("master_last_io_seconds_ago"),

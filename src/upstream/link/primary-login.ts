@@ -33,6 +33,15 @@ export class PrimaryLogin {
     return [...this.#set.keys()];
   }
 
+  /** Where to put it so that it holds after a restart, too: where the URL carries one, no setting counts. */
+  keptIn(part: LoginPart): string {
+    const [inUrl, flag] =
+      part === "masteruser"
+        ? [this.#url.username, "--username"]
+        : [this.#url.password, "--password-file"];
+    return inUrl === undefined ? flag : `${URL_LOGIN}, which comes before ${flag}`;
+  }
+
   /** CONFIG SET: holds from the next attempt on. An empty value brings back what was given at the start. */
   set(part: LoginPart, value: string): void {
     if (value === "") this.#set.delete(part);

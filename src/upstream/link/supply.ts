@@ -12,7 +12,9 @@ import {
   readBufferLimit,
   readFacts,
   readLinkAddresses,
+  type UpstreamFacts,
 } from "./primary-facts.ts";
+import type { KeyspaceFacts } from "./keyspace-facts.ts";
 import type { LinkHistory } from "./link-history.ts";
 import { SideLink, type SideLinkOptions } from "./side-link.ts";
 
@@ -23,8 +25,16 @@ export interface SupplyOptions extends SideLinkOptions {
   readonly askPrimary: boolean;
   /** The run id of this process. */
   readonly runId: string;
+  /** Where this replica serves: its port, and the one that it announces. */
+  readonly servedPorts: readonly number[];
   /** Those that are fed from here: `host:port` of their end of the link, and the run id of another `replica`. */
   readonly fed: () => readonly { readonly address: string; readonly runId: string }[];
+}
+
+/** The keys that a primary spoke of while all that it sent was here. */
+export interface SaidKeyspace extends KeyspaceFacts {
+  /** When the answer came; milliseconds since 1970. */
+  readonly saidAtMs: number;
 }
 
 export interface SupplyEvents {
@@ -64,6 +74,9 @@ export class Supply {
   /** Who was fed from here when it was asked last. */
   #fed = "";
   #isWatching = false;
+  /** While a snapshot arrives, the primary speaks of keys that are not here yet. */
+  #isConnected = false;
+  #keyspace: SaidKeyspace | undefined;
   /** Answers of the link before this one are dropped. */
   #epoch = 0;
   #unsupplied: { readonly sinceMs: number } | undefined;
@@ -84,6 +97,16 @@ export class Supply {
     return this.#clock.monotonicMs() - this.#answeredMs;
   }
 
+  /** What the last one that was connected said of its keys; it stays after the link is gone. */
+  get keyspace(): SaidKeyspace | undefined {
+    return this.#keyspace;
+  }
+
+  /** Whether the primary is connected, and speaks of its keys. */
+  get tellsKeys(): boolean {
+    return this.#isConnected && this.#isAnswering && this.#facts?.keyspace !== undefined;
+  }
+
   /** The processes above this one, nearest first, as far as they are known. */
   get runIds(): readonly string[] {
     const { runId = "", upstream } = this.#facts ?? {};
@@ -101,6 +124,7 @@ export class Supply {
   /** The link is gone. What was learned stays, to be compared with. */
   rest(): void {
     this.#isWatching = false;
+    this.#isConnected = false;
     this.#epoch++;
     this.#unsupplied = undefined;
     this.#side?.close();
@@ -126,8 +150,16 @@ export class Supply {
   moved(state: State, target: PrimaryTarget | undefined): void {
     if (state.at === "transfer") return;
     const isGranted = state.at === "receive-bulk-header" || state.at === "connected";
-    if (isGranted && target !== undefined) this.#watch(target);
-    else this.rest();
+    if (!isGranted || target === undefined) return this.rest();
+    this.#watch(target);
+    this.#isConnected = state.at === "connected";
+    this.#hearKeys();
+  }
+
+  #hearKeys(): void {
+    const keyspace = this.#facts?.keyspace;
+    if (!this.#isConnected || keyspace === undefined) return;
+    this.#keyspace = { ...keyspace, saidAtMs: this.#clock.now() - this.factsAgeMs };
   }
 
   /**
@@ -273,8 +305,7 @@ export class Supply {
     // A primary pings, by default each 10 s; a replica passes on the pings of its own primary, and sends none.
     const limitMs = this.#options.timeoutMs / 2;
     const quietMs = Math.max(silentMs, (upstream?.silentSeconds ?? 0) * 1000);
-    const isPrimary = facts !== undefined && upstream === undefined;
-    if (isPrimary || quietMs < limitMs) return undefined;
+    if (facts?.role === "master" || quietMs < limitMs) return undefined;
     const quiet = formatAge(quietMs / 1000);
     if (upstream === undefined) return `${name} has sent nothing for ${quiet}, not even a PING`;
     return `${name} is a replica of ${upstream.name}, and nothing has come from there for ${quiet}`;
@@ -282,8 +313,7 @@ export class Supply {
 
   /** Whether what it said is recent. */
   get #isAnswering(): boolean {
-    const ageMs = this.#clock.monotonicMs() - this.#answeredMs;
-    return ageMs < ASK_PRIMARY_MS + this.#options.syncTimeoutMs + 2_000;
+    return this.factsAgeMs < ASK_PRIMARY_MS + this.#options.syncTimeoutMs + 2_000;
   }
 
   #sideLink(): SideLink {
@@ -307,6 +337,7 @@ export class Supply {
       if (target === this.#target) {
         this.#facts = facts;
         this.#answeredMs = this.#clock.monotonicMs();
+        this.#hearKeys();
       }
       return { kind: "facts", facts };
     } catch (error) {
@@ -332,14 +363,18 @@ export class Supply {
     if (upstream === undefined) return undefined;
     const above = new Set([...this.runIds, ...upstream.runIds]);
     const isNamed = above.has(mine) || this.#options.fed().some((one) => above.has(one.runId));
-    if (isNamed || (await this.#isFedFromHere())) {
+    if (isNamed || (await this.#isFedFromHere(upstream))) {
       return loopError(`${name} is itself fed by this replica, so neither has a primary`);
     }
     return undefined;
   }
 
-  /** Whether the primary's own link ends here: of a stock server only its addresses tell. */
-  async #isFedFromHere(): Promise<boolean> {
+  /**
+   * Whether the primary's own link ends here: of a stock server only its addresses tell. Its end of the link alone
+   * doesn't: the kernel may give one port to several connections, if each leads elsewhere.
+   */
+  async #isFedFromHere({ port }: UpstreamFacts): Promise<boolean> {
+    if (!this.#options.servedPorts.includes(port)) return false;
     const fed = new Set(this.#options.fed().map(({ address }) => plainAddress(address)));
     if (fed.size === 0 || !this.#mayListClients) return false;
     try {

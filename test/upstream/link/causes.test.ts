@@ -11,6 +11,7 @@ const silent = new ReplicaError("TIMED_OUT", { message: "silent" });
 /** A primary that has been up for an hour. */
 const facts: PrimaryFacts = {
   runId: "a".repeat(40),
+  role: "master",
   uptimeSeconds: 3_600,
   upstream: undefined,
   offset: 1_000,

@@ -106,3 +106,23 @@ test("what was found out about an error doesn't run into it", () => {
     "the primary closed the link after 1.0 MiB in 2.0 s; its log says why",
   );
 });
+
+test("errors that take turns are news once in an outage, and again in the next one", () => {
+  const links = new LinkHistory(new StillClock());
+  const ended = { from: { at: "connecting" }, isFull: false, pausedMs: 0 } as const;
+  const newsOf = (errors: readonly ReplicaError[]) =>
+    errors
+      .filter((error) => {
+        const { isAnother } = links.failed(error, ended);
+        links.takeNews();
+        return isAnother;
+      })
+      .map(({ message }) => message);
+  const turns = Array.from({ length: 100 }, (_, n) => (n % 2 === 0 ? lost : refused));
+  expect(newsOf(turns)).toEqual([lost.message, refused.message]);
+  links.ended();
+  expect(newsOf(turns)).toEqual([lost.message, refused.message]);
+  // The last one is not told twice, though the link was up in between.
+  links.ended();
+  expect(newsOf([refused, lost])).toEqual([lost.message]);
+});

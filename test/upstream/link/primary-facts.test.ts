@@ -14,6 +14,7 @@ test("reads a primary's INFO, and a replica's", () => {
   expect(readFacts(primary)).toEqual({
     runId: RUN_ID,
     uptimeSeconds: 12,
+    role: "master",
     upstream: undefined,
     offset: 34,
     lastSaveFailed: true,
@@ -27,6 +28,7 @@ test("reads a primary's INFO, and a replica's", () => {
     "role:slave\r\nmaster_host:10.0.0.5\r\nmaster_port:6379\r\nmaster_link_status:down\r\nmaster_link_down_since_seconds:7\r\nmaster_last_io_seconds_ago:-1\r\n";
   expect(readFacts(replica).upstream).toEqual({
     name: "10.0.0.5:6379",
+    port: 6379,
     isUp: false,
     downSeconds: 7,
     silentSeconds: undefined,
@@ -43,6 +45,8 @@ test("reads a primary's INFO, and a replica's", () => {
 test("takes nothing from an INFO that is no such thing", () => {
   const unknown = {
     runId: "",
+    role: "unknown",
+    upstream: undefined,
     uptimeSeconds: undefined,
     offset: undefined,
     lastSaveFailed: false,
@@ -51,7 +55,7 @@ test("takes nothing from an INFO that is no such thing", () => {
     keyspace: undefined,
   };
   const wrong = `run_id:${RUN_ID}x\r\nuptime_in_seconds:-1\r\nmaster_repl_offset:9999999999999999999\r\nlatest_fork_usec:x\r\n`;
-  for (const text of ["", "garbage", "<html>", wrong])
+  for (const text of ["", "garbage", "<html>", wrong, "role:active-replica\r\n", "role:\r\n"])
     expect(readFacts(text)).toMatchObject(unknown);
   const ids = Array.from({ length: 100 }, () => RUN_ID);
   const hostile = readFacts(

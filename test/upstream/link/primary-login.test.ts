@@ -58,6 +58,18 @@ test("CONFIG SET comes first, until it is set to nothing", () => {
   expect(login.changed).toEqual([]);
 });
 
+test("says where each part is kept for the next start: in the URL if that carries it, since it wins", () => {
+  const keptIn = (username?: string, password?: string) => {
+    const login = new PrimaryLogin({ username, password }, settings);
+    return [login.keptIn("masteruser"), login.keptIn("masterauth")];
+  };
+  const inUrl = "the URL (percent-encoded), which comes before";
+  expect(keptIn()).toEqual(["--username", "--password-file"]);
+  expect(keptIn("u")).toEqual([`${inUrl} --username`, "--password-file"]);
+  expect(keptIn(undefined, "p")).toEqual(["--username", `${inUrl} --password-file`]);
+  expect(keptIn("u", "p")).toEqual([`${inUrl} --username`, `${inUrl} --password-file`]);
+});
+
 test("reads the settings' password at each attempt, and only where it is used", () => {
   let reads = 0;
   const password = { from: "--password-file", read: () => `read ${++reads}` };
