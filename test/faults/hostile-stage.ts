@@ -45,7 +45,7 @@ interface Kept {
 
 const FILES = "/appendonly\\.aof\\.(manifest|[1-9]\\d*\\.base\\.rdb|[1-9]\\d*\\.incr\\.aof)";
 const KNOWN_NAMES = new RegExp(
-  `^(replica\\.(lock|db(-wal|-shm)?)|(current|generations/\\d{10})(${FILES})?|generations)$`,
+  `^(replica\\.(lock|reserve|db(-wal|-shm)?)|(current|generations/\\d{10})(${FILES})?|generations)$`,
 );
 /** A write and a GETACK. */
 const STREAM = Buffer.concat([
