@@ -99,6 +99,8 @@ test("finds the primary through the sentinels alone, also after a failover durin
   );
   expect(remote.stderr).not.toContain("REPLICAOF: following");
 
+  // One that was not told yet names the old primary.
+  await sentinels.naming(other.port);
   await using back = follow("away");
   await back.waitForLine(/connected by partial resync/);
   expect(back.stderr).toMatch(new RegExp(names(other), "m"));

@@ -190,6 +190,16 @@ export async function startSentinels(
         throw new Error(`waited for ${what}, who know:\n${seen.join("\n")}`, { cause });
       }
     },
+    /** Waits until each names the primary at this port. */
+    naming: async (port: number) => {
+      await until(
+        async () =>
+          (await Promise.all(sentinels.map((one) => one.master()))).every(
+            (master) => master.get("port") === String(port),
+          ),
+        { what: `all sentinels to name port ${port}`, timeoutMs: 60_000 },
+      );
+    },
     /** Makes them promote a replica, though the primary is well. @throws ReplyError where they won't. */
     failOver: async () => await first.ask("failover", MASTER),
     [Symbol.asyncDispose]: async () => {
