@@ -242,17 +242,21 @@ test("a write that fails without a link is reported, and earlier writes are kept
   expect(following.replica.resyncs).toMatchObject({ full: 1, partial: 1 });
 });
 
-test("an attempt fails if the free space can't be read, and the next one follows", async () => {
+test("a snapshot fails if the free space can't be read, and the next attempt follows", async () => {
   using dir = tempDir("statfs");
-  // Every call: others look at the room too, once a second.
-  const disk = new FaultyDisk({ operation: "freeBytes", code: "EIO" });
-  await using primary = fakePrimary((peer) => grantFull(peer));
+  const disk = new FaultyDisk();
+  await using primary = fakePrimary(async (peer) => {
+    await standardHandshake(peer, { replid: REPLID, offset: 100 });
+    // Every call from the grant on: others look at the room too, once a second.
+    if (peer.index === 0) disk.fail({ operation: "freeBytes", code: "EIO" });
+    await peer.send(bulkPayload(smallRdb("a value")));
+  });
   await using following = follow(primary.url, disk, dir);
-  await until(() => following.replica.links.last, { what: "an attempt to fail" });
+  await until(() => following.replica.links.last, { what: "the snapshot to fail" });
   disk.heal();
   await following.connected();
-  const told = events(following.path).map(({ detail }) => detail);
-  expect(told.find((detail) => detail.includes("looking for room in"))).toBeDefined();
+  expect(events(following.path)[1]?.detail).toContain("looking for room in");
+  expect(following.replica.resyncs.full).toBe(2);
 });
 
 test("a snapshot that finds no room is not asked for again at once, though attempts go on", async () => {
