@@ -10,11 +10,11 @@ const GETACK = encodeCommand("REPLCONF", "GETACK", "*");
 const GETACK_EVERY_MS = 100;
 const PACE_MS = 5;
 /** One SET of 64 bytes. */
-const SET = encodeCommand("SET", "key:000001", "v".repeat(27));
+export const SET = encodeCommand("SET", "key:000001", "v".repeat(27));
 export const SET_BYTES = SET.length;
 
 /** An RDB without keys. */
-function emptyRdb(): Uint8Array {
+export function emptyRdb(): Uint8Array {
   const body = Buffer.from("REDIS0010\xff", "latin1");
   const checksum = Buffer.alloc(8);
   checksum.writeBigUInt64LE(crc64(body));
@@ -64,7 +64,8 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
       isLast ? waiting.length === 0 && lastGetackMs !== -1 : nowMs - lastGetackMs >= GETACK_EVERY_MS
     ) {
       lastGetackMs = isLast ? -1 : nowMs;
-      waiting.push({ offset: sent + GETACK.length, atMs: nowMs });
+      // A server answers with the offset before the GETACK itself.
+      waiting.push({ offset: sent, atMs: nowMs });
       return GETACK;
     }
     const room = allowed() - sent;

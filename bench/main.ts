@@ -7,11 +7,13 @@ import { benchPrimary } from "./primary.ts";
 import { benchRelay } from "./relay.ts";
 import { benchRestart } from "./restart.ts";
 import { benchRestore } from "./restore.ts";
+import { benchStart } from "./start.ts";
+import { benchSteady } from "./steady.ts";
 import { benchStream } from "./stream.ts";
 import { benchTransfer, transferTable } from "./transfer.ts";
 import { benchYear } from "./year.ts";
 
-const HELP = `bun run bench [parts|transfer|primary|stream|restore|relay|port|restart|year …] [flags]; default: all
+const HELP = `bun run bench [parts|transfer|primary|stream|steady|restore|relay|port|start|restart|year …] [flags]; default: all
 
   --quick        smaller sizes and fewer rounds: everything in under a minute
   --bytes N      snapshot size for transfer, primary, restore and relay, at least 16777216 [2147483648; with --quick 268435456]
@@ -26,9 +28,11 @@ const BENCHES = [
   "transfer",
   "primary",
   "stream",
+  "steady",
   "restore",
   "relay",
   "port",
+  "start",
   "restart",
   "year",
 ] as const;
@@ -84,9 +88,11 @@ async function main(): Promise<void> {
   }
   if (wanted("primary")) results["primary"] = await benchPrimary({ bytes, rounds, quick });
   if (wanted("stream")) results["stream"] = await benchStream(quick);
+  if (wanted("steady")) results["steady"] = await benchSteady(quick ? 3 : 20);
   if (wanted("restore")) results["restore"] = await benchRestore({ bytes, rounds });
   if (wanted("relay")) results["relay"] = await benchRelay({ bytes, rounds });
   if (wanted("port")) results["port"] = await benchPort(quick);
+  if (wanted("start")) results["start"] = benchStart(quick ? 5 : 30);
   if (wanted("restart")) await benchRestart();
   if (wanted("year")) results["year"] = await benchYear(quick);
   if (values.json !== undefined) {

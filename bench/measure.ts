@@ -63,7 +63,7 @@ function readProc(pid: number, name: string): string | undefined {
 
 /** A child process whose peak memory is sampled while it runs: wait(2) would include this process, from before exec. */
 export class Measured {
-  readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  readonly child: Bun.Subprocess<"pipe", "pipe", "pipe">;
   readonly beganMs = performance.now();
   said = "";
   #peakRssBytes = 0;
@@ -74,7 +74,7 @@ export class Measured {
 
   constructor(argv: readonly string[], cwd?: string) {
     this.child = Bun.spawn(endingWithParent(argv), {
-      stdin: "ignore",
+      stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
       ...(cwd === undefined ? {} : { cwd }),
@@ -107,6 +107,12 @@ export class Measured {
     const { seconds } = this;
     const peakRssBytes = this.#peakRssBytes;
     return { seconds, cpuSeconds, peakRssBytes, ...(more === undefined ? {} : { more }) };
+  }
+
+  /** Writes to its standard input. */
+  tell(text: string): void {
+    void this.child.stdin.write(text);
+    void this.child.stdin.flush();
   }
 
   /** Resolves with the match once the output matches. @throws Error if the process ends first. */

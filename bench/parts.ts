@@ -243,7 +243,7 @@ async function throughWriter(
 ): Promise<void> {
   let room = Promise.withResolvers<void>();
   const file = await createPayloadFile(realDisk, path, io);
-  const writer = openWriter(file, 16 * MIB, {
+  const writer = openWriter(file, bytes, 16 * MIB, {
     written: () => room.resolve(),
     failed: (cause) => room.reject(cause),
   });

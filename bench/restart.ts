@@ -1,12 +1,20 @@
+import * as fs from "node:fs";
 import { join } from "node:path";
-import { scratchDirectory } from "./measure.ts";
+import { median, peakRssOf, scratchDirectory } from "./measure.ts";
 import { refuseWithoutProgram } from "./receivers.ts";
 import { EmbeddedPrimary } from "../src/demo/primary.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
-const ROUNDS = 10;
+const ROUNDS = 20;
 
-/** Measures how long the compiled program takes from its start to its partial resync. */
+/** A start until the link was up. */
+interface Start {
+  readonly wallMs: number;
+  readonly cpuMs: number;
+  readonly peakRssBytes: number;
+}
+
+/** Measures what the compiled program takes from its start to its partial resync: without metrics, and with them. */
 export async function benchRestart(): Promise<void> {
   refuseWithoutProgram();
   using scratch = scratchDirectory();
@@ -21,33 +29,58 @@ export async function benchRestart(): Promise<void> {
   });
   try {
     await startUntil(/connected by full resync/, primary.url, dir);
-    const tookMs: number[] = [];
+    const ways = [
+      { name: "dist/replica", flags: [], starts: [] as Start[] },
+      { name: "with --http", flags: ["--http", "127.0.0.1:0"], starts: [] as Start[] },
+    ];
     for (let round = 0; round < ROUNDS; round++) {
-      tookMs.push(await startUntil(/connected by partial resync/, primary.url, dir));
+      for (const { flags, starts } of ways) {
+        starts.push(await startUntil(/connected by partial resync/, primary.url, dir, flags));
+      }
     }
-    tookMs.sort((a, b) => a - b);
-    console.log(
-      `restart: dist/replica follows by partial resync ${tookMs[ROUNDS >> 1]?.toFixed(0)} ms after its start (median of ${ROUNDS}; ${tookMs.at(-1)?.toFixed(0)} ms at most)`,
-    );
+    for (const { name, starts } of ways) tell(name, starts);
   } finally {
     primary.stop();
   }
 }
 
-async function startUntil(line: RegExp, url: string, dir: string): Promise<number> {
+function tell(name: string, starts: readonly Start[]): void {
+  const wallMs = starts.map((start) => start.wallMs);
+  const cpuMs = median(starts.map((start) => start.cpuMs));
+  const rssMiB = median(starts.map((start) => start.peakRssBytes)) / 2 ** 20;
+  console.log(
+    `restart: ${name} follows by partial resync ${median(wallMs).toFixed(0)} ms after its start (median of ${ROUNDS}; ${Math.max(...wallMs).toFixed(0)} ms at most), after ${cpuMs.toFixed(0)} ms of CPU and with ${rssMiB.toFixed(0)} MiB`,
+  );
+}
+
+async function startUntil(
+  line: RegExp,
+  url: string,
+  dir: string,
+  flags: readonly string[] = [],
+): Promise<Start> {
   const beganMs = performance.now();
-  const child = Bun.spawn([PROGRAM, "follow", url, "--dir", join(dir, "data"), "--port", "0"], {
-    stderr: "pipe",
-  });
+  const argv = [PROGRAM, "follow", url, "--dir", join(dir, "data"), "--port", "0", ...flags];
+  const child = Bun.spawn(argv, { stderr: "pipe" });
   let said = "";
-  let tookMs: number | undefined;
+  let start: Start | undefined;
   for await (const bytes of child.stderr) {
     said += Buffer.from(bytes).toString();
-    if (tookMs !== undefined || !line.test(said)) continue;
-    tookMs = performance.now() - beganMs;
+    if (start !== undefined || !line.test(said)) continue;
+    const wallMs = performance.now() - beganMs;
+    start = { wallMs, cpuMs: cpuMsOf(child.pid), peakRssBytes: peakRssOf(child.pid) ?? Number.NaN };
     child.kill("SIGTERM");
   }
   await child.exited;
-  if (tookMs === undefined) throw new Error(`the program printed: ${said}`);
-  return tookMs;
+  if (start === undefined) throw new Error(`the program printed: ${said}`);
+  return start;
+}
+
+/** The CPU time of all threads so far: as the scheduler counts it, because a tick is as long as half of a start. */
+function cpuMsOf(pid: number): number {
+  const threads = `/proc/${pid}/task`;
+  return fs
+    .readdirSync(threads)
+    .map((id) => fs.readFileSync(`${threads}/${id}/schedstat`, "latin1").split(" ")[0])
+    .reduce((sum, ns) => sum + Number(ns) / 1e6, 0);
 }

@@ -107,6 +107,9 @@ function serve(snapshot: Snapshot, form: "length" | "eof"): number {
       socket.write(form === "length" ? `$${snapshot.bytes}\r\n` : `$EOF:${MARK}\r\n`);
       socket.data.next = 0;
       pump(socket);
+    } else if (command === "INFO") {
+      // As a primary whose login may not ask: without an answer, the replica would wait for one.
+      socket.write("-NOPERM this user has no permissions to run the 'info' command\r\n");
     }
   };
   const listener = Bun.listen<Peer>({

@@ -1,121 +1,42 @@
 #!/usr/bin/env bun
-import { FFIType } from "bun:ffi";
-import { isHangupIgnored } from "./cli/hangup.ts";
-import { hideUrlPassword, restoreUrlPassword } from "./cli/hide-password.ts";
-import { OutputClosed, standardError, standardOutput } from "./cli/terminal/output.ts";
-import { printable } from "./base/printable.ts";
-import { ReplicaError } from "./base/errors.ts";
-import { checkInvariants } from "./base/invariants.ts";
-import { libc } from "./base/libc.ts";
-import { withoutPasswords } from "./config/redact.ts";
-
-const stdout = standardOutput();
-const stderr = standardError();
-const stopping = new AbortController();
-
-/** Whether errors come with their stack; a guess until the settings are known. */
-let debug = false;
-/** The arguments with the URL's password, which errors may quote. */
-let argv: readonly string[] = process.argv.slice(2);
 
 /**
- * The signal that asked to stop. A signal to a whole process group (Ctrl-C, systemd) also reaches `bun run` or
- * npm, which pass it on: the same signal again within this time does not count as a second one.
+ * What to print for a command line that needs nothing else of the program. It is answered before the rest is loaded,
+ * which would take several times as long as the answer.
  */
-const ECHO_MS = 500;
-let asked: { readonly signal: NodeJS.Signals; readonly atMs: number } | undefined;
-
-async function main(): Promise<number> {
-  // First, before anything else is loaded: until then, every user of this machine can read the password.
-  hideUrlPassword(process.argv.slice(2));
-  argv = restoreUrlPassword(process.argv.slice(2), process.env);
-  debug =
-    process.env["REPLICA_LOG_LEVEL"] === "debug" ||
-    / --log-level[= ]debug( |$)/.test(` ${argv.join(" ")}`);
-  process.on("SIGINT", stop);
-  process.on("SIGTERM", stop);
-  if (!isHangupIgnored()) process.on("SIGHUP", stop);
-  const { runCommandLine } = await import("./cli/run.ts");
-  return await runCommandLine(argv, {
-    env: process.env,
-    signal: stopping.signal,
-    stdout,
-    stderr,
-    onDebug: (isDebug) => {
-      debug = isDebug;
-      if (isDebug) checkInvariants();
-    },
-  });
-}
-
-/**
- * The first signal asks to stop; the second one exits at once. SIGHUP never counts as a second one: a terminal
- * that closes sends it twice, and systemd sends it together with SIGTERM at the end of a session.
- */
-function stop(signal: NodeJS.Signals): void {
-  const atMs = performance.now();
-  if (asked !== undefined) {
-    if (signal === "SIGHUP") return;
-    const isEcho = asked.signal === signal || asked.signal === "SIGHUP";
-    if (isEcho && atMs - asked.atMs < ECHO_MS) return;
-    exit(1);
-  }
-  asked = { signal, atMs };
-  stopping.abort(new ReplicaError("STOPPED", { message: `stopped by ${signal}`, retry: "never" }));
-}
-
-/** Prints what went wrong, in one line, and returns the exit code. */
-function report(error: unknown): number {
-  // The reader has seen enough: `replica --help | head -1`.
-  if (error instanceof OutputClosed) return 0;
-  const code = error instanceof ReplicaError ? error.code : undefined;
-  if (code === "STOPPED" && stopping.signal.aborted) return 0;
-  const message = redacted(error instanceof Error ? error.message || error.name : String(error));
-  const hint =
-    code === undefined && !debug
-      ? " (unexpected: --log-level debug shows where it comes from)"
-      : "";
-  stderr.endLiveLine();
-  stderr.write(`replica: ${printable(message.replace(/\s*[\r\n]+\s*/g, " "))}${hint}\n`);
-  if (debug) stderr.write(`${redacted(stackOf(error))}\n`);
-  switch (code) {
-    case "USAGE":
-      return 2;
-    case "DIRECTORY_DAMAGED":
-    case "RESTORE_UNUSABLE":
-      return 3;
+async function answerTo(argv: readonly string[]): Promise<string | undefined> {
+  if (argv.length !== 1) return undefined;
+  switch (argv[0]) {
+    case "--version": {
+      const { version } = await import("./cli/version.ts");
+      return `${version}\n`;
+    }
+    case "--help":
+    case "-h":
+    case "help": {
+      const { generalHelp } = await import("./cli/help.ts");
+      return generalHelp();
+    }
     default:
-      return 1;
+      return undefined;
   }
 }
 
-/** The text without the passwords of URLs, which may have been given as any argument or variable. */
-function redacted(text: string): string {
-  const variables = Object.entries(process.env).filter(([name]) => name.startsWith("REPLICA_"));
-  return withoutPasswords(text, [...argv, ...variables.map(([, value]) => value ?? "")]);
-}
-
-function stackOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const stack = error.stack ?? error.message;
-  return error.cause === undefined ? stack : `${stack}\ncaused by: ${stackOf(error.cause)}`;
-}
-
-/**
- * Exits at once, without Bun's own exit: that would close the database, which waits for the disk twice more,
- * and a stop may take 2 s. Everything that must be kept is already durable, and output is already written.
- */
-function exit(code: number): never {
-  stderr.endLiveLine();
+/** Whether the text could be printed. If not, the whole program does it again, and says what is wrong. */
+async function print(text: string): Promise<boolean> {
   try {
-    // oxlint-disable-next-line no-underscore-dangle -- the C library's own name
-    libc({ _exit: { args: [FFIType.i32], returns: FFIType.void } }).symbols._exit(code);
+    await Bun.write(Bun.stdout, text);
+    return true;
   } catch {
-    // The system has no such function.
+    return false;
   }
-  process.exit(code);
 }
 
-process.on("uncaughtException", (error) => exit(report(error)));
-process.on("unhandledRejection", (reason) => exit(report(reason)));
-void main().then(exit, (error: unknown) => exit(report(error)));
+async function main(): Promise<void> {
+  const answer = await answerTo(process.argv.slice(2));
+  if (answer !== undefined && (await print(answer))) return;
+  const { runProcess } = await import("./cli/process.ts");
+  runProcess();
+}
+
+void main();

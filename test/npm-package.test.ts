@@ -122,7 +122,7 @@ describe("what npm packs", () => {
   afterAll(() => dir.remove());
 
   /** As `npm install --global` lays it: without what only development needs, and a link to the command. */
-  beforeAll(async () => {
+  beforeAll(() => {
     const pack = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", dir.path];
     const cache = { npm_config_cache: dir.file("cache"), npm_config_update_notifier: "false" };
     const packed = run(pack, process.env["PATH"]!, cache);
@@ -130,13 +130,11 @@ describe("what npm packs", () => {
     mkdirSync(root, { recursive: true });
     const untar = ["tar", "-xzf", dir.file(packed.stdout.trim()), "--strip-components=1"];
     expect(Bun.spawnSync([...untar, "-C", root]).exitCode).toBe(0);
-    const wanted = new Set(Object.keys(packageJson.dependencies));
-    // Iterating over a Set also visits what is added meanwhile.
-    for (const name of wanted) {
+    // The others come from a registry; what lies under any of them, and isn't packed, would be missing here.
+    for (const name of Object.keys(packageJson.dependencies)) {
+      if (packageJson.bundleDependencies.includes(name)) continue;
       const from = join(projectDir, "node_modules", name);
       cpSync(from, join(root, "node_modules", name), { recursive: true });
-      const { dependencies = {} } = await Bun.file(join(from, "package.json")).json();
-      for (const further of Object.keys(dependencies)) wanted.add(further);
     }
     symlinkSync(join(projectDir, "node_modules/@oven"), join(root, "node_modules/@oven"));
     mkdirSync(dir.file("bin"));
@@ -147,7 +145,7 @@ describe("what npm packs", () => {
     // As other installers do, a link to the link.
     mkdirSync(dir.file("links"));
     symlinkSync(dir.file("bin/replica"), dir.file("links/replica"));
-  }, 60_000);
+  });
 
   test("gives a command that runs without Bun on the PATH", () => {
     const tools = folderOf(dir, TOOLS);

@@ -139,9 +139,9 @@ describe("finds", () => {
       "src/replica/a.ts imports node:events: no EventEmitter",
     ],
     [
-      "process.exit outside main.ts",
+      "process.exit outside cli/process.ts",
       { "cli/a.ts": `${body}process.exit(1);` },
-      "src/cli/a.ts:2 ends the process, which only src/main.ts may",
+      "src/cli/a.ts:2 ends the process, which only src/cli/process.ts may",
     ],
     [
       "a barrel",
@@ -242,7 +242,10 @@ describe("has nothing against", () => {
         "cli/commands/c.ts": `import { d } from "../../program/d.ts";\nexport const e = d;`,
       },
     ],
-    ["process.exit in main.ts", { "main.ts": "process.exit(1);" }],
+    [
+      "process.exit in cli/process.ts",
+      { "cli/process.ts": "export const x = 1;\nprocess.exit(x);" },
+    ],
     ["setting the exit code", { "cli/a.ts": "process.exitCode = 1;\nexport const x = 1;" }],
     [
       "words in comments, strings, templates and patterns",

@@ -35,6 +35,12 @@ export type ErrorCode =
   // A restore, and the stock server started on it: the files are at fault, or the server is.
   | "RESTORE_UNUSABLE"
   | "SERVER_FAILED"
+  // The archive: it can't be reached or fails, forbids, holds other bytes under a name that is written once, is damaged.
+  | "ARCHIVE_FAILED"
+  | "ARCHIVE_FORBIDDEN"
+  | "ARCHIVE_CONFLICT"
+  | "ARCHIVE_DAMAGED"
+  | "ARCHIVE_TOO_NEW"
   // This process.
   | "PORT_IN_USE"
   | "LISTEN_FAILED"

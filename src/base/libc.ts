@@ -1,4 +1,4 @@
-import { dlopen, type FFIFunction, type Library } from "bun:ffi";
+import { dlopen, FFIType, type FFIFunction, type Library, ptr } from "bun:ffi";
 
 /**
  * Opens functions of the C library that Bun does not offer itself.
@@ -18,4 +18,21 @@ export function libc<Calls extends Record<string, FFIFunction>>(calls: Calls): L
     }
   }
   throw failure;
+}
+
+/** How many file descriptors this process may have; Infinity where the system doesn't say. */
+export function descriptorLimit(): number {
+  // RLIMIT_NOFILE, and a struct of two numbers: the limit, and how far it may be raised.
+  const resource = process.platform === "darwin" ? 8 : 7;
+  const both = new BigUint64Array(2);
+  try {
+    const { symbols, close } = libc({
+      getrlimit: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
+    });
+    const failed = symbols.getrlimit(resource, ptr(both)) !== 0;
+    close();
+    return failed ? Infinity : Number(both[0]);
+  } catch {
+    return Infinity;
+  }
 }

@@ -1,4 +1,4 @@
-import { isIP } from "node:net";
+import { isIP } from "./address.ts";
 import { ReplicaError } from "./errors.ts";
 import { type Address, describeAddress } from "./address.ts";
 

@@ -1,6 +1,8 @@
 import type { SettingName } from "../config/settings-schema.ts";
 import { DEFAULT_URL } from "../config/primary-url.ts";
+import { aboutSource, archiveOptions, quickOption } from "./archives/archive-options.ts";
 import type { Command, CommandOption } from "./commands/command.ts";
+import { modeOption } from "./commands/mode-option.ts";
 import { momentOptions } from "./commands/moment-options.ts";
 import { settingNames } from "../config/about-settings.ts";
 
@@ -31,8 +33,9 @@ asked for the primary before every attempt to connect. Their own password comes 
 
 The primary's password comes from the URL, then --password-file, then the variable REPLICA_PASSWORD.
 Password files are read anew at each attempt, so that a rotated password needs no restart.
-On Linux, a password in the URL is removed from this process's argument list at once, but whatever
-started the process (a shell's history, bun run) may still show it: prefer --password-file.`;
+On Linux, a password in the URL is removed from this process's argument list as soon as it runs, but
+until then every user of the machine can read it, and whatever started the process (a shell's history,
+bun run) may still show it: prefer --password-file.`;
 
 /** Every command, in the order of help. */
 export const commands: readonly Command[] = [
@@ -63,39 +66,48 @@ stay attached, and continue in a history of their own. What DIR keeps does not c
     name: "backup",
     summary: "write one snapshot to the file OUT (-: standard output) and exit",
     usage: "[URL] OUT",
-    about: aboutUrl,
+    about: `${aboutUrl}
+
+Who may read the file: whoever could read an earlier one of that name, else its owner alone, unless
+--mode is given.`,
     minArgs: 1,
     maxArgs: 2,
     takes: [...primarySettings, "io", "rdb-sync-bytes", ...logSettings, "no-progress"],
-    options: [],
+    options: [modeOption],
     load: async () => (await import("./commands/backup.ts")).backup,
   },
   {
     name: "verify",
-    summary: "check an RDB file, or everything in a data directory",
-    usage: "PATH",
-    about: `PATH is an RDB file or a data directory. In a directory, this checks the database and, for each
-generation, the snapshot, the manifest, and every command and checksum of the log up to the last
-durable byte. It works while a replica runs on the directory, and on a copy. If anything is damaged,
-it exits with 3 and reports the file, the byte, what that means, and what can still be restored.`,
+    summary: "check an RDB file, or everything in a data directory or an archive",
+    usage: "SOURCE",
+    about: `${aboutSource}
+It may be an RDB file, too. In a directory, this checks the database and, for each generation, the
+snapshot, the manifest, and every command and checksum of the log up to the last durable byte. It
+works while a replica runs on the directory, and on a copy. In an archive, it reads every object;
+with --quick, it compares names and sizes, and how segments join. If anything is damaged, it exits
+with 3 and reports the file or object, what that means, and what can still be restored.`,
     minArgs: 1,
     maxArgs: 1,
     takes: [...logSettings, "no-progress"],
-    options: [json],
+    options: [quickOption, ...archiveOptions, json],
     load: async () => (await import("./commands/verify.ts")).verify,
   },
   {
     name: "restore",
     summary: "write files that a stock server starts from, as of any kept moment",
-    usage: "DIR TARGET",
-    about: `Restores from the data directory DIR into TARGET, a new or empty directory: everything that is
-durable, or the state as of --at or --offset. The result ends with the last whole command before that
-moment, never inside a transaction. Everything is verified on the way, and a restore that fails leaves
-nothing behind. It works while a replica runs on DIR. Commands that would do something else when they
-are loaded later are rewritten: relative expiry times (of primaries older than Redis 7.0), and commands
-on hash fields that may have expired since (of Redis 7.4 and later). With --check, --digest or --serve,
-a stock server is started on the result, which it only reads. If it can't load the result, the exit code
-is 3.`,
+    usage: "SOURCE TARGET",
+    about: `${aboutSource}
+
+Restores from SOURCE into TARGET, a new or empty directory: everything that is durable, or the state
+as of --at or --offset. From an archive, the generation is fetched to beside TARGET first. The
+result ends with the last whole command before that moment, never inside a transaction. Everything
+is verified on the way, and a restore that fails leaves nothing behind. Nobody may read the result
+who couldn't read SOURCE (of an archive: nobody else), unless --mode is given. It works while a
+replica runs on SOURCE. Commands that would do something else when they are loaded later are
+rewritten: relative expiry times (of primaries older than Redis 7.0), and commands on hash fields
+that may have expired since (of Redis 7.4 and later). With --check, --digest or --serve, a stock
+server is started on the result, which it only reads. If it can't load the result, the exit code is
+3.`,
     minArgs: 2,
     maxArgs: 2,
     takes: [...logSettings, "no-progress"],
@@ -122,20 +134,25 @@ is 3.`,
         value: "PORT",
         help: "then serve the result read-only at 127.0.0.1:PORT until stopped; 0 picks a free port",
       },
+      modeOption,
+      ...archiveOptions,
       json,
     ],
     load: async () => (await import("./commands/restore.ts")).restore,
   },
   {
     name: "snapshots",
-    summary: "list what a data directory keeps",
-    usage: "DIR",
-    about: `Lists the generations in the data directory DIR: the period and the replication offsets that each
-can be restored to. It works while a replica runs on the directory, and on a copy.`,
+    summary: "list what a data directory or an archive keeps",
+    usage: "SOURCE",
+    about: `Lists the generations in SOURCE: the period and the replication offsets that each can be restored to.
+It works while a replica runs on the directory, and on a copy.
+
+${aboutSource}
+Without the identity of an encrypted archive, its times are unknown.`,
     minArgs: 1,
     maxArgs: 1,
     takes: logSettings,
-    options: [json],
+    options: [...archiveOptions, json],
     load: async () => (await import("./commands/snapshots.ts")).snapshots,
   },
   {

@@ -30,7 +30,7 @@ const optionsByName = new Map(
 
 /**
  * Parses the command line: `--flag value` and `--flag=value`, a switch alone or with `=true|false`, and
- * `--` before arguments that begin with a dash. Of a repeated flag the last one counts. The default
+ * `--` before arguments that begin with a dash. Of a repeated flag the last one counts, but for a list. The default
  * command is `follow`.
  * @param argv the arguments, without the program's name.
  * @throws ReplicaError USAGE if anything is unknown, missing or unexpected.
@@ -83,6 +83,10 @@ function isSwitch(name: string): boolean {
   return name !== "config" && (optionsByName.get(name)?.value ?? "") === "";
 }
 
+function isList(name: string): boolean {
+  return isSetting(name) && aboutSetting(name).kind === "list";
+}
+
 function readTokens(argv: readonly string[]): {
   flags: Map<string, string>;
   positionals: string[];
@@ -114,7 +118,8 @@ function readTokens(argv: readonly string[]): {
     } else if (value === undefined || (!inlineValue && value.startsWith("-"))) {
       throw usageError(`--${name} needs a value; write one that begins with a dash as --${name}=…`);
     } else {
-      flags.set(name, value);
+      const before = isList(name) ? flags.get(name) : undefined;
+      flags.set(name, before === undefined ? value : `${before},${value}`);
     }
   }
   return { flags, positionals };

@@ -1,11 +1,8 @@
 import type { SettingName } from "../config/settings-schema.ts";
-import { VERSION } from "../base/version.ts";
 import type { Command } from "./commands/command.ts";
 import { commands } from "./command-table.ts";
 import { aboutSetting, settingNames, variableOf } from "../config/about-settings.ts";
-
-/** The answer to --version. */
-export const version: string = `replica ${VERSION}`;
+import { version } from "./version.ts";
 
 /** Help wraps at this width. */
 const COLUMNS = 100;

@@ -1,72 +1,62 @@
-import { dlopen, FFIType, ptr } from "bun:ffi";
-import { readFileSync } from "node:fs";
-import { joinPassword, splitPassword } from "../config/primary-url.ts";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { bareUrl } from "../config/primary-url.ts";
 
-/** Carries the URL's password across the re-execution, so that it keeps its precedence. */
-const variable = "REPLICA_URL_PASSWORD";
+/** The fields of /proc/self/stat that say where each begins in this process's memory (proc_pid_stat(5)). */
+const ARG_START = 48;
+const ENV_START = 50;
 
 /**
- * Hides the password of a URL on the command line from the process list: the process executes itself
- * again (same pid), with the password moved from the URL to the environment, which only its owner can
- * read. Returns without doing anything if that is impossible (no /proc or no glibc: macOS, Alpine).
+ * Hides the passwords of URLs from the process list, and the value of a variable from /proc/self/environ, by writing
+ * over them in this process's own memory, where the kernel reads both. Does nothing where that is impossible (no /proc:
+ * macOS). What has started the process may still show them.
+ * @param argv read before this, because Bun takes it from the same memory.
+ * @param env likewise; the process keeps its value.
  */
-export function hideUrlPassword(argv: readonly string[]): void {
-  if (!argv.some((argument) => splitPassword(argument) !== undefined)) return;
+export function hidePasswords(
+  argv: readonly string[],
+  variable: string,
+  env: Readonly<Record<string, string | undefined>>,
+): void {
   try {
-    // As bytes, so that arguments and environment are passed on unchanged, Bun's own included.
-    const commandLine = readStrings("/proc/self/cmdline");
-    let password: string | undefined;
-    const bare = commandLine.map((argument) => {
-      const split = splitPassword(argument);
-      password ??= split?.password;
-      return split?.url ?? argument;
-    });
-    if (password === undefined) return;
-    const environment = readStrings("/proc/self/environ").filter(
-      (entry) => !entry.startsWith(`${variable}=`),
-    );
-    execute(process.execPath, bare, [...environment, `${variable}=${password}`]);
+    if (argv.some((argument) => bareUrl(argument) !== undefined)) {
+      overwrite("/proc/self/cmdline", ARG_START, bareUrl);
+    }
+    if (env[variable] !== undefined) {
+      const name = `${variable}=`;
+      overwrite("/proc/self/environ", ENV_START, (one) =>
+        one.startsWith(name) ? name : undefined,
+      );
+    }
   } catch {
-    // Run even where the password can't be hidden; the help says where it can be seen.
+    // Run even where a password can't be hidden; a URL's is warned of.
   }
 }
 
 /**
- * Puts the password that `hideUrlPassword` removed back into its URL, in memory only, and removes it from
- * `env`, so that no child process inherits it.
+ * Replaces some of the NUL-ended strings that the kernel shows as `file`. Each begins where it was, because others
+ * point there; what becomes free behind it is filled with NULs.
  */
-export function restoreUrlPassword(
-  argv: readonly string[],
-  env: Record<string, string | undefined>,
-): string[] {
-  const password = env[variable];
-  if (password === undefined) return [...argv];
-  const index = argv.findIndex((argument) => joinPassword(argument, password) !== undefined);
-  if (index === -1) return [...argv];
-  delete env[variable];
-  return argv.with(index, joinPassword(argv[index]!, password)!);
+function overwrite(
+  file: string,
+  startField: number,
+  bare: (one: string) => string | undefined,
+): void {
+  // In latin1 each character is a byte: all else stays as it is.
+  const strings = readFileSync(file, "latin1").split("\0");
+  const shown = strings.map((one) => (bare(one) ?? one).padEnd(one.length, "\0")).join("\0");
+  const memory = openSync("/proc/self/mem", "r+");
+  try {
+    const bytes = Buffer.from(shown, "latin1");
+    writeSync(memory, bytes, 0, bytes.length, addressIn(startField));
+  } finally {
+    closeSync(memory);
+  }
 }
 
-function readStrings(path: string): string[] {
-  return readFileSync(path, "latin1").split("\0").slice(0, -1);
-}
-
-/** Calls execve(2), which returns only if it fails. */
-function execute(path: string, args: readonly string[], env: readonly string[]): void {
-  const libc = dlopen("libc.so.6", {
-    execve: { args: [FFIType.cstring, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
-  });
-  // Keep the strings alive during the call.
-  const strings: Buffer[] = [];
-  const pointers = (texts: readonly string[]): BigUint64Array => {
-    const list = new BigUint64Array(texts.length + 1);
-    for (const [index, text] of texts.entries()) {
-      const bytes = Buffer.from(`${text}\0`, "latin1");
-      strings.push(bytes);
-      list[index] = BigInt(ptr(bytes));
-    }
-    return list;
-  };
-  libc.symbols.execve(Buffer.from(`${path}\0`), ptr(pointers(args)), ptr(pointers(env)));
-  libc.close();
+/** An address of user space is below 2^47, so a number holds it. */
+function addressIn(field: number): number {
+  const stat = readFileSync("/proc/self/stat", "latin1");
+  // Field 2 is the program's name in brackets, and may hold spaces and brackets itself.
+  const fromThird = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return Number(fromThird[field - 3]);
 }

@@ -1,8 +1,12 @@
+import { realClock } from "../base/clock.ts";
+import { logger } from "../base/logger.ts";
 import { loadSettings } from "../config/load-settings.ts";
+import { bareUrl } from "../config/primary-url.ts";
 import type { CommandContext } from "./commands/command.ts";
 import { parseCommandLine } from "./flags.ts";
-import { commandHelp, generalHelp, version } from "./help.ts";
+import { commandHelp, generalHelp } from "./help.ts";
 import { configureLogging } from "./terminal/logging.ts";
+import { version } from "./version.ts";
 
 /** What a command line runs with. */
 export interface Surroundings extends Pick<CommandContext, "env" | "signal" | "stdout" | "stderr"> {
@@ -36,8 +40,18 @@ export async function runCommandLine(
       const settings = loadSettings({ flags, env, takes: command.takes });
       onDebug(settings.logLevel === "debug");
       configureLogging({ level: settings.logLevel, format: settings.logFormat, output: stderr });
+      if (
+        command.takes.includes("password-file") &&
+        args.some((one) => bareUrl(one) !== undefined)
+      ) {
+        logger.warn(
+          "others on this machine can read the password in the URL in the process list, from this process for a moment and from what started it for longer: put it into a file, for --password-file",
+        );
+      }
       const run = await command.load();
-      return await run({ settings, args, options, env, signal, stdout, stderr });
+      // The compiled program starts with a reluctant JIT (see `build` in package.json), because what loads it runs once.
+      Bun.unsafe.setJITPolicy?.(1);
+      return await run({ settings, args, options, env, clock: realClock, signal, stdout, stderr });
     }
   }
 }

@@ -1,25 +1,11 @@
-import { z } from "zod";
-import {
-  type AboutSetting,
-  aboutSettings,
-  type SettingName,
-  settingsSchema,
-} from "./settings-schema.ts";
+import { type AboutSetting, type SettingName, settingsSchema } from "./settings-schema.ts";
 
 /** Every setting's name, in the order of help. */
-export const settingNames: readonly SettingName[] = settingsSchema.keyof().options;
+export const settingNames: readonly SettingName[] = Object.keys(settingsSchema).filter(isSetting);
 
 /** Describes a setting; its default is text, as a person would write it. */
-export function aboutSetting(
-  name: SettingName,
-): AboutSetting & { readonly default: string | undefined } {
-  const schema = settingsSchema.shape[name];
-  const about = aboutSettings.get(schema);
-  if (about === undefined) throw new Error(`the setting ${name} has no description`);
-  return {
-    ...about,
-    default: schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined,
-  };
+export function aboutSetting(name: SettingName): AboutSetting {
+  return settingsSchema[name];
 }
 
 /** The environment variable of a setting. */
@@ -29,5 +15,5 @@ export function variableOf(name: string): string {
 
 /** Whether there is a setting of this name. */
 export function isSetting(name: string): name is SettingName {
-  return Object.hasOwn(settingsSchema.shape, name);
+  return Object.hasOwn(settingsSchema, name);
 }

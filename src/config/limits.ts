@@ -23,7 +23,8 @@ export const limits = {
   logQueuedBytes: 4 * 1024 * 1024,
   // Retry interval for a new snapshot that keeps failing: each attempt costs the primary a fork.
   snapshotRetryMs: 5 * 60 * 1000,
-  // The same where the disk is about to be full: the ceiling is lowered this far.
+  // The same where the disk is about to be full: the ceiling is lowered this far. Also the pause between two that
+  // downstreams asked for.
   snapshotHurryMs: 2_000,
   // Log size below which a --snapshot-ratio that was set does nothing: the pings of an idle, empty primary must
   // not trigger it. The one that nobody set spares the primary forks that are worth little: a server replays a
@@ -43,6 +44,9 @@ export const limits = {
   },
   // The usual clients are a few tools, exporters and Sentinels; each costs a few KiB.
   clients: 1_000,
+  // Descriptors that clients can't take, where the system allows few: the process has some twenty, each generation that
+  // is read for downstreams costs one, and so do a new link and each connection for metrics.
+  ownDescriptors: 100,
   // The line limit is Redis's (networking.c, PROTO_INLINE_MAX_SIZE); commands to this port have short arguments.
   command: {
     maxLineBytes: 64 * 1024,
@@ -61,8 +65,11 @@ export const limits = {
   // thousand commands, so answering them is limited in time as well.
   turnBytes: 16 * 1024,
   turnMs: 1,
-  // Commands answered in one turn however long they take, so that a pipeline is answered as a whole.
+  // Commands answered in one turn beyond its time, so that a pipeline is answered as a whole; never past the round.
   turnCommands: 16,
+  // The turns of all clients in one round of the event loop: the primary's link waits no longer than this and one
+  // command. As long as the loop takes to receive and write a few chunks.
+  roundMs: 2,
   // What a client may send before it has logged in: one command of the largest size, and a second try.
   // Client libraries send a handful of commands first and are asked to log in.
   loginInputBytes: 128 * 1024,
@@ -72,10 +79,17 @@ export const limits = {
   clientUnsentBytes: 1024 * 1024,
   // A Sentinel has one subscription, a person debugging a handful.
   clientSubscriptions: 1_000,
-  // Matching a pattern against a channel takes time proportional to the product of their lengths.
   channelNameBytes: 1024,
+  // PUBLISH tries all patterns, each for the length of the channel's name and in steps of 32 bytes of the pattern:
+  // some milliseconds at most. Of all clients together, so that many of them take no longer than a few.
+  clientPatterns: 32,
+  patterns: 256,
+  patternBytes: 256,
   // Total size of the commands queued in a transaction.
   clientHeldBytes: 1024 * 1024,
+  // Replies that were not sent, commands that were not answered and subscriptions, of all clients together. A
+  // thousand clients at their own limits would hold gigabytes.
+  clientsBytes: 64 * 1024 * 1024,
   // A client that knows the password sends it at once.
   loginSeconds: 10,
   // Commands are short: a client that leaves one unfinished is only holding a place.

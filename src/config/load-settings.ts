@@ -1,17 +1,14 @@
-import { createPrivateKey, X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
-import { isIPv4 } from "node:net";
-import type { z } from "zod";
+import * as z from "zod/mini";
 import { type Settings } from "./settings.ts";
+import { isIP } from "../base/address.ts";
 import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
 import { limits } from "./limits.ts";
 import { fixedPassword, type Password, passwordInFile } from "./password.ts";
 import { readSmallFile, readSmallText } from "./read-file.ts";
 import { aboutSetting, isSetting, settingNames, variableOf } from "./about-settings.ts";
-import { settingsSchema, type SettingName } from "./settings-schema.ts";
-
-type Values = z.infer<typeof settingsSchema>;
+import { settingsSchema, type SettingName, type SettingValues } from "./settings-schema.ts";
 
 /** Where settings come from, besides their defaults. */
 export interface SettingSources {
@@ -76,6 +73,7 @@ export function loadSettings(sources: SettingSources): Settings {
       insecure: values["tls-insecure"],
     },
     http: values.http,
+    httpHosts: values["http-host"] ?? [],
     readyLagMs: values["ready-lag"],
     io: values.io,
     rdbSyncBytes: values["rdb-sync-bytes"],
@@ -153,9 +151,11 @@ function fromFile(configFile: string): Map<string, Given> {
       throw usageError(`unknown setting ${name} in ${configFile}${didYouMean(name, settingNames)}`);
     }
     const { kind, takes } = aboutSetting(name);
+    const isList = kind === "list" && isTexts(value);
     const fits =
+      isList ||
       typeof value === "string" ||
-      (kind !== "text" && typeof value === "number") ||
+      ((kind === "number" || kind === "switch") && typeof value === "number") ||
       (kind === "switch" && typeof value === "boolean");
     if (!fits) throw usageError(`${name} in ${configFile} takes ${takes}, as a string`);
     given.set(name, { text: String(value), source: `${name} in ${configFile}` });
@@ -163,16 +163,25 @@ function fromFile(configFile: string): Map<string, Given> {
   return given;
 }
 
-function parseValues(given: ReadonlyMap<string, Given>): Values {
-  const texts = Object.fromEntries([...given].map(([name, { text: value }]) => [name, value]));
-  const result = settingsSchema.safeParse(texts);
-  if (result.success) return result.data;
-  const name = String(result.error.issues[0]?.path[0]);
-  const bad = given.get(name);
-  if (!isSetting(name) || bad === undefined) throw result.error;
-  throw usageError(
-    `${bad.source} is ${JSON.stringify(bad.text.slice(0, 100))}: it takes ${aboutSetting(name).takes}`,
-  );
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === "string");
+}
+
+function parseValues(given: ReadonlyMap<string, Given>): SettingValues {
+  const values: Partial<Record<SettingName, unknown>> = {};
+  for (const name of settingNames) {
+    const { default: preset, takes } = aboutSetting(name);
+    const text = given.get(name)?.text ?? preset;
+    if (text === undefined) continue;
+    const parsed = z.safeParse(settingsSchema[name].schema, text);
+    if (!parsed.success) {
+      const { source } = given.get(name) ?? { source: `the default of --${name}` };
+      throw usageError(`${source} is ${JSON.stringify(text.slice(0, 100))}: it takes ${takes}`);
+    }
+    values[name] = parsed.data;
+  }
+  // Each row's schema gives the type that the row's name has there.
+  return values as SettingValues;
 }
 
 /** Whether only this machine can reach the address. A name other than localhost may be anything. */
@@ -180,10 +189,10 @@ export function isLoopback(address: string): boolean {
   const lower = address.toLowerCase();
   if (lower === "localhost" || lower === "::1") return true;
   const inner = lower.startsWith("::ffff:") ? lower.slice("::ffff:".length) : lower;
-  return isIPv4(inner) && inner.startsWith("127.");
+  return isIP(inner) === 4 && inner.startsWith("127.");
 }
 
-function refuseOpenPort(values: Values): void {
+function refuseOpenPort(values: SettingValues): void {
   if (isLoopback(values.bind) || values["requirepass-file"] !== undefined || values.unprotected)
     return;
   throw usageError(
@@ -193,7 +202,10 @@ function refuseOpenPort(values: Values): void {
 }
 
 /** A taken --http port may become free, and is tried again and again; the replica's own never does. */
-function refuseOwnPort({ http, port, bind }: Values, given: ReadonlyMap<string, Given>): void {
+function refuseOwnPort(
+  { http, port, bind }: SettingValues,
+  given: ReadonlyMap<string, Given>,
+): void {
   if (http === undefined || port === 0 || http.port !== port || !overlap(http.host, bind)) return;
   throw usageError(
     `${given.get("http")?.source ?? "--http"} names port ${port}, which is the replica's own (--port): give another one`,
@@ -207,7 +219,7 @@ function overlap(one: string, other: string): boolean {
   return both.includes("0.0.0.0") && both.every((host) => !host.includes(":"));
 }
 
-function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
+function checkTls(values: SettingValues, given: ReadonlyMap<string, Given>): void {
   if ((values["tls-cert"] === undefined) !== (values["tls-key"] === undefined)) {
     const [has, lacks] = values["tls-cert"] === undefined ? ["key", "cert"] : ["cert", "key"];
     throw usageError(
@@ -217,6 +229,8 @@ function checkTls(values: Values, given: ReadonlyMap<string, Given>): void {
   for (const name of ["tls-ca", "tls-cert", "tls-key"] as const) {
     const tlsFile = values[name];
     if (tlsFile === undefined) continue;
+    // Loaded here because it brings Node's streams with it, which take time at each start.
+    const { createPrivateKey, X509Certificate } = process.getBuiltinModule("node:crypto");
     const source = given.get(name)?.source ?? name;
     // The file is read again at every connect, so a pipe won't do.
     if (statSync(tlsFile, { throwIfNoEntry: false })?.isFile() === false) {

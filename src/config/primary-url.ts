@@ -1,4 +1,4 @@
-import { isIP } from "node:net";
+import { isIP } from "../base/address.ts";
 import { type Address, describeAddress } from "../base/address.ts";
 import { type ReplicaError, usageError } from "../base/errors.ts";
 
@@ -13,7 +13,11 @@ export type Endpoint =
   ({ readonly kind: "tcp" | "tls" } & Address) | { readonly kind: "unix"; readonly path: string };
 
 /** The address of a primary, and the login for it. */
-export type PrimaryTarget = Endpoint & Login;
+export type PrimaryTarget = Endpoint &
+  Login & {
+    /** Whether nothing but REPLICAOF names it: then the login that was given at the start isn't for it. */
+    readonly isStranger?: true;
+  };
 
 /** The default port of a URL. */
 const defaultPort = 6379;
@@ -96,6 +100,27 @@ export function targetAt(
   return { kind, host, port: readPort(port, refuse), username, password };
 }
 
+/**
+ * Whether both are the same by what they say, without looking up a name: in the same form of connection, to the same
+ * host and port.
+ */
+export function sameEndpoint(one: Endpoint, other: Endpoint): boolean {
+  if (one.kind === "unix" || other.kind === "unix") {
+    return one.kind === "unix" && other.kind === "unix" && one.path === other.path;
+  }
+  return (
+    one.kind === other.kind &&
+    one.port === other.port &&
+    canonicalHost(one.host) === canonicalHost(other.host)
+  );
+}
+
+/** An IPv6 address has many spellings, a name two cases. */
+function canonicalHost(host: string): string {
+  const inUrl = isIP(host) === 6 ? URL.parse(`http://[${host}]`)?.hostname : undefined;
+  return (inUrl ?? host).toLowerCase();
+}
+
 /** The target as a URL without its password, for logs and errors. */
 export function describeTarget(target: PrimaryTarget): string {
   const user = target.username === undefined ? "" : `${encodeURIComponent(target.username)}@`;
@@ -123,23 +148,12 @@ export function redactUrl(url: string): string {
 const sentinelList =
   /^(?:\[[^\]]*\]|[^:[,/]*)(?::\d{1,6})?(?:,(?:\[[^\]]*\]|[^:[,/]*)(?::\d{1,6})?)*(?:\/[^:]*)?$/s;
 
-/**
- * Splits a URL from its password, which stays encoded; undefined if there is no password, or if it is
- * not a primary's URL.
- */
-export function splitPassword(url: string): { url: string; password: string } | undefined {
-  const match = /^([a-z+]+:\/\/[^:/@?#]*):([^/@?#]*)(@[^@?#]*)$/is.exec(url);
-  if (match === null || !knownScheme.test(url)) return undefined;
-  const [, user = "", password = "", rest = ""] = match;
-  return { url: `${user}${rest}`, password };
-}
-
-/** Undoes `splitPassword`; undefined if the URL has no place for a password. */
-export function joinPassword(url: string, password: string): string | undefined {
-  const match = /^([a-z+]+:\/\/[^:/@?#]*)(@[^@?#]*)$/is.exec(url);
+/** A primary's URL without its password; undefined if there is none, or if it is not such a URL. */
+export function bareUrl(url: string): string | undefined {
+  const match = /^([a-z+]+:\/\/[^:/@?#]*):[^/@?#]*(@[^@?#]*)$/is.exec(url);
   if (match === null || !knownScheme.test(url)) return undefined;
   const [, user = "", rest = ""] = match;
-  return `${user}:${password}${rest}`;
+  return `${user}${rest}`;
 }
 
 const knownScheme = /^(?:rediss?(?:\+sentinel)?|unix):/i;

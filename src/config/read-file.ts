@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { closeSync, constants, openSync, readSync, statSync } from "node:fs";
 import { ReplicaError, usageError } from "../base/errors.ts";
 
 /** How long a pipe may have no writer, and how long a writer may take: nothing is answered meanwhile, not even a signal. */
@@ -21,10 +21,12 @@ export function readSmallFile(
   let content: Buffer;
   try {
     const about = statSync(name);
-    // A pipe or /dev/stdin has no size, so it is checked again after reading.
+    // A pipe or /dev/stdin has no size, and may have no end: it is checked again after reading.
     if (about.size > maxBytes)
       throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
-    content = about.isFIFO() ? readPipe(name, maxBytes, source, pipeWaits) : readFileSync(name);
+    content = about.isFIFO()
+      ? readPipe(name, maxBytes, source, pipeWaits)
+      : readUpTo(name, maxBytes);
   } catch (cause) {
     if (cause instanceof ReplicaError) throw cause;
     throw usageError(`${source}: can't read ${name}: ${systemReason(cause)}`, cause);
@@ -32,6 +34,21 @@ export function readSmallFile(
   if (content.length > maxBytes)
     throw usageError(`${source}: ${name} is larger than ${maxBytes} bytes`);
   return content;
+}
+
+/** Reads a file up to its end, or one byte more than `maxBytes`. */
+function readUpTo(name: string, maxBytes: number): Buffer {
+  const fd = openSync(name, constants.O_RDONLY);
+  try {
+    const content = Buffer.alloc(maxBytes + 1);
+    for (let length = 0; ;) {
+      const count = readSync(fd, content, length, content.length - length, null);
+      if (count === 0) return content.subarray(0, length);
+      length += count;
+    }
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Reads a pipe up to its end, or up to more than `maxBytes`. Opening one that nobody writes to would wait for ever. */

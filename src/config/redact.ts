@@ -1,4 +1,4 @@
-import { isIP } from "node:net";
+import { isIP } from "../base/address.ts";
 
 /**
  * The beginning of a URL up to its password, and the password up to the last @, which it may itself contain. The

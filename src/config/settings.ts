@@ -28,6 +28,8 @@ export interface Settings {
     readonly insecure: boolean;
   };
   readonly http: { readonly host: string; readonly port: number } | undefined;
+  /** The names, beside localhost and addresses, by which it may be asked. */
+  readonly httpHosts: readonly string[];
   readonly readyLagMs: number;
   readonly io: "auto" | "buffered" | "direct";
   readonly rdbSyncBytes: number;

@@ -1,15 +1,14 @@
 import { invariant } from "../base/errors.ts";
 import { checksInvariants } from "../base/invariants.ts";
-import { logger } from "../base/logger.ts";
 import { formatBytes } from "../base/quantity.ts";
 import type { Offset } from "../base/history.ts";
-import { simple } from "../resp/reply.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { fileByteOf } from "../store/generation/layout.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import type { SharedBlocks, SharedFile } from "../store/disk/shared-blocks.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Stream, StreamSource } from "./streams.ts";
+import type { Told } from "./told.ts";
 
 /*
  * Invariant of every downstream, in offsets of the stream: acked ≤ sent ≤ end.
@@ -28,6 +27,8 @@ export interface ReplconfAnnouncement {
   /** The run id of another `replica`; empty where it announced none. */
   runId: string;
   rdbOnly: boolean;
+  /** Another `replica` that has one already wants a snapshot newer than this; undefined where any will do. */
+  newerThan: Offset | undefined;
 }
 
 /** The link to one downstream. The port owns the socket. */
@@ -45,6 +46,7 @@ export interface Feed {
   readonly clock: Clock;
   readonly blocks: SharedBlocks;
   readonly source: StreamSource;
+  readonly told: Told;
   /** Counts bytes that were handed to the kernel. */
   sent(phase: "snapshot" | "stream", bytes: number): void;
   /** Called after a downstream has acknowledged more. */
@@ -63,8 +65,14 @@ export type DownstreamState = "send_bulk" | "rdb_transmitted" | "online";
 /** How long a replica that asked for the snapshot alone may stay after it ("Redis 7.2, replicationCron"). */
 const RDB_ONLY_GRACE_MS = 60_000;
 
-/** How many times `--timeout` a downstream may take no byte of its snapshot, which stays pinned that long. */
+/**
+ * How many times `--timeout` a downstream may take no byte of what waits for it, where nothing says that it is at
+ * work. One that loads its snapshot takes none of the stream for as long, and sends newlines.
+ */
 const STALLED_TIMEOUTS = 5;
+
+/** What a downstream must take within `--timeout`, or all there is, so that what it reads is kept for it. */
+const PACE_BYTES = 1024 * 1024;
 
 /** One replica that is fed from the files: how far it was sent, and what it has acknowledged. */
 export class Downstream {
@@ -83,9 +91,11 @@ export class Downstream {
   #sentBytes = 0;
   /** The open file that it reads. */
   #file: SharedFile | undefined;
-  /** The generation that it reads, pinned against removal. */
+  /** The generation that it reads, pinned against removal unless it takes too little for too long. */
   #generation: Generation;
   #unpin: () => void;
+  /** When it had last taken another PACE_BYTES, or all there was; and how much it had taken by then. */
+  #pace: { readonly atMs: number; readonly bytes: number };
   /** The stream for which `#generation` was chosen, and the offset up to which its log is to be read. */
   #stream: Stream | undefined;
   #until: Offset = 0;
@@ -110,6 +120,7 @@ export class Downstream {
     this.#acknowledges = grant.kind === "partial" || grant.by === "psync";
     this.#state = grant.kind === "full" ? "send_bulk" : "online";
     this.#beganMs = this.#heardMs = this.#takenMs = feed.clock.monotonicMs();
+    this.#pace = { atMs: this.#beganMs, bytes: 0 };
   }
 
   /** `host:port` that it connected from. */
@@ -185,12 +196,15 @@ export class Downstream {
     this.#wake();
   }
 
-  /** Call once a second. Disconnects a replica that has been silent for too long. */
+  /** Call once a second. Disconnects a replica that has been silent, or has taken nothing, for too long. */
   tick(timeoutMs: number): void {
-    const silentMs = this.#feed.clock.monotonicMs() - this.#heardMs;
-    const stalledMs = this.#feed.clock.monotonicMs() - this.#takenMs;
-    if (this.#state === "send_bulk" && stalledMs > STALLED_TIMEOUTS * timeoutMs) {
-      this.end(`it took no byte of its snapshot for ${Math.floor(stalledMs / 1000)} s`);
+    const nowMs = this.#feed.clock.monotonicMs();
+    const silentMs = nowMs - this.#heardMs;
+    const stalledMs = this.#stalled ? nowMs - this.#takenMs : 0;
+    this.#keepPace(nowMs, timeoutMs);
+    const isAtWork = this.#state === "online" && this.#acknowledges;
+    if (stalledMs > STALLED_TIMEOUTS * timeoutMs && !isAtWork) {
+      this.end(`it took nothing for ${Math.floor(stalledMs / 1000)} s`);
     }
     if (this.#state === "rdb_transmitted" && silentMs > RDB_ONLY_GRACE_MS) {
       this.end("it stayed after the snapshot that it asked for");
@@ -200,6 +214,23 @@ export class Downstream {
     }
   }
 
+  /**
+   * Lets go of the file of one that takes too little for too long, whatever it says meanwhile: pinned, it would keep
+   * every later generation, too. Once it takes bytes again it goes on, if retention has left the file alone.
+   */
+  #keepPace(nowMs: number, timeoutMs: number): void {
+    const end = this.#feed.source.stream?.endOffset ?? 0;
+    const isBehind = this.#state === "send_bulk" || this.#sentOffset < end;
+    if (!isBehind) this.#pace = { atMs: nowMs, bytes: this.#sentBytes };
+    // While it is stalled, nothing is being read for it.
+    if (!this.#stalled || nowMs - this.#pace.atMs <= timeoutMs || this.#file === undefined) return;
+    this.#release();
+    this.#feed.told.info(
+      `downstream ${this.name} takes too little: what it reads is no longer kept for it alone`,
+      { generation: this.#generation.id, offset: this.#sentOffset },
+    );
+  }
+
   /** Closes its link. @param reason for the log. */
   end(reason: string): void {
     if (this.#endedBecause !== undefined) return;
@@ -207,7 +238,7 @@ export class Downstream {
     this.#socket.close();
     this.#wake();
     const seconds = (this.#feed.clock.monotonicMs() - this.#beganMs) / 1000;
-    logger.info(`downstream ${this.name} left after ${seconds.toFixed(1)} s: ${reason}`, {
+    this.#feed.told.info(`downstream ${this.name} left after ${seconds.toFixed(1)} s: ${reason}`, {
       bytes: this.#sentBytes,
       offset: this.#sentOffset,
     });
@@ -236,15 +267,18 @@ export class Downstream {
 
   async #sendBase(): Promise<void> {
     const { id, rdbBytes } = this.#generation;
-    const file = this.#feed.blocks.open(this.#feed.directory.basePath(id));
-    this.#file = file;
+    this.#openBase();
     const header = Buffer.from(`$${rdbBytes}\r\n`);
     for (let at = 0; at < header.length && this.#isOpen;) {
       if (this.#stalled) await this.#woken();
       else at += this.#offer(header.subarray(at));
     }
     for (let at = 0; at < rdbBytes && this.#isOpen;) {
-      const sent = await this.#send(file, { from: at, end: rdbBytes });
+      if (this.#stalled) {
+        await this.#woken();
+        continue;
+      }
+      const sent = await this.#send(this.#openBase(), { from: at, end: rdbBytes });
       at += sent;
       this.#feed.sent("snapshot", sent);
     }
@@ -253,16 +287,31 @@ export class Downstream {
     this.heard();
     const seconds = (this.#feed.clock.monotonicMs() - this.#beganMs) / 1000;
     const rate = formatBytes(rdbBytes / Math.max(seconds, 0.001));
-    logger.info(
+    this.#feed.told.info(
       `downstream ${this.name} was sent its snapshot: ${formatBytes(rdbBytes)} in ${seconds.toFixed(2)} s, ${rate}/s`,
       { generation: id, bytes: rdbBytes, seconds: Number(seconds.toFixed(3)) },
     );
-    this.#feed.blocks.close(file);
+    if (this.#file !== undefined) this.#feed.blocks.close(this.#file);
     this.#file = undefined;
+  }
+
+  /** Its snapshot, opened again where that was let go. @throws ReplicaError DISK_FAILED where it was removed, too. */
+  #openBase(): SharedFile {
+    if (this.#file !== undefined) return this.#file;
+    const { directory, blocks } = this.#feed;
+    const { id } = this.#generation;
+    this.#unpin();
+    this.#unpin = directory.pin(id);
+    this.#file = blocks.open(directory.basePath(id));
+    return this.#file;
   }
 
   async #sendStream(): Promise<void> {
     while (this.#isOpen) {
+      if (this.#stalled) {
+        await this.#woken();
+        continue;
+      }
       const stream = this.#readable();
       const end = Math.min(this.#until, stream?.endOffset ?? 0);
       if (stream === undefined || end <= this.#sentOffset) {
@@ -279,8 +328,7 @@ export class Downstream {
   /** Sends bytes of the stream up to `end` at most. Returns how many the kernel took. */
   async #sendRange(stream: Stream, end: Offset): Promise<number> {
     if (this.#sentOffset >= stream.writtenOffset) {
-      if (this.#stalled) await this.#woken();
-      return this.#stalled ? 0 : this.#offer(stream.tail(this.#sentOffset, end));
+      return this.#offer(stream.tail(this.#sentOffset, end));
     }
     const from = fileByteOf(this.#generation, this.#sentOffset);
     const written = fileByteOf(this.#generation, Math.min(end, stream.writtenOffset));
@@ -291,7 +339,8 @@ export class Downstream {
   #readable(): Stream | undefined {
     const { stream } = this.#feed.source;
     // A new generation holds the same bytes from its base offset on. The newest that has the byte is read.
-    if (stream !== undefined && (stream !== this.#stream || this.#sentOffset >= this.#until)) {
+    const isKnown = stream === this.#stream && this.#file !== undefined;
+    if (stream !== undefined && !(isKnown && this.#sentOffset < this.#until)) {
       this.#chooseFile(stream);
       this.#stream = stream;
     }
@@ -314,8 +363,6 @@ export class Downstream {
 
   /** Reads a block and offers it. What the kernel doesn't take is read again later, not kept in memory. */
   async #send(file: SharedFile, range: { from: number; end: number }): Promise<number> {
-    if (this.#stalled) await this.#woken();
-    if (this.#stalled || !this.#isOpen) return 0;
     return await this.#feed.blocks.use(file, range, (bytes) => this.#offer(bytes));
   }
 
@@ -325,6 +372,9 @@ export class Downstream {
     this.#stalled = taken < bytes.length;
     this.#sentBytes += taken;
     if (taken > 0) this.#takenMs = this.#feed.clock.monotonicMs();
+    if (this.#sentBytes - this.#pace.bytes >= PACE_BYTES) {
+      this.#pace = { atMs: this.#takenMs, bytes: this.#sentBytes };
+    }
     return taken;
   }
 
@@ -337,17 +387,4 @@ export class Downstream {
       this.#wake = resolve;
     });
   }
-}
-
-/** The reply to PSYNC; undefined for SYNC, which has none. */
-export function grantReply(
-  grant: Grant,
-  replid: string | undefined,
-  psync2: boolean,
-): Uint8Array | undefined {
-  if (grant.kind === "full" && grant.by === "sync") return undefined;
-  // The relay grants nothing but SYNC where it has no replication id.
-  invariant(replid !== undefined, "a PSYNC was granted without a replication id");
-  if (grant.kind === "partial") return simple(psync2 ? `CONTINUE ${replid}` : "CONTINUE");
-  return simple(`FULLRESYNC ${replid} ${grant.generation.baseOffset}`);
 }

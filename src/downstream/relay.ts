@@ -1,6 +1,6 @@
-import { logger } from "../base/logger.ts";
 import type { Offset } from "../base/history.ts";
-import { error } from "../resp/reply.ts";
+import { invariant } from "../base/errors.ts";
+import { error, simple } from "../resp/reply.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import type { Disk } from "../store/disk/disk.ts";
 import { SharedBlocks } from "../store/disk/shared-blocks.ts";
@@ -11,10 +11,10 @@ import {
   type DownstreamState,
   type Feed,
   type Grant,
-  grantReply,
   type ReplconfAnnouncement,
 } from "./downstream.ts";
 import type { EndedStream, Stream, StreamSource } from "./streams.ts";
+import { Told } from "./told.ts";
 
 export interface RelayOptions {
   readonly directory: DataDirectory;
@@ -51,8 +51,11 @@ export class Relay {
   readonly #options: RelayOptions;
   readonly #feed: Feed;
   readonly #blocks: SharedBlocks;
+  readonly #told: Told;
   readonly #downstreams = new Set<Downstream>();
   readonly #waiting = new Set<Waiting>();
+  /** Whether the conditions of those that wait are tried before the event loop goes on. */
+  #isToCheck = false;
   /** The stream that was served without a primary, after one is followed again. */
   before: EndedStream | undefined;
   /** Since the start: bytes sent by phase, resyncs granted by kind, partial resyncs refused. */
@@ -61,15 +64,17 @@ export class Relay {
   constructor(options: RelayOptions) {
     this.#options = options;
     this.#blocks = new SharedBlocks(options.disk);
+    this.#told = new Told(options.clock);
     this.#feed = {
       directory: options.directory,
       clock: options.clock,
       blocks: this.#blocks,
       source: options.source,
+      told: this.#told,
       sent: (phase, bytes) => {
         this.counts[phase] += bytes;
       },
-      acknowledged: () => this.#checkWaiting(),
+      acknowledged: () => this.#checkSoon(),
       left: (downstream) => this.#downstreams.delete(downstream),
     };
   }
@@ -106,7 +111,7 @@ export class Relay {
       grant.kind === "partial"
         ? `partial resync after offset ${grant.offset}`
         : `full resync at offset ${baseOffset}`;
-    logger.info(`downstream ${downstream.name} attached: ${what}: ${why}`, {
+    this.#told.info(`downstream ${downstream.name} attached: ${what}: ${why}`, {
       client: socket.address,
       generation: id,
     });
@@ -161,11 +166,12 @@ export class Relay {
   /** The stream has grown, or was replaced by another. */
   moved(): void {
     for (const downstream of this.#downstreams) downstream.moved();
-    this.#checkWaiting();
+    this.#checkSoon();
   }
 
   /** Call once a second. */
   tick(): void {
+    this.#told.tick();
     if (this.#downstreams.size > 0 && this.#options.source.stream?.keepAlive() === true)
       this.moved();
     for (const downstream of this.#downstreams) downstream.tick(this.#options.timeoutMs);
@@ -198,10 +204,12 @@ export class Relay {
 
   /** How many downstreams have acknowledged everything up to `offset`. */
   countAt(offset: Offset): number {
-    const acked = this.#downstreams
-      .values()
-      .filter(({ state, ackedOffset }) => state === "online" && ackedOffset >= offset);
-    return [...acked].length;
+    let count = 0;
+    // Hundreds may wait for hundreds: a plain loop takes a tenth of the time of a filter.
+    for (const { state, ackedOffset } of this.#downstreams) {
+      if (state === "online" && ackedOffset >= offset) count++;
+    }
+    return count;
   }
 
   /**
@@ -215,7 +223,7 @@ export class Relay {
   }
 
   /**
-   * Calls `done` once when a condition on the stream's end or on acknowledged offsets holds.
+   * Calls `done` once, soon after a condition on the stream's end or on acknowledged offsets holds.
    * @returns a function that cancels it.
    */
   when(holds: () => boolean, done: () => void): () => void {
@@ -226,11 +234,35 @@ export class Relay {
     };
   }
 
+  /**
+   * Tries the conditions of those that wait, once in a turn of the event loop: hundreds of replicas may acknowledge
+   * in one, and the primary's link waits as long as that takes.
+   */
+  #checkSoon(): void {
+    if (this.#isToCheck || this.#waiting.size === 0) return;
+    this.#isToCheck = true;
+    setImmediate(() => this.#checkWaiting());
+  }
+
   #checkWaiting(): void {
+    this.#isToCheck = false;
     for (const waiting of this.#waiting) {
       if (!waiting.holds()) continue;
       this.#waiting.delete(waiting);
       waiting.done();
     }
   }
+}
+
+/** The reply to PSYNC; undefined for SYNC, which has none. */
+function grantReply(
+  grant: Grant,
+  replid: string | undefined,
+  psync2: boolean,
+): Uint8Array | undefined {
+  if (grant.kind === "full" && grant.by === "sync") return undefined;
+  // The relay grants nothing but SYNC where it has no replication id.
+  invariant(replid !== undefined, "a PSYNC was granted without a replication id");
+  if (grant.kind === "partial") return simple(psync2 ? `CONTINUE ${replid}` : "CONTINUE");
+  return simple(`FULLRESYNC ${replid} ${grant.generation.baseOffset}`);
 }

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import {
   type Offset,
   parseReplicationId,
@@ -121,7 +120,7 @@ export class EndedStream implements Stream {
     this.writtenOffset = this.#endOffset = offset;
     this.second = lineage.historyAt(offset);
     const begin = `${this.second ?? crypto.randomUUID()} ${offset}`;
-    this.replid = parseReplicationId(createHash("sha1").update(begin).digest("hex"));
+    this.replid = parseReplicationId(new Bun.CryptoHasher("sha1").update(begin).digest("hex"));
     this.#pingedMs = clock.monotonicMs();
   }
 

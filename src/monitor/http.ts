@@ -1,4 +1,7 @@
 import { formatAge, formatBytes } from "../base/quantity.ts";
+import { isIP } from "../base/address.ts";
+import { logger } from "../base/logger.ts";
+import { printableAscii } from "../base/printable.ts";
 import { listenFailure } from "../base/listen-failure.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
@@ -8,11 +11,16 @@ const IDLE_SECONDS = 10;
 /** No request has a body. */
 const MAX_BODY_BYTES = 1024;
 
+/** No DNS name is longer. */
+const MAX_NAME_CHARS = 253;
+
 export interface HttpOptions {
   readonly host: string;
   readonly port: number;
   /** How long a received byte may stay unsynced before `/readyz` fails; milliseconds. */
   readonly readyLagMs: number;
+  /** Names, beside localhost, `host` and IP addresses, by which it may be asked. */
+  readonly names: readonly string[];
 }
 
 /**
@@ -37,10 +45,18 @@ export function serveHttp(
     },
     "/": () => page(status, options.readyLagMs),
   };
+  let hasWarned = false;
   const answer = (request: Request): Response | Promise<Response> => {
     // The Host header is part of this URL, and may be anything.
     const path = URL.parse(request.url)?.pathname;
     if (path === undefined) return new Response("bad request: no valid URL\n", { status: 400 });
+    const stranger = strangeHost(request, options);
+    if (stranger !== undefined) {
+      if (!hasWarned)
+        logger.warn(`refused an HTTP request for another host: ${adviceFor(stranger)}`);
+      hasWarned = true;
+      return new Response(`misdirected: ${adviceFor(stranger)}\n`, { status: 421 });
+    }
     const route = routes[path];
     if (route === undefined) return new Response("not found\n", { status: 404 });
     if (request.method !== "GET" && request.method !== "HEAD") {
@@ -68,11 +84,33 @@ export function serveHttp(
 }
 
 /**
+ * The host that a request is for, where that isn't this one. Somebody may let a name of theirs lead here (DNS rebinding):
+ * to a browser, a page of theirs then comes from here, and may read what is answered. They can't do that with an address,
+ * which a browser takes as it is.
+ */
+function strangeHost(
+  request: Request,
+  { host, names }: Pick<HttpOptions, "host" | "names">,
+): string | undefined {
+  const header = request.headers.get("host") ?? "";
+  const asked = header.replace(/:\d*$/, "").replace(/\.$/, "").toLowerCase();
+  if (isIP(asked.replace(/^\[(.*)\]$/, "$1")) !== 0) return undefined;
+  const known = ["localhost", host, ...names].map((name) => name.toLowerCase());
+  return known.includes(asked) ? undefined : printableAscii(asked, MAX_NAME_CHARS);
+}
+
+function adviceFor(stranger: string): string {
+  return `give --http-host if "${stranger}" is a name of this replica`;
+}
+
+/**
  * Closes the connection after this response. The requests of a pipeline would all be answered in one turn of the
  * event loop; with some hundred connections, everything else would wait for a minute.
  */
 function thenClose(response: Response): Response {
   response.headers.set("connection", "close");
+  // A reason may quote a primary: no browser is to take it for a page.
+  response.headers.set("x-content-type-options", "nosniff");
   return response;
 }
 

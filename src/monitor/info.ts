@@ -139,6 +139,7 @@ function stats({ receivedBytes, relay }: ReplicaStatus, { counts }: InfoSurround
     ["total_net_repl_input_bytes", replicationBytes],
     ["total_net_repl_output_bytes", relay.counts.snapshot + relay.counts.stream],
     ["rejected_connections", counts.rejected],
+    ["evicted_clients", counts.evicted],
     // Syncs granted to replicas of this one, as in Redis. Those that the primary granted are in section Replica.
     ["sync_full", relay.counts.full],
     ["sync_partial_ok", relay.counts.partial],

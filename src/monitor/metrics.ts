@@ -1,14 +1,23 @@
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type * as prometheus from "prom-client";
 import type { ReplicaStatus } from "../replica/status.ts";
 import type { Disk } from "../store/disk/disk.ts";
 import { type Metric, METRICS } from "./metric-table.ts";
+
+// The package as a whole also loads what pushes metrics, over Node's HTTP, and what gathers those of a cluster: as much
+// as all else that a start loads.
+const Counter = require("prom-client/lib/counter.js") as typeof prometheus.Counter;
+const Gauge = require("prom-client/lib/gauge.js") as typeof prometheus.Gauge;
+const Histogram = require("prom-client/lib/histogram.js") as typeof prometheus.Histogram;
+const Registry = require("prom-client/lib/registry.js") as typeof prometheus.Registry;
 
 const FSYNC_BUCKETS_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
 
 /** What Prometheus reads. The metrics are read when it asks; only the times of fsync are recorded as they pass. */
 export class Metrics {
   readonly #registry = new Registry();
-  readonly #fsync: Histogram;
+  readonly #fsync: prometheus.Histogram;
+  /** The text of this turn of the event loop; undefined until somebody asks. */
+  #text: Promise<string> | undefined;
 
   constructor() {
     this.#fsync = new Histogram({
@@ -61,9 +70,14 @@ export class Metrics {
         : new Counter<string>({ ...about, registers });
   }
 
-  /** All metrics in Prometheus's text format. */
-  async text(): Promise<string> {
-    return await this.#registry.metrics();
+  /**
+   * All metrics in Prometheus's text format. Requests of one turn of the event loop share one text: each costs about a
+   * millisecond, and a thousand of them would keep the primary waiting for a second.
+   */
+  text(): Promise<string> {
+    if (this.#text !== undefined) return this.#text;
+    setImmediate(() => (this.#text = undefined));
+    return (this.#text = this.#registry.metrics());
   }
 
   get contentType(): string {

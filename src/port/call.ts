@@ -3,21 +3,31 @@ import type { PrimaryTarget } from "../config/primary-url.ts";
 import type { Relay } from "../downstream/relay.ts";
 import type { PortCounts } from "../monitor/port-counts.ts";
 import { array, error, simple } from "../resp/reply.ts";
-import type { Client } from "./client.ts";
+import type { Answer, Client } from "./client.ts";
 import type { Settings } from "../config/settings.ts";
 import type { LoginThrottle, OwnPassword } from "./logins.ts";
 import type { PubSub } from "./pubsub.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
+
+/** Why clients may only look, and what to do. */
+export const MAY_ONLY_LOOK =
+  "the primary has a password and this port has none: give --requirepass-file (for Sentinel: the password of its auth-pass) or --unprotected";
 
 /** What commands can make the replica do. What they report comes from its status. */
 export interface ReplicaActions {
   readonly relay: Pick<Relay, "attach" | "countAt" | "endOffset" | "isAhead" | "when">;
   /** `begin` starts a new snapshot over a second link. @throws ReplicaError where it can't. */
   readonly renewal: { begin(by: string): void };
+  /** `demand.ask` takes a new snapshot for a downstream, where that is worth it. See `Demand`. */
+  readonly upkeep: {
+    readonly demand: { ask(newerThan: number, by: string): Promise<void> | undefined };
+  };
   /** `accept` says that what is current is well, however small; whether that changes anything. @throws ReplicaError. */
   readonly directory: { readonly keeping: { accept(by: string): boolean } };
-  /** REPLICAOF keeps the TLS and the login of the primary that was named at start. */
+  /** REPLICAOF keeps the TLS of the primary that was named at start. */
   readonly primary: { readonly source: PrimarySource; readonly login: PrimaryLoginActions };
+  /** Ends a rest of the link: resolves once what has come is read. Undefined where nothing waits unread. */
+  hear(): Promise<void> | undefined;
   /** @param by the client's address, for the log. */
   follow(target: PrimaryTarget, by: string): void;
   leave(by: string): void;
@@ -25,6 +35,10 @@ export interface ReplicaActions {
 
 /** The login for the primary, as CONFIG shows and changes it. */
 export interface PrimaryLoginActions {
+  /** Whether a password was given at the start. */
+  readonly isGiven: boolean;
+  /** Why none is sent to whom is followed though one was given, and what to do; undefined where that isn't so. */
+  readonly withheld: string | undefined;
   /** Undefined: the default user. */
   readonly username: string | undefined;
   /** The parts that CONFIG SET has changed. */
@@ -37,8 +51,8 @@ export interface PrimaryLoginActions {
 
 /** What commands can make the program do. */
 export interface ProgramActions {
-  /** Stores the primary that REPLICAOF named for the next start. @throws ReplicaError */
-  rewrite(): void;
+  /** Stores the primary that REPLICAOF named for the next start; resolves once that is durable. @throws ReplicaError */
+  rewrite(): Promise<void>;
   /** Ends the program as SIGTERM does. */
   shutdown(): void;
 }
@@ -50,7 +64,11 @@ export interface PortContext extends ProgramActions {
   readonly commands: ReadonlyMap<string, Command>;
   readonly pubsub: PubSub;
   readonly clients: ReadonlySet<Client>;
+  /** How many are served at once. */
+  readonly maxClients: number;
   readonly logins: LoginThrottle;
+  /** False where clients need no login though the primary has a password: then they may only look. */
+  readonly mayChange: boolean;
   /** Undefined where clients need no login. */
   readonly ownPassword: OwnPassword | undefined;
   readonly settings: Settings;
@@ -61,8 +79,8 @@ export interface PortContext extends ProgramActions {
   now(): number;
   /** When a connection of a Sentinel ended last, in milliseconds since 1970; -Infinity before one did. */
   sentinelGoneAtMs(): number;
-  /** Logs that a client spoke HTTP. */
-  alarm(client: Client): void;
+  /** Logs a warning about a client, each at most once a minute. */
+  alarm(client: Client, warning: string): void;
 }
 
 /** One command that a client sent, complete. */
@@ -74,7 +92,7 @@ export interface Call {
   /** The arguments as they were sent. */
   readonly bytes: readonly Uint8Array[];
   /** Answers another command of the same client, as EXEC does with each that was queued. */
-  answer(words: readonly Uint8Array[]): Uint8Array | undefined;
+  answer(words: readonly Uint8Array[]): Answer;
 }
 
 /** A command of the port: a row of COMMANDS. */
@@ -90,12 +108,16 @@ export interface Command {
   readonly early?: true;
   /** Whether it runs at once inside a transaction, instead of being queued. */
   readonly unqueued?: true;
+  /**
+   * Whether it changes something that isn't the client's own, by its subcommand where it has some: refused where a
+   * client may only look.
+   */
+  readonly changes?: true | readonly string[];
   /** Whether it is refused inside a transaction. */
   readonly alone?: true;
   /** Whether a RESP2 client that has subscribed may use it. */
   readonly whileSubscribed?: true;
-  /** Returns the reply; undefined where everything was sent already, or nothing is to be sent. */
-  run(call: Call): Uint8Array | undefined;
+  run(call: Call): Answer;
 }
 
 /** Redis's error for a wrong number of arguments. @param name of a subcommand as `client|kill`. */

@@ -9,6 +9,7 @@ export const clientCommands: readonly Command[] = [
     name: "client",
     arity: -2,
     flags: ["noscript"],
+    changes: ["kill"],
     summary: "Lists, names and closes the connections of clients.",
     run: clientCommand,
   },

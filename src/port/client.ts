@@ -1,8 +1,13 @@
 import { CommandReader } from "../resp/command-reader.ts";
 import type { Proto } from "../resp/reply.ts";
+import { limits } from "../config/limits.ts";
+import { PIECE_BYTES } from "../store/disk/disk.ts";
 import { Inbox } from "./inbox.ts";
 import { LoginAllowance } from "./logins.ts";
 import type { Downstream, ReplconfAnnouncement } from "../downstream/downstream.ts";
+
+/** What a word of a command takes in memory beside its bytes: measured, an array of its own takes some 200. */
+export const WORD_BYTES = 200;
 
 /** A transaction between MULTI and EXEC. */
 export interface Transaction {
@@ -12,20 +17,43 @@ export interface Transaction {
   refused: boolean;
 }
 
+/**
+ * The reply to a command; a promise, which never rejects, where it has to wait; undefined where everything was sent
+ * already, or nothing is to be sent.
+ */
+export type Answer = Uint8Array | Promise<Uint8Array> | undefined;
+
+/** A command that takes longer than a turn may. */
+export interface Work {
+  /** Each step does a part of it; the last one returns its reply. */
+  readonly steps: Iterator<void, Answer>;
+  /** What it holds in memory. */
+  bytes: number;
+}
+
 /** What a client has limited time for: its login, the rest of a command, the next command; or nothing. */
 export type Wait = "login" | "rest" | "next" | "nothing";
+
+/** How long it may take for that; 0: as long as it likes. */
+export const WAIT_SECONDS: Record<Wait, number> = {
+  login: limits.loginSeconds,
+  rest: limits.commandSeconds,
+  next: limits.clientIdleSeconds,
+  nothing: 0,
+};
 
 /** The connection to a client. The port owns the socket. */
 export interface ClientSocket {
   send(reply: Uint8Array): void;
   offer(bytes: Uint8Array): number;
-  /** Sends a reply that a blocked client waited for, then reads the commands that it sent meanwhile. */
-  proceed(reply: () => Uint8Array | undefined): void;
+  /** Gives it a turn, in which `client.late` is sent and the commands that it sent meanwhile are read. */
+  proceed(): void;
   end(): void;
 }
 
 function nothingAnnounced(): ReplconfAnnouncement {
-  return { listeningPort: 0, ip: "", psync2: false, runId: "", rdbOnly: false };
+  const whole = { rdbOnly: false, newerThan: undefined };
+  return { listeningPort: 0, ip: "", psync2: false, runId: "", ...whole };
 }
 
 /** One client of the replica's own port, and its state. */
@@ -42,12 +70,20 @@ export class Client {
   readonly login: LoginAllowance;
   readonly channels = new Set<string>();
   readonly patterns = new Set<string>();
+  /** What its subscriptions take in memory. */
+  subscribedBytes = 0;
   proto: Proto = 2;
   name = "";
   libName = "";
   libVersion = "";
   database = 0;
   transaction: Transaction | undefined;
+  /** The command that is being answered, where it takes more than one turn. */
+  work: Work | undefined;
+  /** What is held in memory of a reply that it waits for. */
+  waitingBytes = 0;
+  /** Makes the reply that it was blocked for, and that is to be sent now. */
+  late: (() => Uint8Array | undefined) | undefined;
   lastCommand = "";
   lastAtMs: number;
   unsent: Uint8Array[] = [];
@@ -56,8 +92,10 @@ export class Client {
   stalled = false;
   /** Whether the socket is read, rather than paused. */
   listens = true;
-  /** Whether it has used up its turn, and waits for the next. */
+  /** Whether it has used up its turn with commands left, and waits for the next. */
   awaitsTurn = false;
+  /** Whether a command came since its timeout was set. */
+  hasAsked = false;
   /** What its timeout runs for. */
   waitsFor: Wait | undefined;
   /** Takes no more commands, and is closed once all replies are sent. */
@@ -109,7 +147,8 @@ export class Client {
   /** Sends the reply that it was blocked for, and reads what it sent meanwhile. */
   unblock(reply: () => Uint8Array | undefined): void {
     this.blocked = false;
-    this.#socket.proceed(reply);
+    this.late = reply;
+    this.#socket.proceed();
   }
 
   /** Closes its connection at once. */
@@ -120,6 +159,20 @@ export class Client {
   /** Bytes that it has sent and that were not answered yet. */
   get heldBytes(): number {
     return this.reader.heldBytes + this.inbox.bytes;
+  }
+
+  /** What it makes this process hold. */
+  get memoryBytes(): number {
+    const unsent = this.unsentBytes + this.unsent.length * PIECE_BYTES;
+    const begunWords = this.reader.heldArgs * WORD_BYTES;
+    const received = this.reader.heldBytes + begunWords + this.inbox.memoryBytes;
+    const begun = (this.transaction?.bytes ?? 0) + (this.work?.bytes ?? 0);
+    return unsent + received + begun + this.waitingBytes + this.subscribedBytes;
+  }
+
+  /** Whether it is to be closed, and nothing is left to be answered. */
+  get isAnswered(): boolean {
+    return this.leaving && this.work === undefined;
   }
 
   /** How many subscriptions it has. In RESP2 a client with any may send few other commands. */
@@ -176,4 +229,15 @@ export class Client {
     ];
     return `${fields.map(([key, value]) => `${key}=${value}`).join(" ")}\n`;
   }
+}
+
+/** What a client is to do next. */
+export function waitOf(client: Client): Wait {
+  if (client.downstream !== undefined || client.blocked) return "nothing";
+  if (!client.login.isLoggedIn) return "login";
+  // A client that must first read its replies has complete commands here.
+  const hasBegun = client.reader.hasBegun && !client.awaitsTurn && client.inbox.bytes === 0;
+  if (hasBegun && !client.stalled) return "rest";
+  // A subscriber may send nothing for days.
+  return client.subscriptions > 0 ? "nothing" : "next";
 }

@@ -1,4 +1,5 @@
 import { bulk, error, map, simple } from "../resp/reply.ts";
+import { Glob } from "../base/glob.ts";
 import { limits } from "../config/limits.ts";
 import { logger } from "../base/logger.ts";
 import {
@@ -8,7 +9,7 @@ import {
   subcommandHelp,
   wrongArgs,
 } from "./call.ts";
-import { globMatches } from "./pubsub.ts";
+import type { Answer } from "./client.ts";
 import { noCounts } from "../monitor/port-counts.ts";
 
 export const configCommands: readonly Command[] = [
@@ -16,13 +17,14 @@ export const configCommands: readonly Command[] = [
     name: "config",
     arity: -2,
     flags: ["admin", "noscript"],
+    changes: ["set", "rewrite", "resetstat"],
     summary: "Returns settings, and stores the primary that REPLICAOF named.",
     run: configCommand,
   },
 ];
 
 /** CONFIG: the settings under the names that Redis's tools ask for ("Redis 7.2, config.c"). */
-function configCommand(call: Call): Uint8Array {
+function configCommand(call: Call): Answer {
   const { context, args } = call;
   const [what = "", ...rest] = args;
   switch (what.toUpperCase()) {
@@ -64,7 +66,7 @@ function parameters({ context }: Call): [string, string][] {
     ["appendfsync", settings.fsync],
     ["save", ""],
     ["databases", "16"],
-    ["maxclients", String(limits.clients)],
+    ["maxclients", String(context.maxClients)],
     ["maxmemory", "0"],
     ["maxmemory-policy", "noeviction"],
     ["timeout", String(limits.clientIdleSeconds)],
@@ -104,10 +106,15 @@ const FLAGS: Readonly<Record<string, string>> = {
 };
 
 function get(call: Call, patterns: readonly string[]): Uint8Array {
-  const wanted = patterns.map((pattern) => pattern.toLowerCase());
-  const found = parameters(call).filter(([name]) =>
-    wanted.some((pattern) => globMatches(pattern, name)),
-  );
+  const { clientPatterns, patternBytes } = limits;
+  if (patterns.length > clientPatterns) {
+    return error(`ERR too many patterns: at most ${clientPatterns}`);
+  }
+  if (patterns.some(({ length }) => length > patternBytes)) {
+    return error(`ERR pattern is longer than ${patternBytes} bytes`);
+  }
+  const globs = patterns.map((pattern) => new Glob(pattern.toLowerCase()));
+  const found = parameters(call).filter(([name]) => globs.some((glob) => glob.matches(name)));
   return map(
     found.map(([name, value]) => [bulk(name), bulk(value)]),
     call.client.proto,
@@ -180,15 +187,16 @@ function setLogin({ client, context }: Call, part: LoginPart, value: string): vo
   login.set(part, value);
   const holds =
     value === ""
-      ? "what was given at the start holds again, from the next attempt to connect on"
+      ? (login.withheld ??
+        "what was given at the start holds again, from the next attempt to connect on")
       : `holds from the next attempt to connect on, until a restart: to keep it, put it into ${login.keptIn(part)}`;
   logger.info(`CONFIG SET ${part}: ${holds}`, { client: client.address });
 }
 
-/** Stores the primary that REPLICAOF named for the next start. */
-function rewrite({ client, context }: Call): Uint8Array {
+/** Stores the primary that REPLICAOF named for the next start: the reply waits until that is durable. */
+async function rewrite({ client, context }: Call): Promise<Uint8Array> {
   try {
-    context.rewrite();
+    await context.rewrite();
   } catch (failure) {
     const why = failure instanceof Error ? failure.message : String(failure);
     logger.warn(`CONFIG REWRITE failed: ${why}`, { client: client.address });
@@ -198,6 +206,7 @@ function rewrite({ client, context }: Call): Uint8Array {
   const kept = status.isFollowing ? `${status.primary.name} is followed too` : "none is followed";
   logger.info(`CONFIG REWRITE: after a restart, ${kept}`, { client: client.address });
   const { login } = context.replica.primary;
+  if (login.withheld !== undefined) logger.warn(login.withheld, { client: client.address });
   for (const part of login.changed) {
     const where = login.keptIn(part);
     logger.warn(`CONFIG REWRITE does not store ${part}: to keep it, put it into ${where}`, {

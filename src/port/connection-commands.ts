@@ -1,4 +1,3 @@
-import { timingSafeEqual } from "node:crypto";
 import { logger } from "../base/logger.ts";
 import { array, bulk, error, integer, map, push, simple } from "../resp/reply.ts";
 import { type Call, type Command, type PortContext, setName, wrongArgs } from "./call.ts";
@@ -32,7 +31,7 @@ export const connectionCommands: readonly Command[] = [
     flags: ["noscript", "fast", "no_auth"],
     early: true,
     summary: "Logs in.",
-    run: auth,
+    run: (call) => inItsTime(call, () => auth(call)),
   },
   {
     name: "hello",
@@ -40,7 +39,10 @@ export const connectionCommands: readonly Command[] = [
     flags: ["noscript", "fast", "no_auth"],
     early: true,
     summary: "Chooses the protocol, logs in and names the connection.",
-    run: hello,
+    run: (call) =>
+      call.args.some((word) => word.toUpperCase() === "AUTH")
+        ? inItsTime(call, () => hello(call))
+        : hello(call),
   },
   {
     name: "select",
@@ -97,32 +99,61 @@ function auth({ client, context, args }: Call): Uint8Array {
   // The argument is latin1, one character a byte; the setting is text.
   const isRight = same(password!, Buffer.from(right).toString("latin1"));
   if (!isRight || user !== "default") return refuseLogin(client, context);
+  context.logins.succeeded(hostOf(client));
   client.logIn();
   return OK;
 }
 
 /**
- * Counts a wrong password, and disconnects the client where its address has sent too many. The right password
- * is accepted all the same, so that nobody is locked out by others behind the same proxy or NAT.
+ * Runs a command that logs in, now or once its answer has waited. Nobody is locked out by others behind the same proxy
+ * or NAT: the right password waits as the wrong ones do, and is accepted. Who is logged in is not held up.
  */
+function inItsTime(
+  { client, context }: Call,
+  run: () => Uint8Array | undefined,
+): Uint8Array | undefined {
+  const { logins, ownPassword, now } = context;
+  const waits = ownPassword !== undefined && !client.login.isLoggedIn;
+  const waitMs = waits ? logins.waitMs(hostOf(client), now()) : 0;
+  if (waitMs === 0) return run();
+  const over = logins.wait();
+  const timer = setTimeout(() => {
+    client.onGone = () => undefined;
+    over();
+    client.unblock(run);
+  }, waitMs);
+  client.blocked = true;
+  client.onGone = () => {
+    clearTimeout(timer);
+    over();
+  };
+  return undefined;
+}
+
+/** Counts a wrong password, and disconnects the client where too many came from there. */
 function refuseLogin(client: Client, { logins, now }: PortContext): Uint8Array {
-  const host = client.address.slice(0, client.address.lastIndexOf(":"));
-  if (!logins.allows(host, now())) {
-    client.leaving = true;
-    return error("ERR too many wrong passwords from your address: check the password");
-  }
-  if (logins.failed(host, now())) {
+  const host = hostOf(client);
+  const isSuspect = logins.isSuspect(host, now());
+  const reached = logins.failed(host, now());
+  if (reached !== undefined) {
+    const from = reached === "all" ? "many addresses" : host;
     logger.warn(
-      `too many wrong passwords from ${host}: for some seconds, each further one closes its connection`,
+      `too many wrong passwords from ${from}: for some seconds, logins wait for their answer`,
     );
   }
-  return error(WRONG_PASSWORD);
+  if (!isSuspect) return error(WRONG_PASSWORD);
+  client.leaving = true;
+  return error("ERR too many wrong passwords from your address: check the password");
+}
+
+function hostOf({ address }: Client): string {
+  return address.slice(0, address.lastIndexOf(":"));
 }
 
 /** Compares in constant time. */
 function same(given: string, right: string): boolean {
   const digest = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest();
-  return timingSafeEqual(digest(given), digest(right));
+  return crypto.timingSafeEqual(digest(given), digest(right));
 }
 
 /** HELLO [2|3] [AUTH user password] [SETNAME name] ("Redis 7.2, networking.c, helloCommand"). */

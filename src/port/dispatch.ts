@@ -1,30 +1,75 @@
 import { printable } from "../base/printable.ts";
 import { limits } from "../config/limits.ts";
 import { error, simple } from "../resp/reply.ts";
-import { type Command, type PortContext, wrongArgs } from "./call.ts";
-import type { Client, Transaction } from "./client.ts";
+import { type Command, MAY_ONLY_LOOK, type PortContext, wrongArgs } from "./call.ts";
+import { clientCommands } from "./client-commands.ts";
+import { type Answer, type Client, type Transaction, WORD_BYTES } from "./client.ts";
+import { configCommands } from "./config-commands.ts";
+import { connectionCommands } from "./connection-commands.ts";
+import { pubsubCommands } from "./pubsub-commands.ts";
 import { isMisled, refuseUnknown } from "./refuse-unknown.ts";
+import { replicationCommands } from "./replication-commands.ts";
+import { serverCommands } from "./server-commands.ts";
+import { transactionCommands } from "./transaction-commands.ts";
+
+/** Every command of the port, by its name in lower case. To add one, add a row to the file of its kind. */
+export const COMMANDS: ReadonlyMap<string, Command> = new Map(
+  [
+    ...connectionCommands,
+    ...serverCommands,
+    ...replicationCommands,
+    ...configCommands,
+    ...clientCommands,
+    ...transactionCommands,
+    ...pubsubCommands,
+  ].map((command) => [command.name, command]),
+);
 
 /** The most commands of one transaction. */
 const MAX_QUEUED = 1000;
-/** What a queued word takes in memory beside its bytes. */
-const WORD_BYTES = 100;
 
-/** Answers one command. Undefined where the reply was sent already, or there is none. */
+const SPOKE_HTTP =
+  "disconnected a client of the port that spoke HTTP: a web page may have sent it here";
+
+/** Answers one command. Undefined where the reply was sent already, is sent later, or there is none. */
 export function answer(
   context: PortContext,
   client: Client,
   words: readonly Uint8Array[],
 ): Uint8Array | undefined {
+  return settled(client, answerOf(context, client, words));
+}
+
+/** The reply, where it is there now; else it is sent later, and the client is blocked until then. */
+export function settled(client: Client, reply: Answer): Uint8Array | undefined {
+  return reply instanceof Promise ? sendLater(client, reply) : reply;
+}
+
+function sendLater(client: Client, reply: Promise<Uint8Array>): undefined {
+  let isGone = false;
+  client.onGone = () => (isGone = true);
+  client.blocked = true;
+  client.waitingBytes = client.work?.bytes ?? 0;
+  void reply.then((bytes) => {
+    if (isGone) return;
+    client.onGone = () => undefined;
+    client.unblock(() => {
+      client.waitingBytes = 0;
+      return bytes;
+    });
+  });
+}
+
+function answerOf(context: PortContext, client: Client, words: readonly Uint8Array[]): Answer {
   const [name = "", ...args] = words.map((word) => Buffer.from(word).toString("latin1"));
   const verb = name.toLowerCase();
   const command = context.commands.get(verb);
   context.counts.commands++;
   client.lastAtMs = context.now();
   client.lastCommand = command === undefined ? "?" : verb;
-  if (verb === "post" || verb === "host:") {
+  if (verb === "post" || verb === "host:" || isRequestLine(args)) {
     // A web page can send an HTTP request whose body is commands ("Redis, server.c, securityWarningCommand").
-    context.alarm(client);
+    context.alarm(client, SPOKE_HTTP);
     client.kill();
     return undefined;
   }
@@ -37,7 +82,8 @@ export function answer(
     client.leaving = true;
     return undefined;
   }
-  const refused = refusal(client, verb, command, words.length);
+  const refused =
+    refusal(client, verb, command, words.length) ?? refuseChange(context, client, command, args);
   if (refused !== undefined || command === undefined) {
     if (client.transaction !== undefined) client.transaction.refused = true;
     return refused ?? refuseUnknown(words);
@@ -50,8 +96,13 @@ export function answer(
     context,
     args,
     bytes: words.slice(1),
-    answer: (words) => answer(context, client, words),
+    answer: (words) => answerOf(context, client, words),
   });
+}
+
+/** Whether the words after the first are those of an HTTP request: a page may name any word as its method. */
+function isRequestLine(args: readonly string[]): boolean {
+  return args.length === 2 && /^HTTP\/\d/.test(args[1]!);
 }
 
 function quoted(word: string): string {
@@ -78,6 +129,25 @@ function refusal(
     );
   }
   return undefined;
+}
+
+/**
+ * The error for a command that changes something where a client may only look: anybody on this machine may be that
+ * client, and each command could turn the replica against its primary. PUBLISH is one: it tells Sentinels whom to
+ * follow. `DENIED` is the code of Redis's protected mode.
+ */
+function refuseChange(
+  context: PortContext,
+  client: Client,
+  command: Command | undefined,
+  [subcommand = ""]: readonly string[],
+): Uint8Array | undefined {
+  const changes = command?.changes;
+  if (context.mayChange || command === undefined || changes === undefined) return undefined;
+  if (changes !== true && !changes.includes(subcommand.toLowerCase())) return undefined;
+  const what = changes === true ? command.name : `${command.name} ${subcommand}`;
+  context.alarm(client, `refused ${what.toUpperCase()} to a client: ${MAY_ONLY_LOOK}`);
+  return error(`DENIED ${MAY_ONLY_LOOK}`);
 }
 
 function queue(transaction: Transaction, words: readonly Uint8Array[]): Uint8Array {

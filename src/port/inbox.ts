@@ -1,4 +1,4 @@
-import { giveBack } from "../store/disk/disk.ts";
+import { giveBack, PIECE_BYTES } from "../store/disk/disk.ts";
 
 /** Chunks from a socket that were not read yet. They are read in pieces. */
 export class Inbox {
@@ -10,6 +10,11 @@ export class Inbox {
   /** Bytes that were not taken yet. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** What they take in memory: a client may send single bytes. */
+  get memoryBytes(): number {
+    return this.#bytes + this.#chunks.length * PIECE_BYTES;
   }
 
   push(chunk: Uint8Array): void {

@@ -1,16 +1,23 @@
 import type { Socket } from "bun";
+import { describeAddress } from "../base/address.ts";
 import { type Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { giveBack } from "../store/disk/disk.ts";
 import { logger } from "../base/logger.ts";
 import { error } from "../resp/reply.ts";
-import type { PortContext, ProgramActions, ReplicaActions } from "./call.ts";
-import { Client, type Wait } from "./client.ts";
-import { COMMANDS } from "./commands.ts";
-import { answer } from "./dispatch.ts";
+import {
+  MAY_ONLY_LOOK,
+  type PortContext,
+  type ProgramActions,
+  type ReplicaActions,
+} from "./call.ts";
+import { Client, WAIT_SECONDS, waitOf } from "./client.ts";
+import { answer, COMMANDS, settled } from "./dispatch.ts";
+import { descriptorLimit } from "../base/libc.ts";
 import { listenFailure } from "../base/listen-failure.ts";
 import { LoginThrottle, OwnPassword } from "./logins.ts";
 import { PubSub } from "./pubsub.ts";
+import { HeldBytes, Rounds, type Turn } from "./rounds.ts";
 import { isSentinel } from "./refuse-unknown.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 import { noCounts } from "../monitor/port-counts.ts";
@@ -18,16 +25,10 @@ import { limits } from "../config/limits.ts";
 
 type PortSocket = Socket<Client>;
 
+/** A page may try as often as it likes. */
 const ALARM_EVERY_MS = 60_000;
 /** How many bytes of a pipeline's replies are collected for one write. */
 const GATHERED_BYTES = 16 * 1024;
-
-const WAIT_SECONDS: Record<Wait, number> = {
-  login: limits.loginSeconds,
-  rest: limits.commandSeconds,
-  next: limits.clientIdleSeconds,
-  nothing: 0,
-};
 
 /** The replica's own port. Answers Redis's tools in RESP2, and in RESP3 after `HELLO 3`; feeds other replicas. */
 export class Port {
@@ -36,12 +37,20 @@ export class Port {
   readonly #version: string;
   readonly #pubsub = new PubSub();
   readonly #clients = new Set<Client>();
+  readonly #rounds = new Rounds<PortSocket>((socket, endMs) => this.#serve(socket, endMs));
   readonly #counts = noCounts();
+  readonly #held = new HeldBytes(this.#counts);
+  /** How many clients are served at once. */
+  readonly #places = Math.min(
+    limits.clients,
+    Math.max(1, descriptorLimit() - limits.ownDescriptors),
+  );
   /** Whether clients are being turned away; logged once. */
   #isFull = false;
   /** The client whose commands are being answered now. */
   #answered: Client | undefined;
-  #alarmedAtMs = 0;
+  /** When each warning about clients was logged last. */
+  readonly #alarmedAtMs = new Map<string, number>();
   #sentinelGoneAtMs = -Infinity;
   #context: PortContext | undefined;
   #nextId = 1;
@@ -62,14 +71,9 @@ export class Port {
           open: (socket) => this.#onOpen(socket),
           data: (socket, bytes) => this.#onData(socket, bytes),
           drain: (socket) => this.#onDrain(socket),
-          close: (socket) => this.#forget(socket.data),
+          close: (socket) => this.#forget(socket),
           timeout: (socket) => this.#cut(socket),
-          error: (socket, failure) => {
-            logger.error("disconnected a client of the port: its command failed", {
-              error: failure,
-            });
-            this.#cut(socket);
-          },
+          error: (socket, failure) => this.#failed(socket, failure),
         },
       });
     } catch (cause) {
@@ -86,7 +90,10 @@ export class Port {
   /** Begins to answer commands; until then, clients get LOADING. */
   serve(status: ReplicaStatus, replica: ReplicaActions, program: ProgramActions): void {
     const { port } = this;
-    const { requirepass } = this.#settings;
+    const { requirepass, unprotected } = this.#settings;
+    const isOpen = requirepass === undefined && !unprotected;
+    const mayChange = !isOpen || !replica.primary.login.isGiven;
+    if (!mayChange) logger.info(`clients may look and change nothing: ${MAY_ONLY_LOOK}`);
     this.#context = {
       status,
       replica,
@@ -95,14 +102,16 @@ export class Port {
       commands: COMMANDS,
       pubsub: this.#pubsub,
       clients: this.#clients,
+      maxClients: this.#places,
       logins: new LoginThrottle(),
+      mayChange,
       ownPassword: requirepass && new OwnPassword(requirepass),
       settings: this.#settings,
       version: this.#version,
       counts: this.#counts,
       now: () => Date.now(),
       sentinelGoneAtMs: () => this.#sentinelGoneAtMs,
-      alarm: (client) => this.#alarm(client),
+      alarm: (client, warning) => this.#alarm(client, warning),
     };
   }
 
@@ -112,41 +121,47 @@ export class Port {
 
   #onOpen(socket: PortSocket): void {
     this.#counts.connections++;
-    if (this.#clients.size >= limits.clients) return this.#turnAway(socket);
     // A client that left before it was accepted has no address.
     if (socket.remoteAddress === undefined) return void socket.terminate();
+    if (this.#clients.size >= this.#places && !this.#makeRoom()) return this.#turnAway(socket);
     const client = new Client(
       {
         id: this.#nextId++,
-        address: addressOf(socket.remoteAddress, socket.remotePort),
-        localAddress: addressOf(socket.localAddress, socket.localPort),
+        address: describeAddress({ host: socket.remoteAddress, port: socket.remotePort }),
+        localAddress: describeAddress({ host: socket.localAddress, port: socket.localPort }),
         nowMs: Date.now(),
         needsLogin: this.#settings.requirepass !== undefined,
       },
       {
         send: (reply) => this.#send(socket, client, reply),
         offer: (bytes) => this.#offer(socket, client, bytes),
-        proceed: (reply) => this.#takeCommands(socket, client, reply),
+        proceed: () => this.#rounds.add(socket),
         end: () => this.#cut(socket),
       },
     );
     socket.data = client;
     this.#clients.add(client);
     socket.setKeepAlive(true, limits.clientKeepAliveMs);
-    this.#giveTime(socket, client, false);
+    this.#giveTime(socket, client);
   }
 
-  /** Logs at most once a minute: a page may try as often as it likes. */
-  #alarm(client: Client): void {
+  #alarm(client: Client, warning: string): void {
     const nowMs = Date.now();
-    if (nowMs - this.#alarmedAtMs < ALARM_EVERY_MS) return;
-    this.#alarmedAtMs = nowMs;
-    logger.warn(
-      "disconnected a client of the port that spoke HTTP: a web page may have sent it here",
-      {
-        client: client.address,
-      },
-    );
+    if (nowMs - (this.#alarmedAtMs.get(warning) ?? 0) < ALARM_EVERY_MS) return;
+    this.#alarmedAtMs.set(warning, nowMs);
+    logger.warn(warning, { client: client.address });
+  }
+
+  /**
+   * Disconnects whoever has been silent the longest before a login, so that nobody can take all places without one.
+   * Those whose login waits for its answer stay. Returns whether there was one.
+   */
+  #makeRoom(): boolean {
+    const silent = this.#clients.values().find((one) => !one.login.isLoggedIn && !one.blocked);
+    if (silent === undefined) return false;
+    this.#counts.rejected++;
+    silent.kill();
+    return true;
   }
 
   #turnAway(socket: PortSocket): void {
@@ -161,24 +176,33 @@ export class Port {
     socket.end();
   }
 
-  #forget(client: Client | undefined): void {
-    if (client === undefined) return;
+  #forget(socket: PortSocket): void {
+    const client = socket.data;
+    // Turned away, or cut off before it closed.
+    if (client === undefined || !this.#clients.delete(client)) return;
     client.leaving = true;
+    client.work = undefined;
     client.unsent = [];
     client.unsentBytes = 0;
     client.inbox.clear();
     this.#pubsub.forget(client);
-    this.#clients.delete(client);
+    this.#rounds.remove(socket);
+    this.#held.forget(client);
     if (isSentinel(client)) this.#sentinelGoneAtMs = Date.now();
     client.onGone();
     // Below the limit, so that a client that reconnects at the limit does not flood the log.
-    if (this.#clients.size < limits.clients * 0.9) this.#isFull = false;
+    if (this.#clients.size < this.#places * 0.9) this.#isFull = false;
   }
 
   /** Closes a connection at once. */
   #cut(socket: PortSocket): void {
-    this.#forget(socket.data);
+    this.#forget(socket);
     socket.terminate();
+  }
+
+  #failed(socket: PortSocket, failure: unknown): void {
+    logger.error("disconnected a client of the port: its command failed", { error: failure });
+    this.#cut(socket);
   }
 
   #onData(socket: PortSocket, bytes: Uint8Array): void {
@@ -186,19 +210,24 @@ export class Port {
     this.#counts.inputBytes += bytes.length;
     if (client === undefined || client.leaving) return giveBack(bytes);
     client.downstream?.heard();
+    const waits = client.inbox.bytes > 0;
     client.inbox.push(bytes);
-    if (client.blocked && client.heldBytes > limits.clientHeldBytes) this.#cut(socket);
-    else if (!client.awaitsTurn) this.#takeCommands(socket, client);
+    this.#held.count(client);
+    const mayHold = client.login.isLoggedIn ? limits.clientHeldBytes : limits.loginInputBytes;
+    if (client.blocked && client.memoryBytes > mayHold) return this.#cut(socket);
+    if (client.leaving) return;
+    this.#rounds.add(socket);
+    if (waits) listen(socket, client);
   }
 
   #onDrain(socket: PortSocket): void {
     const client = socket.data;
     if (client === undefined) return;
     client.stalled = false;
+    this.#rounds.add(socket);
+    if (client.downstream === undefined) return;
     this.#flush(socket, client);
-    if (client.stalled || client.leaving) return;
-    if (!client.awaitsTurn) this.#takeCommands(socket, client);
-    client.downstream?.drained();
+    if (!client.stalled && !client.leaving) client.downstream.drained();
   }
 
   /**
@@ -212,44 +241,25 @@ export class Port {
     return true;
   }
 
-  /**
-   * Answers the commands that were received, unless the client does not read its replies. A client that has used
-   * up its turn waits until the others have had theirs.
-   * @param late returns the reply that the client was blocked for, which is sent first.
-   */
-  #takeCommands(
-    socket: PortSocket,
-    client: Client,
-    late: () => Uint8Array | undefined = () => undefined,
-  ): void {
+  /** A client's turn. */
+  #serve(socket: PortSocket, roundEndMs: number): Turn {
+    const client = socket.data;
     const context = this.#context;
-    if (context === undefined) return client.send(error("LOADING the replica is starting"));
-    let took = 0;
-    const endMs = performance.now() + limits.turnMs;
+    // A newline for who waits may have come just before its reply, and PSYNC is refused with output left.
+    if (client.late !== undefined) this.#flush(socket, client);
     this.#answered = client;
     try {
-      const lateReply = late();
-      if (lateReply !== undefined) client.send(lateReply);
-      while (!client.leaving && !client.blocked && (!client.stalled || isFed(client))) {
-        if (took >= limits.turnCommands && performance.now() > endMs) {
-          if (!this.#refuseBeforeLogin(client)) this.#awaitTurn(socket, client);
-          break;
-        }
-        const command = client.reader.next();
-        if (command === undefined) {
-          if (this.#refuseBeforeLogin(client) || !readOn(client)) break;
-          continue;
-        }
-        took++;
-        const reply = answer(context, client, command);
-        if (reply !== undefined) client.send(reply);
-        if (client.login.answered()) this.#refuseBeforeLogin(client);
-      }
+      if (context !== undefined) this.#takeCommands(context, client, roundEndMs);
+      else if (client.inbox.bytes > 0) client.send(error("LOADING the replica is starting"));
     } catch (failure) {
-      if (!(failure instanceof ReplicaError)) throw failure;
+      if (!(failure instanceof ReplicaError)) {
+        this.#failed(socket, failure);
+        return "idle";
+      }
       // An error reply would land in its stream.
       client.downstream?.end(failure.message);
       client.leaving = true;
+      client.work = undefined;
       client.send(error(`ERR ${failure.message}`));
     } finally {
       this.#answered = undefined;
@@ -257,25 +267,66 @@ export class Port {
     this.#flush(socket, client);
     if (client.leaving) client.inbox.clear();
     listen(socket, client);
-    if (client.leaving) return;
+    if (this.#clients.has(client)) this.#held.count(client);
+    const turn = client.hasAsked ? "answered" : "idle";
+    if (client.isAnswered) return turn;
     // Nothing is buffered for a client without a login.
-    if (client.stalled && !isFed(client) && !client.login.isLoggedIn) return this.#cut(socket);
-    this.#giveTime(socket, client, took > 0);
+    if (client.stalled && !isFed(client) && !client.login.isLoggedIn) {
+      this.#cut(socket);
+      return turn;
+    }
+    this.#giveTime(socket, client);
+    return client.awaitsTurn ? "unfinished" : turn;
   }
 
-  #awaitTurn(socket: PortSocket, client: Client): void {
-    client.awaitsTurn = true;
-    setImmediate(() => {
-      client.awaitsTurn = false;
-      if (!client.leaving) this.#takeCommands(socket, client);
-    });
+  /**
+   * Answers the commands that were received, unless the client does not read its replies. A client that has used
+   * up its turn waits until the others have had theirs.
+   */
+  #takeCommands(context: PortContext, client: Client, roundEndMs: number): void {
+    const endMs = performance.now() + limits.turnMs;
+    client.awaitsTurn = false;
+    const { late } = client;
+    client.late = undefined;
+    const reply = late?.();
+    if (reply !== undefined) client.send(reply);
+    for (let took = 0; !client.isAnswered && !client.blocked; took++) {
+      if (client.stalled && !isFed(client)) return;
+      const nowMs = performance.now();
+      if (took > 0 && (nowMs > roundEndMs || (took >= limits.turnCommands && nowMs > endMs))) {
+        client.awaitsTurn = !this.#refuseBeforeLogin(client);
+        return;
+      }
+      if (!this.#answerNext(context, client)) return;
+    }
+  }
+
+  /** Answers the next command or a part of it, or reads on. Returns whether there was anything to do. */
+  #answerNext(context: PortContext, client: Client): boolean {
+    const { work } = client;
+    if (work !== undefined) {
+      const { done, value } = work.steps.next();
+      if (done !== true) return true;
+      const reply = settled(client, value);
+      client.work = undefined;
+      if (reply !== undefined) client.send(reply);
+      return true;
+    }
+    const command = client.reader.next();
+    if (command === undefined) return !this.#refuseBeforeLogin(client) && readOn(client);
+    client.hasAsked = true;
+    const reply = answer(context, client, command);
+    if (reply !== undefined) client.send(reply);
+    if (client.login.answered()) this.#refuseBeforeLogin(client);
+    return true;
   }
 
   /** Sets the timeout for what the client is to do next. Bytes do not extend the time for a login or a command. */
-  #giveTime(socket: PortSocket, client: Client, took: boolean): void {
+  #giveTime(socket: PortSocket, client: Client): void {
     const wait = waitOf(client);
-    const isAnew = wait !== client.waitsFor || (took && wait !== "login");
+    const isAnew = wait !== client.waitsFor || (client.hasAsked && wait !== "login");
     client.waitsFor = wait;
+    client.hasAsked = false;
     if (isAnew) socket.timeout(WAIT_SECONDS[wait]);
   }
 
@@ -284,7 +335,10 @@ export class Port {
     client.unsent.push(reply);
     client.unsentBytes += reply.length;
     // Replies of a pipeline are sent together: a write for each would cost more than all else.
-    if (this.#answered !== client || client.unsentBytes > GATHERED_BYTES) {
+    if (this.#answered !== client) {
+      this.#rounds.add(socket);
+      this.#held.count(client);
+    } else if (client.unsentBytes > GATHERED_BYTES) {
       this.#flush(socket, client);
     }
     // A client that reads too slowly is disconnected, rather than buffered without limit.
@@ -309,10 +363,11 @@ export class Port {
       if (sent < 0) return; // closed; the close event follows
       this.#counts.outputBytes += sent;
       client.stalled = sent < bytes.length;
-      client.unsent = client.stalled ? [bytes.subarray(sent)] : [];
+      // A copy: a few bytes that are left must not keep all of them.
+      client.unsent = client.stalled ? [new Uint8Array(bytes.subarray(sent))] : [];
       client.unsentBytes -= sent;
     }
-    if (client.leaving && !client.stalled) socket.end();
+    if (client.isAnswered && !client.stalled) socket.end();
   }
 }
 
@@ -339,19 +394,4 @@ function listen(socket: PortSocket, client: Client): void {
 /** Whether it is an attached replica. Its ACKs are read however slowly it reads the stream. */
 function isFed(client: Client): boolean {
   return client.downstream !== undefined;
-}
-
-function waitOf(client: Client): Wait {
-  if (isFed(client) || client.blocked) return "nothing";
-  if (!client.login.isLoggedIn) return "login";
-  // A client that must first read its replies has complete commands here.
-  const hasBegun = client.reader.hasBegun && !client.awaitsTurn && client.inbox.bytes === 0;
-  if (hasBegun && !client.stalled) return "rest";
-  // A subscriber may send nothing for days.
-  return client.subscriptions > 0 ? "nothing" : "next";
-}
-
-/** Redis's format: an IPv6 address in brackets. */
-function addressOf(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -1,6 +1,7 @@
 import { limits } from "../config/limits.ts";
 import { error, integer } from "../resp/reply.ts";
 import type { Call, Command } from "./call.ts";
+import { LONG_CHANNEL } from "./pubsub.ts";
 
 export const pubsubCommands: readonly Command[] = [
   {
@@ -43,21 +44,22 @@ export const pubsubCommands: readonly Command[] = [
     name: "publish",
     arity: 3,
     flags: ["pubsub", "fast"],
+    changes: true,
     summary: "Sends a message to this port's subscribers. Returns how many received it.",
     run: publish,
   },
 ];
 
 function publish({ context, args, bytes }: Call): Uint8Array {
-  if (bytes[0]!.length > limits.channelNameBytes) return error("ERR channel name is too long");
+  if (bytes[0]!.length > limits.channelNameBytes) return error(`ERR ${LONG_CHANNEL}`);
   return integer(context.pubsub.publish(args[0]!, bytes[1]!));
 }
 
 function subscribe(kind: "channels" | "patterns") {
-  return ({ client, context, args }: Call) =>
-    context.pubsub.subscribe(client, kind, args)
-      ? undefined
-      : error("ERR too many subscriptions, or a channel name is too long");
+  return ({ client, context, args }: Call) => {
+    const refused = context.pubsub.subscribe(client, kind, args);
+    return refused === undefined ? undefined : error(`ERR ${refused}`);
+  };
 }
 
 function unsubscribe(kind: "channels" | "patterns") {

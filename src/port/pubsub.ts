@@ -1,4 +1,5 @@
-import { bulk, integer, nil, push } from "../resp/reply.ts";
+import { Glob } from "../base/glob.ts";
+import { bulk, integer, nil, type Proto, push } from "../resp/reply.ts";
 import { limits } from "../config/limits.ts";
 import type { Client } from "./client.ts";
 
@@ -9,30 +10,57 @@ const WORDS = {
   patterns: { on: "psubscribe", off: "punsubscribe" },
 } as const;
 
+/** What a subscription takes in memory beside its name: measured, with its set of subscribers some 700. */
+const SUBSCRIPTION_BYTES = 700;
+
+export const LONG_CHANNEL = `channel name is longer than ${limits.channelNameBytes} bytes`;
+
+/** The subscribers of a name. */
+interface Listeners {
+  readonly clients: Set<Client>;
+  /** Of a pattern. */
+  readonly glob: Glob | undefined;
+}
+
 /**
  * Passes messages between the clients of this port, as Redis does ("pubsub.c"). Sentinels find each other this
  * way. Names are latin1 text, one character a byte.
  */
 export class PubSub {
-  /** The subscribers of each name. */
-  readonly #listeners: Record<Kind, Map<string, Set<Client>>> = {
+  readonly #listeners: Record<Kind, Map<string, Listeners>> = {
     channels: new Map(),
     patterns: new Map(),
   };
+  /** The patterns of all clients; one that two have counts twice. */
+  #patterns = 0;
 
-  /** SUBSCRIBE and PSUBSCRIBE. Returns false where the client has too many subscriptions, or a name is too long. */
-  subscribe(client: Client, kind: Kind, names: readonly string[]): boolean {
+  /** SUBSCRIBE and PSUBSCRIBE. Returns why a name is refused, and with it those after it; undefined: none is. */
+  subscribe(client: Client, kind: Kind, names: readonly string[]): string | undefined {
     for (const name of names) {
       if (!client[kind].has(name)) {
-        if (client.subscriptions >= limits.clientSubscriptions) return false;
-        if (name.length > limits.channelNameBytes) return false;
-        client[kind].add(name);
-        const listeners = this.#listeners[kind].get(name) ?? new Set();
-        this.#listeners[kind].set(name, listeners.add(client));
+        const refused = this.#whyNot(client, kind, name);
+        if (refused !== undefined) return refused;
+        this.#add(client, kind, name);
       }
       this.#confirm(client, WORDS[kind].on, name);
     }
-    return true;
+    return undefined;
+  }
+
+  #whyNot(client: Client, kind: Kind, name: string): string | undefined {
+    const { clientSubscriptions, clientPatterns, patterns, patternBytes } = limits;
+    if (client.subscriptions >= clientSubscriptions) {
+      return `too many subscriptions: at most ${clientSubscriptions} a client`;
+    }
+    if (kind === "channels") {
+      return name.length > limits.channelNameBytes ? LONG_CHANNEL : undefined;
+    }
+    if (name.length > patternBytes) return `pattern is longer than ${patternBytes} bytes`;
+    if (client.patterns.size >= clientPatterns) {
+      return `too many patterns: at most ${clientPatterns} a client`;
+    }
+    if (this.#patterns < patterns) return undefined;
+    return `too many patterns: at most ${patterns} of all clients together`;
   }
 
   /** UNSUBSCRIBE and PUNSUBSCRIBE; without names, from all. */
@@ -57,26 +85,36 @@ export class PubSub {
   publish(channel: string, message: Uint8Array): number {
     let receivers = 0;
     const name = latin1(channel);
-    for (const client of this.#listeners.channels.get(channel) ?? []) {
-      client.send(push([bulk("message"), bulk(name), bulk(message)], client.proto));
-      receivers++;
+    const direct = this.#listeners.channels.get(channel);
+    if (direct !== undefined) {
+      receivers += sendTo(direct.clients, [bulk("message"), bulk(name), bulk(message)]);
     }
-    for (const [pattern, clients] of this.#listeners.patterns) {
-      if (!globMatches(pattern, channel)) continue;
+    for (const [pattern, { clients, glob }] of this.#listeners.patterns) {
+      if (glob?.matches(channel) !== true) continue;
       const parts = [bulk("pmessage"), bulk(latin1(pattern)), bulk(name), bulk(message)];
-      for (const client of clients) {
-        client.send(push(parts, client.proto));
-        receivers++;
-      }
+      receivers += sendTo(clients, parts);
     }
     return receivers;
   }
 
+  #add(client: Client, kind: Kind, name: string): void {
+    const isPattern = kind === "patterns";
+    client[kind].add(name);
+    client.subscribedBytes += name.length + SUBSCRIPTION_BYTES;
+    if (isPattern) this.#patterns++;
+    const known = this.#listeners[kind].get(name);
+    if (known !== undefined) return void known.clients.add(client);
+    const glob = isPattern ? new Glob(name) : undefined;
+    this.#listeners[kind].set(name, { clients: new Set([client]), glob });
+  }
+
   #drop(client: Client, kind: Kind, name: string): void {
     if (!client[kind].delete(name)) return;
+    client.subscribedBytes -= name.length + SUBSCRIPTION_BYTES;
+    if (kind === "patterns") this.#patterns--;
     const listeners = this.#listeners[kind].get(name);
-    listeners?.delete(client);
-    if (listeners?.size === 0) this.#listeners[kind].delete(name);
+    listeners?.clients.delete(client);
+    if (listeners?.clients.size === 0) this.#listeners[kind].delete(name);
   }
 
   #confirm(client: Client, what: string, name: string | undefined): void {
@@ -85,63 +123,19 @@ export class PubSub {
   }
 }
 
+/** Sends them one message, of which there is one copy for all. Returns how many they are. */
+function sendTo(clients: ReadonlySet<Client>, parts: readonly Uint8Array[]): number {
+  const encoded = new Map<Proto, Uint8Array>();
+  let receivers = 0;
+  for (const client of clients) {
+    const message = encoded.get(client.proto) ?? push(parts, client.proto);
+    encoded.set(client.proto, message);
+    client.send(message);
+    receivers++;
+  }
+  return receivers;
+}
+
 function latin1(text: string): Uint8Array {
   return Buffer.from(text, "latin1");
-}
-
-/**
- * Whether a text matches a glob pattern of Redis ("util.c, stringmatchlen"): `*`, `?`, `[a-z]`, `[^a]`, and `\`
- * before a literal character. Takes time in proportion to pattern length times text length at most.
- */
-export function globMatches(pattern: string, text: string): boolean {
-  let item = 0;
-  let at = 0;
-  // Where to resume after the last star when a later item does not match.
-  let retry: { readonly item: number; at: number } | undefined;
-  while (at < text.length) {
-    if (pattern[item] === "*") {
-      retry = { item: ++item, at };
-      continue;
-    }
-    const next = afterItem(pattern, item, text[at]!);
-    if (next !== undefined) {
-      item = next;
-      at++;
-    } else if (retry !== undefined) {
-      at = ++retry.at;
-      item = retry.item;
-    } else {
-      return false;
-    }
-  }
-  while (pattern[item] === "*") item++;
-  return item >= pattern.length;
-}
-
-/** The position after one item of the pattern, where the item matches the character; else undefined. */
-function afterItem(pattern: string, at: number, char: string): number | undefined {
-  const first = pattern[at];
-  if (first === "?") return at + 1;
-  if (first === "[") return afterClass(pattern, at + 1, char);
-  const literal = first === "\\" && at + 1 < pattern.length ? at + 1 : at;
-  return pattern[literal] === char ? literal + 1 : undefined;
-}
-
-/** The same for a class `[…]`, from after its `[`. */
-function afterClass(pattern: string, from: number, char: string): number | undefined {
-  const negated = pattern[from] === "^";
-  let isIn = false;
-  let at = negated ? from + 1 : from;
-  for (; at < pattern.length && pattern[at] !== "]"; at++) {
-    if (pattern[at] === "\\" && at + 1 < pattern.length) at++;
-    const low = pattern[at]!;
-    if (pattern[at + 1] === "-" && at + 2 < pattern.length) {
-      const high = pattern[at + 2]!;
-      isIn ||= low < high ? low <= char && char <= high : high <= char && char <= low;
-      at += 2;
-    } else {
-      isIn ||= low === char;
-    }
-  }
-  return isIn === negated ? undefined : at + 1;
 }

@@ -1,4 +1,3 @@
-import listed from "@ioredis/commands/built/commands.json";
 import { error } from "../resp/reply.ts";
 import type { PortContext } from "./call.ts";
 import type { Client } from "./client.ts";
@@ -14,11 +13,20 @@ interface Listed {
 /** Commands of Valkey 9 that Redis lacks. */
 const UNLISTED = ["clusterscan", "delifeq"];
 
-/** The commands of Redis and Valkey that read or write keys, in lower case. */
-const KEY_COMMANDS: ReadonlySet<string> = new Set([
-  ...Object.entries<Listed>(listed).flatMap(([name, about]) => (isOnKeys(about) ? [name] : [])),
-  ...UNLISTED,
-]);
+let keyCommands: ReadonlySet<string> | undefined;
+
+/** Whether this command, in lower case, reads or writes keys in Redis or Valkey. */
+function isKeyCommand(verb: string): boolean {
+  keyCommands ??= findKeyCommands();
+  return keyCommands.has(verb);
+}
+
+/** The list is long: it is read when the first client sends a command, not at the start. */
+function findKeyCommands(): ReadonlySet<string> {
+  const listed = require("@ioredis/commands/built/commands.json") as Record<string, Listed>;
+  const onKeys = Object.entries(listed).filter(([, about]) => isOnKeys(about));
+  return new Set([...onKeys.map(([name]) => name), ...UNLISTED]);
+}
 
 function isOnKeys({ flags, keyStart, subcommands = {} }: Listed): boolean {
   const isFlagged = ["readonly", "write", "movablekeys"].some((flag) => flags.includes(flag));
@@ -61,7 +69,7 @@ export function isMisled(
 ): boolean {
   if (settings.announce) return false;
   const isLibrary = verb === "client" && first.toLowerCase() === "setinfo";
-  if (!isLibrary && !KEY_COMMANDS.has(verb)) return false;
+  if (!isLibrary && !isKeyCommand(verb)) return false;
   const apartMs = MISLED_MS[isLibrary ? "library" : "key"];
   const isNear = (atMs: number) => Math.abs(beganAtMs - atMs) <= apartMs;
   return (
@@ -79,7 +87,7 @@ const ECHOED_BYTES = 128;
  */
 export function refuseUnknown([name, ...args]: readonly Uint8Array[]): Uint8Array {
   const verb = Buffer.from(name ?? []).toString("latin1");
-  if (KEY_COMMANDS.has(verb.toLowerCase())) {
+  if (isKeyCommand(verb.toLowerCase())) {
     return error(NO_KEYS);
   }
   let echoed = "";

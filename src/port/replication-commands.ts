@@ -3,8 +3,9 @@ import { targetAt } from "../config/primary-url.ts";
 import type { PsyncRequest } from "../downstream/relay.ts";
 import type { LinkStatus, ReplicaStatus } from "../replica/status.ts";
 import { array, bulk, error, integer, simple } from "../resp/reply.ts";
-import { runIdOf } from "../base/run-id.ts";
-import type { Call, Command } from "./call.ts";
+import { newerThanOf, runIdOf } from "../base/capabilities.ts";
+import { type Call, type Command, MAY_ONLY_LOOK } from "./call.ts";
+import type { Answer } from "./client.ts";
 
 const OK = simple("OK");
 const NOT_AN_INTEGER = error("ERR value is not an integer or out of range");
@@ -17,12 +18,16 @@ const MAX_HOST_CHARS = 253;
  * the bytes that it has are on their way here.
  */
 const AHEAD_MS = 2_000;
+/** A replica gives up a primary that says nothing for --sync-timeout; a newline before the reply to PSYNC counts. */
+const NEWLINE = Buffer.from("\n");
+const NEWLINE_EVERY_MS = 1_000;
 /** The longest delay of a timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 const REPLICAOF = {
   arity: 3,
   flags: ["admin", "noscript", "stale"],
+  changes: true,
   summary: "Follows another primary, or none.",
   run: replicaOf,
 } as const;
@@ -102,8 +107,13 @@ function roleState({ state }: LinkStatus): string {
   }
 }
 
-/** REPLICAOF host port, and NO ONE. Keeps TLS and the login as they are, as a Redis replica does. */
-function replicaOf({ client, context, args }: Call): Uint8Array {
+/** REPLICAOF: what the primary has sent by now counts, so it is read first. */
+function replicaOf(call: Call): Answer {
+  return call.context.replica.hear()?.then(() => replicaOfNow(call)) ?? replicaOfNow(call);
+}
+
+/** REPLICAOF host port, and NO ONE. Keeps TLS as it is. The login is only for whom the start names, too. */
+function replicaOfNow({ client, context, args }: Call): Uint8Array {
   const { replica, status } = context;
   const [host = "", port = ""] = args;
   if (host.toLowerCase() === "no" && port.toLowerCase() === "one") {
@@ -116,7 +126,10 @@ function replicaOf({ client, context, args }: Call): Uint8Array {
   const { source } = replica.primary;
   const tls = source.kind === "sentinel" ? source.tls : source.kind === "tls";
   try {
-    const target = targetAt(tls ? "tls" : "tcp", host, port, source);
+    const target = targetAt(tls ? "tls" : "tcp", host, port, {
+      username: undefined,
+      password: undefined,
+    });
     const isSame = host === status.primary.host && Number(port) === status.primary.port;
     if (isSame && status.isFollowing) {
       return simple("OK Already connected to specified master");
@@ -172,7 +185,8 @@ function announce({ client }: Call, option: string, value: string): Uint8Array |
       announced.listeningPort = number > 0 && number <= 65_535 ? number : 0;
       return undefined;
     case "ip-address":
-      if (value.length > MAX_ANNOUNCED_BYTES || !/^[!-~]*$/.test(value)) {
+      // A name or an address. INFO separates its fields with commas, and the log shows it in the place of the address.
+      if (value.length > MAX_ANNOUNCED_BYTES || !/^[\w.:%-]*$/.test(value)) {
         return error("ERR REPLCONF ip-address provided by replica instance is not a valid address");
       }
       announced.ip = value;
@@ -180,6 +194,7 @@ function announce({ client }: Call, option: string, value: string): Uint8Array |
     case "capa":
       // Other capabilities are ignored, as by Redis.
       announced.runId = runIdOf(value) ?? announced.runId;
+      announced.newerThan = newerThanOf(value) ?? announced.newerThan;
       if (value.toLowerCase() === "psync2") announced.psync2 = true;
       return undefined;
     case "rdb-only":
@@ -204,7 +219,21 @@ function psync(call: Call): Uint8Array | undefined {
   const asked = { replid, nextOffset };
   const { relay } = call.context.replica;
   const reply = () => attach(call, asked);
+  const renewing = replid === "?" ? newerSnapshot(call) : undefined;
+  if (renewing !== undefined) return afterRenewal(call, renewing, reply);
   return relay.isAhead(asked) ? later(call, AHEAD_MS, () => !relay.isAhead(asked), reply) : reply();
+}
+
+/**
+ * Asks for a newer snapshot where the client wants one; resolves once that is current, or can't be taken. It costs the
+ * primary a fork, as BGSAVE does, so it is for those that may send that. Undefined: it gets the one that is there.
+ */
+function newerSnapshot({ client, context }: Call): Promise<void> | undefined {
+  const { newerThan } = client.announced;
+  if (newerThan === undefined) return undefined;
+  if (context.mayChange) return context.replica.upkeep.demand.ask(newerThan, client.address);
+  context.alarm(client, `no new snapshot is taken for a downstream: ${MAY_ONLY_LOOK}`);
+  return undefined;
 }
 
 /** SYNC: a full resync for replicas without PSYNC, and for redis-cli. */
@@ -222,12 +251,14 @@ function attach(
   const loop = loopWith(client.announced.runId, context.status);
   if (loop !== undefined) return error(`LOOP ${loop}`);
   const { relay } = context.replica;
+  // Anybody can say that they are the primary, which would then count as fed from here: a circle that ends the link.
+  const runId = context.mayChange ? client.announced.runId : "";
   const socket = {
     address: client.address,
     offer: (bytes: Uint8Array) => client.offer(bytes),
     close: () => client.kill(),
   };
-  return relay.attach(asked, { ...client.announced }, socket, (downstream, reply) => {
+  return relay.attach(asked, { ...client.announced, runId }, socket, (downstream, reply) => {
     // A message of its subscriptions would land in its stream.
     context.pubsub.forget(client);
     client.downstream = downstream;
@@ -267,22 +298,51 @@ function wait(call: Call): Uint8Array | undefined {
  * @returns undefined: the reply is sent later.
  */
 function later(
-  { client, context }: Call,
+  call: Call,
   limitMs: number,
   holds: () => boolean,
   reply: () => Uint8Array | undefined,
 ): undefined {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const go = () => {
-    client.onGone();
+  return blocked(call, reply, (go) => {
+    const cancel = call.context.replica.relay.when(holds, go);
+    const timer = limitMs > 0 ? setTimeout(go, Math.min(limitMs, MAX_TIMER_MS)) : undefined;
+    return () => {
+      clearTimeout(timer);
+      cancel();
+    };
+  });
+}
+
+/** The same until a new snapshot is current, or can't be taken. Meanwhile the client gets a newline now and then. */
+function afterRenewal(
+  call: Call,
+  renewing: Promise<void>,
+  reply: () => Uint8Array | undefined,
+): undefined {
+  return blocked(call, reply, (go) => {
+    const beat = setInterval(() => call.client.send(NEWLINE), NEWLINE_EVERY_MS);
+    void renewing.then(go);
+    return () => clearInterval(beat);
+  });
+}
+
+/** Blocks the client. @param wait gets what sends the reply, and returns what ends the waiting. */
+function blocked(
+  { client }: Call,
+  reply: () => Uint8Array | undefined,
+  wait: (go: () => void) => () => void,
+): undefined {
+  let isOver = false;
+  const over = () => {
+    isOver = true;
+    end();
+  };
+  const end = wait(() => {
+    if (isOver) return;
+    over();
     client.onGone = () => undefined;
     client.unblock(reply);
-  };
-  const cancel = context.replica.relay.when(holds, go);
+  });
   client.blocked = true;
-  client.onGone = () => {
-    clearTimeout(timer);
-    cancel();
-  };
-  if (limitMs > 0) timer = setTimeout(go, Math.min(limitMs, MAX_TIMER_MS));
+  client.onGone = over;
 }

@@ -1,6 +1,5 @@
 import { logger } from "../base/logger.ts";
 import { ReplicaError } from "../base/errors.ts";
-import { limits } from "../config/limits.ts";
 import { infoSections, infoText } from "../monitor/info.ts";
 import { array, bulk, error, integer, map, nil, simple, verbatim } from "../resp/reply.ts";
 import { type Call, type Command, subcommandHelp, wrongArgs } from "./call.ts";
@@ -48,6 +47,7 @@ export const serverCommands: readonly Command[] = [
     name: "bgsave",
     arity: -1,
     flags: ["admin", "noscript"],
+    changes: true,
     summary: "Takes a new snapshot over a second link to the primary.",
     run: bgsave,
   },
@@ -55,6 +55,7 @@ export const serverCommands: readonly Command[] = [
     name: "replica",
     arity: -2,
     flags: ["admin", "noscript"],
+    changes: ["accept"],
     summary:
       "Says that the data is right though it is less than half of what it was: REPLICA ACCEPT.",
     run: replicaCommand,
@@ -63,6 +64,7 @@ export const serverCommands: readonly Command[] = [
     name: "shutdown",
     arity: -1,
     flags: ["admin", "noscript"],
+    changes: true,
     alone: true,
     summary: "Syncs everything to disk and ends the program.",
     run: shutdown,
@@ -79,7 +81,7 @@ function info({ client, context, args }: Call): Uint8Array {
     announced: settings.announce,
     connectedClients: clients.size,
     blockedClients: [...clients].filter(({ blocked }) => blocked).length,
-    maxClients: limits.clients,
+    maxClients: context.maxClients,
     counts,
   };
   const sections = infoSections(status, about);
@@ -129,10 +131,15 @@ function shutdown({ client, context, args }: Call): Uint8Array | undefined {
   return undefined;
 }
 
+/** How many commands COMMAND INFO and COMMAND DOCS are asked for at once: more than there are. */
+const MAX_NAMES = 100;
+
 /** COMMAND and its subcommands ("Redis 7.2, server.c, commandCommand"). */
 function commandCommand({ client, context, args }: Call): Uint8Array {
   const { commands } = context;
   const [what, ...names] = args.map((arg) => arg.toLowerCase());
+  // A thousand times the same name would take longer than a turn may.
+  if (names.length > MAX_NAMES) return error(`ERR too many names: at most ${MAX_NAMES}`);
   const known = (names.length > 0 ? names : [...commands.keys()]).map((name) => commands.get(name));
   switch (what) {
     case undefined:

@@ -3,7 +3,7 @@ import { usageError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { Settings } from "../config/settings.ts";
 import { describeSource, type PrimarySource } from "../config/primary-source.ts";
-import { type Login, parsePrimaryUrl } from "../config/primary-url.ts";
+import { parsePrimaryUrl } from "../config/primary-url.ts";
 import { DataDirectory } from "../store/generation/data-directory.ts";
 import type { Disk } from "../store/disk/disk.ts";
 import type { StreamEnd } from "../store/generation/layout.ts";
@@ -26,7 +26,7 @@ export interface Assembled {
   readonly shutdown: AbortSignal;
   /** Follows until the signal aborts, then writes out everything and releases the port. */
   run(signal: AbortSignal): Promise<void>;
-  /** Releases the directory. SQLite syncs twice for it, which an exiting process need not wait for. */
+  /** Releases the directory. SQLite syncs for it, on the event loop, which an exiting process need not wait for. */
   close(): void;
 }
 
@@ -52,25 +52,24 @@ export function assemble(
   }
   const name = describeSource(given);
   const chosen = directory.chosenPrimary(name);
+  const replica = new Replica(given, directory, disk, clock, settings, port.port);
   // With Sentinels no address is stored, only whether to follow a primary at all.
-  const source =
-    typeof chosen === "string" && given.kind !== "sentinel"
-      ? { ...parsePrimaryUrl(chosen), ...loginOf(given) }
-      : given;
-  const replica = new Replica(source, directory, disk, clock, settings, port.port);
+  if (typeof chosen === "string" && given.kind !== "sentinel") {
+    replica.primary.follow(parsePrimaryUrl(chosen));
+  }
   if (offline !== undefined) replica.beginOffline(offline.until);
   else if (chosen === null) replica.beginIdle();
   const stopping = new AbortController();
   const status = new ReplicaStatus(replica, clock, settings.fsync);
   port.serve(status, replica, {
-    rewrite: () => {
+    rewrite: async () => {
       if (replica.isOffline) {
         throw usageError(
           "this replica was started with --offline: it follows no primary that could be stored",
         );
       }
       const followed = given.kind === "sentinel" ? name : replica.primary.name;
-      directory.choosePrimary(name, replica.isFollowing ? followed : null);
+      await directory.choosePrimary(name, replica.isFollowing ? followed : null);
     },
     shutdown: () => stopping.abort(),
   });
@@ -100,9 +99,4 @@ export function assemble(
     },
     close: () => directory.close(),
   };
-}
-
-/** The password is never stored: it comes from the URL given at start. */
-function loginOf({ username, password }: Login) {
-  return { username, password };
 }

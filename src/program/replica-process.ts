@@ -33,7 +33,7 @@ export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal):
   // First: without a handler, a SIGUSR1 during the start would end the process.
   using renewal = new RenewalSignal();
   const offline = plan.offline && (await offlineStart(settings.dir, plan.offline));
-  const monitoring = settings.http && (await monitor(settings.http, settings.readyLagMs));
+  const monitoring = settings.http && (await monitor(settings.http, settings));
   const disk = monitoring?.disk ?? realDisk;
   // The directory is not closed: the operating system does that, and a stop has to be quick.
   const { replica, status, run, shutdown } = assemble(
@@ -70,7 +70,10 @@ async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> 
 }
 
 /** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */
-async function monitor(address: NonNullable<Settings["http"]>, readyLagMs: number) {
+async function monitor(
+  address: NonNullable<Settings["http"]>,
+  { readyLagMs, httpHosts: names }: Settings,
+) {
   const [{ Metrics }, { serveHttpWhenFree }] = await Promise.all([
     import("../monitor/metrics.ts"),
     import("../monitor/patient-http.ts"),
@@ -82,7 +85,7 @@ async function monitor(address: NonNullable<Settings["http"]>, readyLagMs: numbe
     /** Returns a function that stops serving. @throws ReplicaError LISTEN_FAILED. */
     serve(status: ReplicaStatus): () => void {
       metrics.of(status, VERSION);
-      return serveHttpWhenFree({ ...address, readyLagMs }, metrics, status, realClock);
+      return serveHttpWhenFree({ ...address, readyLagMs, names }, metrics, status, realClock);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { ReplicaError } from "../base/errors.ts";
+import { invariant, ReplicaError } from "../base/errors.ts";
 import { counted } from "../base/quantity.ts";
 import { Crc64 } from "./crc64.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader } from "./header.ts";
@@ -57,6 +57,25 @@ export class RdbChecker {
     if (this.#header === undefined) this.#parseHeader(bytes);
     else if (!this.#databases.isDone) this.#databases.push(bytes);
     this.#keepTail(bytes);
+  }
+
+  /**
+   * Takes the RDB's next `bytes` bytes by their CRC64 alone, which somebody else has computed. Only once
+   * `isHeadRead`; and the end of the RDB, of 9 bytes at least, must be pushed.
+   */
+  pushSummed(crc64: bigint, bytes: number): void {
+    invariant(this.isHeadRead, "the bytes of the head are looked at");
+    this.#bytes += bytes;
+    if (this.#checksum) {
+      this.#crc.update(this.#tail.subarray(0, this.#tailBytes));
+      this.#crc.append(crc64, bytes);
+    }
+    this.#tailBytes = 0;
+  }
+
+  /** Whether all is read that is looked at before the end: the header, and the size of the first database. */
+  get isHeadRead(): boolean {
+    return this.#header !== undefined && this.#databases.isDone;
   }
 
   /** The header, once it has come whole. */

@@ -140,5 +140,9 @@ function anyFolder(): Folder {
   }
 }
 
-/** One memory for all checksums, which take turns. */
-export const { memory: foldMemory, fold } = anyFolder();
+let shared: Folder | undefined;
+
+/** One memory for all checksums, which take turns. Made for the first that needs it: a start takes its time elsewhere. */
+export function sharedFolder(): Folder {
+  return (shared ??= anyFolder());
+}

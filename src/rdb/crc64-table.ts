@@ -1,31 +1,37 @@
-/** 0xad93d23594c935a9 with its bits reversed: the input is reflected, so the table is too. */
-const POLYNOMIAL_REFLECTED = 0x95ac9329ac4bc9b5n;
+/** 0xad93d23594c935a9 with its bits reversed: the input is reflected, so the table is too. In two halves of 32 bits. */
+const POLYNOMIAL_LOW = 0xac4bc9b5 | 0;
+const POLYNOMIAL_HIGH = 0x95ac9329 | 0;
 
 /** The bytes of one step: as many as the remainder has. */
 const WORD_BYTES = 8;
 
 /**
- * The tables, in two halves: 64-bit numbers would be BigInts. Entry `256 × n + byte` is the remainder of that
+ * The tables, in two halves: 64-bit numbers would be BigInts, which are slow. Entry `256 × n + byte` is the remainder of that
  * byte with n zero bytes after it, so eight bytes take one step.
  */
 const LOW = new Int32Array(WORD_BYTES * 256);
 const HIGH = new Int32Array(WORD_BYTES * 256);
 for (let byte = 0; byte < 256; byte++) {
-  let crc = BigInt(byte);
+  let low = byte;
+  let high = 0;
   for (let bit = 0; bit < 8; bit++) {
-    crc = (crc & 1n) === 1n ? (crc >> 1n) ^ POLYNOMIAL_REFLECTED : crc >> 1n;
+    const isDivided = (low & 1) === 1;
+    low = (low >>> 1) | (high << 31);
+    high >>>= 1;
+    if (isDivided) {
+      low ^= POLYNOMIAL_LOW;
+      high ^= POLYNOMIAL_HIGH;
+    }
   }
-  LOW[byte] = Number(BigInt.asIntN(32, crc));
-  HIGH[byte] = Number(BigInt.asIntN(32, crc >> 32n));
+  LOW[byte] = low;
+  HIGH[byte] = high;
 }
 for (let at = 256; at < LOW.length; at++) {
-  const [low, high] = [LOW[at - 256]!, HIGH[at - 256]!];
+  const low = LOW[at - 256]!;
+  const high = HIGH[at - 256]!;
   LOW[at] = ((low >>> 8) | (high << 24)) ^ LOW[low & 0xff]!;
   HIGH[at] = (high >>> 8) ^ HIGH[low & 0xff]!;
 }
-
-const POLYNOMIAL_LOW = Number(BigInt.asIntN(32, POLYNOMIAL_REFLECTED));
-const POLYNOMIAL_HIGH = Number(BigInt.asIntN(32, POLYNOMIAL_REFLECTED >> 32n));
 
 /** A remainder: the state of the CRC after some bytes, and its value. */
 export class Remainder {

@@ -1,11 +1,4 @@
-import {
-  DISTANCES,
-  FOLD_BYTES,
-  fold,
-  foldMemory,
-  HISTORY_BYTES,
-  LANE_BYTES,
-} from "./crc64-fold.ts";
+import { DISTANCES, FOLD_BYTES, HISTORY_BYTES, LANE_BYTES, sharedFolder } from "./crc64-fold.ts";
 import { Remainder } from "./crc64-table.ts";
 
 /**
@@ -58,6 +51,19 @@ export class Crc64 {
     this.#fold(bytes.subarray(REMAINDER_BYTES));
   }
 
+  /** Takes the next `bytes` bytes by their own checksum, which somebody else has computed. */
+  append(crc64: bigint, bytes: number): void {
+    const whole = Remainder.of(crc64OfBoth(this.value, crc64, bytes));
+    if (memory.owner === this) memory.owner = undefined;
+    this.#kept = undefined;
+    this.#isFolded = false;
+    this.#restBytes = 0;
+    this.#before.low = whole.low;
+    this.#before.high = whole.high;
+    // It counts again from here: what follows may be short.
+    this.#beforeBytes = 0;
+  }
+
   /** The remainder of all bytes before is the state in which these are met: added to them, it is in them. */
   #withRemainder(bytes: Uint8Array): Uint8Array {
     const { low, high } = this.#before;
@@ -69,10 +75,13 @@ export class Crc64 {
   }
 
   #fold(bytes: Uint8Array): void {
+    const { memory: lanes, fold } = sharedFolder();
     for (let at = 0; at < bytes.length;) {
       if (FOLD_BYTES - this.#at < 2 * LANE_BYTES) this.#moveToFront();
-      const piece = bytes.subarray(at, at + FOLD_BYTES - this.#at - this.#restBytes);
-      foldMemory.set(piece, HISTORY_BYTES + this.#at + this.#restBytes);
+      const room = FOLD_BYTES - this.#at - this.#restBytes;
+      // A view of a small array costs more than its checksum.
+      const piece = at === 0 && bytes.length <= room ? bytes : bytes.subarray(at, at + room);
+      lanes.set(piece, HISTORY_BYTES + this.#at + this.#restBytes);
       at += piece.length;
       const end = this.#at + this.#restBytes + piece.length;
       this.#restBytes = end % LANE_BYTES;
@@ -84,7 +93,7 @@ export class Crc64 {
 
   /** Whole lanes are folded, so the lanes that count end where the rest begins. */
   #moveToFront(): void {
-    foldMemory.copyWithin(0, this.#at, this.#at + HISTORY_BYTES + this.#restBytes);
+    sharedFolder().memory.copyWithin(0, this.#at, this.#at + HISTORY_BYTES + this.#restBytes);
     this.#at = 0;
   }
 
@@ -94,15 +103,17 @@ export class Crc64 {
     if (owner === this) return;
     if (owner !== undefined) owner.#kept = owner.#state();
     memory.owner = this;
-    if (this.#kept === undefined) foldMemory.fill(0, 0, HISTORY_BYTES);
-    else foldMemory.set(this.#kept);
+    const { memory: lanes } = sharedFolder();
+    if (this.#kept === undefined) lanes.fill(0, 0, HISTORY_BYTES);
+    else lanes.set(this.#kept);
     this.#kept = undefined;
     this.#at = 0;
   }
 
   /** The lanes that count, and the rest after them, in bytes of their own. */
   #state(): Uint8Array {
-    return this.#kept ?? foldMemory.slice(this.#at, this.#at + HISTORY_BYTES + this.#restBytes);
+    const end = this.#at + HISTORY_BYTES + this.#restBytes;
+    return this.#kept ?? sharedFolder().memory.slice(this.#at, end);
   }
 
   /** The checksum of everything so far, 0 to 2^64 - 1. */

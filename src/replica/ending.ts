@@ -42,11 +42,13 @@ export async function endReplica(running: Running): Promise<void> {
 }
 
 async function finish({ driver, keeper, relay, upkeep }: Running): Promise<void> {
+  const demanded = upkeep.demand.stop();
   const renewed = upkeep.renewal.stop("the replica stops");
   try {
     // A complete payload would have to be sent again.
     if (driver.state.at === "transfer" && driver.state.finishing) await driver.finishing;
     if (driver.state.at === "connected") {
+      await driver.endRest();
       // A primary that streams as fast as it can must not keep us from ending.
       driver.stopReading();
       await keeper.settle();
@@ -58,6 +60,7 @@ async function finish({ driver, keeper, relay, upkeep }: Running): Promise<void>
     driver.leave();
     await keeper.close();
     await renewed;
+    await demanded;
     await upkeep.stop();
   }
 }

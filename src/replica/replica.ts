@@ -54,9 +54,7 @@ export class Replica implements StreamSource {
   readonly #driver: Driver;
   readonly #keeper: GenerationKeeper;
   readonly #offline: Offline;
-  /** False after REPLICAOF NO ONE, and with --offline. */
   #isFollowing = true;
-  /** Whether it was started with --offline, and follows nobody yet. */
   #isOffline = false;
   #followed: FollowedStream | undefined;
   /** Ends a pause: the back-off, or the one without a primary. */
@@ -91,10 +89,11 @@ export class Replica implements StreamSource {
       failedUnlinked: (error) => this.#onFailedUnlinked(error),
       note: (level, message) => logger[level](message),
       moved: (state) => this.#onMoved(state),
+      isAwaited: () => settings.fsync === "always" || this.relay.downstreams.size > 0,
     });
-    const { askPrimary } = settings;
     const fed = () => [...this.relay.downstreams];
     const servedPorts = [listeningPort, announced.port];
+    const { askPrimary } = settings;
     this.supply = new Supply({ ...linkOptions, askPrimary, servedPorts, fed }, clock, {
       looped: (error) => this.#driver.failed(error),
       changed: (what) => this.#onPrimaryChanged(what),
@@ -164,6 +163,9 @@ export class Replica implements StreamSource {
   get receivedBytes(): { readonly snapshot: number; readonly stream: number } {
     return this.#keeper.receivedBytes;
   }
+
+  /** See `Driver.endRest`. */
+  hear = (): Promise<void> | undefined => this.#driver.endRest();
 
   /** Milliseconds since the primary was last heard. */
   get silentMs(): number {
@@ -258,6 +260,8 @@ export class Replica implements StreamSource {
 
   #onSecond(): void {
     this.#keeper.tick();
+    this.#driver.everySecond();
+    this.links.tellEnded(this.resyncs.isFull);
     this.supply.tick(this.silentMs);
     this.upkeep.tick(this.#isFollowing);
     this.relay.tick();
@@ -292,7 +296,8 @@ export class Replica implements StreamSource {
       this.resyncs.begin(resume, target, isForRoom);
       const asked = isForRoom ? undefined : resume;
       const weigh = admission.weigh(asked, isForRoom);
-      this.#driver.attempt(target, this.#keeper, this.#keeper, asked, weigh);
+      const newerThan = isForRoom ? resume.offset : undefined;
+      this.#driver.attempt(target, this.#keeper, this.#keeper, asked, { weigh, newerThan });
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       this.#onFailed(error, this.state);
@@ -313,7 +318,6 @@ export class Replica implements StreamSource {
     // As with a promoted replica: those that are attached must ask for the new history.
     this.relay.endAll("no primary is followed: the stream continues under a new replication id");
     try {
-      // A disk that hangs must not keep us from ending.
       const beginning = this.#beginOffline(ending);
       beginning.catch(() => undefined);
       await Promise.race([beginning, ended]);
@@ -343,7 +347,8 @@ export class Replica implements StreamSource {
     const before = this.primary.name;
     const target = await this.primary.locate(signal);
     if (signal.aborted) return undefined;
-    if (this.primary.name !== before) this.directory.note("sentinel", this.primary.name);
+    const isAsked = this.primary.source.kind === "sentinel";
+    if (isAsked && this.primary.name !== before) this.directory.note("sentinel", this.primary.name);
     return target;
   }
 
@@ -381,7 +386,7 @@ export class Replica implements StreamSource {
     this.upkeep.fullLog.moved(state);
     // What the primary sends now replaces the generation that was followed.
     if (state.at === "receive-bulk-header") void this.renewal.stop("a full resync replaces it");
-    this.resyncs.moved(state);
+    this.resyncs.moved(state, this.links.isFlapping);
     if (state.at === "connected") this.#onConnected();
     // Something else becomes durable from here on.
     if (state.at === "transfer" || state.at === "connected") this.pace.sample(state);
@@ -390,7 +395,6 @@ export class Replica implements StreamSource {
   #onConnected(): void {
     this.primary.judge(true);
     this.upkeep.connected(this.resyncs.isFull);
-    const outage = this.links.ended();
-    if (outage !== undefined) logger.info(`link up ${outage.cost(this.resyncs.isFull)}`);
+    this.links.tellEnded(this.resyncs.isFull);
   }
 }

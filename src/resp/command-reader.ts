@@ -4,6 +4,9 @@ import { splitInline } from "./inline.ts";
 
 const LF = 0x0a;
 const CR = 0x0d;
+const NUL = 0x00;
+/** The first byte of a TLS handshake. */
+const TLS_HANDSHAKE = 0x16;
 const STAR = 0x2a;
 const DOLLAR = 0x24;
 const EMPTY = new Uint8Array(0);
@@ -102,6 +105,11 @@ export class CommandReader {
     return this.#end - this.#start + this.#argBytes;
   }
 
+  /** How many arguments of an unfinished command are held. Each takes memory beside its bytes. */
+  get heldArgs(): number {
+    return this.#args.length;
+  }
+
   /** Whether a command has begun that was not taken yet. */
   get hasBegun(): boolean {
     return this.#state.at !== "command" || this.#end > this.#start;
@@ -123,6 +131,10 @@ export class CommandReader {
 
   #onCommandLine(): Step | undefined {
     this.#passEmptyLines();
+    // What a ClientHello carries may be commands, chosen by whoever made somebody else's client connect here.
+    if (this.#start < this.#end && this.#buffer[this.#start] === TLS_HANDSHAKE) {
+      throw malformed("TLS, which this port doesn't speak");
+    }
     const isArray = this.#buffer[this.#start] === STAR;
     const line = this.#takeLine(isArray ? "too big mbulk count string" : "too big inline request");
     if (line === undefined) return undefined;
@@ -162,6 +174,8 @@ export class CommandReader {
   }
 
   #parseInline(line: Uint8Array): Uint8Array[] {
+    // Nor is any other protocol a line of text.
+    if (line.includes(NUL)) throw malformed("NUL in an inline request");
     const args = splitInline(line);
     if (args === undefined) throw malformed("unbalanced quotes in request");
     if (

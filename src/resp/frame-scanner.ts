@@ -77,9 +77,13 @@ export class FrameScanner {
   #inTransaction = false;
   #lastSafeCut: number;
 
-  /** @param options.fromByte the byte of the file to be pushed first; a command begins there, in database 0. */
-  constructor(options: { limits: FrameLimits; fromByte?: number }) {
+  /**
+   * @param options.fromByte the byte of the file to be pushed first; a command begins there, in database 0.
+   * @param options.inTransaction whether a transaction is open there; by default none is.
+   */
+  constructor(options: { limits: FrameLimits; fromByte?: number; inTransaction?: boolean }) {
     this.#limits = options.limits;
+    this.#inTransaction = options.inTransaction ?? false;
     const from = options.fromByte ?? 0;
     this.#chunkByte = this.#begin = this.#start = this.#end = this.#lastSafeCut = from;
   }

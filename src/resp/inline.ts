@@ -1,4 +1,3 @@
-const NUL = 0x00;
 const BACKSLASH = 0x5c;
 const DOUBLE_QUOTE = 0x22;
 const SINGLE_QUOTE = 0x27;
@@ -16,12 +15,10 @@ const ESCAPES = new Map([
 /**
  * Splits an inline command (a line without its line end) into its arguments, by the rules of sdssplitargs
  * ("Redis, sds.c"): blanks separate; double quotes allow escapes, `\xhh` included; single quotes allow `\'`
- * only; a blank or the end must follow a closing quote. As in C, a NUL byte ends the line.
+ * only; a blank or the end must follow a closing quote.
  * @returns `undefined` for unbalanced quotes; the empty list for a blank line.
  */
-export function splitInline(line: Uint8Array): Uint8Array[] | undefined {
-  const nul = line.indexOf(NUL);
-  const text = nul === -1 ? line : line.subarray(0, nul);
+export function splitInline(text: Uint8Array): Uint8Array[] | undefined {
   const args: Uint8Array[] = [];
   let at = 0;
   for (;;) {

@@ -1,3 +1,5 @@
+const search = Buffer.prototype.indexOf;
+
 /**
  * Finds a constant run of bytes in a stream whose chunks may split it anywhere.
  *
@@ -32,14 +34,18 @@ export class Needle {
 
   /** The position of the first whole needle in `chunk` at or after `from`; -1 where there is none. */
   indexIn(chunk: Uint8Array, from: number): number {
-    // Only Buffer searches natively for more than one byte; this is a view, not a copy.
-    return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).indexOf(this.bytes, from);
+    // Only Buffer searches natively for more than one byte. A view of the chunk would cost more than the search: the array of
+    // a small chunk has no buffer until somebody asks for it.
+    return search.call(chunk, this.bytes, from);
   }
 
   /** The match length at the end of `chunk`, of a match that begins at or after `from`. */
   matchLengthAtEnd(chunk: Uint8Array, from: number): number {
+    const tail = Math.max(from, chunk.length - this.bytes.length + 1);
+    const first = chunk.indexOf(this.bytes[0]!, tail);
+    if (first === -1) return 0;
     let matchLength = 0;
-    for (let at = Math.max(from, chunk.length - this.bytes.length + 1); at < chunk.length; at++) {
+    for (let at = first; at < chunk.length; at++) {
       matchLength = this.step(matchLength, chunk[at]!);
     }
     return matchLength;

@@ -1,6 +1,6 @@
+import { newerThanCapability, runIdCapability } from "../base/capabilities.ts";
 import type { Offset, Position } from "../base/history.ts";
 import { encodeCommand } from "../resp/encode.ts";
-import { runIdCapability } from "../base/run-id.ts";
 
 /*
  * Every command that a replica sends to its primary, encoded in this one place
@@ -47,9 +47,14 @@ export function ipAddressCommand(ip: string): Uint8Array {
 /**
  * Announces the $EOF form of the payload, and replication ids that change after a failover.
  * @param runId of this process; undefined where none serves that could be followed in a circle.
+ * @param newerThan asks another `replica` for a snapshot that is newer; undefined where any will do.
  */
-export function capabilitiesCommand(runId: string | undefined): Uint8Array {
+export function capabilitiesCommand(
+  runId: string | undefined,
+  newerThan: Offset | undefined,
+): Uint8Array {
   const mine = runId === undefined ? [] : ["capa", runIdCapability(runId)];
+  if (newerThan !== undefined) mine.push("capa", newerThanCapability(newerThan));
   return encodeCommand("REPLCONF", "capa", "eof", "capa", "psync2", ...mine);
 }
 

@@ -1,7 +1,7 @@
 import type { ReplicaError } from "../base/errors.ts";
-import type { Offset, Position, ReplicationId } from "../base/history.ts";
+import type { Offset, ReplicationId } from "../base/history.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
-import type { Credentials } from "./commands.ts";
+import type { AttemptTerms } from "./handshake.ts";
 import type { FullSyncGrant, State } from "./state.ts";
 
 /** Where the stream begins after a snapshot. */
@@ -18,17 +18,8 @@ export type Event =
   | { readonly type: "follow" }
   /** REPLICAOF NO ONE: leave the primary, in whatever state the link is. */
   | { readonly type: "leave" }
-  /**
-   * Make an attempt; `resume` is the last byte that is kept, if any, `login` the login of this attempt. With `weighs`,
-   * the primary is asked for INFO before it is asked for anything that costs it a fork.
-   */
-  | {
-      readonly type: "attempt";
-      readonly nowMs: number;
-      readonly resume: Position | undefined;
-      readonly login: Credentials | undefined;
-      readonly weighs?: boolean;
-    }
+  /** Make an attempt. */
+  | ({ readonly type: "attempt"; readonly nowMs: number } & AttemptTerms)
   | { readonly type: "opened"; readonly nowMs: number }
   | { readonly type: "bytes"; readonly nowMs: number; readonly bytes: Uint8Array }
   /** The link broke. */
@@ -68,7 +59,7 @@ export type Effect =
   /** The primary continues where we stopped, perhaps under a new replication id. */
   | { readonly do: "continue"; readonly replid: ReplicationId | undefined }
   | { readonly do: "stream"; readonly bytes: Uint8Array }
-  /** Acknowledge as soon as everything up to `offset` is written. */
-  | { readonly do: "acknowledge"; readonly offset: Offset }
+  /** Acknowledge as soon as everything up to `offset` is written; `asked`: the primary wants it, by GETACK. */
+  | { readonly do: "acknowledge"; readonly offset: Offset; readonly asked: boolean }
   /** The attempt is over, broken off in state `from`; the next one comes after the back-off. */
   | { readonly do: "failed"; readonly error: ReplicaError; readonly from: State };

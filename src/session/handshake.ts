@@ -1,5 +1,5 @@
 import { ReplicaError, unreachable } from "../base/errors.ts";
-import type { Position, ReplicationId } from "../base/history.ts";
+import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import { printableBytes } from "../base/printable.ts";
 import {
   authCommand,
@@ -26,6 +26,20 @@ export interface HandshakeOptions {
   readonly announceIp: string | undefined;
   /** Names this process to another `replica`, which refuses to feed itself; undefined for a backup. */
   readonly runId?: string | undefined;
+}
+
+/** What is known before an attempt. */
+export interface AttemptTerms {
+  /** The last byte that is kept, to resume after it. */
+  readonly resume: Position | undefined;
+  /** Undefined: none is sent. */
+  readonly login: Credentials | undefined;
+  /** Why a login is withheld from this primary, and what to do; for the error where it wants one. */
+  readonly withheld?: string | undefined;
+  /** Whether to ask for INFO before PSYNC, which may cost the primary a fork. */
+  readonly weighs?: boolean;
+  /** A primary that is a `replica` itself is to give a snapshot newer than this, which it may have to take first. */
+  readonly newerThan?: Offset | undefined;
 }
 
 /** What follows from a reply. */
@@ -70,27 +84,14 @@ const MINUS = 0x2d;
  */
 export class Handshake {
   readonly #options: HandshakeOptions;
-  readonly #resume: Position | undefined;
-  readonly #login: Credentials | undefined;
+  readonly #attempt: AttemptTerms;
   readonly #note: (note: Note) => void;
-  readonly #weighs: boolean;
   readonly #info = new InfoReply();
 
-  /**
-   * @param note takes remarks for the log.
-   * @param weighs whether to ask for INFO before PSYNC.
-   */
-  constructor(
-    options: HandshakeOptions,
-    resume: Position | undefined,
-    login: Credentials | undefined,
-    note: (note: Note) => void,
-    weighs = false,
-  ) {
+  /** @param note takes remarks for the log. */
+  constructor(options: HandshakeOptions, attempt: AttemptTerms, note: (note: Note) => void) {
     this.#options = options;
-    this.#login = login;
-    this.#weighs = weighs;
-    this.#resume = options.purpose === "snapshot-only" ? undefined : resume;
+    this.#attempt = attempt;
     this.#note = note;
   }
 
@@ -108,7 +109,7 @@ export class Handshake {
       case "receive-pong":
         return this.#onPong(line);
       case "receive-auth":
-        readAuth(line, "the primary", this.#login?.from ?? "");
+        readAuth(line, "the primary", this.#attempt.login?.from ?? "");
         return this.#announcePort();
       case "receive-port":
         this.#passOver("REPLCONF listening-port", line);
@@ -129,13 +130,14 @@ export class Handshake {
 
   #onPong(line: Uint8Array): HandshakeStep {
     const pong = readPong(line);
-    if (this.#login !== undefined) {
-      const command = authCommand(this.#login);
+    const { login, withheld } = this.#attempt;
+    if (login !== undefined) {
+      const command = authCommand(login);
       return { next: "ask", command, state: { at: "receive-auth" } };
     }
     if (pong === "needs-login") {
       throw new ReplicaError("AUTH_FAILED", {
-        message: `the primary requires a password (${printableBytes(line)}): set --password-file or REPLICA_PASSWORD`,
+        message: `the primary requires a password (${printableBytes(line)}): ${withheld ?? "set --password-file or REPLICA_PASSWORD"}`,
       });
     }
     return this.#announcePort();
@@ -156,7 +158,8 @@ export class Handshake {
 
   #announceCapabilities(): HandshakeStep {
     const state = { at: "receive-capa", asked: "capa" } as const;
-    return { next: "ask", command: capabilitiesCommand(this.#options.runId), state };
+    const command = capabilitiesCommand(this.#options.runId, this.#attempt.newerThan);
+    return { next: "ask", command, state };
   }
 
   #onCapabilities(asked: "capa" | "rdb-only", line: Uint8Array): HandshakeStep {
@@ -191,19 +194,19 @@ export class Handshake {
         : { next: "weigh", info: info.text, ask: this.#askPsync() };
     }
     this.#passOver("REPLCONF version", line);
-    if (!this.#weighs) return this.#askPsync();
+    if (this.#attempt.weighs !== true) return this.#askPsync();
     const state = { at: "receive-version", asked: "info" } as const;
     return { next: "ask", command: infoCommand(), state };
   }
 
   #askPsync(): HandshakeStep & { next: "ask" } {
-    const asked = this.#resume;
+    const asked = this.#options.purpose === "snapshot-only" ? undefined : this.#attempt.resume;
     return { next: "ask", command: psyncCommand(asked), state: { at: "receive-psync", asked } };
   }
 
   #onPsync(asked: Position | undefined, line: Uint8Array): HandshakeStep {
     if (line.length === 0) return { next: "wait" };
-    const reply = readPsync(line);
+    const reply = readPsync(line, this.#attempt.withheld);
     switch (reply.kind) {
       case "full": {
         const grant = { by: "psync", position: reply.position } as const;

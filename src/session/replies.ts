@@ -65,10 +65,11 @@ export type PsyncReply =
 
 /**
  * Reads the reply to PSYNC (a keepalive is not one). Only an unknown command leads to SYNC.
+ * @param withheld why no login was sent though there is one, for the error.
  * @throws ReplicaError PRIMARY_BUSY for "not now", REPLICATION_LOOP, AUTH_FAILED where a permission is missing,
  * PRIMARY_REFUSED for any other error, PROTOCOL for a malformed reply.
  */
-export function readPsync(line: Uint8Array): PsyncReply {
+export function readPsync(line: Uint8Array, withheld?: string): PsyncReply {
   const text = decoder.decode(line);
   const words = text.split(" ");
   if (words[0] === "+FULLRESYNC") {
@@ -97,8 +98,9 @@ export function readPsync(line: Uint8Array): PsyncReply {
     });
   }
   if (/^-(NOPERM|NOAUTH)\b/.test(text)) {
+    const login = withheld ?? "set --username and --password-file";
     throw new ReplicaError("AUTH_FAILED", {
-      message: `the primary permits no sync: ${said}; the user needs +psync +sync +replconf +ping, set --username and --password-file`,
+      message: `the primary permits no sync: ${said}; the user needs +psync +sync +replconf +ping, ${login}`,
     });
   }
   if (text.startsWith("-")) {

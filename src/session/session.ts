@@ -1,12 +1,17 @@
 import { invariant, ReplicaError, unreachable } from "../base/errors.ts";
-import type { Offset, Position } from "../base/history.ts";
-import { printableBytes } from "../base/printable.ts";
+import type { Offset } from "../base/history.ts";
+import { errorWithoutSecret, printableBytes, withoutSecret } from "../base/printable.ts";
 import { BulkReader, parseBulkHeader } from "../resp/bulk-reader.ts";
 import { GetackFinder } from "../resp/getack-finder.ts";
 import { LineReader } from "../resp/line-reader.ts";
-import { type Credentials, KEEPALIVE } from "./commands.ts";
+import { KEEPALIVE } from "./commands.ts";
 import type { Effect, Event, StreamStart } from "./events.ts";
-import { Handshake, type HandshakeOptions, type HandshakeStep, type Note } from "./handshake.ts";
+import {
+  type AttemptTerms,
+  Handshake,
+  type HandshakeOptions,
+  type HandshakeStep,
+} from "./handshake.ts";
 import { refuseSilence, type SilenceLimits } from "./silence.ts";
 import type { FullSyncGrant, State } from "./state.ts";
 
@@ -22,8 +27,11 @@ type Inner =
 
 type Transferring = Extract<Inner, { at: "transfer" }>;
 
-/** As often as Redis's replicas acknowledge (replication.c, replicationCron). */
-const ACK_EVERY_MS = 1000;
+/**
+ * As often as Redis's replicas acknowledge: once a second (replication.c, replicationCron). The ticks of a second may come
+ * a little early.
+ */
+const ACK_EVERY_MS = 950;
 const MINUS = 0x2d;
 
 /**
@@ -36,6 +44,8 @@ export class Session {
   #state: Inner = { at: "none" };
   #effects: Effect[] = [];
   #handshake: Handshake;
+  /** What the attempt logs in with: a peer may repeat it. */
+  #secret: string | undefined;
   #lines: LineReader;
   #getack = new GetackFinder();
   /** What came while the temporary file was being opened. */
@@ -47,7 +57,7 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#lines = new LineReader({ maxLineBytes: options.maxLineBytes });
-    this.#handshake = this.#newHandshake(undefined, undefined);
+    this.#handshake = this.#newHandshake({ resume: undefined, login: undefined });
   }
 
   /** Where the session stands. `step` alone changes it, by replacing it: what you hold stays as it is. */
@@ -107,15 +117,17 @@ export class Session {
     this.#effects.push(effect);
   }
 
-  #newHandshake(resume: Position | undefined, login?: Credentials, weighs = false): Handshake {
-    const note = (remark: Note) => this.#do({ do: "note", ...remark });
-    return new Handshake(this.#options, resume, login, note, weighs);
+  #newHandshake(attempt: AttemptTerms): Handshake {
+    this.#secret = attempt.login?.password;
+    return new Handshake(this.#options, attempt, ({ level, message }) =>
+      this.#do({ do: "note", level, message: withoutSecret(message, this.#secret) }),
+    );
   }
 
-  #onAttempt({ resume, login, weighs }: Extract<Event, { type: "attempt" }>): void {
+  #onAttempt(attempt: Extract<Event, { type: "attempt" }>): void {
     if (this.#state.at === "none") return;
     invariant(this.#state.at === "connect", `an attempt in state ${this.#state.at}`);
-    this.#handshake = this.#newHandshake(resume, login, weighs);
+    this.#handshake = this.#newHandshake(attempt);
     this.#lines = new LineReader({ maxLineBytes: this.#options.maxLineBytes });
     this.#getack = new GetackFinder();
     this.#held = [];
@@ -147,7 +159,7 @@ export class Session {
   #fail(error: ReplicaError): void {
     const { state } = this;
     this.#abandon();
-    this.#do({ do: "failed", error, from: state });
+    this.#do({ do: "failed", error: errorWithoutSecret(error, this.#secret), from: state });
     this.#move({ at: "connect" });
   }
 
@@ -183,6 +195,8 @@ export class Session {
       // Only a complete line counts, a keepalive too: a reply that drips in has its limit.
       this.#lastIoMs = this.#nowMs;
       this.#onLine(line);
+      // Nothing else is served while lines are read: a flood of keepalives must not take long.
+      if (line.length === 0 && this.#mayMeetKeepalives) this.#lines.skipEmpty();
       const { state } = this;
       if (state.at === "connected") return this.#onStream(this.#lines.rest());
       if (state.at === "receive-bulk-header" && state.waits === "file") {
@@ -190,6 +204,11 @@ export class Session {
         return;
       }
     }
+  }
+
+  /** Whether the primary may take its time and send keepalives. In no other state does an empty line mean one. */
+  get #mayMeetKeepalives(): boolean {
+    return this.#state.at === "receive-psync" || this.#state.at === "receive-bulk-header";
   }
 
   #onLine(line: Uint8Array): void {
@@ -344,12 +363,12 @@ export class Session {
     this.#move({ ...state, receivedOffset: before + bytes.length });
     // Doesn't count as this second's ACK: it waits for the disk, and a steady flow of GETACKs would put
     // that one off for ever.
-    if (asked > 0) this.#do({ do: "acknowledge", offset: before + asked });
+    if (asked > 0) this.#do({ do: "acknowledge", offset: before + asked, asked: true });
   }
 
   #acknowledge(offset: Offset): void {
     this.#lastAckMs = this.#nowMs;
-    this.#do({ do: "acknowledge", offset });
+    this.#do({ do: "acknowledge", offset, asked: false });
   }
 
   #onTick(paused: boolean): void {

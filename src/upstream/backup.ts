@@ -7,6 +7,7 @@ import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
 import type { KeeperEvents } from "./driver.ts";
 import { SnapshotFetch, stopped } from "./fetch.ts";
+import { type Access, groupIn, NOBODY_ELSE, notWider } from "../store/disk/access.ts";
 import { Locator } from "./link/locator.ts";
 import { FileOutlet, type SnapshotSurroundings, StdoutOutlet } from "./outlet.ts";
 
@@ -18,6 +19,8 @@ export interface BackupResult {
 
 /**
  * Takes one snapshot to `out` (`-`: standard output).
+ * @param surroundings with `mode`: who may read the file; undefined: whoever could read an earlier file of the
+ * name, else its owner alone.
  * @param onBegun receives what takes it, whose state can be looked at while it runs.
  * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of
  * the name is as it was. STOPPED where `signal` was aborted.
@@ -25,11 +28,11 @@ export interface BackupResult {
 export async function backup(
   source: PrimarySource,
   out: string,
-  surroundings: SnapshotSurroundings,
+  surroundings: SnapshotSurroundings & { readonly mode?: number | undefined },
   signal: AbortSignal,
   onBegun: (fetching: { readonly state: State }) => void,
 ): Promise<BackupResult> {
-  const { clock, settings } = surroundings;
+  const { clock, settings, mode } = surroundings;
   if (out !== "-") refuseBadOut(out);
   const primary = new Locator(source, clock, settings);
   const target = await primary.locate(signal);
@@ -39,11 +42,13 @@ export async function backup(
   const earlier = lookAt(out);
   const path = earlier === undefined ? resolve(out) : fs.realpathSync(out);
   const openOutlet = (events: KeeperEvents) =>
-    out === "-" ? new StdoutOutlet(events) : new FileOutlet(async () => path, surroundings, events);
-  // Nobody may read the new file who couldn't read the earlier one, from the first byte on. The owner's bits
-  // stay out of it: the file is opened again, so a write-protected one must not stay so.
-  const hidden = earlier === undefined || out === "-" ? 0 : 0o077 & ~earlier.mode;
-  const umask = process.umask(process.umask() | hidden);
+    out === "-"
+      ? new StdoutOutlet(events)
+      : new FileOutlet(async () => ({ path }), surroundings, events);
+  // From the first byte on. The owner's bits stay out of it: the file is opened again, so a write-protected one
+  // must not stay so.
+  const readable = mode ?? (earlier === undefined ? NOBODY_ELSE : readersOf(earlier, path));
+  const umask = process.umask(process.umask() | (0o077 & ~readable));
   const fetching = new SnapshotFetch(target, { ...surroundings, login: primary.login });
   onBegun(fetching);
   const rdb = await fetching
@@ -52,7 +57,14 @@ export async function backup(
       throw withPrimary(error, target);
     })
     .finally(() => process.umask(umask));
+  // A file is made for reading, and the umask may forbid more.
+  if (mode !== undefined && out !== "-") fs.chmodSync(path, mode & 0o666);
   return { rdb, seconds: (clock.monotonicMs() - beganMs) / 1000 };
+}
+
+/** Who could read the earlier file, as far as they may read the one that replaces it. */
+function readersOf(earlier: fs.Stats, path: string): Access {
+  return notWider([earlier.mode], earlier.gid, groupIn(dirname(path)));
 }
 
 /** Errors of the link or the primary: their messages say what happened, not where. */

@@ -8,6 +8,7 @@ import type { Effect, Event, StreamStart } from "../session/events.ts";
 import { Session } from "../session/session.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DriverOptions } from "./driver-options.ts";
+import { Gathering } from "./link/gathering.ts";
 import { Link, type TlsFiles } from "./link/link.ts";
 import type { PrimaryLogin } from "./link/primary-login.ts";
 
@@ -56,6 +57,17 @@ export interface KeeperEvents {
 /** See `Driver.attempt`. */
 export type Weigh = (info: string | undefined) => void;
 
+/** What an attempt asks for besides a resync. */
+export interface AttemptWishes {
+  /**
+   * Called with what the primary says in INFO before it is asked for anything that costs it a fork, or with undefined
+   * where it doesn't say; throws ReplicaError where that can't be kept. Undefined: it isn't asked.
+   */
+  readonly weigh?: Weigh | undefined;
+  /** See `AttemptTerms`. */
+  readonly newerThan?: Offset | undefined;
+}
+
 export interface DriverEvents {
   /** The attempt is over, broken off in state `from`. */
   failed(error: ReplicaError, from: State): void;
@@ -63,12 +75,14 @@ export interface DriverEvents {
   failedUnlinked(error: ReplicaError): void;
   note(level: "info" | "warn", message: string): void;
   moved(state: State): void;
+  /** Whether somebody else than the primary waits for the stream, so that it is read as it comes. */
+  isAwaited(): boolean;
 }
 
-/** How often the session sees the clock. */
+/** How often the session sees the clock on its way to a stream. While it follows one, that is once a second. */
 const TICK_MS = 100;
-/** A tick this late means that this process stood still. */
-const STALL_MS = 1000;
+/** No tick for so long means that this process stood still. */
+const STALL_MS = { onTheWay: 1_100, connected: 1_400 };
 
 /**
  * Joins a session, a link and the keepers: the session decides, the link and the keepers act. What
@@ -86,6 +100,7 @@ export class Driver implements KeeperEvents {
   #streams: StreamKeeper | undefined;
   #weigh: Weigh | undefined;
   #link: Link | undefined;
+  readonly #gathering: Gathering;
   #epoch = 0;
   /** Attempts so far: a snapshot's end belongs to one of them, though its link may be gone. */
   #attempts = 0;
@@ -105,6 +120,7 @@ export class Driver implements KeeperEvents {
     this.login = options.login;
     this.#clock = clock;
     this.#heardMs = clock.monotonicMs();
+    this.#gathering = new Gathering(clock);
     this.#events = events;
   }
 
@@ -128,8 +144,7 @@ export class Driver implements KeeperEvents {
    * @param snapshots takes the payload of a full resync.
    * @param streams takes the stream; undefined for a backup, which wants none.
    * @param resume the last byte that is kept, to resume after it.
-   * @param weigh called with what the primary says in INFO before it is asked for anything that costs it a fork, or
-   * with undefined where it doesn't say; throws ReplicaError where that can't be kept. Undefined: it isn't asked.
+   * @param wishes what else it asks for.
    * @throws ReplicaError AUTH_FAILED where the password can't be read now; nothing has begun then.
    */
   attempt(
@@ -137,18 +152,26 @@ export class Driver implements KeeperEvents {
     snapshots: SnapshotKeeper,
     streams: StreamKeeper | undefined,
     resume: Position | undefined,
-    weigh?: Weigh,
+    { weigh, newerThan }: AttemptWishes = {},
   ): void {
-    const login = this.login.read();
+    const login = this.login.read(target);
+    const { withheld } = this.login;
     this.#target = target;
     this.#weigh = weigh;
     this.#snapshots = snapshots;
     this.#streams = streams;
     this.#tickedAtMs = this.#clock.monotonicMs();
-    this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
     this.#step({ type: "follow" });
     const weighs = weigh !== undefined;
-    this.#step({ type: "attempt", nowMs: this.#clock.monotonicMs(), resume, login, weighs });
+    this.#step({
+      type: "attempt",
+      nowMs: this.#clock.monotonicMs(),
+      resume,
+      login,
+      withheld,
+      weighs,
+      newerThan,
+    });
   }
 
   /** Stands ready for an attempt: from here on there is something to follow. */
@@ -156,16 +179,19 @@ export class Driver implements KeeperEvents {
     this.#step({ type: "follow" });
   }
 
-  /** Leaves the primary, in whatever state the link is, and stops the clock. */
+  /** Leaves the primary, in whatever state the link is. */
   leave(): void {
-    clearInterval(this.#ticker);
-    this.#ticker = undefined;
     this.#step({ type: "leave" });
   }
 
   /** Sends REPLCONF ACK while the stream is followed; never more than the keeper holds. */
   acknowledge(acked: Offset, durable: Offset): void {
     if (this.state.at === "connected") this.#link?.send(ackCommand(acked, durable));
+  }
+
+  /** Ends a rest of the link: resolves once what had come by then is read. Undefined where it doesn't rest. */
+  endRest(): Promise<void> | undefined {
+    return this.#link && this.#gathering.end(this.#link);
   }
 
   /** Takes no more bytes; what comes from now on was never received. */
@@ -178,12 +204,30 @@ export class Driver implements KeeperEvents {
     this.#link?.closeGently();
   }
 
+  /** Once a second: what is due then while the stream is followed. */
+  everySecond(): void {
+    if (this.state.at === "connected") this.#tick();
+  }
+
+  /** On the way to a stream, limits of less than a second are kept. */
+  #keepTicking(): void {
+    const { at } = this.state;
+    const isOnTheWay = at !== "none" && at !== "connect" && at !== "connected";
+    if (isOnTheWay) this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
+    else {
+      clearInterval(this.#ticker);
+      this.#ticker = undefined;
+    }
+  }
+
   #tick(): void {
     const nowMs = this.#clock.monotonicMs();
     // After a stall of our own, what the primary sent still waits in the socket.
     // While the link waits for the disk here, the primary can't be heard.
     if (this.#paused && this.#link !== undefined) this.#heardMs = nowMs;
-    const stalled = nowMs - this.#tickedAtMs > STALL_MS;
+    const stalled =
+      nowMs - this.#tickedAtMs >
+      (this.state.at === "connected" ? STALL_MS.connected : STALL_MS.onTheWay);
     this.#tickedAtMs = nowMs;
     this.#step({ type: "tick", nowMs, paused: this.#paused || stalled });
   }
@@ -206,7 +250,10 @@ export class Driver implements KeeperEvents {
         this.failed(asReplicaError(error));
       }
     }
-    if (this.state.at !== before) this.#events.moved(this.state);
+    if (this.state.at !== before) {
+      this.#keepTicking();
+      this.#events.moved(this.state);
+    }
     this.#pauseOrResume();
   }
 
@@ -266,6 +313,7 @@ export class Driver implements KeeperEvents {
       case "stream":
         return this.#streams?.stream(effect.bytes);
       case "acknowledge":
+        if (effect.asked) this.#gathering.asked();
         return this.#streams?.acknowledge(effect.offset);
       case "failed":
         return this.#events.failed(effect.error, effect.from);
@@ -287,11 +335,20 @@ export class Driver implements KeeperEvents {
     const nowMs = () => this.#clock.monotonicMs();
     this.#link = new Link(target, this.#tls, {
       opened: () => mine(() => ({ type: "opened", nowMs: nowMs() })),
-      bytes: (bytes) =>
+      bytes: (bytes) => {
+        const { length } = bytes;
         mine(() => {
           this.#heardMs = nowMs();
           return { type: "bytes", nowMs: this.#heardMs, bytes };
-        }),
+        });
+        // A unix socket holds too little: the primary would have to wait.
+        const mayRest =
+          this.state.at === "connected" &&
+          target.kind !== "unix" &&
+          !this.#paused &&
+          !this.#events.isAwaited();
+        if (mayRest && epoch === this.#epoch) this.#gathering.after(length, this.#link!);
+      },
       lost: (error) => mine(() => ({ type: "lost", error })),
     });
   }

@@ -1,5 +1,6 @@
 import type { Settings } from "../config/settings.ts";
 import { invariant, ReplicaError } from "../base/errors.ts";
+import type { Offset } from "../base/history.ts";
 import { logger } from "../base/logger.ts";
 import type { PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
@@ -44,12 +45,18 @@ export class SnapshotFetch {
         if (state.at === "receive-bulk-header") this.#grantedAtMs = this.#clock.now();
         if (state.at === "none") this.#over.resolve();
       },
+      isAwaited: () => true,
     });
   }
 
   /** Where its session stands. */
   get state(): State {
     return this.#driver.state;
+  }
+
+  /** Gives it up where what comes can't be kept. */
+  refuse(error: ReplicaError): void {
+    this.#driver.failed(error);
   }
 
   /** When the primary granted the snapshot, in milliseconds since 1970; 0 before that. */
@@ -60,6 +67,7 @@ export class SnapshotFetch {
   /**
    * Does it, once.
    * @param openOutlet makes what takes the payload, and reports to `events`.
+   * @param newerThan see `AttemptTerms`.
    * @returns what the snapshot is; it is verified, durable and named then.
    * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of the
    * name is as it was. STOPPED where `signal` was aborted.
@@ -67,6 +75,7 @@ export class SnapshotFetch {
   async run(
     openOutlet: (events: KeeperEvents) => Outlet,
     signal: AbortSignal,
+    newerThan?: Offset,
   ): Promise<RdbSummary> {
     const outlet = openOutlet(this.#driver);
     const stop = () => {
@@ -79,7 +88,7 @@ export class SnapshotFetch {
     signal.addEventListener("abort", stop, { once: true });
     try {
       if (signal.aborted) stop();
-      else this.#driver.attempt(this.#target, outlet, undefined, undefined);
+      else this.#driver.attempt(this.#target, outlet, undefined, undefined, { newerThan });
       await this.#over.promise;
       invariant(outlet.summary !== undefined, "a session that ends by itself has its snapshot");
       return outlet.summary;

@@ -1,5 +1,5 @@
 import { logger } from "../base/logger.ts";
-import { invariant, type ReplicaError } from "../base/errors.ts";
+import { invariant, ReplicaError } from "../base/errors.ts";
 import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import type { StreamStart } from "../session/events.ts";
 import { type Disk, PIECE_BYTES } from "../store/disk/disk.ts";
@@ -47,13 +47,16 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   readonly #directory: DataDirectory;
   readonly #disk: Disk;
   readonly #clock: Clock;
-  readonly #files: PayloadFiles;
+  /** Opens the files of snapshots, those of renewals too. */
+  readonly files: PayloadFiles;
   readonly #options: GenerationKeeperOptions;
   readonly #link: KeeperLink;
   readonly #readers: LogReaders;
   readonly #resyncs: Pick<Resyncs, "describe">;
   readonly #ack: Ack;
   #log: StreamLog | undefined;
+  /** The generation that the log is of. */
+  #logOf: number | undefined;
   #openingLog: Promise<void> | undefined;
   #receiving: Receiving | undefined;
   #sealReason = "";
@@ -82,7 +85,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     this.#directory = directory;
     this.#disk = disk;
     this.#clock = clock;
-    this.#files = new PayloadFiles(disk, clock, options.io);
+    this.files = new PayloadFiles(disk, clock, options.io);
     this.#options = options;
     this.#link = link;
     this.#readers = readers;
@@ -132,6 +135,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
       .openLog(this.#logCallbacks())
       .then((log) => {
         this.#log = log;
+        this.#logOf = this.#directory.current?.id;
         this.#acknowledgeFrom(log);
       })
       .finally(() => {
@@ -152,6 +156,20 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   /** Without a history that the primary would know, there is nothing to acknowledge. */
   #acknowledgeFrom(log: StreamLog | undefined): void {
     this.#ack.follow(this.#directory.replid === undefined ? undefined : log);
+  }
+
+  /**
+   * A generation became current, yet the sync of its row failed: nothing follows the one before any more, and the
+   * next attempt opens the log of the new one, which syncs the row.
+   */
+  #leaveSealed(error: unknown): void {
+    const sealed = this.#log;
+    if (sealed === undefined || this.#logOf === this.#directory.current?.id) return;
+    this.#log = undefined;
+    this.#readers.endAll("the log that it read is sealed");
+    this.#ack.follow(undefined);
+    this.#endsWith(sealed.abandon());
+    if (error instanceof ReplicaError) this.failed(error);
   }
 
   /** After a failed write or sync only what a mark covers is trusted; the next attempt reopens the log. */
@@ -207,7 +225,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     const options = {
       directory: this.#directory,
       disk: this.#disk,
-      files: this.#files,
+      files: this.files,
       ...this.#options,
     };
     const beginning = Receiving.begin(options, resync, this, opening.signal);
@@ -250,6 +268,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
       await this.follow(log, baseOffset);
       return { replid, receivedOffset: log.receivedOffset };
     } catch (error) {
+      this.#leaveSealed(error);
       // The attempt may already be over, and `discard` spares a whole one.
       if (receiving.isWhole && this.#receiving === receiving) this.#giveUp(receiving);
       throw error;
@@ -260,6 +279,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     const before = this.#log;
     this.#receiving = undefined;
     this.#log = log;
+    this.#logOf = this.#directory.current?.id;
     log.beginMarks(durableOffset);
     this.#acknowledgeFrom(log);
     this.#appendEarly();
@@ -268,7 +288,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   }
 
   #appendEarly(): void {
-    for (const bytes of this.#early) this.#log?.append(bytes);
+    this.#log?.appendAll(this.#early);
     this.#dropEarly();
   }
 
@@ -308,6 +328,9 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     this.#link.hasRoom();
     try {
       await act();
+    } catch (error) {
+      this.#leaveSealed(error);
+      throw error;
     } finally {
       this.#isHeld = false;
       const replid = this.#continuedAs;

@@ -9,6 +9,7 @@ import { PayloadFiles } from "../store/disk/payload-file.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
 import type { GrantedResync, KeeperEvents, SnapshotKeeper } from "./driver.ts";
 import { limits } from "../config/limits.ts";
+import { RoomGate, type RoomFor } from "./room/gate.ts";
 
 /** What one snapshot is taken with. */
 export interface SnapshotSurroundings {
@@ -19,6 +20,15 @@ export interface SnapshotSurroundings {
   readonly checksum?: boolean;
   /** Counts the payload's bytes as they come. */
   readonly received?: { snapshot: number };
+  /** Opens its file; undefined for a single one. */
+  readonly files?: PayloadFiles;
+}
+
+/** Where a file goes. */
+export interface Placed {
+  readonly path: string;
+  /** What makes room for the payload; undefined where the disk is to say that there is none. */
+  readonly roomFor?: RoomFor;
 }
 
 /** Takes one snapshot and nothing after it: to a file, or to standard output. */
@@ -33,18 +43,19 @@ export interface Outlet extends SnapshotKeeper {
 
 /** To a file: a temporary one beside it, then its name, which replaces an earlier file. */
 export class FileOutlet implements Outlet {
-  readonly #place: (resync: GrantedResync) => Promise<string>;
+  readonly #place: (resync: GrantedResync) => Promise<Placed>;
   readonly #surroundings: SnapshotSurroundings;
   readonly #events: KeeperEvents;
   readonly #giveUp = new AbortController();
   #path = "";
   #writer: SnapshotWriter | undefined;
+  #gate: RoomGate | undefined;
   summary: RdbSummary | undefined;
   opened: Promise<unknown> = Promise.resolve();
 
-  /** @param place returns the file's path, once there is a snapshot for it. */
+  /** @param place says where the file goes, once there is a snapshot for it. */
   constructor(
-    place: (resync: GrantedResync) => Promise<string>,
+    place: (resync: GrantedResync) => Promise<Placed>,
     surroundings: SnapshotSurroundings,
     events: KeeperEvents,
   ) {
@@ -58,7 +69,7 @@ export class FileOutlet implements Outlet {
   }
 
   get congested(): boolean {
-    return this.#writer?.congested ?? false;
+    return this.#gate?.isWaiting === true || (this.#writer?.congested ?? false);
   }
 
   open(resync: GrantedResync): Promise<string> {
@@ -69,33 +80,42 @@ export class FileOutlet implements Outlet {
 
   async #open(resync: GrantedResync): Promise<string> {
     const { disk, clock, settings, checksum } = this.#surroundings;
-    this.#path = await this.#place(resync);
-    const dir = dirname(this.#path);
-    refuseTooLarge(disk, dir, resync.form.kind === "length" ? resync.form.bytes : undefined);
-    const file = await new PayloadFiles(disk, clock, settings.io).open(dir, this.#giveUp.signal);
-    this.#writer = new SnapshotWriter(disk, file, {
+    const { path, roomFor } = await this.#place(resync);
+    this.#path = path;
+    const dir = dirname(path);
+    const totalBytes = resync.form.kind === "length" ? resync.form.bytes : undefined;
+    refuseTooLarge(disk, dir, totalBytes);
+    const { files = new PayloadFiles(disk, clock, settings.io) } = this.#surroundings;
+    const file = await files.open(dir, this.#giveUp.signal);
+    const onRoom = () => this.#events.hasRoom();
+    const writer = (this.#writer = new SnapshotWriter(disk, file, {
       ...(checksum === undefined ? {} : { checksum }),
+      totalBytes,
       syncBytes: settings.rdbSyncBytes,
       maxQueuedBytes: limits.queuedBytes,
-      onRoom: () => this.#events.hasRoom(),
+      onRoom,
       onFailed: (error) => this.#events.failed(error),
-    });
-    if (this.#giveUp.signal.aborted) this.#writer.abandon();
+    }));
+    if (roomFor !== undefined) this.#gate = new RoomGate({ totalBytes, roomFor, writer, onRoom });
+    if (this.#giveUp.signal.aborted) writer.abandon();
     return file.path;
   }
 
   payload(bytes: Uint8Array): void {
     const { received } = this.#surroundings;
     if (received !== undefined) received.snapshot += bytes.length;
-    this.#writer?.write(bytes);
+    if (this.#gate === undefined) this.#writer?.write(bytes);
+    else this.#gate.pass(bytes);
   }
 
   async finish(): Promise<undefined> {
+    await this.#gate?.settled();
     this.summary = await this.#writer!.finish(this.#path);
   }
 
   discard(): void {
     this.#giveUp.abort();
+    this.#gate?.giveUp();
     this.#writer?.abandon();
   }
 }

@@ -77,11 +77,12 @@ export class Receiving {
     signal: AbortSignal,
   ): Promise<Receiving> {
     const totalBytes = form.kind === "length" ? form.bytes : undefined;
-    const roomFor = await admit(totalBytes, grant);
+    const roomFor = await unlessAborted(admit(totalBytes, grant), signal);
     const { id, dir } = await directory.begin(describeTarget(primary));
     try {
       const file = await files.open(dir, signal);
       const writer = new SnapshotWriter(disk, file, {
+        totalBytes,
         syncBytes: rdbSyncBytes,
         maxQueuedBytes,
         onRoom: () => events.hasRoom(),
@@ -159,6 +160,21 @@ export class Receiving {
       (opened) => opened.abandon(),
       () => undefined,
     );
+  }
+}
+
+/** Waits for `doing` as long as nobody gives up: nobody else has to wait for old generations to go. */
+async function unlessAborted<T>(doing: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(givenUp());
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([doing, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+    // One of the two may still fail.
+    doing.catch(() => undefined);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Settings } from "../config/settings.ts";
 import { invariant, ReplicaError } from "../base/errors.ts";
+import type { Offset } from "../base/history.ts";
 import { logger } from "../base/logger.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import { formatBytes } from "../base/quantity.ts";
@@ -14,6 +15,7 @@ import type { Driver, GrantedResync } from "./driver.ts";
 import type { GenerationKeeper } from "./keeper.ts";
 import { FileOutlet } from "./outlet.ts";
 import { RenewalSchedule } from "./renewal-schedule.ts";
+import { Oversize } from "./room/oversize.ts";
 import type { Pressure } from "./room/pressure.ts";
 import { refuseSnapshotWithoutRoom } from "./room/refusal.ts";
 import type { RoomWatch, Took } from "./room/watch.ts";
@@ -56,16 +58,23 @@ export class Renewal {
   #took: Took | undefined;
   #failed: { readonly generation: number | undefined; readonly message: string } | undefined;
   readonly #schedule: RenewalSchedule;
+  readonly #oversize: Oversize;
 
   constructor(options: RenewalOptions) {
     this.#options = options;
     this.#schedule = new RenewalSchedule(options.clock, options.settings);
+    this.#oversize = new Oversize(options);
   }
 
   /** How long the one under way has been running, in seconds; undefined where none is. */
   get runningSeconds(): number | undefined {
     if (this.#running === undefined) return undefined;
     return (this.#options.clock.monotonicMs() - this.#beganMs) / 1000;
+  }
+
+  /** Resolves once none is under way. */
+  get ended(): Promise<void> {
+    return this.#running ?? Promise.resolve();
   }
 
   /** Where the session of the second link stands. */
@@ -84,6 +93,11 @@ export class Renewal {
   /** How long they take that become current: the longest of late; undefined before the first. */
   get took(): Took | undefined {
     return this.#took;
+  }
+
+  /** How large the next one is at the least, as one showed that didn't fit; undefined where none did, or for long. */
+  get lackedBytes(): number | undefined {
+    return this.#oversize.bytes;
   }
 
   /** Why the current generation could not be replaced, at the last try; undefined where it wasn't tried, or is new. */
@@ -137,6 +151,7 @@ export class Renewal {
       this.#last = { error: undefined, seconds: seconds() };
       this.counts.ok++;
       this.#schedule.succeeded();
+      this.#oversize.succeeded();
       const { id, baseOffset } = directory.current!;
       const rate = bytes / Math.max(seconds(), 0.001);
       const what = `generation ${id} replaces ${nameOf(before)}: ${formatBytes(bytes)} in ${seconds().toFixed(2)} s, ${formatBytes(rate)}/s, from offset ${baseOffset} on`;
@@ -170,14 +185,18 @@ export class Renewal {
   async #renew(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<RdbSummary> {
     const { directory, keeper } = this.#options;
     let begun: { readonly id: number; readonly grant: FullSyncGrant } | undefined;
+    const askedAt = keeper.log?.writtenOffset;
     const place = async ({ grant, form }: GrantedResync) => {
-      this.#refuseOld(grant, target);
-      if (form.kind === "length") await this.#makeRoomFor(form.bytes);
+      this.#refuseOld(grant, askedAt, target);
+      const missedBytes = () => this.#missedBytes(grant);
+      if (form.kind === "length") await this.#oversize.admit(form.bytes, missedBytes());
       const { id } = await directory.begin(describeTarget(target));
       begun = { id, grant };
-      return directory.basePath(id);
+      const roomFor = this.#oversize.roomFor(missedBytes, (error) => fetching.refuse(error));
+      return { path: directory.basePath(id), roomFor };
     };
-    const surroundings = { ...this.#options, received: keeper.receivedBytes };
+    const { receivedBytes: received, files } = keeper;
+    const surroundings = { ...this.#options, received, files };
     const fetching = new SnapshotFetch(target, {
       ...this.#options,
       login: this.#options.link.login,
@@ -187,6 +206,7 @@ export class Renewal {
       const rdb = await fetching.run(
         (events) => new FileOutlet(place, surroundings, events),
         signal,
+        directory.current?.baseOffset,
       );
       invariant(begun !== undefined, "a snapshot that was kept was begun");
       const { grantedAtMs } = fetching;
@@ -208,27 +228,26 @@ export class Renewal {
   /**
    * Refuses what would not shorten the log: a primary that is a `replica` itself gives the snapshot that it has.
    * Taken again and again, it would fill the disk with copies of the same log.
+   * @param askedAt how far the log was written when it was asked for: what came since is in no snapshot.
    * @throws ReplicaError PRIMARY_REFUSED.
    */
-  #refuseOld(grant: FullSyncGrant, target: PrimaryTarget): void {
-    const { directory, keeper } = this.#options;
-    const { current } = directory;
-    if (grant.by !== "psync" || current === undefined || keeper.log === undefined) return;
-    const { offset } = grant.position;
-    if (offset !== current.baseOffset || keeper.log.writtenOffset === current.baseOffset) return;
+  #refuseOld(grant: FullSyncGrant, askedAt: Offset | undefined, target: PrimaryTarget): void {
+    const { current, replid: ours } = this.#options.directory;
+    if (grant.by !== "psync" || current === undefined || askedAt === undefined) return;
+    const { replid, offset } = grant.position;
+    const isOlder = offset < current.baseOffset && replid === ours;
+    if (offset !== current.baseOffset && !isOlder) return;
+    if (askedAt === current.baseOffset) return;
     throw new ReplicaError("PRIMARY_REFUSED", {
-      message: `${describeTarget(target)} has no newer snapshot than the one that is kept, of offset ${current.baseOffset}: where it is a replica of this kind, send it BGSAVE, or give it a smaller --snapshot-every`,
+      message: `${describeTarget(target)} has no newer snapshot than the one that is kept, of offset ${current.baseOffset}: where it is a replica of this kind, its log says why it took none; send it BGSAVE`,
     });
   }
 
-  /** It may be larger than the last one was: old generations give way to what it takes. */
-  async #makeRoomFor(bytes: number): Promise<void> {
-    const { pressure, room } = this.#options;
-    await pressure.makeRoom(
-      room.neededBytesFor(bytes),
-      `a new snapshot of ${formatBytes(bytes)}`,
-      false,
-    );
+  /** How much of the stream came since a snapshot was taken: what a `replica` gives is older than its grant. */
+  #missedBytes(grant: FullSyncGrant): number {
+    const { log } = this.#options.keeper;
+    if (grant.by !== "psync" || log === undefined) return 0;
+    return Math.max(0, log.writtenOffset - grant.position.offset);
   }
 
   /** Once a second: begins one where time, the size of the log or the disk asks for it. */

@@ -63,11 +63,14 @@ export class Resyncs {
     return this.#isFull;
   }
 
-  /** The session is in another state. */
-  moved(state: State): void {
+  /**
+   * The session is in another state.
+   * @param isFlapping whether the last link ended at once, so that the next one is no news.
+   */
+  moved(state: State, isFlapping: boolean): void {
     if (state.at === "receive-bulk-header") this.#onFull(state);
     if (state.at === "transfer") this.#transferBeganMs = this.#clock.monotonicMs();
-    if (state.at === "connected") this.#onConnected(state);
+    if (state.at === "connected") this.#onConnected(state, isFlapping);
   }
 
   #onFull({ grant }: Extract<State, { at: "receive-bulk-header" }>): void {
@@ -82,11 +85,14 @@ export class Resyncs {
     void this.#others.look(this.#asked!, this.#target!, grant.position.replid);
   }
 
-  #onConnected({ receivedOffset }: Extract<State, { at: "connected" }>): void {
+  #onConnected({ receivedOffset }: Extract<State, { at: "connected" }>, isFlapping: boolean): void {
     if (!this.#isFull) {
       this.partial++;
       this.#directory.holdings.followedFrom(describeTarget(this.#target!));
-      logger.info(`connected by partial resync at offset ${receivedOffset}`);
+      logger[isFlapping ? "debug" : "info"](
+        `connected by partial resync at offset ${receivedOffset}`,
+      );
+      if (isFlapping) return;
       return this.#directory.note("partial-resync", `at offset ${receivedOffset}`);
     }
     const { current } = this.#directory;

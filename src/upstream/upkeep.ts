@@ -1,5 +1,6 @@
 import type { ReplicaError } from "../base/errors.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
+import { Demand } from "./demand.ts";
 import { Admission } from "./room/admission.ts";
 import { FullLog } from "./room/full-log.ts";
 import type { RoomFor } from "./room/gate.ts";
@@ -21,6 +22,8 @@ export class Upkeep {
   readonly admission: Admission;
   /** Full resyncs that end a log which fills the disk. */
   readonly fullLog: FullLog;
+  /** Renewals that downstreams ask for. */
+  readonly demand: Demand;
 
   readonly #options: UpkeepOptions;
 
@@ -34,13 +37,15 @@ export class Upkeep {
       clock,
       settings,
       logBytes: () => keeper.log?.fileBytes ?? 0,
-      streamBytes: () => keeper.receivedBytes.stream,
+      received: () => keeper.receivedBytes,
       renewalFailure: () => renewals().failure,
+      renewalLacked: () => renewals().lackedBytes,
       renewalTook: () => renewals().took,
     }));
     const pressure = (this.pressure = new Pressure({ directory, room, clock }));
     this.admission = new Admission({ directory, clock, settings, room, pressure });
     this.renewal = new Renewal({ ...options, room, pressure });
+    this.demand = new Demand({ ...options, renewal: this.renewal });
     this.fullLog = new FullLog({
       directory,
       clock,

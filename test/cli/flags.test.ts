@@ -41,6 +41,10 @@ test("takes flags anywhere, with a space or an equals sign; the last one wins", 
   expect(run("--config", "f.toml").flags).toEqual({ config: "f.toml" });
 });
 
+test("gathers the values of a list's flag", () => {
+  expect(run("--http-host", "a", url, "--http-host=b,c").flags).toEqual({ "http-host": "a,b,c" });
+});
+
 test("takes a switch alone, or with =true or =false", () => {
   expect(run("--tls-insecure", url)).toMatchObject({
     args: [url],
@@ -104,7 +108,7 @@ describe("refuses", () => {
     [["backup", url, "a", "b"], "unexpected argument b: replica backup [URL] OUT"],
     [["follow", url, url], "unexpected argument redis://h:1: replica follow [URL]"],
     [[""], "an argument of follow is empty: replica follow [URL]"],
-    [["verify", ""], "an argument of verify is empty: replica verify PATH"],
+    [["verify", ""], "an argument of verify is empty: replica verify SOURCE"],
     [["backup", "", "out"], "an argument of backup is empty: replica backup [URL] OUT"],
     [["demo", "x"], "unexpected argument x: replica demo"],
     [["status", "--fsync", "no"], "status doesn't take --fsync"],

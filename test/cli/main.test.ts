@@ -66,6 +66,31 @@ async function following(
   return { child, seen, reading };
 }
 
+test.skipIf(process.platform !== "linux").each(["--version", "--help", "status --help"])(
+  "%s says that its output finds no room, and exits with 1",
+  async (question) => {
+    const shell = ["sh", "-c", `"$@" ${question} > /dev/full`, "sh"];
+    const { stderr, code } = await run(fromSource, {}, shell);
+    expect(stderr).toStartWith("replica: ENOSPC: ");
+    expect(code).toBe(1);
+  },
+);
+
+test("the version goes to where the output stands, also in a file", async () => {
+  const file = join(dir, "versions");
+  const version = await run(["--version"]);
+  const shell = ["sh", "-c", `{ echo first; "$@"; echo between; "$@"; } > ${file}`, "sh"];
+  expect(await run([...fromSource, "--version"], {}, shell)).toMatchObject({ code: 0 });
+  const text = readFileSync(file, "utf8");
+  expect(text).toBe(`first\n${version.stdout}between\n${version.stdout}`);
+});
+
+test.each(["-h", "help"])("%s asks for help as --help does", async (word) => {
+  const asked = await run(["--help"]);
+  expect(asked).toMatchObject({ stderr: "", code: 0 });
+  expect(await run([word])).toEqual(asked);
+});
+
 test("npm run passes a signal on, and the exit code back", async () => {
   const npm = ["npm", "run", "--silent", "replica", "--"];
   const { child, seen, reading } = await following(["--dir", join(dir, "npm")], npm, {}, project);
@@ -141,7 +166,7 @@ describe("exit codes", () => {
   });
 
   test.skipIf(process.platform !== "linux")("SIGHUP is ignored under nohup", async () => {
-    // A URL with a password makes the process execute itself again, which must not change that.
+    // With a password in the URL the process writes over its own memory first, which must not change that.
     for (const url of ["redis://127.0.0.1:1", "redis://:secret@127.0.0.1:1"]) {
       const { child } = await following([url], ["nohup", ...fromSource]);
       child.kill("SIGHUP");
@@ -324,12 +349,30 @@ describe("a password in the URL", () => {
     const { child, seen, reading } = await following([primary.url("u:hunter2%40@")]);
     expect(commandLine(child.pid)).toContain("redis://u@127.0.0.1:");
     expect(commandLine(child.pid)).not.toContain("hunter2");
+    // Nor anywhere else that another process of the same user could read.
+    expect(readFileSync(`/proc/${child.pid}/environ`, "latin1")).not.toContain("hunter2");
+    expect(seen.text).toContain("put it into a file, for --password-file");
     await until(() => primary.heard().includes("AUTH"), { what: "AUTH" });
     expect(primary.heard()).toContain("AUTH\r\n$1\r\nu\r\n$8\r\nhunter2@\r\n");
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);
     await reading;
     expect(seen.text).not.toContain("hunter2");
+    primary.stop();
+  });
+
+  test.skipIf(isNotLinux)("leaves the environment, and nothing else of it does", async () => {
+    const primary = guardedPrimary();
+    const env = { FIRST: "1", REPLICA_PASSWORD: "hunter2", "LAST OF ALL": "a=b" };
+    const { child, seen } = await following([primary.url("u@")], fromSource, env);
+    const environ = readFileSync(`/proc/${child.pid}/environ`, "latin1");
+    expect(environ).not.toContain("hunter2");
+    expect(environ.split("\0")).toEqual(
+      expect.arrayContaining(["FIRST=1", "REPLICA_PASSWORD=", "LAST OF ALL=a=b"]),
+    );
+    await until(() => primary.heard().includes("AUTH"), { what: "AUTH" });
+    expect(primary.heard()).toContain("AUTH\r\n$1\r\nu\r\n$7\r\nhunter2\r\n");
+    expect(seen.text).not.toContain("--password-file");
     primary.stop();
   });
 
@@ -348,26 +391,20 @@ describe("a password in the URL", () => {
     other.stop();
   });
 
-  test.skipIf(isNotLinux)(
-    "leaves the process list of the compiled program too",
-    async () => {
-      const compiled = join(dir, "replica");
-      const build = Bun.spawn(
-        [process.execPath, "build", "--compile", "--bytecode", "--minify", "src/main.ts"].concat(
-          "--outfile",
-          compiled,
-        ),
-        { cwd: project, stdout: "ignore", stderr: "pipe" },
-      );
-      expect({ code: await build.exited, errors: await build.stderr.text() }).toMatchObject({
-        code: 0,
-      });
-      const { child, seen } = await following(["redis://:hunter2@127.0.0.1:1"], [compiled]);
-      expect(commandLine(child.pid)).toStartWith(`${compiled}\0redis://@127.0.0.1:1\0`);
-      child.kill("SIGTERM");
-      expect(await child.exited).toBe(0);
-      expect(seen.text).not.toContain("hunter2");
-    },
-    60_000,
-  );
+  test.skipIf(isNotLinux)("leaves the process list of the compiled program too", async () => {
+    const compiled = join(dir, "replica");
+    const build = Bun.spawn([process.execPath, "run", "build", "--outfile", compiled], {
+      cwd: project,
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    expect({ code: await build.exited, errors: await build.stderr.text() }).toMatchObject({
+      code: 0,
+    });
+    const { child, seen } = await following(["redis://:hunter2@127.0.0.1:1"], [compiled]);
+    expect(commandLine(child.pid)).toStartWith(`${compiled}\0redis://@127.0.0.1:1\0`);
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(0);
+    expect(seen.text).not.toContain("hunter2");
+  });
 });

@@ -111,6 +111,14 @@ test("a pipe is waited for, but not for ever", async () => {
   }
 });
 
+test("a device is read up to the limit, or to its end", () => {
+  const read = (name: string) => readSmallFile(name, 10, "the flag --password-file");
+  expect(usageErrorOf(() => read("/dev/zero")).message).toBe(
+    "the flag --password-file: /dev/zero is larger than 10 bytes",
+  );
+  expect(read("/dev/null").length).toBe(0);
+});
+
 test("reads a pipe once, and keeps what it held", async () => {
   using dir = tempDir("password");
   const file = dir.file("pipe");

@@ -5,7 +5,7 @@ import {
   parsePrimarySource,
   type PrimarySource,
 } from "../../src/config/primary-source.ts";
-import { joinPassword, redactUrl, splitPassword } from "../../src/config/primary-url.ts";
+import { redactUrl } from "../../src/config/primary-url.ts";
 
 const nobody = { username: undefined, password: undefined };
 const plain = { kind: "sentinel", tls: false, master: "main", ...nobody } as const;
@@ -129,21 +129,5 @@ test("describes a source as a URL without its password, which parses as the same
     const source = parsePrimarySource(url);
     expect(describeSource(source)).toBe(shown);
     expect(parsePrimarySource(shown)).toEqual({ ...source, password: undefined });
-  }
-});
-
-test("splits a URL from its password, and joins them again", () => {
-  const url = "rediss+sentinel://u:p%40@g:1,h/main";
-  expect(splitPassword(url)).toEqual({
-    url: "rediss+sentinel://u@g:1,h/main",
-    password: "p%40",
-  });
-  for (const whole of [url, "redis://u:p@h", "unix://:p@/x"]) {
-    const { url: bare, password } = splitPassword(whole)!;
-    expect(joinPassword(bare, password)).toBe(whole);
-  }
-  for (const without of ["redis+sentinel://h/main", "--dir", "u@h", "http://u@h"]) {
-    expect(splitPassword(without)).toBeUndefined();
-    expect(joinPassword(without, "p")).toBeUndefined();
   }
 });

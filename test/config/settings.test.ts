@@ -57,6 +57,7 @@ test("every setting has its documented default", () => {
       insecure: false,
     },
     http: undefined,
+    httpHosts: [],
     readyLagMs: 10_000,
     io: "auto",
     rdbSyncBytes: 8 * 1024 * 1024,
@@ -119,6 +120,19 @@ describe("sources", () => {
     });
     const quoted = write("quoted.toml", 'port = "7000"\nunprotected = "yes"\n');
     expect(load({ config: quoted })).toMatchObject({ port: 7000, unprotected: true });
+  });
+
+  test("a list has commas between its values, and may be an array in the file", () => {
+    expect(load({ "http-host": "a,b.example" }).httpHosts).toEqual(["a", "b.example"]);
+    expect(load({}, { REPLICA_HTTP_HOST: "a, b" }).httpHosts).toEqual(["a", "b"]);
+    for (const text of ['http-host = ["a", "b"]', 'http-host = "a,b"']) {
+      expect(load({ config: write("list.toml", text) }).httpHosts).toEqual(["a", "b"]);
+    }
+    for (const wrong of ["a:1", "http://a", "a,,b"]) {
+      expect(() => load({ "http-host": wrong })).toThrow("it takes a host name without a port");
+    }
+    expect(() => load({ config: write("list.toml", 'dir = ["a"]') })).toThrow("dir in");
+    expect(() => load({ config: write("list.toml", "http-host = [1]") })).toThrow("http-host in");
   });
 
   test("an empty variable counts as unset, and other programs' variables are ignored", () => {

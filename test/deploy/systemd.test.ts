@@ -110,6 +110,7 @@ describe("the unit file", () => {
     ];
     for (const name of hardened) expect([name, service(name)]).toEqual([name, "yes"]);
     expect(service("ProtectSystem")).toBe("strict");
+    expect([service("StateDirectoryMode"), service("UMask")]).toEqual(["0750", "0027"]);
     expect(valuesOf(unit, "Service", "CapabilityBoundingSet")).toEqual([]);
     expect(unit.get("Service")).toContainEqual(["CapabilityBoundingSet", ""]);
     // Machine code made at run time, and the boot id.

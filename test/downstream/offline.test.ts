@@ -54,19 +54,22 @@ describe("without a primary", () => {
     expect(replid).not.toBe(REPLID);
     await using downstream = await offline.connect();
     downstream.say("PSYNC", "?", -1);
+    downstream.keepAlive();
     await downstream.has(`+FULLRESYNC ${replid} 100\r\n${BASE}${SET}${SET}${PING}${PING}`);
     await using former = await offline.connect();
+    former.keepAlive();
     await former.ask("REPLCONF", "capa", "psync2");
     // In the old history, and in the middle of a PING of the new one.
     expect(await former.ask("PSYNC", REPLID, end + 1)).toBe(`+CONTINUE ${replid}`);
     await until(() => former.came.endsWith(`\r\n${PING}${PING}`), { what: "PINGs" });
     await using within = await offline.connect();
+    within.keepAlive();
     within.say("PSYNC", replid, end + 1 + 5);
     await until(() => within.came.startsWith(`+CONTINUE\r\n${PING.slice(5)}${PING}`), {
       what: "the rest of a PING, and the next",
     });
     expect(readFileSync(dir.file("data/current/appendonly.aof.1.incr.aof"))).toEqual(log);
-  }, 60_000);
+  });
 
   test.each([
     ["a command", [SET, SET.slice(0, 9)], SET],
@@ -279,7 +282,7 @@ describe("the command line", () => {
       expect([args, exitCode, stderr]).toEqual([args, 2, expect.stringContaining(told)]);
     }
     expect(await Bun.file(dir.file("none")).exists()).toBe(false);
-  }, 60_000);
+  });
 
   test("refuses to serve damage, and names the last offset before it", async () => {
     using dir = tempDir("offline");
@@ -291,5 +294,5 @@ describe("the command line", () => {
     const argv = ["--offline", "--port", "0", "--dir", dir.file("data")];
     const { exitCode, stderr } = await runReplica(argv);
     expect([exitCode, stderr]).toEqual([3, expect.stringMatching(/checksum .*--offset \d+/)]);
-  }, 60_000);
+  });
 });

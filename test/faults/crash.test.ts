@@ -3,8 +3,10 @@ import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { RdbChecker } from "../../src/rdb/checker.ts";
+import { parseInfo } from "../../src/resp/info-text.ts";
 import { Random, fillAllTypes } from "../support/fill.ts";
-import { type ReplicaProcess, startReplica } from "../support/replica-process.ts";
+import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
+import { RespClient } from "../support/resp-client.ts";
 import { bootCopy, type RealServer, startServer } from "../support/servers.ts";
 import { amount, seedOf } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
@@ -15,6 +17,8 @@ import { SeededLoad } from "./seeded-load.ts";
 const KILLS = amount("CRASH_KILLS", { sample: 10, full: 50 });
 /** A kill is aimed at a phase but may miss it. With so many kills, each phase is hit. */
 const KILLS_FOR_ALL_PHASES = 50;
+/** Those amid renewals: `RENEWAL_KILLS=1000 bun test test/faults/crash.test.ts -t renewals`. */
+const RENEWAL_KILLS = amount("RENEWAL_KILLS", { sample: 6, full: 60 });
 const SEED = seedOf("CRASH_SEED");
 const BASE = ".base.rdb";
 
@@ -148,7 +152,7 @@ async function waitFor(
       delayMs = Math.max(0, random.below(5) - 2);
       break;
     case "stream":
-      await replica.waitForLine(/connected by/, 50_000);
+      await replica.waitForLine(/connected by/);
       delayMs = random.below(400);
       break;
   }
@@ -202,7 +206,7 @@ test(
           const { connected_clients, connected_slaves } = await server.info("all");
           return connected_clients === "2" && connected_slaves === "0";
         },
-        { timeoutMs: 50_000, what: "the primary to have forgotten the killed replica" },
+        { what: "the primary to have forgotten the killed replica" },
       );
     };
 
@@ -254,7 +258,7 @@ test(
     expect(last.full - first.full).toBe(granted);
     expect(last.partial - first.partial).toBe(resumed);
     await using replica = startReplica(args);
-    await replica.waitForLine(/connected by partial resync/, 50_000);
+    await replica.waitForLine(/connected by partial resync/);
     await load.stop();
     const end = await server.offset();
     await until(
@@ -262,7 +266,7 @@ test(
         const { slave0 } = await server.info("replication");
         return Number(/offset=(\d+)/.exec(slave0 ?? "")?.[1]) >= end;
       },
-      { timeoutMs: 50_000, what: `the primary to see offset ${end} acknowledged` },
+      { what: `the primary to see offset ${end} acknowledged` },
     );
     expect((await counted(server)).partial).toBe(last.partial + 1);
     expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
@@ -270,4 +274,89 @@ test(
     expect(await copy.digest()).toBe(await server.digest());
   },
   30_000 + KILLS * 4_000,
+);
+
+/** What the next start will find durable: how many generations are kept, and how far the current one goes. */
+function durableIn(dir: string): { generations: number; durableOffset: number } {
+  const db = new Database(join(dir, "replica.db"), { readonly: true });
+  try {
+    return db
+      .query<{ generations: number; durableOffset: number }, []>(
+        `SELECT (SELECT count(*) FROM generations WHERE state <> 'receiving') AS generations,
+           max(durable_offset) AS durableOffset
+         FROM marks JOIN generations ON generations.id = marks.generation WHERE state = 'current'`,
+      )
+      .get()!;
+  } finally {
+    db.close();
+  }
+}
+
+test(
+  `after each of ${RENEWAL_KILLS} kills amid renewals and removals, what was durable is there, and whole`,
+  async () => {
+    const random = new Random(SEED);
+    await using server = await startServer("redis-7.0", {
+      args: ["--repl-backlog-size", "256mb", "--repl-diskless-sync-delay", "0"],
+    });
+    await fillAllTypes(server, { keys: 2_000, databases: [0, 3, 9], seed: SEED });
+    using folder = tempDir("renewal-kills");
+    const dir = folder.file("data");
+    const keeping = ["--snapshot-every", "1s", "--keep", "1", "--keep-for", "off"];
+    const args = ["follow", server.url(), "--dir", dir, "--port", "0", "--retry-max", "100ms"];
+    await using load = await SeededLoad.start(server, SEED);
+    /** Where kills hit: after how many lines about a renewal. */
+    let renewals = 0;
+    let leastOffset = 0;
+    for (let kill = 0; kill < RENEWAL_KILLS; kill++) {
+      await using replica = startReplica([...args, ...keeping]);
+      const [, port] = await replica.waitForLine(/serving 127\.0\.0\.1:(\d+)/);
+      await replica.waitForLine(/connected by (?:full|partial) resync/);
+      {
+        await using client = await RespClient.connect({ port: Number(port) });
+        const durable = async () => {
+          const info = parseInfo(String(await client.send("INFO", "replica")));
+          const offset = Number(info.get("durable_offset"));
+          if (offset > leastOffset) leastOffset = offset;
+        };
+        const aim = [/new snapshot, asked for by/, /replaces generation/, /connected by/];
+        const pattern = aim[kill % aim.length]!;
+        await soon(`a line like ${pattern}`, async () => {
+          await durable();
+          return pattern.test(replica.stderr);
+        });
+        const untilMs = performance.now() + random.below(120);
+        while (performance.now() < untilMs) await durable();
+      }
+      const shown = () => `kill ${kill + 1}\n${replica.output()}`;
+      expect(replica.isRunning, shown()).toBe(true);
+      await replica.kill9();
+      renewals += replica.stderr.match(/replaces generation/g)?.length ?? 0;
+      const { durableOffset } = durableIn(dir);
+      expect(durableOffset, shown()).toBeGreaterThanOrEqual(leastOffset);
+      if (kill % 20 > 0) continue;
+      const { exitCode, stdout } = await runReplica(["verify", dir]);
+      expect(exitCode, `${shown()}\n${stdout}`).toBe(0);
+    }
+    expect(renewals).toBeGreaterThan(0);
+    await load.stop();
+    // The generations that were left over are removed, and what is restored is what the primary has.
+    await using replica = startReplica([...args, "--keep", "1", "--keep-for", "off"]);
+    await replica.waitForLine(/connected by partial resync/);
+    const end = await server.offset();
+    const isDone = () => durableIn(dir).durableOffset >= end && durableIn(dir).generations <= 2;
+    await until(isDone, { what: "all to be durable, and the old generations to be gone" }).catch(
+      (error: unknown) => {
+        const kept = JSON.stringify({ end, ...durableIn(dir) });
+        throw new Error(`${String(error)}: ${kept}\n${replica.output()}`, { cause: error });
+      },
+    );
+    expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
+    expect((await server.info("stats"))["sync_partial_err"]).toBe("0");
+    expect(readdirSync(join(dir, "generations")).length).toBeLessThanOrEqual(2);
+    await using copy = await bootCopy("redis-7.0", join(dir, "current"));
+    expect(await copy.digest()).toBe(await server.digest());
+    console.log(`${renewals} renewals, ${load.commands} commands, offset ${end}`);
+  },
+  30_000 + RENEWAL_KILLS * 6_000,
 );

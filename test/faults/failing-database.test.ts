@@ -1,6 +1,6 @@
 import { resetSync } from "@logtape/logtape";
 import { Database } from "bun:sqlite";
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { configureLogging } from "../../src/cli/terminal/logging.ts";
@@ -21,8 +21,6 @@ import { Lifetime, RememberingDisk, type Step } from "./lifetime-rig.ts";
  * SQLite reads and writes its files itself, so these tests make it fail for real: by triggers, by locks, by
  * limits that the kernel sets for the process.
  */
-
-setDefaultTimeout(120_000);
 
 let lines: string[] = [];
 
@@ -227,6 +225,7 @@ describe("a process whose database can't be written", () => {
     limit: (replica: ReplicaProcess) => void,
     free: (replica: ReplicaProcess) => void,
     says: RegExp,
+    mostFull = 1,
   ): Promise<void> {
     await using primary = new ModelPrimary();
     let heard = 0;
@@ -252,7 +251,7 @@ describe("a process whose database can't be written", () => {
         await Bun.sleep(1);
         return says.test(replica.stderr);
       },
-      { what: `a line like ${says}`, timeoutMs: 50_000, everyMs: 1 },
+      { what: `a line like ${says}`, everyMs: 1 },
     ).catch((error: unknown) => {
       throw new Error(`${String(error)}\n${replica.output()}`, { cause: error });
     });
@@ -262,12 +261,19 @@ describe("a process whose database can't be written", () => {
     primary.write("SET", "key", "another value");
     await all();
     if (broken !== undefined) throw broken;
-    expect(primary.counts).toMatchObject({ full: 1 });
+    expect(primary.counts.full).toBeLessThanOrEqual(mostFull);
     expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
     const verified = await runReplica(["verify", data]);
     expect(verified).toMatchObject({ exitCode: 0, stderr: "" });
     const log = readFileSync(currentFiles(data).log);
-    expect(log.subarray(-(primary.offset - 100)).equals(primary.streamFrom(100))).toBe(true);
+    using db = new Database(join(data, "replica.db"), { readonly: true });
+    const { base } = db
+      .query<{ base: number }, []>(
+        "SELECT base_offset AS base FROM generations WHERE state = 'current'",
+      )
+      .get()!;
+    expect(primary.counts.full > 1 || base === 100).toBe(true);
+    expect(log.subarray(-(primary.offset - base)).equals(primary.streamFrom(base))).toBe(true);
   }
 
   test("reports a file size limit, and goes on", async () => {
@@ -289,6 +295,8 @@ describe("a process whose database can't be written", () => {
       () => undefined,
       () => disk?.resize(64 * 1024 * 1024),
       /warn +writing \S+\/replica\.db: the disk is full: make room \((SQLITE_FULL|ENOSPC)\)/,
+      // A log that fills the disk is ended by another full resync, where that comes before the room does.
+      2,
     );
   });
 

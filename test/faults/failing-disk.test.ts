@@ -116,7 +116,7 @@ describe("a disk that fails the old log and the new generation at once", () => {
       what: "the stream in the log",
     });
     expect(following.replica.directory.current?.id).toBe(1);
-  }, 60_000);
+  });
 
   test("takes the next snapshot if the primary forces another full resync", async () => {
     using dir = tempDir("both");
@@ -132,7 +132,7 @@ describe("a disk that fails the old log and the new generation at once", () => {
     });
     // The second generation was discarded, and its number with it.
     expect(following.replica.directory.current?.id).toBe(3);
-  }, 60_000);
+  });
 });
 
 test.each(["write", "syncData"] as const)(
@@ -161,7 +161,6 @@ test.each(["write", "syncData"] as const)(
       }
     }
   },
-  30_000,
 );
 
 test("a stop lets a complete snapshot become current", async () => {
@@ -242,21 +241,18 @@ test("a write that fails without a link is reported, and earlier writes are kept
   expect(following.replica.resyncs).toMatchObject({ full: 1, partial: 1 });
 });
 
-test("a snapshot fails if the free space can't be read, and the next attempt follows", async () => {
+test("a snapshot comes though the free space can't be read, and so does the next one", async () => {
   using dir = tempDir("statfs");
   const disk = new FaultyDisk();
-  await using primary = fakePrimary(async (peer) => {
-    await standardHandshake(peer, { replid: REPLID, offset: 100 });
-    // Every call from the grant on: others look at the room too, once a second.
-    if (peer.index === 0) disk.fail({ operation: "freeBytes", code: "EIO" });
-    await peer.send(bulkPayload(smallRdb("a value")));
-  });
+  disk.fail({ operation: "freeBytes", code: "EIO" });
+  await using primary = fakePrimary((peer) => grantFull(peer, 100 + 5_000 * peer.index));
   await using following = follow(primary.url, disk, dir);
-  await until(() => following.replica.links.last, { what: "the snapshot to fail" });
-  disk.heal();
   await following.connected();
-  expect(events(following.path)[1]?.detail).toContain("looking for room in");
+  await primary.peers[0]!.reset();
+  await until(() => following.replica.state.at !== "connected", { what: "the break" });
+  await following.connected();
   expect(following.replica.resyncs.full).toBe(2);
+  expect([...following.replica.links.failedAttempts]).toEqual([]);
 });
 
 test("a snapshot that finds no room is not asked for again at once, though attempts go on", async () => {
@@ -298,10 +294,14 @@ test("a snapshot given up while finishing leaves nothing in the next one's folde
   await following.connected();
   expect(following.replica.directory.current?.id).toBe(3);
   expect(following.replica.resyncs.full).toBe(3);
-}, 60_000);
+});
 
-const STORMS: Record<string, { play: (peer: FakePeer) => Promise<void>; says: RegExp }> = {
+const STORMS: Record<
+  string,
+  { play: (peer: FakePeer) => Promise<void>; says: RegExp; syncTimeout?: string }
+> = {
   "no answer to PSYNC": {
+    syncTimeout: "1s",
     play: async (peer) => {
       await standardHandshake(peer, { replid: REPLID, offset: 0, psyncReply: "" });
     },
@@ -342,7 +342,8 @@ test.each(Object.entries(STORMS))(
       dir: dir.file("data"),
       port: "0",
       "retry-max": "100ms",
-      "sync-timeout": "300ms",
+      // Where the primary answers, a busy machine must not make it one that doesn't.
+      "sync-timeout": storm.syncTimeout ?? "60s",
     };
     const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
     const { replica, run, close } = assemble(
@@ -354,7 +355,7 @@ test.each(Object.entries(STORMS))(
     );
     const stop = new AbortController();
     const running = run(stop.signal);
-    await until(() => lines.length >= 6, { what: "six attempts", timeoutMs: 50_000 });
+    await until(() => lines.length >= 6, { what: "six attempts" });
     expect(lines.slice(0, 6).map(Number)).toEqual([100, 100, 200, 400, 800, 1200]);
     expect(replica.links.lastCause).toMatch(storm.says);
     expect(replica.links.lastCause).toMatch(/[56] times in a row/);
@@ -362,5 +363,4 @@ test.each(Object.entries(STORMS))(
     await running;
     close();
   },
-  30_000,
 );

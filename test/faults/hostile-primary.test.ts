@@ -211,7 +211,7 @@ async function expectOutcome(stage: HostileStage, one: Case): Promise<void> {
 }
 
 test.concurrent("invalid replies are refused with a reason", async () => {
-  await using stage = new HostileStage("--sync-timeout", "1s");
+  await using stage = new HostileStage();
   await stage.followed();
   for (const one of cases) await expectOutcome(stage, one);
   await stage.stop();

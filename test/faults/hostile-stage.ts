@@ -77,7 +77,7 @@ export class HostileStage implements AsyncDisposable {
   /** @param flags more flags for the replica. */
   constructor(...flags: string[]) {
     this.#temp = tempDir("hostile");
-    this.#primary = fakePrimary(async (peer) => await this.#meet(peer), { timeoutMs: 50_000 });
+    this.#primary = fakePrimary(async (peer) => await this.#meet(peer));
     const args = [...followArgs(this.#primary.url, this.dir), "--keep", "1000", ...flags];
     this.replica = startReplica(args, { cwd: this.#temp.path });
     this.#gate.resolve();
@@ -90,7 +90,6 @@ export class HostileStage implements AsyncDisposable {
   /** Waits until the replica follows the honest primary. */
   async followed(): Promise<void> {
     await until(() => this.#followed !== undefined && !this.#followed.isClosed, {
-      timeoutMs: 50_000,
       what: "an honest primary to be followed",
     }).catch((error: unknown) => {
       const complaints = this.#primary.failures.map(({ message }) => message).join("\n");
@@ -117,7 +116,6 @@ export class HostileStage implements AsyncDisposable {
     this.#followed = undefined;
     if (last !== undefined && !last.isClosed) await last.close();
     await until(() => this.#waiting > 0 || !this.replica.isRunning, {
-      timeoutMs: 60_000,
       what: `the attempt behind the hostile one\n${this.replica.output()}`,
     });
     expect(this.replica.isRunning, this.replica.output()).toBe(true);
@@ -128,10 +126,13 @@ export class HostileStage implements AsyncDisposable {
     const after = keptIn(this.dir);
     const accepted = before === undefined ? after.current !== undefined : changed(before, after);
     const lines = this.replica.stderr.slice(said).split("\n");
-    // The first reason is that of the honest link, which was closed.
-    const reasons = lines.filter((line) => REASON.test(line)).slice(last === undefined ? 0 : 1);
+    const all = lines.filter((line) => REASON.test(line));
     for (const line of lines.slice(0, -1)) expect(line).toMatch(PLAIN);
-    expect(reasons.length, lines.join("\n")).toBeGreaterThan(0);
+    // The first reason is that of the honest link, which was closed.
+    const reasons = all.slice(last === undefined ? 0 : 1);
+    // An outage with one cause is told once: only a hostile link that ends just so has no reason of its own.
+    const isToldBefore = / the primary closed the link;/.test(all[0] ?? "");
+    expect(reasons.length > 0 || isToldBefore, lines.join("\n")).toBe(true);
     this.#asks = after.asks;
     this.#mode = accepted || after.current === undefined ? "full" : "continue";
     gate.resolve();

@@ -47,22 +47,12 @@ const verifyOptions = {
 export class RememberingDisk extends FaultyDisk {
   readonly #paths = new Map<number, string>();
   readonly #ends = new Map<string, number>();
-  /** The current generation and its last durable mark, as of the last look at the database. */
+  /** The current generation and its last mark, as the last sync of SQLite's log has made them durable. */
   #marked = { generation: 0, offset: 0 };
 
   /** The offset of the last mark of the current generation that a sync has made durable. */
-  markedOffset(database: string): number {
-    this.#look(database);
+  get markedOffset(): number {
     return this.#marked.offset;
-  }
-
-  #look(database: string): ReturnType<typeof currentIn> {
-    const found = currentIn(database);
-    // SQLite itself has synced the promotion.
-    if (found !== undefined && found.id !== this.#marked.generation) {
-      this.#marked = { generation: found.id, offset: found.durableOffset };
-    }
-    return found;
   }
 
   /** The highest position ever written in a file. */
@@ -89,11 +79,18 @@ export class RememberingDisk extends FaultyDisk {
 
   override async syncData(fd: number): Promise<void> {
     const path = this.#paths.get(fd) ?? "";
-    const covered = path.endsWith(WAL) ? this.#look(path.slice(0, -WAL.length)) : undefined;
+    const covered = path.endsWith(WAL) ? currentIn(path.slice(0, -WAL.length)) : undefined;
     await super.syncData(fd);
-    if (covered !== undefined && covered.id === this.#marked.generation) {
-      this.#marked.offset = Math.max(this.#marked.offset, covered.durableOffset);
+    if (covered !== undefined) {
+      this.#marked = { generation: covered.id, offset: covered.durableOffset };
     }
+  }
+
+  override writeAtOnce(fd: number, bytes: Uint8Array, position: number): number {
+    const taken = super.writeAtOnce(fd, bytes, position);
+    const path = this.#paths.get(fd);
+    if (path !== undefined) this.#ends.set(path, Math.max(position + taken, this.endOf(path)));
+    return taken;
   }
 
   override async write(fd: number, buffers: Uint8Array[], position: number): Promise<void> {
@@ -270,7 +267,7 @@ export class Lifetime {
     const offsetAt = (bytes: number) => baseOffset + Math.max(0, bytes - HEADER.length);
     const held = Math.max(this.#disk.endOf(log), fs.statSync(log).size);
     expect(ack).toBeLessThanOrEqual(offsetAt(held));
-    const markedOffset = this.#disk.markedOffset(this.#database);
+    const { markedOffset } = this.#disk;
     expect(fack).toBeLessThanOrEqual(markedOffset);
     if (this.#settings["ack"] === "durable") expect(ack).toBeLessThanOrEqual(markedOffset);
     expect(fack).toBeLessThanOrEqual(offsetAt(fs.statSync(log).size));

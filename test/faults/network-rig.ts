@@ -7,7 +7,7 @@ import { encodeCommand } from "../support/resp.ts";
 import type { RealServer } from "../support/servers.ts";
 import { follow } from "../support/following.ts";
 import type { TempDir } from "../support/temp.ts";
-import { until, within } from "../support/wait.ts";
+import { PATIENCE_MS, until, within } from "../support/wait.ts";
 
 export type Following = ReturnType<typeof follow>;
 
@@ -46,7 +46,7 @@ async function streamOf(
     close: () => over.reject(new Error("the primary closed the link")),
   });
   socket.write(encodeCommand(["PSYNC", replid, offset + 1]));
-  await within(20_000, `${bytes} bytes of the primary's backlog`, over.promise);
+  await within(PATIENCE_MS, `${bytes} bytes of the primary's backlog`, over.promise);
   const all = Buffer.concat(chunks);
   const line = all.toString("latin1", 0, lineBytes);
   if (!line.startsWith("+CONTINUE")) throw new Error(`the primary answers ${line}`);
@@ -65,7 +65,6 @@ async function connected(port: number, socket: Bun.SocketHandler) {
 export async function caughtUp({ replica }: Following, server: RealServer): Promise<void> {
   const end = await server.offset();
   await until(() => (replica.log?.writtenOffset ?? -1) >= end, {
-    timeoutMs: 50_000,
     what: `offset ${end}; the last error: ${replica.links.lastCause}`,
   });
 }

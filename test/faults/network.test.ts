@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { runIdCapability } from "../../src/base/run-id.ts";
+import { runIdCapability } from "../../src/base/capabilities.ts";
 import { type Direction, DIRECTIONS, type Effect, type Plan } from "../support/fault-plan.ts";
 import { type FaultRoute, startFaultProxy } from "../support/fault-proxy.ts";
 import { Random } from "../support/fill.ts";
@@ -246,7 +246,6 @@ describe("a link cut at every byte of the handshake", () => {
       await breakAll(route);
       await used(route, following);
       await until(() => replica.state.at === "connected" && directory.current!.id > 1, {
-        timeoutMs: 50_000,
         what: "a full resync",
       });
       await primary.send("SET", "key", "of the second history");
@@ -467,7 +466,7 @@ async function suffer(fault: FaultCase, way: Way): Promise<void> {
   };
   await write();
   if (fault.says !== undefined) {
-    await until(() => replica.links.last, { timeoutMs: 50_000, what: "the link to break" });
+    await until(() => replica.links.last, { what: "the link to break" });
     expectBreaks(path, fault.says);
     await write();
   }
@@ -516,7 +515,7 @@ test.concurrent.each(["plain", "TLS"] as const)(
     await following.connected();
     for (const direction of DIRECTIONS) await route.inject(direction, { kind: "black-hole" });
     await watchful.send("APPEND", "appended", "while nobody hears");
-    await until(() => replica.links.last, { timeoutMs: 50_000, what: "the link to be given up" });
+    await until(() => replica.links.last, { what: "the link to be given up" });
     expectBreaks(path, /^the primary was silent for 2500 ms in state connected \(--timeout\)/);
     await expectWhole(following, watchful);
     expectNoneAgain(path);

@@ -41,9 +41,12 @@ export interface Snapshot {
 const FIRST: Snapshot = { baseOffset: 1_000, rdb: rdbOf(1_500) };
 export const SECOND: Snapshot = { baseOffset: 9_000, rdb: rdbOf(2_100) };
 /** Taken over a second link while the stream goes on. */
-const THIRD: Snapshot = { baseOffset: 10_300, rdb: rdbOf(1_900) };
+export const THIRD: Snapshot = { baseOffset: 10_300, rdb: rdbOf(1_900) };
 
-/** What the replica has acknowledged and made current, up to some moment. */
+/**
+ * What the replica has acknowledged and made current, up to some moment. A generation that is whole may be the
+ * current one before that is promised.
+ */
 export interface Promised {
   readonly generation: number | undefined;
   readonly snapshot: Snapshot | undefined;
@@ -114,9 +117,9 @@ export class Rig {
   }
 
   get promised(): Promised {
-    const generation = this.directory.current?.id;
-    // A generation is durable before it becomes current.
-    if (generation !== this.#seenGeneration) this.disk.databaseIsDurable();
+    // It is current, too, where the sync of its row failed: that one promises nothing.
+    const isPromised = !this.disk.isDatabaseLost;
+    const generation = isPromised ? this.directory.current?.id : this.#seenGeneration;
     // The successor holds what was acknowledged for its predecessor.
     if (generation !== undefined && this.#snapshots.get(generation) === THIRD) {
       const before = this.#facks.get(generation - 1) ?? 0;
@@ -233,7 +236,9 @@ export class Rig {
     try {
       const file = { path, file: OpenFile.create(this.disk, path), io: "buffered" } as const;
       writer = new SnapshotWriter(this.disk, file, {
-        syncBytes: 400,
+        totalBytes: snapshot.rdb.length,
+        // More than it has: its last sync alone covers it.
+        syncBytes: 4_000,
         maxQueuedBytes: 1024 * 1024,
         onRoom: () => undefined,
         onFailed: () => undefined,

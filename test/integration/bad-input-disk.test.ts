@@ -1,4 +1,4 @@
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type FakePeer } from "../support/fake-peer.ts";
@@ -17,8 +17,6 @@ import {
   onlyLine,
   smallRdb,
 } from "./bad-input-rig.ts";
-
-setDefaultTimeout(60_000);
 
 const MIB = 1024 * 1024;
 const first = smallRdb("first", 5000);
@@ -68,7 +66,7 @@ describe("a folder that can't be written", () => {
     await using primary = fakePrimary(async (peer) => {
       await grantFullSync(peer);
       await peer.send(eofPayload(first, MARK));
-      await peer.untilClosed(20_000);
+      await peer.untilClosed();
     });
     const beganMs = performance.now();
     const ended = await runReplica(["backup", primary.url, "/proc/dump.rdb"]);
@@ -207,7 +205,7 @@ describe("a disk that is full", () => {
         if (!peer.isClosed) {
           await grantFullSync(peer, { psyncReply: "+CONTINUE" });
           await peer.send("PING\r\n");
-          await peer.untilClosed(20_000);
+          await peer.untilClosed();
         }
         return;
       }

@@ -1,11 +1,9 @@
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { readdirSync, writeFileSync } from "node:fs";
 import { fakePrimary } from "../support/fake-primary.ts";
 import { runReplica } from "../support/replica-process.ts";
 import { tempDir } from "../support/temp.ts";
 import { onlyLine } from "./bad-input-rig.ts";
-
-setDefaultTimeout(60_000);
 
 interface Case {
   readonly flags?: readonly string[];
@@ -72,6 +70,14 @@ test.concurrent.each([
   [["backup"], /backup needs more arguments: replica backup \[URL\] OUT/],
   [["127.0.0.1:6379"], /not a URL: did you mean redis:\/\/127\.0\.0\.1:6379\?/],
   [["backup", "x.rdb", "--dir", "y"], /backup doesn't take --dir/],
+  [
+    ["redis://127.0.0.1", "--dir", "redis://:hunter2@h"],
+    /the flag --dir is "redis:\/\/:\*\*\*@h": it takes the path of a directory$/,
+  ],
+  [
+    ["restore", "data", "redis://:hunter2@h"],
+    /redis:\/\/:\*\*\*@h is not a folder: in "replica restore SOURCE TARGET", TARGET is one$/,
+  ],
   [["redis://127.0.0.1", "--config", "none.toml"], /none\.toml: there is no such file/],
 ] as const)("%p ends with 2", async (args, says) => {
   using temp = tempDir();

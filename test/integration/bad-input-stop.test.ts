@@ -1,11 +1,11 @@
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync, readlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type FakePeer } from "../support/fake-peer.ts";
 import { bulkPayload, eofPayload, fakePrimary } from "../support/fake-primary.ts";
 import { programEnvironment, startReplica } from "../support/replica-process.ts";
 import { tempDir } from "../support/temp.ts";
-import { until, within, withinOwnTime } from "../support/wait.ts";
+import { PATIENCE_MS, until, within, withinOwnTime } from "../support/wait.ts";
 import {
   behave,
   filesIn,
@@ -16,14 +16,22 @@ import {
   smallRdb,
 } from "./bad-input-rig.ts";
 
-setDefaultTimeout(60_000);
-
+const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 const MIB = 1024 * 1024;
 /** The longest time for a stop. */
 const STOP_MS = 2_000;
 const first = smallRdb("first");
 const large = smallRdb("large", 24 * MIB);
 const main = join(import.meta.dir, "../../src/main.ts");
+
+function hasOpen(pid: number, file: string): boolean {
+  const folder = `/proc/${pid}/fd`;
+  try {
+    return readdirSync(folder).some((fd) => readlinkSync(join(folder, fd)) === file);
+  } catch {
+    return false; // One was closed meanwhile.
+  }
+}
 
 /** The moments of a stop: after these steps the primary sends nothing more. */
 const moments: [string, (peer: FakePeer) => Promise<void>][] = [
@@ -55,9 +63,7 @@ const moments: [string, (peer: FakePeer) => Promise<void>][] = [
 ];
 
 describe("a stop", () => {
-  const each = moments.flatMap(([when, play]) =>
-    (["SIGTERM", "SIGINT", "SIGHUP"] as const).map((signal) => ({ when, signal, play })),
-  );
+  const each = moments.flatMap(([when, play]) => SIGNALS.map((signal) => ({ when, signal, play })));
 
   test.concurrent.each(each)("$when, by $signal: follow ends with 0", async ({ signal, play }) => {
     using temp = tempDir();
@@ -69,14 +75,13 @@ describe("a stop", () => {
         await peer.close();
         return;
       }
-      await play(peer);
-      reached.resolve();
+      await play(peer).then(reached.resolve, reached.reject);
     });
     await using replica = startReplica(followArgs(primary.url, dir));
     await replica.waitForLine(/connected by full resync/);
     await until(() => primary.peers[0]?.isClosed, { what: "the first link to end" });
     const kept = filesIn(dir);
-    await reached.promise;
+    await within(PATIENCE_MS, "the moment of the stop", reached.promise);
     replica.signal(signal);
     const ending = await withinOwnTime(STOP_MS, "the end", replica.ended());
     expect(ending).toEqual({ exitCode: 0, signal: null });
@@ -90,18 +95,32 @@ describe("a stop", () => {
     using temp = tempDir();
     writeFileSync(temp.file("dump.rdb"), "an earlier backup");
     const reached = Promise.withResolvers<void>();
-    await using primary = fakePrimary(async (peer) => {
-      await play(peer);
-      reached.resolve();
-    });
+    await using primary = fakePrimary(
+      async (peer) => await play(peer).then(reached.resolve, reached.reject),
+    );
     await using replica = startReplica(["backup", primary.url, temp.file("dump.rdb")]);
-    await reached.promise;
+    await within(PATIENCE_MS, "the moment of the stop", reached.promise);
     replica.signal(signal);
     const ending = await withinOwnTime(STOP_MS, "the end", replica.ended());
     expect(ending).toEqual({ exitCode: 1, signal: null });
     expect(lines(replica.stderr).at(-1)).toMatch(/the snapshot was stopped; nothing was kept/);
     expect(readdirSync(temp.path)).toEqual(["dump.rdb"]);
     expect(readFileSync(temp.file("dump.rdb"), "utf8")).toBe("an earlier backup");
+  });
+
+  // The same: what was not looked at to its end is not known to be whole.
+  test.concurrent("while it reads: verify ends with 1", async () => {
+    using temp = tempDir();
+    const file = temp.file("endless.rdb");
+    writeFileSync(file, smallRdb("value").subarray(0, 9));
+    truncateSync(file, 2 ** 40);
+    await using replica = startReplica(["verify", file]);
+    await until(() => hasOpen(replica.pid, file), { what: "the file to be read" });
+    replica.signal("SIGTERM");
+    const ending = await withinOwnTime(STOP_MS, "the end", replica.ended());
+    expect(ending).toEqual({ exitCode: 1, signal: null });
+    expect(replica.stdout).toBe("");
+    expect(replica.stderr).toBe("replica: stopped by SIGTERM\n");
   });
 
   test.concurrent("between two attempts: follow ends with 0", async () => {
@@ -135,13 +154,13 @@ test.concurrent("the start after a kill during a payload removes the temporary f
 describe("a backup into a pipe", () => {
   /** Runs `replica backup … - | reader` in a shell; returns both exit codes and the output. */
   async function pipeInto(url: string, reader: string) {
-    const script = `"$0" "$@" backup ${url} - | ${reader}; echo "\n\${PIPESTATUS[*]}"`;
+    const script = `"$0" "$@" backup ${url} - --sync-timeout 60s | ${reader}; echo "\n\${PIPESTATUS[*]}"`;
     const child = Bun.spawn(["bash", "-c", script, process.execPath, main], {
       stderr: "pipe",
       env: programEnvironment(),
     });
     const [stdout, stderr] = await within(
-      20_000,
+      PATIENCE_MS,
       "the pipe to end",
       Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]),
     );
@@ -151,7 +170,7 @@ describe("a backup into a pipe", () => {
   const serve = (rdb: Uint8Array) => async (peer: FakePeer) => {
     await grantFullSync(peer);
     await peer.send(bulkPayload(rdb)).catch(() => undefined);
-    await peer.untilClosed(20_000);
+    await peer.untilClosed();
   };
 
   test.concurrent("ends with 1 if the reader leaves early", async () => {
@@ -161,8 +180,10 @@ describe("a backup into a pipe", () => {
       ["true", ""],
     ] as const) {
       const ended = await pipeInto(primary.url, reader);
-      expect(ended.statuses).toBe("1 0");
-      expect(ended.stdout).toStartWith(taken);
+      expect(ended).toMatchObject({
+        statuses: "1 0",
+        stdout: expect.stringMatching(new RegExp(`^${taken}`)),
+      });
       expect(lines(ended.stderr).length).toBeLessThan(2);
       expect(ended.stderr).toMatch(/writing to standard output: .*(nobody reads|EPIPE)/);
     }

@@ -1,4 +1,4 @@
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readdirSync, writeFileSync } from "node:fs";
 import { fakePrimary } from "../support/fake-primary.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
@@ -7,8 +7,6 @@ import { tempDir } from "../support/temp.ts";
 import { certificates, type CertificateFiles } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 import { behave, currentBase, filesIn, followArgs, onlyLine, smallRdb } from "./bad-input-rig.ts";
-
-setDefaultTimeout(60_000);
 
 const rdb = smallRdb("value");
 const env = { REPLICA_PASSWORD: "correct-horse-battery" };

@@ -1,4 +1,4 @@
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { type FakePeer } from "../support/fake-peer.ts";
 import { bulkPayload, eofPayload, type FakePrimary, fakePrimary } from "../support/fake-primary.ts";
@@ -18,8 +18,6 @@ import {
   onlyLine,
   smallRdb,
 } from "./bad-input-rig.ts";
-
-setDefaultTimeout(60_000);
 
 const first = smallRdb("first");
 const second = smallRdb("second");
@@ -401,7 +399,6 @@ describe("an EOF mark in two pieces", () => {
     });
     await using replica = startReplica(followArgs(primary.url, dir));
     await until(() => primary.peers.length === cuts.length || primary.failures.length > 0, {
-      timeoutMs: 50_000,
       what: "all connections",
     });
     await primary.finished();

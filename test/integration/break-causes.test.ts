@@ -90,7 +90,7 @@ test.concurrent.each(["redis-7.0", "valkey-8.1"] as const)(
     await killSaver(server);
     const cause = await causeOf(following);
     expect(cause).toMatch(
-      /in \d+\.\d s, .*; (its snapshot failed there|the primary was not restarted, and only \d+ B of the stream waited there \(its limit is 256\.0 MiB\)): its log says why/,
+      /in \d+\.\d s, .*; (its snapshot failed there|the primary was not restarted, and at most \d+ B of the stream waited there \(its limit is 256\.0 MiB\)): its log says why/,
     );
     expect(cause).not.toContain("raise");
     expect(server.log()).toMatch(/terminated by signal 9|Background transfer/);

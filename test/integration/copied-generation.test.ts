@@ -96,7 +96,7 @@ beforeAll(async () => {
     await stage.write();
     await stage.renew();
   }
-}, 60_000);
+});
 afterAll(async () => {
   await stage[Symbol.asyncDispose]();
 });
@@ -124,7 +124,7 @@ describe.each(HELD_COPIES)("held at each file by $name, while another becomes cu
       expect(n).toBeGreaterThanOrEqual(2);
       break;
     }
-  }, 60_000);
+  });
 });
 
 // As the documents tell to do it.
@@ -136,7 +136,7 @@ test("a copy by cp of the folder that current points at is a whole generation", 
     expect(n).toBeGreaterThanOrEqual(2);
     break;
   }
-}, 60_000);
+});
 
 describe.each(kinds)("files of two generations: %s", (kind) => {
   /** Lays the files that `names` picks from both generations, with the manifest of one. */

@@ -89,4 +89,4 @@ test("a directory with the names of earlier versions is verified, resumed, renew
   }
   expect(await keysOf("--generation", "2")).toBe(3);
   expect(await keysOf()).toBe(4);
-}, 60_000);
+});

@@ -36,7 +36,6 @@ async function restartEmpty(primary: RealServer, client: RespClient): Promise<vo
   await primary.restart();
   await until(async () => Number(await field(client, "generation")) > before, {
     what: "another generation",
-    timeoutMs: 50_000,
   });
 }
 
@@ -64,7 +63,7 @@ async function save(replica: ReplicaProcess, client: RespClient): Promise<void> 
     },
     { what: "a new snapshot to begin" },
   );
-  await replica.waitForLine(new RegExp(`replaces generation ${before}:`), 50_000);
+  await replica.waitForLine(new RegExp(`replaces generation ${before}:`));
 }
 
 /** Fills a primary that a replica follows; the moment before it all goes wrong. */
@@ -105,7 +104,7 @@ export async function worstDay(day: WorstDay): Promise<{ kept: number[]; told: s
     ...(day.more ?? []),
   ]);
   const [, port = ""] = await replica.waitForLine(/serving 127\.0\.0\.1:(\d+)/);
-  await replica.waitForLine(/connected by full resync/, 50_000);
+  await replica.waitForLine(/connected by full resync/);
   await using client = await RespClient.connect({ port: Number(port) });
   if (!isFilledBefore) await day.right(primary);
   const { atMs, digest } = await fill(primary, client);

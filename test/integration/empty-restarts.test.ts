@@ -29,7 +29,6 @@ test.concurrent.each(kinds)(
     await using again = startReplica([primary.url(), "--dir", data, "--port", "0"]);
     await again.waitForLine(/what is current has less than half of generation 1/);
   },
-  120_000,
 );
 
 test.concurrent(

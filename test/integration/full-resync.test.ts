@@ -53,7 +53,7 @@ test("a gap beyond the backlog: reports the repl-backlog-size that would have av
     await using copy = await bootCopy("redis-7.0", join(data, generation));
     expect(await copy.keysPerDatabase()).toEqual(keys);
   }
-}, 60_000);
+});
 
 test("another history: the log line of the full resync names both", async () => {
   await using server = await startServer("redis-7.0");
@@ -69,7 +69,7 @@ test("another history: the log line of the full resync names both", async () => 
   await replica.waitForLine(
     /full resync at offset \d+: the primary's history \([0-9a-f]{40}\) differs from the one kept up to offset \d+ \([0-9a-f]{40}\)/,
   );
-}, 60_000);
+});
 
 test("payloads that break repeatedly: reports the figures and the count, and pauses longer", async () => {
   const rdb = smallRdb("v", 4096);
@@ -99,7 +99,7 @@ test("payloads that break repeatedly: reports the figures and the count, and pau
     "--retry-max",
     "150ms",
   ]);
-  await replica.waitForLine(/connected by full resync/, 50_000);
+  await replica.waitForLine(/connected by full resync/);
   const breaks = replica.stderr.split("\n").filter((line) => line.includes("next attempt"));
   expect(breaks).toHaveLength(4);
   for (const line of breaks) {
@@ -112,4 +112,4 @@ test("payloads that break repeatedly: reports the figures and the count, and pau
   // Ceilings of 150, 150, 300 and 600 ms; each pause is at least half of its ceiling.
   expect(Math.max(waits[0]!, waits[1]!)).toBeLessThanOrEqual(150);
   expect(waits[3]).toBeGreaterThanOrEqual(300);
-}, 60_000);
+});

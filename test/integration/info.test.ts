@@ -73,11 +73,11 @@ const states: Record<
 test.each(Object.entries(states))(
   "INFO replication has the fields of a real replica: %s",
   async (name, state) => {
-    await using real = fakePrimary(state.play, { timeoutMs: 60_000 });
+    await using real = fakePrimary(state.play);
     await using server = await startServer("redis-7.0", {
       args: ["--replicaof", "127.0.0.1", new URL(real.url.replace("redis:", "http:")).port],
     });
-    await using primary = fakePrimary(state.play, { timeoutMs: 60_000 });
+    await using primary = fakePrimary(state.play);
     using dir = tempDir("info");
     const port = freePort();
     const flags = ["--dir", dir.file("data"), "--port", String(port), "--retry-max", "100ms"];
@@ -96,7 +96,7 @@ test.each(Object.entries(states))(
         const seen = new Map(Object.entries(await server.info("replication")));
         return state.is(seen) ? seen : undefined;
       },
-      { what: `the real one to be ${name}`, timeoutMs: 50_000 },
+      { what: `the real one to be ${name}` },
     );
     expect(kinds(ours)).toEqual(kinds(theirs));
     // The fields by which tools tell the roles apart.
@@ -110,5 +110,4 @@ test.each(Object.entries(states))(
     }
     expect(ours.get("slave_priority")).toBe("0");
   },
-  60_000,
 );

@@ -102,7 +102,7 @@ describe.each(availableServers())("of a primary of %s", (kind) => {
     await fill(primary, 0, 300);
     const before = Math.floor(Date.now() / 1000);
     const url = `redis://copier:secret@127.0.0.1:${primary.port}`;
-    await using replica = follow(url, realDisk, dir);
+    await using replica = follow(url, realDisk, dir, { unprotected: "true" });
     await replica.connected();
     await using client = await RespClient.connect({ port: replica.port });
 

@@ -113,7 +113,7 @@ describe.each(availableServers())("the log of a %s primary", (kind) => {
     expect([scanner.end, scanner.lastSafeCut]).toEqual([log.length, log.length]);
     expect(scanner.atBoundary).toBe(true);
     expect(expiring).toBeGreaterThan(5);
-  }, 60_000);
+  });
 });
 
 /** The position up to which redis-check-aof accepts a file. */
@@ -142,7 +142,7 @@ test("finds the same safe cut as redis-check-aof in a log cut at any byte", asyn
   }
   // 0, and the end of each command outside the transaction.
   expect(ends.size).toBe(5);
-}, 60_000);
+});
 
 /** A string in the format of DUMP, RDB version of Redis 5 ("Redis, cluster.c": createDumpPayload). */
 function dumpOf(text: string): Buffer {
@@ -228,7 +228,6 @@ test.each(availableServers())(
     });
     expect(server.log()).not.toContain("CRITICAL");
   },
-  60_000,
 );
 
 test("without the rewrite an expiry is relative to the load", async () => {

@@ -41,7 +41,7 @@ test("ends if its folder is moved away, and leaves the one in its place alone", 
   }
   const restored = await runReplica(["restore", data, dir.file("restored"), "--json"]);
   expect((JSON.parse(restored.stdout) as { offset: number }).offset).toBeGreaterThanOrEqual(offset);
-}, 60_000);
+});
 
 test("ends if its folder is removed, without another fork of the primary", async () => {
   using dir = tempDir("removed");
@@ -55,7 +55,7 @@ test("ends if its folder is removed, without another fork of the primary", async
   expect(replica.stderr).toMatch(ENDED);
   expect((await primary.info("stats"))["total_forks"]).toBe(forks!);
   expect(existsSync(data)).toBe(false);
-}, 60_000);
+});
 
 test("ends if its log is removed or replaced, and names the file", async () => {
   for (const inItsPlace of [false, true]) {
@@ -71,4 +71,4 @@ test("ends if its log is removed or replaced, and names the file", async () => {
     expect(replica.stderr).toMatch(/incr\.aof was moved or removed while it was in use: .* --dir/);
     expect(replica.stderr).not.toContain("durable up to");
   }
-}, 60_000);
+});

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { limits } from "../../src/config/limits.ts";
@@ -10,8 +10,6 @@ import { RespClient } from "../support/resp-client.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { behave, followArgs, smallRdb } from "./bad-input-rig.ts";
-
-setDefaultTimeout(60_000);
 
 const MIB = 2 ** 20;
 /** More than garbage takes, less than what the clients send. */
@@ -128,6 +126,7 @@ test("a taken port for HTTP is a warning: the replica follows, and serves once i
 
 // If every user may use every port, none is refused.
 const lowestPort = Number(readFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "utf8"));
+if (lowestPort <= 80) console.warn("every user may use port 80 here: its refusal is NOT tested");
 
 test.skipIf(lowestPort <= 80)(
   "a privileged port without the privilege ends with 1 and says what to do",
@@ -201,7 +200,8 @@ test("a client that sends too much without a login is disconnected, at no cost t
     // A client that is still sending may see a reset instead of the reason.
     expect(strangers.some(({ heard }) => /too much input without a login/.test(heard))).toBeTrue();
   }
-  expect(guarded.rssBytes() - before).toBeLessThan(FLAT_BYTES);
+  // What was read of all of them at once is given back once it is seen to be too much.
+  await until(() => guarded.rssBytes() - before < FLAT_BYTES, { what: "memory to be given back" });
   // A pipeline may begin with the login.
   await using client = await RespClient.connect({ port: locked });
   const pings = Array.from({ length: 20_000 }, () => ["PING"]);
@@ -225,6 +225,35 @@ test("serves the first thousand clients, tells the others, and releases all desc
   expect(free.stderr.match(/clients are connected: further ones are refused/g)).toHaveLength(1);
 });
 
+test("with few descriptors there are fewer places, and the replica still opens what it needs", async () => {
+  const port = freePort();
+  await using replica = startReplica(
+    [...followArgs(primary.url, dir.file("few")), "--port", String(port)],
+    { under: ["sh", "-c", 'ulimit -n 300; exec "$@"', "sh"] },
+  );
+  await replica.waitForLine(/connected by full resync/);
+  await using client = await RespClient.connect({ port });
+  const [, places] = (await client.send("CONFIG", "GET", "maxclients")) as string[];
+  expect(Number(places)).toBe(300 - limits.ownDescriptors);
+  expect(await client.send("INFO", "clients")).toContain(`maxclients:${places}\r\n`);
+  const many = Array.from({ length: 400 }, () => new Rude(port));
+  await until(() => many.filter(({ isClosed }) => isClosed).length > 200, {
+    what: "the end of some",
+  });
+  expect(await client.send("BGSAVE")).toBe("Background saving started");
+  await replica.waitForLine(/generation 2 replaces generation 1/);
+  for (const one of many) one[Symbol.dispose]();
+});
+
+test("those that are silent before a login keep out nobody who logs in", async () => {
+  const silent = Array.from({ length: limits.clients + 200 }, () => new Rude(locked));
+  const gaveWay = () => silent.filter(({ isClosed }) => isClosed);
+  await until(() => gaveWay().length >= 200, { what: "200 to give way" });
+  for (const { heard } of gaveWay()) expect(heard).toBe("");
+  await expectWell(locked, PASSWORD);
+  for (const one of silent) one[Symbol.dispose]();
+});
+
 test("a client that doesn't read its replies isn't read from; one that reads late gets them all", async () => {
   const before = free.rssBytes();
   // Some 30 MB of answers, to each of twenty: far more than may be held for all of them.
@@ -238,14 +267,13 @@ test("a client that doesn't read its replies isn't read from; one that reads lat
   const others = async () => String(await client.send("CLIENT", "LIST"));
   await until(async () => (await others()).match(/ omem=[1-9]/g)?.length === rude.length, {
     what: "their answers to wait",
-    timeoutMs: 50_000,
   });
   expect(free.rssBytes() - before).toBeLessThan(FLAT_BYTES);
   const [late, ...rest] = rude;
   for (const one of rest) one[Symbol.dispose]();
   const count = () => late!.heard.split("# Server").length - 1;
   late!.socket.resume();
-  await until(() => count() === asked, { what: "all answers", timeoutMs: 50_000, everyMs: 50 });
+  await until(() => count() === asked, { what: "all answers", everyMs: 50 });
   late![Symbol.dispose]();
 });
 
@@ -267,7 +295,7 @@ test("a large pipeline waits its turn like any other client", async () => {
     free.signal("SIGCONT");
   }
   const answered = /^total_commands_processed:(\d+)/m.exec(String(await stats))?.[1];
-  expect(Number(answered)).toBeLessThan((floods.length * each) / 2);
+  expect(Number(answered)).toBeLessThan((floods.length * each) / 8);
   const all = each * "+PONG\r\n".length;
   await until(() => floods.every(({ heard }) => heard.length === all), { what: "all answers" });
   for (const one of floods) one[Symbol.dispose]();
@@ -301,16 +329,34 @@ test("the size of a transaction's replies is bounded", async () => {
 test("an HTTP request with commands in its body is cut off at its first line", async () => {
   const page = (verb: string) =>
     `${verb} / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 30\r\n\r\nCLIENT SETNAME evil\r\nSHUTDOWN\r\n`;
+  using listener = new Rude(open, "SUBSCRIBE /\r\n");
+  await until(() => listener.heard.includes("subscribe"), { what: "the subscription" });
   for (const port of [open, locked]) {
-    for (const verb of ["POST", "PUT", "GET"]) {
+    // Where the page's own name leads here, it chooses the method.
+    for (const verb of ["POST", "PUT", "GET", "PATCH", "PUBLISH", "INFO"]) {
       using browser = new Rude(port, page(verb));
       await until(() => browser.isClosed, { what: "the end" });
-      expect(browser.heard).not.toContain("+OK");
+      expect(browser.heard).toBe("");
+    }
+  }
+  listener.socket.write("PING\r\n");
+  await until(() => listener.heard.includes("pong"), { what: "all that was published before" });
+  expect(listener.heard).not.toContain("message");
+  await expectWell(open);
+  await expectWell(locked, PASSWORD);
+  expect(free.stderr.match(/disconnected a client of the port that spoke HTTP/g)).toHaveLength(1);
+});
+
+test("a TLS client that was made to carry commands is cut off at its first byte", async () => {
+  for (const port of [open, locked]) {
+    for (const commands of ["\r\nSHUTDOWN\r\n", "\n*1\r\n$8\r\nSHUTDOWN\r\n"]) {
+      using carrier = new Rude(port, `\x16\x03\x01\x02\x00${commands}`);
+      await until(() => carrier.isClosed, { what: "the end" });
+      expect(carrier.heard).toBe("-ERR Protocol error: TLS, which this port doesn't speak\r\n");
     }
   }
   await expectWell(open);
   await expectWell(locked, PASSWORD);
-  expect(free.stderr.match(/disconnected a client of the port that spoke HTTP/g)).toHaveLength(1);
 });
 
 test("a silent client, or one that never completes a command, is disconnected in time", async () => {
@@ -333,7 +379,6 @@ test("a silent client, or one that never completes a command, is disconnected in
   }, 1000);
   await until(() => [...slow, chatty].every(({ isClosed }) => isClosed), {
     what: "the slow clients to be disconnected",
-    timeoutMs: 50_000,
   });
   clearInterval(drip);
   clearInterval(chat);
@@ -353,9 +398,13 @@ test("floods of subscriptions, transactions and garbage are refused", async () =
   const clients = floods.flatMap((flood) =>
     Array.from({ length: 10 }, () => new Rude(open, flood)),
   );
-  await until(() => clients.slice(0, 20).every(({ heard }) => heard.includes("-ERR too many")), {
-    what: "the subscriptions to be refused",
-  });
+  await until(
+    () =>
+      clients.slice(0, 20).every(({ heard }) => /-ERR (too many|pattern is longer)/.test(heard)),
+    {
+      what: "the subscriptions to be refused",
+    },
+  );
   await until(() => clients.slice(20, 30).every(({ heard }) => heard.includes("-ERR too much")), {
     what: "the transactions to be refused",
   });
@@ -365,7 +414,7 @@ test("floods of subscriptions, transactions and garbage are refused", async () =
 });
 
 // Near the end: from here on a wrong password costs the connection.
-test("allows ten wrong passwords per address: one by one, in a pipeline, in a transaction", async () => {
+test("answers ten wrong passwords at once: one by one, in a pipeline, in a transaction", async () => {
   await using inside = await RespClient.connect({ port: locked, password: PASSWORD });
   await using client = await RespClient.connect({ port: locked });
   const wrong = (count: number) => Array.from({ length: count }, (_, n) => ["AUTH", `guess ${n}`]);
@@ -386,6 +435,14 @@ test("allows ten wrong passwords per address: one by one, in a pipeline, in a tr
   // The right password is accepted from there still.
   await using owner = await RespClient.connect({ port: locked, password: PASSWORD });
   expect(await owner.send("PING")).toBe("PONG");
+  // However many guess there: each waits, and none learns more by being quick.
+  const guessers = Array.from({ length: 50 }, (_, n) => new Rude(locked, `AUTH other${n}\r\n`));
+  await using late = await RespClient.connect({ port: locked, password: PASSWORD });
+  expect(await late.send("PING")).toBe("PONG");
+  await until(() => guessers.every(({ isClosed }) => isClosed), { what: "their answers" });
+  // Nor does it help to send more while it waits.
+  using pushy = new Rude(locked, Buffer.concat([Buffer.from("AUTH x\r\n"), Buffer.alloc(MIB, 10)]));
+  await until(() => pushy.isClosed, { what: "the end" });
   // Authenticated clients stay.
   expect(await inside.send("PING")).toBe("PONG");
   expect(guarded.stderr.match(/too many wrong passwords from 127\.0\.0\.1/g)).toHaveLength(1);

@@ -6,7 +6,7 @@ import type { Reply, ReplyError } from "../support/resp.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { availableServers, type RealServer, startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
-import { within } from "../support/wait.ts";
+import { PATIENCE_MS, within } from "../support/wait.ts";
 import { behave, smallRdb } from "./bad-input-rig.ts";
 
 const dir = tempDir("port-like-redis");
@@ -46,7 +46,7 @@ async function told(port: number, bytes: string): Promise<string> {
     },
   });
   socket.write(Buffer.from(`${bytes}PING "${mark}"\r\n`, "latin1"));
-  await within(30_000, `the answer to ${bytes.slice(0, 40)}`, heard.promise);
+  await within(PATIENCE_MS, `the answer to ${bytes.slice(0, 40)}`, heard.promise);
   socket.terminate();
   return text.split("(the end)").slice(0, 2).join("(the end)");
 }

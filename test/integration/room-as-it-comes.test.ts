@@ -1,4 +1,4 @@
-import { expect, setDefaultTimeout } from "bun:test";
+import { expect } from "bun:test";
 import { readdirSync } from "node:fs";
 import { fakePrimary, standardHandshake } from "../support/fake-primary.ts";
 import { freePort } from "../support/ports.ts";
@@ -8,8 +8,6 @@ import { startServer } from "../support/servers.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { tempDir } from "../support/temp.ts";
 import { fill, MIB, onSmallDisk, SEED } from "./small-disk-rig.ts";
-
-setDefaultTimeout(60_000);
 
 onSmallDisk(
   "old generations give way to a full resync that really comes, and not to one that is only announced",

@@ -1,4 +1,4 @@
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { InfoConnection } from "../../src/cli/commands/info-connection.ts";
 import { passwordInFile } from "../../src/config/password.ts";
@@ -14,8 +14,6 @@ import { startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { followArgs, REPLID, smallRdb } from "./bad-input-rig.ts";
-
-setDefaultTimeout(60_000);
 
 const never = new AbortController().signal;
 
@@ -111,7 +109,7 @@ test.concurrent.each(["redis-7.0", "valkey-9"] as const)(
       "+ping",
     );
     writeFileSync(file, "old\n");
-    const flags = { username: "copy", "password-file": file };
+    const flags = { username: "copy", "password-file": file, unprotected: "true" };
     await using following = follow(primary.url(), realDisk, dir, flags);
     const { replica } = following;
     await following.connected();
@@ -262,7 +260,7 @@ test.concurrent(
     const rights = ["+psync", "+sync", "+replconf", "+ping"];
     await primary.send("ACL", "SETUSER", "copy", "on", ">old", ...rights);
     await primary.send("ACL", "SETUSER", "süd", "on", ">sésame", ...rights);
-    const flags = { username: "copy", "password-file": file };
+    const flags = { username: "copy", "password-file": file, unprotected: "true" };
     {
       await using following = follow(primary.url(), realDisk, dir, flags);
       const { replica } = following;

@@ -1,4 +1,4 @@
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fakePrimary } from "../support/fake-primary.ts";
 import { fakeSentinel, named, sentinelUrl, UNKNOWN } from "../support/fake-sentinel.ts";
@@ -7,8 +7,6 @@ import { tempDir } from "../support/temp.ts";
 import { certificates } from "../support/tls.ts";
 import { until, withinOwnTime } from "../support/wait.ts";
 import { behave, commandLineOf, followArgs, onlyLine, smallRdb } from "./bad-input-rig.ts";
-
-setDefaultTimeout(60_000);
 
 const rdb = smallRdb("value");
 
@@ -36,6 +34,36 @@ describe("a backup", () => {
     expect(ended.exitCode, ended.stderr).toBe(0);
     expect(ended.stderr).toContain(`Sentinel names rediss://127.0.0.1:${primary.port}\n`);
     expect(readFileSync(out)).toEqual(rdb);
+  });
+
+  test("over TLS neither a sentinel nor a primary with a certificate of another authority hears anything", async () => {
+    using temp = tempDir();
+    writeFileSync(temp.file("password"), "correct-horse");
+    const [known, foreign] = [certificates.server, certificates.foreignServer].map(
+      (certificate) => ({
+        tls: { certificate },
+      }),
+    );
+    for (const [ofSentinel, ofPrimary] of [
+      [foreign, known],
+      [known, foreign],
+    ]) {
+      await using primary = fakePrimary((peer) => behave(peer, rdb), ofPrimary);
+      await using sentinel = fakeSentinel(() => named(primary.port), {
+        ...ofSentinel,
+        password: "correct-horse",
+      });
+      const url = sentinelUrl([sentinel], { scheme: "rediss", login: ":battery-staple@" });
+      const login = ["--sentinel-password-file", temp.file("password")];
+      const trust = ["--tls-ca", certificates.ca];
+      const ended = await runReplica(["backup", url, temp.file("dump.rdb"), ...trust, ...login]);
+      expect(ended.exitCode).toBe(1);
+      expect(ended.stderr).toMatch(/TLS: .*(unable to|self.signed|unknown).*; check --tls-ca/i);
+      expect(sentinel.asked.length).toBe(ofSentinel === foreign ? 0 : 1);
+      const strangers = ofSentinel === foreign ? sentinel.peers : primary.peers;
+      for (const peer of strangers) expect(peer.receivedBytes).toBe(0);
+      expect(existsSync(temp.file("dump.rdb"))).toBe(false);
+    }
   });
 
   test("ends with 1 if no sentinel names a primary", async () => {

@@ -83,9 +83,16 @@ export class WatchedReplica implements AsyncDisposable {
   readonly process: ReplicaProcess;
   readonly #http = freePort();
 
-  constructor(primary: RealServer, dir: string, more: readonly string[] = []) {
-    const where = ["--port", "0", "--http", `127.0.0.1:${this.#http}`];
+  readonly port = freePort();
+
+  constructor(primary: { url(): string }, dir: string, more: readonly string[] = []) {
+    const where = ["--port", String(this.port), "--http", `127.0.0.1:${this.#http}`];
     this.process = startReplica(["follow", primary.url(), "--dir", dir, ...where, ...more]);
+  }
+
+  /** Where another replica may follow it. */
+  url(): string {
+    return `redis://127.0.0.1:${this.port}`;
   }
 
   /** The sum of a metric's series. */

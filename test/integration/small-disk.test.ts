@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { runReplica } from "../support/replica-process.ts";
+import { RespClient } from "../support/resp-client.ts";
 import { bootCopyOfDir, startServer } from "../support/servers.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { amount } from "../support/sweep.ts";
@@ -21,8 +22,15 @@ const SECONDS = amount("SMALL_DISK_SECONDS", { sample: 16, full: 120 });
 const DISK_BYTES = amount("SMALL_DISK_BYTES", { sample: 36_000_000, full: 60_000_000 });
 const RATE_BYTES = amount("SMALL_DISK_RATE", { sample: 3_000_000, full: 3_000_000 });
 const SYNC_DELAY = amount("SMALL_DISK_SYNC_DELAY", { sample: 0, full: 0 });
+/** The same for a replica of a replica: RELAY_DISK_SECONDS=600 RELAY_DISK_BYTES=300000000. */
+const RELAY = {
+  seconds: amount("RELAY_DISK_SECONDS", { sample: 16, full: 120 }),
+  diskBytes: amount("RELAY_DISK_BYTES", { sample: 36_000_000, full: 100_000_000 }),
+  rateBytes: amount("RELAY_DISK_RATE", { sample: 3_000_000, full: 5_000_000 }),
+  syncDelay: amount("RELAY_DISK_SYNC_DELAY", { sample: 0, full: 0 }),
+};
 // A busy machine writes more slowly.
-setDefaultTimeout((3 * SECONDS + 60) * 1000);
+setDefaultTimeout((3 * Math.max(SECONDS, RELAY.seconds) + 60) * 1000);
 
 onSmallDisk(
   "with no settings, a small disk under steady writes is never full, and the last moments are restored",
@@ -70,6 +78,47 @@ onSmallDisk(
 );
 
 onSmallDisk(
+  "a replica of a replica, on a small disk under steady writes: the upper one takes snapshots for it, so its disk is never full",
+  async () => {
+    using temp = tempDir("relay-small-disk");
+    using disk = smallDisk(temp.file("disk"), RELAY.diskBytes);
+    expect(disk).toBeDefined();
+    const dir = temp.file("disk", "data");
+    await using primary = await startServer("redis-7.0", {
+      args: ["--repl-diskless-sync-delay", String(RELAY.syncDelay)],
+    });
+    await using writes = new SteadyWrites(primary, RELAY.rateBytes, 7);
+    await using upper = new WatchedReplica(primary, temp.file("upper"));
+    await upper.process.waitForLine(/connected by full resync/);
+    await using lower = new WatchedReplica(upper, dir);
+    await lower.process.waitForLine(/connected by full resync/);
+    const seen = await watch(lower, () => writes.bytes >= RELAY.seconds * RELAY.rateBytes);
+    await writes.stop();
+    const forks = Number((await primary.info("stats"))["sync_full"]);
+    if (process.env["RELAY_DISK_SECONDS"] !== undefined) console.log(seen, writes.bytes, forks);
+    expect(seen).toMatchObject({ notReady: [], linkDown: 0 });
+    expect(seen.renewals).toBeGreaterThan(1);
+    // The log may be copied while it is a quarter of the room.
+    expect(seen.longestLogBytes).toBeLessThan(RELAY.diskBytes / 2);
+    expect(lower.process.stderr).not.toMatch(/next attempt|WRN/);
+    // Each snapshot that the primary took for it, and the upper one's first.
+    expect(forks).toBeLessThanOrEqual(seen.renewals + 2);
+
+    await primary.acknowledgedBy(1);
+    await using client = await RespClient.connect({ port: upper.port });
+    expect(await client.send("WAIT", 1, 20_000)).toBe(1);
+    await until(async () => (await lower.metric("durable_lag_bytes")) === 0, {
+      what: "the last mark",
+    });
+    expect((await runReplica(["restore", dir, temp.file("now")])).exitCode).toBe(0);
+    await using copy = await bootCopyOfDir("redis-7.0", temp.file("now"), {
+      args: ["--appendonly", "yes"],
+    });
+    expect(await copy.digest()).toBe(await primary.digest());
+  },
+);
+
+onSmallDisk(
   "not ready, with what to do, while new snapshots fail and the disk is full within an hour",
   async () => {
     using temp = tempDir("failing-snapshots");
@@ -85,7 +134,7 @@ onSmallDisk(
     expect(await replica.whyNotReady()).toMatch(
       /the disk will be full in \d+ (?:s|min) at the present rate of .*\/s, and new snapshots fail: .*NOPERM/,
     );
-    expect(await replica.metric("disk_left_seconds")).toBeLessThan(60);
+    expect(await replica.metric("disk_left_seconds")).toBeLessThan(3_600);
     expect(await replica.metric("link_up")).toBe(1);
     await primary.send("ACL", "SETUSER", "default", "+psync");
     await replica.process.waitForLine(/generation 2 replaces generation 1/);

@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { fillAllTypes } from "../support/fill.ts";
 import { generationFiles } from "../support/generation-files.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { availableServers, startServer } from "../support/servers.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
+import { followArgs } from "./bad-input-rig.ts";
 
 describe.each(availableServers())("an RDB of %s", (kind) => {
   let dir: TempDir;
@@ -110,6 +111,41 @@ test.each(ruins)("verify and restore end with 3 if replica.db %s", async (_, rui
   expect(restored.stderr).toBe(verified.stderr);
 });
 
+test("neither waits for a pipe nor reads a device without end in place of a kept file", async () => {
+  using dir = tempDir("verify");
+  await using primary = await startServer("redis-7.0");
+  await using replica = startReplica(followArgs(primary.url(), dir.file("data")));
+  await replica.waitForLine(/connected by full resync/);
+  expect((await replica.stop()).exitCode).toBe(0);
+  const ends = { timeoutMs: 30_000 };
+  for (const name of ["base", "log", "manifest"] as const) {
+    for (const take of ["pipe", "device"]) {
+      const copy = dir.file(`${name}-${take}`);
+      cpSync(dir.file("data"), copy, { recursive: true, verbatimSymlinks: true });
+      const file = generationFiles(copy, 1)[name];
+      rmSync(file);
+      if (take === "pipe") expect(Bun.spawnSync(["mkfifo", file]).exitCode).toBe(0);
+      else symlinkSync("/dev/zero", file);
+      const verified = await runReplica(["verify", copy], ends);
+      expect([verified.exitCode, verified.stdout]).toEqual([3, expect.stringContaining(file)]);
+      const restored = await runReplica(
+        ["restore", copy, dir.file(`target-${name}-${take}`)],
+        ends,
+      );
+      // The log is empty so far, and a restore writes its own manifest.
+      expect(restored.exitCode).toBe(name === "base" ? 3 : 0);
+    }
+  }
+  // A start opens the log for writing, and replica.db to see what it is.
+  for (const take of [generationFiles(dir.file("data"), 1).log, dir.file("data/replica.db")]) {
+    rmSync(take);
+    expect(Bun.spawnSync(["mkfifo", take]).exitCode).toBe(0);
+    const started = await runReplica(followArgs(primary.url(), dir.file("data")), ends);
+    expect(started.exitCode).not.toBe(0);
+    expect(started.stderr).toContain(take);
+  }
+});
+
 test("snapshots lists what is kept, and verify what is damaged", async () => {
   using dir = tempDir("verify");
   await using primary = await startServer("redis-7.0");
@@ -118,7 +154,7 @@ test("snapshots lists what is kept, and verify what is damaged", async () => {
   await replica.waitForLine(/connected by full resync/);
   await primary.cli("set", "key", "value");
   replica.signal("SIGUSR1");
-  await replica.waitForLine(/generation 2 replaces generation 1/, 50_000);
+  await replica.waitForLine(/generation 2 replaces generation 1/);
   expect((await replica.stop()).exitCode).toBe(0);
   const table = await runReplica(["snapshots", dir.file("data")]);
   expect(table.stdout).toMatch(

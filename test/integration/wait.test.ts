@@ -41,7 +41,7 @@ describe("WAIT 1 succeeds with this replica alone", () => {
           expect(await server.send("WAIT", 1, 30_000)).toBe(1);
         }
         expect((await replica.stop()).exitCode).toBe(0);
-      }, 60_000);
+      });
     }
   }
 
@@ -55,7 +55,7 @@ describe("WAIT 1 succeeds with this replica alone", () => {
       expect(await server.send("WAIT", 1, 30_000)).toBe(1);
     }
     expect((await replica.stop()).exitCode).toBe(0);
-  }, 60_000);
+  });
 });
 
 describe("WAITAOF 0 1 with this replica alone", () => {
@@ -70,7 +70,7 @@ describe("WAITAOF 0 1 with this replica alone", () => {
           expect(await server.send("WAITAOF", 0, 1, 30_000)).toEqual([0, 1]);
         }
         expect((await replica.stop()).exitCode).toBe(0);
-      }, 60_000);
+      });
     }
 
     test(`fails, unlike WAIT: ${kind}, --fsync no`, async () => {
@@ -81,7 +81,7 @@ describe("WAITAOF 0 1 with this replica alone", () => {
       expect(await server.send("WAITAOF", 0, 1, 300)).toEqual([0, 0]);
       expect(await server.send("WAIT", 1, 30_000)).toBe(1);
       expect((await replica.stop()).exitCode).toBe(0);
-    }, 60_000);
+    });
   }
 });
 
@@ -130,12 +130,11 @@ describe("acknowledgements", () => {
       });
       await using replica = startReplica(followArgs(primary.url, dir, "--ack", ack));
       await until(() => acks === 40 || primary.failures.length > 0, {
-        timeoutMs: 50_000,
         what: "40 acknowledgements",
       });
       await primary.finished();
       expect((await replica.stop()).exitCode).toBe(0);
-    }, 60_000);
+    });
   }
 
   test("--ack durable, without GETACK: never exceed the last mark", async () => {
@@ -160,11 +159,10 @@ describe("acknowledgements", () => {
     });
     await using replica = startReplica(followArgs(primary.url, dir, "--ack", "durable"));
     await until(() => seen.at(-1) === 100 + 3 * SET.length || primary.failures.length > 0, {
-      timeoutMs: 50_000,
       what: "everything to be acknowledged",
     });
     await primary.finished();
     expect(seen).toEqual(seen.toSorted((a, b) => a - b));
     expect((await replica.stop()).exitCode).toBe(0);
-  }, 60_000);
+  });
 });

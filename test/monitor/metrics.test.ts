@@ -22,7 +22,11 @@ function measured(url: string) {
     ...following,
     /** The disk that says how much is free. */
     looks,
-    text: () => metrics.text(),
+    text: async () => {
+      // What is asked for within one turn of the event loop is read once.
+      await new Promise(setImmediate);
+      return await metrics.text();
+    },
     [Symbol.asyncDispose]: async () => {
       await following[Symbol.asyncDispose]();
       dir.remove();

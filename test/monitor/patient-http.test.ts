@@ -43,7 +43,12 @@ function shown() {
     clock,
     lines: (about: RegExp) => screen.text.split("\n").filter((line) => about.test(line)),
     serve: (host: string, port: number) =>
-      serveHttpWhenFree({ host, port, readyLagMs: 1_000 }, metrics, replica.status, clock),
+      serveHttpWhenFree(
+        { host, port, readyLagMs: 1_000, names: [] },
+        metrics,
+        replica.status,
+        clock,
+      ),
     [Symbol.asyncDispose]: async () => {
       await replica[Symbol.asyncDispose]();
       await primary.stop();

@@ -5,7 +5,7 @@ import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
 import type { PortContext } from "../../src/port/call.ts";
 import { Client } from "../../src/port/client.ts";
 import { realClock } from "../../src/base/clock.ts";
-import { COMMANDS } from "../../src/port/commands.ts";
+import { COMMANDS } from "../../src/port/dispatch.ts";
 import { answer } from "../../src/port/dispatch.ts";
 import { assemble } from "../../src/program/assemble.ts";
 import { noCounts } from "../../src/monitor/port-counts.ts";
@@ -48,7 +48,9 @@ class Rig {
     commands: COMMANDS,
     pubsub: new PubSub(),
     clients: this.clients,
+    maxClients: 1_000,
     logins: new LoginThrottle(),
+    mayChange: true,
     ownPassword: new OwnPassword(settings.requirepass!),
     settings,
     version: "1.2.3",
@@ -57,7 +59,7 @@ class Rig {
     now: () => (this.nowMs += 10),
     sentinelGoneAtMs: () => -Infinity,
     alarm: () => undefined,
-    rewrite: () => undefined,
+    rewrite: async () => undefined,
     shutdown: () => undefined,
   };
 

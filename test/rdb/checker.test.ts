@@ -22,6 +22,12 @@ function rdb(body: string, stated = crc64(bytes(body))): Uint8Array {
   return Buffer.concat([bytes(body), trailer]);
 }
 
+function headIsIn(piece: Uint8Array): boolean {
+  const checker = new RdbChecker();
+  checker.push(piece);
+  return checker.isHeadRead;
+}
+
 describe("RdbChecker", () => {
   test("accepts what a real server wrote, cut at every byte and every pair", () => {
     const all = THREE_KEYS_7_0;
@@ -50,6 +56,37 @@ describe("RdbChecker", () => {
       chunk.fill(0);
     }
     expect(checker.finish().checked).toBe(true);
+  });
+
+  test("takes any run between the head and the end by its checksum", () => {
+    const all = THREE_KEYS_7_0;
+    const wanted = check([all]);
+    const first = [...all.keys()].find((at) => headIsIn(all.subarray(0, at)))!;
+    expect(first).toBeLessThan(100);
+    for (let from = first; from < all.length - 9; from++) {
+      for (let to = from; to <= all.length - 9; to++) {
+        for (const checksum of [true, false]) {
+          const checker = new RdbChecker({ checksum });
+          checker.push(all.subarray(0, from));
+          checker.pushSummed(crc64(all.subarray(from, to)), to - from);
+          checker.push(all.subarray(to));
+          expect(checker.finish()).toEqual({ ...wanted, checked: checksum });
+        }
+      }
+    }
+  });
+
+  test("finds a run with another checksum, and the end that does not follow it", () => {
+    const all = THREE_KEYS_7_0;
+    const checker = new RdbChecker();
+    checker.push(all.subarray(0, 100));
+    checker.pushSummed(crc64(all.subarray(100, 110)) ^ 1n, 10);
+    checker.push(all.subarray(110));
+    expect(errorOf(() => checker.finish()).code).toBe("BAD_CHECKSUM");
+    const cut = new RdbChecker();
+    cut.push(all.subarray(0, 100));
+    cut.pushSummed(crc64(all.subarray(100)), all.length - 100);
+    expect(errorOf(() => cut.finish()).message).toContain("without its last opcode");
   });
 
   test("finds every single flipped bit after the header", () => {

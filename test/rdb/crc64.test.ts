@@ -5,7 +5,7 @@ import { Random } from "../../src/demo/random.ts";
 import { Crc64, crc64, crc64OfBoth, FOLD_FROM_BYTES } from "../../src/rdb/crc64.ts";
 import {
   FOLD_BYTES,
-  foldMemory,
+  sharedFolder,
   HISTORY_BYTES,
   LANE_BYTES,
   SPARSE_MULTIPLE,
@@ -114,6 +114,25 @@ describe("crc64", () => {
     expect(far).toBe(crc64OfBoth(5n, 0n, 2 ** 52 + 2 ** 51 + 2));
   });
 
+  test("takes runs by their own checksums, between bytes and after them", () => {
+    const random = new Random(SEED);
+    for (let round = 0; round < 60; round++) {
+      const crc = new Crc64();
+      const other = new Crc64();
+      const all: Uint8Array[] = [];
+      for (let run = 0; run < 6; run++) {
+        const length = random.below([20, 30_000, 3 * FOLD_FROM_BYTES][random.below(3)]!);
+        const bytes = Uint8Array.from({ length }, () => random.below(256));
+        all.push(bytes);
+        if (random.below(2) === 0) crc.update(bytes);
+        else crc.append(crc64(bytes), bytes.length);
+        // It takes the fold's memory meanwhile.
+        if (random.below(2) === 0) other.update(Buffer.alloc(FOLD_FROM_BYTES, 1));
+      }
+      expect(crc.value).toBe(byteByByte(Buffer.concat(all)));
+    }
+  });
+
   test("keeps two folds apart that take turns", () => {
     const random = new Random(SEED);
     const bytes = Uint8Array.from({ length: 3 * FOLD_FROM_BYTES }, () => random.below(256));
@@ -155,9 +174,12 @@ describe("crc64", () => {
   test("folding by words equals folding by vectors", () => {
     const [vectors, words] = [vectorFolder(), wordFolder()];
     const random = new Random(SEED);
-    for (const { memory } of [vectors, words]) expect(memory.length).toBe(foldMemory.length);
+    for (const { memory } of [vectors, words])
+      expect(memory.length).toBe(sharedFolder().memory.length);
     for (let round = 0; round < 5; round++) {
-      const bytes = Uint8Array.from({ length: foldMemory.length }, () => random.below(256));
+      const bytes = Uint8Array.from({ length: sharedFolder().memory.length }, () =>
+        random.below(256),
+      );
       const at = LANE_BYTES * random.below(100);
       const end = at + LANE_BYTES * (1 + random.below(5000));
       for (const { memory, fold } of [vectors, words]) {

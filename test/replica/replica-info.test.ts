@@ -94,7 +94,7 @@ test("shows cursors, rates and counts; ready while durable, and why not while it
     sealed_generations: "0",
     generation: "1",
   });
-}, 60_000);
+});
 
 test("is ready with --fsync no, where nothing is synced", async () => {
   using dir = tempDir("own-info");
@@ -113,7 +113,7 @@ test("is ready with --fsync no, where nothing is synced", async () => {
     (found) => found.get("written_offset") === written && replica.replica.silentMs > at + 2_000,
   );
   expect(info).toMatchObject({ ready: "1", durable_age_seconds: "0.0", durable_offset: "100" });
-}, 60_000);
+});
 
 test("shows the promised cursors while the log can't be reopened", async () => {
   using dir = tempDir("own-info");
@@ -179,7 +179,7 @@ test("counts a second full resync by its reason, and the sealed generation", asy
     last_error_code: "LINK_LOST",
   });
   expect(Number(info["last_error_time"])).toBeGreaterThanOrEqual(beganSeconds);
-}, 60_000);
+});
 
 test("shows a transfer under way, and the figures of its break", async () => {
   using dir = tempDir("own-info");
@@ -244,7 +244,7 @@ test("an attempt that is under way is not blamed for what ended the one before i
   goOn.resolve();
   const info = await infoWhere(client, "the payload", isAt("transfer"));
   expect(info).toMatchObject({ not_ready_reason: "the link is in state transfer", breaks: "1" });
-}, 60_000);
+});
 
 test.each(["$2000000", "$4\r\na\nb\r"])(
   "a primary that answers INFO with %j is followed all the same",
@@ -261,7 +261,6 @@ test.each(["$2000000", "$4\r\na\nb\r"])(
       last_error_code: "PROTOCOL",
     });
   },
-  60_000,
 );
 
 test("shows a refused connect, and that no primary is followed", async () => {

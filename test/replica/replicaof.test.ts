@@ -62,7 +62,7 @@ test("REPLICAOF: the other primary continues under its own id; after CONFIG REWR
   await again.connected();
   expect([first.peers.length, second.peers.length]).toEqual([before, 2]);
   expect(again.replica.resyncs).toMatchObject({ full: 0, partial: 1 });
-}, 60_000);
+});
 
 test("REPLICAOF NO ONE leaves the primary from any state, and another can be followed after it", async () => {
   using dir = tempDir("no-one");
@@ -104,7 +104,7 @@ test("REPLICAOF NO ONE leaves the primary from any state, and another can be fol
   expect(again.replica.state.at).toBe("none");
   expect(silent.peers.length).toBe(1);
   expect(await again.stop()).toBeUndefined();
-}, 60_000);
+});
 
 test("follows a primary that is named while a slow disk is waited for", async () => {
   using dir = tempDir("meanwhile");
@@ -123,7 +123,7 @@ test("follows a primary that is named while a slow disk is waited for", async ()
   held.release();
   await replica.connected();
   expect(second.peers.length).toBe(1);
-}, 60_000);
+});
 
 test("opens the log once, though another primary is named while it is being opened", async () => {
   using dir = tempDir("opened-once");
@@ -147,7 +147,7 @@ test("opens the log once, though another primary is named while it is being open
     expect(await replica.stop()).toBeUndefined();
   }
   expect(disk.openFds.size).toBe(0);
-}, 60_000);
+});
 
 test("CONFIG GET shows the settings, never a password; SET says how to change them", async () => {
   using dir = tempDir("config");

@@ -29,7 +29,7 @@ test("a data set that shrinks shows everywhere, until somebody says that it is r
   await using replica = follow(primary.url, realDisk, dir, { keep: "0", "keep-for": "off" });
   const metrics = new Metrics();
   metrics.of(replica.status, "1.2.3");
-  const about = { host: "127.0.0.1", port: 0, readyLagMs: 10_000 };
+  const about = { host: "127.0.0.1", port: 0, readyLagMs: 10_000, names: [] };
   const http = serveHttp(about, metrics, replica.status);
   const get = async (path: string) =>
     await (await fetch(`http://127.0.0.1:${http.port}${path}`)).text();

@@ -33,6 +33,25 @@ describe("CommandReader", () => {
     expect(read([bytes(TRANSCRIPT)])).toEqual(COMMANDS);
   });
 
+  test("refuses what is no text at once: a TLS handshake by its first byte, another protocol by a NUL", () => {
+    const refusal = (text: string) => {
+      try {
+        return read([bytes(text)]);
+      } catch (error) {
+        return (error as ReplicaError).message;
+      }
+    };
+    const hello = "\x16\x03\x01\x02\x00\x01";
+    const tls = "Protocol error: TLS, which this port doesn't speak";
+    for (const rest of ["", "\nPING\n", "\r\n*1\r\n$4\r\nPING\r\n"]) {
+      expect(refusal(hello + rest)).toBe(tls);
+      expect(refusal(`\r\n${hello}${rest}`)).toBe(tls);
+    }
+    expect(refusal("PING\0\nPING\n")).toBe("Protocol error: NUL in an inline request");
+    // In an argument of an array each byte is as good as another.
+    expect(refusal("*2\r\n$4\r\nECHO\r\n$2\r\n\x16\0\r\n")).toEqual([["ECHO", "\x16\0"]]);
+  });
+
   test("cut at every byte and every pair", () => {
     const all = bytes(TRANSCRIPT);
     for (let a = 0; a <= all.length; a++) {

@@ -137,6 +137,19 @@ describe("FrameScanner", () => {
     expect(described(scanner)).toMatchObject({ start: end, end: end + 14 });
   });
 
+  test("begins inside a transaction where it is told so", () => {
+    const scanner = new FrameScanner({ limits: limits.frame, fromByte: 7, inTransaction: true });
+    const set = log("SET key value");
+    const exec = log("EXEC");
+    const { frames, damage } = scan([set, exec], scanner);
+    const end = 7 + set.length + exec.length;
+    expect(damage).toBeUndefined();
+    expect(frames).toMatchObject([
+      { inTransaction: true, lastSafeCut: 7 },
+      { inTransaction: false, lastSafeCut: end },
+    ]);
+  });
+
   test("refuses a chunk while the one before is unread", () => {
     const scanner = newScanner();
     scanner.push(log("PING", "PING"));

@@ -20,7 +20,6 @@ test.each<[string, string[] | undefined]>([
   ['pre"fix ed"', ["prefix ed"]],
   ["a\\nb", ["a\\nb"]],
   ["a\x0bb \x0b c", ["a\x0bb", "c"]],
-  ["ab\0cd ef", ["ab"]],
   ['"a"b', undefined],
   ["'a'b", undefined],
   ['"a', undefined],

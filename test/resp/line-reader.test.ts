@@ -34,6 +34,34 @@ describe("LineReader", () => {
     }
   });
 
+  test("passes over empty lines, over the ends of chunks too, up to the next line", () => {
+    for (const empty of ["\n", "\r\n", "\n\r\n"]) {
+      const reader = new LineReader({ maxLineBytes: 100 });
+      for (const piece of [empty.repeat(1000), empty.repeat(1000), `${empty}+OK\n\n`]) {
+        reader.push(bytes(piece));
+      }
+      reader.skipEmpty();
+      expect(text(reader.next()!)).toBe("+OK");
+      reader.skipEmpty();
+      expect(reader.pendingBytes).toBe(0);
+    }
+  });
+
+  test("passes over no part of a line that has begun", () => {
+    const reader = new LineReader({ maxLineBytes: 100 });
+    for (const piece of ["\n+O", "K\r", "\n\r"]) {
+      reader.push(bytes(piece));
+      reader.skipEmpty();
+      if (piece !== "\n\r") expect(reader.next()).toBeUndefined();
+    }
+    expect(text(reader.next()!)).toBe("+OK");
+    expect(reader.next()).toBeUndefined();
+    reader.push(bytes("\n+NO\n"));
+    reader.skipEmpty();
+    expect(text(reader.next()!)).toBe("");
+    expect(text(reader.next()!)).toBe("+NO");
+  });
+
   test("one byte at a time", () => {
     expect(read([...bytes(TRANSCRIPT)].map((byte) => Uint8Array.of(byte)))).toEqual(LINES);
   });

@@ -1,5 +1,11 @@
-import { describe, expect, test } from "bun:test";
-import { runIdCapability, runIdOf } from "../../src/base/run-id.ts";
+import { describe, expect, spyOn, test } from "bun:test";
+import {
+  newerThanCapability,
+  newerThanOf,
+  runIdCapability,
+  runIdOf,
+} from "../../src/base/capabilities.ts";
+import { LineReader } from "../../src/resp/line-reader.ts";
 import { OTHER_REPLID, REPLID, TO_BULK, TO_PSYNC, Walk } from "./walk.ts";
 
 const resume = { replid: REPLID, offset: 41 };
@@ -27,12 +33,25 @@ test("handshake: names this process as a capability, which a primary passes over
   ]).toEqual([runId, undefined, undefined]);
 });
 
+test("handshake: a snapshot newer than an offset is wished for as a capability, too", () => {
+  const sent = Walk.said({ wishes: { newerThan: 41 } }, ...TO_PSYNC).sent();
+  expect(sent).toContain("REPLCONF capa eof capa psync2 capa bun-replica-newer-than=41");
+  expect([41, 0].map((offset) => newerThanOf(newerThanCapability(offset)))).toEqual([41, 0]);
+  for (const other of [
+    "eof",
+    "bun-replica-newer-than=",
+    "bun-replica-newer-than=-1",
+    "bun-replica-newer-than=1e3",
+  ])
+    expect(newerThanOf(other)).toBeUndefined();
+});
+
 describe("handshake: INFO before PSYNC, where the room matters", () => {
   const UP_TO_INFO = ["+PONG", "+OK", "+OK", "+OK"];
   const weighed = (walk: Walk) => walk.effects.filter((effect) => effect.do === "weigh");
 
   test("its text is there before PSYNC goes out", () => {
-    const walk = Walk.said({ resume, weighs: true }, ...UP_TO_INFO);
+    const walk = Walk.said({ resume, wishes: { weighs: true } }, ...UP_TO_INFO);
     expect(walk.sent().at(-1)).toBe("INFO");
     walk.say("$10\r\n# A\r\nb:1\r\n");
     expect(weighed(walk)).toEqual([]);
@@ -43,13 +62,13 @@ describe("handshake: INFO before PSYNC, where the room matters", () => {
   });
 
   test("a login that may not ask goes on without", () => {
-    const walk = Walk.said({ weighs: true }, ...UP_TO_INFO, "-NOPERM no permissions");
+    const walk = Walk.said({ wishes: { weighs: true } }, ...UP_TO_INFO, "-NOPERM no permissions");
     expect(weighed(walk)).toEqual([{ do: "weigh", info: undefined }]);
     expect(walk.sent().at(-1)).toBe("PSYNC ? -1");
   });
 
   test("has its time limit like every reply", () => {
-    const walk = Walk.said({ weighs: true }, ...UP_TO_INFO);
+    const walk = Walk.said({ wishes: { weighs: true } }, ...UP_TO_INFO);
     walk.tick(5_001);
     expect(walk.error()).toMatchObject({ code: "TIMED_OUT" });
   });
@@ -222,5 +241,30 @@ describe("handshake: hostile answers", () => {
   test("nothing that a peer says is shown with its control characters", () => {
     const walk = Walk.said({}, "-ERR \x1b[2J\x07 red");
     expect(walk.error().message).toMatch(/^[\x20-\x7e]+$/);
+  });
+
+  test.each([
+    ["an error of AUTH", ["+PONG", "-WRONGPASS AUTH hunter2 is wrong"]],
+    ["an error of PSYNC", ["+PONG", "+OK", "+OK", "+OK", "+OK", "-ERR hunter2 may not sync"]],
+    ["what is no reply", ["+PONG", "+OK", "hunter2"]],
+  ])("a password is not shown in %s", (_what, lines) => {
+    const walk = Walk.said({ password: "hunter2" }, ...lines);
+    expect(walk.error().message).toContain("***");
+    expect(walk.error().message).not.toContain("hunter2");
+  });
+
+  test("a password is not shown in a remark on what the primary refuses", () => {
+    const walk = Walk.said({ password: "hunter2" }, "+PONG", "+OK", "-ERR after AUTH hunter2");
+    expect(walk.notes().join()).toContain("***");
+    expect(walk.notes().join()).not.toContain("hunter2");
+  });
+
+  test("a flood of keepalives is passed over, not taken one by one", () => {
+    const walk = Walk.said({}, ...TO_PSYNC);
+    using next = spyOn(LineReader.prototype, "next");
+    walk.say("\n".repeat(100_000));
+    walk.say(`\n+FULLRESYNC ${REPLID} 1\r\n${"\r\n".repeat(100_000)}$3\r\n`);
+    expect(walk.done("open-snapshot").length).toBe(1);
+    expect(next.mock.calls.length).toBeLessThan(10);
   });
 });

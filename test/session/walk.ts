@@ -2,6 +2,7 @@ import { encodeCommand } from "../../src/resp/encode.ts";
 import { parseReplicationId, type Position } from "../../src/base/history.ts";
 import type { ReplicaError } from "../../src/base/errors.ts";
 import type { Effect, Event } from "../../src/session/events.ts";
+import type { AttemptTerms } from "../../src/session/handshake.ts";
 import { Session, type SessionOptions } from "../../src/session/session.ts";
 import type { State } from "../../src/session/state.ts";
 
@@ -28,8 +29,8 @@ export interface WalkOptions extends Partial<SessionOptions> {
   readonly baseOffset?: number;
   /** Whether the store answers `open-snapshot` and `finish-snapshot` by itself; yes unless told. */
   readonly storeAnswers?: boolean;
-  /** Whether INFO is asked for before PSYNC; no unless told. */
-  readonly weighs?: boolean;
+  /** What else is asked for; nothing unless told. */
+  readonly wishes?: Pick<AttemptTerms, "weighs" | "newerThan">;
 }
 
 type EffectOf<D extends Effect["do"]> = Extract<Effect, { do: D }>;
@@ -73,12 +74,12 @@ export class Walk {
   }
 
   attempt(): readonly Effect[] {
-    const { resume, username, password, weighs = false } = this.#options;
+    const { resume, username, password, wishes = {} } = this.#options;
     const login =
       password === undefined
         ? undefined
         : { username, password, from: "where the test has it from" };
-    return this.step({ type: "attempt", nowMs: this.nowMs, resume, login, weighs });
+    return this.step({ type: "attempt", nowMs: this.nowMs, resume, login, ...wishes });
   }
 
   step(event: Event): readonly Effect[] {

@@ -21,7 +21,7 @@ import {
   SHORT_VALUE,
 } from "../support/stock.ts";
 import { tempDir } from "../support/temp.ts";
-import { until, within } from "../support/wait.ts";
+import { PATIENCE_MS, until, within } from "../support/wait.ts";
 
 const LAYOUTS: Layout[] = ["multipart", "single"];
 const never = new AbortController().signal;
@@ -216,7 +216,7 @@ describe.each(availableServers())("%s", (kind) => {
     const [pid] = processesIn(`${temporary.path}/replica-stock-`);
     expect(fs.readFileSync(`/proc/${pid}/environ`, "latin1")).not.toContain("not for others");
     stopping.stop();
-    await within(5_000, "the server to end", served.ended);
+    await within(PATIENCE_MS, "the server to end", served.ended);
     expectNothingLeft();
     expect(await RespClient.connect({ port: served.port }).catch(caught)).toBeInstanceOf(Error);
     expect(fingerprint(restored.dir)).toEqual(before);
@@ -399,7 +399,7 @@ test("kills a server that ignores SIGTERM", async () => {
   const [pid] = processesIn(`${temporary.path}/replica-stock-`);
   process.kill(pid!, "SIGSTOP");
   stopping.stop();
-  await within(5_000, "the server to end", served.ended);
+  await within(PATIENCE_MS, "the server to end", served.ended);
   expectNothingLeft();
 });
 

@@ -1,8 +1,6 @@
 import { FakePeer } from "./fake-peer.ts";
 import { tlsOptions, type CertificateFiles } from "./tls.ts";
-import { within } from "./wait.ts";
-
-const EXPECT_TIMEOUT_MS = 20_000;
+import { PATIENCE_MS, within } from "./wait.ts";
 
 /** The first bytes of a link that only asks for INFO, after a login or without one. */
 const SIDE_LINK =
@@ -38,7 +36,7 @@ export interface FakePrimaryOptions {
    * that only asks for INFO gets none.
    */
   readonly speaksFirst?: boolean;
-  /** Milliseconds for each expectation. Default: 20 s. */
+  /** Milliseconds for each expectation. Default: PATIENCE_MS. */
   readonly timeoutMs?: number;
 }
 
@@ -140,7 +138,7 @@ export class FakePrimary implements AsyncDisposable {
   /** See `fakePrimary`. */
   constructor(scriptFor: (index: number) => Script | undefined, options: FakePrimaryOptions) {
     const begin = (socket: Bun.Socket<FakePeer | undefined>): FakePeer => {
-      const peer = new FakePeer(socket, this.peers.length, options.timeoutMs ?? EXPECT_TIMEOUT_MS);
+      const peer = new FakePeer(socket, this.peers.length, options.timeoutMs ?? PATIENCE_MS);
       socket.data = peer;
       this.peers.push(peer);
       if (options.socketPath === undefined) socket.setNoDelay(true);
@@ -225,7 +223,7 @@ export class FakePrimary implements AsyncDisposable {
    * Waits until the scripts of all connections so far have ended.
    * @throws Error the first failure of a script.
    */
-  async finished(timeoutMs = 30_000): Promise<void> {
+  async finished(timeoutMs = PATIENCE_MS): Promise<void> {
     await within(timeoutMs, "the scripts to end", Promise.all(this.#scripts));
     const [failure] = this.#failures;
     if (failure !== undefined) throw failure;

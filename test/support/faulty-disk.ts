@@ -1,7 +1,17 @@
+import type { DiskHints } from "../../src/store/disk/hints.ts";
 import { type Disk, realDisk, type Sink } from "../../src/store/disk/disk.ts";
+import {
+  type FolderDisk,
+  type FolderEntry,
+  realFolderDisk,
+} from "../../src/archive/store/folder-disk.ts";
 
 /** A call that can fail or be delayed: of the disk, or of a sink that it returned. */
-export type DiskOperation = Exclude<keyof Disk, "sink"> | "sink.write" | "sink.flush" | "sink.end";
+export type DiskOperation =
+  | Exclude<keyof (Disk & FolderDisk), "sink" | keyof DiskHints>
+  | "sink.write"
+  | "sink.flush"
+  | "sink.end";
 
 export interface DiskCall {
   readonly operation: DiskOperation;
@@ -16,6 +26,8 @@ export interface DiskFault {
   readonly times?: number;
   /** Matches this operation only. */
   readonly operation?: DiskOperation;
+  /** Matches calls on the file of this path only, or on a descriptor of it. */
+  readonly path?: string;
   /** For example ENOSPC; `undefined`: the call succeeds, but late. */
   readonly code: string | undefined;
   /** A failing write has written its first half. */
@@ -28,9 +40,10 @@ export interface DiskFault {
  * A real disk whose calls can fail or be held, and which records every call. A failing call does nothing,
  * unless the fault says `half`.
  */
-export class FaultyDisk implements Disk {
+export class FaultyDisk implements Disk, FolderDisk {
   readonly calls: DiskCall[] = [];
   readonly openFds = new Set<number>();
+  readonly #pathOf = new Map<number, string>();
   readonly #disk: Disk;
   readonly #faults: { fault: DiskFault; seen: number }[] = [];
   readonly #holds = new Map<DiskOperation, PromiseWithResolvers<void>>();
@@ -38,6 +51,10 @@ export class FaultyDisk implements Disk {
   readonly #directFds = new Set<number>();
   /** The calls that met a fault, in order. */
   readonly struck: (DiskCall & { readonly call: number })[] = [];
+
+  readonly startWriteback = realDisk.startWriteback;
+  readonly dropCached = realDisk.dropCached;
+  readonly reserve = realDisk.reserve;
 
   constructor(...faults: DiskFault[]) {
     this.#disk = realDisk;
@@ -47,6 +64,11 @@ export class FaultyDisk implements Disk {
   /** Makes matching calls fail from now on. */
   fail(fault: DiskFault): void {
     this.#faults.push({ fault, seen: 0 });
+  }
+
+  /** The path of the file that a call was about. */
+  pathOf({ subject }: DiskCall): string | undefined {
+    return typeof subject === "number" ? this.#pathOf.get(subject) : subject;
   }
 
   /** Ends all faults. */
@@ -78,6 +100,7 @@ export class FaultyDisk implements Disk {
     for (const entry of this.#faults) {
       const { fault } = entry;
       if (fault.operation !== undefined && fault.operation !== operation) continue;
+      if (fault.path !== undefined && fault.path !== this.pathOf({ operation, subject })) continue;
       entry.seen++;
       const { call = 1, times = fault.call === undefined ? Infinity : 1 } = fault;
       if (entry.seen >= call && entry.seen < call + times) met ??= fault;
@@ -112,6 +135,7 @@ export class FaultyDisk implements Disk {
     this.#called(operation, path);
     const fd = this.#disk[operation](path);
     this.openFds.add(fd);
+    this.#pathOf.set(fd, path);
     if (operation === "createDirect") this.#directFds.add(fd);
     else this.#directFds.delete(fd);
     return fd;
@@ -170,6 +194,17 @@ export class FaultyDisk implements Disk {
     return this.#later("write", fd, () => this.#disk.write(fd, buffers, position), half);
   }
 
+  /** Takes nothing while a write is to fail or to be held: the same bytes then come by `write`. */
+  writeAtOnce(fd: number, bytes: Uint8Array, position: number): number {
+    const mayStrike = ({ fault, seen }: { fault: DiskFault; seen: number }) => {
+      const { operation, call = 1, times = fault.call === undefined ? Infinity : 1 } = fault;
+      return (operation === undefined || operation === "write") && seen < call + times - 1;
+    };
+    if (this.#holds.has("write") || this.#faults.some(mayStrike)) return 0;
+    this.#called("write", fd);
+    return this.#disk.writeAtOnce(fd, bytes, position);
+  }
+
   read(fd: number, buffer: Uint8Array, position: number): Promise<number> {
     return this.#later("read", fd, () => this.#disk.read(fd, buffer, position));
   }
@@ -226,6 +261,52 @@ export class FaultyDisk implements Disk {
   freeBytes(path: string): number {
     this.#called("freeBytes", path);
     return this.#disk.freeBytes(path);
+  }
+
+  async createPrivate(path: string): Promise<number> {
+    const create = () => realFolderDisk.createPrivate(path);
+    return this.#opened(path, await this.#later("createPrivate", path, create));
+  }
+
+  async openRegular(path: string): Promise<{ fd: number; bytes: number } | undefined> {
+    const open = () => realFolderDisk.openRegular(path);
+    const found = await this.#later("openRegular", path, open);
+    if (found !== undefined) this.#opened(path, found.fd);
+    return found;
+  }
+
+  #opened(path: string, fd: number): number {
+    this.openFds.add(fd);
+    this.#pathOf.set(fd, path);
+    return fd;
+  }
+
+  hardLink(from: string, to: string): Promise<void> {
+    return this.#later("hardLink", to, () => realFolderDisk.hardLink(from, to));
+  }
+
+  moveTo(from: string, to: string): Promise<void> {
+    return this.#later("moveTo", to, () => realFolderDisk.moveTo(from, to));
+  }
+
+  unlink(path: string): Promise<void> {
+    return this.#later("unlink", path, () => realFolderDisk.unlink(path));
+  }
+
+  makePrivateDir(path: string): Promise<void> {
+    return this.#later("makePrivateDir", path, () => realFolderDisk.makePrivateDir(path));
+  }
+
+  removeEmptyDir(path: string): Promise<void> {
+    return this.#later("removeEmptyDir", path, () => realFolderDisk.removeEmptyDir(path));
+  }
+
+  listDir(path: string): Promise<FolderEntry[]> {
+    return this.#later("listDir", path, () => realFolderDisk.listDir(path));
+  }
+
+  lookAt(path: string): Promise<{ bytes: number; modifiedMs: number } | undefined> {
+    return this.#later("lookAt", path, () => realFolderDisk.lookAt(path));
   }
 }
 

@@ -18,7 +18,14 @@ export function follow(
   offline?: OfflineStart,
   clock: Clock = realClock,
 ) {
-  const flags = { dir: dir.file("data"), port: "0", "retry-max": "100ms", ...more };
+  const flags = {
+    dir: dir.file("data"),
+    port: "0",
+    "retry-max": "100ms",
+    // A busy machine makes a primary slow, not silent.
+    "sync-timeout": "60s",
+    ...more,
+  };
   const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
   const assembled = assemble(parsePrimarySource(url), disk, clock, settings, "0", offline);
   const { replica, status, run } = assembled;

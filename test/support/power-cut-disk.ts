@@ -3,6 +3,11 @@ import { join, relative } from "node:path";
 import { Random } from "../../src/demo/random.ts";
 import { type Disk, realDisk, type Sink } from "../../src/store/disk/disk.ts";
 import {
+  type FolderDisk,
+  type FolderEntry,
+  realFolderDisk,
+} from "../../src/archive/store/folder-disk.ts";
+import {
   apply,
   EMPTY,
   type FileNode,
@@ -16,18 +21,16 @@ import {
 
 const DATABASE = "replica.db";
 const WAL = `${DATABASE}-wal`;
-/** Position of the salts in SQLite's log: they change when the log starts over. */
-const [SALTS_AT, SALTS_END] = [16, 24];
 
 function read(path: string): Buffer | undefined {
   return fs.existsSync(path) ? fs.readFileSync(path) : undefined;
 }
 
-/** SQLite's write-ahead log: SQLite writes it itself, but syncs it through this disk. */
-class WriteAheadLog {
+/** A file of SQLite's: SQLite writes it itself, but syncs it through this disk. */
+class DatabaseFile {
   readonly node: FileNode;
   readonly #path: string;
-  /** Bytes that a failed sync has left clean in the page cache: they are never written. */
+  /** Bytes that a failed sync has left clean in the page cache: they are never written, unless they are written again. */
   #lost: Buffer = EMPTY;
 
   constructor(path: string) {
@@ -36,41 +39,52 @@ class WriteAheadLog {
     this.node = { kind: "file", content, durable: content };
   }
 
+  /** Whether the last sync of it failed. */
+  get isLost(): boolean {
+    return this.#lost.length > 0;
+  }
+
   /** Reads what the file holds now. */
   look(): void {
     const content = read(this.#path) ?? EMPTY;
     // Keep one copy in memory while nothing is committed.
     if (content.equals(this.node.content)) return;
-    const isShorter = content.length < this.node.content.length;
+    if (content.length < this.node.content.length) {
+      this.node.uncut ??= this.node.durable;
+      this.node.durable = EMPTY;
+      this.#lost = EMPTY;
+    }
     this.node.content = content;
-    // SQLite has copied all of it into the database and synced that; older frames hold the same.
-    if (isShorter) this.synced();
   }
 
   cover(): () => void {
     this.look();
     const { content, durable } = this.node;
     const covered = Buffer.from(content);
-    const salts = (bytes: Buffer) => bytes.subarray(SALTS_AT, SALTS_END);
-    if (!salts(content).equals(salts(this.#lost))) this.#lost = EMPTY;
     for (let at = durable.length; at < Math.min(covered.length, this.#lost.length); at++) {
       if (covered[at] === this.#lost[at]) covered[at] = 0;
     }
     return () => {
       this.node.durable = covered;
+      this.node.uncut = undefined;
+      this.#lost = EMPTY;
     };
   }
 
   lose(): void {
     this.look();
-    this.#lost = this.node.content;
+    this.#lost = Buffer.from(this.node.content);
   }
 
   /** SQLite has synced it itself. */
   synced(): void {
-    this.node.content = read(this.#path) ?? EMPTY;
-    this.node.durable = this.node.content;
-    this.#lost = EMPTY;
+    this.look();
+    this.cover()();
+  }
+
+  /** The replica itself has written these bytes of it again. */
+  rewritten(from: number, to: number): void {
+    for (let at = from; at < Math.min(to, this.#lost.length); at++) this.#lost[at]! ^= 0xff;
   }
 }
 
@@ -80,13 +94,18 @@ class WriteAheadLog {
  * the names in a folder that fsync(2) of that folder covered. Calls take no real time, yet overlap, in an
  * order that the seed decides.
  */
-export class PowerCutDisk implements Disk {
+export class PowerCutDisk implements Disk, FolderDisk {
   readonly #root: string;
   readonly #tree: FolderNode;
   readonly #databaseDir: string;
   readonly #random: Random;
   readonly #files = new Map<number, FileNode>();
-  readonly #wal: WriteAheadLog;
+  readonly #wal: DatabaseFile;
+  readonly #main: DatabaseFile;
+  /** Hints make nothing durable that anybody may rely on. */
+  readonly startWriteback = realDisk.startWriteback;
+  readonly dropCached = realDisk.dropCached;
+  readonly reserve = () => false;
   /** Number of syncs begun, of files and folders. */
   syncs = 0;
   /** Which sync fails, counted from 1; it loses what it should have made durable. */
@@ -103,7 +122,8 @@ export class PowerCutDisk implements Disk {
     this.#databaseDir = databaseDir;
     this.#random = new Random(seed);
     this.#tree = this.#adopt(root);
-    this.#wal = new WriteAheadLog(join(databaseDir, WAL));
+    this.#wal = new DatabaseFile(join(databaseDir, WAL));
+    this.#main = new DatabaseFile(join(databaseDir, DATABASE));
   }
 
   #adopt(path: string): FolderNode {
@@ -133,19 +153,26 @@ export class PowerCutDisk implements Disk {
   cut(label: string): PowerCut {
     const below = relative(this.#root, this.#databaseDir);
     const database = new Map<string, FileNode>();
-    const main = read(join(this.#databaseDir, DATABASE));
-    // SQLite writes and syncs it itself.
-    if (main !== undefined) {
-      database.set(join(below, DATABASE), { kind: "file", content: main, durable: main });
+    if (fs.existsSync(join(this.#databaseDir, DATABASE))) {
+      if (!fs.existsSync(join(this.#databaseDir, WAL))) {
+        // SQLite has closed the database: before it removes its log, it syncs both.
+        this.#main.synced();
+        this.#wal.synced();
+      }
+      for (const [name, file] of [
+        [DATABASE, this.#main],
+        [WAL, this.#wal],
+      ] as const) {
+        file.look();
+        database.set(join(below, name), { ...file.node });
+      }
     }
-    this.#wal.look();
-    if (main !== undefined) database.set(join(below, WAL), { ...this.#wal.node });
     return new PowerCut(label, this.#tree, database);
   }
 
-  /** Call after a transaction that SQLite itself makes durable. */
-  databaseIsDurable(): void {
-    this.#wal.synced();
+  /** Whether the last sync of SQLite's write-ahead log failed: nothing counts that was committed since the one before. */
+  get isDatabaseLost(): boolean {
+    return this.#wal.isLost;
   }
 
   #begin(operation: string): string {
@@ -221,15 +248,19 @@ export class PowerCutDisk implements Disk {
   openExisting(path: string): number {
     return this.#now("openExisting", () => {
       const fd = realDisk.openExisting(path);
-      this.#files.set(fd, path.endsWith(WAL) ? this.#wal.node : this.#file(path));
+      this.#files.set(fd, this.#databaseFile(path)?.node ?? this.#file(path));
       return fd;
     });
+  }
+
+  #databaseFile(path: string): DatabaseFile | undefined {
+    return path.endsWith(WAL) ? this.#wal : path.endsWith(DATABASE) ? this.#main : undefined;
   }
 
   openToRead(path: string): number {
     return this.#now("openToRead", () => {
       const fd = realDisk.openToRead(path);
-      this.#files.set(fd, this.#file(path));
+      this.#files.set(fd, this.#databaseFile(path)?.node ?? this.#file(path));
       return fd;
     });
   }
@@ -272,6 +303,22 @@ export class PowerCutDisk implements Disk {
     await this.#write("write", fd, Buffer.concat(buffers), position);
   }
 
+  /** Takes everything, or nothing. */
+  writeAtOnce(fd: number, bytes: Uint8Array, position: number): number {
+    if (this.#random.below(2) === 0) return 0;
+    const label = this.#begin("write at once");
+    this.#put(fd, Buffer.from(bytes), position);
+    this.#watch(`in ${label}`);
+    return bytes.length;
+  }
+
+  #put(fd: number, piece: Buffer, position: number): void {
+    const node = this.#opened(fd);
+    fs.writeSync(fd, piece, 0, piece.length, position);
+    if (node === this.#wal.node) this.#wal.rewritten(position, position + piece.length);
+    else node.content = overwritten(node.content, piece, position);
+  }
+
   async #write(operation: string, fd: number, bytes: Buffer, position: number): Promise<void> {
     const label = this.#begin(operation);
     const middle = this.#random.below(bytes.length + 1);
@@ -280,10 +327,7 @@ export class PowerCutDisk implements Disk {
       [middle, bytes.length],
     ] as const) {
       await this.turns(6);
-      const piece = bytes.subarray(from, to);
-      const node = this.#opened(fd);
-      fs.writeSync(fd, piece, 0, piece.length, position + from);
-      node.content = overwritten(node.content, piece, position + from);
+      this.#put(fd, bytes.subarray(from, to), position + from);
       this.#watch(`in ${label}, ${to} of ${bytes.length} bytes`);
     }
   }
@@ -305,9 +349,13 @@ export class PowerCutDisk implements Disk {
   /** Covers what was written when it began. If it fails, those pages are lost and read as zeros. */
   async syncData(fd: number): Promise<void> {
     const node = this.#opened(fd);
-    if (node === this.#wal.node) {
-      const cover = () => this.#wal.cover();
-      return this.#sync("syncData of the database", cover, () => this.#wal.lose());
+    for (const [what, file] of [
+      ["syncData of the WAL", this.#wal],
+      ["syncData of the database", this.#main],
+    ] as const) {
+      if (node !== file.node) continue;
+      const lose = () => (file === this.#wal ? file.lose() : undefined);
+      return this.#sync(what, () => file.cover(), lose);
     }
     const cover = () => {
       const covered = node.content;
@@ -420,5 +468,58 @@ export class PowerCutDisk implements Disk {
       const { folder: parent, name } = this.#parent(path);
       this.#change(parent, { drop: undefined, set: { name, node: { kind: "link", target } } });
     });
+  }
+
+  async createPrivate(path: string): Promise<number> {
+    await this.turns(4);
+    return this.create(path);
+  }
+
+  async openRegular(path: string): Promise<{ fd: number; bytes: number } | undefined> {
+    await this.turns(4);
+    const found = await realFolderDisk.openRegular(path);
+    if (found !== undefined) this.#files.set(found.fd, this.#file(path));
+    return found;
+  }
+
+  async hardLink(from: string, to: string): Promise<void> {
+    await this.turns(4);
+    this.#now("hardLink", () => {
+      fs.linkSync(from, to);
+      const { folder: parent, name } = this.#parent(to);
+      this.#change(parent, { drop: undefined, set: { name, node: this.#file(from) } });
+    });
+  }
+
+  async moveTo(from: string, to: string): Promise<void> {
+    await this.turns(4);
+    this.rename(from, to);
+  }
+
+  async unlink(path: string): Promise<void> {
+    await this.turns(4);
+    fs.lstatSync(path);
+    this.remove(path);
+  }
+
+  async makePrivateDir(path: string): Promise<void> {
+    await this.turns(4);
+    this.makeDir(path);
+  }
+
+  async removeEmptyDir(path: string): Promise<void> {
+    await this.turns(4);
+    this.#now("removeEmptyDir", () => {
+      fs.rmdirSync(path);
+      this.#forget(path);
+    });
+  }
+
+  listDir(path: string): Promise<FolderEntry[]> {
+    return realFolderDisk.listDir(path);
+  }
+
+  lookAt(path: string): Promise<{ bytes: number; modifiedMs: number } | undefined> {
+    return realFolderDisk.lookAt(path);
   }
 }

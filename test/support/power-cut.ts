@@ -7,6 +7,8 @@ export interface FileNode {
   readonly kind: "file";
   content: Buffer;
   durable: Buffer;
+  /** What the device has of it instead, as long as it does not know that the file was cut to nothing. */
+  uncut?: Buffer | undefined;
 }
 
 interface LinkNode {
@@ -121,7 +123,11 @@ function namesLeft(node: FolderNode, { names }: Survivors, random: Random): Map<
   return left;
 }
 
-function bytesLeft({ content, durable }: FileNode, { bytes }: Survivors, random: Random): Buffer {
+function bytesLeft(node: FileNode, { bytes }: Survivors, random: Random): Buffer {
+  const { content, durable, uncut } = node;
+  if (uncut !== undefined && (bytes === "none" || (bytes === "torn" && random.below(2) === 0))) {
+    return uncut;
+  }
   if (bytes === "none" || content === durable) return durable;
   if (bytes === "all") return content;
   const [least, most] = [content.length, durable.length].toSorted((a, b) => a - b);

@@ -2,10 +2,12 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { endWithProcess, endingWithParent } from "./children.ts";
 import { tempDir } from "./temp.ts";
-import { until } from "./wait.ts";
+import { PATIENCE_MS, until } from "./wait.ts";
 
 const projectDir = join(import.meta.dir, "../..");
 const STOP_TIMEOUT_MS = 10_000;
+/** On a machine that is busy, a test's own primary is silent for longer than the 5 s that a real one is given. */
+const PATIENT = { REPLICA_SYNC_TIMEOUT: "60s" };
 
 /**
  * The environment for a `replica` process: this one's without what would be a setting, such as where the tests'
@@ -53,7 +55,7 @@ export class ReplicaProcess implements AsyncDisposable {
       stdout,
       stderr,
       cwd: options.cwd ?? projectDir,
-      env: { ...programEnvironment(), NO_COLOR: "1", ...options.env },
+      env: { ...programEnvironment(), ...PATIENT, NO_COLOR: "1", ...options.env },
     });
     closeSync(stdout);
     closeSync(stderr);
@@ -82,7 +84,7 @@ export class ReplicaProcess implements AsyncDisposable {
    * Waits for a matching line on standard error or output; earlier lines count.
    * @throws Error with all output on timeout, or if the program ends without such a line.
    */
-  async waitForLine(pattern: RegExp, timeoutMs = 30_000): Promise<RegExpExecArray> {
+  async waitForLine(pattern: RegExp, timeoutMs = PATIENCE_MS): Promise<RegExpExecArray> {
     const matcher = new RegExp(pattern.source, pattern.flags.replaceAll(/[gy]/g, ""));
     const find = (): RegExpExecArray | undefined => {
       for (const text of [this.stderr, this.stdout]) {
@@ -127,7 +129,7 @@ export class ReplicaProcess implements AsyncDisposable {
   }
 
   /** Waits until it ends. @throws Error with its output on timeout. */
-  async ended(timeoutMs = 30_000): Promise<Ending> {
+  async ended(timeoutMs = PATIENCE_MS): Promise<Ending> {
     await until(() => !this.isRunning, { timeoutMs, what: "replica to end" }).catch(
       (error: unknown) => {
         throw new Error(`${String(error)}\n${this.output()}`, { cause: error });

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { type CertificateFiles, certificates } from "./tls.ts";
 import { type Reply, ReplyError, ReplyReader, encodeCommand } from "./resp.ts";
 import { SocketWriter } from "./socket-writer.ts";
-import { within } from "./wait.ts";
+import { PATIENCE_MS, within } from "./wait.ts";
 
 export interface RespAddress {
   readonly host?: string;
@@ -12,7 +12,7 @@ export interface RespAddress {
   readonly username?: string;
   /** TLS, trusting the test CA; `client` adds a client certificate. */
   readonly tls?: { readonly client?: CertificateFiles };
-  /** Milliseconds for one reply. Default: 30 s. */
+  /** Milliseconds for one reply. Default: PATIENCE_MS. */
   readonly timeoutMs?: number;
 }
 
@@ -35,7 +35,7 @@ export class RespClient implements AsyncDisposable {
 
   /** Connects; logs in if the address has a password. */
   static async connect(address: RespAddress): Promise<RespClient> {
-    const timeoutMs = address.timeoutMs ?? 30_000;
+    const timeoutMs = address.timeoutMs ?? PATIENCE_MS;
     const client = new RespClient(timeoutMs);
     const reader = new ReplyReader();
     const socket: Bun.SocketHandler = {

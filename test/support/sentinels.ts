@@ -197,7 +197,7 @@ export async function startSentinels(
           (await Promise.all(sentinels.map((one) => one.master()))).every(
             (master) => master.get("port") === String(port),
           ),
-        { what: `all sentinels to name port ${port}`, timeoutMs: 60_000 },
+        { what: `all sentinels to name port ${port}` },
       );
     },
     /** Makes them promote a replica, though the primary is well. @throws ReplyError where they won't. */

@@ -9,15 +9,22 @@ export type ServerKind = (typeof SERVER_KINDS)[number];
 export type ServerTool =
   "redis-server" | "redis-cli" | "redis-benchmark" | "redis-check-rdb" | "redis-check-aof";
 
-export interface ServerRecipe {
-  readonly kind: ServerKind;
-  /** The Debian suite of the packages, and the required beginning of their version. */
+/** What is fetched into a folder of its own: a server, or the programs that read an archive without ours. */
+export type PackageKind = ServerKind | "archive-tools";
+
+export interface PackageRecipe {
+  readonly kind: PackageKind;
+  /** The Debian suite of the packages, and the required beginning of the version of the first. */
   readonly suite: string;
   readonly packages: readonly string[];
   readonly versionPrefix: string;
-  readonly product: "redis" | "valkey";
   /** The tests can't run without it. */
   readonly required: boolean;
+}
+
+export interface ServerRecipe extends PackageRecipe {
+  readonly kind: ServerKind;
+  readonly product: "redis" | "valkey";
 }
 
 const redisPackages = ["redis-server", "redis-tools"];
@@ -58,6 +65,14 @@ export const RECIPES: readonly ServerRecipe[] = [
   },
 ];
 
+export const ARCHIVE_TOOLS: PackageRecipe = {
+  kind: "archive-tools",
+  suite: "bookworm",
+  packages: ["age", "zstd"],
+  versionPrefix: "1.",
+  required: true,
+};
+
 /** What to do about a missing server. */
 export const HOW_TO_GET_SERVERS = "run `bun run pretest` to fetch the servers";
 
@@ -65,8 +80,8 @@ export const HOW_TO_GET_SERVERS = "run `bun run pretest` to fetch the servers";
 const CACHE_FORMAT = 1;
 
 /** The stamp of a complete server folder. */
-export interface ServerStamp {
-  readonly kind: ServerKind;
+export interface ServerStamp<K extends PackageKind = ServerKind> {
+  readonly kind: K;
   readonly version: string;
   /** Package file names, for the record. */
   readonly packages: readonly string[];
@@ -88,23 +103,23 @@ export function serverCacheDir(): string {
 }
 
 /** The folder of one server; it exists only when it is complete. */
-export function serverDir(kind: ServerKind): string {
+export function serverDir(kind: PackageKind): string {
   return join(serverCacheDir(), `${kind}-v${CACHE_FORMAT}`);
 }
 
-export function unavailableFile(kind: ServerKind): string {
+export function unavailableFile(kind: PackageKind): string {
   return join(serverCacheDir(), `${kind}-v${CACHE_FORMAT}.unavailable`);
 }
 
 /** The stamp of a server, or `undefined` if it isn't complete. */
-export function readStamp(kind: ServerKind): ServerStamp | undefined {
+export function readStamp<K extends PackageKind>(kind: K): ServerStamp<K> | undefined {
   const path = join(serverDir(kind), "stamp.json");
   if (!existsSync(path)) return undefined;
-  return JSON.parse(readFileSync(path, "utf8")) as ServerStamp;
+  return JSON.parse(readFileSync(path, "utf8")) as ServerStamp<K>;
 }
 
 /** Why a server could not be fetched; `undefined` if it was, or if nobody has tried. */
-export function unavailableReason(kind: ServerKind): string | undefined {
+export function unavailableReason(kind: PackageKind): string | undefined {
   const path = unavailableFile(kind);
   return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
 }
@@ -116,7 +131,15 @@ export function unavailableReason(kind: ServerKind): string | undefined {
 export function toolCommand(dir: string, stamp: ServerStamp, tool: ServerTool): string[] {
   const recipe = RECIPES.find((candidate) => candidate.kind === stamp.kind);
   if (recipe === undefined) throw new Error(`no such server: ${stamp.kind}`);
-  const program = tool.replace(/^redis/, recipe.product);
+  return programCommand(dir, stamp, tool.replace(/^redis/, recipe.product));
+}
+
+/** The same for any program of the packages. */
+export function programCommand(
+  dir: string,
+  stamp: Pick<ServerStamp, "loader" | "libraryPaths">,
+  program: string,
+): string[] {
   return [
     join(dir, stamp.loader),
     "--library-path",

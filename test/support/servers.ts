@@ -27,11 +27,10 @@ import {
 } from "./server-catalog.ts";
 import { type TempDir, tempDir } from "./temp.ts";
 import { certificates } from "./tls.ts";
-import { until } from "./wait.ts";
+import { PATIENCE_MS, until } from "./wait.ts";
 
 export { SERVER_KINDS, type ServerKind, type ServerTool } from "./server-catalog.ts";
 
-const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 /** The digest of a million keys takes its time on a busy machine. */
 const REPLY_TIMEOUT_MS = 300_000;
@@ -181,7 +180,7 @@ export class RealServer implements AsyncDisposable {
     this.socketPath = options.unixSocket === true ? dir.file("redis.sock") : undefined;
     this.password = options.password;
     this.#args = options.args ?? [];
-    this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
+    this.#startTimeoutMs = options.startTimeoutMs ?? PATIENCE_MS;
     this.#tlsClients = options.tls?.clients;
   }
 
@@ -305,7 +304,7 @@ export class RealServer implements AsyncDisposable {
         const slaves = fields.filter(([name]) => /^slave\d+$/.test(name));
         return slaves.filter(([, slave]) => hasAll(slave)).length >= replicas;
       },
-      { timeoutMs: 50_000, what: `${replicas} replicas to acknowledge offset ${end}` },
+      { what: `${replicas} replicas to acknowledge offset ${end}` },
     );
   }
 

@@ -1,5 +1,5 @@
 /**
- * Fetches the real servers that the tests run against into a cache folder. It installs nothing and needs
+ * Fetches the real servers that the tests run against, and age and zstd, into a cache folder. It installs nothing and needs
  * no root: the packages are Debian's own, checked with the machine's Debian keyring, and unpacked beside
  * the libraries that they were built for.
  *
@@ -18,11 +18,13 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import {
+  ARCHIVE_TOOLS,
   RECIPES,
-  type ServerKind,
-  type ServerRecipe,
+  type PackageKind,
+  type PackageRecipe,
   type ServerStamp,
   findLoader,
+  programCommand,
   readStamp,
   serverCacheDir,
   serverDir,
@@ -221,7 +223,7 @@ class Suite {
 }
 
 /** Makes the folder of one server: unpacks and tries it out elsewhere, then renames it into place. */
-async function install(recipe: ServerRecipe, suite: Suite, workDir: string): Promise<string> {
+async function install(recipe: PackageRecipe, suite: Suite, workDir: string): Promise<string> {
   const packageName = recipe.packages[0] ?? "";
   const version = await suite.version(packageName);
   if (!version.startsWith(recipe.versionPrefix)) {
@@ -236,15 +238,13 @@ async function install(recipe: ServerRecipe, suite: Suite, workDir: string): Pro
     rmSync(join(unpacked, path), { recursive: true, force: true });
   }
 
-  const stamp: ServerStamp = {
+  const stamp: ServerStamp<PackageKind> = {
     kind: recipe.kind,
     version: version.replace(/[-+].*$/, ""),
     packages: debs.map((deb) => deb.slice(deb.lastIndexOf("/") + 1)).toSorted(),
     ...findLoader(unpacked),
   };
-  for (const tool of ["redis-server", "redis-cli", "redis-benchmark"] as const) {
-    await run([...toolCommand(unpacked, stamp, tool), "--version"]);
-  }
+  for (const command of commandsOf(unpacked, stamp)) await run([...command, "--version"]);
   writeFileSync(join(unpacked, "stamp.json"), `${JSON.stringify(stamp, undefined, 2)}\n`);
   try {
     renameSync(unpacked, serverDir(recipe.kind));
@@ -254,6 +254,16 @@ async function install(recipe: ServerRecipe, suite: Suite, workDir: string): Pro
   }
   rmSync(unavailableFile(recipe.kind), { force: true });
   return stamp.version;
+}
+
+/** The programs that must run before a folder counts. */
+function commandsOf(dir: string, stamp: ServerStamp<PackageKind>): string[][] {
+  const { kind } = stamp;
+  if (kind === "archive-tools") {
+    return ARCHIVE_TOOLS.packages.map((program) => programCommand(dir, stamp, program));
+  }
+  const tools = ["redis-server", "redis-cli", "redis-benchmark"] as const;
+  return tools.map((tool) => toolCommand(dir, { ...stamp, kind }, tool));
 }
 
 async function retried<T>(what: string, attempt: () => Promise<T>): Promise<T> {
@@ -271,7 +281,7 @@ async function retried<T>(what: string, attempt: () => Promise<T>): Promise<T> {
 /** Fetches all recipes of one suite; notes those that fail and goes on with the rest. */
 async function fetchSuite(
   suiteName: string,
-  recipes: readonly ServerRecipe[],
+  recipes: readonly PackageRecipe[],
   mirrors: readonly string[],
   workDir: string,
 ): Promise<void> {
@@ -298,14 +308,14 @@ async function fetchSuite(
   }
 }
 
-function noteUnavailable(kind: ServerKind, reason: string, workDir: string): void {
+function noteUnavailable(kind: PackageKind, reason: string, workDir: string): void {
   const temp = join(workDir, `${kind}.reason`);
   writeFileSync(temp, `${reason}\n`);
   renameSync(temp, unavailableFile(kind));
 }
 
-function missingRecipes(retry: boolean): ServerRecipe[] {
-  return RECIPES.filter((recipe) => {
+function missingRecipes(retry: boolean): PackageRecipe[] {
+  return [...RECIPES, ARCHIVE_TOOLS].filter((recipe) => {
     if (readStamp(recipe.kind) !== undefined) return false;
     if (retry || recipe.required || unavailableReason(recipe.kind) === undefined) return true;
     return Date.now() - statSync(unavailableFile(recipe.kind)).mtimeMs > UNAVAILABLE_FOR_MS;

@@ -22,7 +22,7 @@ export class Reporting implements AsyncDisposable {
   constructor(url: string, flags: Record<string, string> = {}, clock: Clock = realClock) {
     this.following = follow(url, realDisk, this.#dir, flags, undefined, clock);
     this.#metrics.of(this.following.status, "1.2.3");
-    const address = { host: "127.0.0.1", port: 0, readyLagMs: READY_LAG_MS };
+    const address = { host: "127.0.0.1", port: 0, readyLagMs: READY_LAG_MS, names: [] };
     this.#http = serveHttp(address, this.#metrics, this.following.status);
   }
 
@@ -81,7 +81,7 @@ export class Reporting implements AsyncDisposable {
         const expected = what === "ready" ? [200, /^ready$/] : [503, what];
         return status === expected[0] && (expected[1] as RegExp).test(said);
       },
-      { what: `/readyz to say ${String(what)}`, timeoutMs: 60_000, everyMs: 50 },
+      { what: `/readyz to say ${String(what)}`, everyMs: 50 },
     ).catch((error: unknown) => {
       throw new Error(`/readyz says "${said}"`, { cause: error });
     });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fakePrimary, standardHandshake } from "./fake-primary.ts";
 import { fillAllTypes } from "./fill.ts";
@@ -29,6 +29,19 @@ describe("waiting", () => {
       { timeoutMs: 20, what: "the door" },
     );
     await expect(never).rejects.toThrow("waited 20 ms for the door, in vain; last: still closed");
+  });
+
+  test("no test gives up before its waits do", () => {
+    const short: string[] = [];
+    for (const path of new Bun.Glob("**/*.ts").scanSync(join(import.meta.dir, ".."))) {
+      const text = readFileSync(join(import.meta.dir, "..", path), "utf8");
+      const limits = /setDefaultTimeout\(([\d_]+)\)|^\s*\},? ?\n?\s*([\d_]{5,}),?\n?\s*\);$/gm;
+      for (const [, all, one] of text.matchAll(limits)) {
+        const limit = Number((all ?? one)!.replaceAll("_", ""));
+        if (limit < 150_000) short.push(`${path}: ${limit} ms`);
+      }
+    }
+    expect(short).toEqual([]);
   });
 });
 

@@ -71,6 +71,7 @@ class FakeKeeper implements SnapshotKeeper, StreamKeeper {
 function drive(port: number, clock: Clock = realClock) {
   const keeper = new FakeKeeper();
   const failed: ReplicaError[] = [];
+  const awaited = { is: false };
   const target = {
     kind: "tcp",
     host: "127.0.0.1",
@@ -101,11 +102,20 @@ function drive(port: number, clock: Clock = realClock) {
       failedUnlinked: (error) => failed.push(error),
       note: () => undefined,
       moved: () => undefined,
+      isAwaited: () => awaited.is,
     },
   );
   const reach = (at: string) => until(() => driver.state.at === at, { what: `the state ${at}` });
   const attempt = (resume?: Position) => driver.attempt(target, keeper, keeper, resume);
-  return { driver, attempt, keeper, failed, reach, [Symbol.dispose]: () => driver.leave() };
+  return {
+    driver,
+    attempt,
+    keeper,
+    failed,
+    awaited,
+    reach,
+    [Symbol.dispose]: () => driver.leave(),
+  };
 }
 
 describe("Driver", () => {
@@ -224,22 +234,82 @@ describe("Driver", () => {
     await until(() => replica.keeper.told.includes("stream stream"), { what: "the stream" });
   });
 
+  test("rests between small chunks, and gathers what comes meanwhile, while nobody waits for an answer", async () => {
+    let nowMs = 0;
+    const rests: { ms: number; end: () => void }[] = [];
+    const clock = {
+      ...realClock,
+      monotonicMs: () => nowMs,
+      sleep: (ms: number) => new Promise<void>((end) => void rests.push({ ms, end })),
+    };
+    using peer = fakePeer();
+    using replica = drive(peer.port, clock);
+    replica.attempt({ replid: REPLID, offset: 10 });
+    const socket = await peer.socket(0);
+    socket.write(`${HANDSHAKE}+CONTINUE\r\n`);
+    await replica.reach("connected");
+    const { told } = replica.keeper;
+    const kept = (text: string) =>
+      until(() => told.includes(`stream ${text}`), { what: `${text} to be kept` });
+    const send = async (text: string) => {
+      nowMs += 10;
+      socket.write(text);
+      await kept(text);
+    };
+    await send("first");
+    expect(rests.map(({ ms }) => ms)).toEqual([50]);
+    socket.write("gath");
+    await Bun.sleep(10);
+    socket.write("ered");
+    await Bun.sleep(10);
+    expect(told.at(-1)).toBe("stream first");
+    // Room on the disk doesn't end a rest.
+    replica.keeper.congested = true;
+    replica.driver.hasRoom();
+    replica.keeper.congested = false;
+    replica.driver.hasRoom();
+    nowMs += 50;
+    rests.pop()!.end();
+    await kept("gathered");
+    expect(replica.driver.endRest()).toBeUndefined();
+    await send("close");
+    await until(() => rests.length > 0, { what: "the next rest" });
+    // What ends the following reads first what has come.
+    socket.write("unread");
+    await Bun.sleep(10);
+    expect(told.at(-1)).toBe("stream close");
+    void replica.driver.endRest();
+    await kept("unread");
+    for (const { end } of rests.splice(0)) end();
+
+    replica.awaited.is = true;
+    await send("awaited");
+    expect(rests).toEqual([]);
+    replica.awaited.is = false;
+    await send("*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+    await send("after a GETACK");
+    expect(rests).toEqual([]);
+    socket.end();
+    await replica.reach("connect");
+  });
+
   test("doesn't count its own stall as the primary's silence", async () => {
     let stoodStillMs = 0;
-    let looks = 0;
-    const monotonicMs = () => {
-      looks++;
-      return realClock.monotonicMs() + stoodStillMs;
-    };
+    const monotonicMs = () => realClock.monotonicMs() + stoodStillMs;
     using peer = fakePeer();
     using replica = drive(peer.port, { ...realClock, monotonicMs });
     replica.attempt({ replid: REPLID, offset: 10 });
     (await peer.socket(0)).write(`${HANDSHAKE}+CONTINUE\r\n`);
     await replica.reach("connected");
     stoodStillMs = 3_600_000;
-    looks = 0;
-    await until(() => looks > 3, { what: "some ticks" });
+    replica.driver.everySecond();
     expect(replica.driver.state.at).toBe("connected");
     expect(replica.failed).toEqual([]);
+    // Seen every second, the silence is the primary's.
+    for (let second = 0; second < 61; second++) {
+      stoodStillMs += 1_000;
+      replica.driver.everySecond();
+    }
+    expect(replica.failed.map(({ code }) => code)).toEqual(["TIMED_OUT"]);
   });
 });

@@ -24,7 +24,7 @@ test("a stop gives up the snapshot at once: nothing can take its name any more",
   const login = new PrimaryLogin(target, settings);
   const fetching = new SnapshotFetch(target, { ...surroundings, login });
   const stop = new AbortController();
-  const place = async () => dir.file("dump.rdb");
+  const place = async () => ({ path: dir.file("dump.rdb") });
   const run = fetching.run((keeping) => new FileOutlet(place, surroundings, keeping), stop.signal);
   run.catch(() => undefined);
   await until(() => fetching.state.at === "transfer", { what: "the payload" });

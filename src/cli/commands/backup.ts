@@ -8,10 +8,17 @@ import { realClock } from "../../base/clock.ts";
 import type { State } from "../../session/state.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import type { CommandContext } from "./command.ts";
+import { modeOf } from "./mode-option.ts";
 import { watchTransfer } from "./watch-transfer.ts";
 
 /** `replica backup [URL] OUT`: writes one snapshot, verified and durable, and returns. */
-export async function backup({ settings, args, signal, stderr }: CommandContext): Promise<number> {
+export async function backup({
+  settings,
+  args,
+  options,
+  signal,
+  stderr,
+}: CommandContext): Promise<number> {
   const [url, out] = args.length === 2 ? [args[0]!, args[1]!] : [DEFAULT_URL, args[0]!];
   const source = parsePrimarySource(url);
   if (out.includes("://")) {
@@ -24,7 +31,7 @@ export async function backup({ settings, args, signal, stderr }: CommandContext)
     const { rdb, seconds } = await takeBackup(
       source,
       out,
-      { disk: realDisk, clock: realClock, settings },
+      { disk: realDisk, clock: realClock, settings, mode: modeOf(options) },
       signal,
       (begun) => {
         fetching = begun;

@@ -1,3 +1,4 @@
+import type { Clock } from "../../base/clock.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Output } from "../terminal/output.ts";
 import type { SettingName } from "../../config/settings-schema.ts";
@@ -12,6 +13,7 @@ export interface CommandContext {
   readonly options: ReadonlyMap<string, string>;
   /** The environment; a command removes what no child process may inherit. */
   readonly env: Record<string, string | undefined>;
+  readonly clock: Clock;
   /** Aborts on the first SIGINT, SIGTERM or SIGHUP. A second SIGINT or SIGTERM exits with 1 at once. */
   readonly signal: AbortSignal;
   /** Output for programs. Writing throws OutputClosed once the reader is gone; main then exits with 0. */
@@ -22,8 +24,8 @@ export interface CommandContext {
 
 /**
  * A command's body. It resolves to the exit code: 0 done, 1 failed, 3 what was checked is damaged. Errors
- * become exit codes too: USAGE 2, DIRECTORY_DAMAGED and RESTORE_UNUSABLE 3, STOPPED after the signal 0,
- * all others 1.
+ * become exit codes too: USAGE 2, DIRECTORY_DAMAGED and RESTORE_UNUSABLE 3, all others 1. STOPPED is one of them: what
+ * was stopped isn't done, and a script must not go on as if it were. What goes on until it is stopped resolves to 0.
  */
 export type RunCommand = (context: CommandContext) => Promise<number>;
 

@@ -4,9 +4,15 @@ import { counted, formatBytes } from "../../base/quantity.ts";
 import { findServer, nameOf, type ServerProgram } from "../../stock/server-program.ts";
 import { refuseMismatch } from "../../stock/stock-directory.ts";
 import { type CheckResult, checkRestored, serveRestored } from "../../stock/stock-server.ts";
-import { Catalogue } from "../../store/restore/catalogue.ts";
+import { Catalogue, cutShortNote } from "../../store/restore/catalogue.ts";
 import { realDisk } from "../../store/disk/disk.ts";
-import { type Layout, restore as write, type Restored } from "../../store/restore/restore.ts";
+import { PieceCheckers } from "../../store/pieces/piece-checkers.ts";
+import {
+  type Layout,
+  restore as write,
+  type Restored,
+  type RestoreOptions,
+} from "../../store/restore/restore.ts";
 import {
   type RestorePoint,
   restorePoint,
@@ -14,9 +20,11 @@ import {
   type Wanted,
 } from "../../store/restore/restore-point.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
+import { isArchiveUrl, refuseArchiveOptions } from "../archives/archive-options.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { table } from "../terminal/table.ts";
+import { modeOf } from "./mode-option.ts";
 import { momentOf, wholeNumber } from "./moment-options.ts";
 
 /** What to do with a finished restore. */
@@ -26,40 +34,80 @@ interface Afterwards {
   readonly servePort: number | undefined;
 }
 
-/** `replica restore DIR TARGET`: writes files that a stock server starts from, as of a moment. */
+/** `replica restore SOURCE TARGET`: writes files that a stock server starts from, as of a moment. */
 export const restore: RunCommand = async (context) => {
   const { args, options, settings, stderr } = context;
-  const wanted = momentOf(options);
+  if (args[1]?.includes("://") === true) {
+    throw usageError(
+      `${args[1]} is not a folder: in "replica restore SOURCE TARGET", TARGET is one`,
+    );
+  }
+  const choose = await chooserOf(args[0] ?? "", options);
+  const writeChosen = await choose(context);
   const layout = layoutOf(options.get("layout"));
+  const mode = modeOf(options);
   // Before anything is written, so that a missing or too old server is reported at once.
   const afterwards = await afterwardsOf(options);
   if (afterwards !== undefined) refuseMismatch({ layout }, afterwards.server);
   const progress = fileProgress(stderr, settings.progress);
   try {
-    const restored = await writeRestored(context, args, { wanted, layout }, progress.look);
+    const done = await writeChosen({ layout, mode }, progress.look);
     if (afterwards === undefined) {
-      report(context, restored, undefined);
+      report(context, done, undefined);
       return 0;
     }
     const load = (loaded: number, total: number) => progress.look("load", loaded, total);
-    return await boot(context, restored, afterwards, load);
+    return await boot(context, done, afterwards, load);
   } finally {
     progress.end();
   }
 };
 
+/** A finished restore, and the generation that it comes from, as people call it. */
+interface Done {
+  readonly restored: Restored;
+  readonly from: string | number;
+}
+
+/** Finds out what to restore; what it returns does it. */
+type Choose = (
+  context: CommandContext,
+) => Promise<
+  (
+    how: Pick<RestoreOptions, "layout" | "mode">,
+    onProgress: (file: string, bytes: number, totalBytes: number) => void,
+  ) => Promise<Done>
+>;
+
+async function chooserOf(source: string, options: ReadonlyMap<string, string>): Promise<Choose> {
+  // What reads an archive is large, and few restores need it.
+  if (isArchiveUrl(source)) return (await import("./restore-archived.ts")).archivedRestore;
+  refuseArchiveOptions(source, options);
+  return async (context) => {
+    const wanted = await momentOf(context, source);
+    return async (how, onProgress) => {
+      const restored = await writeRestored(context, context.args, { wanted, ...how }, onProgress);
+      return { restored, from: restored.generation.id };
+    };
+  };
+}
+
 async function writeRestored(
-  { signal }: CommandContext,
+  { clock, signal }: CommandContext,
   [dir = "", target = ""]: readonly string[],
-  { wanted, layout }: { readonly wanted: Wanted; readonly layout: Layout },
+  { wanted, ...how }: Pick<RestoreOptions, "layout" | "mode"> & { readonly wanted: Wanted },
   onProgress: (file: string, bytes: number, totalBytes: number) => void,
 ): Promise<Restored> {
   using catalogue = new Catalogue(dir);
   for (const loss of catalogue.losses) logger.warn(describeDamage(loss));
-  const point = restorePoint(catalogue, wanted);
-  const surroundings = { disk: realDisk, signal, layout, onProgress };
+  const note = cutShortNote(catalogue);
+  if (note !== undefined) logger.info(note);
+  const nowMs = clock.now();
+  const point = restorePoint(catalogue, wanted, nowMs);
+  using checkers = new PieceCheckers({ signal });
+  const surroundings = { disk: realDisk, signal, ...how, onProgress, checkers };
   const restored = await write(catalogue, point, target, surroundings).catch((error: unknown) => {
-    throw isDamage(error) ? withOthers(error, catalogue, wanted, point) : error;
+    throw isDamage(error) ? withOthers(error, catalogue, { wanted, nowMs, point }) : error;
   });
   for (const warning of restored.warnings) logger.warn(warning);
   return restored;
@@ -69,6 +117,13 @@ function isDamage(error: unknown): error is ReplicaError {
   return error instanceof ReplicaError && error.code === "DIRECTORY_DAMAGED";
 }
 
+/** What was looked for, when, and what was found. */
+interface Search {
+  readonly wanted: Wanted;
+  readonly nowMs: number;
+  readonly point: RestorePoint;
+}
+
 /** How many other generations to suggest; `replica snapshots` lists them all. */
 const MAX_OTHERS = 3;
 
@@ -76,14 +131,14 @@ const MAX_OTHERS = 3;
 function withOthers(
   damage: ReplicaError,
   catalogue: Catalogue,
-  wanted: Wanted,
-  { generation: damaged }: RestorePoint,
+  { wanted, nowMs, point }: Search,
 ): ReplicaError {
+  const damaged = point.generation;
   const isEnd = wanted.offset === undefined && wanted.atMs === undefined;
   const others = catalogue.generations
     .filter(({ id }) => id !== damaged.id)
     .toReversed()
-    .flatMap(({ id }) => pointIn(catalogue, { ...wanted, generation: id }) ?? [])
+    .flatMap(({ id }) => pointIn(catalogue, { ...wanted, generation: id }, nowMs) ?? [])
     .slice(0, MAX_OTHERS)
     .map(({ generation: { id }, offset }) => {
       const what = isEnd ? `goes up to offset ${offset}` : "covers it too";
@@ -93,9 +148,9 @@ function withOthers(
   return new ReplicaError(code, { retry, message: message + others.join(""), cause: damage });
 }
 
-function pointIn(catalogue: Catalogue, wanted: Wanted): RestorePoint | undefined {
+function pointIn(catalogue: Catalogue, wanted: Wanted, nowMs: number): RestorePoint | undefined {
   try {
-    return restorePoint(catalogue, wanted);
+    return restorePoint(catalogue, wanted, nowMs);
   } catch (error) {
     if (error instanceof ReplicaError && error.code === "USAGE") return undefined;
     throw error;
@@ -104,16 +159,17 @@ function pointIn(catalogue: Catalogue, wanted: Wanted): RestorePoint | undefined
 
 async function boot(
   context: CommandContext,
-  restored: Restored,
+  done: Done,
   { server, check, servePort }: Afterwards,
   onProgress: (loadedBytes: number, totalBytes: number) => void,
 ): Promise<number> {
   const { signal, stderr } = context;
+  const { restored } = done;
   let checked: CheckResult | undefined;
   if (check !== undefined) {
     checked = await checkRestored(restored, server, { ...check, signal, onProgress });
   }
-  report(context, restored, checked === undefined ? undefined : { server, ...checked });
+  report(context, done, checked === undefined ? undefined : { server, ...checked });
   if (servePort === undefined) return 0;
   const { port, ended } = await serveRestored(restored, server, {
     port: servePort,
@@ -155,13 +211,13 @@ type Checked = CheckResult & { readonly server: ServerProgram };
 
 function report(
   { options, stdout }: CommandContext,
-  restored: Restored,
+  done: Done,
   checked: Checked | undefined,
 ): void {
   stdout.write(
     options.has("json")
-      ? `${JSON.stringify({ ...toJson(restored), ...(checked && { check: checkToJson(checked) }) })}\n`
-      : describe(restored) + (checked === undefined ? "" : describeCheck(checked)),
+      ? `${JSON.stringify({ ...toJson(done), ...(checked && { check: checkToJson(checked) }) })}\n`
+      : describe(done) + (checked === undefined ? "" : describeCheck(checked)),
   );
 }
 
@@ -179,25 +235,26 @@ function checkToJson({ server, databases, digest }: Checked) {
   return digest === undefined ? check : { ...check, digest };
 }
 
-function describe(restored: Restored): string {
-  const { dir, layout, generation, offset, atMs, commands, rewrittenCommands } = restored;
+function describe({ restored, from }: Done): string {
+  const { dir, layout, offset, atMs, commands, rewrittenCommands } = restored;
   const when = atMs === undefined ? "at an unknown time" : `as of ${shownTime(atMs)}`;
   const made =
     rewrittenCommands === 0
       ? ""
       : `, ${rewrittenCommands} of them rewritten to do the same whenever they are loaded`;
-  return `${dir}: generation ${generation.id} up to offset ${offset}, ${when}
+  return `${dir}: generation ${from} up to offset ${offset}, ${when}
   a snapshot of ${formatBytes(restored.rdbBytes)} and ${counted(commands, "command")} after it (${formatBytes(restored.logBytes)})${made}
   start a server on it: redis-server --dir ${dir} --appendonly yes
   (with --databases N if the primary has more than 16${layout === "single" ? "; any server since Redis 4" : ""})
 `;
 }
 
-function toJson({ dir, layout, generation, offset, atMs, commands, ...more }: Restored) {
+function toJson({ restored, from }: Done) {
+  const { dir, layout, offset, atMs, commands, ...more } = restored;
   return {
     dir,
     layout,
-    generation: generation.id,
+    generation: from,
     offset,
     time: atMs === undefined ? null : shownTime(atMs),
     commands,

@@ -1,19 +1,35 @@
 import { statSync } from "node:fs";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
-import { Catalogue } from "../../store/restore/catalogue.ts";
+import { Catalogue, cutShortNote } from "../../store/restore/catalogue.ts";
 import { filesOf } from "../../store/generation/layout.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
+import { isArchiveUrl, refuseArchiveOptions } from "../archives/archive-options.ts";
 import type { RunCommand } from "./command.ts";
 import { table } from "../terminal/table.ts";
 import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
 import type { Moment } from "../../store/ledger/ledger-reader.ts";
 
-/** `replica snapshots DIR`: lists what can be restored from a data directory. */
-export const snapshots: RunCommand = async ({ args, options, stdout }) => {
-  using catalogue = new Catalogue(args[0]!);
+/** `replica snapshots SOURCE`: lists what can be restored from a data directory or an archive. */
+export const snapshots: RunCommand = async (context) => {
+  const { args, options, stdout } = context;
+  const [source = ""] = args;
+  if (isArchiveUrl(source)) {
+    // What reads an archive is large.
+    const [{ openArchive }, { listing }] = await Promise.all([
+      import("../archives/open-archive.ts"),
+      import("../archives/list-archive.ts"),
+    ]);
+    const archive = await openArchive(source, context);
+    stdout.write(await listing(archive, options.has("json"), context.signal));
+    return 0;
+  }
+  refuseArchiveOptions(source, options);
+  using catalogue = new Catalogue(source);
   const warnings = catalogue.losses.map(describeDamage);
   for (const warning of warnings) logger.warn(warning);
+  const note = cutShortNote(catalogue);
+  if (note !== undefined) logger.info(note);
   const { generations } = catalogue;
   if (options.has("json")) {
     const listing = {

@@ -40,7 +40,7 @@ export function infoToJson(info: Info): Record<string, string | number> {
   const entries = [...info].map(([name, value]): [string, string | number] => {
     // These fields are text that may happen to consist of digits; their type must not depend on that.
     const isText = /^run_id$|(?:crc64|replid2?|version|host|error|reason|cause)$/.test(name);
-    return [name, isText ? value : (exactNumber(value) ?? value)];
+    return [printable(name), isText ? printable(value) : (exactNumber(value) ?? printable(value))];
   });
   return Object.fromEntries(entries);
 }

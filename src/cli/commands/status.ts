@@ -1,4 +1,4 @@
-import { isIP } from "node:net";
+import { isIP } from "../../base/address.ts";
 import type { Settings } from "../../config/settings.ts";
 import { usageError } from "../../base/errors.ts";
 import type { RunCommand } from "./command.ts";

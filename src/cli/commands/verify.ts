@@ -4,8 +4,9 @@ import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { counted, formatBytes } from "../../base/quantity.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
-import { Catalogue, isGone } from "../../store/restore/catalogue.ts";
+import { Catalogue, cutShortNote, isGone } from "../../store/restore/catalogue.ts";
 import { realDisk } from "../../store/disk/disk.ts";
+import { PieceCheckers } from "../../store/pieces/piece-checkers.ts";
 import {
   type GenerationFindings,
   verifyCatalogue,
@@ -13,6 +14,7 @@ import {
   verifyRdb,
   type VerifyOptions,
 } from "../../store/restore/verify.ts";
+import { isArchiveUrl, refuseArchiveOptions } from "../archives/archive-options.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { type Damage, describeDamage } from "../../store/restore/damage.ts";
@@ -26,12 +28,16 @@ const LOOK_EVERY_MS = 200;
 /** The exit code if what was checked is damaged. */
 const DAMAGED = 3;
 
-/** `replica verify PATH`: checks an RDB file, or everything in a data directory. */
+/** `replica verify SOURCE`: checks an RDB file, or everything in a data directory or an archive. */
 export const verify: RunCommand = async (context) => {
   const { args, stderr, settings, signal } = context;
   const path = args[0]!;
+  if (isArchiveUrl(path)) return await verifyArchived(path, context);
+  refuseArchiveOptions(path, context.options);
   const progress = fileProgress(stderr, settings.progress);
-  const surroundings: VerifyOptions = { disk: realDisk, signal, onProgress: progress.look };
+  using checkers = new PieceCheckers({ signal });
+  const onProgress = progress.look;
+  const surroundings: VerifyOptions = { disk: realDisk, signal, onProgress, checkers };
   try {
     return isDirectory(path)
       ? await verifyDirectory(path, context, surroundings)
@@ -44,6 +50,25 @@ export const verify: RunCommand = async (context) => {
     progress.end();
   }
 };
+
+async function verifyArchived(url: string, context: CommandContext): Promise<number> {
+  const { options, settings, signal, stdout, stderr } = context;
+  // What reads an archive is large.
+  const [{ openArchive }, { checkArchive }] = await Promise.all([
+    import("../archives/open-archive.ts"),
+    import("../archives/check-archive.ts"),
+  ]);
+  const archive = await openArchive(url, context);
+  const progress = fileProgress(stderr, settings.progress);
+  const how = { quick: options.has("quick"), signal, onProgress: progress.look };
+  try {
+    const { isSound, report: text } = await checkArchive(archive, options.has("json"), how);
+    stdout.write(text);
+    return isSound ? 0 : DAMAGED;
+  } finally {
+    progress.end();
+  }
+}
 
 /** Refuses anything but files and directories: opening a pipe without a writer would wait forever. */
 function isDirectory(path: string): boolean {
@@ -128,7 +153,7 @@ async function verifyDirectory(
   { options, stdout }: CommandContext,
   surroundings: VerifyOptions,
 ): Promise<number> {
-  const damages = await lastingDamages(path, surroundings.signal);
+  const { damages, notes } = await lastingFindings(path, surroundings.signal);
   using catalogue = new Catalogue(path);
   const found: GenerationFindings[] = [];
   for (const generation of catalogue.generations) {
@@ -140,17 +165,21 @@ async function verifyDirectory(
     found.push(findings);
     damages.push(...findings.damages);
   }
-  if (options.has("json")) stdout.write(`${JSON.stringify(toJson(catalogue, found, damages))}\n`);
-  else stdout.write(report(catalogue, found, damages));
+  const all = { catalogue, found, damages, notes };
+  stdout.write(options.has("json") ? `${JSON.stringify(toJson(all))}\n` : report(all));
   return damages.length === 0 ? 0 : DAMAGED;
 }
 
-/** Finds lasting damage. While a generation becomes current, its link briefly precedes its row. */
-async function lastingDamages(path: string, signal: AbortSignal): Promise<Damage[]> {
+/** What is wrong, or worth telling, for good. While a generation becomes current, its link briefly precedes its row. */
+async function lastingFindings(
+  path: string,
+  signal: AbortSignal,
+): Promise<{ damages: Damage[]; notes: string[] }> {
   for (let left = LOOKS; ; left--) {
     using catalogue = new Catalogue(path);
     const damages = await verifyCatalogue(catalogue, signal);
-    if (damages.length === 0 || left === 0) return damages;
+    const notes = [cutShortNote(catalogue) ?? []].flat();
+    if (damages.length + notes.length === 0 || left === 0) return { damages, notes };
     await Bun.sleep(LOOK_EVERY_MS);
   }
 }
@@ -170,17 +199,23 @@ async function findingsOf(
   return undefined;
 }
 
-function report(
-  catalogue: Catalogue,
-  found: readonly GenerationFindings[],
-  damages: readonly Damage[],
-): string {
+/** All that a report tells of a data directory. */
+interface DirectoryFindings {
+  readonly catalogue: Catalogue;
+  readonly found: readonly GenerationFindings[];
+  readonly damages: readonly Damage[];
+  /** What looks like damage, and isn't. */
+  readonly notes: readonly string[];
+}
+
+function report({ catalogue, found, damages, notes }: DirectoryFindings): string {
   const lines = found.flatMap(({ generation, rdb, log: commands, restorableOffset }) => [
     `generation ${generation.id} (${generation.state})`,
     `  snapshot  ${rdb === undefined ? "damaged" : describeRdb(rdb)}`,
     `  log       ${commands === undefined ? "missing" : `${counted(commands.commands, "command")}, ${formatBytes(commands.bytes)}${unchecked(commands.uncheckedBytes)}${commands.damage === undefined ? "" : ", then damaged"}`}`,
     `  restores  ${restorableOffset === undefined ? "nothing" : `offset ${generation.baseOffset} to ${restorableOffset}`}`,
   ]);
+  for (const note of notes) lines.push(`note: ${note}`);
   for (const damage of damages) lines.push(`damaged: ${describeDamage(damage)}`);
   if (found.length === 0) lines.push(`${catalogue.path} keeps no snapshot yet`);
   else if (damages.length === 0) lines.push(`${catalogue.path}: no damage found`);
@@ -191,11 +226,7 @@ function unchecked(bytes: number): string {
   return bytes === 0 ? "" : ` (${formatBytes(bytes)} of it without a checksum)`;
 }
 
-function toJson(
-  catalogue: Catalogue,
-  found: readonly GenerationFindings[],
-  damages: readonly Damage[],
-) {
+function toJson({ catalogue, found, damages, notes }: DirectoryFindings) {
   return {
     path: catalogue.path,
     ok: damages.length === 0,
@@ -218,6 +249,7 @@ function toJson(
       }),
     ),
     damages: damages.map(damageToJson),
+    notes,
   };
 }
 

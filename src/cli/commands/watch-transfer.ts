@@ -2,7 +2,7 @@ import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { State } from "../../session/state.ts";
 import type { Output } from "../terminal/output.ts";
-import { Progress } from "../terminal/progress.ts";
+import type { Progress } from "../terminal/progress.ts";
 
 const EVERY_MS = 100;
 /** Without a terminal, a long transfer is logged at this interval. */
@@ -14,9 +14,14 @@ const LOG_EVERY_MS = 10_000;
  */
 export function watchTransfer(state: () => State, stderr: Output, enabled: boolean): () => void {
   if (!enabled || !stderr.isTty) return logTransfer(state);
-  const progress = new Progress({ output: stderr, enabled });
+  let progress: Progress | undefined;
   let drawing = false;
+  // Only for a terminal: it brings Node's streams with it, and a service has to start quickly.
+  void import("../terminal/progress.ts").then((drawn) => {
+    progress = new drawn.Progress({ output: stderr, enabled });
+  });
   const look = () => {
+    if (progress === undefined) return;
     const now = state();
     if (now.at === "transfer") {
       if (!drawing) progress.begin("snapshot", now.totalBytes);
@@ -30,7 +35,7 @@ export function watchTransfer(state: () => State, stderr: Output, enabled: boole
   const timer = setInterval(look, EVERY_MS);
   return () => {
     clearInterval(timer);
-    if (drawing) progress.end();
+    if (drawing) progress?.end();
   };
 }
 

@@ -1,4 +1,4 @@
-import { writeSync } from "node:fs";
+import { fstatSync, statSync, writeSync } from "node:fs";
 
 const clearLine = "\r\x1b[K";
 
@@ -83,7 +83,7 @@ export function standardOutput(): Output {
         throw hasCode(cause, "EPIPE") ? new OutputClosed("standard output is closed") : cause;
       }
     },
-    isTty: process.stdout.isTTY === true,
+    isTty: isTerminal(1),
     // See no-color.org.
     hasColors: (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb",
     columns: () => process.stdout.columns,
@@ -105,9 +105,21 @@ export function standardError(): Output {
         // There is nowhere left to report it.
       }
     },
-    isTty: process.stderr.isTTY === true,
+    isTty: isTerminal(2),
     columns: () => process.stderr.columns,
   });
+}
+
+/** Whether a descriptor is a terminal. Bun is asked only where it may be one, because it loads Node's streams to answer. */
+function isTerminal(fd: 1 | 2): boolean {
+  try {
+    const about = fstatSync(fd);
+    const nowhere = statSync("/dev/null", { throwIfNoEntry: false });
+    if (!about.isCharacterDevice() || about.rdev === nowhere?.rdev) return false;
+  } catch {
+    return false;
+  }
+  return (fd === 1 ? process.stdout : process.stderr).isTTY === true;
 }
 
 /** Writes synchronously, so that nothing is lost if the process exits right after. */

@@ -27,9 +27,10 @@ export async function readBlocks(
   }
   const reads: { readonly buffer: Uint8Array; readonly bytes: Promise<number> }[] = [];
   let asked = from;
-  const ask = (buffer: Uint8Array) => {
+  const ask = (used?: Uint8Array) => {
     const wanted = Math.min(BLOCK_BYTES, to - asked);
     if (wanted <= 0) return;
+    const buffer = used ?? new Uint8Array(wanted);
     const bytes = disk.read(fd, buffer.subarray(0, wanted), asked);
     // The loop below reports it, unless an earlier failure ends the loop.
     bytes.catch(() => undefined);
@@ -38,7 +39,7 @@ export async function readBlocks(
   };
   let fromByte = from;
   try {
-    for (let ahead = 0; ahead <= READS_AHEAD; ahead++) ask(new Uint8Array(BLOCK_BYTES));
+    for (let ahead = 0; ahead <= READS_AHEAD; ahead++) ask();
     for (let read = reads.shift(); read !== undefined; read = reads.shift()) {
       const bytes = await read.bytes.catch((cause: unknown) => {
         throw diskError(`reading byte ${fromByte} of`, path, cause);

@@ -1,7 +1,11 @@
 import { PIECE_BYTES, type Sink } from "./disk.ts";
 import type { OpenFile } from "./open-file.ts";
+import type { Reservation } from "./reservation.ts";
 import type { PayloadWriter, WriterEvents } from "./payload-writer.ts";
 import { Turns } from "./turns.ts";
+
+/** How much is written before the kernel is told to pass it on to the disk. */
+const WRITEBACK_BYTES = 1024 * 1024;
 
 /**
  * Writes through the page cache, by a Bun.file writer. Only the promise that a write returns tells that the
@@ -10,19 +14,30 @@ import { Turns } from "./turns.ts";
 export class BufferedWriter implements PayloadWriter {
   readonly #file: OpenFile;
   readonly #sink: Sink;
+  readonly #reservation: Reservation;
   readonly #maxQueuedBytes: number;
   readonly #events: WriterEvents;
   #queue: Uint8Array[] = [];
   #queuedBytes = 0;
   #writtenBytes = 0;
+  /** Up to here the kernel was told to write to the disk. */
+  #begunBytes = 0;
+  /** Up to here the page cache holds nothing of it any more. */
+  #droppedBytes = 0;
   #writing: Promise<void> | undefined;
   /** The sink is flushed by one call at a time. */
   readonly #fsyncs = new Turns();
   #failure: { cause: unknown } | undefined;
   #over = false;
 
-  constructor(file: OpenFile, maxQueuedBytes: number, events: WriterEvents) {
+  constructor(
+    file: OpenFile,
+    reservation: Reservation,
+    maxQueuedBytes: number,
+    events: WriterEvents,
+  ) {
     this.#file = file;
+    this.#reservation = reservation;
     this.#sink = file.sink();
     this.#maxQueuedBytes = maxQueuedBytes;
     this.#events = events;
@@ -30,6 +45,10 @@ export class BufferedWriter implements PayloadWriter {
 
   get writtenBytes(): number {
     return this.#writtenBytes;
+  }
+
+  get reservedBytes(): number {
+    return Math.max(this.#writtenBytes, this.#reservation.bytes);
   }
 
   get congested(): boolean {
@@ -49,6 +68,7 @@ export class BufferedWriter implements PayloadWriter {
       const bytes = this.#queue.shift();
       if (bytes === undefined) break;
       let taken: number | Promise<number>;
+      this.#reservation.cover(this.#writtenBytes + bytes.length);
       try {
         taken = this.#sink.write(bytes);
       } catch (cause) {
@@ -84,6 +104,10 @@ export class BufferedWriter implements PayloadWriter {
   #wrote(bytes: Uint8Array): void {
     this.#queuedBytes -= bytes.length;
     this.#writtenBytes += bytes.length;
+    const dirtyBytes = this.#writtenBytes - this.#begunBytes;
+    if (dirtyBytes < WRITEBACK_BYTES) return;
+    this.#file.startWriteback(this.#begunBytes, dirtyBytes);
+    this.#begunBytes = this.#writtenBytes;
   }
 
   #fail(cause: unknown): void {
@@ -97,16 +121,20 @@ export class BufferedWriter implements PayloadWriter {
     await this.#file.use(() => this.#fsyncs.run(() => this.#fsyncOnce()));
   }
 
-  async #fsyncOnce(): Promise<void> {
+  async #fsyncOnce(isLast = false): Promise<void> {
+    const covered = this.#writtenBytes;
     await this.#sink.flush();
+    if (isLast) this.#reservation.end(covered);
     await this.#file.sync();
+    this.#file.dropCached(this.#droppedBytes, covered - this.#droppedBytes);
+    this.#droppedBytes = covered;
   }
 
   async finish(): Promise<void> {
     await this.#file.use(async () => {
       while (this.#writing !== undefined) await this.#writing;
       if (this.#failure !== undefined) throw this.#failure.cause;
-      await this.sync();
+      await this.#fsyncs.run(() => this.#fsyncOnce(true));
       await this.#sink.end();
     });
     // Where it was given up meanwhile, `abandon` closes.

@@ -1,6 +1,7 @@
 import { ptr } from "bun:ffi";
 import { giveBack } from "./disk.ts";
 import type { OpenFile } from "./open-file.ts";
+import type { Reservation } from "./reservation.ts";
 import type { PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
 /** O_DIRECT wants address, length and position to be multiples of this. */
@@ -29,6 +30,7 @@ export function alignedBytes(length: number): Uint8Array {
  */
 export class DirectWriter implements PayloadWriter {
   readonly #file: OpenFile;
+  readonly #reservation: Reservation;
   readonly #events: WriterEvents;
   readonly #free: Uint8Array[] = Array.from({ length: BLOCKS }, () => alignedBytes(BLOCK_BYTES));
   /** The block that is being filled, and how far. */
@@ -48,13 +50,18 @@ export class DirectWriter implements PayloadWriter {
   #idle = Promise.withResolvers<void>();
 
   /** @param file opened past the page cache. */
-  constructor(file: OpenFile, events: WriterEvents) {
+  constructor(file: OpenFile, reservation: Reservation, events: WriterEvents) {
     this.#file = file;
+    this.#reservation = reservation;
     this.#events = events;
   }
 
   get writtenBytes(): number {
     return this.#writtenBytes;
+  }
+
+  get reservedBytes(): number {
+    return Math.max(this.#writtenBytes, this.#reservation.bytes);
   }
 
   get congested(): boolean {
@@ -100,6 +107,7 @@ export class DirectWriter implements PayloadWriter {
     this.#flights.push(flight);
     this.#writing++;
     this.#file.hold();
+    this.#reservation.cover(position + flight.bytes);
     this.#file.write([block.subarray(0, paddedBytes)], position).then(
       () => this.#landed(flight, block),
       (cause: unknown) => this.#landed(flight, block, { cause }),
@@ -146,12 +154,12 @@ export class DirectWriter implements PayloadWriter {
 
   async #finish(): Promise<void> {
     await this.#landedAll();
-    const isPadded = this.#filledBytes % ALIGN_BYTES !== 0;
     if (this.#filledBytes > 0 && this.#failure === undefined) this.#submit();
     await this.#landedAll();
     if (this.#failure !== undefined) throw this.#failure.cause;
     if (this.#over) return;
-    if (isPadded) this.#file.truncate(this.#position);
+    if (this.#position % ALIGN_BYTES !== 0) this.#file.truncate(this.#position);
+    else this.#reservation.end(this.#position);
     await this.sync();
   }
 

@@ -1,6 +1,7 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
+import { type DiskHints, diskHints } from "./hints.ts";
 
 /** Takes bytes in order. Each call returns a promise where it has to wait; it rejects where the bytes were not taken. */
 export interface Sink {
@@ -14,25 +15,34 @@ export interface Sink {
  * The file system as this program uses it: a seam, so that tests can fail every call in turn. Calls that wait
  * for the device are asynchronous, on the thread pool; those about names and sizes are not.
  */
-export interface Disk {
+export interface Disk extends DiskHints {
   /** Creates a file for writing, 0644; fails where it exists (O_EXCL). */
   create(path: string): number;
   /** The same past the page cache (O_DIRECT); a file system that can't fails with EINVAL. */
   createDirect(path: string): number;
-  /** Opens for writing. */
+  /**
+   * Opens for writing; fails where a link stands in its place (O_NOFOLLOW), which may lead to somebody else's file, and where
+   * a pipe does.
+   */
   openExisting(path: string): number;
   openToRead(path: string): number;
   close(fd: number): void;
   sink(fd: number): Sink;
   /** Writes all of `buffers` at `position`, whatever a single write takes. */
   write(fd: number, buffers: Uint8Array[], position: number): Promise<void>;
+  /**
+   * Writes to the page cache at once, for few bytes: there a write costs less than the way to the thread pool and back.
+   * @returns how many the kernel took.
+   */
+  writeAtOnce(fd: number, bytes: Uint8Array, position: number): number;
   /** Reads up to `buffer.length` bytes at `position`. Returns how many; 0 at the end. */
   read(fd: number, buffer: Uint8Array, position: number): Promise<number>;
   syncData(fd: number): Promise<void>;
   syncDir(path: string): Promise<void>;
   sizeOf(path: string): number;
+  /** Like `openExisting`, through no link. */
   truncate(path: string, bytes: number): void;
-  /** Copies a file to a new one: as a reflink where the file system can, else inside the kernel. */
+  /** Copies a file, and nothing else, to a new one: as a reflink where the file system can, else inside the kernel. */
   copy(from: string, to: string): Promise<void>;
   rename(from: string, to: string): void;
   /** Removes a file or a folder with all that is in it; a missing one isn't an error. */
@@ -56,13 +66,13 @@ const WORTH_BYTES = 16 * 1024;
  * can use a part of it. The garbage collector would let a hundred megabytes of them pile up first.
  */
 export function giveBack(bytes: Uint8Array): void {
+  if (bytes.length < WORTH_BYTES) return;
   const { buffer } = bytes;
-  const isWhole = bytes.length === buffer.byteLength && bytes.length >= WORTH_BYTES;
-  if (isWhole && buffer instanceof ArrayBuffer) buffer.transfer(0);
+  if (bytes.length === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** Closes a file that was read, given up, or synced before: an error of close(2) loses nothing then. */
-export function closeQuietly(disk: Disk, fd: number): void {
+export function closeQuietly(disk: Pick<Disk, "close">, fd: number): void {
   try {
     disk.close(fd);
   } catch {
@@ -75,6 +85,21 @@ const SINK_BYTES = 256 * 1024;
 /** The most pieces of one writev(2) on Linux. */
 const MAX_PIECES = 1024;
 
+/**
+ * Opens a file for reading, without waiting where somebody has put a pipe in its place: nothing but a kill ends a process
+ * that waits for a pipe's writer.
+ */
+export function openToRead(path: string): number {
+  return fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+}
+
+function openExisting(path: string): number {
+  return fs.openSync(
+    path,
+    fs.constants.O_WRONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK,
+  );
+}
+
 /** The real disk. */
 export const realDisk: Disk = {
   create: (path) =>
@@ -85,8 +110,8 @@ export const realDisk: Disk = {
     if (O_DIRECT === undefined) throw Object.assign(new Error("EINVAL"), { code: "EINVAL" });
     return fs.openSync(path, O_CREAT | O_WRONLY | O_EXCL | O_DIRECT, 0o644);
   },
-  openExisting: (path) => fs.openSync(path, fs.constants.O_WRONLY),
-  openToRead: (path) => fs.openSync(path, fs.constants.O_RDONLY),
+  openExisting,
+  openToRead,
   close: (fd) => fs.closeSync(fd),
   sink: (fd) => Bun.file(fd).writer({ highWaterMark: SINK_BYTES }),
   write: async (fd, buffers, position) => {
@@ -94,6 +119,8 @@ export const realDisk: Disk = {
       position += await writeAll(fd, buffers.slice(at, at + MAX_PIECES), position);
     }
   },
+  writeAtOnce: (fd, bytes, position) => fs.writeSync(fd, bytes, 0, bytes.length, position),
+  ...diskHints,
   read: (fd, buffer, position) =>
     new Promise((resolve, reject) =>
       fs.read(fd, buffer, 0, buffer.length, position, (error, n) =>
@@ -105,18 +132,28 @@ export const realDisk: Disk = {
       fs.fdatasync(fd, (error) => (error ? reject(error) : resolve())),
     ),
   syncDir: async (path) => {
-    const dir = await fs.promises.open(path, "r");
+    const dir = fs.openSync(path, "r");
     try {
-      await dir.sync();
+      await new Promise<void>((resolve, reject) =>
+        fs.fsync(dir, (error) => (error ? reject(error) : resolve())),
+      );
     } finally {
-      await dir.close();
+      fs.closeSync(dir);
     }
   },
   sizeOf: (path) => fs.statSync(path).size,
-  truncate: (path, bytes) => fs.truncateSync(path, bytes),
-  copy: (from, to) => {
+  truncate: (path, bytes) => {
+    const fd = openExisting(path);
+    try {
+      fs.ftruncateSync(fd, bytes);
+    } finally {
+      fs.closeSync(fd);
+    }
+  },
+  copy: async (from, to) => {
+    if (!fs.statSync(from).isFile()) throw Object.assign(new Error("EINVAL"), { code: "EINVAL" });
     const { COPYFILE_EXCL, COPYFILE_FICLONE } = fs.constants;
-    return fs.promises.copyFile(from, to, COPYFILE_EXCL | COPYFILE_FICLONE);
+    await fs.promises.copyFile(from, to, COPYFILE_EXCL | COPYFILE_FICLONE);
   },
   rename: (from, to) => fs.renameSync(from, to),
   remove: (path) => fs.rmSync(path, { recursive: true, force: true }),
@@ -203,6 +240,8 @@ export function diskError(doing: string, path: string, cause: unknown): ReplicaE
     EACCES: "no permission: choose another folder, or change its owner",
     EPERM: "no permission: choose another folder, or change its owner",
     EIO: "the device reports an error: check the disk",
+    ESPIPE: "it is a pipe and no file: put the file there",
+    ELOOP: "a link stands in its place: put the file itself there",
     ENOTDIR: "a part of the path is not a folder: choose another folder",
   };
   const why = hints[code] ?? (cause instanceof Error ? cause.message : String(cause));

@@ -74,6 +74,32 @@ export class OpenFile {
     return this.#disk.write(this.fd, buffers, position);
   }
 
+  /** See `Disk.writeAtOnce`. @throws Error of the disk; Error where it is closed. */
+  writeAtOnce(bytes: Uint8Array, position: number): number {
+    if (this.#state === "closed") throw new Error("it is closed");
+    return this.#disk.writeAtOnce(this.fd, bytes, position);
+  }
+
+  /** See `DiskHints`; the caller holds the descriptor. */
+  startWriteback(position: number, bytes: number): void {
+    this.#disk.startWriteback(this.fd, position, bytes);
+  }
+
+  /** See `DiskHints`; the caller holds the descriptor. */
+  dropCached(position: number, bytes: number): void {
+    this.#disk.dropCached(this.fd, position, bytes);
+  }
+
+  /** Free bytes, for this user, on its file system. @throws Error of the disk. */
+  get freeBytes(): number {
+    return this.#disk.freeBytes(this.path);
+  }
+
+  /** See `DiskHints`; the caller holds the descriptor. */
+  reserve(position: number, bytes: number): boolean {
+    return this.#disk.reserve(this.fd, position, bytes);
+  }
+
   /** A writer through the page cache; the caller holds the descriptor during its calls. */
   sink(): Sink {
     return this.#disk.sink(this.fd);

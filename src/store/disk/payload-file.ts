@@ -1,10 +1,14 @@
 import { join } from "node:path";
+import type { Clock } from "../../base/clock.ts";
 import { ReplicaError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { BufferedWriter } from "./buffered-writer.ts";
 import { ALIGN_BYTES, alignedBytes, DirectWriter } from "./direct-writer.ts";
 import { type Disk, diskError } from "./disk.ts";
+import { IoChoice } from "./io-choice.ts";
+import { Meter } from "./meter.ts";
 import { OpenFile } from "./open-file.ts";
+import { Reservation } from "./reservation.ts";
 import type { Io, PayloadWriter, WriterEvents } from "./payload-writer.ts";
 
 /** The file that a payload is written to, and which way. */
@@ -12,6 +16,8 @@ export interface PayloadFile {
   readonly path: string;
   readonly file: OpenFile;
   readonly io: Io;
+  /** Measures how it gets to the disk, where somebody wants to know. */
+  readonly meter?: Meter;
 }
 
 const TRIES = 5;
@@ -77,15 +83,20 @@ export async function openTemporary(
   throw diskError("opening the temporary file", path, failure);
 }
 
-/** Returns the writer for a payload's file. */
+/**
+ * Returns the writer for a payload's file.
+ * @param totalBytes the length of the payload; undefined where it isn't known.
+ */
 export function openWriter(
   { file, io }: PayloadFile,
+  totalBytes: number | undefined,
   maxQueuedBytes: number,
   events: WriterEvents,
 ): PayloadWriter {
+  const reservation = new Reservation(file, totalBytes);
   return io === "direct"
-    ? new DirectWriter(file, events)
-    : new BufferedWriter(file, maxQueuedBytes, events);
+    ? new DirectWriter(file, reservation, events)
+    : new BufferedWriter(file, reservation, maxQueuedBytes, events);
 }
 
 interface TemporaryClock {
@@ -94,18 +105,21 @@ interface TemporaryClock {
 }
 
 /**
- * Opens the temporary files of snapshots, to be written as `--io` says. `auto` writes past the page cache,
- * by far the faster way in `bun run bench transfer`, and through it where the file system refuses.
+ * Opens the temporary files of snapshots, to be written as `--io` says: with `auto` as `IoChoice` does. Where the file
+ * system refuses to be written past the page cache, all of them go through it.
  */
 export class PayloadFiles {
   readonly #disk: Disk;
-  readonly #clock: TemporaryClock;
-  #io: Io;
+  readonly #clock: TemporaryClock & Pick<Clock, "monotonicMs">;
+  readonly #choice: IoChoice | undefined;
+  /** What nothing can change. */
+  #io: Io | undefined;
 
-  constructor(disk: Disk, clock: TemporaryClock, io: Io | "auto") {
+  constructor(disk: Disk, clock: Clock, io: Io | "auto") {
     this.#disk = disk;
     this.#clock = clock;
-    this.#io = io === "auto" ? "direct" : io;
+    if (io === "auto") this.#choice = new IoChoice();
+    else this.#io = io;
   }
 
   /**
@@ -113,13 +127,21 @@ export class PayloadFiles {
    * @throws ReplicaError DISK_FULL, DISK_FAILED; STOPPED on abort.
    */
   async open(dir: string, signal: AbortSignal): Promise<PayloadFile> {
-    const opened = await openTemporary(this.#disk, dir, this.#clock, signal, this.#io);
-    if (opened.io !== this.#io) {
+    const io = this.#io ?? this.#choice?.io;
+    const opened = await openTemporary(this.#disk, dir, this.#clock, signal, io);
+    if (opened.io !== io) {
       this.#io = opened.io;
       logger.info(
         `the file system of ${dir} refuses direct I/O: snapshots are written through the page cache`,
       );
     }
-    return opened;
+    const choice = this.#choice;
+    if (choice === undefined || this.#io !== undefined) return opened;
+    const nowMs = () => this.#clock.monotonicMs();
+    const meter = new Meter(nowMs, (transfer) => {
+      const change = choice.took(opened.io, transfer);
+      if (change !== undefined) logger.info(change);
+    });
+    return { ...opened, meter };
   }
 }

@@ -21,6 +21,8 @@ export interface PayloadWriter {
   write(bytes: Uint8Array): void;
   /** How many bytes from the beginning are written. */
   readonly writtenBytes: number;
+  /** How many from the beginning have room on the disk: those that are written, and perhaps some more. */
+  readonly reservedBytes: number;
   /** True while the queue is so long that the link should pause. */
   readonly congested: boolean;
   /** Makes durable what is written. @throws Error of the disk. */

@@ -8,6 +8,8 @@ const BLOCK_BYTES = 512 * 1024;
  * blocks ten readers each read everything themselves, with 32 MiB almost nothing is read twice (bench relay).
  */
 const KEPT_BLOCKS = 64;
+/** As long as the port answers commands in a turn of the event loop. */
+export const ROUND_MS = 2;
 
 interface Block {
   readonly buffer: Uint8Array;
@@ -25,9 +27,17 @@ export interface SharedFile {
   readers: number;
 }
 
+/** The time in which blocks are handed on within one turn of the event loop. */
+interface Round {
+  readonly endMs: number;
+  /** Resolves in the next turn. */
+  readonly over: Promise<void>;
+}
+
 /**
  * Reads files for many readers at once: one descriptor a file, one read and one buffer for the readers at the
- * same place. A reader holds a block only while it hands it on.
+ * same place. A reader holds a block only while it hands it on. What is cached is handed on in rounds: hundreds of readers
+ * that begin together would else take gigabytes before the event loop does anything else.
  */
 export class SharedBlocks {
   readonly #disk: Disk;
@@ -35,6 +45,8 @@ export class SharedBlocks {
   readonly #blocks = new Map<string, Block>();
   readonly #free: Uint8Array[] = [];
   #nextId = 1;
+  /** Undefined before the first block of a turn of the event loop. */
+  #round: Round | undefined;
 
   constructor(disk: Disk) {
     this.#disk = disk;
@@ -90,11 +102,24 @@ export class SharedBlocks {
     const block = this.#block(file, start, isWhole ? blockFrom + BLOCK_BYTES : end);
     block.users++;
     try {
-      return take((await block.reading).subarray(from - start));
+      const bytes = await block.reading;
+      while (performance.now() >= this.#thisRound().endMs) await this.#thisRound().over;
+      return take(bytes.subarray(from - start));
     } finally {
       block.users--;
       this.#recycle(block);
     }
+  }
+
+  /** The round of this turn of the event loop. */
+  #thisRound(): Round {
+    if (this.#round !== undefined) return this.#round;
+    const over = Promise.withResolvers<void>();
+    setImmediate(() => {
+      this.#round = undefined;
+      over.resolve();
+    });
+    return (this.#round = { endMs: performance.now() + ROUND_MS, over: over.promise });
   }
 
   #block(file: SharedFile, start: number, stop: number): Block {

@@ -50,6 +50,9 @@ export function refuseDamagedFiles(
   if (rdbBytes !== generation.rdbBytes) {
     throw damaged(base, `has ${counted(rdbBytes, "byte")} instead of ${generation.rdbBytes}`);
   }
+  if (fs.lstatSync(log, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
+    throw damaged(log, "is a link, which may lead out of the data directory");
+  }
   const durableBytes = fileByteOf(generation, durableOffset);
   const logBytes = sizeOf(log);
   if (logBytes < durableBytes) {
@@ -65,16 +68,7 @@ export function refuseDamagedFiles(
  */
 export function refuseLostRows(dir: string, ledger: Ledger, current: Generation | undefined): void {
   const database = join(dir, DATABASE);
-  const known = new Set(ledger.ids());
-  const dirOf = (id: number) => join(dir, generationPath(id));
-  const isWhole = (id: number) => fs.existsSync(join(dirOf(id), MANIFEST));
-  const lost = [
-    ...generationIds(dir).filter((id) => !known.has(id) && isWhole(id)),
-    ...ledger
-      .unfinished()
-      .filter((one) => isWhole(one.id) && wasFollowed(one, current, dirOf))
-      .map(({ id }) => id),
-  ];
+  const lost = lostIds(dir, ledger, current);
   if (lost.length === 0) return;
   throw new ReplicaError("DIRECTORY_DAMAGED", {
     retry: "never",
@@ -82,10 +76,35 @@ export function refuseLostRows(dir: string, ledger: Ledger, current: Generation 
   });
 }
 
+/** What tells which log was followed: the generation that is current, and where its log begins. */
+type Followed = Pick<Generation, "id" | "baseOffset" | "logHeaderBytes">;
+
+/**
+ * The generations whose folders are whole, and were followed or may have been, but are not so to the ledger's
+ * knowledge.
+ * @throws ReplicaError of the ledger; Error of the disk.
+ */
+export function lostIds(
+  dir: string,
+  ledger: Pick<Ledger, "ids" | "unfinished">,
+  current: Followed | undefined,
+): number[] {
+  // Before the folders: a generation that begins meanwhile has its row first.
+  const [known, unfinished] = [new Set(ledger.ids()), ledger.unfinished()];
+  const dirOf = (id: number) => join(dir, generationPath(id));
+  const isWhole = (id: number) => fs.existsSync(join(dirOf(id), MANIFEST));
+  return [
+    ...generationIds(dir).filter((id) => !known.has(id) && isWhole(id)),
+    ...unfinished
+      .filter((one) => isWhole(one.id) && wasFollowed(one, current, dirOf))
+      .map(({ id }) => id),
+  ];
+}
+
 /** Whether a generation's log holds bytes that the one before it lacks: then it had become current. */
 function wasFollowed(
   { id, sealedAtMs, baseOffset, logHeaderBytes }: UnfinishedGeneration,
-  current: Generation | undefined,
+  current: Followed | undefined,
   dirOf: (id: number) => string,
 ): boolean {
   if (sealedAtMs !== null) return false;

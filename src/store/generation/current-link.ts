@@ -1,3 +1,4 @@
+import * as fs from "node:fs";
 import { join } from "node:path";
 import { type Disk, diskError } from "../disk/disk.ts";
 import { CURRENT, generationPath } from "./layout.ts";
@@ -24,5 +25,14 @@ export class CurrentLink {
     } catch (cause) {
       throw diskError("changing the link", this.#path, cause);
     }
+  }
+}
+
+/** What the link of a data directory points at; undefined where there is none. */
+export function linkTarget(dir: string): string | undefined {
+  try {
+    return fs.readlinkSync(join(dir, CURRENT));
+  } catch {
+    return undefined;
   }
 }

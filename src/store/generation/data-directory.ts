@@ -12,7 +12,9 @@ import { type Disk, diskError, freeBytesAt } from "../disk/disk.ts";
 import { Keeping } from "../keep/keeping.ts";
 import { type Machine, thisMachine } from "../keep/lived-clock.ts";
 import { Removal } from "../keep/removal.ts";
+import { Reserve } from "../keep/reserve.ts";
 import { type Continuation, type Generation, type KeptSnapshot, Ledger } from "../ledger/ledger.ts";
+import { MAX_HISTORIES } from "../ledger/replication-ids.ts";
 import { refuseDamagedFiles, refuseLostRows } from "./consistency.ts";
 import { CurrentLink } from "./current-link.ts";
 import {
@@ -56,7 +58,7 @@ export class DataDirectory {
   #lastId = 0;
 
   /**
-   * Opens or creates the directory, takes its lock, removes unfinished generations, and checks the current
+   * Opens or creates the directory, takes its lock, removes generations that never became whole, and checks the current
    * one's files against the ledger.
    * @throws ReplicaError DIRECTORY_IN_USE, DIRECTORY_TOO_NEW, DIRECTORY_DAMAGED, DISK_FULL, DISK_FAILED.
    */
@@ -73,7 +75,9 @@ export class DataDirectory {
     this.#lock = lockDirectory(this.path);
     try {
       const isNew = generationIds(this.path).length === 0;
-      this.#ledger = new Ledger(join(this.path, DATABASE), disk, isNew);
+      // Who can't start can't make room either.
+      const open = () => new Ledger(join(this.path, DATABASE), disk, isNew);
+      this.#ledger = new Reserve(disk, this.path).spendAtOnce(open);
     } catch (error) {
       this.#lock.release();
       throw error;
@@ -129,13 +133,16 @@ export class DataDirectory {
   }
 
   /**
-   * Removes the generations that never became whole, and those that were being removed.
+   * Removes the generations that never became whole; those that were being removed go with the next `retain`.
    * @throws ReplicaError DIRECTORY_DAMAGED where the files show that one of them was followed: then the
    * database has lost records, and nothing is touched.
    */
   #clearUnfinished(): void {
     refuseLostRows(this.path, this.#ledger, this.#current);
-    for (const { id } of this.#ledger.unfinished()) this.discard(id);
+    for (const { id, sealedAtMs } of this.#ledger.unfinished()) {
+      if (sealedAtMs === null) this.discard(id);
+      else this.#removal.resume(id);
+    }
   }
 
   /** The generation that is followed: whole and durable. Undefined where nothing is kept yet. */
@@ -199,11 +206,11 @@ export class DataDirectory {
 
   /**
    * The current generation, and the sealed ones before it whose logs lead up to its own without a gap.
-   * @param newest the id of an older generation to end with.
+   * @param newest the id of an older generation to end with. A younger one may be about to become current.
    * @param ended where the stream ends, and the history that it goes on in there.
    * @throws ReplicaError of the ledger.
    */
-  lineage(newest = Infinity, ended?: ReplicationIdFrom): Lineage {
+  lineage(newest = this.#current?.id ?? 0, ended?: ReplicationIdFrom): Lineage {
     const sizeOf = (id: number) => this.#disk.sizeOf(this.logPath(id));
     return readLineage(this.#ledger, sizeOf, newest, ended);
   }
@@ -227,11 +234,11 @@ export class DataDirectory {
   }
 
   /**
-   * From the next start on, follow `followed` where `given` is named; durable when this returns.
+   * From the next start on, follow `followed` where `given` is named; durable once this resolves.
    * @throws ReplicaError of the ledger.
    */
-  choosePrimary(given: string, followed: string | null): void {
-    this.#ledger.choosePrimary(given, followed);
+  async choosePrimary(given: string, followed: string | null): Promise<void> {
+    await this.#ledger.choosePrimary(given, followed);
   }
 
   /** Closes the database and releases the lock. Call it last. */
@@ -293,7 +300,8 @@ export class DataDirectory {
     const generation = this.#current;
     if (generation === undefined || replid === this.replid) return;
     this.#ledger.addReplicationId(generation.id, replid, offset);
-    this.#replicationIds = [...this.#replicationIds, { replid, fromOffset: offset }];
+    const all = [...this.#replicationIds, { replid, fromOffset: offset }];
+    this.#replicationIds = all.slice(-MAX_HISTORIES);
   }
 
   /**
@@ -343,7 +351,7 @@ export class DataDirectory {
   /**
    * Makes a generation current. See `Promoter.promote`.
    * @param continued set where the stream went on meanwhile.
-   * @throws ReplicaError DISK_FULL, DISK_FAILED; the generation before is then still current.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED; `current` then tells whether it became so.
    */
   async promote(
     id: number,
@@ -359,7 +367,6 @@ export class DataDirectory {
     this.holdings.begin(generation.id, { atMs: generation.currentAtMs, durableOffset });
     this.#replicationIds = replicationIds;
     this.#logs.keepOnly(generation.id);
-    this.#recovery.promoted();
   }
 
   /**

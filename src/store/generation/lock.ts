@@ -35,7 +35,8 @@ export function lockDirectory(dir: string): DirectoryLock {
   const path = join(dir, "replica.lock");
   let fd: number;
   try {
-    fd = fs.openSync(path, fs.constants.O_CREAT | fs.constants.O_RDWR, 0o644);
+    const { O_CREAT, O_RDWR, O_NOFOLLOW } = fs.constants;
+    fd = fs.openSync(path, O_CREAT | O_RDWR | O_NOFOLLOW, 0o644);
   } catch (cause) {
     throw diskError("opening", path, cause);
   }
@@ -48,15 +49,15 @@ export function lockDirectory(dir: string): DirectoryLock {
     });
   }
   try {
-    fs.ftruncateSync(fd, 0);
-    fs.writeSync(
-      fd,
-      `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`,
-      0,
-    );
+    nameHolder(fd);
   } catch (cause) {
-    fs.closeSync(fd);
-    throw diskError("writing", path, cause);
+    const error = diskError("writing", path, cause);
+    // Who can't start can't make room either: then the holder has no name.
+    if (error.code !== "DISK_FULL") {
+      fs.closeSync(fd);
+      throw error;
+    }
+    fs.ftruncateSync(fd, 0);
   }
   const isThere = stillThere(fd, path);
   return {
@@ -69,4 +70,13 @@ export function lockDirectory(dir: string): DirectoryLock {
       });
     },
   };
+}
+
+/** Over the name that is there: what is freed first may not be there to be written. */
+function nameHolder(fd: number): void {
+  const name = Buffer.from(
+    `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`,
+  );
+  fs.writeSync(fd, name, 0, name.length, 0);
+  fs.ftruncateSync(fd, name.length);
 }

@@ -101,6 +101,7 @@ export class LogFiles {
       ...callbacks,
       ...beginning,
       ...at,
+      monotonicMs: () => performance.now(),
       commitMark: (writtenOffset, durableOffset, segment) =>
         this.#mark(id, { writtenOffset, durableOffset, segment }),
       segmentEnds: () => {
@@ -114,10 +115,12 @@ export class LogFiles {
 
   async #mark(id: number, mark: Omit<Mark, "atMs">): Promise<void> {
     const { ledger, markClock, refuseLost, holdings } = this.#options;
-    refuseLost();
-    const made = { atMs: markClock.now(), ...mark };
-    ledger.mark(id, made);
-    await ledger.sync();
+    const made = await ledger.durably(() => {
+      refuseLost();
+      const made = { atMs: markClock.now(), ...mark };
+      ledger.mark(id, made);
+      return made;
+    });
     holdings.add(id, made);
   }
 

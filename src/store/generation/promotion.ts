@@ -4,6 +4,7 @@ import { type Disk, diskError, writeWhole } from "../disk/disk.ts";
 import { DurableName } from "../disk/durable-name.ts";
 import type { Keeping } from "../keep/keeping.ts";
 import type { Removal } from "../keep/removal.ts";
+import type { WorthChange } from "../ledger/keep-tables.ts";
 import type { Continuation, Generation, KeptSnapshot, Ledger } from "../ledger/ledger.ts";
 import type { CurrentLink } from "./current-link.ts";
 import { filesOf, generationPath } from "./layout.ts";
@@ -24,7 +25,7 @@ export interface PromoterOptions {
   readonly markClock: MarkClock;
   /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
   readonly refuseLost: () => void;
-  /** A generation became current. Called in the same turn as its row is committed. */
+  /** A generation became current. Called once its row is durable, or the sync of it has failed. */
   readonly onPromoted: (promoted: Promoted) => void;
 }
 
@@ -52,12 +53,17 @@ export class Promoter {
   /**
    * Makes a generation current whose snapshot is verified, durable and named. In this order, so that a
    * power cut at any moment leaves the old or the new one whole: the log's header, the manifest, the
-   * folders, the link, the row. The row decides, so nothing that can fail comes after it; a start points
-   * the link where the row says.
+   * folders, the link, the row. The row decides, so nothing that can fail comes after it but its own sync; a
+   * start points the link where the row says.
+   *
+   * Until that sync is over a power cut may leave either of the two the current one, so `before` is pinned, and
+   * nobody is told. A sync that fails undoes nothing: the new one is current from then on, and counts as all that
+   * is committed does, once a later sync succeeds. Nothing that is removed goes before such a sync.
    * @param before the generation that is current.
    * @param continued set where the new log was written from the old one: no mark of that one may be
    * committed until this returns.
-   * @throws ReplicaError DISK_FULL, DISK_FAILED; `before` is then still current.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED; `before` is then still current, unless the row was committed. The
+   * caller opens the log of whichever is current anew: that syncs first.
    */
   async promote(
     id: number,
@@ -66,36 +72,49 @@ export class Promoter {
     before: Generation | undefined,
     continued: Continuation | undefined,
   ): Promise<void> {
-    const { disk, ledger, dir, link, logs, recovery, removal, keeping, refuseLost } = this.#options;
-    const folder = join(dir, generationPath(id));
-    const { manifest, manifestText } = filesOf({ id, dir: folder });
+    const { ledger, dir, removal, keeping, recovery, markClock, onPromoted } = this.#options;
+    const unpin = before && removal.pin(before.id);
+    let committed = undefined as { generation: Generation; worth: WorthChange } | undefined;
     try {
-      await logs.sync(id);
-      // The ledger must know where the log begins before the manifest says that the folder is whole.
-      await ledger.sync();
-      refuseLost();
-      await writeWhole(disk, manifest, new TextEncoder().encode(manifestText));
-      await removal.sync();
-      link.pointAt(id);
-      await disk.syncDir(dir);
-      await this.#name.sync();
-      const atMs = this.#options.markClock.now();
-      const { running: trust } = recovery;
-      const worth = keeping.assess(kept, before);
-      const { lived } = keeping;
-      const promotion = { sealReason, atMs, trust, continued, worth, lived };
-      const generation = ledger.promote(id, kept, promotion);
-      // Without an await between: no one may take the generation before for the current one any more.
-      this.#options.onPromoted({
-        generation,
-        durableOffset: continued?.durableOffset ?? kept.baseOffset,
-        replicationIds: continued?.replicationIds ?? ownHistory(kept),
+      await this.#prepare(id);
+      await ledger.durably(() => {
+        const atMs = markClock.now();
+        const worth = keeping.assess(kept, before);
+        const { lived } = keeping;
+        const promotion = { sealReason, atMs, trust: recovery.running, continued, worth, lived };
+        committed = { generation: ledger.promote(id, kept, promotion), worth };
+        // At once: a log that fails from here on is distrusted, whatever else is told later.
+        recovery.promoted();
       });
-      keeping.promoted(id, kept, worth);
     } catch (cause) {
-      this.#linkBack(before);
-      throw diskError("keeping", folder, cause);
+      if (committed === undefined) this.#linkBack(before);
+      throw diskError("keeping", join(dir, generationPath(id)), cause);
+    } finally {
+      unpin?.();
+      if (committed !== undefined) {
+        onPromoted({
+          generation: committed.generation,
+          durableOffset: continued?.durableOffset ?? kept.baseOffset,
+          replicationIds: continued?.replicationIds ?? ownHistory(kept),
+        });
+        keeping.promoted(id, kept, committed.worth);
+      }
     }
+  }
+
+  /** Everything before the row. */
+  async #prepare(id: number): Promise<void> {
+    const { disk, ledger, dir, link, logs, removal, refuseLost } = this.#options;
+    const { manifest, manifestText } = filesOf({ id, dir: join(dir, generationPath(id)) });
+    await logs.sync(id);
+    // The ledger must know where the log begins before the manifest says that the folder is whole.
+    await ledger.sync();
+    refuseLost();
+    await writeWhole(disk, manifest, new TextEncoder().encode(manifestText));
+    await removal.sync();
+    link.pointAt(id);
+    await disk.syncDir(dir);
+    await this.#name.sync();
   }
 
   /** Where this fails too, the next start does it. */

@@ -39,6 +39,8 @@ export class Recovery {
   readonly #options: RecoveryOptions;
   readonly #bootId = currentBootId();
   #trust: Trust | undefined;
+  /** The last cut: one at the same place is no news, however often a full disk fails the log there. */
+  #cut: { readonly id: number; readonly offset: Offset } | undefined;
 
   /** @throws ReplicaError of the ledger. */
   constructor(options: RecoveryOptions) {
@@ -132,6 +134,10 @@ export class Recovery {
     disk.truncate(path, durableBytes);
     if (cutBytes === 0) return;
     const what = `the log is cut back to its last mark, offset ${durableOffset}: what came after it (${counted(cutBytes, "byte")}) was never durable`;
+    const { id } = generation;
+    const isAgain = this.#cut?.id === id && this.#cut.offset === durableOffset;
+    this.#cut = { id, offset: durableOffset };
+    if (isAgain) return logger.debug(what);
     logger.warn(what);
     onCutBack(what);
   }

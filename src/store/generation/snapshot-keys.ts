@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import { ReplicaError } from "../../base/errors.ts";
 import { type FirstDatabase, FirstDatabaseReader } from "../../rdb/first-database.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader } from "../../rdb/header.ts";
+import { openToRead } from "../disk/disk.ts";
 
 /** The keys of one database. */
 export interface DatabaseKeys {
@@ -46,7 +47,7 @@ export function readUsedMemory(path: string): number | undefined {
 
 function reading<T>(path: string, read: (fd: number) => T): T | undefined {
   try {
-    const fd = fs.openSync(path, "r");
+    const fd = openToRead(path);
     try {
       return read(fd);
     } finally {

@@ -9,6 +9,8 @@ import { openWriter, type PayloadFile } from "../disk/payload-file.ts";
 import type { PayloadWriter } from "../disk/payload-writer.ts";
 
 export interface SnapshotOptions {
+  /** The length of the payload; undefined where it isn't known. */
+  readonly totalBytes: number | undefined;
   /** How many bytes are written between two data syncs, while the payload arrives. */
   readonly syncBytes: number;
   /** How many bytes may wait for the disk before the link should pause. */
@@ -30,6 +32,7 @@ export class SnapshotWriter {
   readonly #disk: Disk;
   readonly #writer: PayloadWriter;
   readonly #checker: RdbChecker;
+  readonly #meter: PayloadFile["meter"];
   readonly #options: SnapshotOptions;
   #receivedBytes = 0;
   #syncedBytes = 0;
@@ -41,9 +44,10 @@ export class SnapshotWriter {
   constructor(disk: Disk, file: PayloadFile, options: SnapshotOptions) {
     this.#disk = disk;
     this.path = file.path;
+    this.#meter = file.meter;
     this.#options = options;
     this.#checker = new RdbChecker({ checksum: options.checksum ?? true });
-    this.#writer = openWriter(file, options.maxQueuedBytes, {
+    this.#writer = openWriter(file, options.totalBytes, options.maxQueuedBytes, {
       written: () => this.#onWritten(),
       failed: (cause) => this.#fail(cause),
     });
@@ -66,9 +70,9 @@ export class SnapshotWriter {
     return this.#writer.congested;
   }
 
-  /** Bytes of the payload that were taken and are not written yet. */
+  /** Bytes of the payload that were taken and have no room on the disk yet; negative where more have that than were taken. */
   get queuedBytes(): number {
-    return this.#receivedBytes - this.#writer.writtenBytes;
+    return this.#receivedBytes - this.#writer.reservedBytes;
   }
 
   /** Bytes of the payload that a data sync covers. */
@@ -96,11 +100,13 @@ export class SnapshotWriter {
     }
     this.#receivedBytes += bytes.length;
     this.#writer.write(bytes);
+    this.#meter?.waits(this.#writer.congested);
     if (checksInvariants) this.#checkInvariant();
   }
 
   #onWritten(): void {
     if (this.#closed) return; // given up: the file is about to be closed
+    this.#meter?.waits(this.#writer.congested);
     if (checksInvariants) this.#checkInvariant();
     const unsyncedBytes = this.#writer.writtenBytes - this.#syncedBytes;
     if (this.#fsyncing === undefined && unsyncedBytes >= this.#options.syncBytes) {
@@ -141,6 +147,7 @@ export class SnapshotWriter {
     await this.#fsyncing;
     if (this.#error !== undefined) throw this.#error;
     const summary = this.#checker.finish();
+    this.#meter?.ending();
     try {
       await this.#writer.finish();
       // The kernel may have reported a failed write to the last periodic sync.
@@ -150,6 +157,7 @@ export class SnapshotWriter {
       if (this.#closed)
         throw new ReplicaError("STOPPED", { message: "the full resync was given up" });
       this.#syncedBytes = summary.bytes;
+      this.#meter?.end(summary.bytes);
       const size = this.#disk.sizeOf(this.path);
       if (size !== summary.bytes) {
         throw new Error(

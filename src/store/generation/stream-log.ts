@@ -30,7 +30,9 @@ export interface StreamLogOptions extends LogBeginning {
   ) => Promise<void>;
   /** Asked with each mark, and in pauses: whether the segment is long enough for the next mark to begin another. */
   readonly segmentEnds: () => boolean;
-  /** Called after the written or the durable offset moved. */
+  /** Monotonic milliseconds. */
+  readonly monotonicMs: () => number;
+  /** Called after the written or the durable offset moved, also while `append` runs. */
   readonly onMoved: () => void;
   /** Called once after a write, a sync or a mark failed; the log takes nothing more. */
   readonly onFailed: (error: ReplicaError, log: StreamLog) => void;
@@ -38,6 +40,13 @@ export interface StreamLogOptions extends LogBeginning {
 
 /** The most that one write takes. */
 const BATCH_BYTES = 2 * 1024 * 1024;
+/**
+ * The most that is written on the event loop. The way to the thread pool and back costs some 40 µs of CPU time and two
+ * wake-ups; a write of so many bytes to the page cache costs less than that.
+ */
+const AT_ONCE_BYTES = 64 * 1024;
+/** A page cache that took so long for a write holds up the event loop. */
+const SLOW_MS = 10;
 
 /** The append-only log of the replication stream, byte for byte. */
 export class StreamLog {
@@ -60,6 +69,8 @@ export class StreamLog {
   #syncFailed = false;
   #error: ReplicaError | undefined;
   #closed = false;
+  /** The last write took long: the next ones wait on the thread pool, until one doesn't. */
+  #isSlow = false;
 
   /** @param options.marks false for the log of a generation that isn't current yet: it is written, but no mark covers it. */
   constructor(disk: Disk, file: OpenFile, options: StreamLogOptions & { marks: boolean }) {
@@ -146,7 +157,53 @@ export class StreamLog {
     this.#queue.push(bytes);
     this.#receivedOffset += bytes.length;
     if (checksInvariants) this.#checkInvariant();
+    if (this.#writing !== undefined || this.#writeAtOnce(bytes)) return;
+    this.#writing = this.#write();
+  }
+
+  /** Takes over many pieces that came one after another: by the thread pool, since together they would take long. */
+  appendAll(pieces: readonly Uint8Array[]): void {
+    if (this.#error !== undefined || this.#closed || pieces.length === 0) return;
+    for (const piece of pieces) {
+      this.#queue.push(piece);
+      this.#receivedOffset += piece.length;
+    }
     this.#writing ??= this.#write();
+  }
+
+  /**
+   * Writes a small chunk on the event loop, where that is cheap, and not while a sync of the log is in flight, which may
+   * hold the file system's journal.
+   * @returns false where the thread pool must write it, or say why it can't be written.
+   */
+  #writeAtOnce(bytes: Uint8Array): boolean {
+    // The checksum frees what it has counted.
+    const { length } = bytes;
+    if (length > AT_ONCE_BYTES || this.#isSlow || this.#fsyncing !== undefined) return false;
+    const beganMs = this.#options.monotonicMs();
+    try {
+      const taken = this.#file.writeAtOnce(bytes, this.#position(this.#writtenOffset));
+      if (taken < length) return false;
+    } catch {
+      return false;
+    }
+    this.#queue.pop();
+    this.#tookMs(this.#options.monotonicMs() - beganMs);
+    this.#uncounted.push(bytes);
+    this.#count();
+    this.#wrote(length);
+    return true;
+  }
+
+  #tookMs(ms: number): void {
+    this.#isSlow = ms > SLOW_MS;
+  }
+
+  #wrote(bytes: number): void {
+    this.#writtenOffset += bytes;
+    if (checksInvariants) this.#checkInvariant();
+    if (this.#options.fsync === "always") void this.sync();
+    this.#options.onMoved();
   }
 
   async #write(): Promise<void> {
@@ -155,15 +212,14 @@ export class StreamLog {
       while (this.#queue.length > 0 && this.#error === undefined) {
         const batch = this.#takeBatch();
         const position = this.#position(this.#writtenOffset);
+        const beganMs = this.#options.monotonicMs();
         const writing = this.#file.write(batch.pieces, position);
         // While the disk works.
         this.#count();
         await writing;
-        this.#writtenOffset += batch.bytes;
+        this.#tookMs(this.#options.monotonicMs() - beganMs);
         this.#uncounted = batch.pieces;
-        if (checksInvariants) this.#checkInvariant();
-        if (this.#options.fsync === "always") void this.sync();
-        this.#options.onMoved();
+        this.#wrote(batch.bytes);
       }
     } catch (error) {
       this.#fail(error);

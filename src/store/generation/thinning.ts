@@ -5,6 +5,9 @@ import type { WallClock } from "./mark-clock.ts";
 /** How long to rest after all marks were looked at: marks grow old slowly. */
 const REST_MS = 600_000;
 
+/** How many transactions one call makes: ten million marks of an older version are done within an hour. */
+const STEPS_AT_ONCE = 8;
+
 const WEEK_MS = 7 * 86_400_000;
 
 /**
@@ -34,7 +37,10 @@ export class Thinning {
     return this.#at !== undefined;
   }
 
-  /** Once a second: looks at some marks, for a few milliseconds. A failure is logged, and the next call tries again. */
+  /**
+   * Once a second: looks at some marks, for some ten milliseconds; not while the database's log is moved and cut, because
+   * each change would end that. A failure is logged, and the next call tries again.
+   */
   tick(monotonicMs: number): void {
     this.#began ??= { wallMs: this.#clock.now(), monotonicMs };
     const passedMs = monotonicMs - this.#began.monotonicMs;
@@ -43,8 +49,10 @@ export class Thinning {
     const beganMs = passedMs < WEEK_MS ? this.#borneOutMs : this.#began.wallMs;
     const nowMs = Math.min(this.#clock.now(), beganMs + passedMs);
     if (this.#at === undefined && monotonicMs < this.#restUntilMs) return;
+    if (this.#ledger.checkpointing !== undefined) return;
     try {
-      this.#step(nowMs);
+      for (let step = 0; step === 0 || (this.isUnderWay && step < STEPS_AT_ONCE); step++)
+        this.#step(nowMs);
       if (this.#at === undefined) this.#restUntilMs = monotonicMs + REST_MS;
       this.#failure = "";
     } catch (error) {

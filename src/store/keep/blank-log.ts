@@ -1,4 +1,5 @@
 import * as fs from "node:fs";
+import { openToRead } from "../disk/disk.ts";
 
 /** With three sentinels, heartbeats fill as much in a day; a longer log counts as one with writes. */
 const MAX_BLANK_BYTES = 16 * 1024 * 1024;
@@ -26,7 +27,7 @@ const HARMLESS: ReadonlySet<string> = new Set([
 export function isBlankLog(path: string, headerBytes: number): boolean {
   let fd: number | undefined;
   try {
-    fd = fs.openSync(path, "r");
+    fd = openToRead(path);
     if (fs.fstatSync(fd).size > headerBytes + MAX_BLANK_BYTES) return false;
     const block = Buffer.alloc(READ_BYTES);
     for (let at = headerBytes; ;) {

@@ -264,6 +264,9 @@ export class Keeping {
     return await this.#turns.run(async () => {
       const removed: number[] = [];
       let removedBytes = 0;
+      // What counts no more goes first; where it can't be removed, `retain` tells it.
+      if (this.#freeBytes() < wanted.freeBytes)
+        await this.#options.removal.remove([]).catch(() => undefined);
       let freeBytes = this.#freeBytes();
       const candidates = freeBytes < wanted.freeBytes ? this.#candidates(wanted.evenGuarded) : [];
       const most = candidates.reduce((sum, { bytes }) => sum + bytes, freeBytes);
@@ -357,11 +360,12 @@ export class Keeping {
     if (known !== undefined) return known;
     const { disk, logPath } = this.#options;
     const path = logPath(id);
-    let bytes = 0;
+    let bytes: number;
     try {
       bytes = disk.sizeOf(path);
     } catch {
-      // What can't be looked at gives no room.
+      // What can't be looked at now gives no room.
+      return { bytes: 0, isBlank: false };
     }
     const log = { bytes, isBlank: holdsNoKey && isBlankLog(path, logHeaderBytes) };
     this.#logs.set(id, log);

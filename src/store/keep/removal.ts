@@ -72,6 +72,11 @@ export class Removal {
     }
   }
 
+  /** Lets `remove` go on with a generation that an earlier process condemned: that may not be durable yet. */
+  resume(id: number): void {
+    this.#leftOver.add(id);
+  }
+
   /** Whether a generation, or an older one, is pinned. */
   isPinned(id: number): boolean {
     return id >= Math.min(...this.#pins.keys());
@@ -141,7 +146,10 @@ export class Removal {
     try {
       await disk.syncDir(this.#parent);
       for (const id of removed) {
-        while (ledger.forgetMarks(id, MARKS_AT_ONCE)) await Bun.sleep(0);
+        do {
+          await Bun.sleep(0);
+          await ledger.checkpointing;
+        } while (ledger.forgetMarks(id, MARKS_AT_ONCE));
         ledger.forget(id);
       }
     } catch (cause) {

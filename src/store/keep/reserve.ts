@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
@@ -36,33 +35,58 @@ export class Reserve {
       try {
         return await act();
       } catch (error) {
-        const isFull = error instanceof ReplicaError && error.code === "DISK_FULL";
-        if (!isFull || !this.#give()) throw error;
+        this.#giveOrThrow(error);
       }
     }
   }
 
+  /** The same for what doesn't wait. */
+  spendAtOnce<T>(act: () => T): T {
+    for (;;) {
+      try {
+        return act();
+      } catch (error) {
+        this.#giveOrThrow(error);
+      }
+    }
+  }
+
+  #giveOrThrow(error: unknown): void {
+    const isFull = error instanceof ReplicaError && error.code === "DISK_FULL";
+    if (!isFull || !this.#give()) throw error;
+  }
+
   #give(): boolean {
-    const bytes = this.#bytes;
-    if (bytes === 0) return false;
     try {
-      fs.truncateSync(this.#path, Math.max(0, bytes - PIECE_BYTES));
+      const bytes = this.#bytes;
+      if (bytes === 0) return false;
+      try {
+        fs.truncateSync(this.#path, Math.max(0, bytes - PIECE_BYTES));
+      } catch {
+        // It may have been made read-only: then all of it goes.
+        fs.rmSync(this.#path);
+      }
       return true;
     } catch {
       return false;
     }
   }
 
+  /** Of a file of our own: a link leads to somebody else's. */
   get #bytes(): number {
-    return fs.statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0;
+    const found = fs.lstatSync(this.#path, { throwIfNoEntry: false });
+    return found?.isFile() === true ? found.size : 0;
   }
 
   /** Makes the reserve anew where a part of it is missing and there is room. It is no more than a help: nothing fails. */
   async fill(): Promise<void> {
     try {
       if (this.#bytes >= RESERVE_BYTES || this.#disk.freeBytes(this.#dir) < ROOM_BYTES) return;
+      // Never through a link.
+      fs.rmSync(this.#path, { force: true });
       // A file system that compresses would give no room to zeros.
-      await fs.promises.writeFile(this.#path, randomBytes(RESERVE_BYTES), { mode: 0o644 });
+      const bytes = crypto.getRandomValues(new Uint8Array(RESERVE_BYTES));
+      await fs.promises.writeFile(this.#path, bytes, { mode: 0o644, flag: "wx" });
     } catch {
       // The next call tries again.
     }

@@ -6,6 +6,7 @@ import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
 import { diskError } from "../disk/disk.ts";
 import { databaseError } from "./database-error.ts";
 import { GuardedDatabase } from "./guarded-database.ts";
+import { type UnfinishedGeneration, unfinishedGenerations } from "./ledger.ts";
 import {
   earliestMarkMs,
   type FoundMark,
@@ -13,7 +14,9 @@ import {
   lastMarkBefore,
   markPages,
 } from "./mark-search.ts";
+import { replicationIds } from "./replication-ids.ts";
 import { refuseNewer, versionOf } from "./schema.ts";
+import { BASE_OFFSET } from "./sound-row.ts";
 import { parseTrust, type Trust } from "./trust.ts";
 
 /** A time, in milliseconds since 1970, and how far a generation's log was written then. */
@@ -107,28 +110,26 @@ export class LedgerReader implements Disposable {
       .map((row) => ({ ...row, rdbChecked: row.rdbChecked === 1 }));
   }
 
-  /** The ids of the generations that the ledger knows to be whole, or to be about to become so. */
-  laidIds(): number[] {
-    return this.#sql
-      .all<{ id: number }>(
-        "SELECT id FROM generations WHERE state <> 'receiving' OR base_offset IS NOT NULL",
-      )
-      .map(({ id }) => id);
+  /** See `Ledger.ids`. */
+  ids(): number[] {
+    return this.#sql.all<{ id: number }>("SELECT id FROM generations").map(({ id }) => id);
+  }
+
+  /** See `Ledger.unfinished`. */
+  unfinished(): UnfinishedGeneration[] {
+    return unfinishedGenerations(this.#sql);
   }
 
   /** The histories that a generation's stream has been in, the last one last. */
   replicationIds(id: number): ReplicationIdFrom[] {
-    return this.#sql.all<ReplicationIdFrom>(
-      "SELECT replid, from_offset AS fromOffset FROM replication_ids WHERE generation = ? ORDER BY rowid",
-      id,
-    );
+    return replicationIds(this.#sql, id);
   }
 
   /** The first and the last mark of a generation; undefined where it has none. */
   markRange(id: number): MarkRange | undefined {
     const mark = (order: "ASC" | "DESC") =>
       this.#sql.get<Moment & { durableOffset: Offset }>(
-        `SELECT ${MOMENT}, durable_offset AS durableOffset FROM marks WHERE generation = ? ORDER BY id ${order} LIMIT 1`,
+        `SELECT ${MOMENT}, durable_offset AS durableOffset, ${BASE_OFFSET} FROM marks WHERE generation = ? ORDER BY id ${order} LIMIT 1`,
         id,
       );
     const [first, last] = [mark("ASC"), mark("DESC")];

@@ -6,7 +6,9 @@ import type { Disk } from "../disk/disk.ts";
 import { ReplicaDatabase } from "./database.ts";
 import type { GuardedDatabase } from "./guarded-database.ts";
 import { KeepTables, type LivedMoment, type WorthChange } from "./keep-tables.ts";
-import { lastMarkBefore } from "./mark-search.ts";
+import { firstMarkMs, lastMarkBefore } from "./mark-search.ts";
+import { addReplicationId, replicationIds } from "./replication-ids.ts";
+import { BASE_OFFSET } from "./sound-row.ts";
 import { thinMarks } from "./thin-marks.ts";
 import { parseTrust, type Trust, trustText } from "./trust.ts";
 
@@ -87,6 +89,14 @@ export interface Promotion {
 const GENERATION = `id, primary_name AS primaryName, current_at_ms AS currentAtMs, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
   rdb_crc64 AS rdbCrc64, log_header_bytes AS logHeaderBytes`;
 
+/** The generations that never became whole, or that are being removed. @throws ReplicaError of the database. */
+export function unfinishedGenerations(sql: GuardedDatabase): UnfinishedGeneration[] {
+  return sql.all<UnfinishedGeneration>(
+    `SELECT id, sealed_at_ms AS sealedAtMs, base_offset AS baseOffset, log_header_bytes AS logHeaderBytes
+     FROM generations WHERE state = 'receiving'`,
+  );
+}
+
 /**
  * Reads and writes `replica.db` for the process that owns the data directory: which generations it holds,
  * and how much of each is durable. Every method throws its failures as ReplicaError DIRECTORY_DAMAGED,
@@ -110,6 +120,16 @@ export class Ledger {
   /** See `ReplicaDatabase.sync`. */
   sync(): Promise<void> {
     return this.#database.sync();
+  }
+
+  /** See `ReplicaDatabase.durably`. */
+  durably<T>(act: () => T): Promise<T> {
+    return this.#database.durably(act);
+  }
+
+  /** See `ReplicaDatabase.checkpointing`. */
+  get checkpointing(): Promise<void> | undefined {
+    return this.#database.checkpointing;
   }
 
   close(): void {
@@ -144,50 +164,46 @@ export class Ledger {
     return id;
   }
 
-  /**
-   * Makes a generation the current one and seals the one before, in one transaction: durable when this
-   * returns, undone where it throws.
-   */
+  /** Makes a generation the current one and seals the one before, in one transaction: within `durably`. */
   promote(
     id: number,
     kept: KeptSnapshot,
     { sealReason, atMs, trust, continued, worth, lived }: Promotion,
   ): Generation {
     const before = this.current()?.id;
-    return this.#database.durably(() =>
-      this.#sql.transaction(() => {
-        this.#sql.run(
-          "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
-          [sealReason, atMs],
-        );
-        const { changes } = this.#sql.run(
-          `UPDATE generations SET state = 'current', current_at_ms = ?, base_offset = ?, stream_db = ?,
-             rdb_bytes = ?, rdb_crc64 = ?, rdb_checked = ?, log_header_bytes = ? WHERE id = ?`,
-          [
-            atMs,
-            kept.baseOffset,
-            kept.streamDb,
-            kept.rdbBytes,
-            kept.rdbCrc64,
-            kept.rdbChecked ? 1 : 0,
-            kept.logHeaderBytes,
-            id,
-          ],
-        );
-        invariant(changes === 1, `generation ${id} was given up before it became current`);
-        const { rdbBytes: bytes, firstDatabase } = kept;
-        this.keeping.promoted(id, { bytes, firstDatabase }, worth, lived);
-        if (continued !== undefined && before !== undefined) {
-          this.#continue(id, before, kept.baseOffset, continued, atMs);
-        } else {
-          if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
-          const { baseOffset } = kept;
-          this.#insertMark(id, { atMs, writtenOffset: baseOffset, durableOffset: baseOffset });
-        }
-        this.setTrust(trust);
-        return this.current()!;
-      }),
-    );
+    this.#database.checkpointSoon();
+    return this.#sql.transaction(() => {
+      this.#sql.run(
+        "UPDATE generations SET state = 'sealed', sealed_reason = ?, sealed_at_ms = ? WHERE state = 'current'",
+        [sealReason, atMs],
+      );
+      const { changes } = this.#sql.run(
+        `UPDATE generations SET state = 'current', current_at_ms = ?, base_offset = ?, stream_db = ?,
+           rdb_bytes = ?, rdb_crc64 = ?, rdb_checked = ?, log_header_bytes = ? WHERE id = ?`,
+        [
+          atMs,
+          kept.baseOffset,
+          kept.streamDb,
+          kept.rdbBytes,
+          kept.rdbCrc64,
+          kept.rdbChecked ? 1 : 0,
+          kept.logHeaderBytes,
+          id,
+        ],
+      );
+      invariant(changes === 1, `generation ${id} was given up before it became current`);
+      const { rdbBytes: bytes, firstDatabase } = kept;
+      this.keeping.promoted(id, { bytes, firstDatabase }, worth, lived);
+      if (continued !== undefined && before !== undefined) {
+        this.#continue(id, before, kept.baseOffset, continued, atMs);
+      } else {
+        if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
+        const { baseOffset } = kept;
+        this.#insertMark(id, { atMs, writtenOffset: baseOffset, durableOffset: baseOffset });
+      }
+      this.setTrust(trust);
+      return this.current()!;
+    });
   }
 
   /** Takes over the histories of the generation before, and its marks after `baseOffset`. */
@@ -239,10 +255,7 @@ export class Ledger {
 
   /** The generations that never became whole, or that are being removed. */
   unfinished(): UnfinishedGeneration[] {
-    return this.#sql.all<UnfinishedGeneration>(
-      `SELECT id, sealed_at_ms AS sealedAtMs, base_offset AS baseOffset, log_header_bytes AS logHeaderBytes
-       FROM generations WHERE state = 'receiving'`,
-    );
+    return unfinishedGenerations(this.#sql);
   }
 
   /** The ids of all generations, in any state. */
@@ -297,11 +310,7 @@ export class Ledger {
 
   /** The histories that a generation's stream has been in, the present one last. */
   replicationIds(id: number): ReplicationIdFrom[] {
-    return this.#sql.all<ReplicationIdFrom>(
-      `SELECT replid, from_offset AS fromOffset FROM replication_ids
-       WHERE generation = ? ORDER BY rowid`,
-      id,
-    );
+    return replicationIds(this.#sql, id);
   }
 
   /** The primary that CONFIG REWRITE chose in place of `given`; null: none. Undefined: nothing was chosen. */
@@ -312,20 +321,21 @@ export class Ledger {
     )?.followed;
   }
 
-  /** Records the primary to follow in place of `given`; durable when this returns. */
-  choosePrimary(given: string, followed: string | null): void {
-    this.#database.durably(() =>
-      this.#sql.run("INSERT OR REPLACE INTO chosen_primary VALUES (1, ?, ?)", [given, followed]),
-    );
+  /** Records the primary to follow in place of `given`; durable once this resolves. */
+  async choosePrimary(given: string, followed: string | null): Promise<void> {
+    await this.durably(() => {
+      this.#database.checkpointSoon();
+      this.#sql.run("INSERT OR REPLACE INTO chosen_primary VALUES (1, ?, ?)", [given, followed]);
+    });
   }
 
-  /** Records that a generation's stream is in history `replid` from `fromOffset` on. */
+  /** See `addReplicationId`. */
   addReplicationId(id: number, replid: ReplicationId, fromOffset: Offset): void {
-    this.#sql.run("INSERT INTO replication_ids VALUES (?, ?, ?)", [id, fromOffset, replid]);
+    addReplicationId(this.#sql, id, replid, fromOffset);
   }
 
   /**
-   * Commits a mark; it counts after the next `sync`. Call it only after the data sync that the mark
+   * Commits a mark, within `durably`: it counts once that has synced. Call it only after the data sync that the mark
    * records. A mark whose segment begins where the last one's did replaces that one.
    */
   mark(id: number, mark: Mark): void {
@@ -370,24 +380,15 @@ export class Ledger {
 
   lastMark(id: number): Mark | undefined {
     return this.#sql.get<Mark>(
-      `SELECT at_ms AS atMs, written_offset AS writtenOffset, durable_offset AS durableOffset
+      `SELECT at_ms AS atMs, written_offset AS writtenOffset, durable_offset AS durableOffset, ${BASE_OFFSET}
        FROM marks WHERE generation = ? ORDER BY id DESC LIMIT 1`,
       id,
     );
   }
 
-  /**
-   * The earliest time of the whole generations' marks, in milliseconds since 1970; undefined where there is none.
-   * It looks at the first mark and the last one of each: that one is earlier where the clock was set back.
-   */
+  /** See `firstMarkMs`. */
   firstMarkMs(): number | undefined {
-    const end = (order: "ASC" | "DESC") =>
-      `(SELECT at_ms FROM marks WHERE generation = g.id ORDER BY id ${order} LIMIT 1)`;
-    const row = this.#sql.get<{ atMs: number | null }>(
-      `SELECT min(min(${end("ASC")}, ${end("DESC")})) AS atMs FROM generations g
-       WHERE state IN ('current', 'sealed')`,
-    );
-    return row?.atMs ?? undefined;
+    return firstMarkMs(this.#sql);
   }
 
   /** Records an event, for people who look later: nothing reads it back. */

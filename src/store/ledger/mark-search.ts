@@ -1,4 +1,5 @@
 import type { Offset } from "../../base/history.ts";
+import { clockTurns } from "./clock-turns.ts";
 import type { GuardedDatabase } from "./guarded-database.ts";
 
 /** How many rows one query reads at least: a read ends soon, and SQLite's WAL is free in between. */
@@ -76,8 +77,7 @@ interface Run {
 }
 
 /**
- * The runs of a generation's marks, oldest first: more than one where the clock was set back. A directory that
- * has not been started since format 3 is scanned for them.
+ * The runs of a generation's marks, oldest first: more than one where the clock was set back.
  */
 function runsOf(sql: GuardedDatabase, generation: number): Run[] {
   const end = (order: "ASC" | "DESC") =>
@@ -87,17 +87,7 @@ function runsOf(sql: GuardedDatabase, generation: number): Run[] {
     )?.id;
   const [first, last] = [end("ASC"), end("DESC")];
   if (first === undefined || last === undefined) return [];
-  const isKnown = sql.get("SELECT 1 FROM sqlite_schema WHERE name = 'clock_turns'") !== undefined;
-  const turns = sql
-    .all<{ mark: number }>(
-      isKnown
-        ? "SELECT mark FROM clock_turns WHERE generation = ? ORDER BY mark"
-        : `SELECT id AS mark FROM (SELECT id, at_ms, lag(at_ms) OVER (ORDER BY id) AS before
-             FROM marks WHERE generation = ?) WHERE at_ms < before ORDER BY id`,
-      generation,
-    )
-    .map(({ mark }) => mark)
-    .filter((mark) => mark > first && mark <= last);
+  const turns = clockTurns(sql, generation).filter((mark) => mark > first && mark <= last);
   const begins = [first, ...turns];
   return begins.map((from, n) => ({ from, to: (begins[n + 1] ?? last + 1) - 1 }));
 }
@@ -170,4 +160,18 @@ export function earliestMarkMs(sql: GuardedDatabase, generation: number): number
       sql.get<{ atMs: number }>("SELECT at_ms AS atMs FROM marks WHERE id = ?", from)?.atMs ?? [],
   );
   return times.length === 0 ? undefined : Math.min(...times);
+}
+
+/**
+ * The earliest time of the whole generations' marks, in milliseconds since 1970; undefined where there is none.
+ * It looks at the first mark and the last one of each: that one is earlier where the clock was set back.
+ */
+export function firstMarkMs(sql: GuardedDatabase): number | undefined {
+  const end = (order: "ASC" | "DESC") =>
+    `(SELECT at_ms FROM marks WHERE generation = g.id ORDER BY id ${order} LIMIT 1)`;
+  const row = sql.get<{ atMs: number | null }>(
+    `SELECT min(min(${end("ASC")}, ${end("DESC")})) AS atMs FROM generations g
+     WHERE state IN ('current', 'sealed')`,
+  );
+  return row?.atMs ?? undefined;
 }

@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite";
 import { ReplicaError } from "../../base/errors.ts";
 
 /** The format of `replica.db`, kept in SQLite's user_version. */
-const SCHEMA_VERSION = 5;
+const SCHEMA_VERSION = 6;
 
 const FIRST_VERSION = `
   CREATE TABLE generations (
@@ -44,6 +44,13 @@ function turnsAfter(change: "INSERT" | "UPDATE OF at_ms"): string {
     BEGIN INSERT OR IGNORE INTO clock_turns VALUES (NEW.id, NEW.generation); END;`;
 }
 
+/** Marks that were there before `clock_turns`: those after one row, up to another. See `findTurns`. */
+const UNSCANNED_MARKS = `CREATE TABLE IF NOT EXISTS unscanned_marks (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    after_mark INTEGER NOT NULL,
+    up_to_mark INTEGER NOT NULL
+  ) STRICT;`;
+
 /** The SQL that brings a database to each version from the one before it. */
 const MIGRATIONS: Readonly<Record<number, string>> = {
   1: FIRST_VERSION,
@@ -59,11 +66,10 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
     mark INTEGER PRIMARY KEY REFERENCES marks ON DELETE CASCADE,
     generation INTEGER NOT NULL
   ) STRICT;
-  INSERT INTO clock_turns SELECT id, generation FROM (
-    SELECT generation, id, at_ms, lag(at_ms) OVER (PARTITION BY generation ORDER BY id) AS before FROM marks
-  ) WHERE at_ms < before;
   ${turnsAfter("INSERT")}
-  ${turnsAfter("UPDATE OF at_ms")}`,
+  ${turnsAfter("UPDATE OF at_ms")}
+  ${UNSCANNED_MARKS}
+  INSERT INTO unscanned_marks SELECT 1, 0, id FROM marks ORDER BY id DESC LIMIT 1;`,
   // Ages count in lived time: it begins where the wall clock stood.
   5: `ALTER TABLE generations ADD COLUMN rdb_keys INTEGER;
   ALTER TABLE generations ADD COLUMN rdb_keys_db INTEGER;
@@ -86,6 +92,8 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
     boot_id TEXT NOT NULL,
     uptime_ms INTEGER NOT NULL
   ) STRICT;`,
+  // Where an earlier version of this program filled clock_turns at once.
+  6: UNSCANNED_MARKS,
 };
 
 /** The format version of a database; 0 for one without tables. */

@@ -1,5 +1,6 @@
 import { hex64 } from "../../base/hex64.ts";
 import { crc64OfBoth } from "../../rdb/crc64.ts";
+import { findTurns } from "./clock-turns.ts";
 import type { GuardedDatabase } from "./guarded-database.ts";
 import { type MarkRow, SPAN_MS } from "./mark-search.ts";
 
@@ -23,7 +24,8 @@ interface ThinnedRow extends MarkRow {
 /**
  * Thins out old marks of a generation, some rows at a time: of the marks of a minute, or of ten, the last one
  * stays as it is, and its segment takes in those of the others. A mark stays where segments don't join, where the
- * clock was set back, and at the beginning and the end of the generation.
+ * clock was set back, and at the beginning and the end of the generation. Until it is known where it was set back (see
+ * `findTurns`), some more marks are looked at for that instead.
  * @param after the row to go on after; 0 to begin.
  * @returns the row to go on after; undefined once the end is reached.
  * @throws ReplicaError of the database.
@@ -34,6 +36,7 @@ export function thinMarks(
   after: number,
   nowMs: number,
 ): number | undefined {
+  if (!findTurns(sql)) return after;
   return sql.transaction(() => {
     const { first, last } = sql.get<{ first: number | null; last: number | null }>(
       `SELECT (SELECT id FROM marks WHERE generation = ?1 ORDER BY id LIMIT 1) AS first,

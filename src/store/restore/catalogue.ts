@@ -3,13 +3,9 @@ import { join, resolve } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { diskError } from "../disk/disk.ts";
-import {
-  DATABASE,
-  GENERATIONS,
-  generationIds,
-  generationPath,
-  MANIFEST,
-} from "../generation/layout.ts";
+import { lostIds } from "../generation/consistency.ts";
+import { linkTarget } from "../generation/current-link.ts";
+import { CURRENT, DATABASE, GENERATIONS, generationPath } from "../generation/layout.ts";
 import { CLOCK_SET_BACK_MS } from "../generation/mark-clock.ts";
 import {
   type GenerationRecord,
@@ -32,6 +28,8 @@ export class Catalogue implements Disposable {
   readonly generations: readonly KeptGeneration[];
   /** What is lost of the database, and what that means for a restore. */
   readonly losses: readonly Damage[];
+  /** A generation that the link points at though it hasn't become current: see `cutShortNote`. */
+  readonly cutShort: number | undefined;
   /** Undefined where the database is lost. */
   readonly #ledger: LedgerReader | undefined;
 
@@ -62,7 +60,9 @@ export class Catalogue implements Disposable {
     const ledger = new LedgerReader(database);
     try {
       this.generations = ledger.generations().map((record) => this.#keptGeneration(ledger, record));
-      this.losses = [...walLosses(database), ...this.#lostRows(ledger, database)];
+      const lost = this.#lostRows(ledger, database);
+      this.losses = [...walLosses(database), ...lost];
+      this.cutShort = lost.length === 0 ? cutShortId(this.path, ledger) : undefined;
     } catch (cause) {
       ledger[Symbol.dispose]();
       throw diskError("reading", this.path, cause);
@@ -83,19 +83,18 @@ export class Catalogue implements Disposable {
     };
   }
 
-  /** Folders that are whole, but not to the database's knowledge. */
+  /** As a start judges it, which refuses what would remove such a folder. */
   #lostRows(ledger: LedgerReader, file: string): Damage[] {
+    const look = () => lostIds(this.path, ledger, currentOf(ledger.generations()));
     const meaning = `nothing of it can be restored unless ${DATABASE} and its -wal are moved away`;
-    const laid = new Set(ledger.laidIds());
-    return generationIds(this.path)
-      .filter((id) => !laid.has(id))
-      .filter((id) => fs.existsSync(join(this.path, generationPath(id), MANIFEST)))
-      .map((id) => ({
-        file,
-        byte: undefined,
-        what: `it has lost the record of generation ${id}, whose folder is whole`,
-        meaning,
-      }));
+    // Looked at once more: a replica that runs may have made it current in between.
+    const lost = look().length === 0 ? [] : look();
+    return lost.map((id) => ({
+      file,
+      byte: undefined,
+      what: `it has lost the record of generation ${id}, whose folder is whole`,
+      meaning,
+    }));
   }
 
   /**
@@ -158,6 +157,31 @@ export class Catalogue implements Disposable {
 export function isGone(path: string, id: number): boolean {
   using now = new Catalogue(path);
   return now.generations.every((generation) => generation.id !== id);
+}
+
+function currentOf<Kept extends { readonly state: string }>(
+  all: readonly Kept[],
+): Kept | undefined {
+  return all.find(({ state }) => state === "current");
+}
+
+/** The generation whose last step began and was not finished: the link comes before the row. */
+function cutShortId(path: string, ledger: LedgerReader): number | undefined {
+  const target = linkTarget(path);
+  return ledger
+    .unfinished()
+    .find(({ id, sealedAtMs }) => sealedAtMs === null && generationPath(id) === target)?.id;
+}
+
+/** What to tell of a generation that was cut short: nothing is damaged. Undefined where there is none. */
+export function cutShortNote({ cutShort, generations }: Catalogue): string | undefined {
+  if (cutShort === undefined) return undefined;
+  const current = currentOf(generations);
+  const [counts, next] =
+    current === undefined
+      ? ["no generation is current yet", "removes the link"]
+      : [`generation ${current.id} is the current one`, "points the link at it"];
+  return `generation ${cutShort} has not become current, though the link ${CURRENT} points at it: its last step was cut short, or is taken right now; nothing is damaged: ${counts}, and the next start ${next}`;
 }
 
 function isFolder(path: string): boolean {

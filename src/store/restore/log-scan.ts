@@ -1,8 +1,8 @@
-import { limits } from "../../config/limits.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
-import { FrameError, FrameScanner } from "../../resp/frame-scanner.ts";
+import { FrameError, type FrameScanner } from "../../resp/frame-scanner.ts";
 import type { Verb } from "../../resp/verbs.ts";
 import { readBlocks } from "../disk/blocks.ts";
+import { CommandCount } from "../pieces/command-count.ts";
 import type { KnownSegment } from "../ledger/ledger-reader.ts";
 import type { Disk } from "../disk/disk.ts";
 import { filesOf, fileByteOf } from "../generation/layout.ts";
@@ -48,25 +48,12 @@ export async function scanLog(
   onBlock: (bytes: Uint8Array, fromByte: number, verbs: ReadonlySet<Verb>) => Promise<void> | void,
   signal: AbortSignal,
 ): Promise<LogFindings> {
-  const scanner = new FrameScanner({ limits: limits.frame });
+  const count = new CommandCount(0, (first) => checkFirst(first, generation));
   const checker = new SegmentChecker(segments, generation, until);
-  let commands = 0;
-  let safeCommands = 0;
-  const verbs = new Set<Verb>();
-  let lastVerb: Verb | undefined;
   let damage: LogDamage | undefined;
   const look = async (bytes: Uint8Array, fromByte: number) => {
     await checker.push(bytes, fromByte, signal);
-    scanner.push(bytes.subarray(0, Math.max(0, until - fromByte)));
-    while (scanner.next()) {
-      if (commands === 0) checkFirst(scanner, generation);
-      commands++;
-      if (scanner.verb !== lastVerb) {
-        lastVerb = scanner.verb;
-        if (lastVerb !== undefined) verbs.add(lastVerb);
-      }
-      if (scanner.lastSafeCut === scanner.end) safeCommands = commands;
-    }
+    count.push(bytes.subarray(0, Math.max(0, until - fromByte)));
   };
   const path = filesOf(generation).log;
   const read = await readBlocks(
@@ -81,7 +68,7 @@ export async function scanLog(
         damage = { from: error.byte, to: error.byte, what: error.message };
         return false;
       }
-      await onBlock(block, fromByte, verbs);
+      await onBlock(block, fromByte, count.found.verbs);
       const end = fromByte + block.length;
       return checker.damage === undefined && end < Math.max(until, checker.end);
     },
@@ -98,7 +85,8 @@ export async function scanLog(
       what: `it ends at byte ${bytes}, though it was durable up to byte ${wanted}`,
     };
   }
-  const safeCut = Math.min(scanner.lastSafeCut, damage?.from ?? Infinity);
+  const { safeCommands, verbs } = count.found;
+  const safeCut = Math.min(count.found.safeCut, damage?.from ?? Infinity);
   const soundEnd = damage === undefined ? until : Math.min(safeCut, checker.provenEnd);
   return {
     commands: Math.max(0, safeCommands - 1),
@@ -111,8 +99,11 @@ export async function scanLog(
   };
 }
 
-/** The log begins with a SELECT of the snapshot's stream database, and the stream follows at once. */
-function checkFirst(scanner: FrameScanner, generation: KeptGeneration): void {
+/**
+ * The log begins with a SELECT of the snapshot's stream database, and the stream follows at once.
+ * @throws FrameError where its first command is another one.
+ */
+export function checkFirst(scanner: FrameScanner, generation: KeptGeneration): void {
   const isSelect = scanner.verb === "SELECT" && scanner.db === generation.streamDb;
   if (isSelect && scanner.end === generation.logHeaderBytes) return;
   throw new FrameError(

@@ -1,13 +1,13 @@
 import * as fs from "node:fs";
 import { ReplicaError } from "../../base/errors.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader } from "../../rdb/header.ts";
-import { diskError } from "../disk/disk.ts";
+import { diskError, openToRead } from "../disk/disk.ts";
 
 /** Reads the header of an RDB file. @throws ReplicaError BAD_PAYLOAD, DISK_FAILED. */
 export function headerOf(path: string): RdbHeader {
   let head: Buffer;
   try {
-    const fd = fs.openSync(path, "r");
+    const fd = openToRead(path);
     try {
       head = Buffer.alloc(MAX_HEADER_BYTES + 1);
       head = head.subarray(0, fs.readSync(fd, head, 0, head.length, 0));

@@ -82,10 +82,23 @@ function byTime(
     if (moment === undefined) continue;
     return { generation, offset: Math.min(moment.offset, generation.durableOffset) };
   }
+  throw outside(`${shownTime(atMs)} is not kept: ${shownRange(catalogue, timed)}`);
+}
+
+/**
+ * Says from which time to which one `restorePoint` finds a point, as a clause of its own; undefined where no time is
+ * known. @param id a generation, for its times alone.
+ * @throws ReplicaError USAGE where nothing is kept, or not this generation; of the database.
+ */
+export function keptTimes(catalogue: Catalogue, id: number | undefined): string | undefined {
+  const timed = candidatesOf(catalogue, id).filter(({ last }) => last !== undefined);
+  return timed.length === 0 ? undefined : shownRange(catalogue, timed);
+}
+
+/** @param timed generations with marks; the newest first, at least one. */
+function shownRange(catalogue: Catalogue, timed: readonly KeptGeneration[]): string {
   const fromMs = Math.min(...timed.map(({ id }) => catalogue.earliestMs(id)!));
-  throw outside(
-    `${shownTime(atMs)} is not kept: the kept times are from ${shownTime(fromMs)} to ${shownTime(newest.last!.atMs)}`,
-  );
+  return `the kept times are from ${shownTime(fromMs)} to ${shownTime(timed[0]!.last!.atMs)}`;
 }
 
 function outside(message: string): ReplicaError {

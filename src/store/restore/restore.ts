@@ -13,8 +13,8 @@ import { dependsOnReplayTime, type ExpiryRule, expiryRules, type TimeOf } from "
 import { type LogFindings, scanLog } from "./log-scan.ts";
 import type { RestorePoint } from "./restore-point.ts";
 import type { Moment } from "../ledger/ledger-reader.ts";
-import { beginTarget, findTarget, publishTarget } from "./restore-target.ts";
-import { verifyBase, verifyManifest, type VerifyOptions } from "./verify.ts";
+import { beginTarget, findTarget, publishTarget, type Readers } from "./restore-target.ts";
+import { noFile, verifyBase, verifyManifest, type VerifyOptions } from "./verify.ts";
 import { type Damage, damageError, describeDamage } from "./damage.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
 import { headerOf } from "./rdb-header.ts";
@@ -30,6 +30,8 @@ export const RESTORED = fileNames(1);
 
 export interface RestoreOptions extends VerifyOptions {
   readonly layout: Layout;
+  /** Who may read the result; undefined: nobody who couldn't read what it is restored from. */
+  readonly mode?: number | undefined;
 }
 
 /** The result of a restore. */
@@ -67,12 +69,16 @@ export async function restore(
   const place = findTarget(target, catalogue.path);
   const { disk, layout } = options;
   const { generation, offset } = point;
-  refuseLongLog(disk, dirname(place.temporary), fileByteOf(generation, offset));
+  // What the file lacks is damage, which is found as it is read.
+  const logBytes = fs.statSync(filesOf(generation).log, { throwIfNoEntry: false })?.size ?? 0;
+  const copiedBytes = Math.min(logBytes, fileByteOf(generation, offset));
+  refuseLongLog(disk, dirname(place.temporary), copiedBytes);
   try {
     beginTarget(place);
     const restored = await write(catalogue, point, place.temporary, options);
     if (isGone(catalogue.path, generation.id)) throw goneError(generation);
-    await publishTarget(disk, place, layout === "multipart" ? APPEND_DIR : SINGLE_FILE);
+    const entry = layout === "multipart" ? APPEND_DIR : SINGLE_FILE;
+    await publishTarget(disk, place, entry, readersOf(catalogue, generation, options));
     return { ...restored, dir: place.path };
   } catch (cause) {
     fs.rmSync(place.temporary, { recursive: true, force: true });
@@ -80,6 +86,19 @@ export async function restore(
     if (isGone(catalogue.path, generation.id)) throw goneError(generation);
     throw diskError("restoring to", place.path, cause);
   }
+}
+
+/** Who could read the generation: whoever could enter its folders and read its files. */
+function readersOf(
+  { path }: Catalogue,
+  generation: KeptGeneration,
+  { mode }: RestoreOptions,
+): Readers {
+  if (mode !== undefined) return { mode };
+  const { base, log } = filesOf(generation);
+  return {
+    source: { folders: [path, dirname(generation.dir), generation.dir], files: [base, log] },
+  };
 }
 
 /** A removed generation may have been partly read: its marks go first, then its files one by one. */
@@ -184,7 +203,8 @@ async function writeBase(
   const [damage] = damages;
   if (damage !== undefined) throw damageError(damage);
   if (copied.status === "rejected") throw copied.reason;
-  fs.chmodSync(to, 0o644);
+  // A copy of a file that is write-protected is so, too.
+  fs.chmodSync(to, 0o600);
   const fd = options.disk.openExisting(to);
   try {
     await options.disk.syncData(fd);
@@ -258,10 +278,11 @@ async function copyLog(
   const { base, log: file } = filesOf(generation);
   const writer = new Appender(options.disk, to);
   const header = headerOf(base);
-  if (!fs.existsSync(file)) {
+  const missing = noFile(file);
+  if (missing !== undefined) {
     if (offset > generation.baseOffset) {
       const meaning = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
-      throw damageError({ file, byte: undefined, what: "it is missing", meaning });
+      throw damageError({ file, byte: undefined, what: missing, meaning });
     }
     await writer.write([selectCommand(replicationAux(header).streamDb)]);
     const findings = { commands: 0, safeCut: until };

@@ -1,13 +1,15 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
+import { printable } from "../../base/printable.ts";
 import { counted } from "../../base/quantity.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
 import { readBlocks } from "../disk/blocks.ts";
 import { Catalogue } from "./catalogue.ts";
 import type { Damage } from "./damage.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
-import { type Disk, diskError } from "../disk/disk.ts";
+import { type Disk, diskError, openToRead } from "../disk/disk.ts";
+import { linkTarget } from "../generation/current-link.ts";
 import {
   CURRENT,
   DATABASE,
@@ -16,7 +18,10 @@ import {
   offsetOfByte,
   fileByteOf,
 } from "../generation/layout.ts";
+import type { PieceCheckers } from "../pieces/piece-checkers.ts";
+import { soundLogInPieces } from "./log-in-pieces.ts";
 import { type LogFindings, scanLog } from "./log-scan.ts";
+import { checkRdbInPieces } from "./rdb-in-pieces.ts";
 import { hex64 } from "../../base/hex64.ts";
 
 /** The result of checking one generation. */
@@ -35,6 +40,8 @@ export interface VerifyOptions {
   readonly signal: AbortSignal;
   /** Called with the bytes of a file that are checked so far. */
   readonly onProgress: (file: string, bytes: number, totalBytes: number) => void;
+  /** Checks large files on all cores; they read the real disk. Without them one core checks everything. */
+  readonly checkers?: PieceCheckers;
 }
 
 /**
@@ -42,8 +49,12 @@ export interface VerifyOptions {
  * @throws ReplicaError BAD_PAYLOAD, BAD_CHECKSUM for a damaged one; DISK_FAILED.
  */
 export async function verifyRdb(path: string, options: VerifyOptions): Promise<RdbSummary> {
-  const { disk, signal, onProgress } = options;
+  const { disk, signal, onProgress, checkers } = options;
   const totalBytes = sizeOf(disk, path);
+  if (checkers?.pays(totalBytes) === true) {
+    const found = await checkRdbInPieces(path, totalBytes, checkers, options);
+    if (found !== undefined) return found;
+  }
   const checker = new RdbChecker();
   const push = (block: Uint8Array, fromByte: number) => {
     checker.push(block);
@@ -115,10 +126,11 @@ export async function verifyBase(
     const what = `it has ${counted(rdb.bytes, "byte")} and the checksum ${crc64}; recorded were ${counted(generation.rdbBytes, "byte")} and the checksum ${wanted}`;
     damages.push({ file, byte: undefined, what, meaning });
   } catch (error) {
-    const bytes = fs.statSync(file, { throwIfNoEntry: false })?.size;
-    if (bytes === undefined) {
-      damages.push({ file, byte: undefined, what: "it is missing", meaning });
+    const what = noFile(file);
+    if (what !== undefined) {
+      damages.push({ file, byte: undefined, what, meaning });
     } else if (isDamage(error)) {
+      const bytes = fs.statSync(file).size;
       const isShort = bytes < generation.rdbBytes;
       const what = isShort
         ? `it ends at byte ${bytes}, though it had ${counted(generation.rdbBytes, "byte")}`
@@ -141,26 +153,24 @@ async function verifyLog(
   catalogue: Catalogue,
   generation: KeptGeneration,
   damages: Damage[],
-  { disk, signal, onProgress }: VerifyOptions,
+  options: VerifyOptions,
 ): Promise<LogFindings | undefined> {
   const file = filesOf(generation).log;
-  if (!fs.existsSync(file)) {
+  const missing = noFile(file);
+  if (missing !== undefined) {
     const meaning = `of this generation, only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
-    damages.push({ file, byte: undefined, what: "it is missing", meaning });
+    damages.push({ file, byte: undefined, what: missing, meaning });
     return undefined;
   }
   const until = fileByteOf(generation, generation.durableOffset);
-  const progress = (block: Uint8Array, fromByte: number) =>
-    onProgress(file, Math.min(fromByte + block.length, until), until);
-  const segments = catalogue.segments(generation.id);
-  const findings = await scanLog(disk, generation, segments, until, progress, signal);
+  const findings = await logFindings(catalogue, generation, until, options);
   if (findings.damage !== undefined) {
     const { from, what } = findings.damage;
     const offset = restorable(generation, findings);
     const meaning = `of this generation, everything up to offset ${offset} can be restored (--generation ${generation.id} --offset ${offset})`;
     damages.push({ file, byte: from, what, meaning });
   }
-  const foreignBytes = sizeOf(disk, file) - until;
+  const foreignBytes = sizeOf(options.disk, file) - until;
   // Only then: a replica may have started or stopped since the catalogue was read.
   if (foreignBytes > 0 && isAtRest(catalogue.path, generation)) {
     const what = `${counted(foreignBytes, "byte")} at its end did not come from replica`;
@@ -170,22 +180,63 @@ async function verifyLog(
   return findings;
 }
 
+/** Scans a log up to the byte `until`: a large one on all cores, and on one again if it isn't sound. */
+async function logFindings(
+  catalogue: Catalogue,
+  generation: KeptGeneration,
+  until: number,
+  { disk, signal, onProgress, checkers }: VerifyOptions,
+): Promise<LogFindings> {
+  const file = filesOf(generation).log;
+  const onChecked = (toByte: number) => onProgress(file, Math.min(toByte, until), until);
+  if (checkers?.pays(until) === true) {
+    const segments = catalogue.segments(generation.id);
+    const how = { disk, signal, onChecked };
+    const found = await soundLogInPieces(generation, segments, until, checkers, how);
+    if (found !== undefined) return found;
+  }
+  const segments = catalogue.segments(generation.id);
+  const onBlock = (block: Uint8Array, fromByte: number) => onChecked(fromByte + block.length);
+  return await scanLog(disk, generation, segments, until, onBlock, signal);
+}
+
 function isAtRest(path: string, generation: KeptGeneration): boolean {
   using now = new Catalogue(path);
   return now.isAtRest(generation);
+}
+
+/** The first bytes of a file, of which there may be any number. @throws Error of the disk. */
+function beginningOf(file: string, bytes: number): string {
+  const fd = openToRead(file);
+  try {
+    const buffer = Buffer.alloc(bytes);
+    return buffer.toString("latin1", 0, fs.readSync(fd, buffer, 0, bytes, null));
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** Why there is nothing to read at this path; a pipe or a device there may have no end. */
+export function noFile(path: string): string | undefined {
+  const about = fs.statSync(path, { throwIfNoEntry: false });
+  if (about === undefined) return "it is missing";
+  return about.isFile() ? undefined : "it is no file";
 }
 
 /** Adds to `damages` where the manifest isn't the one that was written. */
 export function verifyManifest(generation: KeptGeneration, damages: Damage[]): void {
   const { manifest: file, manifestText: wanted } = filesOf(generation);
   const meaning = "a stock server can't start from this folder itself; a restore writes a new one";
+  const missing = noFile(file);
+  if (missing !== undefined) {
+    damages.push({ file, byte: undefined, what: missing, meaning });
+    return;
+  }
   let found: string;
   try {
-    found = fs.readFileSync(file, "utf8");
+    found = beginningOf(file, wanted.length + 1);
   } catch (cause) {
-    if (fs.existsSync(file)) throw diskError("reading", file, cause);
-    damages.push({ file, byte: undefined, what: "it is missing", meaning });
-    return;
+    throw diskError("reading", file, cause);
   }
   if (found === wanted) return;
   const byte = [...wanted].findIndex((character, at) => found[at] !== character);
@@ -209,19 +260,12 @@ export async function verifyCatalogue(
   }
   const current = catalogue.generations.find(({ state }) => state === "current");
   const link = join(catalogue.path, CURRENT);
-  const target = linkTarget(link);
-  if (current !== undefined && target !== generationPath(current.id)) {
-    const what = target === undefined ? "it is missing" : `it points at ${target}`;
+  const target = linkTarget(catalogue.path);
+  const isRight = catalogue.cutShort !== undefined || target === generationPath(current?.id ?? 0);
+  if (current !== undefined && !isRight) {
+    const what = target === undefined ? "it is missing" : `it points at ${printable(target)}`;
     const means = `generation ${current.id} is the current one; the next start points the link at it`;
     damages.push({ file: link, byte: undefined, what, meaning: means });
   }
   return damages;
-}
-
-function linkTarget(path: string): string | undefined {
-  try {
-    return fs.readlinkSync(path);
-  } catch {
-    return undefined;
-  }
 }

@@ -3,13 +3,8 @@ import { join } from "node:path";
 import { ReplicaError } from "../../base/errors.ts";
 import { replicationAux } from "../../rdb/header.ts";
 import { selectCommand } from "../../resp/encode.ts";
-import {
-  CURRENT,
-  filesOf,
-  generationIds,
-  generationPath,
-  offsetOfByte,
-} from "../generation/layout.ts";
+import { linkTarget } from "../generation/current-link.ts";
+import { filesOf, generationIds, generationPath, offsetOfByte } from "../generation/layout.ts";
 import type { Damage } from "./damage.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
 import { headerOf } from "./rdb-header.ts";
@@ -44,11 +39,8 @@ export function generationsFromFiles(path: string): {
 }
 
 function currentId(path: string): number | undefined {
-  try {
-    return Number(/(\d{10})\/?$/.exec(fs.readlinkSync(join(path, CURRENT)))?.[1]);
-  } catch {
-    return undefined;
-  }
+  const id = /(\d{10})\/?$/.exec(linkTarget(path) ?? "")?.[1];
+  return id === undefined ? undefined : Number(id);
 }
 
 function generationFromFiles(path: string, id: number, isCurrent: boolean): KeptGeneration {

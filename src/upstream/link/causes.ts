@@ -47,7 +47,7 @@ export function explainBreak(broken: CostlyBreak, evidence: Evidence): string {
   return (
     bufferCause(broken.seen, before?.facts, facts, limit) ??
     snapshotCause(broken.phase, before?.facts, facts) ??
-    ruledOut(broken.seen, facts, limit)
+    ruledOut(broken.seen, before?.facts, facts, limit)
   );
 }
 
@@ -150,17 +150,30 @@ function snapshotCause(
 /** What it wasn't, as far as the figures say so, and where to look. */
 function ruledOut(
   seen: ResyncFigures,
+  before: PrimaryFacts | undefined,
   facts: PrimaryFacts,
   limit: BufferLimit | undefined,
 ): string {
+  const buffer = bufferRuledOut(seen, before, facts, limit);
+  const also = buffer === undefined ? "" : `, and ${buffer}`;
+  return `the primary was not restarted${also}: its log says why it closed the link`;
+}
+
+/** Why its output buffer is no likely cause; undefined where nothing says so. */
+function bufferRuledOut(
+  seen: ResyncFigures,
+  before: PrimaryFacts | undefined,
+  facts: PrimaryFacts,
+  limit: BufferLimit | undefined,
+): string | undefined {
   const waiting = waitingBytes(seen, facts);
-  const of =
-    limit === undefined || limit.hardBytes === 0
-      ? ""
-      : ` (its limit is ${formatBytes(hardLimit(limit, facts))})`;
-  const waited =
-    waiting === undefined
-      ? ""
-      : `, and only ${formatBytes(waiting)} of the stream waited there${of}`;
-  return `the primary was not restarted${waited}: its log says why it closed the link`;
+  const hardBytes = limit === undefined ? 0 : hardLimit(limit, facts);
+  // What has come since the break is counted too.
+  if (waiting !== undefined && (hardBytes === 0 || waiting <= hardBytes)) {
+    const of = hardBytes === 0 ? "" : ` (its limit is ${formatBytes(hardBytes)})`;
+    return `at most ${formatBytes(waiting)} of the stream waited there${of}`;
+  }
+  const [earlier, later] = [before?.bufferDisconnections, facts.bufferDisconnections];
+  const closedNone = earlier !== undefined && later !== undefined && later <= earlier;
+  return closedNone ? "it closed no client for its output buffer" : undefined;
 }

@@ -1,4 +1,5 @@
-import { type ReplicaError, withCause } from "../../base/errors.ts";
+import { logger } from "../../base/logger.ts";
+import { type ErrorCode, type ReplicaError, withCause } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import type { State } from "../../session/state.ts";
 import { Outage } from "./outage.ts";
@@ -32,10 +33,12 @@ export interface EndedAttempt {
 export class LinkHistory {
   /** Outages by the code of their first error. */
   readonly counts = new Map<string, number>();
-  /** Attempts that ended in an error before their link was up, by its code. */
+  /** Attempts that ended in an error before their link was up, or at once at the same full disk, by its code. */
   readonly failedAttempts = new Map<string, number>();
   /** The one that goes on; undefined while the link is up, and before anything failed. */
   #outage: Outage | undefined;
+  /** The one before the link that is up, or was last; it goes on where that ends at once at the same full disk. */
+  #before: { readonly outage: Outage; readonly code: ErrorCode; isTold: boolean } | undefined;
   readonly #clock: Clock;
   readonly #breaks = new Breaks();
   #failures = 0;
@@ -94,11 +97,37 @@ export class LinkHistory {
       : { level: "warn", text: news };
   }
 
-  /** The outage that the link which is up now has ended; undefined where there was none, or it was asked before. */
+  /**
+   * The outage that the link which is up now has ended; undefined where there was none, or it was asked before. One
+   * that came back before has ended once the link has held for a while.
+   */
   ended(): Outage | undefined {
-    const outage = this.#outage;
+    if (!this.#isConnected) return undefined;
+    const code = this.#last?.error.code;
+    if (this.#outage !== undefined && code !== undefined)
+      this.#before = { outage: this.#outage, code, isTold: false };
     this.#outage = undefined;
-    return outage;
+    const before = this.#before;
+    if (before === undefined || before.isTold) return undefined;
+    if (before.outage.isFlapping && this.#heldMs <= STEADY_MS) return undefined;
+    before.isTold = true;
+    return before.outage;
+  }
+
+  /** Logs what the outage cost that `ended` gives. @param isFull whether the link got a full resync. */
+  tellEnded(isFull: boolean): void {
+    const outage = this.ended();
+    if (outage !== undefined) logger.info(`link up ${outage.cost(isFull)}`);
+  }
+
+  /** Whether the link that is up, or was last, came up in an outage that had come back before. */
+  get isFlapping(): boolean {
+    return (this.#outage ?? this.#before?.outage)?.isFlapping === true;
+  }
+
+  /** How long the link has been up, in milliseconds; -Infinity while it isn't. */
+  get #heldMs(): number {
+    return this.#clock.monotonicMs() - (this.#connectedAtMs ?? Infinity);
   }
 
   /** Seconds since the link was last up; undefined while it is up, and before it first was. */
@@ -136,17 +165,19 @@ export class LinkHistory {
 
   /**
    * An attempt ended.
-   * @returns whether it had been connected, and whether its error is neither the last one nor one that this outage has told.
+   * @returns whether it had been connected, and whether its error is neither the last one nor one that this outage has
+   * told.
    */
   failed(error: ReplicaError, ended: EndedAttempt): { wasConnected: boolean; isAnother: boolean } {
     const wasConnected = this.#connectedAtMs !== undefined;
-    const heldMs = this.#clock.monotonicMs() - (this.#connectedAtMs ?? Infinity);
-    if (heldMs > STEADY_MS) {
+    const held = this.#heldMs > STEADY_MS;
+    if (held) {
       this.#failures = 0;
       this.#reached = undefined;
     }
     this.#connectedAtMs = undefined;
     this.#failures++;
+    if (wasConnected && !held) this.#goOn(error);
     if (this.#outage === undefined) {
       this.#outage = new Outage(this.#clock);
       add(this.counts, error.code);
@@ -161,6 +192,16 @@ export class LinkHistory {
     this.note(error, this.#blame(error, ended));
     this.#reached = undefined;
     return { wasConnected, isAnother };
+  }
+
+  /** A link ended at once. At a full disk it ends each time: that is one outage, however often it comes up. */
+  #goOn(error: ReplicaError): void {
+    if (error.code !== "DISK_FULL" || this.#before?.code !== error.code) return;
+    const { outage } = this.#before;
+    outage.isFlapping = true;
+    outage.failedAttempts++;
+    add(this.failedAttempts, error.code);
+    this.#outage = outage;
   }
 
   /** Something failed while there was no link that could break. */
@@ -198,6 +239,7 @@ export class LinkHistory {
   forget(): void {
     this.#failures = 0;
     this.#outage = undefined;
+    this.#before = undefined;
     this.#unexplained = undefined;
     this.#breaks.clear();
   }

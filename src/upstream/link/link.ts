@@ -47,6 +47,8 @@ export class Link {
   /** Whether the peer ever sent anything. */
   #heard = false;
   #paused = false;
+  /** Whether it is not read, until `goOn`. */
+  isResting = false;
 
   /** Starts to connect; the outcome comes as an event, never before this returns. */
   constructor(
@@ -181,7 +183,18 @@ export class Link {
 
   resume(): void {
     this.#paused = false;
-    this.#socket?.resume();
+    if (!this.isResting) this.#socket?.resume();
+  }
+
+  /** Reads nothing until `goOn`, whatever `resume` says meanwhile. */
+  rest(): void {
+    this.isResting = true;
+    this.#socket?.pause();
+  }
+
+  goOn(): void {
+    this.isResting = false;
+    if (!this.#paused && !this.#ended) this.#socket?.resume();
   }
 
   /** Reports no more bytes; sending goes on. */

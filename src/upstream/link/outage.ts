@@ -11,11 +11,14 @@ const MAX_TOLD_ERRORS = 8;
 
 /**
  * One time without a link, however many attempts it takes: from the break, or the first failed attempt, to the next
- * link that is up. It decides what of that is worth a line in the log.
+ * link that is up; a link that ends at once at the same full disk ends none. It decides what of that is worth a line in
+ * the log.
  */
 export class Outage {
   /** Attempts that failed since it began; the link that broke is none of them. */
   failedAttempts = 0;
+  /** Whether a link that was up in between ended at once for the same reason. */
+  isFlapping = false;
   readonly #clock: Clock;
   readonly #sinceMs: number;
   readonly #sinceAtMs: number;

@@ -3,7 +3,7 @@ import { describeAddress } from "../../base/address.ts";
 import { printable } from "../../base/printable.ts";
 import { parseInfo } from "../../resp/info-text.ts";
 import { type KeyspaceFacts, readKeyspace } from "./keyspace-facts.ts";
-import { isRunId } from "../../base/run-id.ts";
+import { isRunId } from "../../base/capabilities.ts";
 
 /** What a primary says of itself in INFO, as far as it matters to who follows it. */
 export interface PrimaryFacts {

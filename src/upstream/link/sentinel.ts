@@ -5,7 +5,7 @@ import type { SentinelSource } from "../../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget, targetAt } from "../../config/primary-url.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { LineReader } from "../../resp/line-reader.ts";
-import { printableBytes } from "../../base/printable.ts";
+import { errorWithoutSecret, printableBytes } from "../../base/printable.ts";
 import { readAuth } from "../../session/replies.ts";
 import type { Clock } from "../../base/clock.ts";
 import { Link } from "./link.ts";
@@ -103,7 +103,7 @@ export class Sentinels {
             const target = answer.push(bytes);
             if (target !== undefined) resolve(target);
           } catch (error) {
-            reject(error);
+            reject(error instanceof ReplicaError ? errorWithoutSecret(error, password) : error);
           }
         },
         lost: reject,

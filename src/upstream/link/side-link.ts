@@ -1,7 +1,7 @@
 import { ReplicaError } from "../../base/errors.ts";
 import { limits } from "../../config/limits.ts";
 import type { PrimaryTarget } from "../../config/primary-url.ts";
-import { printableAscii } from "../../base/printable.ts";
+import { errorWithoutSecret, printableAscii, withoutSecret } from "../../base/printable.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { parseInfo } from "../../resp/info-text.ts";
 import { type ArrayHead, type Reply, ReplyReader } from "../../resp/reply-reader.ts";
@@ -40,6 +40,8 @@ export class SideLink {
   #reader = new ReplyReader({ maxReplyBytes: limits.statusReplyBytes });
   /** The login whose reply is still to come: where it is from, for an error. */
   #awaitsLogin: string | undefined;
+  /** What the connection logged in with: the primary may repeat it. */
+  #secret: string | undefined;
   #question: Question | undefined;
 
   constructor(target: PrimaryTarget, options: SideLinkOptions) {
@@ -95,9 +97,10 @@ export class SideLink {
 
   #connect(first: Uint8Array): void {
     const { tls } = this.#options;
-    const login = this.#options.login.read();
+    const login = this.#options.login.read(this.#target);
     this.#reader = new ReplyReader({ maxReplyBytes: limits.statusReplyBytes });
     this.#awaitsLogin = login?.from;
+    this.#secret = login?.password;
     const opening = login === undefined ? [] : [authCommand(login)];
     const link = new Link(this.#target, tls, {
       opened: () => link.send(Buffer.concat([...opening, first])),
@@ -117,7 +120,8 @@ export class SideLink {
     try {
       this.#reader.push(bytes);
       for (let reply = this.#reader.next(); reply; reply = this.#reader.next()) this.#take(reply);
-    } catch (error) {
+    } catch (cause) {
+      const error = cause instanceof ReplicaError ? errorWithoutSecret(cause, this.#secret) : cause;
       this.#question?.answers.reject(error);
       this.#drop();
     }
@@ -137,7 +141,8 @@ export class SideLink {
         message: `got more than ${MAX_REPLIES} replies to one question: is this a Redis port?`,
       });
     }
-    question.came.push(reply);
+    const text = reply.isError ? withoutSecret(reply.text, this.#secret) : reply.text;
+    question.came.push({ ...reply, text });
     question.left += ("elements" in reply ? reply.elements : 0) - 1;
     if (question.left === 0) question.answers.resolve(question.came);
   }

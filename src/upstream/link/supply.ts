@@ -239,9 +239,11 @@ export class Supply {
       facts: known.facts,
       agoMs: this.#clock.monotonicMs() - known.atMs,
     };
+    // The next attempt waits for both answers.
+    const untilMs = this.#clock.monotonicMs() + this.#options.syncTimeoutMs;
     const now = await this.#ask();
     const mayTell = now.kind === "facts" && broken.error.code === "LINK_LOST";
-    const limit = mayTell ? readBufferLimit(await this.#bufferLimit()) : undefined;
+    const limit = mayTell ? readBufferLimit(await this.#bufferLimit(untilMs)) : undefined;
     if (!this.#isWatching) this.rest();
     return explainBreak(broken, { before, now, limit });
   }
@@ -260,14 +262,16 @@ export class Supply {
     if (loop !== undefined) throw loop;
   }
 
-  /** The primary's limits for output buffers, as redis.conf writes them; empty where it doesn't tell. */
-  async #bufferLimit(): Promise<string> {
-    try {
-      const replies = await this.#sideLink().ask(["CONFIG", "GET", "client-output-buffer-limit"]);
-      return replies[2]?.text ?? "";
-    } catch {
-      return "";
-    }
+  /** The primary's limits for output buffers, as redis.conf writes them; empty where it doesn't tell in time. */
+  async #bufferLimit(untilMs: number): Promise<string> {
+    const answered = new AbortController();
+    const late = this.#clock
+      .sleep(Math.max(0, untilMs - this.#clock.monotonicMs()), answered.signal)
+      .then(() => []);
+    const asking = this.#sideLink().ask(["CONFIG", "GET", "client-output-buffer-limit"]);
+    const replies = await Promise.race([asking.catch(() => []), late]);
+    answered.abort();
+    return replies[2]?.text ?? "";
   }
 
   /**

@@ -36,6 +36,8 @@ interface Lacked {
   readonly bytes: number;
   /** The primary's data in memory then; undefined where it doesn't say. */
   readonly datasetBytes: number | undefined;
+  /** Whether the disk shows that it has no room for so much: it doesn't where a user's quota is used up. */
+  readonly isShown: boolean;
 }
 
 /**
@@ -97,7 +99,7 @@ export class Admission {
     const { room, directory, settings } = this.#options;
     const lacked = this.#lacked;
     const isBlind = lacked !== undefined && lacked.datasetBytes === undefined;
-    if (isBlind && !this.#pauses.isOver && room.availableBytes() < lacked.bytes)
+    if (isBlind && !this.#pauses.isOver && this.#shownRoom < lacked.bytes)
       throw this.#refuse(lacked.bytes, false);
     // Somebody who keeps nothing free wants it tried.
     if (settings.minFreeBytes === 0 && lacked === undefined) return undefined;
@@ -118,16 +120,25 @@ export class Admission {
     if (size?.continues === true) return;
     // It most likely continues where it doesn't say.
     if (resume !== undefined && size?.continues === undefined) return;
-    const available = this.#options.room.availableBytes();
+    const available = this.#shownRoom;
     const expected = this.#expectedBytes;
     if (expected === undefined || expected <= available) return;
-    const isFinal = (this.#shownBytes ?? 0) > available;
+    const isShown = this.#lacked?.isShown !== false;
+    const isFinal = isShown && (this.#shownBytes ?? 0) > available;
     if (isFinal || !this.#mayTry()) throw this.#refuse(expected, isFinal);
     this.#hasPause = true;
     this.#pauses.begin();
+    const why = isShown
+      ? `wouldn't fit into ${formatBytes(available)}, but that is an estimate`
+      : "didn't fit, and nothing shows whether it does now";
     logger.warn(
-      `a full resync of about ${formatBytes(expected)} wouldn't fit into ${formatBytes(available)}, but that is an estimate: it is asked for all the same, and not again within ${this.#pauses.lengthMs / 1000} s`,
+      `a full resync of about ${formatBytes(expected)} ${why}: it is asked for all the same, and not again within ${this.#pauses.lengthMs / 1000} s`,
     );
+  }
+
+  /** How much room there is, as far as that can be told: none where the last transfer found less than the disk shows. */
+  get #shownRoom(): number {
+    return this.#lacked?.isShown === false ? 0 : this.#options.room.availableBytes();
   }
 
   /** Whether the estimate is to be put to the test now. */
@@ -255,8 +266,9 @@ export class Admission {
     if (this.#hasPause) this.#pauses.again();
     else this.#pauses.begin();
     this.#hasPause = true;
-    this.#lacked = { bytes, datasetBytes: this.#datasetBytes };
-    this.#refuse(bytes, this.#datasetBytes !== undefined);
+    const isShown = this.#options.room.availableBytes() < bytes;
+    this.#lacked = { bytes, datasetBytes: this.#datasetBytes, isShown };
+    this.#refuse(bytes, isShown && this.#datasetBytes !== undefined);
   }
 
   /**

@@ -21,6 +21,8 @@ export interface NextSnapshot {
 
 /** The block of most file systems: with less there is room for nothing. */
 export const BLOCK_BYTES = 4096;
+/** The log takes some of the room while old generations are removed. */
+const REACHABLE = 15 / 16;
 /** The share of the room that the log may take. */
 const LOG_SHARE = 1 / 4;
 /** The share of the room for which old generations give way. */
@@ -37,6 +39,8 @@ const CAUTION = 5 / 4;
 const LEAST_SHARE = 1 / 3;
 /** Renewals that follow one another more closely than this share of a snapshot's size are not worth their forks. */
 const LEAST_LOG_SHARE = 1 / 8;
+/** The disk never asks for a new snapshot before the log has this share of the last one. */
+export const LEAST_LOG_BY_DISK = LEAST_SHARE * LEAST_LOG_SHARE;
 
 /** The room that was free before the log and the old generations took theirs. */
 export function totalBytes({ freeBytes, removableBytes, logBytes }: Room): number {
@@ -46,6 +50,11 @@ export function totalBytes({ freeBytes, removableBytes, logBytes }: Room): numbe
 /** How much there would be if old generations gave way. @param evenGuarded whether even the last ones would. */
 export function availableBytes(room: Room, evenGuarded = false): number {
   return room.freeBytes + room.removableBytes + (evenGuarded ? room.guardedBytes : 0);
+}
+
+/** How much of that may be counted on once they do. */
+export function reachableBytes(room: Room, evenGuarded = false): number {
+  return REACHABLE * availableBytes(room, evenGuarded);
 }
 
 /**

@@ -12,7 +12,7 @@ import type { RoomWatch } from "./watch.ts";
 export interface FullLogOptions {
   readonly directory: Pick<DataDirectory, "current" | "replid" | "note">;
   readonly clock: Pick<Clock, "monotonicMs">;
-  readonly room: Pick<RoomWatch, "look" | "pressureBytes">;
+  readonly room: Pick<RoomWatch, "tryLook" | "pressureBytes">;
   /** The end of the log that is followed; undefined where none is. */
   readonly writtenOffset: () => Offset | undefined;
   /** Whether a new snapshot is under way over a second link. */
@@ -55,7 +55,7 @@ export class FullLog {
   /**
    * Call before an attempt that could resume: whether it asks for a full resync all the same. Each costs the primary a
    * fork, so once it has asked, and whatever comes of it, the next one waits for a pause that doubles up to an hour.
-   * @throws ReplicaError DISK_FAILED, or of the ledger.
+   * It doesn't where the disk can't be looked at.
    */
   asksForFull(): boolean {
     this.#asking = undefined;
@@ -63,8 +63,9 @@ export class FullLog {
     const { current } = directory;
     if (!this.#isFull || !this.#pauses.isOver || current === undefined || isRenewing())
       return false;
-    const look = room.look();
-    if (!isCure(look, current.rdbBytes, room.pressureBytes(look))) return false;
+    const look = room.tryLook();
+    if (look === undefined || !isCure(look, current.rdbBytes, room.pressureBytes(look)))
+      return false;
     this.#asking = `the log of ${formatBytes(look.logBytes)} has filled the disk, and nothing older may go: a full resync is asked for, whose snapshot of about ${formatBytes(current.rdbBytes)} fits, so that the log may go`;
     return true;
   }

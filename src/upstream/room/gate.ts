@@ -33,6 +33,8 @@ export class RoomGate {
   #roomBytes = 0;
   #held: Uint8Array[] = [];
   #waiting: Promise<void> | undefined;
+  readonly #givenUp = Promise.withResolvers<void>();
+  #isGivenUp = false;
 
   constructor(options: RoomGateOptions) {
     this.#options = options;
@@ -87,14 +89,17 @@ export class RoomGate {
     return Math.max(leastBytes, Math.min(piece, totalBytes - this.#passedBytes));
   }
 
-  /** Resolves once all that was taken has gone on. */
+  /** Resolves once all that was taken has gone on, or was given up. */
   async settled(): Promise<void> {
-    while (this.#waiting !== undefined) await this.#waiting;
+    while (this.#waiting !== undefined && !this.#isGivenUp)
+      await Promise.race([this.#waiting, this.#givenUp.promise]);
   }
 
   /** Nothing that is held goes on. */
   giveUp(): void {
     this.#held = [];
+    this.#isGivenUp = true;
+    this.#givenUp.resolve();
   }
 }
 

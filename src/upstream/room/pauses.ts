@@ -3,14 +3,17 @@ import type { Clock } from "../../base/clock.ts";
 const FIRST_MS = 5_000;
 const LONGEST_MS = 3_600_000;
 
-/** The pauses between attempts that may cost the primary a fork for nothing: from 5 seconds they double up to an hour. */
+/** The pauses between attempts that may cost the primary a fork for nothing: from 5 seconds they double, up to an hour. */
 export class Pauses {
   readonly #clock: Pick<Clock, "monotonicMs">;
+  readonly #longestMs: number;
   #count = 0;
   #notBeforeMs = -Infinity;
 
-  constructor(clock: Pick<Clock, "monotonicMs">) {
+  /** @param longestMs up to which they double, in milliseconds. */
+  constructor(clock: Pick<Clock, "monotonicMs">, longestMs = LONGEST_MS) {
     this.#clock = clock;
+    this.#longestMs = longestMs;
   }
 
   /** How many began since the last `reset`. */
@@ -25,7 +28,7 @@ export class Pauses {
 
   /** How long the last one is, in milliseconds. */
   get lengthMs(): number {
-    return Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(Math.max(this.#count, 1) - 1, 20));
+    return Math.min(this.#longestMs, FIRST_MS * 2 ** Math.min(Math.max(this.#count, 1) - 1, 20));
   }
 
   /** Begins the next one, twice as long as the last; the first again where that ended an hour ago. */

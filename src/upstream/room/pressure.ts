@@ -2,11 +2,9 @@ import type { Clock } from "../../base/clock.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
-import { availableBytes, BLOCK_BYTES, type Room } from "./figures.ts";
+import { availableBytes, BLOCK_BYTES, reachableBytes, type Room } from "./figures.ts";
 import type { RoomWatch } from "./watch.ts";
 
-/** How much of what old generations take may be counted on. */
-const REACHABLE = 15 / 16;
 /** Some file systems (btrfs, ZFS) show within this time only that what was removed is free. */
 const SHOWN_WITHIN_MS = 30_000;
 
@@ -79,7 +77,7 @@ export class Pressure {
       const shown = room.look();
       const before = this.#counted(shown);
       // As much as can be had: less than what is wanted is better than nothing. The log takes some of it meanwhile.
-      const reachable = REACHABLE * availableBytes(before, evenGuarded);
+      const reachable = reachableBytes(before, evenGuarded);
       const unshownBytes = before.freeBytes - shown.freeBytes;
       const freeBytes = Math.min(bytes, reachable) - unshownBytes;
       const freed = await directory.keeping.freeRoom({ freeBytes, why, evenGuarded });

@@ -26,13 +26,19 @@ export function refuseSnapshotWithoutRoom(
 ): void {
   const available = availableBytes(room);
   if (available - next.bytes >= keptFreeBytes) return;
+  if (available < next.bytes) throw doesNotFit(`about ${formatBytes(next.bytes)}`, available);
   if (blocks(next.bytes) >= blocks(room.logBytes)) {
     throw new ReplicaError("DISK_FULL", {
       message: `a new snapshot would leave less than --min-free (${formatBytes(keptFreeBytes)}): free some disk space`,
     });
   }
   if (available >= neededBytes(next)) return;
-  throw new ReplicaError("DISK_FULL", {
-    message: `a new snapshot of about ${formatBytes(next.bytes)} doesn't fit on the disk, which has room for ${formatBytes(available)}: free some disk space, or use a larger disk`,
+  throw doesNotFit(`about ${formatBytes(next.bytes)}`, available);
+}
+
+/** The error of a new snapshot that is larger than the room. @param size as it stands behind "of". */
+export function doesNotFit(size: string, availableBytes: number): ReplicaError {
+  return new ReplicaError("DISK_FULL", {
+    message: `a new snapshot of ${size} doesn't fit on the disk, which has room for ${formatBytes(availableBytes)}: free some disk space, or use a larger disk`,
   });
 }

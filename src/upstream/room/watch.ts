@@ -26,6 +26,8 @@ const ALARM_SECONDS = 3_600;
 
 /** How long what was seen of the old generations counts: retention may remove some. */
 const OLD_FOR_MS = 10_000;
+/** How often the disk is looked at while nothing comes: others may write to it too. */
+const AT_REST_MS = 10_000;
 
 type Old = Pick<Room, "removableBytes" | "guardedBytes">;
 
@@ -42,10 +44,12 @@ export interface RoomWatchOptions {
   readonly settings: Pick<Settings, "minFreeBytes" | "minFreeShare" | "snapshotRatio">;
   /** The length of the log that is followed; 0 where none is. */
   readonly logBytes: () => number;
-  /** How much of the stream has come since the start. */
-  readonly streamBytes: () => number;
+  /** How much has come since the start, in bytes: of the stream, and of snapshots. */
+  readonly received: () => { readonly stream: number; readonly snapshot: number };
   /** Why the current generation could not be replaced, at the last try; undefined where it wasn't tried. */
   readonly renewalFailure: () => string | undefined;
+  /** How large the next one is at the least, as one showed that didn't fit; undefined where none did. */
+  readonly renewalLacked: () => number | undefined;
   /** How long the last one took that succeeded, in all and from the fork on; undefined before the first. */
   readonly renewalTook: () => Took | undefined;
 }
@@ -58,6 +62,8 @@ export class RoomWatch {
   readonly #options: RoomWatchOptions;
   readonly #rate: Rate;
   #room: Room | undefined;
+  /** How much had come at the last look, and when that was. */
+  #lookedAt = { bytes: -1, ms: -Infinity };
   /** What old generations take, when the current one became so; looking at each of them takes a while. */
   #old:
     | { readonly current: number | undefined; readonly untilMs: number; readonly bytes: Old }
@@ -70,16 +76,18 @@ export class RoomWatch {
     this.#rate = new Rate(() => options.clock.monotonicMs(), RATE_WINDOW_MS);
   }
 
-  /** Once a second. */
+  /** Once a second: looks at the disk while something comes or an alarm is on, else every ten seconds. */
   sample(): void {
-    this.#rate.sample(this.#options.streamBytes());
-    try {
-      this.#room = this.#lookAgain();
-    } catch (error) {
-      if (!(error instanceof ReplicaError)) throw error;
-      // Whatever keeps us from looking keeps the log from being written too, and is told there.
-      this.#room = undefined;
-    }
+    const { stream, snapshot } = this.#options.received();
+    const bytes = stream + snapshot;
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#rate.sample(stream);
+    const last = this.#lookedAt;
+    const isAtRest = bytes === last.bytes && !this.#isFilling;
+    const isKnown = this.#room !== undefined && this.#old !== undefined;
+    if (isAtRest && isKnown && nowMs - last.ms < AT_REST_MS) return;
+    this.#lookedAt = { bytes, ms: nowMs };
+    this.#room = lookedAt(() => this.#lookAgain());
     this.#tell();
   }
 
@@ -92,6 +100,11 @@ export class RoomWatch {
   look(): Room {
     this.forget();
     return this.#lookAgain();
+  }
+
+  /** The same; undefined where the disk can't be looked at. */
+  tryLook(): Room | undefined {
+    return lookedAt(() => this.look());
   }
 
   /** Old generations may be gone: look at them again. */
@@ -112,9 +125,10 @@ export class RoomWatch {
     return { freeBytes: directory.freeBytes, ...this.#old.bytes, logBytes: logBytes() };
   }
 
-  /** How much there would be now if every old generation gave way. @throws ReplicaError DISK_FAILED, or of the ledger. */
+  /** How much there would be now if every old generation gave way; Infinity where the disk can't be looked at. */
   availableBytes(): number {
-    return availableBytes(this.look(), true);
+    const room = this.tryLook();
+    return room === undefined ? Infinity : availableBytes(room, true);
   }
 
   /** Below this, old generations give way. */
@@ -131,11 +145,11 @@ export class RoomWatch {
 
   /** What the next snapshot over a second link is expected to take. */
   get next(): NextSnapshot {
-    const { directory, renewalTook } = this.#options;
+    const { directory, renewalTook, renewalLacked } = this.#options;
     const { seconds, sinceForkSeconds } = renewalTook() ?? { seconds: 0, sinceForkSeconds: 0 };
     const rate = this.#rate.bytesPerSecond;
     return {
-      bytes: directory.current?.rdbBytes ?? 0,
+      bytes: Math.max(directory.current?.rdbBytes ?? 0, renewalLacked() ?? 0),
       tailBytes: rate * seconds,
       copyBytes: rate * sinceForkSeconds,
     };
@@ -213,5 +227,15 @@ export class RoomWatch {
     const what = alarm ?? "the disk is no longer about to be full";
     logger[isFilling ? "warn" : "info"](what);
     this.#options.directory.note("room", what);
+  }
+}
+
+/** Whatever keeps us from looking keeps the disk from being written too, and is told there. */
+function lookedAt(look: () => Room): Room | undefined {
+  try {
+    return look();
+  } catch (error) {
+    if (error instanceof ReplicaError) return undefined;
+    throw error;
   }
 }

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { realClock } from "../../../src/base/clock.ts";
 import { follow } from "../../../src/cli/commands/follow.ts";
 import { Output } from "../../../src/cli/terminal/output.ts";
 import { loadSettings } from "../../../src/config/load-settings.ts";
@@ -16,6 +17,7 @@ test("survives a SIGUSR1 during the start", async () => {
     args: [`redis://127.0.0.1:${freePort()}`],
     options: new Map(),
     env: {},
+    clock: realClock,
     signal: stopping.signal,
     stdout: silent,
     stderr: silent,

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { BufferedWriter } from "../../../src/store/disk/buffered-writer.ts";
 import { OpenFile } from "../../../src/store/disk/open-file.ts";
+import { Reservation } from "../../../src/store/disk/reservation.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 
@@ -9,7 +10,8 @@ test("finish waits for a sync in flight, and flushes only then", async () => {
   using dir = tempDir();
   const disk = new FaultyDisk();
   const path = dir.file("file");
-  const writer = new BufferedWriter(OpenFile.create(disk, path), 1024, {
+  const file = OpenFile.create(disk, path);
+  const writer = new BufferedWriter(file, new Reservation(file, undefined), 1024, {
     written: () => undefined,
     failed: () => undefined,
   });

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import { Random } from "../../../src/demo/random.ts";
 import { DirectWriter } from "../../../src/store/disk/direct-writer.ts";
 import { OpenFile } from "../../../src/store/disk/open-file.ts";
+import { Reservation } from "../../../src/store/disk/reservation.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
@@ -20,9 +21,10 @@ function openFile(disk: FaultyDisk, path: string): OpenFile {
 }
 
 /** A writer past the page cache, where the file system of the temporary folder supports that. */
-function open(disk: FaultyDisk, path: string) {
+function open(disk: FaultyDisk, path: string, totalBytes?: number) {
   const told = { written: 0, failed: [] as unknown[] };
-  const writer = new DirectWriter(openFile(disk, path), {
+  const file = openFile(disk, path);
+  const writer = new DirectWriter(file, new Reservation(file, totalBytes), {
     written: () => told.written++,
     failed: (cause) => told.failed.push(cause),
   });

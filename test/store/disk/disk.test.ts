@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { Random } from "../../support/fill.ts";
 import { shortWrites } from "../../support/short-writes.ts";
@@ -36,4 +36,13 @@ test("fails where the kernel takes no bytes and reports no error", async () => {
   await expect(written).rejects.toThrow("the disk took no bytes and reported no error");
   expect(nothing.calls).toBe(1);
   realDisk.close(fd);
+});
+
+test("writes through no link", () => {
+  using dir = tempDir("disk");
+  writeFileSync(dir.file("elsewhere"), "somebody's");
+  symlinkSync("elsewhere", dir.file("link"));
+  expect(() => realDisk.openExisting(dir.file("link"))).toThrow("ELOOP");
+  expect(() => realDisk.truncate(dir.file("link"), 1)).toThrow("ELOOP");
+  expect(readFileSync(dir.file("elsewhere"), "utf8")).toBe("somebody's");
 });

@@ -1,12 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { realClock } from "../../../src/base/clock.ts";
 import { PayloadFiles } from "../../../src/store/disk/payload-file.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
 
 const never = new AbortController().signal;
-const clock = { now: () => 1_700_000_000_000, sleep: async () => undefined };
+const clock = { ...realClock, now: () => 1_700_000_000_000, sleep: async () => undefined };
 
 /** Opens a snapshot's file, closes and removes it, and returns how it would have been written. */
 async function opened(files: PayloadFiles, disk: FaultyDisk, dir: string) {

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { SharedBlocks } from "../../../src/store/disk/shared-blocks.ts";
+import { ROUND_MS, SharedBlocks } from "../../../src/store/disk/shared-blocks.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 
@@ -102,4 +102,31 @@ test("reports a failed read and a file that is too short, and retries both", asy
   );
   at.blocks.close(file);
   await expect(async () => at.blocks.open(`${at.path}.none`)).toThrow("reading");
+});
+
+test("what is cached is handed on in rounds, between which the event loop does all else", async () => {
+  using at = rig();
+  const file = at.blocks.open(at.path);
+  const range = { from: 0, end: BLOCK };
+  let turns = 0;
+  let isOver = false;
+  const turn = () => {
+    turns++;
+    if (!isOver) setImmediate(turn);
+  };
+  // Before the first round begins, so that each turn is counted before its round ends.
+  setImmediate(turn);
+  await at.blocks.use(file, range, copy);
+  /** Takes all of a round. */
+  const slowly = () => {
+    const untilMs = performance.now() + 2 * ROUND_MS;
+    while (performance.now() < untilMs);
+    return turns;
+  };
+  const takenIn = await Promise.all(
+    Array.from({ length: 20 }, () => at.blocks.use(file, range, slowly)),
+  );
+  isOver = true;
+  expect(new Set(takenIn).size).toBe(20);
+  at.blocks.close(file);
 });

@@ -3,12 +3,14 @@ import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import type { ReplicaError } from "../../../src/base/errors.ts";
+import { parseReplicationId } from "../../../src/base/history.ts";
 import { crc64 } from "../../../src/rdb/crc64.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { endWithProcess } from "../../support/children.ts";
 import { FakeMachine } from "../../support/fake-machine.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
+import { until } from "../../support/wait.ts";
 import { BASE_OFFSET, callbacks, clock, HEADER, keep, lay, RDB, REPLID } from "../restore/kept.ts";
 import { errorOf } from "../../support/error-of.ts";
 
@@ -62,6 +64,37 @@ const GENERATION = "generations/0000000001";
 const LOG = `${GENERATION}/appendonly.aof.1.incr.aof`;
 const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
 const MANIFEST = `${GENERATION}/appendonly.aof.manifest`;
+
+describe("a link in the place of a file that is written to", () => {
+  /** Puts the file elsewhere, with what is somebody's after it, and a link in its place; returns its new path. */
+  function moved(dir: string, name: string): string {
+    const elsewhere = join(dir, "elsewhere");
+    const content = fs.readFileSync(join(dir, name));
+    fs.rmSync(join(dir, name));
+    fs.writeFileSync(elsewhere, Buffer.concat([content, Buffer.from("somebody's")]));
+    fs.symlinkSync(elsewhere, join(dir, name));
+    return elsewhere;
+  }
+
+  test.each(["replica.lock", "replica.db", LOG])(
+    "%s: nothing is written through it",
+    async (name) => {
+      using dir = tempDir("link");
+      await written(dir.path, "stream", 6);
+      const elsewhere = moved(dir.path, name);
+      const before = fs.readFileSync(elsewhere);
+      expect(errorOf(() => open(dir.path)).message).toMatch(/ a link/);
+      expect(fs.readFileSync(elsewhere).equals(before)).toBe(true);
+    },
+  );
+
+  test.each(["replica.lock", "replica.db"])("%s: nothing is made where it leads", (name) => {
+    using dir = tempDir("link");
+    fs.symlinkSync(dir.file("elsewhere"), dir.file(name));
+    expect(errorOf(() => open(dir.path)).message).toMatch(/ a link/);
+    expect(fs.existsSync(dir.file("elsewhere"))).toBe(false);
+  });
+});
 
 describe("the layout", () => {
   test("a new directory holds its lock and no generation", async () => {
@@ -274,13 +307,13 @@ describe("a start refuses", () => {
   test("a newer format, with both versions", () => {
     using dir = tempDir();
     open(dir.path).close();
-    change(dir.path, "PRAGMA user_version = 6");
+    change(dir.path, "PRAGMA user_version = 7");
     change(dir.path, "PRAGMA journal_mode = DELETE");
     const before = fs.readFileSync(dir.file("replica.db"));
     const error = errorOf(() => open(dir.path));
     expect(fs.readFileSync(dir.file("replica.db")).equals(before)).toBe(true);
     expect(error).toMatchObject({ code: "DIRECTORY_TOO_NEW", retry: "never" });
-    expect(error.message).toMatch(/format 6.*knows 5/);
+    expect(error.message).toMatch(/format 7.*knows 6/);
   });
 
   test("no older format: it is migrated, and keeps its content", async () => {
@@ -289,7 +322,7 @@ describe("a start refuses", () => {
     change(dir.path, "DROP TABLE chosen_primary");
     change(dir.path, "DROP TRIGGER clock_turns_INSERT");
     change(dir.path, "DROP TRIGGER clock_turns_UPDATE");
-    change(dir.path, "DROP TABLE clock_turns");
+    for (const table of ["clock_turns", "unscanned_marks"]) change(dir.path, `DROP TABLE ${table}`);
     for (const table of ["guards", "lived"]) change(dir.path, `DROP TABLE ${table}`);
     for (const column of [
       "rdb_keys",
@@ -307,7 +340,7 @@ describe("a start refuses", () => {
     using directory = open(dir.path);
     expect(directory.current?.baseOffset).toBe(BASE_OFFSET);
     expect(directory.chosenPrimary("a")).toBeUndefined();
-    directory.choosePrimary("a", "b");
+    await directory.choosePrimary("a", "b");
     expect([directory.chosenPrimary("a"), directory.chosenPrimary("c")]).toEqual(["b", undefined]);
   });
 
@@ -477,7 +510,13 @@ describe("retain", () => {
       }
       using directory = open(dir.path, disk);
       expect(directory.current?.id).toBe(3);
+      // A power cut may still bring back the row of the time when it counted.
+      expect(folders(dir.path).toSorted()).toEqual([1, 2, 3]);
+      const calls = disk.calls.length;
+      await directory.retain(1, undefined);
       expect(folders(dir.path).toSorted()).toEqual([2, 3]);
+      const kinds = disk.calls.slice(calls).map(({ operation }) => operation);
+      expect(kinds.indexOf("syncData")).toBeLessThan(kinds.indexOf("removeLarge"));
     },
   );
 
@@ -496,6 +535,9 @@ describe("retain", () => {
 
 describe("promote", () => {
   /** Promotes a second generation while disk call `n` fails. Returns whether that call was reached. */
+  /** How often the row was there already. */
+  let committed = 0;
+
   async function failingAt(path: string, n: number): Promise<boolean> {
     const disk = new FaultyDisk();
     using directory = open(path, disk);
@@ -504,7 +546,6 @@ describe("promote", () => {
     await first.flushed();
     await first.sync();
     const { id, log, promote } = await lay(directory, disk);
-    const before = disk.calls.length;
     disk.fail({ call: n, code: "ENOSPC" });
     let error: unknown;
     try {
@@ -512,39 +553,45 @@ describe("promote", () => {
     } catch (caught) {
       error = caught;
     }
-    const reached = disk.calls.length - before >= n;
-    expect(error !== undefined).toBe(reached);
+    const reached = error !== undefined;
+    const [struck] = disk.struck;
+    // What comes after the row, nobody waits for.
+    if (!reached && struck !== undefined) expect(disk.pathOf(struck)).toContain("replica.db");
     disk.heal();
+    // Only the sync of the row comes after it.
+    const isCommitted = directory.current?.id === 2;
+    const current = isCommitted ? 2 : 1;
     if (reached) {
       expect(error).toMatchObject({ code: "DISK_FULL" });
-      // The second data sync, right after the log was synced and closed, is the ledger's own.
-      const [previous, failed] = disk.calls.slice(before + n - 2, before + n);
-      const isLedgers = previous?.operation === "close" && failed?.operation === "syncData";
       const { message } = error as ReplicaError;
-      expect(message.includes("replica.db")).toBe(isLedgers);
-      expect(directory.current?.id).toBe(1);
+      expect(message.includes("replica.db")).toBe(disk.pathOf(struck!)!.includes("replica.db"));
+      if (isCommitted) {
+        expect(disk.pathOf(struck!)).toBe(join(path, "replica.db-wal"));
+        committed++;
+      }
       directory.discard(id);
-    }
+    } else expect(isCommitted).toBe(true);
     await log.abandon();
     await first.close();
     directory.close();
     expect(disk.openFds.size).toBe(0);
     using again = open(path);
-    expect(again.current?.id).toBe(reached ? 1 : 2);
-    expect(fs.readlinkSync(join(path, "current"))).toBe(`generations/000000000${reached ? 1 : 2}`);
+    expect(again.current?.id).toBe(current);
+    expect(fs.readlinkSync(join(path, "current"))).toBe(`generations/000000000${current}`);
     const old = again.generationDir(1);
     expect(RDB).toEqual(new Uint8Array(fs.readFileSync(join(old, "appendonly.aof.1.base.rdb"))));
     expect(fs.readFileSync(join(old, "appendonly.aof.1.incr.aof"), "latin1")).toEndWith("stream");
     return reached;
   }
 
-  test("whichever disk call fails, the old generation stays current and whole", async () => {
+  test("whichever disk call fails, the old generation stays whole, and current unless the row is there", async () => {
     let n = 1;
     for (; ; n++) {
       using dir = tempDir();
       if (!(await failingAt(dir.path, n))) break;
     }
     expect(n).toBeGreaterThan(12);
+    expect(committed).toBe(1);
   });
 
   test("whichever disk call fails, the link never points at a missing folder", async () => {
@@ -601,30 +648,57 @@ describe("promote", () => {
     for (const [n, path] of above.entries()) expect(path).toBe(dirname(above[n - 1] ?? dir.path));
   });
 
-  test("is seen as current, and its failure counts, from the moment that the row is committed", async () => {
+  test("is seen as current once its row is durable; a log that fails meanwhile is distrusted", async () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
-    let afterNow = () => {};
-    const now = () => {
-      // Runs after the commit that this time is for, before anything that waits for the commit.
-      queueMicrotask(afterNow);
-      return clock.now();
-    };
-    const directory = new DataDirectory(dir.path, disk, { now });
+    const directory = new DataDirectory(dir.path, disk, clock);
     const { id, log, promote } = await lay(directory, disk);
     log.append(Buffer.from("past the mark"));
     await log.flushed();
-    let seen: number | undefined;
-    afterNow = () => {
-      seen = directory.current?.id;
-      directory.distrustLog();
+    const states = () => {
+      using db = new Database(dir.file("replica.db"), { readonly: true });
+      return db.query("SELECT state FROM generations").get();
     };
-    await promote();
-    afterNow = () => {};
+    const path = dir.file("replica.db-wal");
+    disk.fail({ operation: "syncData", path, code: undefined, lateMs: 50 });
+    const promoting = promote();
+    await until(() => Bun.deepEquals(states(), { state: "current" }), { what: "the row" });
+    expect(directory.current).toBeUndefined();
+    directory.distrustLog();
+    await promoting;
+    const seen = directory.current?.id;
     expect(seen).toBe(id);
     expect(directory.end).toEqual({ generation: id, offset: BASE_OFFSET });
     await log.abandon();
     directory.close();
+  });
+
+  test("keeps the newest thousand histories of a stream, however many a primary names", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const idOf = (n: number) => parseReplicationId(String(n).padStart(40, "0"));
+    const check = ({ replid, replicationIds }: DataDirectory) => {
+      expect(replid).toBe(idOf(1_200));
+      expect(replicationIds.map((one) => one.replid)).toEqual(
+        Array.from({ length: 1_000 }, (_, n) => idOf(n + 201)),
+      );
+    };
+    {
+      using directory = open(dir.path, disk);
+      const log = await keep(directory, disk);
+      for (let n = 1; n <= 1_200; n++) directory.continueAs(idOf(n), BASE_OFFSET + n);
+      check(directory);
+      // What came before the oldest of them is in no history any more: it is not taken for another's.
+      const at = (n: number, offset: number) =>
+        directory.historiesFrom({ replid: idOf(n), offset: BASE_OFFSET + offset });
+      expect(at(200, 200)).toBeUndefined();
+      expect(at(201, 200)).toBeUndefined();
+      expect(at(201, 202)).toHaveLength(1_000);
+      expect(directory.historiesFrom({ replid: REPLID, offset: BASE_OFFSET })).toBeUndefined();
+      await log.close();
+    }
+    using again = open(dir.path);
+    check(again);
   });
 
   test("keeps a folder's row until the folder's removal is durable", async () => {

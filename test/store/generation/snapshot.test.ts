@@ -91,6 +91,7 @@ async function begin(
     },
   };
   const writer: SnapshotWriter = new SnapshotWriter(disk, file, {
+    totalBytes: undefined,
     syncBytes,
     maxQueuedBytes,
     onRoom: () => {
@@ -103,7 +104,7 @@ async function begin(
 }
 
 const closed = (disk: FaultyDisk) =>
-  until(() => disk.openFds.size === 0, { what: "every descriptor to be closed", timeoutMs: 2000 });
+  until(() => disk.openFds.size === 0, { what: "every descriptor to be closed" });
 
 /** Mounts a real small disk at `path`, where the user may; `using` unmounts it. */
 function mountSmallDisk(path: string): Disposable & { readonly real: boolean } {

@@ -37,6 +37,7 @@ function openLog(
     maxQueuedBytes: 100,
     unmarked: { fromOffset: BASE, crc: new Crc64() },
     segmentEnds: () => false,
+    monotonicMs: () => performance.now(),
     commitMark: async (written, durable, segment) => {
       told.segments.push({ ...segment, to: durable });
       // The mark comes after the sync that it records, and before the cursor moves.
@@ -103,6 +104,103 @@ describe("StreamLog", () => {
     expect(disk.count("write")).toBe(2);
     await log.close();
   });
+
+  test("a small chunk is written when append returns, a large one by the thread pool", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told, content } = openLog(dir, disk);
+    log.append(chunk("small"));
+    expect([log.writtenOffset, content(), told.moved]).toEqual([BASE + 5, `${HEADER}small`, 1]);
+    // It fills its buffer, which is freed once it is written.
+    log.append(new Uint8Array(20_000));
+    expect([log.receivedOffset, log.writtenOffset]).toEqual([BASE + 20_005, BASE + 20_005]);
+    log.append(new Uint8Array(80_000));
+    expect(log.writtenOffset).toBe(BASE + 20_005);
+    log.append(chunk("after it"));
+    await log.flushed();
+    expect(log.writtenOffset).toBe(BASE + 100_013);
+    expect(content()).toEndWith("\0after it");
+    await log.close();
+  });
+
+  test("many pieces at once are written by the thread pool, together", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, content } = openLog(dir, disk);
+    log.appendAll(["a", "b", "c"].map(chunk));
+    expect([log.receivedOffset, log.writtenOffset]).toEqual([BASE + 3, BASE]);
+    await log.flushed();
+    expect([content(), disk.count("write")]).toEqual([`${HEADER}abc`, 1]);
+    await log.close();
+  });
+
+  test("while a sync is in flight, the thread pool writes small chunks too", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk);
+    log.append(chunk("first"));
+    const held = disk.hold("syncData");
+    const syncing = log.sync();
+    log.append(chunk("second"));
+    expect(log.writtenOffset).toBe(BASE + 5);
+    await log.flushed();
+    expect([log.writtenOffset, log.durableOffset]).toEqual([BASE + 11, BASE]);
+    held.release();
+    await syncing;
+    expect(log.durableOffset).toBe(BASE + 5);
+    await log.close();
+  });
+
+  test("after a slow write the thread pool writes, until a write isn't slow", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    let nowMs = 0;
+    let tookMs = 11;
+    const monotonicMs = () => (nowMs += tookMs);
+    const { log } = openLog(dir, disk, { monotonicMs });
+    log.append(chunk("slow"));
+    expect(log.writtenOffset).toBe(BASE + 4);
+    log.append(chunk("1"));
+    expect(log.writtenOffset).toBe(BASE + 4);
+    await log.flushed();
+    tookMs = 1;
+    log.append(chunk("2"));
+    expect(log.writtenOffset).toBe(BASE + 5);
+    await log.flushed();
+    log.append(chunk("3"));
+    expect(log.writtenOffset).toBe(BASE + 7);
+    await log.close();
+  });
+
+  const refusals: [string, () => number][] = [
+    ["a part is taken", () => 2],
+    [
+      "it fails",
+      () => {
+        throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+      },
+    ],
+  ];
+  test.each(refusals)(
+    "where of a small chunk %s, the thread pool writes it whole",
+    async (_, take) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      const { log, told, content } = openLog(dir, disk);
+      disk.writeAtOnce = take;
+      log.append(chunk("whole"));
+      expect([log.receivedOffset, log.writtenOffset]).toEqual([BASE + 5, BASE]);
+      await log.flushed();
+      expect([log.writtenOffset, content()]).toEqual([BASE + 5, `${HEADER}whole`]);
+      disk.fail({ operation: "write", code: "ENOSPC" });
+      log.append(chunk("lost"));
+      expect(told.failed).toEqual([]);
+      await log.flushed();
+      expect(told.failed).toMatchObject([{ code: "DISK_FULL" }]);
+      expect(log.writtenOffset).toBe(BASE + 5);
+      await log.abandon();
+    },
+  );
 
   test("has one sync in flight, which covers what was written before; the next covers the rest", async () => {
     using dir = tempDir();

@@ -313,6 +313,18 @@ describe("room", () => {
     expect(await keeping.freeRoom(wanted(300_000))).toMatchObject({ removed: [2, 3] });
   });
 
+  test("a log that can't be looked at once counts again at the next look", async () => {
+    const disk = new RoomyDisk(1_000_000);
+    using r = rig(disk);
+    for (let n = 0; n < 2; n++)
+      await keepSized(r.directory, { ...some, stream: WRITE.repeat(100) });
+    const { keeping } = r.directory;
+    disk.fail({ operation: "sizeOf", code: "EIO" });
+    expect(keeping.freeableBytes(true)).toBe(some.bytes);
+    disk.heal();
+    expect(keeping.freeableBytes(true)).toBeGreaterThan(some.bytes + 100 * WRITE.length);
+  });
+
   test("a failure leaves the rest, and the next call goes on", async () => {
     const disk = new RoomyDisk(400_000);
     using r = rig(disk);
@@ -323,6 +335,20 @@ describe("room", () => {
     expect(r.ids()).toEqual([1, 2, 3, 4]);
     expect(await keeping.freeRoom(wanted(200_000))).toMatchObject({ removed: [2], isEnough: true });
     expect(r.ids()).toEqual([3, 4]);
+  });
+
+  test("what is half removed gives its room before another one goes", async () => {
+    const disk = new RoomyDisk(400_000);
+    using r = rig(disk);
+    for (let n = 0; n < 4; n++) await keepSized(r.directory, some);
+    disk.fail({ operation: "removeLarge", call: 1, code: "EIO" });
+    const { keeping } = r.directory;
+    await expect(keeping.freeRoom(wanted(200_000))).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(await keeping.freeRoom(wanted(disk.freeBytes() + 50))).toMatchObject({
+      removed: [],
+      isEnough: true,
+    });
+    expect(r.ids()).toEqual([2, 3, 4]);
   });
 
   test("two that ask at once don't remove twice", async () => {
@@ -343,8 +369,8 @@ describe("room", () => {
     using r = rig(disk);
     for (let n = 0; n < 5; n++) await keepSized(r.directory, some);
     const { keeping } = r.directory;
-    disk.fail({ operation: "removeLarge", call: 1, code: "EIO" });
-    disk.fail({ operation: "removeLarge", call: 3, code: "EIO" });
+    disk.fail({ operation: "removeLarge", call: 1, times: 2, code: "EIO" });
+    disk.fail({ operation: "removeLarge", call: 4, code: "EIO" });
     await expect(keeping.freeRoom(wanted(200_000))).rejects.toMatchObject({ code: "DISK_FAILED" });
     expect(await keeping.freeRoom(wanted(120_000))).toMatchObject({ removed: [2], isEnough: true });
     expect(r.ids()).toEqual([1, 3, 4, 5]);
@@ -417,6 +443,27 @@ describe("room", () => {
       }
     },
   );
+
+  test.skipIf(!mayMount())("is freed by one that starts on a disk that is full", async () => {
+    using dir = tempDir("full");
+    using disk = smallDisk(dir.file("disk"), 16 * MIB);
+    expect(disk).toBeDefined();
+    const data = dir.file("disk", "data");
+    const open = () => new DataDirectory(data, new FaultyDisk(), clock, new FakeMachine());
+    const before = open();
+    for (let n = 0; n < 3; n++) await keepSized(before, { keys: 10_000, bytes: 2 * MIB });
+    await before.retain(9, undefined);
+    // This one leaves no files beside the database, as a copy may have none.
+    before.close();
+    expect(readdirSync(data)).not.toContain("replica.db-wal");
+    fillUp(dir.file("disk", "other"));
+    const after = open();
+    try {
+      expect(await after.keeping.freeRoom(wanted(MIB))).toMatchObject({ removed: [1] });
+    } finally {
+      after.close();
+    }
+  });
 });
 
 test("a reminder says whether what was there is still there", async () => {

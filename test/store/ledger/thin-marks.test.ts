@@ -187,3 +187,21 @@ test("a transaction looks at five hundred rows, and a span of more than that is 
   expect(marks.all.length).toBeLessThan(510);
   expectSums(marks.all);
 });
+
+test("nothing is merged until it is known where the clock was set back", () => {
+  const old = NOW - 3 * DAY;
+  const marks = new Marks([
+    ...Array.from({ length: 30 }, (_, n) => mark(old + n * SECOND, n, n + 1)),
+    ...Array.from({ length: 30 }, (_, n) => mark(old + n * SECOND, 30 + n, 31 + n)),
+    mark(old + 2 * MINUTE, 60, 61),
+    mark(old + 3 * MINUTE, 61, 62),
+  ]);
+  marks.db.run("DELETE FROM clock_turns");
+  marks.db.run("INSERT INTO unscanned_marks VALUES (1, 0, 62)");
+  const before = marks.all;
+  expect(thinMarks(marks.sql, 1, 0, NOW)).toBe(0);
+  expect(marks.all).toEqual(before);
+  marks.thin();
+  // The first and the last of all, the last of each run, and the turn.
+  expect(marks.all.map(({ id }) => id)).toEqual([1, 30, 31, 60, 61, 62]);
+});

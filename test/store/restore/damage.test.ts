@@ -137,9 +137,8 @@ function flip(file: string, at: number): void {
   fs.writeFileSync(file, bytes);
 }
 
-test("finds any changed byte of the snapshot, and refuses to restore it", async () => {
-  using dir = tempDir("damage");
-  const path = copyTo(dir);
+/** Changes the bytes of a snapshot one after the other: each is found, and none restored. */
+async function damageSnapshot(path: string, dir: TempDir): Promise<void> {
   const file = join(path, BASE);
   for (const at of sweptTo(fs.statSync(file).size)) {
     flip(file, at);
@@ -153,6 +152,26 @@ test("finds any changed byte of the snapshot, and refuses to restore it", async 
     flip(file, at);
   }
   expect(await damagesOf(path)).toEqual([]);
+}
+
+test("finds any changed byte of the snapshot, and refuses to restore it", async () => {
+  using dir = tempDir("damage");
+  await damageSnapshot(copyTo(dir), dir);
+}, 600_000);
+
+test("finds any changed byte of a snapshot that states no checksum, and refuses to restore it", async () => {
+  using dir = tempDir("damage");
+  // As a primary with rdbchecksum off sends it.
+  const rdb = smallRdb("a value of the snapshot");
+  rdb.fill(0, rdb.length - 8);
+  await using primary = fakePrimary(async (peer) => {
+    await standardHandshake(peer, { replid: REPLID, offset: BASE_OFFSET });
+    await peer.send(bulkPayload(rdb));
+  });
+  await using replica = follow(primary.url, realDisk, dir);
+  await replica.connected();
+  expect(await replica.stop()).toBeUndefined();
+  await damageSnapshot(replica.path, dir);
 }, 600_000);
 
 test("finds any changed byte of the log, and restores what lies before it", async () => {

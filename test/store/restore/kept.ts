@@ -35,6 +35,7 @@ export async function lay(directory: DataDirectory, disk: FaultyDisk) {
     disk,
     { path, file: OpenFile.create(disk, path), io: "buffered" },
     {
+      totalBytes: RDB.length,
       syncBytes: 1024 * 1024,
       maxQueuedBytes: 1024 * 1024,
       onRoom: () => undefined,

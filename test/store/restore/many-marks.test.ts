@@ -5,7 +5,9 @@ import { crc64 } from "../../../src/rdb/crc64.ts";
 import { encodeCommand } from "../../../src/resp/encode.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
+import { PieceCheckers } from "../../../src/store/pieces/piece-checkers.ts";
 import { Catalogue } from "../../../src/store/restore/catalogue.ts";
+import { soundLogInPieces } from "../../../src/store/restore/log-in-pieces.ts";
 import { scanLog } from "../../../src/store/restore/log-scan.ts";
 import { restore } from "../../../src/store/restore/restore.ts";
 import { restorePoint } from "../../../src/store/restore/restore-point.ts";
@@ -73,6 +75,33 @@ test("verifies every one of two hundred thousand segments, and restores any mome
     const restored = await restore(catalogue, point, target, optionsWith(signal));
     expect([restored.commands, restored.atMs]).toEqual([n / MARKS_A_PING, atMs - 500]);
   }
+});
+
+test("verifies them in pieces too, each of no more than some thousand segments", async () => {
+  using catalogue = new Catalogue(path);
+  const { signal } = new AbortController();
+  using checkers = new PieceCheckers({ signal, workers: 2, fromBytes: 0 });
+  const generation = catalogue.generations[0]!;
+  const until = PINGS * PING.length;
+  const checked: number[] = [];
+  const found = await soundLogInPieces(
+    generation,
+    catalogue.segments(generation.id),
+    until,
+    checkers,
+    { disk: realDisk, signal, onChecked: (toByte) => checked.push(toByte) },
+  );
+  const plain = await scanLog(
+    realDisk,
+    generation,
+    catalogue.segments(generation.id),
+    until,
+    () => undefined,
+    signal,
+  );
+  expect(found).toEqual(plain);
+  expect(plain.damage).toBeUndefined();
+  expect(checked.length).toBeGreaterThan(MARKS / 2 / 10_000);
 });
 
 /** A signal that is aborted in the next turn of the event loop, as by SIGTERM. */

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { Catalogue } from "../../../src/store/restore/catalogue.ts";
+import { notWider, withinReach } from "../../../src/store/disk/access.ts";
 import { type Disk, realDisk } from "../../../src/store/disk/disk.ts";
 import { generationPath, MANIFEST } from "../../../src/store/generation/layout.ts";
 import { type Layout, restore, RESTORED } from "../../../src/store/restore/restore.ts";
@@ -18,8 +19,8 @@ const LOG_BYTES = Buffer.concat([
 ]);
 
 /** Makes a data directory with one generation and no database. */
-function dataIn(dir: TempDir): string {
-  const data = dir.file("data");
+function dataIn(dir: TempDir, name = "data"): string {
+  const data = dir.file(name);
   const generation = join(data, generationPath(1));
   fs.mkdirSync(generation, { recursive: true });
   const { base, log, manifest, manifestText } = generationFiles(data, 1);
@@ -32,7 +33,11 @@ function dataIn(dir: TempDir): string {
 async function restoreTo(
   target: string,
   data: string,
-  { layout = "multipart", disk = realDisk }: { layout?: Layout; disk?: Disk } = {},
+  {
+    layout = "multipart",
+    disk = realDisk,
+    mode,
+  }: { layout?: Layout; disk?: Disk; mode?: number } = {},
 ) {
   using catalogue = new Catalogue(data);
   const point = restorePoint(catalogue, {
@@ -44,6 +49,7 @@ async function restoreTo(
   return await restore(catalogue, point, target, {
     disk,
     layout,
+    mode,
     signal,
     onProgress: () => undefined,
   });
@@ -115,6 +121,112 @@ test("a new folder gets the mode that it would get from mkdir", async () => {
   }
   expect(fs.statSync(dir.file("target")).mode & 0o777).toBe(0o750);
   expect(modesIn(dir.file("target"))).toEqual(multipart("750", "640"));
+});
+
+describe("nobody may read the result who couldn't read what it comes from", () => {
+  const cases: [string, (data: string) => void, Record<string, string>, string][] = [
+    ["the data directory", (data) => fs.chmodSync(data, 0o700), multipart("700", "600"), "700"],
+    ["a group's", (data) => fs.chmodSync(data, 0o750), multipart("750", "640"), "750"],
+    [
+      "the generation's folder",
+      (data) => fs.chmodSync(join(data, generationPath(1)), 0o700),
+      multipart("700", "600"),
+      "700",
+    ],
+    [
+      "the snapshot",
+      (data) => fs.chmodSync(generationFiles(data, 1).base, 0o600),
+      multipart("755", "600"),
+      "755",
+    ],
+  ];
+  test.each(cases)("%s", async (_, narrow, wanted, folder) => {
+    using dir = tempDir("target");
+    const data = dataIn(dir);
+    narrow(data);
+    const umask = process.umask(0o022);
+    try {
+      await restoreTo(dir.file("target"), data);
+      fs.mkdirSync(dir.file("there"), { mode: 0o755 });
+      await restoreTo(dir.file("there"), data);
+    } finally {
+      process.umask(umask);
+    }
+    expect((fs.statSync(dir.file("target")).mode & 0o777).toString(8)).toBe(folder);
+    expect(modesIn(dir.file("target"))).toEqual(wanted);
+    // A folder that was there stays as it is; what is written into it doesn't take its mode.
+    expect(fs.statSync(dir.file("there")).mode & 0o777).toBe(0o755);
+    expect(modesIn(dir.file("there"))).toEqual(wanted);
+  });
+
+  test("in another group, that may do no more than others could", () => {
+    expect(notWider([0o750], 1, 1)).toBe(0o050);
+    expect(notWider([0o750], 1, 2)).toBe(0);
+    expect(notWider([0o755, 0o644], 1, 2)).toBe(0o044);
+    expect(notWider([0o755, 0o751], 1, 2)).toBe(0o011);
+    // Who is in the one group may be among the others of the other one.
+    expect(notWider([0o705], 1, 2)).toBe(0);
+  });
+
+  const above: [number, string, Record<string, string>][] = [
+    [0o700, "700", multipart("700", "600")],
+    [0o710, "750", multipart("750", "640")],
+    [0o711, "755", multipart("755", "644")],
+  ];
+  test.each(above)(
+    "a folder above the data directory, of mode %o",
+    async (mode, folder, wanted) => {
+      using dir = tempDir("target");
+      const data = dataIn(dir, "above/data");
+      fs.chmodSync(dir.file("above"), mode);
+      fs.symlinkSync(data, dir.file("link"));
+      const umask = process.umask(0o022);
+      try {
+        await restoreTo(dir.file("target"), data);
+        await restoreTo(dir.file("by a link"), dir.file("link"));
+        // Here the same folder keeps them out.
+        await restoreTo(dir.file("above/target"), data);
+      } finally {
+        process.umask(umask);
+      }
+      for (const target of ["target", "by a link"]) {
+        expect((fs.statSync(dir.file(target)).mode & 0o777).toString(8)).toBe(folder);
+        expect(modesIn(dir.file(target))).toEqual(wanted);
+      }
+      expect(modesIn(dir.file("above/target"))).toEqual(multipart("755", "644"));
+    },
+  );
+
+  test("in another group, a folder above must let pass both", () => {
+    const folder = (mode: number) => ({ mode, gid: 1 });
+    expect(withinReach(folder(0o710), 1)).toBe(0o070);
+    expect(withinReach(folder(0o710), 2)).toBe(0);
+    expect(withinReach(folder(0o701), 2)).toBe(0);
+    expect(withinReach(folder(0o711), 2)).toBe(0o077);
+  });
+
+  test("unless a mode is asked for", async () => {
+    using dir = tempDir("target");
+    const data = dataIn(dir);
+    fs.chmodSync(data, 0o700);
+    await restoreTo(dir.file("target"), data, { mode: 0o640 });
+    expect(fs.statSync(dir.file("target")).mode & 0o777).toBe(0o750);
+    expect(modesIn(dir.file("target"))).toEqual(multipart("750", "640"));
+  });
+
+  test("nor while it is written", async () => {
+    using dir = tempDir("target");
+    let seen = 0;
+    const disk = {
+      ...realDisk,
+      copy: async (from: string, to: string) => {
+        seen = fs.statSync(join(to, "../..")).mode & 0o777;
+        await realDisk.copy(from, to);
+      },
+    };
+    await restoreTo(dir.file("target"), dataIn(dir), { disk });
+    expect(seen).toBe(0o700);
+  });
 });
 
 const refusals: [string, (dir: TempDir) => string, RegExp][] = [

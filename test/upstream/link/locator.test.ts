@@ -56,7 +56,7 @@ test("asks Sentinel first, and again after each break, and follows the primary i
   expect(second.peers[0]!.received.toString()).toContain("AUTH\r\n$1\r\nu\r\n$1\r\np\r\n");
   expect(sentinel.asked.length).toBe(questions + 1);
   expect(replica.replica.resyncs).toMatchObject({ full: 1, partial: 1 });
-}, 60_000);
+});
 
 test("follows the primary that REPLICAOF names at once; after the next break Sentinel decides", async () => {
   using dir = tempDir("locator");
@@ -90,7 +90,7 @@ test("follows the primary that REPLICAOF names at once; after the next break Sen
   await again.connected();
   expect(second.peers.length).toBe(1);
   expect(third.peers.length).toBe(3);
-}, 60_000);
+});
 
 test("REPLICAOF ends a question to Sentinel: the primary that it names, or none, is followed", async () => {
   using dir = tempDir("locator");
@@ -133,7 +133,7 @@ test("REPLICAOF ends a question to Sentinel: the primary that it names, or none,
   expect(sentinel.asked.length).toBe(2);
   await client.send("CONFIG", "REWRITE");
   await again.stop();
-}, 60_000);
+});
 
 test("a sentinel that names a dead primary is asked last; with all away, the last primary is tried again", async () => {
   using dir = tempDir("locator");
@@ -155,7 +155,7 @@ test("a sentinel that names a dead primary is asked last; with all away, the las
   await until(() => primary.peers[2], { what: "the link after that" });
   await replica.connected();
   expect(replica.replica.resyncs).toMatchObject({ full: 1, partial: 2 });
-}, 60_000);
+});
 
 test("a stop ends a question to Sentinel at once", async () => {
   using dir = tempDir("locator");
@@ -164,7 +164,7 @@ test("a stop ends a question to Sentinel at once", async () => {
   await askedOnce(sentinel);
   expect(await withinOwnTime(1_000, "the end", replica.stop())).toBeUndefined();
   await sentinel.peers[0]!.untilClosed();
-}, 60_000);
+});
 
 test("a log that fails while Sentinel is asked is opened again before the primary is", async () => {
   using dir = tempDir("locator");
@@ -198,4 +198,4 @@ test("a log that fails while Sentinel is asked is opened again before the primar
   // The write was never durable: it is asked for again.
   expect(asked).toContain(`${REPLID}\r\n$3\r\n101\r\n`);
   await until(() => currentLog(replica.path).endsWith(SET.toString()), { what: "the stream" });
-}, 60_000);
+});

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { type Clock, realClock } from "../../../src/base/clock.ts";
 import { LinkHistory } from "../../../src/upstream/link/link-history.ts";
@@ -120,9 +120,61 @@ test("errors that take turns are news once in an outage, and again in the next o
       .map(({ message }) => message);
   const turns = Array.from({ length: 100 }, (_, n) => (n % 2 === 0 ? lost : refused));
   expect(newsOf(turns)).toEqual([lost.message, refused.message]);
+  links.moved({ at: "connected", replid: undefined, receivedOffset: 1 }, 0);
   links.ended();
   expect(newsOf(turns)).toEqual([lost.message, refused.message]);
   // The last one is not told twice, though the link was up in between.
   links.ended();
   expect(newsOf([refused, lost])).toEqual([lost.message]);
+});
+
+describe("a link that ends at the full disk again at once", () => {
+  const full = new ReplicaError("DISK_FULL", { message: "the disk is full" });
+  const connected = { at: "connected", replid: undefined, receivedOffset: 1 } as const;
+  const ended = { from: connected, isFull: false, pausedMs: 0 } as const;
+  const rig = () => {
+    const clock = new StillClock();
+    const links = new LinkHistory(clock);
+    /** A link comes up, holds and ends. Returns what is told of it. */
+    const flap = (error: ReplicaError, heldMs: number) => {
+      links.moved(connected, 0);
+      const isUpTold = links.ended() !== undefined;
+      clock.ms += heldMs;
+      const { isAnother } = links.failed(error, ended);
+      const { level } = links.takeNews();
+      links.moved({ at: "connect" }, 0);
+      clock.ms += 100;
+      return [isUpTold, isAnother, level];
+    };
+    return { clock, links, flap };
+  };
+
+  test("is one outage, told once, and over once a link holds", () => {
+    const { clock, links, flap } = rig();
+    expect(flap(full, 60_000)).toEqual([false, true, "warn"]);
+    expect(flap(full, 50)).toEqual([true, false, "debug"]);
+    for (let time = 0; time < 20; time++) expect(flap(full, 50)).toEqual([false, false, "debug"]);
+    expect(links.isFlapping).toBe(true);
+    expect(Object.fromEntries(links.counts)).toEqual({ DISK_FULL: 1 });
+    links.moved(connected, 0);
+    expect(links.ended()).toBeUndefined();
+    clock.ms += 10_001;
+    expect(links.ended()?.cost(false)).toContain("21 failed attempts");
+    expect(links.ended()).toBeUndefined();
+    links.failed(full, ended);
+    expect(links.takeNews().level).toBe("warn");
+    expect(Object.fromEntries(links.counts)).toEqual({ DISK_FULL: 2 });
+    expect(links.isFlapping).toBe(false);
+  });
+
+  test.each([
+    ["held for a while", full, 11_000],
+    ["ended for another reason", lost, 50],
+  ])("another one that %s is a new outage", (_, error, heldMs) => {
+    const { links, flap } = rig();
+    flap(full, 60_000);
+    flap(error, heldMs);
+    expect(links.counts.values().reduce((sum, count) => sum + count)).toBe(2);
+    expect(links.isFlapping).toBe(false);
+  });
 });

@@ -11,7 +11,7 @@ import { fakeSentinel, named, sentinelUrl, UNKNOWN } from "../../support/fake-se
 import { freePort } from "../../support/ports.ts";
 import { tempDir } from "../../support/temp.ts";
 import { certificates } from "../../support/tls.ts";
-import { until, within, withinOwnTime } from "../../support/wait.ts";
+import { PATIENCE_MS, until, within, withinOwnTime } from "../../support/wait.ts";
 
 const never = new AbortController().signal;
 
@@ -165,6 +165,7 @@ describe("a sentinel's own password", () => {
     ["-WRONGPASS invalid username-password pair", "check --sentinel-username"],
     ["-ERR AUTH <password> called without any password configured", "leave it out"],
     ["-ERR unknown command `AUTH`, with args beginning with: `hunter2`, ", "refuses the login"],
+    ["-ERR AUTH hunter2 is not it", "refuses the login (-ERR AUTH *** is not it)"],
     ["*2", "refuses the login"],
   ])("%s", async (reply, reason) => {
     using dir = tempDir("password");
@@ -255,7 +256,7 @@ describe("no primary", () => {
       }
     });
     const sentinels = ask(sentinelUrl([silent, endless]), { "sync-timeout": "200ms" });
-    const { message } = await within(5_000, "both limits", complaint(sentinels));
+    const { message } = await within(PATIENCE_MS, "both limits", complaint(sentinels));
     expect(message).toEndWith(
       `no answer within 200 ms (--sync-timeout) (127.0.0.1:${silent.port}, 127.0.0.1:${endless.port})`,
     );

@@ -90,6 +90,17 @@ test.each([
   }
 });
 
+test("shows no password that the server repeats", async () => {
+  using refusing = answering("-ERR hunter2 is wrong\r\n");
+  using refused = linkTo(refusing.target, "hunter2");
+  expect((await refused.ask(["INFO"]).catch((error: unknown) => error)) as Error).toMatchObject({
+    message: expect.stringContaining("(-ERR *** is wrong)"),
+  });
+  using repeating = answering("+OK\r\n-ERR you are hunter2\r\n");
+  using link = linkTo(repeating.target, "hunter2");
+  expect(await link.ask(["INFO"])).toEqual([{ isError: true, text: "ERR you are ***" }]);
+});
+
 test("a server that doesn't answer in time, or isn't there", async () => {
   using server = answering("$100\r\n");
   using link = linkTo(server.target, undefined, 50);

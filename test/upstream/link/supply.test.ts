@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { realClock } from "../../../src/base/clock.ts";
-import type { ReplicaError } from "../../../src/base/errors.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
 import type { PrimaryTarget } from "../../../src/config/primary-url.ts";
 import type { State } from "../../../src/session/state.ts";
 import { Supply } from "../../../src/upstream/link/supply.ts";
@@ -45,7 +45,7 @@ function answering(info: string, clientList: string) {
 }
 
 /** Follows that server, and collects the circles that are found; serves on 6380 and feeds 127.0.0.1:40002. */
-function supplyOf(target: PrimaryTarget) {
+function supplyOf(target: PrimaryTarget, clock = realClock) {
   const loops: ReplicaError[] = [];
   const fed = [{ address: "127.0.0.1:40002", runId: "" }];
   const options = {
@@ -58,7 +58,7 @@ function supplyOf(target: PrimaryTarget) {
     servedPorts: [6380, 16_380],
     fed: () => fed,
   };
-  const supply = new Supply(options, realClock, {
+  const supply = new Supply(options, clock, {
     looped: (error) => void loops.push(error),
     changed: () => undefined,
   });
@@ -112,4 +112,45 @@ describe("a stock server whose end of its own link has the address of one that i
     expect(loops).toEqual([]);
     expect(supply.trouble(0)).toBeUndefined();
   });
+});
+
+test("what became of a primary is asked for within one --sync-timeout in all", async () => {
+  const info = `run_id:${"a".repeat(40)}\r\nuptime_in_seconds:3600\r\nmaster_repl_offset:9000\r\n`;
+  let nowMs = 0;
+  const asked = Promise.withResolvers<void>();
+  using listener = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      data: (socket, bytes) => {
+        if (bytes.includes("CONFIG")) return asked.resolve();
+        // It takes almost all of the time for this, and never answers what comes then.
+        nowMs += 19_900;
+        socket.write(`$${info.length}\r\n${info}\r\n`);
+      },
+    },
+  });
+  const login = { username: undefined, password: undefined };
+  const target = { kind: "tcp", host: "127.0.0.1", port: listener.port, ...login } as const;
+  const sleeps: number[] = [];
+  const clock = {
+    ...realClock,
+    monotonicMs: () => nowMs,
+    sleep: async (ms: number) => {
+      sleeps.push(ms);
+      await asked.promise;
+    },
+  };
+  using following = supplyOf(target, clock);
+  following.supply.rest();
+  let cause = "";
+  const unexplained = {
+    phase: "transfer",
+    error: new ReplicaError("LINK_LOST", { message: "lost" }),
+    seen: { offset: 0, transfer: undefined, seconds: 1, pausedSeconds: 0 },
+  };
+  const links = { unexplained, explain: (text: string) => void (cause = text) };
+  await following.supply.explainLast(links as never, target, new AbortController().signal);
+  expect(sleeps).toEqual([100]);
+  expect(cause).toStartWith("the primary was not restarted, and at most 8.8 KiB of the stream");
 });

@@ -76,6 +76,15 @@ function admitting({
 function brokenAt(readBytes: number, totalBytes?: number) {
   return { at: "transfer", readBytes, totalBytes } as State;
 }
+/** Why an attempt may not go on; undefined where it may. */
+function errorOfWeigh(weigh: () => void): string | undefined {
+  try {
+    weigh();
+    return undefined;
+  } catch (error) {
+    return (error as ReplicaError).message;
+  }
+}
 const FULL = new ReplicaError("DISK_FULL", { message: "the disk is full" });
 
 test("a primary whose INFO never comes, or can't be read, isn't asked again until the link was up", () => {
@@ -276,6 +285,25 @@ describe("after one that didn't fit", () => {
     admission.weigh(undefined)!(info({ dataset: 45 * MB }));
     state.available = 160 * MB;
     admission.weigh(undefined)!(info({ dataset: 90 * MB }));
+  });
+
+  test("where the disk shows room for it all the same, as under a quota, it is only the pauses that count", () => {
+    const { admission, state } = admitting({ available: 1_000 * MB });
+    const again = (text: string | undefined) =>
+      errorOfWeigh(() => admission.weigh(undefined)!(text));
+    for (const text of [undefined, info({ dataset: 90 * MB })]) {
+      admission.connected(true);
+      const pauses: number[] = [];
+      for (let n = 0; n < 12; n++) {
+        let seconds = 0;
+        for (; again(text) !== undefined; seconds++) state.ms += 1000;
+        if (n > 0) pauses.push(seconds);
+        admission.failed(FULL, brokenAt(100 * MB));
+      }
+      expect(pauses.slice(0, 4)).toEqual([5, 10, 20, 40]);
+      expect(pauses.at(-1)).toBe(3_600);
+      expect(again(text)).toMatch(/about 107\.3 MiB doesn't fit .* ever more rarely/);
+    }
   });
 
   test("with --ask-primary no the last size counts, and the primary is not asked", () => {

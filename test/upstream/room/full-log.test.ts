@@ -13,7 +13,7 @@ const LOST = new ReplicaError("LINK_LOST", { message: "gone" });
 
 /** A disk that the log has filled but for 5 MB, and a snapshot of 4 MB. */
 function rig({ room = {} as Partial<Room>, rdbBytes = 4 * MB } = {}) {
-  const state = { ms: 0, isRenewing: false, noted: [] as string[] };
+  const state = { ms: 0, isRenewing: false, isDark: false, noted: [] as string[] };
   const look = {
     freeBytes: 5 * MB,
     removableBytes: 0,
@@ -28,7 +28,7 @@ function rig({ room = {} as Partial<Room>, rdbBytes = 4 * MB } = {}) {
       note: (_, what) => void state.noted.push(what),
     },
     clock: { monotonicMs: () => state.ms },
-    room: { look: () => look, pressureBytes: () => 25 * MB },
+    room: { tryLook: () => (state.isDark ? undefined : look), pressureBytes: () => 25 * MB },
     writtenOffset: () => 4_000 as Offset,
     isRenewing: () => state.isRenewing,
   });
@@ -54,6 +54,10 @@ test("a link that ended at the full disk is followed by a full resync, at once, 
   fullLog.failed(LOST, { at: "connecting" });
   // Nor do they cost anything: the pause begins once the primary is asked.
   expect(fullLog.asksForFull()).toBe(true);
+  // Where nobody can look at the room, the attempt goes on.
+  state.isDark = true;
+  expect(fullLog.asksForFull()).toBe(false);
+  state.isDark = false;
   expect(state.noted).toEqual([]);
   expect(asks(fullLog)).toBe(true);
   expect(state.noted).toEqual([

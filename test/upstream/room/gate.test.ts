@@ -76,3 +76,15 @@ test("what is given up goes nowhere", async () => {
   expect(seen.written).toEqual([]);
   expect(gate.isWaiting).toBe(false);
 });
+
+test("whoever gives up doesn't wait for the room", async () => {
+  const made = Promise.withResolvers<number>();
+  const { gate, seen, send } = gated(() => made.promise);
+  send(CHUNK);
+  const settled = gate.settled();
+  gate.giveUp();
+  await settled;
+  made.resolve(FIRST_BYTES);
+  await made.promise;
+  expect(seen.written).toEqual([]);
+});

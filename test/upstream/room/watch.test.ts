@@ -13,14 +13,17 @@ function watched({ ratio = 4 } = {}) {
   const state = {
     ms: 0,
     stream: 0,
+    snapshot: 0,
     failure: undefined as string | undefined,
     tookSeconds: undefined as number | undefined,
     isGone: false,
+    looks: 0,
   };
   const notes: string[] = [];
   const directory = {
     path: "/data",
     get freeBytes() {
+      state.looks++;
       if (state.isGone) throw new ReplicaError("DISK_FAILED", { message: "gone" });
       return disk.free;
     },
@@ -37,8 +40,9 @@ function watched({ ratio = 4 } = {}) {
     clock: { ...realClock, monotonicMs: () => state.ms },
     settings: { minFreeBytes: GIB, minFreeShare: 1 / 8, snapshotRatio: ratio },
     logBytes: () => disk.log,
-    streamBytes: () => state.stream,
+    received: () => state,
     renewalFailure: () => state.failure,
+    renewalLacked: () => undefined,
     renewalTook: () =>
       state.tookSeconds === undefined
         ? undefined
@@ -138,6 +142,28 @@ test("a burst counts by what it is over a minute", () => {
   write(1, 600_000);
   // Some 11 KB/s over the minute, not 600.
   expect(watch.leftSeconds).toBeGreaterThan(6 * HOUR);
+});
+
+test("a disk to which nothing is written is looked at every ten seconds", () => {
+  const { watch, disk, state, write } = watched();
+  write(2, 10);
+  state.looks = 0;
+  disk.free = 200 * MB;
+  write(9, 0);
+  expect(state.looks).toBe(0);
+  write(1, 0);
+  expect(state.looks).toBe(1);
+  expect(watch.figures?.freeBytes).toBe(200 * MB);
+  write(9, 0);
+  expect(state.looks).toBe(1);
+  write(3, 10);
+  expect(state.looks).toBe(4);
+  watch.forget();
+  write(1, 0);
+  expect(state.looks).toBe(5);
+  state.snapshot += MB;
+  write(1, 0);
+  expect(state.looks).toBe(6);
 });
 
 test("a disk that can't be looked at raises no alarm of its own", () => {

@@ -1,0 +1,149 @@
+import { join } from "node:path";
+import type { Offset, ReplicationId } from "../../base/history.ts";
+import { hex64 } from "../../base/hex64.ts";
+import { Crc64 } from "../../rdb/crc64.ts";
+import type { RdbSummary } from "../../rdb/checker.ts";
+import { type Disk, writeWhole } from "../../store/disk/disk.ts";
+import { CurrentLink } from "../../store/generation/current-link.ts";
+import { DATABASE, filesOf, generationPath } from "../../store/generation/layout.ts";
+import { Ledger, type Mark } from "../../store/ledger/ledger.ts";
+import type { Moment } from "../../store/ledger/ledger-reader.ts";
+import { currentBootId } from "../../store/ledger/trust.ts";
+import type { SegmentHeader } from "../format/objects.ts";
+import type { GenerationHead } from "./generation-head.ts";
+
+/** The number of the one generation in a folder that was fetched. */
+export const FETCHED_ID = 1;
+
+/** How many marks are committed at once. */
+const MARKS_AT_ONCE = 4_000;
+
+/** The generation of a folder that is being fetched: where its files are. */
+export interface FetchedFiles {
+  readonly dir: string;
+  readonly base: string;
+  readonly log: string;
+}
+
+/** Where the one generation of a data directory lies. */
+export function fetchedFiles(root: string): FetchedFiles {
+  const dir = join(root, generationPath(FETCHED_ID));
+  const { base, log } = filesOf({ id: FETCHED_ID, dir });
+  return { dir, base, log };
+}
+
+/**
+ * Writes what a data directory has beside the base and the log: the database with the marks and the histories that the
+ * segments tell, the manifest, and the link.
+ */
+export class FetchedDirectory {
+  readonly #disk: Disk;
+  readonly #root: string;
+  readonly #head: GenerationHead;
+  readonly #ledger: Ledger;
+  readonly #marks: Mark[] = [];
+  /** Where the last mark's bytes end, when it was, and the checksum of the bytes since. */
+  #marked: Offset;
+  #lastMs: number;
+  #crc = new Crc64();
+  #end: Offset;
+  #isClosed = false;
+
+  /** @param root a new folder, in which the generation's own one is there. @throws ReplicaError of the database. */
+  constructor(disk: Disk, root: string, head: GenerationHead) {
+    this.#disk = disk;
+    this.#root = root;
+    this.#head = head;
+    this.#marked = this.#end = head.description.baseOffset;
+    this.#lastMs = Date.parse(head.base.finished);
+    this.#ledger = new Ledger(join(root, DATABASE), disk, true);
+  }
+
+  /** Records the snapshot. @param at when it was all there was. @throws ReplicaError of the database. */
+  async keep(rdb: RdbSummary, streamDb: number, logHeaderBytes: number, at: Moment): Promise<void> {
+    const { description, base } = this.#head;
+    const { baseOffset, replid, primary } = description;
+    this.#lastMs = at.atMs;
+    await this.#ledger.durably(() => {
+      this.#ledger.begin(primary, Date.parse(description.started), FETCHED_ID);
+      this.#ledger.lay(FETCHED_ID, baseOffset, logHeaderBytes);
+      const kept = {
+        replid: replid as ReplicationId,
+        baseOffset,
+        streamDb,
+        rdbBytes: base.rdbBytes,
+        rdbCrc64: hex64(rdb.crc64),
+        rdbChecked: rdb.checked,
+        logHeaderBytes,
+        firstDatabase: rdb.firstDatabase,
+      };
+      this.#ledger.promote(FETCHED_ID, kept, {
+        sealReason: "",
+        atMs: at.atMs,
+        // What lies past the last mark isn't the archive's.
+        trust: { kind: "stopped" },
+        continued: undefined,
+        worth: { guarded: undefined, smallBeside: undefined, well: [] },
+        lived: { livedMs: at.atMs, bootId: currentBootId(), uptimeMs: 0 },
+      });
+    });
+  }
+
+  /**
+   * Records the marks and the histories of the next segment.
+   * @param data its bytes of the stream, without the SELECT. @throws ReplicaError of the database.
+   */
+  async add(header: SegmentHeader, data: Uint8Array): Promise<void> {
+    for (const { replid, fromOffset } of header.histories)
+      this.#ledger.addReplicationId(FETCHED_ID, replid as ReplicationId, fromOffset);
+    for (const { timeMs, offset } of header.marks) {
+      this.#sum(header, data, offset);
+      this.#mark(timeMs, offset);
+    }
+    this.#sum(header, data, header.to);
+    if (this.#marks.length >= MARKS_AT_ONCE) await this.#commit();
+  }
+
+  #sum({ from }: SegmentHeader, data: Uint8Array, to: Offset): void {
+    this.#crc.update(data.subarray(this.#end - from, to - from));
+    this.#end = to;
+  }
+
+  #mark(atMs: number, offset: Offset): void {
+    const segment =
+      offset > this.#marked ? { fromOffset: this.#marked, crc64: this.#crc.value } : undefined;
+    this.#marks.push({ atMs, writtenOffset: offset, durableOffset: offset, segment });
+    [this.#lastMs, this.#marked, this.#crc] = [atMs, offset, new Crc64()];
+  }
+
+  async #commit(): Promise<void> {
+    const marks = this.#marks.splice(0);
+    await this.#ledger.durably(() => {
+      for (const mark of marks) this.#ledger.mark(FETCHED_ID, mark);
+    });
+  }
+
+  /**
+   * Ends the folder, durably but for its own name.
+   * @param endMs a time when the log's last byte was there; undefined where no mark tells one.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED, of the database.
+   */
+  async finish(endMs: number | undefined): Promise<void> {
+    // What was archived after the last mark came later than that, and when is unknown.
+    if (this.#end > this.#marked) this.#mark(endMs ?? this.#lastMs + 1, this.#end);
+    await this.#commit();
+    const dir = join(this.#root, generationPath(FETCHED_ID));
+    const { manifest, manifestText } = filesOf({ id: FETCHED_ID, dir });
+    await writeWhole(this.#disk, manifest, new TextEncoder().encode(manifestText));
+    new CurrentLink(this.#disk, this.#root).pointAt(FETCHED_ID);
+    await this.#disk.syncDir(join(dir, ".."));
+    this.close();
+    await this.#disk.syncDir(this.#root);
+  }
+
+  /** Closes the database. */
+  close(): void {
+    if (!this.#isClosed) this.#ledger.close();
+    this.#isClosed = true;
+  }
+}

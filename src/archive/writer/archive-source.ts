@@ -1,0 +1,47 @@
+import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
+
+/** A whole generation of a data directory, as far as the archive needs it: its base is verified and never changes. */
+export interface LocalGeneration {
+  readonly id: number;
+  /** When its history begins, in milliseconds since 1970. */
+  readonly startedMs: number;
+  /** The primary's address, for people. */
+  readonly primaryName: string;
+  readonly baseOffset: Offset;
+  readonly rdbBytes: number;
+  /** CRC64 of the snapshot without its last 8 bytes, in hex. */
+  readonly rdbCrc64: string;
+  /** Length of the SELECT at the beginning of the log's file. */
+  readonly logHeaderBytes: number;
+  /** The last byte of the log that survives a power cut. It never falls. */
+  readonly durableOffset: Offset;
+  /** Set once nothing will be added to its log any more: when that ended, in milliseconds since 1970, and why. */
+  readonly sealed: { readonly atMs: number; readonly reason: string } | undefined;
+  readonly basePath: string;
+  readonly logPath: string;
+  /** The file in the generation's folder in which the archiver remembers where it archives it. */
+  readonly memoryPath: string;
+}
+
+/** A time, and what was written then. */
+export interface LocalMark {
+  /** Milliseconds since 1970. */
+  readonly timeMs: number;
+  readonly offset: Offset;
+}
+
+/** What is archived: the generations of a data directory. */
+export interface ArchiveSource {
+  /** The whole generations, oldest first. @throws ReplicaError of the ledger. */
+  generations(): readonly LocalGeneration[];
+  /**
+   * The first marks of a generation from `from` up to `to`, both included, in the order of the log.
+   * @param most how many at most.
+   * @throws ReplicaError of the ledger.
+   */
+  marks(id: number, from: Offset, to: Offset, most: number): readonly LocalMark[];
+  /** The histories that a generation's stream has been in, in order. @throws ReplicaError of the ledger. */
+  histories(id: number): readonly ReplicationIdFrom[];
+  /** Keeps the files of a generation from removal. Returns a release function; call it exactly once. */
+  pin(id: number): () => void;
+}

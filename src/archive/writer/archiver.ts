@@ -1,0 +1,346 @@
+/* Invariant: archived ≤ durable. Only what survives a power cut here is sent. */
+import type { Clock } from "../../base/clock.ts";
+import { type ErrorCode, invariant, ReplicaError } from "../../base/errors.ts";
+import type { Offset } from "../../base/history.ts";
+import { checksInvariants } from "../../base/invariants.ts";
+import { logger } from "../../base/logger.ts";
+import { type Disk, giveBack } from "../../store/disk/disk.ts";
+import {
+  ARCHIVE_DOCUMENT,
+  decodeDocument,
+  encodeDocument,
+  MAX_DOCUMENT_BYTES,
+} from "../format/documents.ts";
+import { ARCHIVE_KEY } from "../format/names.ts";
+import type { ObjectWriter } from "../format/objects.ts";
+import { type ObjectStore, orAborted } from "../store/object-store.ts";
+import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
+import {
+  AT_ONCE_BYTES,
+  GenerationWriter,
+  type GenerationWriterParts,
+  type LackedObject,
+  type ObjectKind,
+} from "./generation-writer.ts";
+import { LocalFiles } from "./local-files.ts";
+import { Outage } from "./outage.ts";
+import { Pace } from "./pace.ts";
+
+export interface ArchiverOptions {
+  readonly store: ObjectStore;
+  /** Which archive this is: its URL, and the endpoint where one is named. */
+  readonly archive: string;
+  readonly source: ArchiveSource;
+  /** The disk of the data directory. */
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly writer: ObjectWriter;
+  /** How long a durable byte waits at most before it is sent, in milliseconds. */
+  readonly everyMs: number;
+  /** Bytes a second at most; undefined: as fast as it goes. */
+  readonly bytesPerSecond?: number | undefined;
+  /** This program and its version: `replica 0.1.0`. */
+  readonly program: string;
+  /** Called after the archive has got an object, and after a generation was given up. */
+  readonly onMoved?: () => void;
+}
+
+/** What the archive has got since the start. */
+export interface SentObjects {
+  readonly objects: number;
+  /** Their size in the store. */
+  readonly bytes: number;
+}
+
+export interface ArchiverStatus {
+  /** The generation that is being archived; undefined before the first. */
+  readonly generation: number | undefined;
+  /** Up to where that one can be restored from the archive; undefined before its base is whole there. */
+  readonly archivedOffset: Offset | undefined;
+  /** Durable bytes that the archive lacks: of the logs, and of the bases. */
+  readonly lagBytes: number;
+  readonly lagBaseBytes: number;
+  /** For how long the oldest byte of a log that the archive lacks has been written, in milliseconds; 0: it lacks none. */
+  readonly lagMs: number;
+  readonly sent: Readonly<Record<ObjectKind, SentObjects>>;
+  /** How often each code has failed since the start. */
+  readonly failures: ReadonlyMap<ErrorCode, number>;
+  /** Why the archive gets nothing at present; undefined while all is well. */
+  readonly error: ReplicaError | undefined;
+  /** The generations that were given up, each with its reason. */
+  readonly stopped: ReadonlyMap<number, ReplicaError>;
+}
+
+/** What to wait for where nothing is to be sent. */
+interface Waiting {
+  /** Monotonic milliseconds; undefined: no time makes anything due. */
+  readonly untilMs: number | undefined;
+  /** The durable offset of the current generation from which on there is something to do. */
+  readonly offset: Offset;
+  /** How often `changed` had been called when the loop looked around. */
+  readonly changes: number;
+}
+
+/** The longest time-out of a timer, in milliseconds. */
+const MAX_SLEEP_MS = 2 ** 31 - 1;
+
+/**
+ * Carries the generations of a data directory to an object store while they grow, one object after the other, oldest
+ * generation first. It asks again and again for the next object that the archive lacks. At most one object is in memory,
+ * so whatever the store does costs no more than that; and nobody waits for it.
+ */
+export class Archiver {
+  readonly #options: ArchiverOptions;
+  readonly #parts: GenerationWriterParts;
+  readonly #pace: Pace;
+  readonly #outage: Outage;
+  readonly #stopped = new Map<number, ReplicaError>();
+  readonly #complete = new Set<number>();
+  readonly #sent = {
+    document: { objects: 0, bytes: 0 },
+    piece: { objects: 0, bytes: 0 },
+    segment: { objects: 0, bytes: 0 },
+  };
+  #hasArchive = false;
+  #current: GenerationWriter | undefined;
+  /** Made, and not yet known to be stored: the same bytes at each try, since a try may have got through. */
+  #pending: LackedObject | undefined;
+  /** The generation that a failure is about; undefined where it is about none. */
+  #atWork: number | undefined;
+  /** From when on a segment is sent however short it is; monotonic milliseconds. */
+  #dueAtMs = 0;
+  /** The durable offset of the current generation, as far as it is known. */
+  #durableOffset: Offset = 0;
+  /** Counts the calls of `changed`, so that none is missed. */
+  #changes = 0;
+  #waiting: Waiting | undefined;
+  #wake: () => void = () => undefined;
+
+  constructor(options: ArchiverOptions) {
+    const { store, archive, source, disk, clock, writer, program } = options;
+    this.#options = options;
+    const files = new LocalFiles(disk, source);
+    const random = () => clock.random();
+    this.#parts = { store, archive, source, disk, files, writer, program, random };
+    this.#pace = new Pace(options.bytesPerSecond, clock);
+    this.#outage = new Outage(store.url, clock);
+  }
+
+  /** More of the current generation's log is durable. Cheap; call it whenever that may be. */
+  moved(durableOffset: Offset): void {
+    this.#durableOffset = durableOffset;
+    if (this.#waiting !== undefined && durableOffset >= this.#waiting.offset) this.#wake();
+  }
+
+  /** A generation became current, was sealed or removed. */
+  changed(): void {
+    this.#changes++;
+    this.#wake();
+  }
+
+  /** Whether the archive has all of a sealed generation, as far as this process knows. */
+  has(id: number): boolean {
+    return this.#complete.has(id);
+  }
+
+  /** @throws ReplicaError of the ledger. */
+  status(): ArchiverStatus {
+    const lacked = this.#lacked();
+    const writer = this.#current;
+    let [lagBytes, lagBaseBytes] = [0, 0];
+    for (const generation of lacked) {
+      const { id, rdbBytes, durableOffset, baseOffset } = generation;
+      const isAtWork = writer?.id === id;
+      lagBytes += isAtWork ? writer.lackedLogBytes(generation) : durableOffset - baseOffset;
+      lagBaseBytes += isAtWork ? writer.lackedBaseBytes(generation) : rdbBytes;
+    }
+    return {
+      generation: writer?.id,
+      archivedOffset: writer?.archivedOffset,
+      lagBytes,
+      lagBaseBytes,
+      lagMs: this.#lagMs(lacked),
+      sent: structuredClone(this.#sent),
+      failures: this.#outage.failures,
+      error: this.#outage.error,
+      stopped: this.#stopped,
+    };
+  }
+
+  #lagMs(lacked: readonly LocalGeneration[]): number {
+    const { source, clock } = this.#options;
+    for (const generation of lacked) {
+      const { id, baseOffset, durableOffset } = generation;
+      const known = this.#current?.id === id ? this.#current.archivedOffset : undefined;
+      const archived = known ?? baseOffset;
+      if (archived >= durableOffset) continue;
+      const [mark] = source.marks(id, archived + 1, Infinity, 1);
+      if (mark !== undefined) return Math.max(0, clock.now() - mark.timeMs);
+    }
+    return 0;
+  }
+
+  /** The oldest generation that the archive lacks something of, and those after it; not those that were given up. */
+  #lacked(): LocalGeneration[] {
+    return this.#options.source
+      .generations()
+      .filter(({ id }) => !this.#complete.has(id) && !this.#stopped.has(id));
+  }
+
+  /** Archives until `signal` aborts; what is in flight is given up then. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        const waiting = await orAborted(this.#step(signal), signal);
+        if (waiting !== undefined) await this.#wait(waiting, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof ReplicaError)) throw error;
+        await this.#failed(error, signal);
+      }
+    }
+  }
+
+  /** Sends the next object that the archive lacks, or says what to wait for. */
+  async #step(signal: AbortSignal): Promise<Waiting | undefined> {
+    const changes = this.#changes;
+    if (this.#pending === undefined) {
+      this.#atWork = undefined;
+      await this.#describe(signal);
+      const [generation] = this.#lacked();
+      if (generation === undefined) return { untilMs: undefined, offset: Infinity, changes };
+      this.#durableOffset = generation.durableOffset;
+      this.#atWork = generation.id;
+      await this.#beginWith(generation, signal);
+      if (checksInvariants) this.#checkInvariant(generation);
+      if (this.#current!.isComplete) {
+        this.#ended(generation.id);
+        return undefined;
+      }
+      this.#pending = await this.#next(generation, signal);
+      if (this.#pending === undefined) return { ...this.#waitFor(generation), changes };
+    }
+    await this.#send(this.#pending, signal);
+    return undefined;
+  }
+
+  #checkInvariant({ id, durableOffset }: LocalGeneration): void {
+    const archived = this.#current?.archivedOffset ?? 0;
+    invariant(
+      archived <= durableOffset,
+      `generation ${id}: archived ${archived} ≤ durable ${durableOffset}`,
+    );
+  }
+
+  async #beginWith(generation: LocalGeneration, signal: AbortSignal): Promise<void> {
+    const before = this.#current?.id;
+    if (before === generation.id) return;
+    this.#current = undefined;
+    if (before !== undefined)
+      logger.warn(`generation ${before} was removed before ${this.#options.store.url} had it all`);
+    this.#current = await GenerationWriter.begin(this.#parts, generation, signal);
+    // What waits from before has waited long enough.
+    this.#dueAtMs = 0;
+  }
+
+  /** Says once what the archive is. @throws ReplicaError ARCHIVE_TOO_NEW, ARCHIVE_DAMAGED where it is something else. */
+  async #describe(signal: AbortSignal): Promise<void> {
+    if (this.#hasArchive) return;
+    const { store } = this.#options;
+    const place = `${store.url}/${ARCHIVE_KEY}`;
+    const found = await store.get(ARCHIVE_KEY, { maxBytes: MAX_DOCUMENT_BYTES }, signal);
+    if (found === undefined)
+      await store.put(ARCHIVE_KEY, encodeDocument("archive", ARCHIVE_DOCUMENT), signal);
+    else decodeDocument("archive", place, found);
+    this.#hasArchive = true;
+  }
+
+  async #next(generation: LocalGeneration, signal: AbortSignal): Promise<LackedObject | undefined> {
+    const { clock, everyMs } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const next = await this.#current!.next(generation, nowMs >= this.#dueAtMs, signal);
+    const end = next?.after.at === "log" ? next.after.end.offset : undefined;
+    // What becomes durable from now on waits at most for that long; what a segment left over has waited already.
+    if (next?.kind === "segment" && end === generation.durableOffset)
+      this.#dueAtMs = nowMs + everyMs;
+    return next;
+  }
+
+  #waitFor(generation: LocalGeneration): Omit<Waiting, "changes"> {
+    const { durableOffset } = generation;
+    const archived = this.#current!.archivedOffset ?? generation.baseOffset;
+    const isWaiting = durableOffset > archived;
+    return {
+      untilMs: isWaiting ? this.#dueAtMs : undefined,
+      offset: isWaiting ? archived + AT_ONCE_BYTES : durableOffset + 1,
+    };
+  }
+
+  async #send(object: LackedObject, signal: AbortSignal): Promise<void> {
+    const { store, onMoved } = this.#options;
+    const { kind, key, body } = object;
+    await this.#pace.admit(body.length, signal);
+    signal.throwIfAborted();
+    await store.put(key, body, signal);
+    this.#pending = undefined;
+    const sent = this.#sent[kind];
+    sent.objects++;
+    sent.bytes += body.length;
+    // Documents are remembered.
+    if (kind !== "document") giveBack(body);
+    this.#outage.succeeded();
+    await this.#current!.stored(object);
+    onMoved?.();
+  }
+
+  #ended(id: number): void {
+    this.#complete.add(id);
+    this.#current = undefined;
+    this.#options.onMoved?.();
+  }
+
+  async #failed(error: ReplicaError, signal: AbortSignal): Promise<void> {
+    const { clock, store, onMoved } = this.#options;
+    const id = this.#atWork;
+    const isItsOwn = error.code === "ARCHIVE_CONFLICT" || error.code === "DIRECTORY_DAMAGED";
+    if (id === undefined || !isItsOwn) {
+      await clock.sleep(this.#outage.failed(error), signal);
+      return;
+    }
+    this.#outage.count(error.code);
+    this.#stopped.set(id, error);
+    const writer = this.#current;
+    this.#current = undefined;
+    this.#pending = undefined;
+    logger.error(`generation ${id} is archived no further in ${store.url}: ${error.message}`);
+    try {
+      // A start would only see that something lies there.
+      if (error.code === "ARCHIVE_CONFLICT") await writer?.refuse(error.message);
+    } catch (failure) {
+      logger.warn(failure instanceof Error ? failure.message : String(failure));
+    }
+    onMoved?.();
+  }
+
+  /** Until something is to be done, or `signal` aborts. */
+  async #wait(waiting: Waiting, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const woken = new AbortController();
+    const wake = () => woken.abort();
+    this.#waiting = waiting;
+    this.#wake = wake;
+    signal.addEventListener("abort", wake);
+    try {
+      // What came between the look around and here wakes nobody.
+      const isOver = waiting.changes !== this.#changes || this.#durableOffset >= waiting.offset;
+      if (signal.aborted || isOver) return;
+      const leftMs =
+        waiting.untilMs === undefined ? MAX_SLEEP_MS : waiting.untilMs - clock.monotonicMs();
+      await clock.sleep(Math.min(MAX_SLEEP_MS, Math.max(0, leftMs)), woken.signal);
+    } finally {
+      signal.removeEventListener("abort", wake);
+      this.#waiting = undefined;
+      this.#wake = () => undefined;
+    }
+  }
+}

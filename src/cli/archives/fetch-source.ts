@@ -1,0 +1,65 @@
+import * as fs from "node:fs";
+import { join, sep } from "node:path";
+import type { Archive } from "../../archive/reader/archive.ts";
+import type { ArchivePoint } from "../../archive/reader/archive-point.ts";
+import { fetchGeneration } from "../../archive/reader/fetch-generation.ts";
+import { FETCHED_ID } from "../../archive/reader/fetched-directory.ts";
+import { usageError } from "../../base/errors.ts";
+import type { Disk } from "../../store/disk/disk.ts";
+import { Catalogue } from "../../store/restore/catalogue.ts";
+import type { RestorePoint } from "../../store/restore/restore-point.ts";
+import { fetchFolder, findTarget, type RestoreTarget } from "../../store/restore/restore-target.ts";
+
+const FILE = "file://";
+
+export interface FetchSourceOptions {
+  readonly disk: Disk;
+  readonly signal: AbortSignal;
+  /** Called with the bytes of base or log that are fetched so far. */
+  readonly onProgress: (file: string, bytes: number, totalBytes: number) => void;
+}
+
+/** Finds the place of a restore before anything is fetched. @throws ReplicaError USAGE; see `findTarget`. */
+function placeFor({ source }: Archive, target: string): RestoreTarget {
+  const place = findTarget(target, undefined);
+  if (!source.url.startsWith(FILE)) return place;
+  const root = fs.realpathSync(source.url.slice(FILE.length));
+  if (place.realPath !== root && !place.realPath.startsWith(root + sep)) return place;
+  throw usageError(`${place.path} lies in the archive ${root}: name a folder outside of it`);
+}
+
+/**
+ * Fetches a generation to beside the target of a restore, does something with it as with any data directory, and removes
+ * it again. @param use may link to its files instead of copying them.
+ * @throws ReplicaError USAGE for a target that is neither new nor empty; see `fetchGeneration`; what `use` throws.
+ */
+export async function withFetched<T>(
+  archive: Archive,
+  { generation, offset }: ArchivePoint,
+  target: string,
+  options: FetchSourceOptions,
+  use: (catalogue: Catalogue, point: RestorePoint) => Promise<T>,
+): Promise<T> {
+  // A wrong target is refused before anything is fetched.
+  const holder = fetchFolder(placeFor(archive, target));
+  try {
+    fs.mkdirSync(holder, { mode: 0o700 });
+    const dir = join(holder, "data");
+    await fetchGeneration(archive, generation, offset, dir, options);
+    using catalogue = new Catalogue(dir);
+    const kept = catalogue.generations.find(({ id }) => id === FETCHED_ID)!;
+    return await use(catalogue, { generation: kept, offset });
+  } finally {
+    await options.disk.removeLarge(holder);
+  }
+}
+
+/** The disk for such a restore: the snapshot's file is there for it alone, and needs no copy. */
+export function linkingDisk(disk: Disk): Disk {
+  return {
+    ...disk,
+    copy: async (from, to) => {
+      await fs.promises.link(from, to).catch(async () => await disk.copy(from, to));
+    },
+  };
+}

@@ -1,0 +1,49 @@
+import { archivePoint, windowOf } from "../../archive/reader/archive-point.ts";
+import { logger } from "../../base/logger.ts";
+import { realDisk } from "../../store/disk/disk.ts";
+import { PieceCheckers } from "../../store/pieces/piece-checkers.ts";
+import { describeDamage } from "../../store/restore/damage.ts";
+import { restore, type Restored, type RestoreOptions } from "../../store/restore/restore.ts";
+import { linkingDisk, withFetched } from "../archives/fetch-source.ts";
+import { openArchive } from "../archives/open-archive.ts";
+import type { CommandContext } from "./command.ts";
+import { pointOf } from "./moment-options.ts";
+
+/** Writes what was chosen. */
+type WriteRestored = (
+  how: Pick<RestoreOptions, "layout" | "mode">,
+  onProgress: (file: string, bytes: number, totalBytes: number) => void,
+) => Promise<{ readonly restored: Restored; readonly from: string }>;
+
+/**
+ * Chooses the point of an archive that the options name. What is returned then fetches the generation to beside the target,
+ * and restores it as one of a data directory.
+ * @throws ReplicaError USAGE; ARCHIVE_DAMAGED; of the store.
+ */
+export async function archivedRestore(context: CommandContext): Promise<WriteRestored> {
+  const { args, options, signal } = context;
+  const [url = "", target = ""] = args;
+  const archive = await openArchive(url, context);
+  for (const damage of archive.damages) logger.warn(describeDamage(damage));
+  const kept = async () => {
+    const generations = await archive.generations(signal);
+    return generations.length === 0 ? "" : windowOf(generations);
+  };
+  const wanted = { generation: options.get("generation"), ...(await pointOf(context, kept)) };
+  const point = await archivePoint(archive, wanted, signal);
+  return async (how, onProgress) => {
+    using checkers = new PieceCheckers({ signal });
+    const surroundings = { signal, onProgress, checkers };
+    // One file that goes on behind the snapshot needs a copy of its own.
+    const disk = how.layout === "multipart" ? linkingDisk(realDisk) : realDisk;
+    const restored = await withFetched(
+      archive,
+      point,
+      target,
+      { ...surroundings, disk: realDisk },
+      async (catalogue, at) =>
+        await restore(catalogue, at, target, { ...surroundings, ...how, disk }),
+    );
+    return { restored, from: point.generation.name };
+  };
+}

@@ -1,0 +1,66 @@
+import { edit, held, mutation, type HeldPromise } from "./mutation.ts";
+
+/** HTTP. */
+export const http: readonly HeldPromise[] = [
+  held(
+    "test/monitor/http.test.ts",
+    "serves a status page that allows no script and no outside content",
+    mutation(
+      "shows what a primary says as markup",
+      edit("src/monitor/http.ts", "${Bun.escapeHTML(value)}", "${value}"),
+    ),
+    mutation(
+      "lets a page run scripts",
+      edit("src/monitor/http.ts", "default-src 'none'; style-src", "style-src"),
+    ),
+  ),
+  held(
+    "test/monitor/http.test.ts",
+    "answers one request of a connection, however many it sends",
+    mutation(
+      "answers all requests of a connection",
+      edit("src/monitor/http.ts", 'response.headers.set("connection", "close");'),
+    ),
+  ),
+  held(
+    "test/monitor/http.test.ts",
+    "scrapes that come together share one reading, and the next one is read anew",
+    mutation(
+      "reads all metrics for each request",
+      edit("src/monitor/metrics.ts", "if (this.#text !== undefined) return this.#text;"),
+    ),
+    mutation(
+      "never reads the metrics again",
+      edit("src/monitor/metrics.ts", "setImmediate(() => (this.#text = undefined));"),
+    ),
+  ),
+  held(
+    "test/monitor/http.test.ts",
+    "refuses malformed requests",
+    mutation(
+      "answers a request with an invalid Host",
+      edit(
+        "src/monitor/http.ts",
+        "const path = URL.parse(request.url)?.pathname;",
+        'const path = URL.parse(request.url)?.pathname ?? "/";',
+      ),
+    ),
+  ),
+  held(
+    "test/monitor/http.test.ts",
+    "serves a thousand connections, and closes those that never finish a request",
+    mutation(
+      "waits for a request without end",
+      edit("src/monitor/http.ts", "idleTimeout: IDLE_SECONDS", "idleTimeout: 255"),
+      edit("src/monitor/http.ts", 'response.headers.set("connection", "close");'),
+    ),
+  ),
+  held(
+    "test/monitor/http.test.ts",
+    "answers no request for another host: a name may lead here for the sake of a page from elsewhere",
+    mutation(
+      "answers whatever host is asked for",
+      edit("src/monitor/http.ts", "known.includes(asked) ? undefined :", "true ? undefined :"),
+    ),
+  ),
+];

@@ -1,0 +1,395 @@
+import { createHash, createHmac } from "node:crypto";
+import * as http from "node:http";
+import * as https from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import { type CertificateFiles, tlsOptions } from "./tls.ts";
+
+/** What a request asks for. */
+export type S3Operation = "PUT" | "GET" | "LIST" | "DELETE";
+
+/** What happens to a request instead of what should. */
+export type S3Effect =
+  /** An error; `isXml` false: without S3's XML, as proxies answer. */
+  | {
+      readonly kind: "error";
+      readonly status: number;
+      readonly code: string;
+      readonly message?: string;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly isXml?: false;
+    }
+  /** The connection stays open and nothing more comes: before the body is read, in place of an answer, or amid its body. */
+  | { readonly kind: "hang"; readonly at: "request" | "answer" | "body" }
+  /** The connection is cut: amid the request's body, after the work is done but before an answer, or amid its body. */
+  | { readonly kind: "cut"; readonly at: "request" | "answer" | "body" }
+  /** The answer names another SHA-256 than that of what is stored. */
+  | { readonly kind: "wrong checksum" }
+  /** A byte of the answer's body is changed. */
+  | { readonly kind: "changed" };
+
+export interface S3Fault {
+  readonly operation?: S3Operation;
+  /** Only requests whose key has this in it meet it. */
+  readonly within?: string;
+  /** How many matching requests meet it. Default: 1. */
+  readonly times?: number;
+  readonly effect: S3Effect;
+}
+
+/** A request as the server saw it. */
+export interface SeenRequest {
+  readonly operation: S3Operation;
+  readonly key: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+interface Stored {
+  readonly bytes: Buffer;
+  readonly atMs: number;
+}
+
+interface Login {
+  readonly secret: string;
+  readonly token?: string;
+  ended?: boolean;
+}
+
+class Refused extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(status: number, code: string, message: string, headers: Record<string, string> = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.headers = headers;
+  }
+}
+
+export const ACCESS_KEY = "AKIDEXAMPLE0123456789";
+export const SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+const SKEW_MS = 15 * 60 * 1000;
+
+/**
+ * A small S3 server in memory: one bucket, path style. It checks every signature, condition and checksum, and does
+ * what a fault says.
+ */
+export class FaultS3 {
+  readonly bucket = "bucket";
+  readonly objects = new Map<string, Stored>();
+  readonly logins = new Map<string, Login>([[ACCESS_KEY, { secret: SECRET_KEY }]]);
+  readonly seen: SeenRequest[] = [];
+  region = "us-east-1";
+  pageKeys = 1000;
+  /** Some stores refuse If-None-Match. */
+  knowsConditions = true;
+  /** Objects that a LIST doesn't show yet. */
+  readonly unlisted = new Set<string>();
+  /** How many requests hang. */
+  hanging = 0;
+  readonly #faults: { fault: S3Fault; left: number }[] = [];
+  readonly #sockets = new Set<Socket>();
+  readonly #server: http.Server;
+  readonly #isTls: boolean;
+
+  private constructor(certificate: CertificateFiles | undefined) {
+    const serve = (request: http.IncomingMessage, response: http.ServerResponse) =>
+      void this.#serve(request, response);
+    this.#isTls = certificate !== undefined;
+    this.#server =
+      certificate === undefined
+        ? http.createServer(serve)
+        : https.createServer(tlsOptions(certificate), serve);
+    this.#server.on("connection", (socket) => {
+      this.#sockets.add(socket);
+      socket.on("error", () => undefined);
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
+  }
+
+  static async start(certificate?: CertificateFiles): Promise<FaultS3> {
+    const server = new FaultS3(certificate);
+    await new Promise<void>((resolve) => server.#server.listen(0, "127.0.0.1", () => resolve()));
+    return server;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  get endpoint(): string {
+    return `${this.#isTls ? "https" : "http"}://127.0.0.1:${this.port}`;
+  }
+
+  fail(fault: S3Fault): void {
+    this.#faults.push({ fault, left: fault.times ?? 1 });
+  }
+
+  heal(): void {
+    this.#faults.length = 0;
+  }
+
+  count(operation: S3Operation): number {
+    return this.seen.filter((request) => request.operation === operation).length;
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #meet(operation: S3Operation, key: string): S3Effect | undefined {
+    for (const entry of this.#faults) {
+      const isMeant =
+        (entry.fault.operation ?? operation) === operation &&
+        key.includes(entry.fault.within ?? "");
+      if (!isMeant || entry.left === 0) continue;
+      entry.left--;
+      return entry.fault.effect;
+    }
+    return undefined;
+  }
+
+  async #serve(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const [path = "", search = ""] = (request.url ?? "").split("?", 2);
+    const key = decodeURIComponent(path).replace(/^\/[^/]*\/?/, "");
+    const query = new URLSearchParams(search);
+    const method = request.method ?? "";
+    const operation = (query.has("list-type") ? "LIST" : method) as S3Operation;
+    const headers = request.headers as Record<string, string>;
+    this.seen.push({ operation, key, headers });
+    const effect = this.#meet(operation, key);
+    const { socket } = request;
+    try {
+      if (effect?.kind === "hang" && effect.at === "request") return this.#hang();
+      const body = await bodyOf(request, effect?.kind === "cut" && effect.at === "request");
+      if (effect?.kind === "error" && effect.status >= 300) {
+        return this.#refuse(response, effect, effect.isXml !== false);
+      }
+      this.#check(method, path, search, headers, body);
+      const answer = this.#answer(operation, path, key, query, headers, body);
+      this.#send(response, answer, effect);
+    } catch (error) {
+      if (error instanceof Refused) return this.#refuse(response, error, true);
+      socket.destroy();
+    }
+  }
+
+  #hang(): void {
+    this.hanging++;
+  }
+
+  #refuse(
+    response: http.ServerResponse,
+    {
+      status,
+      code,
+      message = "made by the test",
+      headers = {},
+    }: Omit<Refused, "name"> | Extract<S3Effect, { kind: "error" }>,
+    isXml: boolean,
+  ): void {
+    response.writeHead(status, { ...headers, date: new Date().toUTCString() });
+    response.end(isXml ? errorXml(code, message) : message);
+  }
+
+  #send(
+    response: http.ServerResponse,
+    { status: meant = 200, headers = {}, body = Buffer.alloc(0) }: Answer,
+    effect: S3Effect | undefined,
+  ): void {
+    if (effect?.kind === "hang" && effect.at === "answer") return this.#hang();
+    if (effect?.kind === "cut" && effect.at === "answer") return void response.socket?.destroy();
+    const status = effect?.kind === "error" ? effect.status : meant;
+    let sent = body;
+    if (effect?.kind === "error")
+      sent = Buffer.from(errorXml(effect.code, effect.message ?? "made by the test"));
+    if (effect?.kind === "changed") {
+      sent = Buffer.from(body);
+      sent[sent.length >> 1]! ^= 1;
+    }
+    const told: Record<string, string | number> = { ...headers, date: new Date().toUTCString() };
+    if (effect?.kind === "wrong checksum")
+      told["x-amz-checksum-sha256"] = sha256(Buffer.from("other")).toString("base64");
+    if (status !== 204) told["content-length"] = sent.length;
+    response.writeHead(status, told);
+    const isBroken = (effect?.kind === "cut" || effect?.kind === "hang") && effect.at === "body";
+    if (!isBroken) return void response.end(sent);
+    response.write(sent.subarray(0, sent.length >> 1), () => {
+      if (effect.kind === "hang") this.#hang();
+      else response.socket?.destroy();
+    });
+  }
+
+  #answer(
+    operation: S3Operation,
+    path: string,
+    key: string,
+    query: URLSearchParams,
+    headers: Record<string, string>,
+    body: Buffer,
+  ): Answer {
+    if (path.split("/")[1] !== this.bucket)
+      throw new Refused(404, "NoSuchBucket", "no such bucket");
+    const stored = this.objects.get(key);
+    switch (operation) {
+      case "PUT": {
+        const condition = headers["if-none-match"];
+        if (!this.knowsConditions && condition !== undefined)
+          throw new Refused(501, "NotImplemented", "a header that it does not know");
+        if (this.knowsConditions && condition !== "*")
+          throw new Refused(400, "InvalidRequest", "no condition");
+        if (condition !== undefined && stored !== undefined)
+          throw new Refused(412, "PreconditionFailed", "it is there");
+        this.objects.set(key, { bytes: body, atMs: Date.now() });
+        return { headers: checksum(body) };
+      }
+      case "DELETE":
+        this.objects.delete(key);
+        return { status: 204 };
+      case "LIST":
+        return {
+          headers: { "content-type": "application/xml" },
+          body: Buffer.from(this.#list(query)),
+        };
+      case "GET": {
+        if (stored === undefined) throw new Refused(404, "NoSuchKey", "no such key");
+        const range = /^bytes=(\d+)-(\d+)$/.exec(headers["range"] ?? "");
+        if (range === null) return { headers: checksum(stored.bytes), body: stored.bytes };
+        const [from, to] = [Number(range[1]), Math.min(Number(range[2]) + 1, stored.bytes.length)];
+        if (from >= stored.bytes.length) throw new Refused(416, "InvalidRange", "no such range");
+        const told = { "content-range": `bytes ${from}-${to - 1}/${stored.bytes.length}` };
+        return { status: 206, headers: told, body: stored.bytes.subarray(from, to) };
+      }
+    }
+  }
+
+  #list(query: URLSearchParams): string {
+    const prefix = query.get("prefix") ?? "";
+    const after = query.get("continuation-token");
+    const names = new Set<string>();
+    for (const key of [...this.objects.keys()].toSorted()) {
+      if (!key.startsWith(prefix) || this.unlisted.has(key)) continue;
+      const end = key.indexOf("/", prefix.length);
+      names.add(end === -1 ? key : key.slice(0, end + 1));
+    }
+    const from = after === null ? 0 : Number(Buffer.from(after, "base64").toString());
+    const page = [...names].slice(from, from + this.pageKeys);
+    const isMore = from + page.length < names.size;
+    const entries = page.map((name) => {
+      const told = encodeURIComponent(name).replaceAll("%2F", "/").replaceAll("%20", "+");
+      if (name.endsWith("/")) return `<CommonPrefixes><Prefix>${told}</Prefix></CommonPrefixes>`;
+      const { bytes, atMs } = this.objects.get(name)!;
+      return `<Contents><Key>${told}</Key><LastModified>${new Date(atMs).toISOString()}</LastModified><ETag>&quot;${"0".repeat(32)}&quot;</ETag><Size>${bytes.length}</Size></Contents>`;
+    });
+    const token = Buffer.from(String(from + page.length)).toString("base64");
+    const next = isMore ? `<NextContinuationToken>${token}</NextContinuationToken>` : "";
+    return `<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>${this.bucket}</Name><Prefix>${prefix}</Prefix><EncodingType>url</EncodingType><IsTruncated>${isMore}</IsTruncated>${next}${entries.join("")}</ListBucketResult>`;
+  }
+
+  /** Signature version 4, as Amazon describes it. */
+  #check(
+    method: string,
+    path: string,
+    search: string,
+    headers: Record<string, string>,
+    body: Buffer,
+  ): void {
+    const match =
+      /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/s3\/aws4_request, SignedHeaders=([^,]+), Signature=([0-9a-f]{64})$/.exec(
+        headers["authorization"] ?? "",
+      );
+    if (match === null) throw new Refused(403, "AccessDenied", "not signed");
+    const [, accessKey = "", day = "", region = "", signed = "", signature] = match;
+    const login = this.logins.get(accessKey);
+    if (login === undefined)
+      throw new Refused(403, "InvalidAccessKeyId", `${accessKey} is unknown`);
+    if (region !== this.region) {
+      const told = { "x-amz-bucket-region": this.region };
+      throw new Refused(301, "PermanentRedirect", "another region", told);
+    }
+    const names = signed.split(";");
+    const unsigned = Object.keys(headers).filter(
+      (name) => /^(?:host|content-|x-amz-|range|if-)/.test(name) && !names.includes(name),
+    );
+    if (unsigned.length > 0)
+      throw new Refused(403, "AccessDenied", `not signed: ${unsigned.join()}`);
+    const hash = headers["x-amz-content-sha256"] ?? "";
+    const canonical = [
+      method,
+      path,
+      search.split("&").toSorted().join("&"),
+      ...names.map((name) => `${name}:${(headers[name] ?? "").trim()}`),
+      "",
+      signed,
+      hash,
+    ].join("\n");
+    const at = headers["x-amz-date"] ?? "";
+    const toSign = [
+      "AWS4-HMAC-SHA256",
+      at,
+      `${day}/${region}/s3/aws4_request`,
+      sha256(canonical).toString("hex"),
+    ];
+    const key = [day, region, "s3", "aws4_request"].reduce(
+      (key: Buffer | string, part) => hmac(key, part),
+      `AWS4${login.secret}`,
+    );
+    if (hmac(key, toSign.join("\n")).toString("hex") !== signature) {
+      throw new Refused(
+        403,
+        "SignatureDoesNotMatch",
+        `the signature of ${accessKey} by ${login.secret} is ${signature}`,
+      );
+    }
+    if (login.token !== headers["x-amz-security-token"])
+      throw new Refused(403, "InvalidToken", "another token");
+    if (login.ended === true) throw new Refused(400, "ExpiredToken", "the token has expired");
+    const time = Date.parse(
+      at.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"),
+    );
+    if (!(Math.abs(time - Date.now()) <= SKEW_MS))
+      throw new Refused(403, "RequestTimeTooSkewed", "the times differ");
+    if (hash !== sha256(body).toString("hex"))
+      throw new Refused(400, "XAmzContentSHA256Mismatch", "another body");
+    const told = headers["x-amz-checksum-sha256"];
+    if (told !== undefined && told !== sha256(body).toString("base64"))
+      throw new Refused(400, "BadDigest", "another body");
+  }
+}
+
+interface Answer {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Buffer;
+}
+
+/** The whole body. @throws Error where it is to be cut amid it. */
+async function bodyOf(request: http.IncomingMessage, isCut: boolean): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) {
+    chunks.push(chunk as Buffer);
+    if (isCut) throw new Error("cut amid the request");
+  }
+  if (isCut) throw new Error("cut after the request");
+  return Buffer.concat(chunks);
+}
+
+function errorXml(code: string, message: string): string {
+  const text = message.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${text}</Message><RequestId>1</RequestId></Error>`;
+}
+
+function checksum(bytes: Buffer): Record<string, string> {
+  return { "x-amz-checksum-sha256": sha256(bytes).toString("base64") };
+}
+
+function sha256(bytes: Buffer | string): Buffer {
+  return createHash("sha256").update(bytes).digest();
+}
+
+function hmac(key: Buffer | string, text: string): Buffer {
+  return createHmac("sha256", key).update(text).digest();
+}
