@@ -1,6 +1,6 @@
 import type { SettingName } from "../config/settings-schema.ts";
 import { DEFAULT_URL } from "../config/primary-url.ts";
-import { aboutSource, archiveOptions, quickOption } from "./archives/archive-options.ts";
+import { aboutSource, quickOption } from "./archives/archive-source.ts";
 import type { Command, CommandOption } from "./commands/command.ts";
 import { modeOption } from "./commands/mode-option.ts";
 import { momentOptions } from "./commands/moment-options.ts";
@@ -20,6 +20,13 @@ const primarySettings: readonly SettingName[] = [
   "tls-insecure",
   "timeout",
   "sync-timeout",
+];
+
+/** How an archive is reached and read. */
+const archiveSettings: readonly SettingName[] = [
+  "archive-endpoint",
+  "archive-region",
+  "archive-identity",
 ];
 
 const json: CommandOption = { name: "json", value: "", help: "print JSON" };
@@ -88,8 +95,8 @@ with --quick, it compares names and sizes, and how segments join. If anything is
 with 3 and reports the file or object, what that means, and what can still be restored.`,
     minArgs: 1,
     maxArgs: 1,
-    takes: [...logSettings, "no-progress"],
-    options: [quickOption, ...archiveOptions, json],
+    takes: [...archiveSettings, ...logSettings, "no-progress"],
+    options: [quickOption, json],
     load: async () => (await import("./commands/verify.ts")).verify,
   },
   {
@@ -110,7 +117,7 @@ server is started on the result, which it only reads. If it can't load the resul
 3.`,
     minArgs: 2,
     maxArgs: 2,
-    takes: [...logSettings, "no-progress"],
+    takes: [...archiveSettings, ...logSettings, "no-progress"],
     options: [
       ...momentOptions,
       {
@@ -135,7 +142,6 @@ server is started on the result, which it only reads. If it can't load the resul
         help: "then serve the result read-only at 127.0.0.1:PORT until stopped; 0 picks a free port",
       },
       modeOption,
-      ...archiveOptions,
       json,
     ],
     load: async () => (await import("./commands/restore.ts")).restore,
@@ -151,8 +157,8 @@ ${aboutSource}
 Without the identity of an encrypted archive, its times are unknown.`,
     minArgs: 1,
     maxArgs: 1,
-    takes: logSettings,
-    options: [...archiveOptions, json],
+    takes: [...archiveSettings, ...logSettings],
+    options: [json],
     load: async () => (await import("./commands/snapshots.ts")).snapshots,
   },
   {

@@ -1,4 +1,5 @@
-import { type AboutSetting, type SettingName, settingsSchema } from "./settings-schema.ts";
+import type { AboutSetting } from "./setting.ts";
+import { type SettingName, settingsSchema } from "./settings-schema.ts";
 
 /** Every setting's name, in the order of help. */
 export const settingNames: readonly SettingName[] = Object.keys(settingsSchema).filter(isSetting);

@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import * as z from "zod/mini";
-import { type Settings } from "./settings.ts";
+import type { ArchiveSettings, Settings } from "./settings.ts";
 import { isIP } from "../base/address.ts";
 import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
@@ -47,6 +47,7 @@ export function loadSettings(sources: SettingSources): Settings {
   if (takes.has("unprotected")) refuseOpenPort(values);
   if (takes.has("port") && takes.has("http")) refuseOwnPort(values, given);
   if (takes.has("tls-cert")) checkTls(values, given);
+  if (takes.has("archive")) refuseWithoutArchive(values, given);
 
   const passwordIn = (name: PasswordFile) =>
     takes.has(name) ? passwordOf(values[name], given.get(name), name) : undefined;
@@ -88,6 +89,8 @@ export function loadSettings(sources: SettingSources): Settings {
     keepForMs: values["keep-for"],
     minFreeBytes: values["min-free"],
     minFreeShare: given.has("min-free") ? 1 : limits.defaultMinFreeShare,
+    archive: archiveOf(values),
+    readyArchiveLagMs: values["ready-archive-lag"],
     timeoutMs: values.timeout,
     syncTimeoutMs: values["sync-timeout"],
     askPrimary: values["ask-primary"] === "yes",
@@ -95,6 +98,21 @@ export function loadSettings(sources: SettingSources): Settings {
     logLevel: values["log-level"],
     logFormat: values["log-format"],
     progress: !values["no-progress"],
+  };
+}
+
+function archiveOf(values: SettingValues): ArchiveSettings {
+  return {
+    url: values.archive,
+    endpoint: values["archive-endpoint"],
+    region: values["archive-region"],
+    everyMs: values["archive-every"],
+    keepForMs: values["archive-keep-for"],
+    recipients: values["archive-recipient"] ?? [],
+    identityFile: values["archive-identity"],
+    compression: values["archive-compression"],
+    bytesPerSecond: values["archive-rate"],
+    fillsEmpty: !values["no-archive-bootstrap"],
   };
 }
 
@@ -199,6 +217,22 @@ function refuseOpenPort(values: SettingValues): void {
     `binding ${values.bind} would let anyone who can reach it read every key: give --requirepass-file FILE, ` +
       "or --unprotected if the network is trusted, or leave --bind at 127.0.0.1",
   );
+}
+
+/** Settings that mean nothing without an archive: who sets them thinks that there is one. */
+function refuseWithoutArchive(
+  { archive, ack }: SettingValues,
+  given: ReadonlyMap<string, Given>,
+): void {
+  if (archive !== undefined) return;
+  const only = ["archive-recipient", "ready-archive-lag"].find(
+    (name) => given.has(name) && given.get(name)?.text !== "off",
+  );
+  const needy =
+    ack === "archived"
+      ? `${given.get("ack")?.source ?? "--ack"} is archived, which`
+      : only && given.get(only)?.source;
+  if (needy !== undefined) throw usageError(`${needy} needs --archive URL as well`);
 }
 
 /** A taken --http port may become free, and is tried again and again; the replica's own never does. */

@@ -34,6 +34,19 @@ export const hostNames = () =>
     z.array(z.string().check(z.regex(hostName))),
   );
 
+/** The URL of a server, without a login: that would be a secret. */
+export const httpUrl = () => text(2048).check(z.regex(/^https?:\/\/[^\s/?#@]+(?:\/[^\s?#@]*)?$/i));
+
+/** age recipients with commas between them. Who makes the encryption checks each: a secret key in its place must not be shown. */
+export const recipients = () =>
+  z.pipe(
+    z.pipe(
+      text(65_536),
+      z.transform((given) => given.split(",").map((one) => one.trim())),
+    ),
+    z.array(z.string().check(z.minLength(1))),
+  );
+
 /** A host and a port, with brackets around an IPv6 address. */
 export const hostAndPort = () =>
   z.pipe(

@@ -1,4 +1,6 @@
 import type * as z from "zod/mini";
+import { archiveSchema } from "./archive-schema.ts";
+import type { Setting } from "./setting.ts";
 import {
   bytes,
   durationMs,
@@ -13,30 +15,6 @@ import {
   toggle,
   wholeNumber,
 } from "./setting-values.ts";
-
-/** What help, docs/SETTINGS.md and errors say about a setting. */
-export interface AboutSetting {
-  /**
-   * A switch takes no value on the command line; a number needs no quotes in the settings file. A list has commas
-   * between its values; its flag may be given again for each, and in the file it may be an array.
-   */
-  readonly kind: "text" | "number" | "switch" | "list";
-  /** The value's placeholder in help; empty for a switch. */
-  readonly value: string;
-  /** The values it takes, to complete "it takes …". */
-  readonly takes: string;
-  /** What it does, in one line. */
-  readonly help: string;
-  /** What it is if it isn't given, as a person would write it. */
-  readonly default?: string;
-  /** What to print as the default if there is none. */
-  readonly unset?: string;
-}
-
-/** A row of the table. */
-interface Setting extends AboutSetting {
-  readonly schema: z.ZodMiniType;
-}
 
 const secondMs = 1000;
 const dayMs = 24 * 60 * 60 * secondMs;
@@ -218,10 +196,10 @@ export const settingsSchema = {
   ack: {
     kind: "text",
     value: "WHAT",
-    takes: "written or durable",
-    help: "the offset to send in REPLCONF ACK: written, or durable (WAIT then means on disk)",
+    takes: "written, durable or archived",
+    help: "the offset to send in REPLCONF ACK: written, durable (WAIT then means on disk) or archived (in the --archive)",
     default: "written",
-    schema: oneOf("written", "durable"),
+    schema: oneOf("written", "durable", "archived"),
   },
   "snapshot-every": {
     ...duration,
@@ -261,6 +239,7 @@ export const settingsSchema = {
     default: "1GiB",
     schema: bytes(0, 1024 ** 5),
   },
+  ...archiveSchema,
   timeout: {
     ...duration,
     takes: "a duration from 1s to 1d, such as 60s or 5m; a bare number is in seconds",

@@ -34,7 +34,7 @@ export interface Settings {
   readonly io: "auto" | "buffered" | "direct";
   readonly rdbSyncBytes: number;
   readonly fsync: "always" | "everysec" | "no";
-  readonly ack: "written" | "durable";
+  readonly ack: "written" | "durable" | "archived";
   readonly snapshotEveryMs: number | undefined;
   readonly snapshotRatio: number;
   /** The log's least size for `snapshotRatio`. */
@@ -44,6 +44,9 @@ export interface Settings {
   readonly minFreeBytes: number;
   /** The largest share of the room that `minFreeBytes` may be: a disk may be small, and nobody set it. */
   readonly minFreeShare: number;
+  readonly archive: ArchiveSettings;
+  /** How long a durable byte may be missing in the archive before the replica is not ready; undefined: for ever. */
+  readonly readyArchiveLagMs: number | undefined;
   readonly timeoutMs: number;
   readonly syncTimeoutMs: number;
   /** Whether the primary is asked with INFO over a second connection. */
@@ -52,4 +55,24 @@ export interface Settings {
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logFormat: "text" | "json";
   readonly progress: boolean;
+}
+
+/** Where the archive is, and how it is written and read. */
+export interface ArchiveSettings {
+  /** `s3://bucket/prefix` or `file:///path` as given, not checked; undefined: nothing is archived. */
+  readonly url: string | undefined;
+  readonly endpoint: string | undefined;
+  readonly region: string | undefined;
+  readonly everyMs: number;
+  /** Undefined: for ever. */
+  readonly keepForMs: number | undefined;
+  /** age recipients; none: it is not encrypted. */
+  readonly recipients: readonly string[];
+  /** The file of an age identity. */
+  readonly identityFile: string | undefined;
+  readonly compression: "zstd" | "none";
+  /** Undefined: as fast as it goes. */
+  readonly bytesPerSecond: number | undefined;
+  /** Whether an empty data directory is filled from there. */
+  readonly fillsEmpty: boolean;
 }

@@ -4,6 +4,17 @@ import type { StreamLog } from "../store/generation/stream-log.ts";
 /** The log's cursors, and how its bytes become durable at once. */
 type AckedLog = Pick<StreamLog, "writtenOffset" | "durableOffset" | "sync">;
 
+/** What the archive has of the log that is followed. */
+export interface AckedArchive {
+  /** Up to where it can be restored from there; 0 while it can't. */
+  archivedOffset(): Offset;
+  /** Up to `offset`, what is durable is wanted there at once. */
+  want(offset: Offset): void;
+}
+
+/** What ACK tells. */
+export type Acked = "written" | "durable" | "archived";
+
 /** Sends REPLCONF ACK. */
 export interface AckLink {
   acknowledge(acked: Offset, durable: Offset): void;
@@ -11,11 +22,12 @@ export interface AckLink {
 
 /**
  * Decides what is acknowledged, and when. ACK never says more than what is written, or, with `--ack
- * durable`, durable; FACK always says what is durable.
+ * durable`, durable, or, with `--ack archived`, in the archive; FACK always says what is durable.
  */
 export class Ack {
-  readonly #kept: "written" | "durable";
+  readonly #kept: Acked;
   readonly #link: AckLink;
+  readonly #archive: AckedArchive | undefined;
   #log: AckedLog | undefined;
   /**
    * The first and the last of the GETACKs that wait until their offsets are reached. While they come
@@ -24,10 +36,14 @@ export class Ack {
   #owed: { readonly first: Offset; readonly last: Offset } | undefined;
   #toldDurableOffset: Offset = 0;
 
-  /** @param kept what ACK tells: `written`, as Redis does, or `durable`. */
-  constructor(kept: "written" | "durable", link: AckLink) {
+  /**
+   * @param kept what ACK tells: `written`, as Redis does, or less.
+   * @param archive for `archived`; without one nothing is.
+   */
+  constructor(kept: Acked, link: AckLink, archive?: AckedArchive) {
     this.#kept = kept;
     this.#link = link;
+    this.#archive = archive;
   }
 
   /**
@@ -40,7 +56,7 @@ export class Ack {
     else this.#toldDurableOffset = log.durableOffset;
   }
 
-  /** Acknowledges as soon as everything up to `offset` is written, or durable where ACK tells that. */
+  /** Acknowledges as soon as everything up to `offset` is written, or durable or archived where ACK tells that. */
   ask(offset: Offset): void {
     if (this.#offset() >= offset) return this.send();
     // An older one may be of another history, in which offsets were higher.
@@ -48,7 +64,7 @@ export class Ack {
     this.#syncWhatIsOwed();
   }
 
-  /** The log's cursors have moved. */
+  /** The log's cursors, or the archive's, have moved. */
   moved(): void {
     const owed = this.#owed !== undefined && this.#offset() >= this.#owed.first;
     // After each data sync, so that WAITAOF on the primary waits no longer than the disk.
@@ -76,13 +92,18 @@ export class Ack {
   #offset(): Offset {
     const log = this.#log;
     if (log === undefined) return 0;
-    return this.#kept === "durable" ? log.durableOffset : log.writtenOffset;
+    if (this.#kept === "written") return log.writtenOffset;
+    if (this.#kept === "durable") return log.durableOffset;
+    // What the archive has is durable here, too, unless the log was cut back since.
+    return Math.min(this.#archive?.archivedOffset() ?? 0, log.durableOffset);
   }
 
-  /** Syncs for a GETACK that waits for durable bytes, as soon as those are written. */
+  /** Syncs for a GETACK that waits for durable bytes, as soon as those are written; and has the archive sent them. */
   #syncWhatIsOwed(): void {
     const log = this.#log;
-    if (this.#kept !== "durable" || log === undefined || this.#owed === undefined) return;
-    if (log.writtenOffset >= this.#owed.first) void log.sync();
+    if (this.#kept === "written" || log === undefined || this.#owed === undefined) return;
+    const { first, last } = this.#owed;
+    if (this.#kept === "archived") this.#archive?.want(last);
+    if (log.writtenOffset >= first && log.durableOffset < first) void log.sync();
   }
 }

@@ -8,7 +8,7 @@ import type { Io } from "../store/disk/payload-writer.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { Clock } from "../base/clock.ts";
-import { Ack } from "./ack.ts";
+import { Ack, type Acked, type AckedArchive } from "./ack.ts";
 import { adopt, type Fetched, type Followed } from "./adoption.ts";
 import type { GrantedResync, KeeperEvents, SnapshotKeeper, StreamKeeper } from "./driver.ts";
 import { givenUp, Receiving, type ReceivingOptions } from "./receiving.ts";
@@ -21,7 +21,8 @@ export interface GenerationKeeperOptions {
   readonly maxQueuedBytes: number;
   readonly maxLogQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
-  readonly ack: "written" | "durable";
+  readonly ack: Acked;
+  readonly ackedArchive?: AckedArchive | undefined;
   /** Makes room for a full resync; see `Upkeep.admit`. */
   readonly admit: ReceivingOptions["admit"];
 }
@@ -47,7 +48,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   readonly #directory: DataDirectory;
   readonly #disk: Disk;
   readonly #clock: Clock;
-  /** Opens the files of snapshots, those of renewals too. */
+  /** Opens the files of snapshots. */
   readonly files: PayloadFiles;
   readonly #options: GenerationKeeperOptions;
   readonly #link: KeeperLink;
@@ -90,7 +91,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     this.#link = link;
     this.#readers = readers;
     this.#resyncs = resyncs;
-    this.#ack = new Ack(options.ack, link);
+    this.#ack = new Ack(options.ack, link, options.ackedArchive);
   }
 
   /** The log that is followed; ACK and INFO tell its cursors. */

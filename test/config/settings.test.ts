@@ -70,6 +70,19 @@ test("every setting has its documented default", () => {
     keepForMs: 86_400_000,
     minFreeBytes: 1024 ** 3,
     minFreeShare: 1 / 8,
+    archive: {
+      url: undefined,
+      endpoint: undefined,
+      region: undefined,
+      everyMs: 10_000,
+      keepForMs: 7 * 86_400_000,
+      recipients: [],
+      identityFile: undefined,
+      compression: "zstd",
+      bytesPerSecond: undefined,
+      fillsEmpty: true,
+    },
+    readyArchiveLagMs: undefined,
     timeoutMs: 60_000,
     syncTimeoutMs: 5_000,
     askPrimary: true,
@@ -87,6 +100,56 @@ test("every setting has help, and its default is a value it takes", () => {
     expect(takes).not.toBe("");
     if (preset !== undefined) expect(() => load({ [name]: String(preset) })).not.toThrow();
   }
+});
+
+describe("the archive", () => {
+  test("its settings", () => {
+    const flags = {
+      archive: "s3://bucket/prefix",
+      "archive-every": "1s",
+      "archive-keep-for": "off",
+      "archive-endpoint": "http://127.0.0.1:7480",
+      "archive-recipient": "age1one,age1two",
+      "archive-rate": "10MiB",
+      "archive-compression": "none",
+      "no-archive-bootstrap": "true",
+      "ready-archive-lag": "5m",
+      ack: "archived",
+    };
+    const { archive, ack, readyArchiveLagMs } = load(flags);
+    expect(archive).toEqual({
+      url: "s3://bucket/prefix",
+      endpoint: "http://127.0.0.1:7480",
+      region: undefined,
+      everyMs: 1000,
+      keepForMs: undefined,
+      recipients: ["age1one", "age1two"],
+      identityFile: undefined,
+      compression: "none",
+      bytesPerSecond: 10 * 1024 * 1024,
+      fillsEmpty: false,
+    });
+    expect(ack).toBe("archived");
+    expect(readyArchiveLagMs).toBe(300_000);
+  });
+
+  test("what means nothing without it is an error", () => {
+    expect(complaintOf({ ack: "archived" })).toBe(
+      "the flag --ack is archived, which needs --archive URL as well",
+    );
+    expect(complaintOf({ "archive-recipient": "age1one" })).toBe(
+      "the flag --archive-recipient needs --archive URL as well",
+    );
+    expect(complaintOfEnv({ REPLICA_READY_ARCHIVE_LAG: "5m" })).toBe(
+      "the variable REPLICA_READY_ARCHIVE_LAG needs --archive URL as well",
+    );
+    expect(load({ "ready-archive-lag": "off" }).readyArchiveLagMs).toBeUndefined();
+  });
+
+  test("an endpoint has no login", () => {
+    expect(complaintOf({ "archive-endpoint": "https://me@host" })).toContain("without a login");
+    expect(complaintOf({ "archive-endpoint": "host:7480" })).toContain("https://host:port");
+  });
 });
 
 describe("sources", () => {

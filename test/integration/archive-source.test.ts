@@ -228,19 +228,19 @@ describe("an archive as SOURCE", () => {
     expect(fs.existsSync(target)).toBe(false);
   });
 
-  test("that is none is refused, and so are its options for anything else", async () => {
+  test("that is none is refused, and so is --quick for anything else", async () => {
     fs.mkdirSync(dir.file("data", "generations", "0000000001"), { recursive: true });
     const none = await runReplica(["snapshots", `file://${dir.file("data")}`]);
     expect(none.exitCode).toBe(2);
     expect(none.stderr).toContain("is no archive: it has no archive.json");
-    for (const args of [
-      ["verify", dir.file("data"), "--quick"],
-      ["snapshots", dir.file("data"), "--archive-region", "here"],
-      ["restore", dir.file("data"), newTarget(), "--archive-identity", identity],
-    ]) {
-      const { exitCode, stderr } = await runReplica(args);
-      expect([exitCode, stderr]).toEqual([2, expect.stringContaining("is for an archive")]);
-    }
+    const quick = await runReplica(["verify", dir.file("data"), "--quick"]);
+    expect([quick.exitCode, quick.stderr]).toEqual([
+      2,
+      expect.stringContaining("is for an archive"),
+    ]);
+    const key = ["--archive-identity", "AGE-SECRET-KEY-1QQQQ"];
+    const secret = await runReplica(["snapshots", url, ...key]);
+    expect([secret.exitCode, secret.stderr]).toEqual([2, expect.not.stringContaining("QQQQ")]);
     const inside = await runReplica(["restore", url, `${root}/target`]);
     expect(inside.exitCode).toBe(2);
     expect(inside.stderr).toContain(`lies in the archive ${root}`);

@@ -50,6 +50,9 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   "archive/writer": {
     mayImport: ["base", "rdb", ...STORE, "archive/store", "archive/format"],
   },
+  "archive/open": {
+    mayImport: [...GROUND, "archive/store", "archive/format", "archive/reader"],
+  },
   "upstream/link": { mayImport: [...GROUND, "resp", "session"] },
   "upstream/room": { mayImport: [...GROUND, "resp", "session", "store/generation"] },
   upstream: {
@@ -90,8 +93,6 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "store/disk",
       "store/ledger",
       "store/restore",
-      "archive/store",
-      "archive/format",
       "archive/reader",
       "cli/terminal",
     ],
@@ -106,6 +107,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "store/pieces",
       "store/restore",
       "archive/reader",
+      "archive/open",
       "upstream/link",
       "upstream",
       "replica",

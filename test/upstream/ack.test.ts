@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import { Ack } from "../../src/upstream/ack.ts";
+import { Ack, type Acked } from "../../src/upstream/ack.ts";
 
-/** A log whose cursors are moved by hand, and what is told of them. */
-function acked(ack: "written" | "durable" = "written") {
+/** A log and an archive whose cursors are moved by hand, and what is told of them. */
+function acked(ack: Acked = "written") {
   const log = {
     writtenOffset: 100,
     durableOffset: 100,
@@ -10,13 +10,19 @@ function acked(ack: "written" | "durable" = "written") {
     sync: async () => void log.syncs++,
   };
   const told: number[] = [];
-  const acks = new Ack(ack, { acknowledge: (offset) => void told.push(offset) });
+  const archive = {
+    offset: 0,
+    wanted: [] as number[],
+    archivedOffset: () => archive.offset,
+    want: (offset: number) => void archive.wanted.push(offset),
+  };
+  const acks = new Ack(ack, { acknowledge: (offset) => void told.push(offset) }, archive);
   acks.follow(log);
   const move = (cursors: Partial<Pick<typeof log, "writtenOffset" | "durableOffset">>) => {
     Object.assign(log, cursors);
     acks.moved();
   };
-  return { acks, log, told, move };
+  return { acks, log, archive, told, move };
 }
 
 describe("GETACK", () => {
@@ -46,6 +52,31 @@ describe("GETACK", () => {
     // The last one is answered, too.
     move({ writtenOffset: 1050 });
     expect(told.at(-1)).toBe(1050);
+  });
+
+  test("that asks for archived bytes has them synced and sent, and waits until the archive has them", () => {
+    const { acks, log, archive, told, move } = acked("archived");
+    acks.send();
+    expect(told).toEqual([0]);
+    acks.ask(200);
+    move({ writtenOffset: 250 });
+    expect(log.syncs).toBeGreaterThan(0);
+    expect(archive.wanted.at(-1)).toBe(200);
+    move({ durableOffset: 250 });
+    archive.offset = 199;
+    acks.moved();
+    // What is durable is told as such, and no more is acknowledged than the archive has.
+    expect(told.every((offset) => offset <= 199)).toBeTrue();
+    archive.offset = 250;
+    acks.moved();
+    expect(told.at(-1)).toBe(250);
+  });
+
+  test("never more than the log that is followed has is acknowledged as archived", () => {
+    const { acks, archive, told } = acked("archived");
+    archive.offset = 500;
+    acks.ask(100);
+    expect(told).toEqual([100]);
   });
 
   test("that asks for durable bytes begins a sync as soon as its first offset is written", () => {

@@ -4,8 +4,8 @@ import { printable } from "../../base/printable.ts";
 /** Where a bucket's server is, as settings say it. */
 export interface S3Place {
   /** `https://host:port` of a server that speaks S3; undefined: Amazon's. */
-  readonly endpoint?: string;
-  readonly region?: string;
+  readonly endpoint?: string | undefined;
+  readonly region?: string | undefined;
 }
 
 /** The region that a request is signed for where nobody names one: that of Amazon's, and what most other servers take. */

@@ -5,7 +5,7 @@ import { PieceCheckers } from "../../store/pieces/piece-checkers.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
 import { restore, type Restored, type RestoreOptions } from "../../store/restore/restore.ts";
 import { linkingDisk, withFetched } from "../archives/fetch-source.ts";
-import { openArchive } from "../archives/open-archive.ts";
+import { openArchive } from "../../archive/open/open-archive.ts";
 import type { CommandContext } from "./command.ts";
 import { pointOf } from "./moment-options.ts";
 

@@ -20,7 +20,7 @@ import {
   type Wanted,
 } from "../../store/restore/restore-point.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
-import { isArchiveUrl, refuseArchiveOptions } from "../archives/archive-options.ts";
+import { isArchiveUrl } from "../archives/archive-source.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { table } from "../terminal/table.ts";
@@ -42,7 +42,7 @@ export const restore: RunCommand = async (context) => {
       `${args[1]} is not a folder: in "replica restore SOURCE TARGET", TARGET is one`,
     );
   }
-  const choose = await chooserOf(args[0] ?? "", options);
+  const choose = await chooserOf(args[0] ?? "");
   const writeChosen = await choose(context);
   const layout = layoutOf(options.get("layout"));
   const mode = modeOf(options);
@@ -79,10 +79,9 @@ type Choose = (
   ) => Promise<Done>
 >;
 
-async function chooserOf(source: string, options: ReadonlyMap<string, string>): Promise<Choose> {
+async function chooserOf(source: string): Promise<Choose> {
   // What reads an archive is large, and few restores need it.
   if (isArchiveUrl(source)) return (await import("./restore-archived.ts")).archivedRestore;
-  refuseArchiveOptions(source, options);
   return async (context) => {
     const wanted = await momentOf(context, source);
     return async (how, onProgress) => {

@@ -4,7 +4,7 @@ import { formatBytes } from "../../base/quantity.ts";
 import { Catalogue, cutShortNote } from "../../store/restore/catalogue.ts";
 import { filesOf } from "../../store/generation/layout.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
-import { isArchiveUrl, refuseArchiveOptions } from "../archives/archive-options.ts";
+import { isArchiveUrl } from "../archives/archive-source.ts";
 import type { RunCommand } from "./command.ts";
 import { table } from "../terminal/table.ts";
 import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
@@ -17,14 +17,13 @@ export const snapshots: RunCommand = async (context) => {
   if (isArchiveUrl(source)) {
     // What reads an archive is large.
     const [{ openArchive }, { listing }] = await Promise.all([
-      import("../archives/open-archive.ts"),
+      import("../../archive/open/open-archive.ts"),
       import("../archives/list-archive.ts"),
     ]);
     const archive = await openArchive(source, context);
     stdout.write(await listing(archive, options.has("json"), context.signal));
     return 0;
   }
-  refuseArchiveOptions(source, options);
   using catalogue = new Catalogue(source);
   const warnings = catalogue.losses.map(describeDamage);
   for (const warning of warnings) logger.warn(warning);

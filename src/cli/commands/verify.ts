@@ -14,7 +14,7 @@ import {
   verifyRdb,
   type VerifyOptions,
 } from "../../store/restore/verify.ts";
-import { isArchiveUrl, refuseArchiveOptions } from "../archives/archive-options.ts";
+import { isArchiveUrl, refuseQuick } from "../archives/archive-source.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { type Damage, describeDamage } from "../../store/restore/damage.ts";
@@ -33,7 +33,7 @@ export const verify: RunCommand = async (context) => {
   const { args, stderr, settings, signal } = context;
   const path = args[0]!;
   if (isArchiveUrl(path)) return await verifyArchived(path, context);
-  refuseArchiveOptions(path, context.options);
+  refuseQuick(path, context.options);
   const progress = fileProgress(stderr, settings.progress);
   using checkers = new PieceCheckers({ signal });
   const onProgress = progress.look;
@@ -55,7 +55,7 @@ async function verifyArchived(url: string, context: CommandContext): Promise<num
   const { options, settings, signal, stdout, stderr } = context;
   // What reads an archive is large.
   const [{ openArchive }, { checkArchive }] = await Promise.all([
-    import("../archives/open-archive.ts"),
+    import("../../archive/open/open-archive.ts"),
     import("../archives/check-archive.ts"),
   ]);
   const archive = await openArchive(url, context);
