@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from "node:fs";
 
 /** What became of the tests of a run. */
 export interface TestRun {
@@ -25,7 +25,7 @@ export interface TestRunOptions {
   readonly file: string;
   /** The name of a test or of a group; `%s` and `$name` stand for what a table puts there. */
   readonly name: string;
-  /** Where the report goes; a file of that name is replaced. */
+  /** Where the report goes; a file of that name is replaced. What the run prints goes to beside it, as `.out`. */
   readonly report: string;
   /** Milliseconds. */
   readonly timeoutMs: number;
@@ -63,27 +63,30 @@ export async function runTest(options: TestRunOptions): Promise<TestRun> {
     `--test-name-pattern=${patternOf(name)}`,
     `./${file}`,
   ];
+  // A file: what a test has left behind in a group of its own would hold a pipe open for as long as it lives.
+  const printed = `${report}.out`;
+  const out = openSync(printed, "w");
   const child = Bun.spawn(argv, {
     cwd,
     env: { ...process.env, NO_COLOR: "1", TEST_PATIENCE_MS: PATIENCE_MS },
     stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
+    stdout: out,
+    stderr: out,
     detached: true,
   });
+  closeSync(out);
   groups.add(child.pid);
   let tookTooLong = false;
   const timer = setTimeout(() => {
     tookTooLong = true;
     endGroup(child.pid);
   }, timeoutMs);
-  const texts = [child.stdout, child.stderr].map((stream) => new Response(stream).text());
   await child.exited;
   clearTimeout(timer);
-  // What a test has left behind holds its output open.
+  // What a test has left behind.
   endGroup(child.pid);
   groups.delete(child.pid);
-  const output = (await Promise.all(texts)).join("");
+  const output = readFileSync(printed, "utf8");
   const cases = existsSync(report) ? casesOf(readFileSync(report, "utf8")) : [];
   const failures = cases.filter((one) => one !== undefined);
   return { ran: cases.length, failures, exitCode: child.exitCode, tookTooLong, output };

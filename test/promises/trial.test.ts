@@ -20,6 +20,11 @@ describe("sum", () => {
   test.each([1, 2])("adds (%i of 2)", (n) => expect(sum(n, 3)).toBe(n + 3));
   test("is a number", () => expect(sum(1, 1)).toBeNumber());
   test("fails", () => expect(sum(1, 1)).toBe(3));
+  test("leaves another behind", () => {
+    const left = Bun.spawn(["sleep", "600"], { detached: true, stdio: ["ignore", "inherit", "inherit"] });
+    left.unref();
+    require("node:fs").writeFileSync("left-behind", String(left.pid));
+  });
   test("never ends", () => new Promise(() => setInterval(() => 0, 1000)));
 });
 `;
@@ -98,4 +103,11 @@ test("ends a run that takes too long", async () => {
   const hasty = new Trial(checkout, 500);
   const endless = held(TESTS, "never ends");
   expect(await hasty.asItIs(endless)).toEqual(faulty(/took more than 0.5 s and was ended/));
+});
+
+test("waits for no process that a test left behind, though that holds its output", async () => {
+  const verdict = await trial.asItIs(held(TESTS, "leaves another behind"));
+  expect(verdict).toEqual({ kind: "held", said: "" });
+  const pid = Number(readFileSync(dir.file("copy/left-behind"), "utf8"));
+  process.kill(pid, "SIGKILL");
 });
