@@ -11,10 +11,18 @@ import type { Clock } from "../base/clock.ts";
 import { Port } from "../port/port.ts";
 import { Replica } from "../replica/replica.ts";
 import { ReplicaStatus } from "../replica/status.ts";
+import type { Archiving } from "./archiving.ts";
 
 /** Serve what is kept instead of following a primary: up to `until`; undefined: all of it. */
 export interface OfflineStart {
   readonly until: StreamEnd | undefined;
+}
+
+/** What not every replica has. */
+export interface MoreParts {
+  readonly offline?: OfflineStart | undefined;
+  /** Makes what carries the data directory to an archive; see `prepareArchiving`. */
+  readonly archiving?: ((directory: DataDirectory) => Archiving) | undefined;
 }
 
 /** A replica with its data directory and its port, not running yet. */
@@ -40,11 +48,13 @@ export function assemble(
   clock: Clock,
   settings: Settings,
   version: string,
-  offline?: OfflineStart,
+  { offline, archiving }: MoreParts = {},
 ): Assembled {
   const directory = new DataDirectory(settings.dir, disk, clock);
   let port: Port;
+  let archive: Archiving | undefined;
   try {
+    archive = archiving?.(directory);
     port = new Port(settings, version);
   } catch (error) {
     directory.close();
@@ -60,7 +70,7 @@ export function assemble(
   if (offline !== undefined) replica.beginOffline(offline.until);
   else if (chosen === null) replica.beginIdle();
   const stopping = new AbortController();
-  const status = new ReplicaStatus(replica, clock, settings.fsync);
+  const status = new ReplicaStatus(replica, clock, settings.fsync, archive?.archiver);
   port.serve(status, replica, {
     rewrite: async () => {
       if (replica.isOffline) {
@@ -86,17 +96,25 @@ export function assemble(
           : `serving ${directory.path} without a primary, at ${address}`,
         { pid: process.pid },
       );
+      const archived = new AbortController();
+      const archiving = archive?.run(archived.signal);
       try {
         await replica.run(AbortSignal.any([signal, stopping.signal]));
-        logger.info(
-          status.currentGeneration === undefined
-            ? "stopped; nothing is kept yet"
-            : `stopped; durable up to offset ${status.cursors.durable}`,
-        );
+        logger.info(describeEnd(status));
       } finally {
+        archived.abort();
         port.stop();
+        await archiving;
       }
     },
     close: () => directory.close(),
   };
+}
+
+function describeEnd({ currentGeneration, cursors, archive }: ReplicaStatus): string {
+  if (currentGeneration === undefined) return "stopped; nothing is kept yet";
+  const end = `stopped; durable up to offset ${cursors.durable}`;
+  if (archive === undefined) return end;
+  const isWhole = archive.lagBytes + archive.lagBaseBytes === 0;
+  return `${end}; ${isWhole ? "the archive has all of it" : "the next start sends the archive what it lacks"}`;
 }

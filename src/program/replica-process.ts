@@ -33,17 +33,14 @@ export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal):
   // First: without a handler, a SIGUSR1 during the start would end the process.
   using renewal = new RenewalSignal();
   const offline = plan.offline && (await offlineStart(settings.dir, plan.offline));
+  const archiving = offline === undefined ? await carrying(settings, env) : undefined;
   const monitoring = settings.http && (await monitor(settings.http, settings));
   const disk = monitoring?.disk ?? realDisk;
   // The directory is not closed: the operating system does that, and a stop has to be quick.
-  const { replica, status, run, shutdown } = assemble(
-    source,
-    disk,
-    realClock,
-    settings,
-    VERSION,
+  const { replica, status, run, shutdown } = assemble(source, disk, realClock, settings, VERSION, {
     offline,
-  );
+    archiving: archiving?.(disk),
+  });
   renewal.begins((by) => replica.renewal.begin(by));
   const endings = [
     monitoring?.serve(status),
@@ -67,6 +64,14 @@ async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> 
   const { generation, offset } = restorePoint(catalogue, wanted);
   const isAll = Object.values(wanted).every((value) => value === undefined);
   return { until: isAll ? undefined : { generation: generation.id, offset } };
+}
+
+/** What carries the data directory to the archive that the settings name, if they do. @throws ReplicaError USAGE. */
+async function carrying(settings: Settings, env: ProcessPlan["env"]) {
+  const { url } = settings.archive;
+  if (url === undefined) return undefined;
+  const { prepareArchiving } = await import("./archiving.ts");
+  return prepareArchiving(url, settings, env, realClock);
 }
 
 /** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */

@@ -1,3 +1,4 @@
+import type { Archiver, ArchiverStatus } from "../archive/writer/archiver.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import { formatAge } from "../base/quantity.ts";
@@ -112,13 +113,21 @@ export class ReplicaStatus {
   readonly #fsync: Settings["fsync"];
   readonly #freshness: Freshness;
   readonly #keyspace: Keyspace;
+  readonly #archiver: Pick<Archiver, "status"> | undefined;
 
-  constructor(replica: Replica, clock: Clock, fsync: Settings["fsync"]) {
+  /** @param archiver what carries the data directory to an archive; undefined where nothing does. */
+  constructor(
+    replica: Replica,
+    clock: Clock,
+    fsync: Settings["fsync"],
+    archiver?: Pick<Archiver, "status">,
+  ) {
     this.#replica = replica;
     this.#clock = clock;
     this.#fsync = fsync;
     this.#freshness = new Freshness(replica, clock);
     this.#keyspace = new Keyspace(replica);
+    this.#archiver = archiver;
     this.startedAtMs = clock.now();
     this.#startedMs = clock.monotonicMs();
   }
@@ -350,6 +359,11 @@ export class ReplicaStatus {
 
   get relay(): RelayStatus {
     return relayStatus(this.#replica.relay);
+  }
+
+  /** What the archive has; undefined where nothing is archived. @throws ReplicaError of the database. */
+  get archive(): ArchiverStatus | undefined {
+    return this.#archiver?.status();
   }
 
   /** How long the oldest byte that is not durable (`--fsync no`: not written) has been here; 0 where all are. */

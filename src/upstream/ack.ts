@@ -1,16 +1,12 @@
 import type { Offset } from "../base/history.ts";
+import type { Holdings } from "../store/generation/holdings.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 
 /** The log's cursors, and how its bytes become durable at once. */
 type AckedLog = Pick<StreamLog, "writtenOffset" | "durableOffset" | "sync">;
 
-/** What the archive has of the log that is followed. */
-export interface AckedArchive {
-  /** Up to where it can be restored from there; 0 while it can't. */
-  archivedOffset(): Offset;
-  /** Up to `offset`, what is durable is wanted there at once. */
-  want(offset: Offset): void;
-}
+/** What the archive has of the log that is followed; see `Holdings`. */
+export type AckedArchive = Pick<Holdings, "archivedOffset" | "wantArchived" | "onArchived">;
 
 /** What ACK tells. */
 export type Acked = "written" | "durable" | "archived";
@@ -27,7 +23,7 @@ export interface AckLink {
 export class Ack {
   readonly #kept: Acked;
   readonly #link: AckLink;
-  readonly #archive: AckedArchive | undefined;
+  readonly #archive: AckedArchive;
   #log: AckedLog | undefined;
   /**
    * The first and the last of the GETACKs that wait until their offsets are reached. While they come
@@ -38,12 +34,13 @@ export class Ack {
 
   /**
    * @param kept what ACK tells: `written`, as Redis does, or less.
-   * @param archive for `archived`; without one nothing is.
+   * @param archive for `archived`.
    */
-  constructor(kept: Acked, link: AckLink, archive?: AckedArchive) {
+  constructor(kept: Acked, link: AckLink, archive: AckedArchive) {
     this.#kept = kept;
     this.#link = link;
     this.#archive = archive;
+    if (kept === "archived") archive.onArchived = () => this.moved();
   }
 
   /**
@@ -95,15 +92,15 @@ export class Ack {
     if (this.#kept === "written") return log.writtenOffset;
     if (this.#kept === "durable") return log.durableOffset;
     // What the archive has is durable here, too, unless the log was cut back since.
-    return Math.min(this.#archive?.archivedOffset() ?? 0, log.durableOffset);
+    return Math.min(this.#archive.archivedOffset, log.durableOffset);
   }
 
   /** Syncs for a GETACK that waits for durable bytes, as soon as those are written; and has the archive sent them. */
   #syncWhatIsOwed(): void {
     const log = this.#log;
     if (this.#kept === "written" || log === undefined || this.#owed === undefined) return;
-    const { first, last } = this.#owed;
-    if (this.#kept === "archived") this.#archive?.want(last);
+    const { first } = this.#owed;
+    if (this.#kept === "archived") this.#archive.wantArchived(first);
     if (log.writtenOffset >= first && log.durableOffset < first) void log.sync();
   }
 }

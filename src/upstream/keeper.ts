@@ -8,7 +8,7 @@ import type { Io } from "../store/disk/payload-writer.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { Clock } from "../base/clock.ts";
-import { Ack, type Acked, type AckedArchive } from "./ack.ts";
+import { Ack, type Acked } from "./ack.ts";
 import { adopt, type Fetched, type Followed } from "./adoption.ts";
 import type { GrantedResync, KeeperEvents, SnapshotKeeper, StreamKeeper } from "./driver.ts";
 import { givenUp, Receiving, type ReceivingOptions } from "./receiving.ts";
@@ -22,7 +22,6 @@ export interface GenerationKeeperOptions {
   readonly maxLogQueuedBytes: number;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: Acked;
-  readonly ackedArchive?: AckedArchive | undefined;
   /** Makes room for a full resync; see `Upkeep.admit`. */
   readonly admit: ReceivingOptions["admit"];
 }
@@ -91,7 +90,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     this.#link = link;
     this.#readers = readers;
     this.#resyncs = resyncs;
-    this.#ack = new Ack(options.ack, link, options.ackedArchive);
+    this.#ack = new Ack(options.ack, link, directory.holdings);
   }
 
   /** The log that is followed; ACK and INFO tell its cursors. */

@@ -27,7 +27,7 @@ export function follow(
     ...more,
   };
   const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
-  const assembled = assemble(parsePrimarySource(url), disk, clock, settings, "0", offline);
+  const assembled = assemble(parsePrimarySource(url), disk, clock, settings, "0", { offline });
   const { replica, status, run } = assembled;
   const stopping = new AbortController();
   const ended = run(stopping.signal).then(

@@ -11,10 +11,10 @@ function acked(ack: Acked = "written") {
   };
   const told: number[] = [];
   const archive = {
-    offset: 0,
+    archivedOffset: 0,
     wanted: [] as number[],
-    archivedOffset: () => archive.offset,
-    want: (offset: number) => void archive.wanted.push(offset),
+    wantArchived: (offset: number) => void archive.wanted.push(offset),
+    onArchived: () => undefined as void,
   };
   const acks = new Ack(ack, { acknowledge: (offset) => void told.push(offset) }, archive);
   acks.follow(log);
@@ -63,18 +63,18 @@ describe("GETACK", () => {
     expect(log.syncs).toBeGreaterThan(0);
     expect(archive.wanted.at(-1)).toBe(200);
     move({ durableOffset: 250 });
-    archive.offset = 199;
-    acks.moved();
+    archive.archivedOffset = 199;
+    archive.onArchived();
     // What is durable is told as such, and no more is acknowledged than the archive has.
     expect(told.every((offset) => offset <= 199)).toBeTrue();
-    archive.offset = 250;
-    acks.moved();
+    archive.archivedOffset = 250;
+    archive.onArchived();
     expect(told.at(-1)).toBe(250);
   });
 
   test("never more than the log that is followed has is acknowledged as archived", () => {
     const { acks, archive, told } = acked("archived");
-    archive.offset = 500;
+    archive.archivedOffset = 500;
     acks.ask(100);
     expect(told).toEqual([100]);
   });

@@ -109,6 +109,8 @@ export class Archiver {
   #atWork: number | undefined;
   /** From when on a segment is sent however short it is; monotonic milliseconds. */
   #dueAtMs = 0;
+  /** Up to where somebody waits for the archive. */
+  #wantedOffset: Offset = 0;
   /** The durable offset of the current generation, as far as it is known. */
   #durableOffset: Offset = 0;
   /** Counts the calls of `changed`, so that none is missed. */
@@ -129,13 +131,32 @@ export class Archiver {
   /** More of the current generation's log is durable. Cheap; call it whenever that may be. */
   moved(durableOffset: Offset): void {
     this.#durableOffset = durableOffset;
-    if (this.#waiting !== undefined && durableOffset >= this.#waiting.offset) this.#wake();
+    if (this.#waiting === undefined) return;
+    if (durableOffset >= this.#waiting.offset || this.#isWanted(durableOffset)) this.#wake();
   }
 
   /** A generation became current, was sealed or removed. */
   changed(): void {
     this.#changes++;
     this.#wake();
+  }
+
+  /** Up to `offset`, the current generation's log is wanted in the archive as soon as it is durable. Cheap. */
+  want(offset: Offset): void {
+    if (offset <= this.#wantedOffset) return;
+    this.#wantedOffset = offset;
+    this.moved(this.#durableOffset);
+  }
+
+  /** Whether what is durable has reached what was asked for, and the archive hasn't. */
+  #isWanted(durableOffset: Offset): boolean {
+    const archived = this.#current?.archivedOffset ?? Infinity;
+    return archived < this.#wantedOffset && this.#wantedOffset <= durableOffset;
+  }
+
+  /** Up to where a generation that isn't all there yet can be restored from the archive; undefined while it can't. */
+  archivedOffset(id: number): Offset | undefined {
+    return this.#current?.id === id ? this.#current.archivedOffset : undefined;
   }
 
   /** Whether the archive has all of a sealed generation, as far as this process knows. */
@@ -241,6 +262,8 @@ export class Archiver {
     this.#current = await GenerationWriter.begin(this.#parts, generation, signal);
     // What waits from before has waited long enough.
     this.#dueAtMs = 0;
+    // Of another history, perhaps; and all of this one goes at once.
+    this.#wantedOffset = 0;
   }
 
   /** Says once what the archive is. @throws ReplicaError ARCHIVE_TOO_NEW, ARCHIVE_DAMAGED where it is something else. */
@@ -258,7 +281,8 @@ export class Archiver {
   async #next(generation: LocalGeneration, signal: AbortSignal): Promise<LackedObject | undefined> {
     const { clock, everyMs } = this.#options;
     const nowMs = clock.monotonicMs();
-    const next = await this.#current!.next(generation, nowMs >= this.#dueAtMs, signal);
+    const isDue = nowMs >= this.#dueAtMs || this.#isWanted(generation.durableOffset);
+    const next = await this.#current!.next(generation, isDue, signal);
     const end = next?.after.at === "log" ? next.after.end.offset : undefined;
     // What becomes durable from now on waits at most for that long; what a segment left over has waited already.
     if (next?.kind === "segment" && end === generation.durableOffset)
@@ -333,7 +357,7 @@ export class Archiver {
     try {
       // What came between the look around and here wakes nobody.
       const isOver = waiting.changes !== this.#changes || this.#durableOffset >= waiting.offset;
-      if (signal.aborted || isOver) return;
+      if (signal.aborted || isOver || this.#isWanted(this.#durableOffset)) return;
       const leftMs =
         waiting.untilMs === undefined ? MAX_SLEEP_MS : waiting.untilMs - clock.monotonicMs();
       await clock.sleep(Math.min(MAX_SLEEP_MS, Math.max(0, leftMs)), woken.signal);

@@ -5,9 +5,30 @@ import type { Ledger, Mark } from "../ledger/ledger.ts";
 /** What a mark promises: what was written at this time is durable up to this offset. */
 export type KeptMark = Pick<Mark, "atMs" | "durableOffset">;
 
-/** What a data directory holds: up to which moment, from which moment on, and how large its snapshots are. */
+/** What carries the generations of a data directory to an archive. */
+export interface Carrier {
+  /** More of the current generation's log is durable. */
+  moved(durableOffset: Offset): void;
+  /** A generation became current, or the log of a sealed one is closed. */
+  changed(): void;
+  /** Up to where a generation that isn't all there yet can be restored from the archive; undefined while it can't. */
+  archivedOffset(id: number): Offset | undefined;
+  /** Up to `offset`, the current generation's log is wanted there as soon as it is durable. */
+  want(offset: Offset): void;
+}
+
+/**
+ * What a data directory holds: up to which moment, from which moment on, how large its snapshots are, and how much of it
+ * is in an archive, too.
+ */
 export class Holdings {
+  /** What carries it to an archive; undefined where nothing does. Set before anything is followed. */
+  carrier: Carrier | undefined;
+  /** Called after the archive has got more. */
+  onArchived: () => void = () => undefined;
   readonly #ledger: Ledger;
+  /** How often each log is open: one that failed may still be closing when it is opened anew. */
+  readonly #open = new Map<number, number>();
   /** The current generation and its last mark; undefined where nothing is kept yet. */
   #last: { readonly id: number; readonly mark: KeptMark } | undefined;
 
@@ -18,11 +39,42 @@ export class Holdings {
   /** This generation is the current one from now on, and `mark` its last mark. */
   begin(id: number, mark: KeptMark): void {
     this.#last = { id, mark };
+    this.carrier?.changed();
   }
 
   /** A mark of this generation is durable. */
   add(id: number, mark: KeptMark): void {
-    if (id === this.#last?.id) this.#last = { id, mark };
+    if (id !== this.#last?.id) return;
+    this.#last = { id, mark };
+    this.carrier?.moved(mark.durableOffset);
+  }
+
+  /** A log of this generation was opened. */
+  opened(id: number): void {
+    this.#open.set(id, (this.#open.get(id) ?? 0) + 1);
+  }
+
+  /** It is closed: no further mark of it comes. */
+  closed(id: number): void {
+    const left = (this.#open.get(id) ?? 0) - 1;
+    if (left > 0) return void this.#open.set(id, left);
+    this.#open.delete(id);
+    if (id !== this.#last?.id) this.carrier?.changed();
+  }
+
+  /** Whether marks of this generation may come. */
+  isOpen(id: number): boolean {
+    return this.#open.has(id);
+  }
+
+  /** Up to where the current generation can be restored from the archive; 0 while it can't. */
+  get archivedOffset(): Offset {
+    return (this.#last && this.carrier?.archivedOffset(this.#last.id)) ?? 0;
+  }
+
+  /** See `Carrier.want`. */
+  wantArchived(offset: Offset): void {
+    this.carrier?.want(offset);
   }
 
   /** Up to where the last mark covers the current generation's log; undefined where nothing is kept yet. */

@@ -94,9 +94,10 @@ export class LogFiles {
     at: RecoveredLog & { readonly marks: boolean },
     callbacks: LogCallbacks,
   ): StreamLog {
-    const { disk, clock } = this.#options;
+    const { disk, clock, holdings } = this.#options;
     let segmentBeganAtMs = clock.now();
     this.#isThere.set(id, file.watch());
+    holdings.opened(id);
     return new StreamLog(disk, file, {
       ...callbacks,
       ...beginning,
@@ -104,6 +105,7 @@ export class LogFiles {
       monotonicMs: () => performance.now(),
       commitMark: (writtenOffset, durableOffset, segment) =>
         this.#mark(id, { writtenOffset, durableOffset, segment }),
+      onClosed: () => holdings.closed(id),
       segmentEnds: () => {
         const sinceMs = clock.now() - segmentBeganAtMs;
         if (sinceMs >= 0 && sinceMs < SEGMENT_MS) return false;

@@ -36,6 +36,8 @@ export interface StreamLogOptions extends LogBeginning {
   readonly onMoved: () => void;
   /** Called once after a write, a sync or a mark failed; the log takes nothing more. */
   readonly onFailed: (error: ReplicaError, log: StreamLog) => void;
+  /** Called once the file is closed: no further mark comes. */
+  readonly onClosed: () => void;
 }
 
 /** The most that one write takes. */
@@ -354,7 +356,7 @@ export class StreamLog {
     await this.sync();
     this.#closed = true;
     await this.#fsyncing;
-    this.#file.closeQuietly();
+    this.#end();
   }
 
   /**
@@ -371,6 +373,12 @@ export class StreamLog {
       this.#fsyncing = this.#fsyncOnce();
       await this.#fsyncing;
     }
+    this.#end();
+  }
+
+  #end(): void {
+    if (!this.#file.isOpen) return;
     this.#file.closeQuietly();
+    this.#options.onClosed();
   }
 }

@@ -117,6 +117,36 @@ describe("the log", () => {
     await reaches(20 + 8 * 1024 * 1024);
   });
 
+  test("that somebody waits for is sent as soon as that is durable", async () => {
+    const { url, history } = fresh();
+    const clock = new PauseClock(SEED);
+    clock.isHeld = true;
+    const rig = start(history, open(url), { clock });
+    const id = history.begin(1_000, 0);
+    rig.archiver.changed();
+    const archived = () => rig.archiver.archivedOffset(id);
+    const reaches = (offset: number) =>
+      until(() => archived() === offset && rig.isIdle, { what: `offset ${offset} in the archive` });
+    await reaches(0);
+    rig.grow(id, 10);
+    await reaches(10);
+    // Durable already when it is asked for; and durable afterwards.
+    rig.grow(id, 10);
+    await until(() => rig.isIdle && clock.pauses.at(-1) === 10_000, { what: "a wait" });
+    rig.archiver.want(20);
+    await reaches(20);
+    rig.archiver.want(40);
+    rig.grow(id, 10);
+    await until(() => rig.isIdle, { what: "a wait" });
+    expect(archived()).toBe(20);
+    rig.grow(id, 10);
+    await reaches(40);
+    // Nobody waits for what comes then.
+    rig.grow(id, 10);
+    await until(() => rig.isIdle, { what: "a wait" });
+    expect(archived()).toBe(40);
+  });
+
   test("says which histories begin inside", async () => {
     const { url, history } = fresh();
     const store = open(url);

@@ -14,6 +14,7 @@ const BASE = 1000;
 
 interface Told {
   moved: number;
+  closed: number;
   failed: ReplicaError[];
   marks: { written: number; durable: number; syncs: number }[];
   segments: (Partial<Segment> & { to: number })[];
@@ -27,7 +28,7 @@ function openLog(
 ): { log: StreamLog; told: Told; content: () => string } {
   const path = dir.file("log.aof");
   fs.writeFileSync(path, HEADER);
-  const told: Told = { moved: 0, failed: [], marks: [], segments: [] };
+  const told: Told = { moved: 0, closed: 0, failed: [], marks: [], segments: [] };
   const log = new StreamLog(disk, OpenFile.openExisting(disk, path), {
     logHeaderBytes: HEADER.length,
     baseOffset: BASE,
@@ -49,6 +50,7 @@ function openLog(
       ordered(log);
     },
     onFailed: (error) => told.failed.push(error),
+    onClosed: () => void told.closed++,
     marks: true,
     ...options,
   });
