@@ -83,26 +83,32 @@ describe("reports", () => {
     await using relay = await relaying();
     await relay.stream("abc");
     await using one = await online(relay);
-    const acked = async (said: number, counted: number) => {
-      const [downstream] = relay.replica.relay.downstreams;
-      const isCounted = () => {
-        // Said again and again, as replicas do: what it acknowledges may not have been sent yet.
-        one.say("REPLCONF", "ACK", said);
-        return downstream!.ackedOffset === counted;
-      };
-      await until(isCounted, { what: `an ACK of ${counted}` });
-    };
-    await acked(102, 102);
-    await acked(Number.MAX_SAFE_INTEGER, 103);
     await using client = await RespClient.connect({ port: relay.port });
     const answered = async () => {
       const stats = String(await client.send("INFO", "stats"));
       return Number(/^total_commands_processed:(\d+)/m.exec(stats)?.[1]);
     };
     const before = await answered();
-    let asked = 0;
-    one.say("REPLCONF", "ACK", 101);
-    await until(async () => (await answered()) - before > ++asked, { what: "it to be read" });
+    let [said, asked] = [0, 0];
+    const say = (offset: number) => {
+      said++;
+      one.say("REPLCONF", "ACK", offset);
+    };
+    const acked = async (offset: number, counted: number) => {
+      const [downstream] = relay.replica.relay.downstreams;
+      const isCounted = () => {
+        // Said again and again, as replicas do: what it acknowledges may not have been sent yet.
+        say(offset);
+        return downstream!.ackedOffset === counted;
+      };
+      await until(isCounted, { what: `an ACK of ${counted}` });
+    };
+    await acked(102, 102);
+    await acked(Number.MAX_SAFE_INTEGER, 103);
+    say(101);
+    await until(async () => (await answered()) - before >= said + ++asked, {
+      what: "all that was said to be read",
+    });
     expect([...relay.replica.relay.downstreams][0]!.ackedOffset).toBe(103);
     await relay.stream("def");
     await acked(106, 106);
