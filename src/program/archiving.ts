@@ -43,7 +43,7 @@ export function prepareArchiving(
     const archiver = new Archiver({
       store,
       archive: endpoint === undefined ? store.url : `${store.url} at ${endpoint}`,
-      source: new DirectorySource(directory, ledger, (id) => holdings.isOpen(id)),
+      source: new DirectorySource(directory, ledger, clock),
       disk,
       clock,
       writer: { codec: compression, encryption },

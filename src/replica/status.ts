@@ -1,4 +1,5 @@
-import type { Archiver, ArchiverStatus } from "../archive/writer/archiver.ts";
+import type { Archiver } from "../archive/writer/archiver.ts";
+import type { ArchiverStatus } from "../archive/writer/archiver-status.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import { formatAge } from "../base/quantity.ts";

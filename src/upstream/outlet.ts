@@ -29,6 +29,8 @@ export interface Placed {
   readonly path: string;
   /** What makes room for the payload; undefined where the disk is to say that there is none. */
   readonly roomFor?: RoomFor;
+  /** Called with what writes the file, before anything is written. */
+  readonly onWriter?: (writer: SnapshotWriter) => void;
 }
 
 /** Takes one snapshot and nothing after it: to a file, or to standard output. */
@@ -80,7 +82,7 @@ export class FileOutlet implements Outlet {
 
   async #open(resync: GrantedResync): Promise<string> {
     const { disk, clock, settings, checksum } = this.#surroundings;
-    const { path, roomFor } = await this.#place(resync);
+    const { path, roomFor, onWriter } = await this.#place(resync);
     this.#path = path;
     const dir = dirname(path);
     const totalBytes = resync.form.kind === "length" ? resync.form.bytes : undefined;
@@ -98,6 +100,7 @@ export class FileOutlet implements Outlet {
     }));
     if (roomFor !== undefined) this.#gate = new RoomGate({ totalBytes, roomFor, writer, onRoom });
     if (this.#giveUp.signal.aborted) writer.abandon();
+    else onWriter?.(writer);
     return file.path;
   }
 

@@ -4,7 +4,7 @@ import type { Offset, ReplicationId } from "../base/history.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import { replicationAux } from "../rdb/header.ts";
 import { selectCommand } from "../resp/encode.ts";
-import { describeTarget } from "../config/primary-url.ts";
+import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import type { FullSyncGrant } from "../session/state.ts";
 import type { Disk } from "../store/disk/disk.ts";
 import type { PayloadFiles } from "../store/disk/payload-file.ts";
@@ -92,6 +92,7 @@ export class Receiving {
         writer.abandon();
         throw givenUp();
       }
+      tellArriving(directory, id, primary, grant, writer);
       const onRoom = () => events.hasRoom();
       const gate = new RoomGate({ totalBytes, roomFor, writer, onRoom });
       return new Receiving(id, file.path, grant, writer, gate, directory);
@@ -176,6 +177,18 @@ async function unlessAborted<T>(doing: Promise<T>, signal: AbortSignal): Promise
     // One of the two may still fail.
     doing.catch(() => undefined);
   }
+}
+
+/** Has a snapshot archived while it comes in, where it is known from the start which history it is of. */
+export function tellArriving(
+  { holdings }: DataDirectory,
+  id: number,
+  primary: PrimaryTarget,
+  grant: FullSyncGrant,
+  writer: SnapshotWriter,
+): void {
+  if (grant.by !== "psync") return;
+  holdings.arrives({ id, primaryName: describeTarget(primary), position: grant.position, writer });
 }
 
 /** The error of a full resync that was given up before it was complete. */

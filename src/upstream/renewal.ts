@@ -7,6 +7,7 @@ import { formatBytes } from "../base/quantity.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
+import type { SnapshotWriter } from "../store/generation/snapshot.ts";
 import type { Disk } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
 import type { AnnouncedAddress } from "./driver-options.ts";
@@ -14,6 +15,7 @@ import { SnapshotFetch } from "./fetch.ts";
 import type { Driver, GrantedResync } from "./driver.ts";
 import type { GenerationKeeper } from "./keeper.ts";
 import { FileOutlet } from "./outlet.ts";
+import { tellArriving } from "./receiving.ts";
 import { RenewalSchedule } from "./renewal-schedule.ts";
 import { Oversize } from "./room/oversize.ts";
 import type { Pressure } from "./room/pressure.ts";
@@ -193,7 +195,9 @@ export class Renewal {
       const { id } = await directory.begin(describeTarget(target));
       begun = { id, grant };
       const roomFor = this.#oversize.roomFor(missedBytes, (error) => fetching.refuse(error));
-      return { path: directory.basePath(id), roomFor };
+      const onWriter = (writer: SnapshotWriter) =>
+        tellArriving(directory, id, target, grant, writer);
+      return { path: directory.basePath(id), roomFor, onWriter };
     };
     const { receivedBytes: received, files } = keeper;
     const surroundings = { ...this.#options, received, files };

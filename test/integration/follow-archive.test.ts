@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { generateX25519Identity, identityToRecipient } from "age-encryption";
+import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import { rdbOf } from "../store/rdb.ts";
 import { ACCESS_KEY, FaultS3, SECRET_KEY } from "../support/fault-s3.ts";
 import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
 import { bootCopy, type RealServer, startServer } from "../support/servers.ts";
@@ -139,6 +141,31 @@ describe("follow --archive", () => {
     await expectSame(archive, ...at);
     expect(replica.stderr.match(/SlowDown|503/g)?.length ?? 0).toBeLessThanOrEqual(2);
   });
+});
+
+test("a base is sent while it comes in, and counts once it is whole", async () => {
+  const { data, folder } = place();
+  const payload = bulkPayload(rdbOf(40 * 1024 * 1024));
+  const rest = Promise.withResolvers<void>();
+  await using fake = fakePrimary(async (peer) => {
+    await standardHandshake(peer, { replid: "a".repeat(40), offset: 1_000 });
+    await peer.send(payload.subarray(0, 39 * 1024 * 1024));
+    await rest.promise;
+    await peer.send(payload.subarray(39 * 1024 * 1024));
+    await peer.untilClosed();
+  });
+  const archive = `file://${folder}`;
+  await using _ = startReplica([fake.url, "--dir", data, "--archive", archive, ...every]);
+  const found = () => (fs.existsSync(folder) ? fs.readdirSync(folder, { recursive: true }) : []);
+  await until(() => found().filter((name) => /\d+\.rdb\.zst$/.test(String(name))).length === 2, {
+    what: "the first two pieces in the archive",
+  });
+  expect(await endOf(archive)).toBe(-1);
+  rest.resolve();
+  await until(async () => (await endOf(archive)) === 1_000, { what: "the whole base" });
+  const checked = await runReplica(["verify", archive, "--json"]);
+  expect(JSON.parse(checked.stdout)).toMatchObject({ ok: true, unfinished: [] });
+  expect(fs.readdirSync(`${folder}/generations`)).toHaveLength(1);
 });
 
 describe("--ack archived", () => {

@@ -1,8 +1,13 @@
-import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
+import type { Offset, ReplicationId, ReplicationIdFrom } from "../../base/history.ts";
 
-/** A whole generation of a data directory, as far as the archive needs it: its base is verified and never changes. */
+/**
+ * A generation of a data directory, as far as the archive needs it. It is whole, so that its base is verified and never
+ * changes; or `arriving`.
+ */
 export interface LocalGeneration {
   readonly id: number;
+  /** Set while its base is coming in: `rdbBytes` of that are durable. Nothing else of it is there yet but this history. */
+  readonly arriving?: ReplicationId | undefined;
   /** When its history begins, in milliseconds since 1970. */
   readonly startedMs: number;
   /** The primary's address, for people. */
@@ -34,6 +39,8 @@ export interface LocalMark {
 export interface ArchiveSource {
   /** The whole generations, oldest first. @throws ReplicaError of the ledger. */
   generations(): readonly LocalGeneration[];
+  /** The one whose base is coming in, where that can be archived already. */
+  arriving(): LocalGeneration | undefined;
   /**
    * The first marks of a generation from `from` up to `to`, both included, in the order of the log.
    * @param most how many at most.

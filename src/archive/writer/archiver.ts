@@ -1,6 +1,6 @@
 /* Invariant: archived ≤ durable. Only what survives a power cut here is sent. */
 import type { Clock } from "../../base/clock.ts";
-import { type ErrorCode, invariant, ReplicaError } from "../../base/errors.ts";
+import { invariant, ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { checksInvariants } from "../../base/invariants.ts";
 import { logger } from "../../base/logger.ts";
@@ -15,12 +15,13 @@ import { ARCHIVE_KEY } from "../format/names.ts";
 import type { ObjectWriter } from "../format/objects.ts";
 import { type ObjectStore, orAborted } from "../store/object-store.ts";
 import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
+import type { ArchiverStatus } from "./archiver-status.ts";
+import { EarlyBase } from "./early-base.ts";
 import {
   AT_ONCE_BYTES,
   GenerationWriter,
   type GenerationWriterParts,
   type LackedObject,
-  type ObjectKind,
 } from "./generation-writer.ts";
 import { LocalFiles } from "./local-files.ts";
 import { Outage } from "./outage.ts";
@@ -45,32 +46,6 @@ export interface ArchiverOptions {
   readonly onMoved?: () => void;
 }
 
-/** What the archive has got since the start. */
-export interface SentObjects {
-  readonly objects: number;
-  /** Their size in the store. */
-  readonly bytes: number;
-}
-
-export interface ArchiverStatus {
-  /** The generation that is being archived; undefined before the first. */
-  readonly generation: number | undefined;
-  /** Up to where that one can be restored from the archive; undefined before its base is whole there. */
-  readonly archivedOffset: Offset | undefined;
-  /** Durable bytes that the archive lacks: of the logs, and of the bases. */
-  readonly lagBytes: number;
-  readonly lagBaseBytes: number;
-  /** For how long the oldest byte of a log that the archive lacks has been written, in milliseconds; 0: it lacks none. */
-  readonly lagMs: number;
-  readonly sent: Readonly<Record<ObjectKind, SentObjects>>;
-  /** How often each code has failed since the start. */
-  readonly failures: ReadonlyMap<ErrorCode, number>;
-  /** Why the archive gets nothing at present; undefined while all is well. */
-  readonly error: ReplicaError | undefined;
-  /** The generations that were given up, each with its reason. */
-  readonly stopped: ReadonlyMap<number, ReplicaError>;
-}
-
 /** What to wait for where nothing is to be sent. */
 interface Waiting {
   /** Monotonic milliseconds; undefined: no time makes anything due. */
@@ -80,6 +55,15 @@ interface Waiting {
   /** How often `changed` had been called when the loop looked around. */
   readonly changes: number;
 }
+
+/** An object that was made, and who made it. */
+interface Pending {
+  readonly object: LackedObject;
+  readonly writer: GenerationWriter;
+}
+
+/** How often to look how much has come of a base. */
+const LOOK_MS = 500;
 
 /** The longest time-out of a timer, in milliseconds. */
 const MAX_SLEEP_MS = 2 ** 31 - 1;
@@ -103,8 +87,9 @@ export class Archiver {
   };
   #hasArchive = false;
   #current: GenerationWriter | undefined;
-  /** Made, and not yet known to be stored: the same bytes at each try, since a try may have got through. */
-  #pending: LackedObject | undefined;
+  readonly #early: EarlyBase;
+  /** Not yet known to be stored: the same bytes at each try, since a try may have got through. */
+  #pending: Pending | undefined;
   /** The generation that a failure is about; undefined where it is about none. */
   #atWork: number | undefined;
   /** From when on a segment is sent however short it is; monotonic milliseconds. */
@@ -124,6 +109,7 @@ export class Archiver {
     const files = new LocalFiles(disk, source);
     const random = () => clock.random();
     this.#parts = { store, archive, source, disk, files, writer, program, random };
+    this.#early = new EarlyBase(this.#parts);
     this.#pace = new Pace(options.bytesPerSecond, clock);
     this.#outage = new Outage(store.url, clock);
   }
@@ -229,20 +215,34 @@ export class Archiver {
       this.#atWork = undefined;
       await this.#describe(signal);
       const [generation] = this.#lacked();
-      if (generation === undefined) return { untilMs: undefined, offset: Infinity, changes };
-      this.#durableOffset = generation.durableOffset;
-      this.#atWork = generation.id;
-      await this.#beginWith(generation, signal);
-      if (checksInvariants) this.#checkInvariant(generation);
-      if (this.#current!.isComplete) {
-        this.#ended(generation.id);
-        return undefined;
-      }
-      this.#pending = await this.#next(generation, signal);
+      if (generation !== undefined) await this.#prepare(generation, signal);
+      if (generation !== undefined && this.#current === undefined) return undefined;
+      if (this.#pending === undefined) await this.#prepareEarly(signal);
       if (this.#pending === undefined) return { ...this.#waitFor(generation), changes };
     }
     await this.#send(this.#pending, signal);
     return undefined;
+  }
+
+  /** Makes the next object of a generation; without one that should be sent now, there is none. */
+  async #prepare(generation: LocalGeneration, signal: AbortSignal): Promise<void> {
+    this.#durableOffset = generation.durableOffset;
+    this.#atWork = generation.id;
+    const writer = await this.#beginWith(generation, signal);
+    if (checksInvariants) this.#checkInvariant(generation);
+    if (writer.isComplete) return this.#ended(generation.id);
+    const object = await this.#next(writer, generation, signal);
+    this.#pending = object && { object, writer };
+  }
+
+  /** The same for a base that is coming in, once the generations before it lack nothing that should be sent now. */
+  async #prepareEarly(signal: AbortSignal): Promise<void> {
+    this.#atWork = undefined;
+    const object = await this.#early.next(signal);
+    const { writer } = this.#early;
+    if (object === undefined || writer === undefined) return;
+    this.#atWork = writer.id;
+    this.#pending = { object, writer };
   }
 
   #checkInvariant({ id, durableOffset }: LocalGeneration): void {
@@ -253,17 +253,23 @@ export class Archiver {
     );
   }
 
-  async #beginWith(generation: LocalGeneration, signal: AbortSignal): Promise<void> {
-    const before = this.#current?.id;
-    if (before === generation.id) return;
+  async #beginWith(generation: LocalGeneration, signal: AbortSignal): Promise<GenerationWriter> {
+    const before = this.#current;
+    if (before?.id === generation.id) return before;
     this.#current = undefined;
-    if (before !== undefined)
-      logger.warn(`generation ${before} was removed before ${this.#options.store.url} had it all`);
-    this.#current = await GenerationWriter.begin(this.#parts, generation, signal);
+    if (before !== undefined) {
+      logger.warn(
+        `generation ${before.id} was removed before ${this.#options.store.url} had it all`,
+      );
+    }
+    const begun = this.#early.take(generation.id);
+    const writer = begun ?? (await GenerationWriter.begin(this.#parts, generation, signal));
+    this.#current = writer;
     // What waits from before has waited long enough.
     this.#dueAtMs = 0;
     // Of another history, perhaps; and all of this one goes at once.
     this.#wantedOffset = 0;
+    return writer;
   }
 
   /** Says once what the archive is. @throws ReplicaError ARCHIVE_TOO_NEW, ARCHIVE_DAMAGED where it is something else. */
@@ -278,11 +284,15 @@ export class Archiver {
     this.#hasArchive = true;
   }
 
-  async #next(generation: LocalGeneration, signal: AbortSignal): Promise<LackedObject | undefined> {
+  async #next(
+    writer: GenerationWriter,
+    generation: LocalGeneration,
+    signal: AbortSignal,
+  ): Promise<LackedObject | undefined> {
     const { clock, everyMs } = this.#options;
     const nowMs = clock.monotonicMs();
     const isDue = nowMs >= this.#dueAtMs || this.#isWanted(generation.durableOffset);
-    const next = await this.#current!.next(generation, isDue, signal);
+    const next = await writer.next(generation, isDue, signal);
     const end = next?.after.at === "log" ? next.after.end.offset : undefined;
     // What becomes durable from now on waits at most for that long; what a segment left over has waited already.
     if (next?.kind === "segment" && end === generation.durableOffset)
@@ -290,17 +300,23 @@ export class Archiver {
     return next;
   }
 
-  #waitFor(generation: LocalGeneration): Omit<Waiting, "changes"> {
+  #waitFor(generation: LocalGeneration | undefined): Omit<Waiting, "changes"> {
+    const lookMs = this.#early.isArriving ? this.#options.clock.monotonicMs() + LOOK_MS : Infinity;
+    const until = (dueMs: number) => {
+      const first = Math.min(dueMs, lookMs);
+      return first === Infinity ? undefined : first;
+    };
+    if (generation === undefined) return { untilMs: until(Infinity), offset: Infinity };
     const { durableOffset } = generation;
-    const archived = this.#current!.archivedOffset ?? generation.baseOffset;
+    const archived = this.#current?.archivedOffset ?? generation.baseOffset;
     const isWaiting = durableOffset > archived;
     return {
-      untilMs: isWaiting ? this.#dueAtMs : undefined,
+      untilMs: until(isWaiting ? this.#dueAtMs : Infinity),
       offset: isWaiting ? archived + AT_ONCE_BYTES : durableOffset + 1,
     };
   }
 
-  async #send(object: LackedObject, signal: AbortSignal): Promise<void> {
+  async #send({ object, writer }: Pending, signal: AbortSignal): Promise<void> {
     const { store, onMoved } = this.#options;
     const { kind, key, body } = object;
     await this.#pace.admit(body.length, signal);
@@ -313,7 +329,7 @@ export class Archiver {
     // Documents are remembered.
     if (kind !== "document") giveBack(body);
     this.#outage.succeeded();
-    await this.#current!.stored(object);
+    await writer.stored(object);
     onMoved?.();
   }
 
@@ -332,6 +348,11 @@ export class Archiver {
       return;
     }
     this.#outage.count(error.code);
+    if (this.#early.writer?.id === id) {
+      this.#early.skip(id);
+      this.#pending = undefined;
+      return;
+    }
     this.#stopped.set(id, error);
     const writer = this.#current;
     this.#current = undefined;

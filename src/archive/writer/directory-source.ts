@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Clock } from "../../base/clock.ts";
 import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
 import type { LedgerReader } from "../../store/ledger/ledger-reader.ts";
@@ -16,22 +17,19 @@ export type LedgerView = Pick<
 /** What is asked of the data directory: its files, and what is durable of the log that is followed. */
 export type DirectoryView = Pick<
   DataDirectory,
-  "current" | "durableOffset" | "generationDir" | "basePath" | "logPath" | "pin"
+  "current" | "durableOffset" | "generationDir" | "basePath" | "logPath" | "pin" | "holdings"
 >;
 
 /** The generations of a data directory, for the archiver. */
 export class DirectorySource implements ArchiveSource {
   readonly #directory: DirectoryView;
   readonly #ledger: LedgerView;
-  readonly #isWritten: (id: number) => boolean;
+  readonly #clock: Pick<Clock, "now">;
 
-  /**
-   * @param isWritten whether the log of a sealed generation is still being closed, so that a last mark of it may come.
-   */
-  constructor(directory: DirectoryView, ledger: LedgerView, isWritten: (id: number) => boolean) {
+  constructor(directory: DirectoryView, ledger: LedgerView, clock: Pick<Clock, "now">) {
     this.#directory = directory;
     this.#ledger = ledger;
-    this.#isWritten = isWritten;
+    this.#clock = clock;
   }
 
   generations(): readonly LocalGeneration[] {
@@ -41,17 +39,45 @@ export class DirectorySource implements ArchiveSource {
       // Its marks are being deleted.
       if (range === undefined) return [];
       const { first, last } = range;
-      const isSealed = state === "sealed" && !this.#isWritten(id);
+      // While its log is being closed, a last mark of it may come.
+      const isSealed = state === "sealed" && !this.#directory.holdings.isOpen(id);
       return {
         ...record,
         startedMs: first.atMs,
         durableOffset: Math.max(baseOffset, this.#durableOffset(id) ?? range.durableOffset),
         sealed: isSealed ? { atMs: last.atMs, reason: sealedReason ?? "" } : undefined,
-        basePath: this.#directory.basePath(id),
-        logPath: this.#directory.logPath(id),
-        memoryPath: join(this.#directory.generationDir(id), MEMORY_FILE),
+        ...this.#pathsOf(id),
       };
     });
+  }
+
+  arriving(): LocalGeneration | undefined {
+    const { holdings, current } = this.#directory;
+    const { arriving } = holdings;
+    if (arriving === undefined || arriving.id === current?.id) return undefined;
+    const { id, primaryName, position, writer } = arriving;
+    return {
+      id,
+      arriving: position.replid,
+      startedMs: this.#clock.now(),
+      primaryName,
+      baseOffset: position.offset,
+      durableOffset: position.offset,
+      rdbBytes: writer.syncedBytes,
+      rdbCrc64: "",
+      logHeaderBytes: 0,
+      sealed: undefined,
+      ...this.#pathsOf(id),
+      basePath: writer.path,
+    };
+  }
+
+  #pathsOf(id: number): Pick<LocalGeneration, "basePath" | "logPath" | "memoryPath"> {
+    return {
+      basePath: this.#directory.basePath(id),
+      logPath: this.#directory.logPath(id),
+      memoryPath: join(this.#directory.generationDir(id), MEMORY_FILE),
+    };
   }
 
   /** A mark that was read may not be synced yet: of the log that is followed, the directory knows what is. */

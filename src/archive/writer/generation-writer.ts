@@ -171,6 +171,10 @@ export class GenerationWriter {
             after: state.after,
           };
         case "base":
+          if (generation.arriving !== undefined)
+            return (state.pieces + 1) * PIECE_BYTES <= generation.rdbBytes
+              ? await this.#piece(generation, state.pieces, state.end)
+              : undefined;
           return state.pieces * PIECE_BYTES < generation.rdbBytes
             ? await this.#piece(generation, state.pieces, state.end)
             : await this.#baseDocument(generation, state.pieces, state.end);
@@ -336,14 +340,14 @@ function isWrittenSo({ codec, recipients }: GenerationDocument, writer: ObjectWr
 
 function documentOf(
   { writer, source, program, random }: GenerationWriterParts,
-  { id, startedMs, primaryName, baseOffset }: LocalGeneration,
+  { id, startedMs, primaryName, baseOffset, arriving }: LocalGeneration,
 ): GenerationDocument {
   return {
     format: ARCHIVE_FORMAT,
     started: new Date(startedMs).toISOString(),
     program,
     primary: primaryName,
-    replid: historyAfter(source.histories(id), baseOffset) ?? madeUpReplid(random),
+    replid: arriving ?? historyAfter(source.histories(id), baseOffset) ?? madeUpReplid(random),
     baseOffset,
     codec: writer.codec,
     recipients: [...(writer.encryption?.recipients ?? [])],

@@ -1,6 +1,7 @@
-import type { Offset } from "../../base/history.ts";
+import type { Offset, Position } from "../../base/history.ts";
 import { logger } from "../../base/logger.ts";
 import type { Ledger, Mark } from "../ledger/ledger.ts";
+import type { SnapshotWriter } from "./snapshot.ts";
 
 /** What a mark promises: what was written at this time is durable up to this offset. */
 export type KeptMark = Pick<Mark, "atMs" | "durableOffset">;
@@ -17,6 +18,15 @@ export interface Carrier {
   want(offset: Offset): void;
 }
 
+/** A generation whose snapshot is coming in, of a history that is known. */
+export interface Arriving {
+  readonly id: number;
+  readonly primaryName: string;
+  /** The history, and the offset of the last byte in the snapshot. */
+  readonly position: Position;
+  readonly writer: Pick<SnapshotWriter, "path" | "syncedBytes" | "isClosed">;
+}
+
 /**
  * What a data directory holds: up to which moment, from which moment on, how large its snapshots are, and how much of it
  * is in an archive, too.
@@ -26,6 +36,7 @@ export class Holdings {
   carrier: Carrier | undefined;
   /** Called after the archive has got more. */
   onArchived: () => void = () => undefined;
+  #arriving: Arriving | undefined;
   readonly #ledger: Ledger;
   /** How often each log is open: one that failed may still be closing when it is opened anew. */
   readonly #open = new Map<number, number>();
@@ -34,6 +45,18 @@ export class Holdings {
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
+  }
+
+  /** A snapshot begins to come in. */
+  arrives(arriving: Arriving): void {
+    this.#arriving = arriving;
+    this.carrier?.changed();
+  }
+
+  /** The generation whose snapshot is coming in; undefined once that has ended, or is whole. */
+  get arriving(): Arriving | undefined {
+    if (this.#arriving?.writer.isClosed === true) this.#arriving = undefined;
+    return this.#arriving;
   }
 
   /** This generation is the current one from now on, and `mark` its last mark. */

@@ -80,6 +80,11 @@ export class SnapshotWriter {
     return this.#syncedBytes;
   }
 
+  /** True once nothing is written to its path any more: it is whole, or given up. */
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   /** True once it has its final name, even if that is not durable yet. */
   get named(): boolean {
     return this.#named;

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { generateX25519Identity, identityToRecipient } from "age-encryption";
@@ -177,6 +177,64 @@ describe("the log", () => {
     expect(read!.segments.length).toBe(2);
     expect(read!.segments.flatMap(({ marks }) => marks)).toEqual([...history.marksOf(id)]);
     await expectSame(history, store, [id]);
+  });
+});
+
+describe("a base that comes in", () => {
+  const MIB = 1024 * 1024;
+  const pieces = (url: string) => {
+    const folder = fileURLToPath(url);
+    const all = readdirSync(`${folder}/generations`).flatMap((name) => {
+      const dir = `${folder}/generations/${name}/base`;
+      return existsSync(dir) ? readdirSync(dir) : [];
+    });
+    return all.toSorted();
+  };
+
+  test("is sent piece by piece as it becomes durable, while the log before it goes on", async () => {
+    const { url, history } = fresh();
+    const store = open(url);
+    const rig = start(history, store);
+    const first = history.begin(1_000, 0);
+    rig.archiver.changed();
+    await rig.whole();
+    history.arrive(40 * MIB, 500);
+    rig.archiver.changed();
+    history.came(16 * MIB - 1);
+    rig.grow(first, 100);
+    await until(() => rig.archiver.archivedOffset(first) === 100, { what: "the log" });
+    expect(pieces(url)).toEqual(["000000.rdb.zst"]);
+    history.came(35 * MIB);
+    await until(() => pieces(url).length === 3, { what: "two pieces of it" });
+    rig.grow(first, 400);
+    await until(() => rig.archiver.archivedOffset(first) === 500, { what: "the log" });
+    // Nobody takes it for a snapshot yet.
+    expect((await readArchive(store)).filter(({ baseDocument }) => baseDocument)).toHaveLength(1);
+    const second = history.becomes();
+    rig.archiver.changed();
+    rig.grow(second, 10);
+    await rig.whole();
+    await expectSame(history, store, [first, second]);
+    expect(rig.archiver.status().sent.piece.objects).toBe(4);
+  });
+
+  test("and is given up leaves a folder that no reader sees, and holds up nothing", async () => {
+    const { url, history } = fresh();
+    const store = open(url);
+    const rig = start(history, store);
+    history.arrive(40 * MIB, 500);
+    rig.archiver.changed();
+    history.came(20 * MIB);
+    await until(() => pieces(url).length === 1, { what: "a piece of it" });
+    history.giveUp();
+    rig.archiver.changed();
+    const id = history.begin(1_000, 700);
+    rig.archiver.changed();
+    rig.grow(id, 10);
+    await rig.whole();
+    const read = await readArchive(store);
+    expect(read.map(({ baseDocument }) => baseDocument?.rdbBytes)).toEqual([undefined, 1_000]);
+    expect(rig.archiver.status().failures.size).toBe(0);
   });
 });
 

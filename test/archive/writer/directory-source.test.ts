@@ -19,7 +19,7 @@ import { PauseClock, readArchive } from "./rig.ts";
 const BEGAN_MS = 1_700_000_000_000;
 
 /** A data directory, and what the archiver sees of it. */
-function open(path: string, isWritten: (id: number) => boolean = () => false) {
+function open(path: string) {
   const disk = new FaultyDisk();
   let nowMs = BEGAN_MS;
   const directory = new DataDirectory(path, disk, { now: () => nowMs }, new FakeMachine());
@@ -27,7 +27,7 @@ function open(path: string, isWritten: (id: number) => boolean = () => false) {
   return {
     disk,
     directory,
-    source: new DirectorySource(directory, ledger, isWritten),
+    source: new DirectorySource(directory, ledger, { now: () => nowMs }),
     skip: (ms: number) => void (nowMs += ms),
     [Symbol.dispose]: () => {
       ledger[Symbol.dispose]();
@@ -39,8 +39,7 @@ function open(path: string, isWritten: (id: number) => boolean = () => false) {
 describe("a data directory", () => {
   test("shows its generations with what is durable of their logs", async () => {
     using dir = tempDir();
-    let isClosing = true;
-    using opened = open(dir.file("data"), () => isClosing);
+    using opened = open(dir.file("data"));
     const { directory, disk, source, skip } = opened;
     expect(source.generations()).toEqual([]);
     const first = await keep(directory, disk);
@@ -65,10 +64,9 @@ describe("a data directory", () => {
     });
     skip(2_000);
     const second = await keep(directory, disk);
-    await first.close();
     // Whoever closes its log may still add a mark.
     expect(source.generations()[0]!.sealed).toBeUndefined();
-    isClosing = false;
+    await first.close();
     const [sealed, current] = source.generations();
     expect(sealed).toMatchObject({
       durableOffset: BASE_OFFSET + 19,

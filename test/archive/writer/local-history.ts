@@ -26,6 +26,7 @@ export class LocalHistory implements ArchiveSource {
   readonly #random: Random;
   readonly #seed: number;
   readonly #all = new Map<number, Grown>();
+  #lastId = 0;
   #timeMs = Date.UTC(2026, 10, 30);
   /** How many files are kept from removal at present, and how often they were. */
   pinned = 0;
@@ -37,11 +38,70 @@ export class LocalHistory implements ArchiveSource {
     this.#random = new Random(seed);
   }
 
-  /** A generation that begins now; the one before it is sealed. Returns its id. */
-  begin(rdbBytes: number, baseOffset: Offset): number {
-    const id = this.#all.size + 1;
-    if (id > 1) this.seal(id - 1);
+  /** What is coming in, and how much of it is durable. */
+  #arriving:
+    { id: number; rdb: Buffer; syncedBytes: number; generation: LocalGeneration } | undefined;
+
+  arriving(): LocalGeneration | undefined {
+    const coming = this.#arriving;
+    return coming && { ...coming.generation, rdbBytes: coming.syncedBytes };
+  }
+
+  /** The base of the next generation begins to come in. */
+  arrive(rdbBytes: number, baseOffset: Offset): void {
+    const id = ++this.#lastId;
     const rdb = Buffer.alloc(rdbBytes, this.#random.text(997));
+    const dir = `${this.#dir}/${id}`;
+    mkdirSync(dir, { recursive: true });
+    const generation = {
+      id,
+      arriving: String(id).padStart(40, "a") as ReplicationId,
+      startedMs: this.#tick(),
+      primaryName: "127.0.0.1:6379",
+      baseOffset,
+      rdbBytes: 0,
+      rdbCrc64: "",
+      logHeaderBytes: 0,
+      durableOffset: baseOffset,
+      sealed: undefined,
+      basePath: `${dir}/temp.rdb`,
+      logPath: `${dir}/incr.aof`,
+      memoryPath: `${dir}/archive.jsonl`,
+    };
+    this.#arriving = { id, rdb, syncedBytes: 0, generation };
+  }
+
+  /** So much of it is durable; some more is written. */
+  came(syncedBytes: number): void {
+    const coming = this.#arriving!;
+    writeFileSync(coming.generation.basePath, coming.rdb.subarray(0, syncedBytes + 1000));
+    coming.syncedBytes = syncedBytes;
+  }
+
+  /** It is whole, and current. Returns its id. */
+  becomes(): number {
+    const { rdb, generation } = this.#arriving!;
+    this.#arriving = undefined;
+    rmSync(generation.basePath, { force: true });
+    this.#lastId--;
+    return this.begin(rdb.length, generation.baseOffset, rdb);
+  }
+
+  /** It was given up: its folder is gone. */
+  giveUp(): void {
+    rmSync(dirname(this.#arriving!.generation.basePath), { recursive: true });
+    this.#arriving = undefined;
+  }
+
+  /** A generation that begins now; the one before it is sealed. Returns its id. */
+  begin(
+    rdbBytes: number,
+    baseOffset: Offset,
+    rdb: Buffer = Buffer.alloc(rdbBytes, this.#random.text(997)),
+  ): number {
+    const before = [...this.#all.keys()].at(-1);
+    if (before !== undefined) this.seal(before);
+    const id = ++this.#lastId;
     const path = (file: string) => `${this.#dir}/${id}/${file}`;
     const generation = {
       id,
@@ -113,6 +173,7 @@ export class LocalHistory implements ArchiveSource {
   copyTo(dir: string): LocalHistory {
     cpSync(this.#dir, dir, { recursive: true, preserveTimestamps: true });
     const copy = new LocalHistory(dir, this.#seed);
+    copy.#lastId = this.#lastId;
     for (const [id, grown] of this.#all) {
       const there = (path: string) => path.replace(this.#dir, dir);
       const { basePath, logPath, memoryPath } = grown.generation;
