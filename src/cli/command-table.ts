@@ -180,8 +180,9 @@ asks every second until stopped, even while the replica is away, and then exits 
     name: "demo",
     summary: "follow an embedded primary for a few seconds; needs no Redis",
     usage: "",
-    about: `Starts an embedded primary with made-up data and live writes, and follows it: a full resync, the
-live stream, a partial resync, a backup and a clean stop.`,
+    about: `Starts an embedded primary with made-up data and live writes, and follows it into DIR/data: a full
+resync, the live stream, a partial resync, a backup and a clean stop. DIR/archive is its archive; the
+data directory is removed, and restored from there alone.`,
     minArgs: 0,
     maxArgs: 0,
     takes: ["dir", ...logSettings, "no-progress"],

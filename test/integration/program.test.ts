@@ -37,12 +37,20 @@ describe("demo", () => {
         /^4\. .*partial resync/m,
         /^5\. Backup.*checksum verified/m,
         /^6\. .*durable here/m,
+        /^7\. .*has all of it: the snapshot in \d+ pieces/m,
+        /^8\. The data directory is removed/m,
+        /^ {3}Snapshot and stream are the same, byte for byte/m,
       ]) {
         expect(stdout).toMatch(step);
       }
       const made = readdirSync(dir.path).filter((name) => name.startsWith("replica-demo-"));
       expect(made).toHaveLength(1);
-      await using copy = await bootCopy("redis-7.0", dir.file(made[0]!, "current"));
+      expect(readdirSync(dir.file(made[0]!)).toSorted()).toEqual([
+        "archive",
+        "demo-backup.rdb",
+        "restored",
+      ]);
+      await using copy = await bootCopy("redis-7.0", dir.file(made[0]!, "restored/appendonlydir"));
       const keys = await copy.keysPerDatabase();
       expect(keys[0]).toBeGreaterThan(200_000);
       expect(keys[1]).toBeGreaterThan(70_000);

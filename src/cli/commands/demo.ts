@@ -1,18 +1,23 @@
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { realClock } from "../../base/clock.ts";
 import { ReplicaError, usageError } from "../../base/errors.ts";
-import { formatBytes } from "../../base/quantity.ts";
+import { counted, formatBytes } from "../../base/quantity.ts";
 import { parsePrimaryUrl } from "../../config/primary-url.ts";
 import type { Settings } from "../../config/settings.ts";
 import { VERSION } from "../../base/version.ts";
 import { EmbeddedPrimary } from "../../demo/primary.ts";
+import { prepareArchiving } from "../../program/archiving.ts";
 import { assemble } from "../../program/assemble.ts";
 import type { Replica } from "../../replica/replica.ts";
+import type { ReplicaStatus } from "../../replica/status.ts";
 import { realDisk } from "../../store/disk/disk.ts";
+import { APPEND_DIR } from "../../store/restore/restore.ts";
 import { backup } from "../../upstream/backup.ts";
 import type { CommandContext } from "./command.ts";
+import { restore } from "./restore.ts";
 import { watchTransfer } from "./watch-transfer.ts";
 
 const KEYS = 300_000;
@@ -27,7 +32,10 @@ const DEFAULT_DIR = "./replica-data";
 interface Stage {
   readonly primary: EmbeddedPrimary;
   readonly replica: Replica;
+  readonly status: ReplicaStatus;
   readonly settings: Settings;
+  /** The URL of the archive. */
+  readonly archive: string;
   readonly signal: AbortSignal;
   readonly say: (text: string) => void;
   /** Waits until a condition holds. @throws ReplicaError TIMED_OUT, STOPPED, or what the replica failed with. */
@@ -36,12 +44,27 @@ interface Stage {
 
 /**
  * `replica demo`: runs the real replica against an embedded primary with made-up data and live writes,
- * through a full resync, the live stream, a partial resync, a backup and a clean stop.
+ * through a full resync, the live stream, a partial resync, a backup, a clean stop, and a restore from the archive alone.
  */
 export async function demo(context: CommandContext): Promise<number> {
   const { signal, stdout, stderr } = context;
-  const dir = demoDir(context.settings);
-  const settings: Settings = { ...context.settings, dir, port: 0, fsync: "everysec" };
+  const place = demoDir(context.settings);
+  const dir = join(place, "data");
+  const archive = pathToFileURL(join(place, "archive")).href;
+  const settings: Settings = {
+    ...context.settings,
+    dir,
+    port: 0,
+    fsync: "everysec",
+    // Nothing of an archive that the environment names for other replicas.
+    archive: {
+      ...context.settings.archive,
+      url: archive,
+      everyMs: 1_000,
+      recipients: [],
+      bytesPerSecond: undefined,
+    },
+  };
   const say = (text: string) => stdout.write(`${text}\n`);
   const primary = await EmbeddedPrimary.start({
     seed: 1,
@@ -52,7 +75,9 @@ export async function demo(context: CommandContext): Promise<number> {
     writesPerSecond: WRITES_PER_SECOND,
   });
   const target = parsePrimaryUrl(primary.url);
-  const { replica, port, run } = assemble(target, realDisk, realClock, settings, VERSION);
+  const archiving = prepareArchiving(archive, settings, context.env, realClock)(realDisk);
+  const assembled = assemble(target, realDisk, realClock, settings, VERSION, { archiving });
+  const { replica, status, port, run, close } = assembled;
   const stop = new AbortController();
   const stopWatching = watchTransfer(() => replica.state, stderr, settings.progress);
   const running = run(AbortSignal.any([signal, stop.signal]));
@@ -62,20 +87,22 @@ export async function demo(context: CommandContext): Promise<number> {
       `1. An embedded primary at ${primary.url} holds ${KEYS} made-up keys and takes ${WRITES_PER_SECOND} writes per second.`,
     );
     say(`   The replica follows it into ${dir} and answers redis-cli on port ${port.port}.`);
-    const stage: Stage = { primary, replica, settings, signal, say, until };
+    say(`   Every second, what is durable there goes to the archive ${archive}.`);
+    const stage = { primary, replica, status, settings, archive, signal, say, until };
     await showFullResync(stage);
     await showStream(stage);
     await showPartialResync(stage);
     await showBackup(stage);
     await showLastByte(stage);
+    await showArchive(stage);
   } finally {
     stop.abort();
     stopWatching();
     await running.catch(() => undefined);
     primary.stop();
+    close();
   }
-  listFiles(dir, say);
-  return 0;
+  return await showRestore(context, { dir, archive, target: join(place, "restored"), say });
 }
 
 /** Waits for conditions while the replica runs; if the replica fails, so does the wait. */
@@ -128,7 +155,7 @@ async function showPartialResync({ primary, replica, say, until }: Stage): Promi
 
 async function showBackup({ primary, settings, signal, say }: Stage): Promise<void> {
   primary.payloadForm = "length";
-  const out = join(settings.dir, "demo-backup.rdb");
+  const out = join(dirname(settings.dir), "demo-backup.rdb");
   const { rdb, seconds } = await backup(
     parsePrimaryUrl(primary.url),
     out,
@@ -149,12 +176,50 @@ async function showLastByte({ primary, replica, say, until }: Stage): Promise<vo
   );
 }
 
-function listFiles(dir: string, say: Stage["say"]): void {
-  say("The files, from which a stock redis-server 7 starts:");
-  const current = join(dir, "current");
-  for (const name of fs.readdirSync(current).sort()) {
-    say(`   ${join(current, name)}  ${formatBytes(fs.statSync(join(current, name)).size)}`);
+async function showArchive({ status, archive, say, until }: Stage): Promise<void> {
+  const lacks = ({ lagBytes, lagBaseBytes }: NonNullable<ReplicaStatus["archive"]>) =>
+    lagBytes + lagBaseBytes;
+  await until("the archive", () => status.archive !== undefined && lacks(status.archive) === 0);
+  const { piece, segment } = status.archive!.sent;
+  say(
+    `7. ${archive} has all of it: the snapshot in ${counted(piece.objects, "piece")}, the stream in ${counted(segment.objects, "segment")}, ${formatBytes(piece.bytes + segment.bytes)} compressed.`,
+  );
+}
+
+interface Restored {
+  readonly dir: string;
+  readonly archive: string;
+  readonly target: string;
+  readonly say: Stage["say"];
+}
+
+/** Removes the data directory, restores from the archive alone, and compares. Returns the exit code. */
+async function showRestore(
+  context: CommandContext,
+  { dir, archive, target, say }: Restored,
+): Promise<number> {
+  const kept = digestOf(join(dir, "current"));
+  fs.rmSync(dir, { recursive: true });
+  say(`8. The data directory is removed. replica restore ${archive} ${target}:`);
+  const args = [archive, target];
+  const exitCode = await restore({ ...context, args, options: new Map() });
+  if (exitCode !== 0) return exitCode;
+  const found = digestOf(join(target, APPEND_DIR));
+  if (found !== kept) {
+    throw new ReplicaError("ARCHIVE_DAMAGED", {
+      message: `what was restored into ${target} is not what the data directory held`,
+    });
   }
+  say("   Snapshot and stream are the same, byte for byte (SHA-256).");
+  return 0;
+}
+
+/** SHA-256 of the snapshot and the log in a folder that a server starts from. */
+function digestOf(folder: string): string {
+  const hash = new Bun.CryptoHasher("sha256");
+  const files = fs.readdirSync(folder).filter((name) => /\.(?:rdb|aof)$/.test(name));
+  for (const name of files.toSorted()) hash.update(fs.readFileSync(join(folder, name)));
+  return hash.digest("hex");
 }
 
 /** A directory of the demo's own: it must not touch what a real replica keeps. */
