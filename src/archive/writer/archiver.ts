@@ -81,6 +81,12 @@ interface Waiting {
   readonly changes: number;
 }
 
+/**
+ * After so long without an object that got through, the archive is looked at anew: who removes what crashed writers left
+ * behind waits for more than a day.
+ */
+const LOOK_ANEW_AFTER_MS = 6 * 3_600_000;
+
 /** The longest time-out of a timer, in milliseconds. */
 const MAX_SLEEP_MS = 2 ** 31 - 1;
 
@@ -107,6 +113,8 @@ export class Archiver {
   #pending: LackedObject | undefined;
   /** The generation that a failure is about; undefined where it is about none. */
   #atWork: number | undefined;
+  /** When it was last known what the archive holds: by the time of day, and monotonic milliseconds. */
+  #knownAt = { nowMs: 0, monotonicMs: 0 };
   /** From when on a segment is sent however short it is; monotonic milliseconds. */
   #dueAtMs = 0;
   /** The durable offset of the current generation, as far as it is known. */
@@ -220,8 +228,26 @@ export class Archiver {
       this.#pending = await this.#next(generation, signal);
       if (this.#pending === undefined) return { ...this.#waitFor(generation), changes };
     }
+    if (this.#isLongAgo()) {
+      this.#current = undefined;
+      this.#pending = undefined;
+      return undefined;
+    }
     await this.#send(this.#pending, signal);
     return undefined;
+  }
+
+  /** Whether what is known of the archive may be wrong by now. A machine that slept shows it by the time of day only. */
+  #isLongAgo(): boolean {
+    const { clock } = this.#options;
+    const { nowMs, monotonicMs } = this.#knownAt;
+    const passedMs = Math.max(clock.now() - nowMs, clock.monotonicMs() - monotonicMs);
+    return passedMs >= LOOK_ANEW_AFTER_MS;
+  }
+
+  #isKnown(): void {
+    const { clock } = this.#options;
+    this.#knownAt = { nowMs: clock.now(), monotonicMs: clock.monotonicMs() };
   }
 
   #checkInvariant({ id, durableOffset }: LocalGeneration): void {
@@ -239,6 +265,7 @@ export class Archiver {
     if (before !== undefined)
       logger.warn(`generation ${before} was removed before ${this.#options.store.url} had it all`);
     this.#current = await GenerationWriter.begin(this.#parts, generation, signal);
+    this.#isKnown();
     // What waits from before has waited long enough.
     this.#dueAtMs = 0;
   }
@@ -283,6 +310,7 @@ export class Archiver {
     signal.throwIfAborted();
     await store.put(key, body, signal);
     this.#pending = undefined;
+    this.#isKnown();
     const sent = this.#sent[kind];
     sent.objects++;
     sent.bytes += body.length;
