@@ -50,6 +50,9 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   "archive/writer": {
     mayImport: ["base", "rdb", ...STORE, "archive/store", "archive/format"],
   },
+  "archive/retention": {
+    mayImport: ["base", "archive/store", "archive/format", "archive/reader"],
+  },
   "archive/open": {
     mayImport: [...GROUND, "archive/store", "archive/format", "archive/reader"],
   },
@@ -139,6 +142,7 @@ const LONG: Readonly<Record<string, string>> = {};
 const AHEAD: Readonly<Record<string, string>> = {
   "src/archive/writer/archiver.ts": "follow, once it has an archive",
   "src/archive/writer/directory-source.ts": "the same",
+  "src/archive/retention/archive-retention.ts": "the same",
 };
 
 interface Rule {
