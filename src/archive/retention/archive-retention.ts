@@ -47,6 +47,12 @@ const FIRST_WITHIN_MS = 10 * MINUTE_MS;
 const EVERY_MS = DAY_MS;
 const EVERY_WITHIN_MS = HOUR_MS;
 
+/** A generation that has been marked for so long, and still has its base.json, is not about to lose it. */
+const GIVEN_UP_AFTER_MS = HOUR_MS;
+
+/** So far two clocks may be apart before that is told. */
+const APART_MS = HOUR_MS;
+
 /** After a failure. */
 const AGAIN_AFTER_MS = HOUR_MS;
 
@@ -123,9 +129,11 @@ export class ArchiveRetention {
         );
       }
       const goes = new Set(due.map(({ name }) => name));
-      for (const { view } of wholes)
-        if (view.documents.has(REMOVED_FILE) && !goes.has(view.name))
+      for (const { view } of wholes) {
+        const markedMs = view.documents.get(REMOVED_FILE) ?? Infinity;
+        if (nowMs - markedMs >= GIVEN_UP_AFTER_MS && !goes.has(view.name))
           await remover.unmark(view.name, signal);
+      }
       for (const view of unfinished) await this.#goOn(view, nowMs, remover, signal);
       this.#told.delete("forbidden");
     } catch (error) {
@@ -151,7 +159,18 @@ export class ArchiveRetention {
   #now(storeMs: number | undefined, views: readonly FolderView[]): number {
     // A store that tells no date has taken its newest object at some time before now.
     const newestMs = views.reduce((most, { youngestMs }) => Math.max(most, youngestMs), -Infinity);
-    return Math.min(this.#options.clock.now(), storeMs ?? newestMs);
+    const ownMs = this.#options.clock.now();
+    const apartMs = Math.abs(ownMs - (storeMs ?? ownMs));
+    if (apartMs < APART_MS) this.#told.delete("clocks");
+    else {
+      const apart = formatAge(apartMs / 1000);
+      const { url } = this.#options.store;
+      this.#tell(
+        "clocks",
+        `this machine's clock is ${apart} ${ownMs < (storeMs ?? ownMs) ? "behind" : "ahead of"} that of ${url}: what is old there is judged by the earlier one; set the clock`,
+      );
+    }
+    return Math.min(ownMs, storeMs ?? newestMs);
   }
 
   /** The whole generations, and the folders without a base.json. What is damaged or unknown is in neither. */

@@ -65,6 +65,20 @@ describe.each([...SHELVES])("$name", ({ open }) => {
     expect((await archive.run()).folders).toEqual([]);
   });
 
+  test("a mark on what stays is taken back, but not while somebody may be about to remove it", async () => {
+    await using shelf = await open();
+    const archive = await AgedArchive.on(shelf);
+    const names = await archive.daily("a", 2);
+    const mark = `generations/${names[0]}/removed.json`;
+    await archive.put(mark, 0);
+    await archive.run();
+    expect(archive.keys()).toContain(mark);
+    archive.age(mark, 0.1);
+    await archive.run();
+    expect(archive.keys()).not.toContain(mark);
+    expect((await openArchive(shelf)).heads).toHaveLength(3);
+  });
+
   test("what a writer's clock dates into the future covers nothing until then", async () => {
     await using shelf = await open();
     const archive = await AgedArchive.on(shelf);
@@ -75,14 +89,6 @@ describe.each([...SHELVES])("$name", ({ open }) => {
     const third = { from: 10, to: 0, lineage: { name: "a", generation: 3 } };
     await archive.write(third);
     expect((await archive.run()).generations).toContain(old.name);
-  });
-
-  test("one that is behind removes less", async () => {
-    await using shelf = await openFolder();
-    const archive = await AgedArchive.on(shelf);
-    const names = await archive.daily("a", 10);
-    shelf.clock.aheadMs = -2 * DAY;
-    expect((await archive.run()).generations).toEqual(names.slice(0, 1));
   });
 
   test("with nothing said about how long, nothing goes and nothing is asked", async () => {
@@ -311,6 +317,33 @@ describe("two replicas with one prefix", () => {
     await retention.runOnce(new AbortController().signal);
     expect(reads()).toBe(first);
     expect(REPLID).not.toBe(OTHER);
+  });
+});
+
+describe("a folder", () => {
+  test("where this machine's clock is behind, less goes, and that is told once", async () => {
+    await using shelf = await openFolder();
+    const archive = await AgedArchive.on(shelf);
+    const names = await archive.daily("a", 10);
+    shelf.clock.aheadMs = -2 * DAY + 60_000;
+    const retention = archive.retention();
+    const { signal } = new AbortController();
+    expect((await retention.runOnce(signal)).generations).toEqual(names.slice(0, 1));
+    await retention.runOnce(signal);
+    expect(told("this machine's clock is 1 d 23 h behind that of file://")).toBe(1);
+  });
+
+  test("what a writer in a folder left amid its first object goes after two days", async () => {
+    await using shelf = await openFolder();
+    const archive = await AgedArchive.on(shelf);
+    await archive.daily("a", 1);
+    const key = "generations/20260101T000000Z-abcdefghij/.writing-1-abc";
+    await archive.put(key, 1.9);
+    await archive.run();
+    expect(archive.keys()).toContain(key);
+    archive.pass(0.2);
+    expect((await archive.run()).folders).toEqual(["20260101T000000Z-abcdefghij"]);
+    expect(archive.keys("20260101")).toEqual([]);
   });
 });
 
