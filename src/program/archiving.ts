@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { Encryption } from "../archive/format/encryption.ts";
-import { openArchiveStore } from "../archive/open/open-archive.ts";
+import { decryptionOf, openArchiveStore } from "../archive/open/open-archive.ts";
+import { ArchiveRetention } from "../archive/retention/archive-retention.ts";
 import { Archiver } from "../archive/writer/archiver.ts";
 import { DirectorySource } from "../archive/writer/directory-source.ts";
 import type { Clock } from "../base/clock.ts";
@@ -18,7 +19,7 @@ const AGAIN_MS = 60_000;
 /** What carries the generations of a data directory to the archive that the settings name. */
 export interface Archiving {
   readonly archiver: Archiver;
-  /** Archives until the signal aborts. What is in flight then is sent by the next start. */
+  /** Archives, and removes what is old there, until the signal aborts. What is in flight then is sent by the next start. */
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -28,14 +29,16 @@ export interface Archiving {
  * @returns what carries a data directory there, once that is open and before anything is followed.
  * @throws ReplicaError USAGE for settings, recipients or variables that can't be.
  */
-export function prepareArchiving(
+export async function prepareArchiving(
   url: string,
   settings: { readonly archive: ArchiveSettings },
   env: Readonly<Record<string, string | undefined>>,
   clock: Clock,
-): (disk: Disk) => (directory: DataDirectory) => Archiving {
+): Promise<(disk: Disk) => (directory: DataDirectory) => Archiving> {
   const store = openArchiveStore(url, { settings, env, clock });
   const { recipients, compression, endpoint, everyMs, bytesPerSecond } = settings.archive;
+  const { keepForMs, identityFile } = settings.archive;
+  const decryption = await decryptionOf(identityFile);
   const encryption = recipients.length === 0 ? undefined : new Encryption(recipients);
   return (disk) => (directory) => {
     const { holdings } = directory;
@@ -52,23 +55,32 @@ export function prepareArchiving(
       program: `replica ${VERSION}`,
       onMoved: () => holdings.onArchived(),
     });
+    const retention = new ArchiveRetention({ store, clock, keepForMs, decryption });
     holdings.carrier = archiver;
-    return { archiver, run: (signal) => run(archiver, store.url, clock, signal) };
+    directory.keeping.archived = archiver;
+    const both = [
+      { what: `archiving to ${store.url}`, part: archiver },
+      { what: `removing what is old from ${store.url}`, part: retention },
+    ];
+    const run = async (signal: AbortSignal) => {
+      await Promise.all(both.map(({ what, part }) => runOn(part, what, clock, signal)));
+    };
+    return { archiver, run };
   };
 }
 
-/** What is wrong with the archiver must not end what it is beside. */
-async function run(
-  archiver: Archiver,
-  url: string,
+/** What is wrong with one of them must not end what it is beside. */
+async function runOn(
+  part: { run(signal: AbortSignal): Promise<void> },
+  what: string,
   clock: Clock,
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
     try {
-      await archiver.run(signal);
+      return await part.run(signal);
     } catch (error) {
-      logger.error(`archiving to ${url} failed, and begins again: ${String(error)}`, { error });
+      logger.error(`${what} failed, and begins again: ${String(error)}`, { error });
       await clock.sleep(AGAIN_MS, signal);
     }
   }

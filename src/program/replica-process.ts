@@ -71,7 +71,7 @@ async function carrying(settings: Settings, env: ProcessPlan["env"]) {
   const { url } = settings.archive;
   if (url === undefined) return undefined;
   const { prepareArchiving } = await import("./archiving.ts");
-  return prepareArchiving(url, settings, env, realClock);
+  return await prepareArchiving(url, settings, env, realClock);
 }
 
 /** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */

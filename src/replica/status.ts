@@ -7,7 +7,7 @@ import type { Offset, ReplicationId } from "../base/history.ts";
 import type { Settings } from "../config/settings.ts";
 import type { State } from "../session/state.ts";
 import { fileByteOf } from "../store/generation/layout.ts";
-import type { Smallness } from "../store/keep/keeping.ts";
+import type { Keeping, Smallness } from "../store/keep/keeping.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
 import { Freshness } from "./freshness.ts";
@@ -304,8 +304,8 @@ export class ReplicaStatus {
     return this.#replica.directory.keeping.smallness;
   }
 
-  /** Generations removed since the start: because nothing kept them any more, and because room was needed. */
-  get removedGenerations(): { readonly old: number; readonly room: number } {
+  /** See `Keeping.counts`. */
+  get removedGenerations(): Readonly<Keeping["counts"]> {
     return { ...this.#replica.directory.keeping.counts };
   }
 

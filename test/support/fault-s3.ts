@@ -82,6 +82,8 @@ export class FaultS3 {
   readonly seen: SeenRequest[] = [];
   region = "us-east-1";
   pageKeys = 1000;
+  /** Its clock, milliseconds since 1970; undefined: it tells no date. */
+  clock: () => number | undefined = () => Date.now();
   /** Some stores refuse If-None-Match. */
   knowsConditions = true;
   /** Objects that a LIST doesn't show yet. */
@@ -191,7 +193,7 @@ export class FaultS3 {
     }: Omit<Refused, "name"> | Extract<S3Effect, { kind: "error" }>,
     isXml: boolean,
   ): void {
-    response.writeHead(status, { ...headers, date: new Date().toUTCString() });
+    response.writeHead(status, { ...headers, ...this.#date() });
     response.end(isXml ? errorXml(code, message) : message);
   }
 
@@ -210,7 +212,8 @@ export class FaultS3 {
       sent = Buffer.from(body);
       sent[sent.length >> 1]! ^= 1;
     }
-    const told: Record<string, string | number> = { ...headers, date: new Date().toUTCString() };
+    const told: Record<string, string | number> = { ...headers, ...this.#date() };
+    if (this.clock() === undefined) response.sendDate = false;
     if (effect?.kind === "wrong checksum")
       told["x-amz-checksum-sha256"] = sha256(Buffer.from("other")).toString("base64");
     if (status !== 204) told["content-length"] = sent.length;
@@ -221,6 +224,11 @@ export class FaultS3 {
       if (effect.kind === "hang") this.#hang();
       else response.socket?.destroy();
     });
+  }
+
+  #date(): Record<string, string> {
+    const nowMs = this.clock();
+    return nowMs === undefined ? {} : { date: new Date(nowMs).toUTCString() };
   }
 
   #answer(
@@ -243,7 +251,7 @@ export class FaultS3 {
           throw new Refused(400, "InvalidRequest", "no condition");
         if (condition !== undefined && stored !== undefined)
           throw new Refused(412, "PreconditionFailed", "it is there");
-        this.objects.set(key, { bytes: body, atMs: Date.now() });
+        this.objects.set(key, { bytes: body, atMs: this.clock() ?? Date.now() });
         return { headers: checksum(body) };
       }
       case "DELETE":
@@ -350,7 +358,7 @@ export class FaultS3 {
     const time = Date.parse(
       at.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"),
     );
-    if (!(Math.abs(time - Date.now()) <= SKEW_MS))
+    if (!(Math.abs(time - (this.clock() ?? Date.now())) <= SKEW_MS))
       throw new Refused(403, "RequestTimeTooSkewed", "the times differ");
     if (hash !== sha256(body).toString("hex"))
       throw new Refused(400, "XAmzContentSHA256Mismatch", "another body");

@@ -50,6 +50,9 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   "archive/writer": {
     mayImport: ["base", "rdb", ...STORE, "archive/store", "archive/format"],
   },
+  "archive/retention": {
+    mayImport: ["base", "archive/store", "archive/format", "archive/reader"],
+  },
   "archive/open": {
     mayImport: [...GROUND, "archive/store", "archive/format", "archive/reader"],
   },
@@ -83,6 +86,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "store/restore",
       "archive/format",
       "archive/writer",
+      "archive/retention",
       "archive/open",
       "replica",
       "monitor",

@@ -51,6 +51,7 @@ export interface GenerationPlan {
   readonly pieceBytes?: number;
   readonly encryption?: Encryption | undefined;
   readonly isSealed?: boolean;
+  readonly lineage?: { readonly name: string; readonly generation: number };
 }
 
 export interface WrittenGeneration {
@@ -93,6 +94,7 @@ export async function writeGeneration(
     baseOffset,
     codec: "zstd" as const,
     recipients: [...(plan.encryption?.recipients ?? [])],
+    ...(plan.lineage === undefined ? {} : { lineage: plan.lineage }),
   };
   await put(GENERATION_FILE, encodeDocument("generation", generation));
   const pieces = await writeBase(store, name, plan, started);

@@ -38,6 +38,11 @@ const generation = z.object({
   codec: z.enum(CODECS),
   /** The age recipients that can read it; none: it is not encrypted. */
   recipients: z.array(z.string()),
+  /**
+   * Which generation of which data directory it is. The name is that of the folder of the first one that the directory has
+   * archived, as far as it knows; the number tells which comes after which. Before this was written there was none.
+   */
+  lineage: z.optional(z.object({ name: z.string(), generation: z.int().min(0) })),
 });
 
 const base = z.object({
@@ -60,7 +65,10 @@ const sealed = z.object({
   endCrc64: crc64,
 });
 
-const SCHEMAS = { archive, generation, base, sealed };
+/** The same bytes whoever removes it. */
+const removed = z.object({ format, kind: z.literal("removed-generation") });
+
+const SCHEMAS = { archive, generation, base, sealed, removed };
 export type DocumentKind = keyof typeof SCHEMAS;
 
 type Document<K extends DocumentKind> = z.infer<(typeof SCHEMAS)[K]>;
@@ -73,6 +81,12 @@ export type SealedDocument = Document<"sealed">;
 export const ARCHIVE_DOCUMENT: ArchiveDocument = {
   format: ARCHIVE_FORMAT,
   kind: "replica-archive",
+};
+
+/** The document that a generation has which is being removed. */
+export const REMOVED_DOCUMENT: Document<"removed"> = {
+  format: ARCHIVE_FORMAT,
+  kind: "removed-generation",
 };
 
 /** A document as it is stored: the same bytes for the same content. */

@@ -9,6 +9,8 @@ export const GENERATIONS = "generations";
 export const GENERATION_FILE = "generation.json";
 export const BASE_FILE = "base.json";
 export const SEALED_FILE = "sealed.json";
+/** Written before anything of a generation is removed: when that began, by the store's clock. */
+export const REMOVED_FILE = "removed.json";
 
 /** A generation's folder: when it began, and what tells it from others of that second. */
 export interface GenerationName {

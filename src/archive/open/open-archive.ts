@@ -58,7 +58,11 @@ export async function openArchive(url: string, context: ArchiveContext): Promise
   return await Archive.open(new ArchiveSource(store, decryption), context.signal);
 }
 
-async function decryptionOf(path: string | undefined): Promise<Decryption | undefined> {
+/**
+ * Reads the age identity that reads an encrypted archive.
+ * @throws ReplicaError USAGE for a file that can't be read or holds none.
+ */
+export async function decryptionOf(path: string | undefined): Promise<Decryption | undefined> {
   if (path === undefined) return undefined;
   if (/^AGE-SECRET-KEY/i.test(path)) {
     throw usageError(

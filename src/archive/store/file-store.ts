@@ -72,8 +72,7 @@ export class FileStore implements ObjectStore {
   async #putOnce(path: string, body: Uint8Array): Promise<void> {
     const folder = dirname(path);
     await this.#makeFolder(folder);
-    const random = Math.floor(this.#clock.random() * 2 ** 48).toString(36);
-    const temporary = join(folder, `${LEFTOVER}${process.pid}-${random}`);
+    const temporary = this.#temporaryIn(folder);
     const fd = await this.#disk.createPrivate(temporary);
     try {
       try {
@@ -248,6 +247,30 @@ export class FileStore implements ObjectStore {
         return;
       }
     }
+  }
+
+  async now(signal: AbortSignal): Promise<number | undefined> {
+    signal.throwIfAborted();
+    return await orAborted(this.#now(), signal);
+  }
+
+  async #now(): Promise<number | undefined> {
+    const path = this.#temporaryIn(this.#root);
+    try {
+      const fd = await this.#disk.createPrivate(path);
+      closeQuietly(this.#disk, fd);
+      return (await this.#disk.lookAt(path))?.modifiedMs;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw failure("asking for the time by writing", path, error);
+    } finally {
+      await this.#removeQuietly(path);
+    }
+  }
+
+  #temporaryIn(folder: string): string {
+    const random = Math.floor(this.#clock.random() * 2 ** 48).toString(36);
+    return join(folder, `${LEFTOVER}${process.pid}-${random}`);
   }
 
   async #removeQuietly(path: string): Promise<void> {

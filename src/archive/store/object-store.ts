@@ -61,6 +61,12 @@ export interface ObjectStore {
   list(folder: string, signal: AbortSignal): AsyncGenerator<ListPage, void>;
   /** Deletes an object, durably once it resolves; a missing one is no error. */
   delete(key: string, signal: AbortSignal): Promise<void>;
+  /**
+   * What time it is by the store's own clock, by which `modifiedMs` counts, too; milliseconds since 1970. A folder's is
+   * that of its file system: a file is made in it for a moment.
+   * @returns undefined where it doesn't tell.
+   */
+  now(signal: AbortSignal): Promise<number | undefined>;
 }
 
 /** The longest key of S3, in bytes. */

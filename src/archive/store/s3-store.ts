@@ -176,6 +176,11 @@ export class S3Store implements ObjectStore {
     await this.#client.send(request, this.#doing("deleting", key), signal, [404]);
   }
 
+  async now(signal: AbortSignal): Promise<number | undefined> {
+    for await (const { dateMs } of this.list("", signal)) return dateMs;
+    return undefined;
+  }
+
   #keyOf(key: string): string {
     assertKey(key);
     return `${this.#address.prefix}${key}`;

@@ -7,6 +7,7 @@ import {
   generationKey,
   logFolder,
   parseSegmentName,
+  REMOVED_FILE,
   SEALED_FILE,
   type SegmentName,
 } from "../format/names.ts";
@@ -17,6 +18,8 @@ export interface ArchivedFolder {
   readonly hasDocument: boolean;
   readonly hasBase: boolean;
   readonly isSealed: boolean;
+  /** Whether somebody is removing it: what is written there now would go, too. */
+  readonly isRemoved: boolean;
   /** The sizes of the pieces by their names; empty where the base is whole. */
   readonly pieces: ReadonlyMap<string, number>;
   /** The last segment of the log that joins; undefined where there is none. */
@@ -47,6 +50,7 @@ export async function readArchivedFolder(
     hasDocument: files.has(GENERATION_FILE),
     hasBase,
     isSealed: files.has(SEALED_FILE),
+    isRemoved: files.has(REMOVED_FILE),
     pieces,
     lastSegment: chain.at(-1),
     crcBefore: chain.at(-2)?.crc ?? 0n,

@@ -5,17 +5,11 @@ import type { Offset } from "../../base/history.ts";
 import { checksInvariants } from "../../base/invariants.ts";
 import { logger } from "../../base/logger.ts";
 import { type Disk, giveBack } from "../../store/disk/disk.ts";
-import {
-  ARCHIVE_DOCUMENT,
-  decodeDocument,
-  encodeDocument,
-  MAX_DOCUMENT_BYTES,
-} from "../format/documents.ts";
-import { ARCHIVE_KEY } from "../format/names.ts";
 import type { ObjectWriter } from "../format/objects.ts";
 import { type ObjectStore, orAborted } from "../store/object-store.ts";
 import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
 import type { ArchiverStatus } from "./archiver-status.ts";
+import { describeArchive } from "./describe-archive.ts";
 import { EarlyBase } from "./early-base.ts";
 import {
   AT_ONCE_BYTES,
@@ -23,6 +17,7 @@ import {
   type GenerationWriterParts,
   type LackedObject,
 } from "./generation-writer.ts";
+import { LastKnown } from "./last-known.ts";
 import { LocalFiles } from "./local-files.ts";
 import { Outage } from "./outage.ts";
 import { Pace } from "./pace.ts";
@@ -92,6 +87,7 @@ export class Archiver {
   #pending: Pending | undefined;
   /** The generation that a failure is about; undefined where it is about none. */
   #atWork: number | undefined;
+  readonly #known: LastKnown;
   /** From when on a segment is sent however short it is; monotonic milliseconds. */
   #dueAtMs = 0;
   /** Up to where somebody waits for the archive. */
@@ -110,6 +106,7 @@ export class Archiver {
     const random = () => clock.random();
     this.#parts = { store, archive, source, disk, files, writer, program, random };
     this.#early = new EarlyBase(this.#parts);
+    this.#known = new LastKnown(clock);
     this.#pace = new Pace(options.bytesPerSecond, clock);
     this.#outage = new Outage(store.url, clock);
   }
@@ -213,12 +210,19 @@ export class Archiver {
     const changes = this.#changes;
     if (this.#pending === undefined) {
       this.#atWork = undefined;
-      await this.#describe(signal);
+      if (!this.#hasArchive) await describeArchive(this.#options.store, signal);
+      this.#hasArchive = true;
       const [generation] = this.#lacked();
       if (generation !== undefined) await this.#prepare(generation, signal);
       if (generation !== undefined && this.#current === undefined) return undefined;
       if (this.#pending === undefined) await this.#prepareEarly(signal);
       if (this.#pending === undefined) return { ...this.#waitFor(generation), changes };
+    }
+    if (this.#known.isLongAgo) {
+      this.#current = undefined;
+      this.#early.forget();
+      this.#pending = undefined;
+      return undefined;
     }
     await this.#send(this.#pending, signal);
     return undefined;
@@ -238,8 +242,10 @@ export class Archiver {
   /** The same for a base that is coming in, once the generations before it lack nothing that should be sent now. */
   async #prepareEarly(signal: AbortSignal): Promise<void> {
     this.#atWork = undefined;
+    const before = this.#early.writer;
     const object = await this.#early.next(signal);
     const { writer } = this.#early;
+    if (writer !== before) this.#known.isNow();
     if (object === undefined || writer === undefined) return;
     this.#atWork = writer.id;
     this.#pending = { object, writer };
@@ -265,23 +271,12 @@ export class Archiver {
     const begun = this.#early.take(generation.id);
     const writer = begun ?? (await GenerationWriter.begin(this.#parts, generation, signal));
     this.#current = writer;
+    if (begun === undefined) this.#known.isNow();
     // What waits from before has waited long enough.
     this.#dueAtMs = 0;
     // Of another history, perhaps; and all of this one goes at once.
     this.#wantedOffset = 0;
     return writer;
-  }
-
-  /** Says once what the archive is. @throws ReplicaError ARCHIVE_TOO_NEW, ARCHIVE_DAMAGED where it is something else. */
-  async #describe(signal: AbortSignal): Promise<void> {
-    if (this.#hasArchive) return;
-    const { store } = this.#options;
-    const place = `${store.url}/${ARCHIVE_KEY}`;
-    const found = await store.get(ARCHIVE_KEY, { maxBytes: MAX_DOCUMENT_BYTES }, signal);
-    if (found === undefined)
-      await store.put(ARCHIVE_KEY, encodeDocument("archive", ARCHIVE_DOCUMENT), signal);
-    else decodeDocument("archive", place, found);
-    this.#hasArchive = true;
   }
 
   async #next(
@@ -323,6 +318,7 @@ export class Archiver {
     signal.throwIfAborted();
     await store.put(key, body, signal);
     this.#pending = undefined;
+    this.#known.isNow();
     const sent = this.#sent[kind];
     sent.objects++;
     sent.bytes += body.length;

@@ -51,6 +51,11 @@ export class EarlyBase {
     }
   }
 
+  /** What the archive holds must be learned anew. */
+  forget(): void {
+    this.#writer = undefined;
+  }
+
   /** Leaves a generation alone until it is whole. */
   skip(id: number): void {
     this.#skipped = id;

@@ -114,11 +114,14 @@ export class GenerationWriter {
       if (state !== undefined) return new GenerationWriter(parts, id, known, state, true);
       const place = `${store.url}/${generationKey(known.name)}`;
       logger.warn(
-        `${place} does not hold the log of generation ${id}: it is left as it is, and the generation is archived anew`,
+        `${place} is being removed, or does not hold the log of generation ${id}: it is left as it is, and the generation is archived anew`,
       );
     }
     const name = newGenerationName(generation.startedMs, parts.random);
-    const document = documentOf(parts, generation);
+    const before = known ?? (await predecessor(parts, id));
+    // The first one's own, also where it was archived before lineages were written down.
+    const lineage = before?.document.lineage?.name ?? before?.name ?? name;
+    const document = documentOf(parts, generation, lineage);
     const folder = await OwnFolder.create(disk, memoryPath, archive, name, document);
     const end = { offset: generation.baseOffset, crc: 0n };
     const nothing = { at: "generation", after: { at: "base", pieces: 0, end } } as const;
@@ -338,9 +341,27 @@ function isWrittenSo({ codec, recipients }: GenerationDocument, writer: ObjectWr
   return codec === writer.codec && recipients.join() === wanted.join();
 }
 
+/**
+ * Where the newest one of the generations before this one is archived. That of a copy's origin isn't the copy's: the two
+ * may follow different primaries.
+ * @throws ReplicaError DISK_FAILED; of the ledger.
+ */
+async function predecessor(
+  { disk, archive, source }: GenerationWriterParts,
+  id: number,
+): Promise<OwnFolder | undefined> {
+  const before = source.generations().filter((one) => one.id < id);
+  for (const { memoryPath } of before.toReversed()) {
+    const found = await OwnFolder.open(disk, memoryPath, archive);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
 function documentOf(
   { writer, source, program, random }: GenerationWriterParts,
   { id, startedMs, primaryName, baseOffset, arriving }: LocalGeneration,
+  lineage: string,
 ): GenerationDocument {
   return {
     format: ARCHIVE_FORMAT,
@@ -351,6 +372,7 @@ function documentOf(
     baseOffset,
     codec: writer.codec,
     recipients: [...(writer.encryption?.recipients ?? [])],
+    lineage: { name: lineage, generation: id },
   };
 }
 

@@ -20,7 +20,7 @@ export type WriterState =
 /**
  * What the archive holds, as the generation's folder there shows it.
  * @param folder what is remembered of it.
- * @returns undefined where it holds another log than the generation's.
+ * @returns undefined where it holds another log than the generation's, or is being removed.
  * @throws ReplicaError of the store and of the disk; the reason of `signal`.
  */
 export async function heldState(
@@ -32,6 +32,7 @@ export async function heldState(
   const { baseOffset, sealed, durableOffset } = generation;
   const held = await readArchivedFolder(store, folder.name, baseOffset, signal);
   const { hasDocument, hasBase, isSealed, lastSegment, crcBefore } = held;
+  if (held.isRemoved) return undefined;
   if (lastSegment !== undefined && !(await files.isOf(generation, lastSegment, crcBefore)))
     return undefined;
   const end = { offset: lastSegment?.to ?? baseOffset, crc: lastSegment?.crc ?? 0n };

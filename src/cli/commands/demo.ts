@@ -75,7 +75,7 @@ export async function demo(context: CommandContext): Promise<number> {
     writesPerSecond: WRITES_PER_SECOND,
   });
   const target = parsePrimaryUrl(primary.url);
-  const archiving = prepareArchiving(archive, settings, context.env, realClock)(realDisk);
+  const archiving = (await prepareArchiving(archive, settings, context.env, realClock))(realDisk);
   const assembled = assemble(target, realDisk, realClock, settings, VERSION, { archiving });
   const { replica, status, port, run, close } = assembled;
   const stop = new AbortController();

@@ -1,19 +1,15 @@
 import { logger } from "../../base/logger.ts";
 import { formatAge, formatBytes } from "../../base/quantity.ts";
-import { type Disk, freeBytesAt } from "../disk/disk.ts";
+import type { Disk } from "../disk/disk.ts";
 import { Turns } from "../disk/turns.ts";
-import type {
-  Guard,
-  LivedMoment,
-  SealedGeneration,
-  SnapshotSize,
-  WorthChange,
-} from "../ledger/keep-tables.ts";
+import type { Guard, LivedMoment, SnapshotSize, WorthChange } from "../ledger/keep-tables.ts";
 import type { Generation, KeptSnapshot, Ledger } from "../ledger/ledger.ts";
 import { isBlankLog } from "./blank-log.ts";
 import { LivedClock, type Machine } from "./lived-clock.ts";
-import { keepPlan, type SealedOne } from "./plan.ts";
+import { keepPlan, orderForRoom, type SealedOne } from "./plan.ts";
 import type { Removal } from "./removal.ts";
+import { type Candidate, type RoomFreed, RoomMaker, type RoomWanted } from "./room-maker.ts";
+import { SealedLogs } from "./sealed-logs.ts";
 import { describeSize, isEmpty, worthChange } from "./worth.ts";
 
 const DAY_MS = 86_400_000;
@@ -47,25 +43,10 @@ interface WallClock {
   now(): number;
 }
 
-/** Room that is asked for. */
-export interface RoomWanted {
-  /** How many bytes the file system is to have free. */
-  readonly freeBytes: number;
-  /** What needs it, for log and event, to complete "to make room for …": `a full resync of 3.0 GiB`. */
-  readonly why: string;
-  /** Whether even the guarded generations may go, last of all. */
-  readonly evenGuarded: boolean;
-}
-
-/** What `freeRoom` reached. */
-export interface RoomFreed {
-  /** The ids of the generations that are gone, in that order. */
-  readonly removed: readonly number[];
-  /** What they took. Some file systems show some seconds later that it is free. */
-  readonly removedBytes: number;
-  readonly freeBytes: number;
-  /** Whether as much is free as was wanted, with what was removed. */
-  readonly isEnough: boolean;
+/** What an archive holds of the generations. */
+export interface Archived {
+  /** Whether it has all of a sealed generation. */
+  has(id: number): boolean;
 }
 
 /** That what is current is small: as somebody who looks is to hear it. */
@@ -76,13 +57,6 @@ export interface Smallness {
   readonly had: string;
   /** For how long, in lived time. */
   readonly seconds: number;
-}
-
-interface SealedLog {
-  /** The length of its file. */
-  readonly bytes: number;
-  /** Whether neither it nor the snapshot before it holds anything. */
-  readonly isBlank: boolean;
 }
 
 /** Decides what is kept of the sealed generations, and for how long; and removes the others. */
@@ -96,8 +70,8 @@ export class Keeping {
   readonly borneOutMs: number;
   /** One removal at a time. */
   readonly #turns = new Turns();
-  /** By the generation's id: once sealed, a log doesn't change. */
-  readonly #logs = new Map<number, SealedLog>();
+  readonly #logs: SealedLogs;
+  readonly #room: RoomMaker;
   #guards: readonly Guard[];
   #livedKeptMs = -Infinity;
   #failure = "";
@@ -112,10 +86,22 @@ export class Keeping {
     this.#lived = new LivedClock(machine, ledger.keeping.lived(), lastMs);
     this.borneOutMs = Math.min(clock.now(), lastMs + this.#lived.betweenMs);
     this.#guards = ledger.keeping.guards();
+    this.#logs = new SealedLogs(options);
+    this.#room = new RoomMaker({
+      ...options,
+      counts: this.counts,
+      candidates: (evenGuarded) => this.#candidates(evenGuarded),
+    });
   }
 
-  /** Generations removed since the start: because nothing kept them any more, and because room was needed. */
-  readonly counts = { old: 0, room: 0 };
+  /** Whoever archives the generations sets it; undefined: nobody does, and nothing waits for that. */
+  archived: Archived | undefined;
+
+  /**
+   * Generations removed since the start: because nothing kept them any more, and because room was needed; of the latter,
+   * those that the archive still lacked.
+   */
+  readonly counts = { old: 0, room: 0, unarchived: 0 };
 
   /** Set while what is current has less than half of what an earlier generation had, and nobody said that it is well. */
   get smallness(): Smallness | undefined {
@@ -236,8 +222,8 @@ export class Keeping {
   }
 
   /**
-   * Removes the sealed generations that nothing keeps (`keepPlan`), except pinned ones and those younger than a
-   * pinned one. Then retries what could not be removed before.
+   * Removes the sealed generations that nothing keeps (`keepPlan`), except pinned ones, those younger than a pinned one,
+   * and those that the archive still lacks. Then retries what could not be removed before.
    * None goes where nothing is current.
    * @param keepForMs in lived time.
    * @returns the ids that are gone, without those of the retry.
@@ -248,45 +234,20 @@ export class Keeping {
       this.#passGuards(keepForMs);
       const isKept = this.#options.ledger.current() === undefined;
       const { due } = this.#plan(this.#sealed(), isKept ? Infinity : keep, keepForMs);
-      const gone = await this.#options.removal.remove(due);
+      const gone = await this.#options.removal.remove(due.filter((id) => this.#isArchived(id)));
       this.counts.old += gone.length;
       return gone;
     });
   }
 
   /**
-   * Removes sealed generations, in the order of `keepPlan`, until as much is free as is wanted. Where that can't be
+   * Removes sealed generations, in the order of `orderForRoom`, until as much is free as is wanted. Where that can't be
    * reached, it removes none: history isn't given for nothing. The current generation, pinned ones and those
    * younger than a pinned one stay.
    * @throws ReplicaError DIRECTORY_LOST, DISK_FAILED.
    */
   async freeRoom(wanted: RoomWanted): Promise<RoomFreed> {
-    return await this.#turns.run(async () => {
-      const removed: number[] = [];
-      let removedBytes = 0;
-      // What counts no more goes first; where it can't be removed, `retain` tells it.
-      if (this.#freeBytes() < wanted.freeBytes)
-        await this.#options.removal.remove([]).catch(() => undefined);
-      let freeBytes = this.#freeBytes();
-      const candidates = freeBytes < wanted.freeBytes ? this.#candidates(wanted.evenGuarded) : [];
-      const most = candidates.reduce((sum, { bytes }) => sum + bytes, freeBytes);
-      // Where the file system shows later what is free, the sum tells when it is enough.
-      const firstBytes = freeBytes;
-      const counted = () => Math.max(freeBytes, firstBytes + removedBytes);
-      try {
-        for (const { id, bytes } of most >= wanted.freeBytes ? candidates : []) {
-          if (counted() >= wanted.freeBytes) break;
-          const gone = await this.#options.removal.remove([id]);
-          if (gone.length === 0) continue;
-          removed.push(id);
-          removedBytes += bytes;
-          freeBytes = this.#freeBytes();
-        }
-      } finally {
-        if (removed.length > 0) this.#tellFreed(removed, freeBytes, wanted.why);
-      }
-      return { removed, removedBytes, freeBytes, isEnough: counted() >= wanted.freeBytes };
-    });
+    return await this.#turns.run(() => this.#room.free(wanted));
   }
 
   /** How many bytes `freeRoom` could free. @throws ReplicaError of the ledger. */
@@ -296,27 +257,7 @@ export class Keeping {
 
   /** Bytes of the logs of all sealed generations. @throws ReplicaError of the ledger. */
   sealedLogBytes(): number {
-    const { disk, ledger, logPath } = this.#options;
-    return ledger.keeping.sealed().reduce((sum, { id }) => {
-      try {
-        return sum + disk.sizeOf(logPath(id));
-      } catch {
-        return sum;
-      }
-    }, 0);
-  }
-
-  #tellFreed(removed: readonly number[], freeBytes: number, why: string): void {
-    const { note } = this.#options;
-    this.counts.room += removed.length;
-    const guarded = removed.filter((id) => this.#guards.some((guard) => guard.id === id));
-    const worth =
-      guarded.length === 0
-        ? ""
-        : `; of these, ${guarded.join(", ")} held more than what came after`;
-    const what = `removed ${generations(removed)} ahead of time to make room for ${why}: ${formatBytes(freeBytes)} is free now${worth}`;
-    logger.warn(what);
-    note("retention", what);
+    return this.#logs.bytes(this.#options.ledger.keeping.sealed());
   }
 
   /** Ends what guards generations for long enough. @throws ReplicaError of the ledger. */
@@ -349,49 +290,28 @@ export class Keeping {
   /** Newest first. */
   #sealed(): SealedOne[] {
     const sealed = this.#options.ledger.keeping.sealed();
-    const ids = new Set(sealed.map(({ id }) => id));
-    for (const id of this.#logs.keys()) if (!ids.has(id)) this.#logs.delete(id);
-    return sealed.map((one) => ({ ...one, isBlank: this.#logOf(one).isBlank }));
-  }
-
-  /** Looked at once. */
-  #logOf({ id, isEmpty: holdsNoKey, logHeaderBytes }: SealedGeneration): SealedLog {
-    const known = this.#logs.get(id);
-    if (known !== undefined) return known;
-    const { disk, logPath } = this.#options;
-    const path = logPath(id);
-    let bytes: number;
-    try {
-      bytes = disk.sizeOf(path);
-    } catch {
-      // What can't be looked at now gives no room.
-      return { bytes: 0, isBlank: false };
-    }
-    const log = { bytes, isBlank: holdsNoKey && isBlankLog(path, logHeaderBytes) };
-    this.#logs.set(id, log);
-    return log;
+    this.#logs.forgetOthers(sealed);
+    return sealed.map((one) => ({ ...one, isBlank: this.#logs.of(one).isBlank }));
   }
 
   /** What may go for room, in this order, and what each would give. */
-  #candidates(evenGuarded: boolean): { readonly id: number; readonly bytes: number }[] {
+  #candidates(evenGuarded: boolean): Candidate[] {
     const sealed = this.#sealed();
-    const bytes = new Map(
-      sealed.map(({ id, rdbBytes }) => [id, rdbBytes + (this.#logs.get(id)?.bytes ?? 0)]),
-    );
-    const { spare, last } = this.#plan(sealed, 0, undefined);
-    return [...spare, ...(evenGuarded ? last : [])]
+    const byId = new Map(sealed.map((one) => [one.id, one]));
+    const plan = this.#plan(sealed, 0, undefined);
+    return orderForRoom(plan, evenGuarded, (id) => this.#isArchived(id))
       .filter((id) => !this.#options.removal.isPinned(id))
-      .map((id) => ({ id, bytes: bytes.get(id) ?? 0 }));
+      .map((id) => ({
+        id,
+        bytes: (byId.get(id)?.rdbBytes ?? 0) + this.#logs.knownBytes(id),
+        isGuarded: this.#guards.some((guard) => guard.id === id),
+        isArchived: this.#isArchived(id),
+      }));
   }
 
-  #freeBytes(): number {
-    return freeBytesAt(this.#options.disk, this.#options.dir);
+  #isArchived(id: number): boolean {
+    return this.archived?.has(id) !== false;
   }
-}
-
-/** Ids for people: `generation 3`, `generations 3, 4`. */
-function generations(ids: readonly number[]): string {
-  return `${ids.length === 1 ? "generation" : "generations"} ${ids.join(", ")}`;
 }
 
 function messageOf(error: unknown): string {

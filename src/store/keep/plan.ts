@@ -81,3 +81,21 @@ export function keepPlan(newestFirst: readonly SealedOne[], rules: KeepRules): K
       .map(({ id }) => id),
   };
 }
+
+/**
+ * The order in which generations go where the disk has no room: first those that are archived, as `keepPlan` has them,
+ * the guarded ones last if they may go; then those that the archive still lacks, oldest first, the guarded ones last.
+ */
+export function orderForRoom(
+  { spare, last }: Pick<KeepPlan, "spare" | "last">,
+  evenGuarded: boolean,
+  isArchived: (id: number) => boolean,
+): number[] {
+  const guarded = evenGuarded ? last : [];
+  const lacked = spare.filter((id) => !isArchived(id)).toSorted((a, b) => a - b);
+  return [
+    ...[...spare, ...guarded].filter((id) => isArchived(id)),
+    ...lacked,
+    ...guarded.filter((id) => !isArchived(id)),
+  ];
+}

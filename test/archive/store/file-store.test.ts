@@ -36,6 +36,21 @@ async function namesIn(store: ObjectStore, folder: string): Promise<string[]> {
 const modeOf = (path: string) => (fs.statSync(path).mode & 0o777).toString(8);
 
 describe("an archive in a folder", () => {
+  test("tells the time of its file system, whatever this machine's clock says, and leaves nothing", async () => {
+    using dir = tempDir("archive");
+    const root = dir.file("archive");
+    const ahead = { ...realClock, now: () => Date.now() + 86_400_000 };
+    const store = new FileStore(root, realFolderDisk, ahead);
+    expect(await store.now(signal)).toBeUndefined();
+    await store.put(KEY, BYTES, signal);
+    expect(Math.abs((await store.now(signal))! - Date.now())).toBeLessThan(600_000);
+    expect(fs.readdirSync(root)).toEqual(["generations"]);
+    const disk = new FaultyDisk();
+    disk.fail({ operation: "createPrivate", code: "EACCES" });
+    const error = await rejectionOf(() => new FileStore(root, disk, ahead).now(signal));
+    expect(error).toMatchObject({ code: "ARCHIVE_FORBIDDEN" });
+  });
+
   test("keeps objects, gives them back whole and in parts, lists and deletes them", async () => {
     using dir = tempDir("archive");
     const url = pathToFileURL(dir.file("an archive")).href;

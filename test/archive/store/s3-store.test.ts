@@ -73,6 +73,15 @@ describe("an archive in a bucket", () => {
     },
   );
 
+  test("tells the time of the server, or that it has none", async () => {
+    server.clock = () => Date.now() - 600_000;
+    const nowMs = (await store.now(signal))!;
+    expect(Math.abs(Date.now() - 600_000 - nowMs)).toBeLessThan(60_000);
+    server.clock = () => undefined;
+    expect(await store.now(signal)).toBeUndefined();
+    expect(server.seen.map(({ operation }) => operation)).toEqual(["LIST", "LIST"]);
+  });
+
   test("signs, sums up and conditions what it stores", async () => {
     await store.put(KEY, bytesOf(10), signal);
     const { headers } = server.seen[0]!;

@@ -58,4 +58,8 @@ export class DyingStore implements ObjectStore {
   delete(key: string, signal: AbortSignal): Promise<void> {
     return this.#inner.delete(key, signal);
   }
+
+  now(signal: AbortSignal): Promise<number | undefined> {
+    return this.#inner.now(signal);
+  }
 }

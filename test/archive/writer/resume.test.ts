@@ -157,6 +157,7 @@ function withPut(store: ObjectStore, put: ObjectStore["put"]): ObjectStore {
     get: (key, options, signal) => store.get(key, options, signal),
     list: (folder, signal) => store.list(folder, signal),
     delete: (key, signal) => store.delete(key, signal),
+    now: (signal) => store.now(signal),
     put,
   };
 }

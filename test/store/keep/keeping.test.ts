@@ -12,6 +12,7 @@ import { mayMount, smallDisk } from "../../support/small-disk.ts";
 import { amount } from "../../support/sweep.ts";
 import { tempDir } from "../../support/temp.ts";
 import { clock } from "../restore/kept.ts";
+import { rig, RoomyDisk } from "./rig.ts";
 import { EMPTY, FULL, keepSized, PING } from "./sized.ts";
 
 const SECOND = 1_000;
@@ -19,26 +20,6 @@ const HOUR = 3_600 * SECOND;
 const DAY = 24 * HOUR;
 const MIB = 1024 * 1024;
 const WRITE = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
-
-/** A disk of so many bytes, which the generations' files fill. */
-class RoomyDisk extends FaultyDisk {
-  path = "";
-  readonly #bytes: number;
-  constructor(bytes: number) {
-    super();
-    this.#bytes = bytes;
-  }
-  override freeBytes(): number {
-    const names = readdirSync(join(this.path, "generations"), {
-      recursive: true,
-      encoding: "utf8",
-    });
-    const sizes = names
-      .map((name) => statSync(join(this.path, "generations", name)))
-      .map((file) => (file.isFile() ? file.size : 0));
-    return this.#bytes - sizes.reduce((sum, size) => sum + size, 0);
-  }
-}
 
 /** One that goes on showing as much free as at the first look. */
 class LaggingDisk extends RoomyDisk {
@@ -62,45 +43,6 @@ function fillUp(path: string): void {
       expect(error).toMatchObject({ code: "ENOSPC" });
     }
   }
-}
-
-/** A data directory that can be opened again, on a machine whose time passes when told. */
-function rig(disk: FaultyDisk = new FaultyDisk()) {
-  const dir = tempDir("keeping");
-  const machine = new FakeMachine();
-  if (disk instanceof RoomyDisk) disk.path = dir.path;
-  const open = () => new DataDirectory(dir.path, disk, clock, machine);
-  let directory = open();
-  return {
-    machine,
-    get directory() {
-      return directory;
-    },
-    restart() {
-      directory.close();
-      directory = open();
-    },
-    ids: () =>
-      readdirSync(dir.file("generations"))
-        .map(Number)
-        .toSorted((a, b) => a - b),
-    /** As before format 5, which records how many keys a snapshot holds. */
-    forgetKeys: () => {
-      using db = new Database(dir.file("replica.db"));
-      db.run("UPDATE generations SET rdb_keys = NULL, rdb_keys_db = NULL");
-    },
-    events: (kind: string) => {
-      using db = new Database(dir.file("replica.db"), { readonly: true });
-      return db
-        .query<{ detail: string }, [string]>("SELECT detail FROM events WHERE kind = ?")
-        .all(kind)
-        .map(({ detail }) => detail);
-    },
-    [Symbol.dispose]: () => {
-      directory.close();
-      dir.remove();
-    },
-  };
 }
 
 describe("a data set that shrinks", () => {
@@ -280,7 +222,7 @@ describe("room", () => {
     expect(await keeping.freeRoom(wanted(120_000))).toMatchObject({ removed: [1], isEnough: true });
     expect(await keeping.freeRoom(wanted(250_000))).toMatchObject({ removed: [], isEnough: false });
     expect(r.ids()).toEqual([6]);
-    expect(keeping.counts).toEqual({ old: 0, room: 5 });
+    expect(keeping.counts).toEqual({ old: 0, room: 5, unarchived: 0 });
     expect(r.events("retention").at(-1)).toMatch(
       /^removed generation 1 ahead of time to make room for a test: .* is free now; of these, 1 held more than what came after$/,
     );
