@@ -69,7 +69,7 @@ export class World {
       all.push({ directory: world.#directory(world.#stream(0)), atHour: random.below(20) });
     // A second replica of a primary, a clone of it, or a container that comes after one.
     for (const { directory } of all.slice()) {
-      if (random.below(2) === 0) {
+      for (let more = random.below(4); more > 0; more--) {
         const atHour = random.below(hours);
         all.push({ directory: world.#directory(directory.stream), atHour });
       }
@@ -98,7 +98,7 @@ export class World {
   /** Writes generations until the directory is lost, or time is over. */
   async #live(directory: Directory, fromHour: number, hours: number): Promise<void> {
     const random = this.#random;
-    const endHour = random.below(3) === 0 ? fromHour + random.below(hours) : hours;
+    const endHour = random.below(2) === 0 ? fromHour + random.below(hours / 2) : hours;
     for (let at = fromHour; at < Math.min(endHour, hours);) {
       const to = Math.min(at + 1 + random.below(30), endHour, hours);
       const isLast = to >= Math.min(endHour, hours);
