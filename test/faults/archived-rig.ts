@@ -60,6 +60,8 @@ export class ArchivedRig extends Rig {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
   #failure: unknown;
+  /** What was durable at its end. A mark whose sync failed may be there, too; it counts from the next start on. */
+  durableAtEnd: Offset | undefined;
 
   constructor(root: string, path: string, disk: PowerCutDisk, mode: Mode, before?: Promised) {
     super(path, disk, mode, before);
@@ -94,6 +96,7 @@ export class ArchivedRig extends Rig {
   override async close(): Promise<void> {
     // As the program does: what the last sync made durable may be archived still.
     await this.keeper.close();
+    this.durableAtEnd = this.directory.durableOffset;
     await this.whole();
     this.#stop.abort(new Error("the test stops it"));
     await this.#running;
