@@ -8,7 +8,9 @@ export function sdkCredentials(): CredentialSource {
   return async () => {
     const { defaultProvider } = await import("@aws-sdk/credential-provider-node");
     // Made anew each time: it would remember, and its memory can't be told that a server refused what it has.
-    const { accessKeyId, secretAccessKey, sessionToken, expiration } = await defaultProvider()();
+    // The shared files, too, are remembered for as long as the process lives, unless it is told.
+    const provider = defaultProvider({ ignoreCache: true });
+    const { accessKeyId, secretAccessKey, sessionToken, expiration } = await provider();
     return {
       accessKeyId,
       secretAccessKey,

@@ -102,7 +102,7 @@ describe("current credentials", () => {
   });
 });
 
-test("the SDK's chain reads a profile, and says so where there is nothing", async () => {
+test("the SDK's chain reads a profile as it is now, and says so where there is nothing", async () => {
   using dir = tempDir("profile");
   const names = [
     "AWS_SHARED_CREDENTIALS_FILE",
@@ -118,12 +118,14 @@ test("the SDK's chain reads a profile, and says so where there is nothing", asyn
     process.env["AWS_PROFILE"] = "archive";
     const none = new CurrentCredentials(sdkCredentials(), new StoreClock());
     expect(await rejectionOf(() => none.get())).toMatchObject({ code: "ARCHIVE_FORBIDDEN" });
-    process.env["AWS_SHARED_CREDENTIALS_FILE"] = dir.file("other");
-    await Bun.write(
-      dir.file("other"),
-      "[archive]\naws_access_key_id = key\naws_secret_access_key = secret\n",
-    );
-    expect(await sdkCredentials()()).toEqual({ accessKeyId: "key", secretAccessKey: "secret" });
+    const source = sdkCredentials();
+    for (const key of ["first", "second"]) {
+      await Bun.write(
+        dir.file("credentials"),
+        `[archive]\naws_access_key_id = ${key}\naws_secret_access_key = secret\n`,
+      );
+      expect(await source()).toEqual({ accessKeyId: key, secretAccessKey: "secret" });
+    }
   } finally {
     for (const [name, value] of before) {
       if (value === undefined) delete process.env[name];
