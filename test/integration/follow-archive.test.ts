@@ -5,7 +5,7 @@ import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-pri
 import { rdbOf } from "../store/rdb.ts";
 import { ACCESS_KEY, FaultS3, SECRET_KEY } from "../support/fault-s3.ts";
 import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
-import { bootCopy, type RealServer, startServer } from "../support/servers.ts";
+import { bootCopy, type RealServer, serverVersion, startServer } from "../support/servers.ts";
 import { APPEND_DIR } from "../../src/store/restore/restore.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -103,6 +103,10 @@ describe("follow --archive", () => {
       const { exitCode } = await again.stop();
       expect(exitCode).toBe(0);
     }
+    const listed = await runReplica(["snapshots", archive, "--json"]);
+    const { generations } = JSON.parse(listed.stdout) as { generations: object[] };
+    const version = `valkey ${serverVersion(KIND)}`;
+    expect(generations).toMatchObject([{ primary_version: version }, { primary_version: version }]);
     const checked = await runReplica(["verify", archive]);
     expect([checked.exitCode, checked.stdout]).toEqual([0, expect.stringContaining("no damage")]);
     fs.rmSync(data, { recursive: true });
