@@ -38,7 +38,7 @@ describe.skipIf(!hasRadosgw)("radosgw", () => {
     await server[Symbol.asyncDispose]();
   });
 
-  testStore(() => server);
+  testStore(() => server, { pageNames: 1_000, isAtomic: true, tellsUnknownKeys: true });
 
   describe("an archive there", () => {
     test.each(["plain", "encrypted"])(
