@@ -36,6 +36,8 @@ import {
 
 const ATTEMPTS = 3;
 const COMMAND_TIMEOUT_MS = 180_000;
+/** Ceph's packages are 115 MB, and a slow line is no failure: silence ends a download sooner. */
+const DOWNLOAD_TIMEOUT_MS = 900_000;
 const SILENCE_TIMEOUT_S = 20;
 /** How long "not available" is trusted, so that not every test run asks again. */
 const UNAVAILABLE_FOR_MS = 12 * 60 * 60 * 1000;
@@ -53,7 +55,10 @@ function messageOf(error: unknown): string {
 }
 
 /** Runs a command and returns its standard output. @throws Error with its first error line. */
-async function run(argv: string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+async function run(
+  argv: string[],
+  options: { cwd?: string; env?: Record<string, string>; timeoutMs?: number } = {},
+) {
   const program = argv[0] ?? "";
   if (Bun.which(program) === null && !program.includes("/")) {
     throw new NotOffered(`${program} is not on this machine (Debian or a descendant is needed)`);
@@ -62,7 +67,7 @@ async function run(argv: string[], options: { cwd?: string; env?: Record<string,
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
-    timeout: COMMAND_TIMEOUT_MS,
+    timeout: options.timeoutMs ?? COMMAND_TIMEOUT_MS,
     killSignal: "SIGKILL",
     env: { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive", ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -217,7 +222,8 @@ class Suite {
   async download(packages: readonly string[], folder: string): Promise<string[]> {
     const debs = join(this.#dir, "debs", folder);
     mkdirSync(debs, { recursive: true });
-    await run(["apt-get", ...this.#options, "download", ...packages], { cwd: debs });
+    const options = { cwd: debs, timeoutMs: DOWNLOAD_TIMEOUT_MS };
+    await run(["apt-get", ...this.#options, "download", ...packages], options);
     return readdirSync(debs)
       .filter((name) => name.endsWith(".deb"))
       .map((name) => join(debs, name));
