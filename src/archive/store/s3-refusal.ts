@@ -126,7 +126,10 @@ export function errorOf(
         "the store does not know this access key: check AWS_ACCESS_KEY_ID, the endpoint and the profile",
       );
     case "SignatureDoesNotMatch":
-      return forbidden("the secret key does not fit the access key: check AWS_SECRET_ACCESS_KEY");
+      // Swift says so of an access key that it does not know, too.
+      return forbidden(
+        "the secret key does not fit the access key: check AWS_SECRET_ACCESS_KEY and AWS_ACCESS_KEY_ID",
+      );
     case "InvalidToken":
     case "ExpiredToken":
     case "ExpiredTokenException":
