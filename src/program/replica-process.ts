@@ -25,11 +25,15 @@ export interface ProcessPlan {
  * Runs everything that makes up `replica follow`, until the signal or a client's SHUTDOWN stops it: the
  * data directory, the port, the replica, SIGUSR1, and HTTP and the service manager where they are used.
  * The parts that are not always used are imported only when they are, because a restart must be quick.
- * @throws ReplicaError USAGE if nothing kept matches `offline`, and as the directory, the ports and the
+ * @throws ReplicaError USAGE if nothing kept matches `offline`, or the archive and the data directory lie in each other; as the directory, the ports and the
  * replica do.
  */
 export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal): Promise<void> {
   const { source, settings, env, watch } = plan;
+  if (settings.archive.url !== undefined) {
+    const { refuseOverlap } = await import("../archive/open/apart.ts");
+    refuseOverlap(settings.archive.url, settings.dir);
+  }
   // First: without a handler, a SIGUSR1 during the start would end the process.
   using renewal = new RenewalSignal();
   const offline = plan.offline && (await offlineStart(settings.dir, plan.offline));

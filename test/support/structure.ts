@@ -79,6 +79,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "store/disk",
       "store/generation",
       "store/restore",
+      "archive/open",
       "replica",
       "monitor",
       "port",

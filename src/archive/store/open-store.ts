@@ -34,7 +34,8 @@ export interface StoreSeams {
  */
 export function openStore(url: string, place: S3Place, seams: StoreSeams): ObjectStore {
   if (url.startsWith("s3://")) return openS3(url, place, seams);
-  if (url.startsWith("file://")) return new FileStore(pathOf(url), seams.disk, seams.clock);
+  const folder = archiveFolder(url);
+  if (folder !== undefined) return new FileStore(folder, seams.disk, seams.clock);
   throw usageError(`"${printable(url)}" is no archive: it is s3://bucket/prefix or file:///path`);
 }
 
@@ -50,7 +51,9 @@ function openS3(
   return new S3Store(address, client);
 }
 
-function pathOf(url: string): string {
+/** The folder of a file:// archive; undefined for another URL. @throws ReplicaError USAGE for one that names none. */
+export function archiveFolder(url: string): string | undefined {
+  if (!url.startsWith("file://")) return undefined;
   try {
     return resolve(fileURLToPath(url));
   } catch (cause) {
