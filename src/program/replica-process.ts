@@ -7,6 +7,7 @@ import type { ReplicaStatus } from "../replica/status.ts";
 import { realDisk } from "../store/disk/disk.ts";
 import type { Wanted } from "../store/restore/restore-point.ts";
 import { assemble, type OfflineStart } from "./assemble.ts";
+import { Filling, keepsCurrent, wasFilling } from "./filling.ts";
 import { RenewalSignal } from "./renewal-signal.ts";
 
 /** What a replica process is started with. */
@@ -19,6 +20,14 @@ export interface ProcessPlan {
   readonly env: Record<string, string | undefined>;
   /** Called once the replica exists; returns a function that ends the watching. */
   readonly watch: (replica: Replica) => () => void;
+  /** Called where the data directory is filled from the archive; undefined where progress is to be logged. */
+  readonly watchFilling?: (() => Promise<FillingWatch>) | undefined;
+}
+
+/** Shows how a data directory is filled. */
+export interface FillingWatch {
+  readonly look: (file: string, bytes: number, totalBytes: number) => void;
+  readonly end: () => void;
 }
 
 /**
@@ -30,12 +39,9 @@ export interface ProcessPlan {
  */
 export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal): Promise<void> {
   const { source, settings, env, watch } = plan;
-  if (settings.archive.url !== undefined) {
-    const { refuseOverlap } = await import("../archive/open/apart.ts");
-    refuseOverlap(settings.archive.url, settings.dir);
-  }
   // First: without a handler, a SIGUSR1 during the start would end the process.
   using renewal = new RenewalSignal();
+  await prepareDirectory(plan, signal);
   const offline = plan.offline && (await offlineStart(settings.dir, plan.offline));
   const monitoring = settings.http && (await monitor(settings.http, settings));
   const disk = monitoring?.disk ?? realDisk;
@@ -58,6 +64,39 @@ export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal):
     await run(signal);
   } finally {
     for (const end of endings) end?.();
+  }
+}
+
+/** Refuses an archive that isn't apart from the data directory, and fills that from there where it keeps nothing. */
+async function prepareDirectory(plan: ProcessPlan, signal: AbortSignal): Promise<void> {
+  const { source, settings, env, offline, watchFilling } = plan;
+  const { url, fillsEmpty } = settings.archive;
+  if (url !== undefined) {
+    const { refuseOverlap } = await import("../archive/open/apart.ts");
+    refuseOverlap(url, settings.dir);
+  }
+  if (wasFilling(settings.dir)) (await Filling.begin(settings.dir, realDisk))[Symbol.dispose]();
+  const isWanted = url !== undefined && fillsEmpty && offline === undefined;
+  if (!isWanted || keepsCurrent(settings.dir)) return;
+  const [{ fillFromArchive }, { openSource }, { holdStart }] = await Promise.all([
+    import("./bootstrap.ts"),
+    import("../archive/open/open-archive.ts"),
+    import("../monitor/long-start.ts"),
+  ]);
+  const letGo = holdStart(
+    settings.http,
+    env,
+    "the data directory is being filled from the archive",
+  );
+  const shown = await watchFilling?.();
+  try {
+    const context = { settings, env, clock: realClock };
+    const open = async () => await openSource(url, context);
+    const seams = { disk: realDisk, clock: realClock, onFetched: shown?.look };
+    await fillFromArchive({ open, primary: source, settings, ...seams }, signal);
+  } finally {
+    shown?.end();
+    letGo();
   }
 }
 

@@ -76,9 +76,9 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   program: {
     mayImport: [
       ...GROUND,
-      "store/disk",
-      "store/generation",
+      ...STORE,
       "store/restore",
+      "archive/reader",
       "archive/open",
       "replica",
       "monitor",

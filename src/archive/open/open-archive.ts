@@ -53,9 +53,20 @@ export function openArchiveStore(url: string, { settings, env, clock }: StoreCon
  * the store; the signal's reason.
  */
 export async function openArchive(url: string, context: ArchiveContext): Promise<Archive> {
+  return await Archive.open(await openSource(url, context), context.signal);
+}
+
+/**
+ * The objects of an archive, which nothing is asked of yet: what is wrong then is wrong with the settings.
+ * @param url `s3://bucket/prefix` or `file:///path`.
+ * @throws ReplicaError USAGE for another URL, and for settings or variables that can't be.
+ */
+export async function openSource(
+  url: string,
+  context: Omit<ArchiveContext, "signal">,
+): Promise<ArchiveSource> {
   const store = openArchiveStore(url, context);
-  const decryption = await decryptionOf(context.settings.archive.identityFile);
-  return await Archive.open(new ArchiveSource(store, decryption), context.signal);
+  return new ArchiveSource(store, await decryptionOf(context.settings.archive.identityFile));
 }
 
 async function decryptionOf(path: string | undefined): Promise<Decryption | undefined> {

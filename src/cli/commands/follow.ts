@@ -1,7 +1,7 @@
 import { ReplicaError, usageError } from "../../base/errors.ts";
 import { parsePrimarySource } from "../../config/primary-source.ts";
 import { DEFAULT_URL } from "../../config/primary-url.ts";
-import { runReplicaProcess } from "../../program/replica-process.ts";
+import { type FillingWatch, runReplicaProcess } from "../../program/replica-process.ts";
 import type { Replica } from "../../replica/replica.ts";
 import type { CommandContext } from "./command.ts";
 import { momentOf, momentOptions } from "./moment-options.ts";
@@ -19,12 +19,21 @@ export async function follow(context: CommandContext): Promise<number> {
     return watchTransfer(shown, stderr, settings.progress);
   };
   try {
-    await runReplicaProcess({ source, settings, offline, env, watch }, signal);
+    // Elsewhere, progress is logged.
+    const isShown = settings.progress && stderr.isTty;
+    const watchFilling = isShown ? async () => await fillingProgress(stderr) : undefined;
+    await runReplicaProcess({ source, settings, offline, env, watch, watchFilling }, signal);
   } catch (error) {
     // Also while it starts.
     if (!(signal.aborted && error instanceof ReplicaError && error.code === "STOPPED")) throw error;
   }
   return 0;
+}
+
+/** Progress brings Node's streams with it, and a start that fetches nothing has to be quick. */
+async function fillingProgress(stderr: CommandContext["stderr"]): Promise<FillingWatch> {
+  const { fileProgress } = await import("./file-progress.ts");
+  return fileProgress(stderr, true);
 }
 
 /** @throws ReplicaError USAGE where a moment is chosen, which --offline alone can serve. */
