@@ -55,7 +55,10 @@ export const commands: readonly Command[] = [
 With --offline, no primary is followed: the replica serves what DIR keeps, to seed new servers
 (REPLICAOF to its port, then REPLICAOF NO ONE). With --at, --offset or --generation, they get the
 data as of that moment: up to the last whole command before it, never part of a transaction. They
-stay attached, and continue in a history of their own. What DIR keeps does not change.`,
+stay attached, and continue in a history of their own. What DIR keeps does not change.
+With the URL of an archive in place of URL, or with --archive where DIR keeps nothing, the moment is
+fetched from there to beside DIR, served, and removed at the end; --generation takes the beginning of
+a folder's name. Nothing is written to the archive.`,
     minArgs: 0,
     maxArgs: 1,
     takes: settingNames,
