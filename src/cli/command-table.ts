@@ -74,16 +74,28 @@ a folder's name. Nothing is written to the archive.`,
   },
   {
     name: "backup",
-    summary: "write one snapshot to the file OUT (-: standard output) and exit",
+    summary: "write one snapshot to the file or s3:// object OUT (-: standard output) and exit",
     usage: "[URL] OUT",
     about: `${aboutUrl}
 
 Who may read the file: whoever could read an earlier one of that name, else its owner alone, unless
---mode is given.`,
+--mode is given.
+
+With s3://bucket/key as OUT, the snapshot is uploaded in parts as it comes, without a local file. It
+becomes an object only once its checksum holds. The keys come from where every S3 tool takes them
+(environment, profiles, roles). An object that is there is replaced only with --force.`,
     minArgs: 1,
     maxArgs: 2,
-    takes: [...primarySettings, "io", "rdb-sync-bytes", ...logSettings, "no-progress"],
-    options: [modeOption],
+    takes: [
+      ...primarySettings,
+      "io",
+      "rdb-sync-bytes",
+      "archive-endpoint",
+      "archive-region",
+      ...logSettings,
+      "no-progress",
+    ],
+    options: [modeOption, { name: "force", value: "", help: "replace an object that is there" }],
     load: async () => (await import("./commands/backup.ts")).backup,
   },
   {

@@ -8,7 +8,8 @@ import { Archive } from "../reader/archive.ts";
 import { ArchiveSource } from "../reader/archive-source.ts";
 import { realFolderDisk } from "../store/folder-disk.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { openStore } from "../store/open-store.ts";
+import { openS3, openStore } from "../store/open-store.ts";
+import type { ObjectUpload } from "../store/s3-upload.ts";
 import { sdkCredentials } from "../store/sdk-credentials.ts";
 
 /** What opening an archive's store takes. */
@@ -67,6 +68,28 @@ export async function openSource(
 ): Promise<ArchiveSource> {
   const store = openArchiveStore(url, context);
   return new ArchiveSource(store, await decryptionOf(context.settings.archive.identityFile));
+}
+
+/**
+ * Begins to store one object, which is no part of an archive.
+ * @param url `s3://bucket/key`.
+ * @param replaces whether an object of that name is replaced.
+ * @throws ReplicaError USAGE for another URL, settings that can't be, and where one is there and must not be replaced; of
+ * the store; the signal's reason.
+ */
+export async function openUpload(
+  url: string,
+  replaces: boolean,
+  { settings, env, clock, signal }: StoreContext & { readonly signal: AbortSignal },
+): Promise<ObjectUpload> {
+  const match = /^(s3:\/\/[^/]+(?:\/.+)?)\/([^/]+)$/.exec(url);
+  if (match === null)
+    throw usageError(`"${printable(url)}" names no object: it takes the form s3://bucket/key`);
+  const [, folder = "", key = ""] = match;
+  const { endpoint, region } = settings.archive;
+  const seams = { clock, environment: env, credentials: sdkCredentials() };
+  const store = openS3(folder, { endpoint, region }, seams);
+  return await store.upload(key, replaces, clock, signal);
 }
 
 async function decryptionOf(path: string | undefined): Promise<Decryption | undefined> {

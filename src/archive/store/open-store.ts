@@ -39,11 +39,12 @@ export function openStore(url: string, place: S3Place, seams: StoreSeams): Objec
   throw usageError(`"${printable(url)}" is no archive: it is s3://bucket/prefix or file:///path`);
 }
 
-function openS3(
+/** Opens a bucket, which can store objects of any length. @param url `s3://bucket/prefix`. @throws ReplicaError USAGE. */
+export function openS3(
   url: string,
   place: S3Place,
-  { clock, environment, credentials }: StoreSeams,
-): ObjectStore {
+  { clock, environment, credentials }: Omit<StoreSeams, "disk">,
+): S3Store {
   const address = new S3Address(url, place, environment);
   const source = environmentCredentials(environment) ?? credentials;
   const transport = new S3Transport(address, clock, readCa(environment["AWS_CA_BUNDLE"]));
