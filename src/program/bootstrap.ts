@@ -51,8 +51,9 @@ export async function fillFromArchive(bootstrap: Bootstrap, signal: AbortSignal)
   if (filling.keeps(describeSource(primary))) return;
   const { path } = filling;
   logger.info(`${path} keeps nothing yet: looking for the primary's history in ${source.url}`);
+  let archive: Archive | undefined;
   try {
-    const archive = await reach(source, bootstrap, signal);
+    archive = await reach(source, bootstrap, signal);
     const generation = await newestGeneration(archive, isNameOf(primary), signal);
     if (generation === undefined) return logger.info(`${source.url} holds no whole snapshot yet`);
     await fill(filling, archive, generation, bootstrap, signal);
@@ -60,6 +61,8 @@ export async function fillFromArchive(bootstrap: Bootstrap, signal: AbortSignal)
     signal.throwIfAborted();
     if (!(error instanceof ReplicaError)) throw error;
     const { message, code } = error;
+    // At the first start of all, nothing was written there yet.
+    if (archive === undefined && code === "USAGE") return logger.info(`${message} yet`);
     logger.warn(`${path} is not filled from the archive, it gets a full resync: ${message}`, {
       code,
     });

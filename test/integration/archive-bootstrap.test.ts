@@ -207,7 +207,7 @@ describe("what can't be had from an archive is had from the primary", () => {
   });
 
   test.each([
-    ["there is none", "s3://bucket/nothing", /s3:\/\/bucket\/nothing is no archive/],
+    ["there is none", "s3://bucket/nothing", /info .*s3:\/\/bucket\/nothing is no archive.* yet/],
     ["there is no bucket", "s3://another/here", /the bucket "another" does not exist/],
   ])("where %s", async (_, archive, why) => {
     await expectFull(newFolder(), archive, why);
