@@ -5,7 +5,8 @@ import type { AddressInfo, Socket } from "node:net";
 import { type CertificateFiles, tlsOptions } from "./tls.ts";
 
 /** What a request asks for. */
-export type S3Operation = "PUT" | "GET" | "LIST" | "DELETE";
+export type S3Operation =
+  "PUT" | "GET" | "LIST" | "DELETE" | "BEGIN" | "PART" | "COMPLETE" | "ABORT";
 
 /** What happens to a request instead of what should. */
 export type S3Effect =
@@ -46,6 +47,7 @@ export interface SeenRequest {
 interface Stored {
   readonly bytes: Buffer;
   readonly atMs: number;
+  readonly etag?: string;
 }
 
 interface Login {
@@ -98,6 +100,14 @@ export class FaultS3 {
   clock: () => number | undefined = () => Date.now();
   /** Some stores refuse If-None-Match. */
   knowsConditions = true;
+  /** Uploads that were begun and not ended, by their ids: the parts by their numbers. */
+  readonly uploads = new Map<
+    string,
+    { readonly key: string; readonly parts: Map<number, Buffer> }
+  >();
+  /** Some stores ignore a condition when an upload is completed. */
+  heedsConditions = true;
+  #begun = 0;
   /** Objects that a LIST doesn't show yet. */
   readonly unlisted = new Set<string>();
   /** How many requests hang. */
@@ -171,7 +181,7 @@ export class FaultS3 {
     const key = decodeURIComponent(path).replace(/^\/[^/]*\/?/, "");
     const query = new URLSearchParams(search);
     const method = request.method ?? "";
-    const operation = (query.has("list-type") ? "LIST" : method) as S3Operation;
+    const operation = operationOf(method, query);
     const headers = request.headers as Record<string, string>;
     this.seen.push({ operation, key, headers });
     const effect = this.#meet(operation, key);
@@ -262,6 +272,25 @@ export class FaultS3 {
         this.objects.set(key, { bytes: body, atMs: this.clock() ?? Date.now() });
         return { headers: this.#checksum(body) };
       }
+      case "BEGIN": {
+        if (headers["x-amz-checksum-algorithm"] !== "SHA256")
+          throw new Refused(400, "InvalidRequest", "parts with checksums of no known kind");
+        const id = `upload+${++this.#begun}/=`;
+        this.uploads.set(id, { key, parts: new Map() });
+        const told = `<Bucket>bucket</Bucket><UploadId>${id}</UploadId>`;
+        return { body: xmlOf("InitiateMultipartUploadResult", told) };
+      }
+      case "PART": {
+        const number = Number(query.get("partNumber"));
+        this.#upload(query, key).parts.set(number, body);
+        return { headers: { ...checksum(body), etag: `"${md5(body)}"` } };
+      }
+      case "ABORT":
+        this.#upload(query, key);
+        this.uploads.delete(query.get("uploadId") ?? "");
+        return { status: 204 };
+      case "COMPLETE":
+        return this.#complete(query, key, headers, String(body));
       case "DELETE":
         this.objects.delete(key);
         return { status: 204 };
@@ -273,13 +302,55 @@ export class FaultS3 {
       case "GET": {
         if (stored === undefined) throw new Refused(404, "NoSuchKey", "no such key");
         const range = /^bytes=(\d+)-(\d+)$/.exec(headers["range"] ?? "");
+        const { etag } = stored;
         if (range === null) return { headers: this.#checksum(stored.bytes), body: stored.bytes };
         const [from, to] = [Number(range[1]), Math.min(Number(range[2]) + 1, stored.bytes.length)];
         if (from >= stored.bytes.length) throw new Refused(416, "InvalidRange", "no such range");
         const told = { "content-range": `bytes ${from}-${to - 1}/${stored.bytes.length}` };
-        return { status: 206, headers: told, body: stored.bytes.subarray(from, to) };
+        const headersOfPart = etag === undefined ? told : { ...told, etag };
+        return { status: 206, headers: headersOfPart, body: stored.bytes.subarray(from, to) };
       }
     }
+  }
+
+  #upload(query: URLSearchParams, key: string) {
+    const upload = this.uploads.get(query.get("uploadId") ?? "");
+    if (upload?.key !== key) throw new Refused(404, "NoSuchUpload", "no such upload");
+    return upload;
+  }
+
+  #complete(
+    query: URLSearchParams,
+    key: string,
+    headers: Record<string, string>,
+    body: string,
+  ): Answer {
+    const { parts } = this.#upload(query, key);
+    const listed = [...body.matchAll(/<Part>(.*?)<\/Part>/gs)].map(([, part = ""]) => {
+      const of = (name: string) => new RegExp(`<${name}>(.*?)</${name}>`).exec(part)?.[1] ?? "";
+      return { number: Number(of("PartNumber")), tag: of("ETag"), sum: of("ChecksumSHA256") };
+    });
+    const bytes = listed.map(({ number, tag, sum }, index) => {
+      const part = parts.get(number);
+      const isSame =
+        part !== undefined &&
+        tag === `&quot;${md5(part)}&quot;` &&
+        sum === sha256(part).toString("base64");
+      if (!isSame || number !== index + 1) throw new Refused(400, "InvalidPart", "another part");
+      if (index < listed.length - 1 && part.length < 5 * 1024 * 1024)
+        throw new Refused(400, "EntityTooSmall", "a part that is too small");
+      return part;
+    });
+    if (bytes.length === 0) throw new Refused(400, "MalformedXML", "no parts");
+    if (!this.knowsConditions && headers["if-none-match"] !== undefined)
+      throw new Refused(501, "NotImplemented", "a header that it does not know");
+    if (this.heedsConditions && headers["if-none-match"] === "*" && this.objects.has(key))
+      throw new Refused(412, "PreconditionFailed", "it is there");
+    const tags = Buffer.concat(bytes.map((part) => Buffer.from(md5(part), "hex")));
+    const etag = `"${md5(tags)}-${bytes.length}"`;
+    this.objects.set(key, { bytes: Buffer.concat(bytes), atMs: Date.now(), etag });
+    this.uploads.delete(query.get("uploadId") ?? "");
+    return { body: xmlOf("CompleteMultipartUploadResult", `<ETag>${etag}</ETag>`) };
   }
 
   #list(query: URLSearchParams): string {
@@ -431,6 +502,25 @@ function errorXml(code: string, message: string, region?: string): string {
   const told = region === undefined ? "" : `<Region>${region}</Region>`;
   const text = message.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
   return `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${text}</Message><RequestId>1</RequestId>${told}</Error>`;
+}
+
+function operationOf(method: string, query: URLSearchParams): S3Operation {
+  if (query.has("list-type")) return "LIST";
+  if (method === "POST") return query.has("uploads") ? "BEGIN" : "COMPLETE";
+  if (query.has("uploadId")) return method === "PUT" ? "PART" : "ABORT";
+  return method as S3Operation;
+}
+
+function xmlOf(name: string, inside: string): Buffer {
+  return Buffer.from(`<?xml version="1.0" encoding="UTF-8"?>\n<${name}>${inside}</${name}>`);
+}
+
+function md5(bytes: Buffer): string {
+  return createHash("md5").update(bytes).digest("hex");
+}
+
+function checksum(bytes: Buffer): Record<string, string> {
+  return { "x-amz-checksum-sha256": sha256(bytes).toString("base64") };
 }
 
 function sha256(bytes: Buffer | string): Buffer {

@@ -23,7 +23,7 @@ export type Verdict = "try again" | "renew credentials" | "other region" | "give
 
 /** What is done with an object or a folder, for messages, and the right that it takes. */
 export interface Doing {
-  readonly verb: "storing" | "reading" | "listing" | "deleting";
+  readonly verb: "storing" | "reading" | "listing" | "deleting" | "aborting";
   readonly place: string;
 }
 
@@ -52,6 +52,7 @@ const RIGHTS: Readonly<Record<Doing["verb"], string>> = {
   reading: "s3:GetObject and s3:ListBucket",
   listing: "s3:ListBucket",
   deleting: "s3:DeleteObject",
+  aborting: "s3:AbortMultipartUpload",
 };
 
 /** Reads the error in an answer; undefined where it is a success. A store may answer 200 and tell the error behind it. */
