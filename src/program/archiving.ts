@@ -51,6 +51,7 @@ export function prepareArchiving(
       bytesPerSecond,
       program: `replica ${VERSION}`,
       onMoved: () => holdings.onArchived(),
+      onNews: (what) => directory.note("archive", what),
     });
     holdings.carrier = archiver;
     return { archiver, run: (signal) => run(archiver, store.url, clock, signal) };

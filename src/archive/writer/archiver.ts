@@ -1,6 +1,6 @@
 /* Invariant: archived ≤ durable. Only what survives a power cut here is sent. */
 import type { Clock } from "../../base/clock.ts";
-import { type ErrorCode, invariant, ReplicaError } from "../../base/errors.ts";
+import { invariant, ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { checksInvariants } from "../../base/invariants.ts";
 import { logger } from "../../base/logger.ts";
@@ -15,6 +15,12 @@ import { ARCHIVE_KEY } from "../format/names.ts";
 import type { ObjectWriter } from "../format/objects.ts";
 import { type ObjectStore, orAborted } from "../store/object-store.ts";
 import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
+import {
+  type ArchiveLag,
+  type ArchiverFacts,
+  type ArchiverStatus,
+  lagOf,
+} from "./archiver-status.ts";
 import {
   AT_ONCE_BYTES,
   GenerationWriter,
@@ -43,32 +49,8 @@ export interface ArchiverOptions {
   readonly program: string;
   /** Called after the archive has got an object, and after a generation was given up. */
   readonly onMoved?: () => void;
-}
-
-/** What the archive has got since the start. */
-export interface SentObjects {
-  readonly objects: number;
-  /** Their size in the store. */
-  readonly bytes: number;
-}
-
-export interface ArchiverStatus {
-  /** The generation that is being archived; undefined before the first. */
-  readonly generation: number | undefined;
-  /** Up to where that one can be restored from the archive; undefined before its base is whole there. */
-  readonly archivedOffset: Offset | undefined;
-  /** Durable bytes that the archive lacks: of the logs, and of the bases. */
-  readonly lagBytes: number;
-  readonly lagBaseBytes: number;
-  /** For how long the oldest byte of a log that the archive lacks has been written, in milliseconds; 0: it lacks none. */
-  readonly lagMs: number;
-  readonly sent: Readonly<Record<ObjectKind, SentObjects>>;
-  /** How often each code has failed since the start. */
-  readonly failures: ReadonlyMap<ErrorCode, number>;
-  /** Why the archive gets nothing at present; undefined while all is well. */
-  readonly error: ReplicaError | undefined;
-  /** The generations that were given up, each with its reason. */
-  readonly stopped: ReadonlyMap<number, ReplicaError>;
+  /** Called with what people should know later: once when archiving begins to fail, is well again, gives a generation up. */
+  readonly onNews?: (what: string) => void;
 }
 
 /** What to wait for where nothing is to be sent. */
@@ -95,12 +77,17 @@ export class Archiver {
   readonly #pace: Pace;
   readonly #outage: Outage;
   readonly #stopped = new Map<number, ReplicaError>();
+  /** The last generation that was given up, as far as the archive has it. */
+  #lastStopped: GenerationWriter | undefined;
   readonly #complete = new Set<number>();
   readonly #sent = {
     document: { objects: 0, bytes: 0 },
     piece: { objects: 0, bytes: 0 },
     segment: { objects: 0, bytes: 0 },
   };
+  /** When the last generation that the archive has all of ended, in milliseconds since 1970. */
+  #coveredMs = 0;
+  #lastSuccessMs: number | undefined;
   #hasArchive = false;
   #current: GenerationWriter | undefined;
   /** Made, and not yet known to be stored: the same bytes at each try, since a try may have got through. */
@@ -125,7 +112,7 @@ export class Archiver {
     const random = () => clock.random();
     this.#parts = { store, archive, source, disk, files, writer, program, random };
     this.#pace = new Pace(options.bytesPerSecond, clock);
-    this.#outage = new Outage(store.url, clock);
+    this.#outage = new Outage(store.url, clock, options.onNews);
   }
 
   /** More of the current generation's log is durable. Cheap; call it whenever that may be. */
@@ -164,48 +151,48 @@ export class Archiver {
     return this.#complete.has(id);
   }
 
-  /** @throws ReplicaError of the ledger. */
-  status(): ArchiverStatus {
-    const lacked = this.#lacked();
+  /** What is known without asking anybody. */
+  get facts(): ArchiverFacts {
     const writer = this.#current;
-    let [lagBytes, lagBaseBytes] = [0, 0];
-    for (const generation of lacked) {
-      const { id, rdbBytes, durableOffset, baseOffset } = generation;
-      const isAtWork = writer?.id === id;
-      lagBytes += isAtWork ? writer.lackedLogBytes(generation) : durableOffset - baseOffset;
-      lagBaseBytes += isAtWork ? writer.lackedBaseBytes(generation) : rdbBytes;
-    }
+    const { failures, error, sinceMs, lastFailure } = this.#outage;
     return {
+      url: this.#options.store.url,
+      everyMs: this.#options.everyMs,
       generation: writer?.id,
       archivedOffset: writer?.archivedOffset,
-      lagBytes,
-      lagBaseBytes,
-      lagMs: this.#lagMs(lacked),
       sent: structuredClone(this.#sent),
-      failures: this.#outage.failures,
-      error: this.#outage.error,
-      stopped: this.#stopped,
+      lastSuccessMs: this.#lastSuccessMs,
+      failures: new Map(failures),
+      error,
+      failingSinceMs: sinceMs,
+      lastFailure,
+      stopped: new Map(this.#stopped),
     };
   }
 
-  #lagMs(lacked: readonly LocalGeneration[]): number {
+  /** How far the archive is behind. It asks the ledger: some queries for each generation that the archive lacks. @throws ReplicaError of the ledger. */
+  lag(): ArchiveLag {
     const { source, clock } = this.#options;
-    for (const generation of lacked) {
-      const { id, baseOffset, durableOffset } = generation;
-      const known = this.#current?.id === id ? this.#current.archivedOffset : undefined;
-      const archived = known ?? baseOffset;
-      if (archived >= durableOffset) continue;
-      const [mark] = source.marks(id, archived + 1, Infinity, 1);
-      if (mark !== undefined) return Math.max(0, clock.now() - mark.timeMs);
-    }
-    return 0;
+    const lacked = source.generations((id) => this.#complete.has(id));
+    const reached = {
+      writerOf: (id: number) =>
+        [this.#current, this.#lastStopped].find((writer) => writer?.id === id),
+      isStopped: (id: number) => this.#stopped.has(id),
+      coveredMs: this.#coveredMs,
+    };
+    return lagOf(lacked, reached, source, clock.now());
   }
 
-  /** The oldest generation that the archive lacks something of, and those after it; not those that were given up. */
-  #lacked(): LocalGeneration[] {
-    return this.#options.source
-      .generations()
-      .filter(({ id }) => !this.#complete.has(id) && !this.#stopped.has(id));
+  /** @throws ReplicaError of the ledger. */
+  status(): ArchiverStatus {
+    return { ...this.facts, ...this.lag() };
+  }
+
+  /** The oldest generation that the archive lacks something of, and is not given up. */
+  #oldestLacked(): LocalGeneration | undefined {
+    const isDone = (id: number) => this.#complete.has(id) || this.#stopped.has(id);
+    const [oldest] = this.#options.source.generations(isDone, 1);
+    return oldest;
   }
 
   /** Archives until `signal` aborts; what is in flight is given up then. */
@@ -213,6 +200,8 @@ export class Archiver {
     while (!signal.aborted) {
       try {
         const waiting = await orAborted(this.#step(signal), signal);
+        // Whatever failed, it was done now.
+        this.#outage.succeeded();
         if (waiting !== undefined) await this.#wait(waiting, signal);
       } catch (error) {
         if (signal.aborted) return;
@@ -228,14 +217,14 @@ export class Archiver {
     if (this.#pending === undefined) {
       this.#atWork = undefined;
       await this.#describe(signal);
-      const [generation] = this.#lacked();
+      const generation = this.#oldestLacked();
       if (generation === undefined) return { untilMs: undefined, offset: Infinity, changes };
       this.#durableOffset = generation.durableOffset;
       this.#atWork = generation.id;
       await this.#beginWith(generation, signal);
       if (checksInvariants) this.#checkInvariant(generation);
       if (this.#current!.isComplete) {
-        this.#ended(generation.id);
+        this.#ended(generation);
         return undefined;
       }
       this.#pending = await this.#next(generation, signal);
@@ -272,9 +261,11 @@ export class Archiver {
     const { store } = this.#options;
     const place = `${store.url}/${ARCHIVE_KEY}`;
     const found = await store.get(ARCHIVE_KEY, { maxBytes: MAX_DOCUMENT_BYTES }, signal);
-    if (found === undefined)
-      await store.put(ARCHIVE_KEY, encodeDocument("archive", ARCHIVE_DOCUMENT), signal);
-    else decodeDocument("archive", place, found);
+    if (found === undefined) {
+      const document = encodeDocument("archive", ARCHIVE_DOCUMENT);
+      await store.put(ARCHIVE_KEY, document, signal);
+      this.#took("document", document);
+    } else decodeDocument("archive", place, found);
     this.#hasArchive = true;
   }
 
@@ -307,36 +298,45 @@ export class Archiver {
     signal.throwIfAborted();
     await store.put(key, body, signal);
     this.#pending = undefined;
-    const sent = this.#sent[kind];
-    sent.objects++;
-    sent.bytes += body.length;
+    this.#took(kind, body);
     // Documents are remembered.
     if (kind !== "document") giveBack(body);
-    this.#outage.succeeded();
     await this.#current!.stored(object);
     onMoved?.();
   }
 
-  #ended(id: number): void {
+  /** The archive has got an object. */
+  #took(kind: ObjectKind, body: Uint8Array): void {
+    const sent = this.#sent[kind];
+    sent.objects++;
+    sent.bytes += body.length;
+    this.#lastSuccessMs = this.#options.clock.now();
+  }
+
+  #ended({ id, sealed }: LocalGeneration): void {
     this.#complete.add(id);
+    this.#coveredMs = sealed?.atMs ?? this.#coveredMs;
     this.#current = undefined;
     this.#options.onMoved?.();
   }
 
   async #failed(error: ReplicaError, signal: AbortSignal): Promise<void> {
-    const { clock, store, onMoved } = this.#options;
+    const { clock, store, onMoved, onNews } = this.#options;
     const id = this.#atWork;
     const isItsOwn = error.code === "ARCHIVE_CONFLICT" || error.code === "DIRECTORY_DAMAGED";
     if (id === undefined || !isItsOwn) {
       await clock.sleep(this.#outage.failed(error), signal);
       return;
     }
-    this.#outage.count(error.code);
+    this.#outage.count(error);
     this.#stopped.set(id, error);
     const writer = this.#current;
+    this.#lastStopped = writer;
     this.#current = undefined;
     this.#pending = undefined;
-    logger.error(`generation ${id} is archived no further in ${store.url}: ${error.message}`);
+    const news = `generation ${id} is archived no further in ${store.url}: ${error.message}`;
+    logger.error(news);
+    onNews?.(news);
     try {
       // A start would only see that something lies there.
       if (error.code === "ARCHIVE_CONFLICT") await writer?.refuse(error.message);

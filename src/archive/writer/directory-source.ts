@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
-import type { LedgerReader } from "../../store/ledger/ledger-reader.ts";
+import type { GenerationRecord, LedgerReader } from "../../store/ledger/ledger-reader.ts";
 import type { ArchiveSource, LocalGeneration, LocalMark } from "./archive-source.ts";
 
 /** In a generation's folder: where it is archived. */
@@ -10,7 +10,7 @@ const MEMORY_FILE = "archive.jsonl";
 /** What is read of `replica.db`. */
 export type LedgerView = Pick<
   LedgerReader,
-  "generations" | "markRange" | "momentsFrom" | "replicationIds"
+  "generations" | "markRange" | "momentOf" | "momentsFrom" | "replicationIds"
 >;
 
 /** What is asked of the data directory: its files, and what is durable of the log that is followed. */
@@ -24,6 +24,8 @@ export class DirectorySource implements ArchiveSource {
   readonly #directory: DirectoryView;
   readonly #ledger: LedgerView;
   readonly #isWritten: (id: number) => boolean;
+  /** Sealed generations that were looked at: nothing of them changes, and there may be a thousand. */
+  readonly #sealed = new Map<number, LocalGeneration>();
 
   /**
    * @param isWritten whether the log of a sealed generation is still being closed, so that a last mark of it may come.
@@ -34,24 +36,51 @@ export class DirectorySource implements ArchiveSource {
     this.#isWritten = isWritten;
   }
 
-  generations(): readonly LocalGeneration[] {
-    return this.#ledger.generations().flatMap((record) => {
-      const { id, state, sealedReason, baseOffset } = record;
-      const range = this.#ledger.markRange(id);
-      // Its marks are being deleted.
-      if (range === undefined) return [];
-      const { first, last } = range;
-      const isSealed = state === "sealed" && !this.#isWritten(id);
-      return {
-        ...record,
-        startedMs: first.atMs,
-        durableOffset: Math.max(baseOffset, this.#durableOffset(id) ?? range.durableOffset),
-        sealed: isSealed ? { atMs: last.atMs, reason: sealedReason ?? "" } : undefined,
-        basePath: this.#directory.basePath(id),
-        logPath: this.#directory.logPath(id),
-        memoryPath: join(this.#directory.generationDir(id), MEMORY_FILE),
-      };
-    });
+  generations(
+    isLeftOut: (id: number) => boolean = () => false,
+    most = Infinity,
+  ): readonly LocalGeneration[] {
+    const found: LocalGeneration[] = [];
+    const records = this.#ledger.generations();
+    this.#forgetRemoved(records);
+    for (const record of records) {
+      if (found.length >= most) break;
+      const generation = isLeftOut(record.id) ? undefined : this.#lookAt(record);
+      if (generation !== undefined) found.push(generation);
+    }
+    return found;
+  }
+
+  #forgetRemoved(records: readonly GenerationRecord[]): void {
+    const ids = new Set(records.map(({ id }) => id));
+    for (const id of this.#sealed.keys()) if (!ids.has(id)) this.#sealed.delete(id);
+  }
+
+  #lookAt(record: GenerationRecord): LocalGeneration | undefined {
+    const { id } = record;
+    const isSealed = record.state === "sealed" && !this.#isWritten(id);
+    const known = isSealed ? this.#sealed.get(id) : undefined;
+    if (known !== undefined) return known;
+    const generation = this.#generation(record, isSealed);
+    if (isSealed && generation !== undefined) this.#sealed.set(id, generation);
+    return generation;
+  }
+
+  #generation(record: GenerationRecord, isSealed: boolean): LocalGeneration | undefined {
+    const { id, sealedReason, baseOffset } = record;
+    const range = this.#ledger.markRange(id);
+    // Its marks are being deleted.
+    if (range === undefined) return undefined;
+    const { first, last } = range;
+    return {
+      ...record,
+      startedMs: first.atMs,
+      durableOffset: Math.max(baseOffset, this.#durableOffset(id) ?? range.durableOffset),
+      sealed: isSealed ? { atMs: last.atMs, reason: sealedReason ?? "" } : undefined,
+      basePath: this.#directory.basePath(id),
+      logPath: this.#directory.logPath(id),
+      memoryPath: join(this.#directory.generationDir(id), MEMORY_FILE),
+    };
   }
 
   /** A mark that was read may not be synced yet: of the log that is followed, the directory knows what is. */
@@ -61,6 +90,7 @@ export class DirectorySource implements ArchiveSource {
   }
 
   marks(id: number, from: Offset, to: Offset, most: number): readonly LocalMark[] {
+    if (most === 1) return this.#firstMark(id, from, to);
     const found: LocalMark[] = [];
     for (let next = from; found.length < most;) {
       const page = this.#ledger.momentsFrom(id, next);
@@ -73,6 +103,14 @@ export class DirectorySource implements ArchiveSource {
       next = Math.max(next, last.offset) + 1;
     }
     return found;
+  }
+
+  /** A page of marks takes several times as long as a search for one, and one is asked for each second. */
+  #firstMark(id: number, from: Offset, to: Offset): LocalMark[] {
+    const first = this.#ledger.momentOf(id, from);
+    return first === undefined || first.offset > to
+      ? []
+      : [{ timeMs: first.atMs, offset: first.offset }];
   }
 
   histories(id: number): readonly ReplicationIdFrom[] {

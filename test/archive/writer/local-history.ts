@@ -37,15 +37,18 @@ export class LocalHistory implements ArchiveSource {
     this.#random = new Random(seed);
   }
 
-  /** A generation that begins now; the one before it is sealed. Returns its id. */
-  begin(rdbBytes: number, baseOffset: Offset): number {
+  /**
+   * A generation that becomes current now; the one before it is sealed. Returns its id.
+   * @param agoMs how long ago its snapshot was taken, in milliseconds.
+   */
+  begin(rdbBytes: number, baseOffset: Offset, agoMs = 0): number {
     const id = this.#all.size + 1;
     if (id > 1) this.seal(id - 1);
     const rdb = Buffer.alloc(rdbBytes, this.#random.text(997));
     const path = (file: string) => `${this.#dir}/${id}/${file}`;
     const generation = {
       id,
-      startedMs: this.#tick(),
+      startedMs: this.#tick() - agoMs,
       primaryName: "127.0.0.1:6379",
       baseOffset,
       rdbBytes,
@@ -172,8 +175,12 @@ export class LocalHistory implements ArchiveSource {
     return this.#all.get(id)!.marks;
   }
 
-  generations(): readonly LocalGeneration[] {
-    return [...this.#all.values()].map(({ generation }) => generation);
+  generations(
+    isLeftOut: (id: number) => boolean = () => false,
+    most = Infinity,
+  ): readonly LocalGeneration[] {
+    const all = [...this.#all.values()].map(({ generation }) => generation);
+    return all.filter(({ id }) => !isLeftOut(id)).slice(0, most);
   }
 
   marks(id: number, from: Offset, to: Offset, most: number): readonly LocalMark[] {
