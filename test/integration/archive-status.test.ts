@@ -10,7 +10,9 @@ import { SkippingClock } from "../support/skipping-clock.ts";
 import { Reporting } from "../support/supplied.ts";
 import { until } from "../support/wait.ts";
 
-const FORBIDDEN: S3Effect = { kind: "error", status: 403, code: "AccessDenied" };
+/** Some stores repeat what they were sent. */
+const message = `${ACCESS_KEY} with ${SECRET_KEY} may not`;
+const FORBIDDEN: S3Effect = { kind: "error", status: 403, code: "AccessDenied", message };
 /** Shorter than the difference of clocks that a store takes. */
 const MINUTES_MS = 10 * 60_000;
 let primary: RealServer;
@@ -143,6 +145,7 @@ test("one that forbids is told of with the reason, once in the events, and never
   expect(await replica.metric("replica_archive_lag_seconds")).toBeGreaterThanOrEqual(600);
   const all = [await replica.screen(), String(await replica.send("INFO"))];
   for (const path of ["/", "/metrics", "/readyz"]) all.push((await replica.get(path)).text);
+  all.push(...eventsOf(replica.following.path, "archive"));
   for (const text of all) {
     expect(text).not.toContain(SECRET_KEY);
     expect(text).not.toContain(ACCESS_KEY);
