@@ -58,6 +58,35 @@ export interface ArchiveLag {
 
 export interface ArchiverStatus extends ArchiverFacts, ArchiveLag {}
 
+/** The oldest byte that the archive lacks: where the archive ends in a generation. */
+export interface OldestLacked {
+  readonly generation: number;
+  readonly afterOffset: Offset | undefined;
+  /** Since when it is lacked by the wall clock, in milliseconds since 1970; undefined where no mark says. */
+  readonly sinceMs: number | undefined;
+}
+
+/**
+ * Tells how old the oldest lacked byte is. The wall clock that marks are made by may be set back, and would hide what the
+ * archive lacks; so what has been seen to be lacked for a while is at least that old.
+ */
+export class LackedAge {
+  #seen: { readonly oldest: OldestLacked; readonly monotonicMs: number } | undefined;
+
+  /** @returns in milliseconds; 0 where nothing is lacked. */
+  of(oldest: OldestLacked | undefined, nowMs: number, monotonicMs: number): number {
+    if (oldest === undefined) {
+      this.#seen = undefined;
+      return 0;
+    }
+    const before = this.#seen?.oldest;
+    const isSame =
+      before?.generation === oldest.generation && before.afterOffset === oldest.afterOffset;
+    if (this.#seen === undefined || !isSame) this.#seen = { oldest, monotonicMs };
+    return Math.max(0, nowMs - (oldest.sinceMs ?? nowMs), monotonicMs - this.#seen.monotonicMs);
+  }
+}
+
 /** What is known of what the archive has. */
 export interface Reached {
   /** How far a generation has come; undefined where the archive has nothing of it, as far as is known. */
@@ -70,16 +99,18 @@ export interface Reached {
 /**
  * How far the archive is behind.
  * @param lacked the generations that it doesn't have all of, oldest first.
+ * @param ageMs tells how old the oldest lacked byte is; see `LackedAge`.
  * @throws ReplicaError of the ledger.
  */
 export function lagOf(
   lacked: readonly LocalGeneration[],
   reached: Reached,
   source: ArchiveSource,
-  nowMs: number,
+  ageMs: (oldest: OldestLacked | undefined) => number,
 ): ArchiveLag {
   let [lagBytes, lagBaseBytes] = [0, 0];
-  let [oldestMs, stoppedCurrent]: (number | undefined)[] = [];
+  let stoppedCurrent: number | undefined;
+  let oldest: OldestLacked | undefined;
   for (const generation of lacked) {
     const { id, sealed, rdbBytes, durableOffset, baseOffset } = generation;
     const isStopped = reached.isStopped(id);
@@ -89,23 +120,23 @@ export function lagOf(
     const writer = reached.writerOf(id);
     lagBytes += writer?.lackedLogBytes(generation) ?? durableOffset - baseOffset;
     lagBaseBytes += writer?.lackedBaseBytes(generation) ?? rdbBytes;
-    oldestMs ??= oldestLackedMs(generation, writer, reached.coveredMs, source);
+    oldest ??= oldestLacked(generation, writer, reached.coveredMs, source);
   }
-  const lagMs = oldestMs === undefined ? 0 : Math.max(0, nowMs - oldestMs);
-  return { lagBytes, lagBaseBytes, lagMs, stoppedCurrent };
+  return { lagBytes, lagBaseBytes, lagMs: ageMs(oldest), stoppedCurrent };
 }
 
-/** Since when the archive lacks something of a generation, in milliseconds since 1970; undefined where it lacks nothing. */
-function oldestLackedMs(
+/** The oldest byte of a generation that the archive lacks; undefined where it lacks none. */
+function oldestLacked(
   { id, startedMs, durableOffset }: LocalGeneration,
   writer: GenerationWriter | undefined,
   coveredMs: number,
   source: ArchiveSource,
-): number | undefined {
+): OldestLacked | undefined {
   if (writer?.isComplete === true) return undefined;
-  const archived = writer?.archivedOffset;
-  if (archived === undefined) return Math.max(startedMs, coveredMs);
-  if (archived >= durableOffset) return undefined;
-  const [mark] = source.marks(id, archived + 1, Infinity, 1);
-  return mark?.timeMs;
+  const afterOffset = writer?.archivedOffset;
+  if (afterOffset === undefined)
+    return { generation: id, afterOffset, sinceMs: Math.max(startedMs, coveredMs) };
+  if (afterOffset >= durableOffset) return undefined;
+  const [mark] = source.marks(id, afterOffset + 1, Infinity, 1);
+  return { generation: id, afterOffset, sinceMs: mark?.timeMs };
 }

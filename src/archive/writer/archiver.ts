@@ -19,6 +19,7 @@ import {
   type ArchiveLag,
   type ArchiverFacts,
   type ArchiverStatus,
+  LackedAge,
   lagOf,
 } from "./archiver-status.ts";
 import {
@@ -85,6 +86,7 @@ export class Archiver {
     piece: { objects: 0, bytes: 0 },
     segment: { objects: 0, bytes: 0 },
   };
+  readonly #age = new LackedAge();
   /** When the last generation that the archive has all of ended, in milliseconds since 1970. */
   #coveredMs = 0;
   #lastSuccessMs: number | undefined;
@@ -180,7 +182,9 @@ export class Archiver {
       isStopped: (id: number) => this.#stopped.has(id),
       coveredMs: this.#coveredMs,
     };
-    return lagOf(lacked, reached, source, clock.now());
+    return lagOf(lacked, reached, source, (oldest) =>
+      this.#age.of(oldest, clock.now(), clock.monotonicMs()),
+    );
   }
 
   /** @throws ReplicaError of the ledger. */

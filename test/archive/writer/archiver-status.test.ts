@@ -44,6 +44,34 @@ describe("the lag in time", () => {
     expect(rig.archiver.lag()).toMatchObject({ lagBytes: 20, lagMs: clock.now() - sinceMs });
   });
 
+  test("is not hidden by a clock that is set back", async () => {
+    const { history, clock, rig } = started();
+    history.begin(1_000, 0);
+    rig.archiver.changed();
+    rig.grow(1, 100);
+    await rig.whole();
+    clock.isHeld = true;
+    history.grow(1, 10);
+    expect(rig.archiver.lag().lagMs).toBeGreaterThan(0);
+    const { now } = clock;
+    clock.now = () => now() - 24 * 3_600_000;
+    clock.skip(60_000);
+    expect(rig.archiver.lag().lagMs).toBe(60_000);
+    // What comes meanwhile is younger.
+    history.grow(1, 10);
+    clock.skip(60_000);
+    expect(rig.archiver.lag().lagMs).toBe(120_000);
+    clock.isHeld = false;
+    rig.archiver.changed();
+    await rig.whole();
+    expect(rig.archiver.lag().lagMs).toBe(0);
+    clock.isHeld = true;
+    history.grow(1, 10);
+    expect(rig.archiver.lag().lagMs).toBe(0);
+    clock.skip(1_000);
+    expect(rig.archiver.lag().lagMs).toBe(1_000);
+  });
+
   test("while nothing is there, counts from when the generation became current", () => {
     const { history, clock, rig } = started();
     bench.server.fail({ times: Infinity, effect: AWAY });
