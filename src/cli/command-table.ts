@@ -182,9 +182,10 @@ Without the identity of an encrypted archive, its times are unknown.`,
     usage: "[HOST:PORT]",
     about: `Asks the replica at HOST:PORT, by default at --bind and --port; a port alone is one of this
 machine. Exits with 0 if the replica is ready: it follows a primary that is supplied with data itself,
-everything received is durable within its own --ready-lag, and the disk is not about to be full; with
---offline, it serves what is kept. Exits with 1 if it is not ready or does not answer. With --watch, it
-asks every second until stopped, even while the replica is away, and then exits with 0.`,
+everything received is durable within its own --ready-lag, and archived within its --ready-archive-lag,
+and the disk is not about to be full; with --offline, it serves what is kept. Exits with 1 if it is not
+ready or does not answer. With --watch, it asks every second until stopped, even while the replica is
+away, and then exits with 0.`,
     minArgs: 0,
     maxArgs: 1,
     takes: ["port", "bind", "requirepass-file", ...logSettings],

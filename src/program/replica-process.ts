@@ -112,10 +112,14 @@ async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> 
 
 /** What carries the data directory to the archive that the settings name, if they do. @throws ReplicaError USAGE. */
 async function carrying(settings: Settings, env: ProcessPlan["env"]) {
-  const { url } = settings.archive;
+  const { url, identityFile } = settings.archive;
   if (url === undefined) return undefined;
-  const { prepareArchiving } = await import("./archiving.ts");
-  return await prepareArchiving(url, settings, env, realClock);
+  const [{ prepareArchiving }, { decryptionOf }] = await Promise.all([
+    import("./archiving.ts"),
+    import("../archive/open/open-archive.ts"),
+  ]);
+  const decryption = await decryptionOf(identityFile);
+  return prepareArchiving(url, settings, { env, clock: realClock, decryption });
 }
 
 /** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */
