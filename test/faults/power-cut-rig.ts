@@ -53,6 +53,8 @@ export interface Promised {
   /** The highest FACK by generation. */
   readonly facks: ReadonlyMap<number, Offset>;
   readonly snapshots: ReadonlyMap<number, Snapshot>;
+  /** The highest ACK. */
+  readonly acked: Offset;
 }
 
 export interface Moment {
@@ -62,7 +64,7 @@ export interface Moment {
 
 export interface Mode {
   readonly fsync: "always" | "everysec" | "no";
-  readonly ack: "written" | "durable";
+  readonly ack: "written" | "durable" | "archived";
 }
 
 const PRIMARY = parsePrimaryUrl("redis://127.0.0.1:6379");
@@ -77,11 +79,13 @@ export class Rig {
   readonly #snapshots = new Map<number, Snapshot>();
   #failure: ReplicaError | undefined;
   #seenGeneration: number | undefined;
+  #acked: Offset;
   /** Number of failed attempts. */
   failures = 0;
 
   constructor(path: string, disk: PowerCutDisk, mode: Mode, before?: Promised) {
     this.disk = disk;
+    this.#acked = before?.acked ?? 0;
     let nowMs = 1_700_000_000_000;
     const clock = {
       // Sometimes longer than the time for which marks share a row.
@@ -131,6 +135,7 @@ export class Rig {
       snapshot: generation === undefined ? undefined : this.#snapshots.get(generation),
       facks: new Map(this.#facks),
       snapshots: new Map(this.#snapshots),
+      acked: this.#acked,
     };
   }
 
@@ -138,6 +143,7 @@ export class Rig {
   onAcknowledged: (label: string) => void = () => undefined;
 
   #acknowledged(written: Offset, durable: Offset): void {
+    this.#acked = Math.max(this.#acked, written);
     const id = this.directory.current!.id;
     expect(durable).toBeLessThanOrEqual(this.keeper.log!.writtenOffset);
     this.#facks.set(id, Math.max(durable, this.#facks.get(id) ?? 0));
@@ -256,6 +262,9 @@ export class Rig {
     }
   }
 
+  /** Called between two pieces of the stream: others may do something. */
+  protected async between(_random: Random): Promise<void> {}
+
   /** Streams up to `to`, with ticks and GETACKs on the way. */
   async streamTo(to: Offset, random: Random): Promise<void> {
     await this.#untilDone(async () => {
@@ -269,6 +278,7 @@ export class Rig {
         if (random.below(3) === 0) this.keeper.tick();
         if (random.below(3) === 0) this.keeper.acknowledge(at);
         await this.disk.turns(30);
+        await this.between(random);
         this.#throwFailure();
       }
     });
@@ -301,32 +311,57 @@ export class Rig {
   }
 }
 
+export interface LifeOptions<T extends Rig> {
+  /** Which sync fails, counted from 1. */
+  readonly failingSync?: number | undefined;
+  /** The data directory's path below the root. */
+  readonly below?: string;
+  readonly make: MakeRig<T>;
+  readonly Disk?: typeof PowerCutDisk;
+}
+
+export interface Life<T extends Rig> {
+  readonly moments: Moment[];
+  readonly rig: T;
+  readonly disk: PowerCutDisk;
+}
+
+/** How a rig is made, for a life with more parts. */
+export type MakeRig<T extends Rig = Rig> = (
+  path: string,
+  disk: PowerCutDisk,
+  mode: Mode,
+  before?: Promised,
+) => T;
+
+export const plainRig: MakeRig = (path, disk, mode, before) => new Rig(path, disk, mode, before);
+
 /** Lives the whole life of a folder; returns a moment for each of its disk calls. */
-export async function live(
+export async function live<T extends Rig>(
   root: string,
   mode: Mode,
   seed: number,
-  failingSync?: number,
-  below = "",
-) {
+  { failingSync, below = "", make, Disk = PowerCutDisk }: LifeOptions<T>,
+): Promise<Life<T>> {
   const path = join(root, below);
-  const disk = new PowerCutDisk(root, path, seed);
+  const disk = new Disk(root, path, seed);
   disk.failingSync = failingSync;
   const random = new Random(seed);
   const moments: Moment[] = [];
-  let rig: Rig | undefined;
+  let rig: T | undefined;
   const nothing: Promised = {
     generation: undefined,
     snapshot: undefined,
     facks: new Map(),
     snapshots: new Map(),
+    acked: 0,
   };
   const watch = (label: string) => {
     const promised = rig?.promised ?? nothing;
     moments.push({ cut: disk.cut(label), promised });
   };
   disk.onMoment(watch);
-  rig = new Rig(path, disk, mode);
+  rig = make(path, disk, mode);
   rig.onAcknowledged = watch;
   expect(await rig.resume()).toBeUndefined();
   await rig.fullResync(FIRST, FIRST_ID);

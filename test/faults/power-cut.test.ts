@@ -1,14 +1,10 @@
-import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { Random } from "../../src/demo/random.ts";
 import type { ReplicaError } from "../../src/base/errors.ts";
-import { crc64 } from "../../src/rdb/crc64.ts";
-import type { Offset } from "../../src/base/history.ts";
 import { GenerationKeeper } from "../../src/upstream/keeper.ts";
 import { Resyncs } from "../../src/upstream/resyncs.ts";
-import type { Generation } from "../../src/store/ledger/ledger.ts";
 import { DataDirectory } from "../../src/store/generation/data-directory.ts";
 import { Catalogue } from "../../src/store/restore/catalogue.ts";
 import { restore } from "../../src/store/restore/restore.ts";
@@ -21,181 +17,35 @@ import { ModelPrimary } from "../support/model-primary.ts";
 import type { PowerCut, Survivors } from "../support/power-cut.ts";
 import { PowerCutDisk } from "../support/power-cut-disk.ts";
 import { tempDir } from "../support/temp.ts";
-import { IS_FULL, seedOf, stride, swept } from "../support/sweep.ts";
+import { IS_FULL, stride, swept } from "../support/sweep.ts";
 import { until } from "../support/wait.ts";
 import { Lifetime, RememberingDisk } from "./lifetime-rig.ts";
 import {
-  FIRST_ID,
+  bootAgain,
+  checkGeneration,
+  expectPromised,
+  fackOf,
+  goOn,
+  named,
+  OUTCOMES,
+  recover,
+  SEED,
+  WORST,
+} from "./power-cut-checks.ts";
+import {
   HEADER,
   live,
   type Mode,
   type Moment,
+  plainRig,
   type Promised,
   Rig,
-  SECOND,
-  SECOND_ID,
   silent,
-  THIRD,
-  type Snapshot,
   stream,
 } from "./power-cut-rig.ts";
 
-/** Decides the order of the calls and what survives a cut. A failing cut names its own. */
-const SEED = seedOf("POWER_CUT_SEED", 1);
 /** `npm test` takes about one moment, and one sync, in so many. */
 const ONE_IN = 10;
-
-function query<T>(path: string, sql: string): T[] {
-  using db = new Database(join(path, "replica.db"));
-  return db.query<T, []>(sql).all();
-}
-
-function tablesIn(db: Database): number {
-  try {
-    db.run("PRAGMA synchronous = OFF");
-    const count = "SELECT count(*) AS tables FROM sqlite_master";
-    return db.query<{ tables: number }, []>(count).get()!.tables;
-  } catch {
-    return 0;
-  }
-}
-
-/** Makes the next start look like one after a reboot. */
-function bootAgain(path: string): void {
-  if (!fs.existsSync(join(path, "replica.db"))) return;
-  using db = new Database(join(path, "replica.db"));
-  // Neither the tables may be durable yet, nor the first page.
-  if (tablesIn(db) > 0) db.run("UPDATE boot SET boot_id = 'another'");
-}
-
-/** Expects a generation to be whole, and its log to hold the stream up to `least` at least. */
-function checkGeneration(path: string, id: number, snapshot: Snapshot, least: Offset): void {
-  const files = generationFiles(path, id);
-  expect(fs.readFileSync(files.manifest, "latin1")).toBe(files.manifestText);
-  expect(fs.readFileSync(files.base).equals(snapshot.rdb)).toBe(true);
-  const log = fs.readFileSync(files.log);
-  const promisedBytes = HEADER.length + least - snapshot.baseOffset;
-  expect(log.length).toBeGreaterThanOrEqual(promisedBytes);
-  const expected = Buffer.concat([HEADER, stream(snapshot.baseOffset, least)]);
-  expect(log.subarray(0, promisedBytes).equals(expected)).toBe(true);
-}
-
-/** Expects the checksums of the marks to be those of the stream. */
-function checkSegments(path: string): void {
-  const marks = query<{ from: number; to: number; crc: string }>(
-    path,
-    'SELECT crc_from AS "from", durable_offset AS "to", crc64 AS crc FROM marks WHERE crc64 IS NOT NULL',
-  );
-  for (const { from, to, crc } of marks) expect(crc).toBe(checksumOf(from, to));
-}
-
-const checksums = new Map<string, string>();
-/** The checksum of the stream after `from` up to `to`; cached, since many cuts need it. */
-function checksumOf(from: Offset, to: Offset): string {
-  const key = `${from} ${to}`;
-  const known = checksums.get(key) ?? crc64(stream(from, to)).toString(16).padStart(16, "0");
-  checksums.set(key, known);
-  return known;
-}
-
-/** Expects the promised generation to be current, or one that was about to follow it. Whether that one is whole is checked elsewhere. */
-function expectPromised(current: Generation | undefined, { generation }: Promised): void {
-  expect(current?.id ?? 0).toBeGreaterThanOrEqual(generation ?? 0);
-}
-
-/** How far a generation must be durable: one that took over the stream holds what was acknowledged before. */
-function fackOf(id: number, { facks, snapshots }: Promised): Offset {
-  const before = snapshots.get(id) === THIRD ? Math.max(0, ...facks.values()) : 0;
-  return Math.max(before, facks.get(id) ?? 0);
-}
-
-interface Recovered {
-  readonly rig: Rig;
-  readonly disk: PowerCutDisk;
-}
-
-/** Starts on what a cut has left, and compares it with what was promised. */
-async function recover(
-  path: string,
-  promised: Promised,
-  seed: number,
-  onMoment?: (disk: PowerCutDisk, label: string) => void,
-): Promise<Recovered> {
-  const disk = new PowerCutDisk(path, path, seed);
-  if (onMoment !== undefined) disk.onMoment((label) => onMoment(disk, label));
-  // Throws if it finds damage.
-  const rig = new Rig(path, disk, { fsync: "everysec", ack: "written" }, promised);
-  const { current, replid } = rig.directory;
-  expectPromised(current, promised);
-  const position = await rig.resume();
-  // Every folder has a row, so that unfinished ones are removed.
-  const rows = query<{ id: number }>(path, "SELECT id FROM generations").map(({ id }) => id);
-  const folders = fs.readdirSync(join(path, "generations")).map(Number);
-  expect(folders.filter((id) => !rows.includes(id))).toEqual([]);
-  for (const { id } of query<{ id: number }>(
-    path,
-    "SELECT id FROM generations WHERE state = 'sealed'",
-  )) {
-    const least = promised.facks.get(id) ?? 0;
-    const snapshot = promised.snapshots.get(id)!;
-    checkGeneration(path, id, snapshot, Math.max(snapshot.baseOffset, least));
-  }
-  checkSegments(path);
-  if (current === undefined) {
-    expect(position).toBeUndefined();
-    return { rig, disk };
-  }
-  const snapshot = promised.snapshots.get(current.id);
-  if (snapshot === undefined) throw new Error(`generation ${current.id} has no snapshot`);
-  expect(position).toEqual({ replid: replid!, offset: rig.keeper.log!.writtenOffset });
-  expect([FIRST_ID, SECOND_ID]).toContain(replid!);
-  expect(rig.keeper.log!.durableOffset).toBe(position!.offset);
-  expect(position!.offset).toBeGreaterThanOrEqual(fackOf(current.id, promised));
-  const bytes = position!.offset - snapshot.baseOffset + HEADER.length;
-  expect(fs.statSync(generationFiles(path, current.id).log).size).toBe(bytes);
-  checkGeneration(path, current.id, snapshot, position!.offset);
-  expect(current.rdbBytes).toBe(snapshot.rdb.length);
-  expect(BigInt(`0x${current.rdbCrc64}`)).toBe(crc64(snapshot.rdb.subarray(0, -8)));
-  expect(fs.readlinkSync(join(path, "current"))).toBe(
-    `generations/${String(current.id).padStart(10, "0")}`,
-  );
-  return { rig, disk };
-}
-
-/** Continues the stream at the end of the log; expects the file to have no seam. */
-async function goOn(path: string, { rig }: Recovered, random: Random): Promise<void> {
-  const { current } = rig.directory;
-  if (current === undefined) {
-    await rig.fullResync(SECOND, SECOND_ID);
-  } else {
-    await rig.streamTo(rig.keeper.log!.writtenOffset + 400, random);
-  }
-  await rig.settle();
-  const { durableOffset } = rig.keeper.log!;
-  const { generation, snapshot } = rig.promised;
-  await rig.close();
-  checkSegments(path);
-  checkGeneration(path, generation!, snapshot!, durableOffset);
-}
-
-const WORST: Survivors = { bytes: "none", names: "none" };
-const OUTCOMES: readonly Survivors[] = [
-  WORST,
-  { bytes: "none", names: "all" },
-  { bytes: "all", names: "none" },
-  { bytes: "torn", names: "some" },
-  { bytes: "torn", names: "all" },
-];
-
-/** Adds the seed and the label of the cut to a failure. */
-async function named<T>(label: string, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    throw new Error(`POWER_CUT_SEED=${SEED}, ${label}: ${message}`, { cause: error });
-  }
-}
 
 /** Cuts the power at `moment` and starts again; with `again`, returns the moments of that start. */
 async function cutAt(moment: Moment, survivors: Survivors, seed: number, again: boolean) {
@@ -212,7 +62,10 @@ async function cutAt(moment: Moment, survivors: Survivors, seed: number, again: 
       const then = rig?.promised ?? promised;
       second.push({ cut: disk.cut(`${cut.label}, then ${label}`), promised: then });
     };
-    const recovered = await recover(path, promised, seed, again ? watch : undefined);
+    const recovered = await recover(path, promised, seed, {
+      make: plainRig,
+      onMoment: again ? watch : undefined,
+    });
     ({ rig } = recovered);
     if (again) rig.onAcknowledged = (label) => watch(recovered.disk, label);
     if (again) await goOn(path, recovered, random);
@@ -230,7 +83,7 @@ test.each(MODES)(
   "loses nothing promised after a cut at any moment, with --fsync $fsync",
   async (mode) => {
     using dir = tempDir("power-cut");
-    const { moments, rig } = await live(dir.path, mode, SEED);
+    const { moments, rig } = await live(dir.path, mode, SEED, { make: plainRig });
     expect(rig.failures).toBe(0);
     expect(moments.length).toBeGreaterThan(200);
     for (const [n, moment] of swept([...moments.entries()], ONE_IN, new Random(SEED))) {
@@ -246,7 +99,7 @@ test.each(MODES)(
 
 test("a generation is whole on the device from the moment that it is current", async () => {
   using dir = tempDir("power-cut");
-  const { moments } = await live(dir.path, MODES[0]!, SEED);
+  const { moments } = await live(dir.path, MODES[0]!, SEED, { make: plainRig });
   const isFirst = ({ promised }: Moment, n: number) =>
     promised.generation !== undefined &&
     promised.generation !== moments[n - 1]?.promised.generation;
@@ -258,7 +111,10 @@ test("a generation is whole on the device from the moment that it is current", a
 
 test("loses nothing promised in a folder that it made itself", async () => {
   using dir = tempDir("power-cut");
-  const { moments } = await live(dir.path, MODES[0]!, SEED, undefined, "made/by/us");
+  const { moments } = await live(dir.path, MODES[0]!, SEED, {
+    below: "made/by/us",
+    make: plainRig,
+  });
   for (const [n, { cut, promised }] of swept([...moments.entries()], ONE_IN, new Random(SEED))) {
     using after = tempDir("power-cut");
     const root = after.file("root");
@@ -268,7 +124,7 @@ test("loses nothing promised in a folder that it made itself", async () => {
       // The next start uses the folder, or makes it.
       fs.mkdirSync(path, { recursive: true });
       bootAgain(path);
-      const { rig } = await recover(path, promised, n);
+      const { rig } = await recover(path, promised, n, { make: plainRig });
       await rig.close();
     });
   }
@@ -276,7 +132,7 @@ test("loses nothing promised in a folder that it made itself", async () => {
 
 test("loses nothing after a second cut, during or after the start that follows the first", async () => {
   using dir = tempDir("power-cut");
-  const { moments } = await live(dir.path, MODES[0]!, SEED + 1);
+  const { moments } = await live(dir.path, MODES[0]!, SEED + 1, { make: plainRig });
   const random = new Random(SEED);
   let cuts = 0;
   const oneIn = IS_FULL ? 1 : ONE_IN;
@@ -301,7 +157,7 @@ test.each(MODES)(
       const path = dir.file("data");
       fs.mkdirSync(path);
       const { moments, rig, disk } = await named(`sync ${failingSync} fails`, () =>
-        live(path, mode, SEED + failingSync, failingSync),
+        live(path, mode, SEED + failingSync, { failingSync, make: plainRig }),
       );
       if (disk.syncs < failingSync) {
         expect(rig.failures).toBe(0);

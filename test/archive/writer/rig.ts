@@ -25,6 +25,7 @@ import {
   MAX_OBJECT_BYTES,
   type SegmentHeader,
 } from "../../../src/archive/format/objects.ts";
+import { isLeftover } from "../../../src/archive/store/file-store.ts";
 import type { ObjectStore } from "../../../src/archive/store/object-store.ts";
 import { Archiver, type ArchiverOptions } from "../../../src/archive/writer/archiver.ts";
 import type { Clock } from "../../../src/base/clock.ts";
@@ -158,15 +159,22 @@ export async function readArchive(
   const found = (await names(store, GENERATIONS)).filter(
     (name) => parseGenerationName(name) !== undefined,
   );
-  return await Promise.all(found.map((name) => readGeneration(store, name, decryption)));
+  const read = await Promise.all(found.map((name) => readGeneration(store, name, decryption)));
+  return read.filter((generation) => generation !== undefined);
 }
 
 async function readGeneration(
   store: ObjectStore,
   name: string,
   decryption: Decryption | undefined,
-): Promise<ReadGeneration> {
+): Promise<ReadGeneration | undefined> {
   const document = await readDocument(store, name, "generation", GENERATION_FILE);
+  if (document === undefined) {
+    // Its writer ended before it had described it.
+    const isEmpty = (await names(store, generationKey(name))).every(isLeftover);
+    if (isEmpty) return undefined;
+    throw new Error(`${name} has objects but no ${GENERATION_FILE}`);
+  }
   const baseDocument = await readDocument(store, name, "base", BASE_FILE);
   const pieces: Uint8Array[] = [];
   for (const piece of baseDocument?.pieces ?? []) {
@@ -188,12 +196,12 @@ async function readGeneration(
     crcFrom: part.header.crcFrom,
     part,
   }));
-  const chain = joinSegments({ offset: document!.baseOffset, crc: 0n }, linked);
+  const chain = joinSegments({ offset: document.baseOffset, crc: 0n }, linked);
   if (chain.forks.length + chain.spare.length > 0 || chain.gap !== undefined)
     throw new Error(`the segments of ${name} are no chain`);
   return {
     name,
-    document: document!,
+    document,
     baseDocument,
     base: Buffer.concat(pieces),
     log: Buffer.concat(chain.segments.map(({ part }) => part.data)),
