@@ -18,6 +18,7 @@ import {
   type ServerKind,
   startServer,
 } from "../support/servers.ts";
+import { outermost } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
@@ -105,7 +106,7 @@ describe("an archive in a folder", () => {
   });
 });
 
-describe.each(availableServers())("%s", (kind) => {
+describe.each(outermost(availableServers()))("%s", (kind) => {
   test("a directory that was lost is filled from the archive, and a partial resync brings the rest", async () => {
     await using primary = await startServer(kind, {
       args: [...QUIET, "--repl-backlog-size", "8mb"],
