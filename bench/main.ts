@@ -1,5 +1,6 @@
 import * as fs from "node:fs";
 import { parseArgs } from "node:util";
+import { benchArchive } from "./archive.ts";
 import { transferChart } from "./chart.ts";
 import { benchParts } from "./parts.ts";
 import { benchPort } from "./port.ts";
@@ -13,11 +14,11 @@ import { benchStream } from "./stream.ts";
 import { benchTransfer, transferTable } from "./transfer.ts";
 import { benchYear } from "./year.ts";
 
-const HELP = `bun run bench [parts|transfer|primary|stream|steady|restore|relay|port|start|restart|year …] [flags]; default: all
+const HELP = `bun run bench [parts|transfer|primary|stream|steady|restore|relay|port|start|restart|year|archive …] [flags]; default: all
 
   --quick        smaller sizes and fewer rounds: everything in under a minute
-  --bytes N      snapshot size for transfer, primary, restore and relay, at least 16777216 [2147483648; with --quick 268435456]
-  --rounds N     rounds of transfer, primary, restore and relay [5; with --quick 1]
+  --bytes N      snapshot size for transfer, primary, restore, relay and archive, at least 16777216 [2147483648; with --quick 268435456]
+  --rounds N     rounds of transfer, primary, restore, relay and archive [5; with --quick 1]
   --json FILE    write the results of all but parts and restart as JSON
   --svg FILE     write the results of transfer as a chart
 `;
@@ -35,6 +36,7 @@ const BENCHES = [
   "start",
   "restart",
   "year",
+  "archive",
 ] as const;
 
 /** A wrong command line: printed with the help; exit code 2. */
@@ -95,6 +97,7 @@ async function main(): Promise<void> {
   if (wanted("start")) results["start"] = benchStart(quick ? 5 : 30);
   if (wanted("restart")) await benchRestart();
   if (wanted("year")) results["year"] = await benchYear(quick);
+  if (wanted("archive")) results["archive"] = await benchArchive({ bytes, rounds, quick });
   if (values.json !== undefined) {
     fs.writeFileSync(values.json, `${JSON.stringify(results, undefined, 2)}\n`);
   }

@@ -72,11 +72,13 @@ export class Measured {
   readonly #read: Promise<unknown>;
   #onSaid: () => void = () => undefined;
 
-  constructor(argv: readonly string[], cwd?: string) {
+  /** @param env variables that it gets besides those of this process. */
+  constructor(argv: readonly string[], cwd?: string, env: Readonly<Record<string, string>> = {}) {
     this.child = Bun.spawn(endingWithParent(argv), {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
+      env: { ...process.env, ...env },
       ...(cwd === undefined ? {} : { cwd }),
     });
     endWithProcess(this.child);

@@ -11,7 +11,7 @@ import { refuseWithoutProgram } from "./receivers.ts";
 
 const PROGRAM = join(import.meta.dir, "../dist/replica");
 const GENERATION = "generations/0000000001";
-const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
+export const BASE = `${GENERATION}/appendonly.aof.1.base.rdb`;
 const LOG = `${GENERATION}/appendonly.aof.1.incr.aof`;
 const VALUE_BYTES = 1024;
 const BLOCK_BYTES = 2 ** 20;
@@ -41,7 +41,7 @@ export async function benchRestore(options: {
   for (const { name, block } of logs) {
     using scratch = scratchDirectory();
     const data = join(scratch.path, "data");
-    await makeData(data, options.bytes, block);
+    await makeData(data, options.bytes, block, options.bytes / 2);
     if (rows.length === 0)
       rows.push(...(await verifyOf("a snapshot", data, [BASE], BASE, options.rounds)));
     rows.push(
@@ -66,8 +66,13 @@ function blockOf(valueBytes: number): Uint8Array {
   return Buffer.concat(commands);
 }
 
-/** Makes a data directory as a replica leaves it: a snapshot of `bytes`, and a log of half that size. */
-async function makeData(data: string, bytes: number, block: Uint8Array): Promise<void> {
+/** Makes a data directory as a replica leaves it: a snapshot of `bytes`, and a log of `logBytes`. */
+export async function makeData(
+  data: string,
+  bytes: number,
+  block: Uint8Array,
+  logBytes: number,
+): Promise<void> {
   const program = join(import.meta.dir, "sender.ts");
   const sender = new Measured([
     process.execPath,
@@ -94,7 +99,7 @@ async function makeData(data: string, bytes: number, block: Uint8Array): Promise
     },
   });
   if (log === undefined) throw new Error("the follower left no log");
-  for (let written = 0; written < bytes / 2; written += block.length) {
+  for (let written = 0; written < logBytes; written += block.length) {
     log.append(Uint8Array.from(block));
     await log.flushed();
     // Sync now and then, so that there are several marks.

@@ -51,8 +51,10 @@ export async function benchStream(quick: boolean): Promise<StreamRow[]> {
   return rows;
 }
 
-interface Follower {
+export interface Follower {
   readonly name: string;
+  /** Variables that its process gets. */
+  readonly env?: Readonly<Record<string, string>>;
   argv(primaryPort: number, dir: string): string[];
 }
 
@@ -75,7 +77,8 @@ const followers: readonly Follower[] = [
   },
 ];
 
-async function measure(
+/** Measures one follower of a stream of so many bytes. */
+export async function measure(
   follower: Follower,
   dir: string,
   bytes: number,
@@ -89,7 +92,7 @@ async function measure(
   let running: Measured | undefined;
   try {
     const [, port] = await primary.says(/^(\d+)$/m);
-    running = new Measured(follower.argv(Number(port), own), own);
+    running = new Measured(follower.argv(Number(port), own), own, follower.env);
     // From the beginning of the stream, without the start of the program.
     await primary.says(/^online$/m);
     const before = cpuSecondsOf(running.child.pid) ?? 0;

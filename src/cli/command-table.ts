@@ -55,7 +55,10 @@ export const commands: readonly Command[] = [
 With --offline, no primary is followed: the replica serves what DIR keeps, to seed new servers
 (REPLICAOF to its port, then REPLICAOF NO ONE). With --at, --offset or --generation, they get the
 data as of that moment: up to the last whole command before it, never part of a transaction. They
-stay attached, and continue in a history of their own. What DIR keeps does not change.`,
+stay attached, and continue in a history of their own. What DIR keeps does not change.
+With the URL of an archive in place of URL, or with --archive where DIR keeps nothing, the moment is
+fetched from there to beside DIR, served, and removed at the end; --generation takes the beginning of
+a folder's name. Nothing is written to the archive.`,
     minArgs: 0,
     maxArgs: 1,
     takes: settingNames,
@@ -71,16 +74,28 @@ stay attached, and continue in a history of their own. What DIR keeps does not c
   },
   {
     name: "backup",
-    summary: "write one snapshot to the file OUT (-: standard output) and exit",
+    summary: "write one snapshot to the file or s3:// object OUT (-: standard output) and exit",
     usage: "[URL] OUT",
     about: `${aboutUrl}
 
 Who may read the file: whoever could read an earlier one of that name, else its owner alone, unless
---mode is given.`,
+--mode is given.
+
+With s3://bucket/key as OUT, the snapshot is uploaded in parts as it comes, without a local file. It
+becomes an object only once its checksum holds. The keys come from where every S3 tool takes them
+(environment, profiles, roles). An object that is there is replaced only with --force.`,
     minArgs: 1,
     maxArgs: 2,
-    takes: [...primarySettings, "io", "rdb-sync-bytes", ...logSettings, "no-progress"],
-    options: [modeOption],
+    takes: [
+      ...primarySettings,
+      "io",
+      "rdb-sync-bytes",
+      "archive-endpoint",
+      "archive-region",
+      ...logSettings,
+      "no-progress",
+    ],
+    options: [modeOption, { name: "force", value: "", help: "replace an object that is there" }],
     load: async () => (await import("./commands/backup.ts")).backup,
   },
   {
@@ -167,9 +182,10 @@ Without the identity of an encrypted archive, its times are unknown.`,
     usage: "[HOST:PORT]",
     about: `Asks the replica at HOST:PORT, by default at --bind and --port; a port alone is one of this
 machine. Exits with 0 if the replica is ready: it follows a primary that is supplied with data itself,
-everything received is durable within its own --ready-lag, and the disk is not about to be full; with
---offline, it serves what is kept. Exits with 1 if it is not ready or does not answer. With --watch, it
-asks every second until stopped, even while the replica is away, and then exits with 0.`,
+everything received is durable within its own --ready-lag, and archived within its --ready-archive-lag,
+and the disk is not about to be full; with --offline, it serves what is kept. Exits with 1 if it is not
+ready or does not answer. With --watch, it asks every second until stopped, even while the replica is
+away, and then exits with 0.`,
     minArgs: 0,
     maxArgs: 1,
     takes: ["port", "bind", "requirepass-file", ...logSettings],

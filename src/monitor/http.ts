@@ -124,6 +124,21 @@ function restorableText(status: ReplicaStatus): string {
     : `${moment}: ${staleFor}`;
 }
 
+/** What is archived, where something is. */
+function archiveRows({ archive }: ReplicaStatus): [string, string][] {
+  if (archive === undefined) return [];
+  const { url, text, archivedOffset, lag, lastSuccessMs } = archive;
+  const last =
+    lastSuccessMs === undefined ? "" : `, sent last ${new Date(lastSuccessMs).toISOString()}`;
+  const behind =
+    lag === undefined ? "" : `, ${formatBytes(lag.lagBytes + lag.lagBaseBytes)} behind`;
+  const reached = archivedOffset === undefined ? "no snapshot yet" : `offset ${archivedOffset}`;
+  return [
+    ["archive", `${url}: ${text}`],
+    ["archived", `${reached}${behind}${last}`],
+  ];
+}
+
 /** How large it is, and that it is small beside what was there before. */
 function snapshotText({ currentGeneration, shrunken }: ReplicaStatus): string {
   const size = formatBytes(currentGeneration?.rdbBytes ?? 0);
@@ -145,6 +160,7 @@ function page(status: ReplicaStatus, readyLagMs: number): Response {
     ["snapshot", snapshotText(status)],
     ["log", formatBytes(cursors.logBytes)],
     ["restorable up to", restorableText(status)],
+    ...archiveRows(status),
     ["downstreams", `${relay.downstreams.length} attached, ${relay.countByState.online} online`],
     ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
     ["other history", status.otherHistory?.text ?? "none"],

@@ -1,5 +1,6 @@
 import * as os from "node:os";
-import { printable } from "../base/printable.ts";
+import { archiveFields } from "./archive-info.ts";
+import { type Field, oneLine } from "./info-field.ts";
 import type { PortCounts } from "./port-counts.ts";
 import type { LinkStatus, ReplicaStatus } from "../replica/status.ts";
 
@@ -17,8 +18,6 @@ export interface InfoSurroundings {
   readonly maxClients: number;
   readonly counts: Readonly<PortCounts>;
 }
-
-type Field = readonly [name: string, value: string | number];
 
 /**
  * The version of Redis whose fields and replies the port uses: tools choose by it what to ask for. This
@@ -292,6 +291,7 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["last_error_code", lastBreak?.code ?? ""],
     ["last_error_cause", oneLine(lastBreak?.cause)],
     ["last_error_time", Math.floor((lastBreak?.atMs ?? 0) / 1000)],
+    ...archiveFields(status),
   ];
 }
 
@@ -319,11 +319,6 @@ function orUnknown(look: () => number): number {
   } catch {
     return -1;
   }
-}
-
-/** A field's value ends with its line. */
-function oneLine(text = ""): string {
-  return printable(text.replace(/[\r\n]+/g, " "));
 }
 
 /**

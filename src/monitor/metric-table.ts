@@ -1,19 +1,7 @@
 import type { ErrorCode } from "../base/errors.ts";
-import type { LinkState, ReplicaStatus } from "../replica/status.ts";
-
-/** A value, and the labels that distinguish it from the metric's other values. */
-export type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
-
-/** One metric of `/metrics`. */
-export interface Metric {
-  /** Without the prefix `replica_`. */
-  readonly name: string;
-  readonly type: "gauge" | "counter";
-  readonly help: string;
-  readonly labels?: readonly string[];
-  /** What it is now. Where this throws, the metric is left out of the answer. */
-  read(status: ReplicaStatus, version: string): number | readonly Sample[];
-}
+import type { LinkState } from "../replica/status.ts";
+import { ARCHIVE_METRICS } from "./archive-metrics.ts";
+import { flag, labeled, type Metric, type Sample } from "./metric.ts";
 
 /** A new state of the link must be added here, or this does not compile. */
 const STATES = Object.keys({
@@ -77,15 +65,6 @@ const NO_BREAKS: Readonly<Record<string, number>> = Object.fromEntries(
     endsAttempts ? [[code, 0]] : [],
   ),
 );
-
-/** One sample for each entry, with its key as a label. */
-function labeled(label: string, values: Readonly<Record<string, number>>): Sample[] {
-  return Object.entries(values).map(([key, value]) => [{ [label]: key }, value]);
-}
-
-function flag(isSet: boolean): 0 | 1 {
-  return isSet ? 1 : 0;
-}
 
 /** Every metric but the histogram of fsync times. To add one, add a row. */
 export const METRICS: readonly Metric[] = [
@@ -247,9 +226,10 @@ export const METRICS: readonly Metric[] = [
   {
     name: "generations_removed_total",
     type: "counter",
-    help: "Generations removed because nothing kept them any more (age), or ahead of their time to make room (room).",
+    help: "Generations removed because nothing kept them any more (age), or ahead of their time to make room: those that the archive has, or all where there is none (room), and those that it lacked (unarchived).",
     labels: ["reason"],
-    read: ({ removedGenerations: { old, room } }) => labeled("reason", { age: old, room }),
+    read: ({ removedGenerations: { old, room, unarchived } }) =>
+      labeled("reason", { age: old, room: room - unarchived, unarchived }),
   },
   {
     name: "disk_free_bytes",
@@ -333,6 +313,7 @@ export const METRICS: readonly Metric[] = [
     read: ({ relay: { counts } }) =>
       labeled("kind", { full: counts.full, partial: counts.partial }),
   },
+  ...ARCHIVE_METRICS,
   {
     name: "cpu_seconds_total",
     type: "counter",

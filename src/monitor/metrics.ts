@@ -1,7 +1,8 @@
 import type * as prometheus from "prom-client";
 import type { ReplicaStatus } from "../replica/status.ts";
 import type { Disk } from "../store/disk/disk.ts";
-import { type Metric, METRICS } from "./metric-table.ts";
+import { METRICS } from "./metric-table.ts";
+import type { Metric } from "./metric.ts";
 
 // The package as a whole also loads what pushes metrics, over Node's HTTP, and what gathers those of a cluster: as much
 // as all else that a start loads.
@@ -55,12 +56,14 @@ export class Metrics {
       try {
         const read = metric.read(status, version);
         const samples = typeof read === "number" ? [[{}, read] as const] : read;
-        for (const [labels, value] of samples) collector.inc(labels, value);
+        for (const [labels, value] of samples ?? []) collector.inc(labels, value);
+        if (samples !== undefined) return;
       } catch {
-        // The rest is worth all the more while a disk fails. Without labels, a reset alone would leave a 0.
+        // The rest is worth all the more while a disk fails.
         collector.reset();
-        if (labels.length === 0) collector.remove();
       }
+      // A reset alone would leave a 0.
+      if (labels.length === 0) collector.remove();
     };
     const about = { name: `replica_${name}`, help, labelNames: [...labels], collect };
     const registers = [this.#registry];

@@ -91,7 +91,7 @@ function watchdogMs(usec: string | undefined, pid: string | undefined): number |
 }
 
 /** The socket of the service manager. */
-class ServiceManager {
+export class ServiceManager {
   readonly #send: ReturnType<typeof datagramsTo>;
   readonly #path: string;
   /** Fields that were not sent yet. */

@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { Encryption } from "../archive/format/encryption.ts";
-import { decryptionOf, openArchiveStore } from "../archive/open/open-archive.ts";
+import { type Decryption, Encryption } from "../archive/format/encryption.ts";
+import { openArchiveStore } from "../archive/open/open-archive.ts";
 import { ArchiveRetention } from "../archive/retention/archive-retention.ts";
 import { Archiver } from "../archive/writer/archiver.ts";
 import { DirectorySource } from "../archive/writer/directory-source.ts";
@@ -23,22 +23,28 @@ export interface Archiving {
   run(signal: AbortSignal): Promise<void>;
 }
 
+/** What archiving takes from around it. */
+export interface ArchivingContext {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  /** What reads an encrypted archive: only by that, the retention learns all that it can. */
+  readonly decryption?: Decryption | undefined;
+}
+
 /**
  * Reads the settings of an archive before anything is opened.
  * @param url as the settings name it.
  * @returns what carries a data directory there, once that is open and before anything is followed.
  * @throws ReplicaError USAGE for settings, recipients or variables that can't be.
  */
-export async function prepareArchiving(
+export function prepareArchiving(
   url: string,
   settings: { readonly archive: ArchiveSettings },
-  env: Readonly<Record<string, string | undefined>>,
-  clock: Clock,
-): Promise<(disk: Disk) => (directory: DataDirectory) => Archiving> {
+  { env, clock, decryption }: ArchivingContext,
+): (disk: Disk) => (directory: DataDirectory) => Archiving {
   const store = openArchiveStore(url, { settings, env, clock });
   const { recipients, compression, endpoint, everyMs, bytesPerSecond } = settings.archive;
-  const { keepForMs, identityFile } = settings.archive;
-  const decryption = await decryptionOf(identityFile);
+  const { keepForMs } = settings.archive;
   const encryption = recipients.length === 0 ? undefined : new Encryption(recipients);
   return (disk) => (directory) => {
     const { holdings } = directory;
@@ -54,6 +60,7 @@ export async function prepareArchiving(
       bytesPerSecond,
       program: `replica ${VERSION}`,
       onMoved: () => holdings.onArchived(),
+      onNews: (what) => directory.note("archive", what),
     });
     const retention = new ArchiveRetention({ store, clock, keepForMs, decryption });
     holdings.carrier = archiver;

@@ -70,7 +70,7 @@ export function assemble(
   if (offline !== undefined) replica.beginOffline(offline.until);
   else if (chosen === null) replica.beginIdle();
   const stopping = new AbortController();
-  const status = new ReplicaStatus(replica, clock, settings.fsync, archive?.archiver);
+  const status = new ReplicaStatus(replica, clock, settings, archive?.archiver);
   port.serve(status, replica, {
     rewrite: async () => {
       if (replica.isOffline) {
@@ -100,7 +100,7 @@ export function assemble(
       const archiving = archive?.run(archived.signal);
       try {
         await replica.run(AbortSignal.any([signal, stopping.signal]));
-        logger.info(describeEnd(status));
+        logger.info(describeEnd(status, archive?.archiver));
       } finally {
         archived.abort();
         port.stop();
@@ -111,10 +111,25 @@ export function assemble(
   };
 }
 
-function describeEnd({ currentGeneration, cursors, archive }: ReplicaStatus): string {
+function describeEnd(
+  { currentGeneration, cursors }: ReplicaStatus,
+  archiver: Archiving["archiver"] | undefined,
+): string {
   if (currentGeneration === undefined) return "stopped; nothing is kept yet";
   const end = `stopped; durable up to offset ${cursors.durable}`;
-  if (archive === undefined) return end;
-  const isWhole = archive.lagBytes + archive.lagBaseBytes === 0;
-  return `${end}; ${isWhole ? "the archive has all of it" : "the next start sends the archive what it lacks"}`;
+  const lacks = archiver && whatArchiveLacks(archiver);
+  return lacks === undefined ? end : `${end}; ${lacks}`;
+}
+
+/** In words; undefined where the database doesn't tell: a stop must not fail by that. */
+function whatArchiveLacks(archiver: Archiving["archiver"]): string | undefined {
+  try {
+    const { lagBytes, lagBaseBytes, stoppedCurrent } = archiver.lag();
+    if (lagBytes + lagBaseBytes === 0) return "the archive has all of it";
+    if (stoppedCurrent !== undefined)
+      return `the archive lacks some of generation ${stoppedCurrent}`;
+    return "the next start sends the archive what it lacks";
+  } catch {
+    return undefined;
+  }
 }

@@ -7,6 +7,7 @@ import type { ReplicaStatus } from "../replica/status.ts";
 import { realDisk } from "../store/disk/disk.ts";
 import type { Wanted } from "../store/restore/restore-point.ts";
 import { assemble, type OfflineStart } from "./assemble.ts";
+import { Filling, keepsCurrent, wasFilling } from "./filling.ts";
 import { RenewalSignal } from "./renewal-signal.ts";
 
 /** What a replica process is started with. */
@@ -19,21 +20,31 @@ export interface ProcessPlan {
   readonly env: Record<string, string | undefined>;
   /** Called once the replica exists; returns a function that ends the watching. */
   readonly watch: (replica: Replica) => () => void;
+  /** Called where the data directory is filled from the archive; undefined where progress is to be logged. */
+  readonly watchFilling?: (() => Promise<FillingWatch>) | undefined;
+}
+
+/** Shows how a data directory is filled. */
+export interface FillingWatch {
+  readonly look: (file: string, bytes: number, totalBytes: number) => void;
+  readonly end: () => void;
 }
 
 /**
  * Runs everything that makes up `replica follow`, until the signal or a client's SHUTDOWN stops it: the
  * data directory, the port, the replica, SIGUSR1, and HTTP and the service manager where they are used.
  * The parts that are not always used are imported only when they are, because a restart must be quick.
- * @throws ReplicaError USAGE if nothing kept matches `offline`, and as the directory, the ports and the
- * replica do.
+ * @throws ReplicaError USAGE if nothing kept matches `offline`, for settings of the archive that can't be, or where it and
+ * the data directory lie in each other; as the directory, the ports and the replica do.
  */
 export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal): Promise<void> {
   const { source, settings, env, watch } = plan;
   // First: without a handler, a SIGUSR1 during the start would end the process.
   using renewal = new RenewalSignal();
+  // Before anything is made or asked, so that a wrong setting is an error at once.
+  const archiving = plan.offline === undefined ? await carrying(settings, env) : undefined;
+  await prepareDirectory(plan, signal);
   const offline = plan.offline && (await offlineStart(settings.dir, plan.offline));
-  const archiving = offline === undefined ? await carrying(settings, env) : undefined;
   const monitoring = settings.http && (await monitor(settings.http, settings));
   const disk = monitoring?.disk ?? realDisk;
   // The directory is not closed: the operating system does that, and a stop has to be quick.
@@ -54,6 +65,39 @@ export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal):
   }
 }
 
+/** Refuses an archive that isn't apart from the data directory, and fills that from there where it keeps nothing. */
+async function prepareDirectory(plan: ProcessPlan, signal: AbortSignal): Promise<void> {
+  const { source, settings, env, offline, watchFilling } = plan;
+  const { url, fillsEmpty } = settings.archive;
+  if (url !== undefined) {
+    const { refuseOverlap } = await import("../archive/open/apart.ts");
+    refuseOverlap(url, settings.dir);
+  }
+  if (wasFilling(settings.dir)) (await Filling.begin(settings.dir, realDisk))[Symbol.dispose]();
+  const isWanted = url !== undefined && fillsEmpty && offline === undefined;
+  if (!isWanted || keepsCurrent(settings.dir)) return;
+  const [{ fillFromArchive }, { openSource }, { holdStart }] = await Promise.all([
+    import("./bootstrap.ts"),
+    import("../archive/open/open-archive.ts"),
+    import("../monitor/long-start.ts"),
+  ]);
+  const letGo = holdStart(
+    settings.http,
+    env,
+    "the data directory is being filled from the archive",
+  );
+  const shown = await watchFilling?.();
+  try {
+    const context = { settings, env, clock: realClock };
+    const open = async () => await openSource(url, context);
+    const seams = { disk: realDisk, clock: realClock, onFetched: shown?.look };
+    await fillFromArchive({ open, primary: source, settings, ...seams }, signal);
+  } finally {
+    shown?.end();
+    letGo();
+  }
+}
+
 /** Finds up to where to serve what is kept. @throws ReplicaError USAGE if that moment is not kept. */
 async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> {
   const [{ Catalogue }, { restorePoint }] = await Promise.all([
@@ -68,10 +112,14 @@ async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> 
 
 /** What carries the data directory to the archive that the settings name, if they do. @throws ReplicaError USAGE. */
 async function carrying(settings: Settings, env: ProcessPlan["env"]) {
-  const { url } = settings.archive;
+  const { url, identityFile } = settings.archive;
   if (url === undefined) return undefined;
-  const { prepareArchiving } = await import("./archiving.ts");
-  return await prepareArchiving(url, settings, env, realClock);
+  const [{ prepareArchiving }, { decryptionOf }] = await Promise.all([
+    import("./archiving.ts"),
+    import("../archive/open/open-archive.ts"),
+  ]);
+  const decryption = await decryptionOf(identityFile);
+  return prepareArchiving(url, settings, { env, clock: realClock, decryption });
 }
 
 /** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */

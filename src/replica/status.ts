@@ -1,5 +1,3 @@
-import type { Archiver } from "../archive/writer/archiver.ts";
-import type { ArchiverStatus } from "../archive/writer/archiver-status.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import { formatAge } from "../base/quantity.ts";
@@ -10,6 +8,7 @@ import { fileByteOf } from "../store/generation/layout.ts";
 import type { Keeping, Smallness } from "../store/keep/keeping.ts";
 import type { Generation } from "../store/ledger/ledger.ts";
 import { FULL_REASONS, type FullReason } from "../upstream/link/full-reason.ts";
+import { type ArchiverView, ArchiveReport, type ArchiveStatus } from "./archive-status.ts";
 import { Freshness } from "./freshness.ts";
 import { Keyspace, type KnownKeyspace } from "./keyspace.ts";
 import { type SupplyStatus, supplyOf, whyNotReady } from "./readiness.ts";
@@ -100,6 +99,9 @@ export interface SnapshotStatus {
   readonly counts: { readonly ok: number; readonly failed: number };
 }
 
+/** The settings that what is reported depends on. */
+type ReportedSettings = Pick<Settings, "fsync" | "readyArchiveLagMs">;
+
 /**
  * The one source of everything that a replica reports: on its port, over HTTP, and to the service manager.
  * Read-only. Each property is looked up when it is read, and what it returns is a plain value that does not
@@ -111,24 +113,19 @@ export class ReplicaStatus {
   readonly #startedMs: number;
   readonly #replica: Replica;
   readonly #clock: Clock;
-  readonly #fsync: Settings["fsync"];
+  readonly #settings: ReportedSettings;
   readonly #freshness: Freshness;
   readonly #keyspace: Keyspace;
-  readonly #archiver: Pick<Archiver, "status"> | undefined;
+  readonly #archive: ArchiveReport | undefined;
 
   /** @param archiver what carries the data directory to an archive; undefined where nothing does. */
-  constructor(
-    replica: Replica,
-    clock: Clock,
-    fsync: Settings["fsync"],
-    archiver?: Pick<Archiver, "status">,
-  ) {
+  constructor(replica: Replica, clock: Clock, settings: ReportedSettings, archiver?: ArchiverView) {
     this.#replica = replica;
     this.#clock = clock;
-    this.#fsync = fsync;
+    this.#settings = settings;
     this.#freshness = new Freshness(replica, clock);
     this.#keyspace = new Keyspace(replica);
-    this.#archiver = archiver;
+    this.#archive = archiver && new ArchiveReport(archiver, clock);
     this.startedAtMs = clock.now();
     this.#startedMs = clock.monotonicMs();
   }
@@ -362,9 +359,9 @@ export class ReplicaStatus {
     return relayStatus(this.#replica.relay);
   }
 
-  /** What the archive has; undefined where nothing is archived. @throws ReplicaError of the database. */
-  get archive(): ArchiverStatus | undefined {
-    return this.#archiver?.status();
+  /** What the archive has, as of the last second; undefined where nothing is archived. */
+  get archive(): ArchiveStatus | undefined {
+    return this.#archive?.status;
   }
 
   /** How long the oldest byte that is not durable (`--fsync no`: not written) has been here; 0 where all are. */
@@ -374,12 +371,15 @@ export class ReplicaStatus {
 
   /**
    * Why the replica counts as not ready: its link is not up, or the primary has no data to pass on, or a received
-   * byte has stayed unsynced (`--fsync no`: unwritten) for too long, or the disk is about to be full; with --offline,
-   * nothing is served yet. Undefined where it is ready.
+   * byte has stayed unsynced (`--fsync no`: unwritten) for too long, or the disk is about to be full, or the archive is
+   * behind by more than --ready-archive-lag; with --offline, nothing is served yet. Undefined where it is ready.
    * @param readyLagMs how long a received byte may stay unsynced; milliseconds.
    */
   whyNotReady(readyLagMs: number): string | undefined {
-    return whyNotReady(this.#replica, this.#fsync, readyLagMs);
+    const { fsync, readyArchiveLagMs } = this.#settings;
+    const why = whyNotReady(this.#replica, fsync, readyLagMs);
+    if (why !== undefined || readyArchiveLagMs === undefined) return why;
+    return this.#archive?.whyNotReady(readyArchiveLagMs);
   }
 }
 

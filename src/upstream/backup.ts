@@ -9,7 +9,13 @@ import type { KeeperEvents } from "./driver.ts";
 import { SnapshotFetch, stopped } from "./fetch.ts";
 import { type Access, groupIn, NOBODY_ELSE, notWider } from "../store/disk/access.ts";
 import { Locator } from "./link/locator.ts";
-import { FileOutlet, type SnapshotSurroundings, StdoutOutlet } from "./outlet.ts";
+import {
+  FileOutlet,
+  type PayloadSink,
+  type SnapshotSurroundings,
+  stdoutSink,
+  StreamOutlet,
+} from "./outlet.ts";
 
 /** The result of a backup. */
 export interface BackupResult {
@@ -43,7 +49,7 @@ export async function backup(
   const path = earlier === undefined ? resolve(out) : fs.realpathSync(out);
   const openOutlet = (events: KeeperEvents) =>
     out === "-"
-      ? new StdoutOutlet(events)
+      ? new StreamOutlet(stdoutSink, events)
       : new FileOutlet(async () => ({ path }), surroundings, events);
   // From the first byte on. The owner's bits stay out of it: the file is opened again, so a write-protected one
   // must not stay so.
@@ -59,6 +65,33 @@ export async function backup(
     .finally(() => process.umask(umask));
   // A file is made for reading, and the umask may forbid more.
   if (mode !== undefined && out !== "-") fs.chmodSync(path, mode & 0o666);
+  return { rdb, seconds: (clock.monotonicMs() - beganMs) / 1000 };
+}
+
+/**
+ * Takes one snapshot to a sink, such as an object in a store.
+ * @throws ReplicaError as the attempt failed; then the sink was given up, or its end failed. STOPPED where `signal` was
+ * aborted.
+ */
+export async function backupTo(
+  sink: PayloadSink,
+  source: PrimarySource,
+  surroundings: SnapshotSurroundings,
+  signal: AbortSignal,
+  onBegun: (fetching: { readonly state: State }) => void,
+): Promise<BackupResult> {
+  const { clock, settings } = surroundings;
+  const primary = new Locator(source, clock, settings);
+  const target = await primary.locate(signal);
+  if (target === undefined) throw stopped();
+  const beganMs = clock.monotonicMs();
+  const fetching = new SnapshotFetch(target, { ...surroundings, login: primary.login });
+  onBegun(fetching);
+  const rdb = await fetching
+    .run((events) => new StreamOutlet(sink, events), signal)
+    .catch((error: unknown) => {
+      throw withPrimary(error, target);
+    });
   return { rdb, seconds: (clock.monotonicMs() - beganMs) / 1000 };
 }
 

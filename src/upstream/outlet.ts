@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import type { ReplicaError } from "../base/errors.ts";
+import { ReplicaError } from "../base/errors.ts";
 import { type Settings } from "../config/settings.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import { type Disk, diskError, giveBack, PIECE_BYTES, refuseTooLarge } from "../store/disk/disk.ts";
@@ -123,8 +123,25 @@ export class FileOutlet implements Outlet {
   }
 }
 
-/** To standard output: the bytes go as they come; the exit code says whether the checksum held. */
-export class StdoutOutlet implements Outlet {
+/** What takes a payload as it comes. */
+export interface PayloadSink {
+  /** What people call it. */
+  readonly name: string;
+  /** The most bytes that it takes; undefined: no limit is known. */
+  readonly maxBytes?: number;
+  /** Takes bytes, of which no view is kept; resolves once it can take more. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Called once, behind the last byte of a payload that is verified; it counts once this resolves. */
+  end(): Promise<void>;
+  /** Whether there is no way back. */
+  isEnded(): boolean;
+  /** Gives up what it took, unless there is no way back; resolves once nothing more happens. May be called again. */
+  giveUp(): Promise<void>;
+}
+
+/** To a sink: the bytes go as they come, and the end only once the checksum holds. */
+export class StreamOutlet implements Outlet {
+  readonly #sink: PayloadSink;
   readonly #events: KeeperEvents;
   readonly #checker = new RdbChecker();
   #queue: Uint8Array[] = [];
@@ -132,19 +149,28 @@ export class StdoutOutlet implements Outlet {
   #writing: Promise<void> | undefined;
   #failure: ReplicaError | undefined;
   summary: RdbSummary | undefined;
-  readonly named = false;
-  readonly opened = Promise.resolve();
+  opened: Promise<unknown> = Promise.resolve();
 
-  constructor(events: KeeperEvents) {
+  constructor(sink: PayloadSink, events: KeeperEvents) {
+    this.#sink = sink;
     this.#events = events;
+  }
+
+  get named(): boolean {
+    return this.#sink.isEnded();
   }
 
   get congested(): boolean {
     return this.#queuedBytes + this.#queue.length * PIECE_BYTES > limits.queuedBytes;
   }
 
-  async open(): Promise<string> {
-    return "standard output";
+  async open({ form }: GrantedResync): Promise<string> {
+    const { name, maxBytes = Infinity } = this.#sink;
+    if (form.kind !== "length" || form.bytes <= maxBytes) return name;
+    throw new ReplicaError("DISK_FULL", {
+      retry: "never",
+      message: `${name} takes ${maxBytes} bytes at most, and the snapshot has ${form.bytes}: write it to a file`,
+    });
   }
 
   payload(bytes: Uint8Array): void {
@@ -167,7 +193,7 @@ export class StdoutOutlet implements Outlet {
     while (this.#failure === undefined) {
       const bytes = this.#queue.shift();
       if (bytes === undefined) return;
-      for (let at = 0; at < bytes.length;) at += await writeSome(bytes.subarray(at));
+      await this.#sink.write(bytes);
       this.#queuedBytes -= bytes.length;
       giveBack(bytes);
       this.#events.hasRoom();
@@ -175,7 +201,7 @@ export class StdoutOutlet implements Outlet {
   }
 
   #fail(cause: unknown): void {
-    this.#failure ??= diskError("writing to", "standard output", cause);
+    this.#failure ??= diskError("writing to", this.#sink.name, cause);
     this.#queue = [];
     const error = this.#failure;
     queueMicrotask(() => this.#events.failed(error));
@@ -185,14 +211,26 @@ export class StdoutOutlet implements Outlet {
     while (this.#writing !== undefined) await this.#writing;
     if (this.#failure !== undefined) throw this.#failure;
     const summary = this.#checker.finish();
-    await syncIfFile();
+    await this.#sink.end();
     this.summary = summary;
   }
 
   discard(): void {
     this.#queue = [];
+    if (!this.named) this.opened = this.#sink.giveUp().catch(() => undefined);
   }
 }
+
+/** Standard output: the exit code says whether the checksum held. */
+export const stdoutSink: PayloadSink = {
+  name: "standard output",
+  write: async (bytes) => {
+    for (let at = 0; at < bytes.length;) at += await writeSome(bytes.subarray(at));
+  },
+  end: () => syncIfFile(),
+  isEnded: () => false,
+  giveUp: async () => undefined,
+};
 
 /** Writes to descriptor 1; a pipe that is full (EAGAIN, where somebody made it non-blocking) is waited for. */
 function writeSome(bytes: Uint8Array): Promise<number> {

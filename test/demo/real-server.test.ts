@@ -7,6 +7,7 @@ import {
   startServer,
   tool,
 } from "../support/servers.ts";
+import { outermost } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
@@ -39,7 +40,7 @@ async function untilLevel(server: RealServer, primary: EmbeddedPrimary): Promise
 }
 
 // Redis 7.0 is required: without it these tests fail with instructions to fetch it.
-for (const kind of new Set<ServerKind>(["redis-7.0", ...availableServers()])) {
+for (const kind of new Set<ServerKind>(["redis-7.0", ...outermost(availableServers())])) {
   for (const payloadForm of ["length", "eof"] as const) {
     test(`${kind} follows, is dropped, resumes, and has the same data as a later replica (${payloadForm})`, async () => {
       using primary = await EmbeddedPrimary.start({ ...OPTIONS, payloadForm });

@@ -8,6 +8,7 @@ import { parseExposition, type Sample } from "../support/exposition.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
 import { tempDir } from "../support/temp.ts";
+import { until } from "../support/wait.ts";
 import { parsePromql } from "./promql.ts";
 
 const deployDir = join(import.meta.dir, "../../deploy");
@@ -67,9 +68,13 @@ beforeAll(async () => {
   });
   const metrics = new Metrics();
   {
-    await using following = follow(primary.url, metrics.timed(realDisk), dir);
+    const flags = { archive: `file://${dir.file("archive")}` };
+    await using following = follow(primary.url, metrics.timed(realDisk), dir, flags);
     metrics.of(following.status, "1.2.3");
     await following.connected();
+    // Some are known only once it has got something.
+    const isThere = () => following.status.archive?.archivedOffset !== undefined;
+    await until(isThere, { what: "the snapshot in the archive" });
     exported = parseExposition(await metrics.text()).flatMap((family) => family.samples);
   }
   await primary.stop();
@@ -303,6 +308,7 @@ describe("the dashboard", () => {
     );
     const missing = new Set(exported.map(({ name }) => name)).difference(asked);
     expect([...missing].toSorted()).toEqual([
+      "replica_archive_offset_bytes",
       "replica_build_info",
       "replica_fsync_duration_seconds_count",
       "replica_fsync_duration_seconds_sum",

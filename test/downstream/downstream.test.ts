@@ -70,10 +70,11 @@ describe("reports", () => {
     expect(listed.map((line) => / flags=(\S+) /.exec(line)?.[1])).toEqual(["S", "S"]);
     const metrics = new Metrics();
     metrics.of(relay.status, "0");
+    const sent = 'replica_downstream_sent_bytes_total{phase="stream"} 6\n';
+    await until(async () => (await metrics.text()).includes(sent), { what: "the stream sent" });
     const text = await metrics.text();
     expect(text).toContain('replica_downstreams{state="online"} 2\n');
     expect(text).toContain("replica_downstream_lag_bytes 106\n");
-    expect(text).toContain('replica_downstream_sent_bytes_total{phase="stream"} 6\n');
     expect(text).toContain('replica_downstream_syncs_total{kind="partial"} 2\n');
     expect(await client.send("CLIENT", "KILL", "TYPE", "slave")).toBe(2);
     await attached(relay, 0);

@@ -143,11 +143,11 @@ test(
     await using load = await SeededLoad.start(primary, SEED);
     let highest = 0;
     let wholes: ReadGeneration[] = [];
-    const start = (port: number) => {
+    const start = (port: number, ...more: string[]) => {
       const every = `${100 + random.below(900)}ms`;
       const archived = ["--archive", url, "--ack", "archived", "--archive-every", every];
       const where = ["--dir", data, "--port", String(port), "--retry-max", "100ms"];
-      return startReplica(["follow", primary.url(), ...where, ...archived]);
+      return startReplica(["follow", primary.url(), ...where, ...archived, ...more]);
     };
     for (let kill = 0; kill < KILLS; kill++) {
       const aim = AIMS[kill % AIMS.length]!;
@@ -156,7 +156,9 @@ test(
       if (isFresh) rmSync(data, { recursive: true, force: true });
       const port = freePort();
       await using acknowledged = new Acknowledged(primary, port);
-      await using replica = start(port);
+      // Filled from the archive, a directory needs no full sync.
+      const more = aim === "full sync" ? ["--no-archive-bootstrap"] : [];
+      await using replica = start(port, ...more);
       const possible = aim === "base" && !isFresh && kill > 0 ? "renewal" : aim;
       await hit(possible, replica, acknowledged, { data, folder }, random);
       const shown = () =>

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
 import { notifyServiceManager } from "../../src/monitor/service-manager.ts";
 import { firing, type Scrape } from "../support/alert-rules.ts";
 import { NotifySocket } from "../support/notify-socket.ts";
@@ -150,4 +151,29 @@ test.concurrent("a replica that is told to follow itself", async () => {
   await until(async () => (await attempts()) > 8, { what: "attempts" });
   // Its breaks are no news: that it isn't connected is.
   expect(await watch.minutes(16)).toEqual({ ReplicaLinkDown: 5 });
+});
+
+test.concurrent("an archive that takes nothing for half an hour, and is well again", async () => {
+  using dir = tempDir("no-archive");
+  const clock = new SkippingClock();
+  await using server = await startServer("valkey-9");
+  await server.send("SET", "key", "value");
+  const folder = dir.file("archive");
+  // Where its folder should be is a file.
+  writeFileSync(folder, "");
+  const flags = { archive: `file://${folder}`, "archive-every": "1s", timeout: "1d" };
+  await using replica = new Reporting(server.url(), flags, clock);
+  const watch = new Watch(replica, clock);
+  await replica.readyzSays("ready");
+  await until(() => replica.following.status.archive?.isUp === false, { what: "a failure" });
+  const fired = await watch.minutes(30);
+  expect(fired["ReplicaArchiveFailing"]).toBe(10);
+  // 15 minutes, and 5 more.
+  expect([19, 20]).toContain(fired["ReplicaArchiveLag"]!);
+  rmSync(folder);
+  const isWell = async () =>
+    (await replica.metric("replica_archive_up")) === 1 &&
+    (await replica.metric("replica_archive_lag_seconds")) < 60;
+  await until(isWell, { what: "the archive to be well" });
+  expect(Object.keys(await watch.minutes(1))).not.toContain("ReplicaArchiveFailing");
 });

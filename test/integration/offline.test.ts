@@ -7,6 +7,7 @@ import { freePort } from "../support/ports.ts";
 import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { availableServers, type RealServer, startServer } from "../support/servers.ts";
+import { outermost } from "../support/sweep.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
@@ -58,7 +59,7 @@ async function offline(dir: TempDir, port: number, ...more: string[]): Promise<R
   return replica;
 }
 
-describe.each(availableServers())("%s", (kind) => {
+describe.each(outermost(availableServers()))("%s", (kind) => {
   test("syncs from an offline replica, as of its end and as of an earlier moment, and is promoted", async () => {
     using dir = tempDir("offline");
     await using primary = await startServer(kind, quiet);

@@ -7,6 +7,7 @@ import { freePort } from "../support/ports.ts";
 import { type ReplicaProcess, runReplica, startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { availableServers, type RealServer, startServer, tool } from "../support/servers.ts";
+import { outermost } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
@@ -67,7 +68,7 @@ async function writeSome(server: RealServer, name: string): Promise<void> {
 /** No PINGs in the stream, so that the offset stands still while nothing is written. */
 const quiet = { args: ["--repl-ping-replica-period", "3600"] };
 
-describe.each(availableServers())("%s", (kind) => {
+describe.each(outermost(availableServers()))("%s", (kind) => {
   test("gets the snapshot and the stream at no cost to the primary", async () => {
     await using primary = await startServer(kind, quiet);
     await fillAllTypes(primary, { keys: 2_000, seed: 3 });

@@ -5,6 +5,7 @@ import { fillAllTypes } from "../support/fill.ts";
 import { currentFiles } from "../support/generation-files.ts";
 import { startReplica } from "../support/replica-process.ts";
 import { availableServers, bootCopy, startServer } from "../support/servers.ts";
+import { outermost } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { RespClient } from "../support/resp-client.ts";
@@ -22,7 +23,7 @@ async function lastGeneration(client: RespClient): Promise<number> {
   return Number(infoOf(await client.send("INFO", "replica")).get("generation"));
 }
 
-describe.each(availableServers())("%s", (kind) => {
+describe.each(outermost(availableServers()))("%s", (kind) => {
   test.each(["yes", "no"])(
     "new generations under load (diskless: %s) lose nothing and don't break the link",
     async (diskless) => {

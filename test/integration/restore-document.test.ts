@@ -1,6 +1,15 @@
 import { beforeAll, afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import { runTool, toolCommand } from "../support/archive-tools.ts";
 import { endWithProcess, endingWithParent } from "../support/children.ts";
 import { freePort } from "../support/ports.ts";
 import { programEnvironment, startReplica } from "../support/replica-process.ts";
@@ -24,6 +33,8 @@ const blocks = new Map(
 /** What RESTORE.md writes, and what stands for it here. */
 interface Stage {
   readonly data: string;
+  readonly archive?: string;
+  readonly identity?: string;
   /** The moment before the accident. */
   readonly moment: string;
   /** The server of the restore; the one at /opt/redis-7.0 is always Redis 7.0. */
@@ -55,6 +66,8 @@ async function run(name: string, stage: Stage): Promise<string> {
   const here = (script: string) =>
     script
       .replaceAll("/var/lib/replica", stage.data)
+      .replaceAll("/mnt/archive", stage.archive ?? "")
+      .replaceAll("/etc/replica/identity.txt", stage.identity ?? "")
       .replaceAll("/srv/", `${dir.path}/`)
       .replaceAll("/opt/redis-7.0/bin/redis-server", dir.file("older-server"))
       .replaceAll("2026-01-31T11:59:00Z", stage.moment)
@@ -119,6 +132,8 @@ function layPrograms(dir: TempDir, kind: ServerKind): void {
     "redis-server": quoted(tool(kind, "redis-server")),
     "redis-cli": quoted(tool(kind, "redis-cli")),
     "older-server": quoted(tool("redis-7.0", "redis-server")),
+    zstd: quoted(toolCommand("zstd")),
+    age: quoted(toolCommand("age")),
     sqlite3: quoted([process.execPath, join(import.meta.dir, "../support/sqlite3.ts")]),
   };
   for (const [name, words] of Object.entries(programs)) {
@@ -127,19 +142,31 @@ function layPrograms(dir: TempDir, kind: ServerKind): void {
   }
 }
 
+/** Where the newest log of an archive in a folder ends. */
+function endOf(archive: string): number {
+  if (!existsSync(archive)) return -1;
+  const segments = readdirSync(archive, { recursive: true })
+    .map((name) => /\/log\/\d+-(\d+)-/.exec(String(name))?.[1])
+    .filter((to) => to !== undefined);
+  return Math.max(-1, ...segments.map(Number));
+}
+
 describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
   // Without a server that the setup requires, these fail; the setup says which of the others could not be had.
   const { required } = RECIPES.find((recipe) => recipe.kind === kind)!;
   const isHere = required || availableServers().includes(kind);
   const dir = tempDir("document-data");
-  const stage = { data: dir.file("data"), moment: "", kind };
+  const archive = dir.file("archive");
+  const stage = { data: dir.file("data"), archive, moment: "", kind };
+  const encrypted = { ...stage, archive: dir.file("encrypted"), identity: dir.file("identity") };
 
   /** Five keys in the first generation; four more in the second; then FLUSHALL, and one key behind it. */
   beforeAll(async () => {
     if (!isHere) return;
     await using primary = await startServer(kind);
-    const argv = ["follow", primary.url(), "--dir", stage.data, "--port", "0"];
-    await using replica = startReplica(argv);
+    const archiving = ["--port", "0", "--archive-every", "100ms"];
+    const argv = ["follow", primary.url(), "--dir", stage.data, ...archiving];
+    await using replica = startReplica([...argv, "--archive", `file://${archive}`]);
     await replica.waitForLine(/connected by full resync/);
     for (let n = 0; n < 4; n++) await primary.cli("set", `first:${n}`, "1");
     await primary.cli("set", "greeting", "hello");
@@ -154,7 +181,18 @@ describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
     await primary.cli("flushall");
     await primary.cli("set", "after", "1");
     await primary.acknowledgedBy(1);
+    const end = await primary.offset();
+    await until(() => endOf(archive) >= end, { what: "the end in the archive" });
     expect((await replica.stop()).exitCode).toBe(0);
+    // The same data, for another archive.
+    const key = runTool("age-keygen", []).toString();
+    writeFileSync(encrypted.identity, key);
+    const words = ["follow", primary.url(), "--dir", dir.file("other"), ...archiving];
+    words.push("--archive", `file://${encrypted.archive}`);
+    words.push("--archive-recipient", /age1\w+/.exec(key)![0]);
+    await using other = startReplica(words);
+    await until(() => endOf(encrypted.archive) >= end, { what: "the end in the other archive" });
+    expect((await other.stop()).exitCode).toBe(0);
   });
   afterAll(() => dir.remove());
 
@@ -193,6 +231,16 @@ describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
     for (const suffix of ["", "-wal", "-shm"])
       rmSync(join(data, `replica.db${suffix}`), { force: true });
     expect(await run("no-database", { ...stage, data })).toBe("1");
+  });
+
+  test.skipIf(!isHere)("restores from an archive with zstd and age alone", async () => {
+    expect(await run("archive", stage)).toBe("1");
+    expect(await run("archive-encrypted", encrypted)).toBe("1");
+    const marks = (await run("archive-marks", stage)).split("\n");
+    for (const line of marks) {
+      expect(JSON.parse(line)).toMatchObject({ from: expect.any(Number), to: expect.any(Number) });
+    }
+    expect(marks.join("")).toContain(`"timeMs":`);
   });
 
   test.skipIf(!isHere)("loads into a server that can't read the snapshot", async () => {

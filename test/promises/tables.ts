@@ -1,3 +1,4 @@
+import { archive } from "./archive.ts";
 import { changedDirectory } from "./changed-directory.ts";
 import { dependencies } from "./dependencies.ts";
 import { hostilePrimary } from "./hostile-primary.ts";
@@ -15,5 +16,6 @@ export const tables: Readonly<Record<string, readonly HeldPromise[]>> = {
   HTTP: http,
   "A local user": localUser,
   "A data directory that was changed": changedDirectory,
+  "An archive": archive,
   Dependencies: dependencies,
 };

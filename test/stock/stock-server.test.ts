@@ -11,6 +11,7 @@ import { runReplica, startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { encodeCommand, ReplyError } from "../support/resp.ts";
 import { availableServers, type ServerKind, startServer } from "../support/servers.ts";
+import { outermost } from "../support/sweep.ts";
 import {
   fingerprint,
   layRestored,
@@ -74,7 +75,7 @@ function madeBy(kind: ServerKind): ReturnType<typeof ownParts> {
 const keysOf = (databases: readonly { database: number; keys: number }[]) =>
   Object.fromEntries(databases.map(({ database, keys }) => [database, keys]));
 
-describe.each(availableServers())("%s", (kind) => {
+describe.each(outermost(availableServers()))("%s", (kind) => {
   test.each(LAYOUTS)("loads its own file, and leaves it unchanged: %s", async (layout) => {
     using dir = tempDir("stock");
     const { digest, keys, ...parts } = await madeBy(kind);
@@ -253,7 +254,7 @@ describe.each(availableServers())("%s", (kind) => {
   });
 });
 
-test.each(availableServers().filter((kind) => kind !== "redis-7.0"))(
+test.each(outermost(availableServers().filter((kind) => kind !== "redis-7.0")))(
   "an older server than %s says that it is one",
   async (kind) => {
     using dir = tempDir("stock");

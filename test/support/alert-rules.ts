@@ -31,7 +31,7 @@ function increase(
 }
 
 /**
- * What the alerts about the link mean, in words of this language, beside the expression that they stand for: a rule
+ * What the alerts about the link and the archive mean, in words of this language, beside the expression that they stand for: a rule
  * that changes in deploy/alerts.yml must change here.
  */
 const RULES: Readonly<
@@ -71,6 +71,18 @@ const RULES: Readonly<
       );
     },
   },
+  ReplicaArchiveLag: {
+    expr: "replica_archive_lag_seconds > 900",
+    holds: (scrapes) => valueOf(scrapes.at(-1)!, "replica_archive_lag_seconds") > 900,
+  },
+  ReplicaArchiveFailing: {
+    expr: "replica_archive_up == 0",
+    holds: (scrapes) => {
+      const last = scrapes.at(-1)!;
+      const isArchiving = last.samples.some(({ name }) => name === "replica_archive_up");
+      return isArchiving && valueOf(last, "replica_archive_up") === 0;
+    },
+  },
 };
 
 interface Rule {
@@ -82,8 +94,8 @@ interface Rule {
 const text = await Bun.file(join(import.meta.dir, "../../deploy/alerts.yml")).text();
 const { groups } = Bun.YAML.parse(text) as { groups: { rules: Rule[] }[] };
 
-/** The alerts about the link, as deploy/alerts.yml has them. */
-export const LINK_ALERTS: readonly string[] = Object.keys(RULES);
+/** The alerts about the link and the archive, as deploy/alerts.yml has them. */
+const PLAYED_ALERTS: readonly string[] = Object.keys(RULES);
 
 /** The rule of deploy/alerts.yml. @throws Error where it isn't what this file stands for. */
 function ruleOf(alert: string): Rule {
@@ -94,10 +106,10 @@ function ruleOf(alert: string): Rule {
   throw new Error(`${alert} is another rule now: change test/support/alert-rules.ts too`);
 }
 
-/** The alerts about the link that fire at the last of these scrapes: their condition has held for as long as they say. */
+/** Those of them that fire at the last of these scrapes: their condition has held for as long as they say. */
 export function firing(scrapes: readonly Scrape[]): string[] {
   const last = scrapes.at(-1)!;
-  return LINK_ALERTS.filter((alert) => {
+  return PLAYED_ALERTS.filter((alert) => {
     const pendingMs = parseDurationMs(ruleOf(alert).for)!;
     if (last.atMs - scrapes[0]!.atMs < pendingMs) return false;
     return scrapes.every(

@@ -5,7 +5,8 @@ import type { AddressInfo, Socket } from "node:net";
 import { type CertificateFiles, tlsOptions } from "./tls.ts";
 
 /** What a request asks for. */
-export type S3Operation = "PUT" | "GET" | "LIST" | "DELETE";
+export type S3Operation =
+  "PUT" | "GET" | "LIST" | "DELETE" | "BEGIN" | "PART" | "COMPLETE" | "ABORT";
 
 /** What happens to a request instead of what should. */
 export type S3Effect =
@@ -46,6 +47,7 @@ export interface SeenRequest {
 interface Stored {
   readonly bytes: Buffer;
   readonly atMs: number;
+  readonly etag?: string;
 }
 
 interface Login {
@@ -58,12 +60,20 @@ class Refused extends Error {
   readonly status: number;
   readonly code: string;
   readonly headers: Readonly<Record<string, string>>;
+  readonly region: string | undefined;
 
-  constructor(status: number, code: string, message: string, headers: Record<string, string> = {}) {
+  constructor(
+    status: number,
+    code: string,
+    message: string,
+    headers: Record<string, string> = {},
+    region?: string,
+  ) {
     super(message);
     this.status = status;
     this.code = code;
     this.headers = headers;
+    this.region = region;
   }
 }
 
@@ -81,11 +91,23 @@ export class FaultS3 {
   readonly logins = new Map<string, Login>([[ACCESS_KEY, { secret: SECRET_KEY }]]);
   readonly seen: SeenRequest[] = [];
   region = "us-east-1";
+  /** What a request that is signed for another region meets: S3 does either, Swift the second. */
+  otherRegion: "redirect" | "malformed" = "redirect";
+  /** Ceph and Swift keep no x-amz-checksum, and Ceph doesn't look at it either. */
+  keepsChecksums = true;
   pageKeys = 1000;
   /** Its clock, milliseconds since 1970; undefined: it tells no date. */
   clock: () => number | undefined = () => Date.now();
   /** Some stores refuse If-None-Match. */
   knowsConditions = true;
+  /** Uploads that were begun and not ended, by their ids: the parts by their numbers. */
+  readonly uploads = new Map<
+    string,
+    { readonly key: string; readonly parts: Map<number, Buffer> }
+  >();
+  /** Some stores ignore a condition when an upload is completed. */
+  heedsConditions = true;
+  #begun = 0;
   /** Objects that a LIST doesn't show yet. */
   readonly unlisted = new Set<string>();
   /** How many requests hang. */
@@ -159,7 +181,7 @@ export class FaultS3 {
     const key = decodeURIComponent(path).replace(/^\/[^/]*\/?/, "");
     const query = new URLSearchParams(search);
     const method = request.method ?? "";
-    const operation = (query.has("list-type") ? "LIST" : method) as S3Operation;
+    const operation = operationOf(method, query);
     const headers = request.headers as Record<string, string>;
     this.seen.push({ operation, key, headers });
     const effect = this.#meet(operation, key);
@@ -185,16 +207,11 @@ export class FaultS3 {
 
   #refuse(
     response: http.ServerResponse,
-    {
-      status,
-      code,
-      message = "made by the test",
-      headers = {},
-    }: Omit<Refused, "name"> | Extract<S3Effect, { kind: "error" }>,
+    { status, code, message = "made by the test", headers = {}, region }: RefusalParts,
     isXml: boolean,
   ): void {
     response.writeHead(status, { ...headers, ...this.#date() });
-    response.end(isXml ? errorXml(code, message) : message);
+    response.end(isXml ? errorXml(code, message, region) : message);
   }
 
   #send(
@@ -251,9 +268,29 @@ export class FaultS3 {
           throw new Refused(400, "InvalidRequest", "no condition");
         if (condition !== undefined && stored !== undefined)
           throw new Refused(412, "PreconditionFailed", "it is there");
+        this.#checkChecksum(headers, body);
         this.objects.set(key, { bytes: body, atMs: this.clock() ?? Date.now() });
-        return { headers: checksum(body) };
+        return { headers: this.#checksum(body) };
       }
+      case "BEGIN": {
+        if (headers["x-amz-checksum-algorithm"] !== "SHA256")
+          throw new Refused(400, "InvalidRequest", "parts with checksums of no known kind");
+        const id = `upload+${++this.#begun}/=`;
+        this.uploads.set(id, { key, parts: new Map() });
+        const told = `<Bucket>bucket</Bucket><UploadId>${id}</UploadId>`;
+        return { body: xmlOf("InitiateMultipartUploadResult", told) };
+      }
+      case "PART": {
+        const number = Number(query.get("partNumber"));
+        this.#upload(query, key).parts.set(number, body);
+        return { headers: { ...checksum(body), etag: `"${md5(body)}"` } };
+      }
+      case "ABORT":
+        this.#upload(query, key);
+        this.uploads.delete(query.get("uploadId") ?? "");
+        return { status: 204 };
+      case "COMPLETE":
+        return this.#complete(query, key, headers, String(body));
       case "DELETE":
         this.objects.delete(key);
         return { status: 204 };
@@ -265,13 +302,55 @@ export class FaultS3 {
       case "GET": {
         if (stored === undefined) throw new Refused(404, "NoSuchKey", "no such key");
         const range = /^bytes=(\d+)-(\d+)$/.exec(headers["range"] ?? "");
-        if (range === null) return { headers: checksum(stored.bytes), body: stored.bytes };
+        const { etag } = stored;
+        if (range === null) return { headers: this.#checksum(stored.bytes), body: stored.bytes };
         const [from, to] = [Number(range[1]), Math.min(Number(range[2]) + 1, stored.bytes.length)];
         if (from >= stored.bytes.length) throw new Refused(416, "InvalidRange", "no such range");
         const told = { "content-range": `bytes ${from}-${to - 1}/${stored.bytes.length}` };
-        return { status: 206, headers: told, body: stored.bytes.subarray(from, to) };
+        const headersOfPart = etag === undefined ? told : { ...told, etag };
+        return { status: 206, headers: headersOfPart, body: stored.bytes.subarray(from, to) };
       }
     }
+  }
+
+  #upload(query: URLSearchParams, key: string) {
+    const upload = this.uploads.get(query.get("uploadId") ?? "");
+    if (upload?.key !== key) throw new Refused(404, "NoSuchUpload", "no such upload");
+    return upload;
+  }
+
+  #complete(
+    query: URLSearchParams,
+    key: string,
+    headers: Record<string, string>,
+    body: string,
+  ): Answer {
+    const { parts } = this.#upload(query, key);
+    const listed = [...body.matchAll(/<Part>(.*?)<\/Part>/gs)].map(([, part = ""]) => {
+      const of = (name: string) => new RegExp(`<${name}>(.*?)</${name}>`).exec(part)?.[1] ?? "";
+      return { number: Number(of("PartNumber")), tag: of("ETag"), sum: of("ChecksumSHA256") };
+    });
+    const bytes = listed.map(({ number, tag, sum }, index) => {
+      const part = parts.get(number);
+      const isSame =
+        part !== undefined &&
+        tag === `&quot;${md5(part)}&quot;` &&
+        sum === sha256(part).toString("base64");
+      if (!isSame || number !== index + 1) throw new Refused(400, "InvalidPart", "another part");
+      if (index < listed.length - 1 && part.length < 5 * 1024 * 1024)
+        throw new Refused(400, "EntityTooSmall", "a part that is too small");
+      return part;
+    });
+    if (bytes.length === 0) throw new Refused(400, "MalformedXML", "no parts");
+    if (!this.knowsConditions && headers["if-none-match"] !== undefined)
+      throw new Refused(501, "NotImplemented", "a header that it does not know");
+    if (this.heedsConditions && headers["if-none-match"] === "*" && this.objects.has(key))
+      throw new Refused(412, "PreconditionFailed", "it is there");
+    const tags = Buffer.concat(bytes.map((part) => Buffer.from(md5(part), "hex")));
+    const etag = `"${md5(tags)}-${bytes.length}"`;
+    this.objects.set(key, { bytes: Buffer.concat(bytes), atMs: Date.now(), etag });
+    this.uploads.delete(query.get("uploadId") ?? "");
+    return { body: xmlOf("CompleteMultipartUploadResult", `<ETag>${etag}</ETag>`) };
   }
 
   #list(query: URLSearchParams): string {
@@ -283,16 +362,18 @@ export class FaultS3 {
       const end = key.indexOf("/", prefix.length);
       names.add(end === -1 ? key : key.slice(0, end + 1));
     }
-    const from = after === null ? 0 : Number(Buffer.from(after, "base64").toString());
-    const page = [...names].slice(from, from + this.pageKeys);
-    const isMore = from + page.length < names.size;
+    // What was deleted since the page before doesn't shift this one.
+    const last = after === null ? "" : Buffer.from(after, "base64").toString();
+    const left = [...names].filter((name) => name > last);
+    const page = left.slice(0, this.pageKeys);
+    const isMore = page.length < left.length;
     const entries = page.map((name) => {
       const told = encodeURIComponent(name).replaceAll("%2F", "/").replaceAll("%20", "+");
       if (name.endsWith("/")) return `<CommonPrefixes><Prefix>${told}</Prefix></CommonPrefixes>`;
       const { bytes, atMs } = this.objects.get(name)!;
-      return `<Contents><Key>${told}</Key><LastModified>${new Date(atMs).toISOString()}</LastModified><ETag>&quot;${"0".repeat(32)}&quot;</ETag><Size>${bytes.length}</Size></Contents>`;
+      return `<Contents><Key>${told}</Key><LastModified>${wholeSeconds(atMs)}</LastModified><ETag>&quot;${"0".repeat(32)}&quot;</ETag><Size>${bytes.length}</Size></Contents>`;
     });
-    const token = Buffer.from(String(from + page.length)).toString("base64");
+    const token = Buffer.from(page.at(-1) ?? "").toString("base64");
     const next = isMore ? `<NextContinuationToken>${token}</NextContinuationToken>` : "";
     return `<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>${this.bucket}</Name><Prefix>${prefix}</Prefix><EncodingType>url</EncodingType><IsTruncated>${isMore}</IsTruncated>${next}${entries.join("")}</ListBucketResult>`;
   }
@@ -314,10 +395,9 @@ export class FaultS3 {
     const login = this.logins.get(accessKey);
     if (login === undefined)
       throw new Refused(403, "InvalidAccessKeyId", `${accessKey} is unknown`);
-    if (region !== this.region) {
-      const told = { "x-amz-bucket-region": this.region };
-      throw new Refused(301, "PermanentRedirect", "another region", told);
-    }
+    const at = headers["x-amz-date"] ?? "";
+    checkTime(at, this.clock() ?? Date.now());
+    this.#checkRegion(region);
     const names = signed.split(";");
     const unsigned = Object.keys(headers).filter(
       (name) => /^(?:host|content-|x-amz-|range|if-)/.test(name) && !names.includes(name),
@@ -334,7 +414,6 @@ export class FaultS3 {
       signed,
       hash,
     ].join("\n");
-    const at = headers["x-amz-date"] ?? "";
     const toSign = [
       "AWS4-HMAC-SHA256",
       at,
@@ -355,17 +434,51 @@ export class FaultS3 {
     if (login.token !== headers["x-amz-security-token"])
       throw new Refused(403, "InvalidToken", "another token");
     if (login.ended === true) throw new Refused(400, "ExpiredToken", "the token has expired");
-    const time = Date.parse(
-      at.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"),
-    );
-    if (!(Math.abs(time - (this.clock() ?? Date.now())) <= SKEW_MS))
-      throw new Refused(403, "RequestTimeTooSkewed", "the times differ");
     if (hash !== sha256(body).toString("hex"))
       throw new Refused(400, "XAmzContentSHA256Mismatch", "another body");
+  }
+
+  #checkRegion(region: string): void {
+    if (region === this.region) return;
+    if (this.otherRegion === "malformed") {
+      const message = `the region '${region}' is wrong; expecting '${this.region}'`;
+      throw new Refused(400, "AuthorizationHeaderMalformed", message, {}, this.region);
+    }
+    const told = { "x-amz-bucket-region": this.region };
+    throw new Refused(301, "PermanentRedirect", "another region", told);
+  }
+
+  #checkChecksum(headers: Record<string, string>, body: Buffer): void {
     const told = headers["x-amz-checksum-sha256"];
-    if (told !== undefined && told !== sha256(body).toString("base64"))
+    if (!this.keepsChecksums || told === undefined) return;
+    if (told !== sha256(body).toString("base64"))
       throw new Refused(400, "BadDigest", "another body");
   }
+
+  #checksum(bytes: Buffer): Record<string, string> {
+    return this.keepsChecksums ? { "x-amz-checksum-sha256": sha256(bytes).toString("base64") } : {};
+  }
+}
+
+/** Real servers look at the time first, whatever the signature is. */
+function checkTime(at: string, nowMs: number): void {
+  const time = Date.parse(
+    at.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"),
+  );
+  if (!(Math.abs(time - nowMs) <= SKEW_MS))
+    throw new Refused(403, "RequestTimeTooSkewed", "the times differ");
+}
+
+function wholeSeconds(ms: number): string {
+  return new Date(Math.floor(ms / 1000) * 1000).toISOString();
+}
+
+interface RefusalParts {
+  readonly status: number;
+  readonly code: string;
+  readonly message?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly region?: string | undefined;
 }
 
 interface Answer {
@@ -385,9 +498,25 @@ async function bodyOf(request: http.IncomingMessage, isCut: boolean): Promise<Bu
   return Buffer.concat(chunks);
 }
 
-function errorXml(code: string, message: string): string {
+function errorXml(code: string, message: string, region?: string): string {
+  const told = region === undefined ? "" : `<Region>${region}</Region>`;
   const text = message.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-  return `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${text}</Message><RequestId>1</RequestId></Error>`;
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${text}</Message><RequestId>1</RequestId>${told}</Error>`;
+}
+
+function operationOf(method: string, query: URLSearchParams): S3Operation {
+  if (query.has("list-type")) return "LIST";
+  if (method === "POST") return query.has("uploads") ? "BEGIN" : "COMPLETE";
+  if (query.has("uploadId")) return method === "PUT" ? "PART" : "ABORT";
+  return method as S3Operation;
+}
+
+function xmlOf(name: string, inside: string): Buffer {
+  return Buffer.from(`<?xml version="1.0" encoding="UTF-8"?>\n<${name}>${inside}</${name}>`);
+}
+
+function md5(bytes: Buffer): string {
+  return createHash("md5").update(bytes).digest("hex");
 }
 
 function checksum(bytes: Buffer): Record<string, string> {

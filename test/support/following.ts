@@ -1,8 +1,10 @@
 import { loadSettings } from "../../src/config/load-settings.ts";
 import { parsePrimarySource } from "../../src/config/primary-source.ts";
 import { type Clock, realClock } from "../../src/base/clock.ts";
+import { prepareArchiving } from "../../src/program/archiving.ts";
 import { assemble, type OfflineStart } from "../../src/program/assemble.ts";
 import type { Disk } from "../../src/store/disk/disk.ts";
+import { ACCESS_KEY, SECRET_KEY } from "./fault-s3.ts";
 import type { TempDir } from "./temp.ts";
 import { until, withinOwnTime } from "./wait.ts";
 
@@ -27,7 +29,13 @@ export function follow(
     ...more,
   };
   const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
-  const assembled = assemble(parsePrimarySource(url), disk, clock, settings, "0", { offline });
+  const { url: archive } = settings.archive;
+  const env = { AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: SECRET_KEY };
+  const archiving = archive && prepareArchiving(archive, settings, { env, clock })(disk);
+  const assembled = assemble(parsePrimarySource(url), disk, clock, settings, "0", {
+    offline,
+    archiving: archiving || undefined,
+  });
   const { replica, status, run } = assembled;
   const stopping = new AbortController();
   const ended = run(stopping.signal).then(

@@ -9,72 +9,144 @@ export type ServerKind = (typeof SERVER_KINDS)[number];
 export type ServerTool =
   "redis-server" | "redis-cli" | "redis-benchmark" | "redis-check-rdb" | "redis-check-aof";
 
-/** What is fetched into a folder of its own: a server, or the programs that read an archive without ours. */
-export type PackageKind = ServerKind | "archive-tools";
+/** What else is fetched into a folder of its own. */
+export const OTHER_KINDS = ["archive-tools", "radosgw", "swift", "rclone", "awscli"] as const;
+export type PackageKind = ServerKind | (typeof OTHER_KINDS)[number];
+
+/** Who needs it: every test run, the sweeps, or a benchmark. Each fetches what stands before it as well. */
+export type FetchedFor = "tests" | "sweeps" | "bench";
 
 export interface PackageRecipe {
   readonly kind: PackageKind;
+  readonly fetchedFor: FetchedFor;
   /** The Debian suite of the packages, and the required beginning of the version of the first. */
   readonly suite: string;
   readonly packages: readonly string[];
   readonly versionPrefix: string;
   /** The tests can't run without it. */
   readonly required: boolean;
+  /** Programs that must print their version before the folder counts. */
+  readonly programs: readonly string[];
+  /** Programs that print none. Where this is named, all others are removed. */
+  readonly alsoKept?: readonly string[];
+  /** Written in Python: the folder holds the interpreter as well. */
+  readonly isPython?: true;
 }
 
 export interface ServerRecipe extends PackageRecipe {
   readonly kind: ServerKind;
+  readonly fetchedFor: "tests";
   readonly product: "redis" | "valkey";
 }
 
-const redisPackages = ["redis-server", "redis-tools"];
-const valkeyPackages = ["valkey-server", "valkey-tools"];
+const redis = {
+  product: "redis",
+  packages: ["redis-server", "redis-tools"],
+  programs: ["redis-server", "redis-cli", "redis-benchmark"],
+  fetchedFor: "tests",
+} as const;
+const valkey = {
+  product: "valkey",
+  packages: ["valkey-server", "valkey-tools"],
+  programs: redis.programs.map((program) => program.replace("redis", "valkey")),
+  fetchedFor: "tests",
+} as const;
 
 export const RECIPES: readonly ServerRecipe[] = [
   {
     kind: "redis-7.0",
     suite: "bookworm",
-    packages: redisPackages,
+    ...redis,
     versionPrefix: "7.0.",
-    product: "redis",
     required: true,
   },
   {
     kind: "redis-8.0",
     suite: "trixie",
-    packages: redisPackages,
+    ...redis,
     versionPrefix: "8.0.",
-    product: "redis",
     required: false,
   },
   {
     kind: "valkey-8.1",
     suite: "trixie",
-    packages: valkeyPackages,
+    ...valkey,
     versionPrefix: "8.1.",
-    product: "valkey",
     required: false,
   },
   {
     kind: "valkey-9",
     suite: "sid",
-    packages: valkeyPackages,
+    ...valkey,
     versionPrefix: "9.",
-    product: "valkey",
     required: false,
   },
 ];
 
-export const ARCHIVE_TOOLS: PackageRecipe = {
-  kind: "archive-tools",
-  suite: "bookworm",
-  packages: ["age", "zstd"],
-  versionPrefix: "1.",
-  required: true,
-};
+const OTHERS: readonly PackageRecipe[] = [
+  {
+    kind: "archive-tools",
+    suite: "bookworm",
+    packages: ["age", "zstd"],
+    versionPrefix: "1.",
+    required: true,
+    programs: ["age", "zstd"],
+    fetchedFor: "tests",
+  },
+  {
+    // The older suites' radosgw checks no x-amz-checksum and not all that is signed today.
+    kind: "radosgw",
+    suite: "sid",
+    packages: ["radosgw", "ceph-mon", "ceph-osd", "ceph-base", "ceph-common"],
+    versionPrefix: "20.",
+    required: false,
+    programs: ["radosgw", "radosgw-admin", "ceph-mon", "ceph-osd"],
+    // The others are half of what Ceph takes on the disk.
+    alsoKept: ["monmaptool", "osdmaptool"],
+    fetchedFor: "tests",
+  },
+  {
+    kind: "swift",
+    suite: "sid",
+    packages: ["python3-swift", "python3"],
+    versionPrefix: "2.",
+    required: false,
+    programs: ["python3"],
+    isPython: true,
+    fetchedFor: "sweeps",
+  },
+  {
+    kind: "rclone",
+    suite: "sid",
+    packages: ["rclone"],
+    versionPrefix: "1.",
+    required: false,
+    programs: ["rclone"],
+    fetchedFor: "bench",
+  },
+  {
+    kind: "awscli",
+    suite: "sid",
+    packages: ["awscli", "python3"],
+    versionPrefix: "2.",
+    required: false,
+    programs: ["python3", "aws"],
+    isPython: true,
+    fetchedFor: "bench",
+  },
+];
+
+/** Whatever can be fetched. */
+export const ALL_RECIPES: readonly PackageRecipe[] = [...RECIPES, ...OTHERS];
 
 /** What to do about a missing server. */
 export const HOW_TO_GET_SERVERS = "run `bun run pretest` to fetch the servers";
+/** The same for what only sweeps and benchmarks need. */
+export const HOW_TO_GET_MORE: Readonly<Record<FetchedFor, string>> = {
+  tests: HOW_TO_GET_SERVERS,
+  sweeps: "run `bun run pretest:sweeps` to fetch it",
+  bench: "run `bun run fetch:bench` to fetch it",
+};
 
 /** Increased when the content of a cache folder changes, so that older caches are fetched again. */
 const CACHE_FORMAT = 1;
@@ -134,18 +206,41 @@ export function toolCommand(dir: string, stamp: ServerStamp, tool: ServerTool): 
   return programCommand(dir, stamp, tool.replace(/^redis/, recipe.product));
 }
 
-/** The same for any program of the packages. */
+/**
+ * The same for any program of the packages.
+ * @param python the interpreter, for a program that is a script.
+ */
 export function programCommand(
   dir: string,
   stamp: Pick<ServerStamp, "loader" | "libraryPaths">,
   program: string,
+  python?: string,
 ): string[] {
   return [
     join(dir, stamp.loader),
     "--library-path",
     stamp.libraryPaths.map((path) => join(dir, path)).join(":"),
+    ...(python === undefined ? [] : [join(dir, "usr/bin", python)]),
     join(dir, "usr/bin", program),
   ];
+}
+
+/** The variables that an unpacked Python needs to find its own library and no other. */
+export function pythonEnvironment(dir: string): Record<string, string> {
+  return { PYTHONHOME: join(dir, "usr"), PYTHONDONTWRITEBYTECODE: "1", PYTHONNOUSERSITE: "1" };
+}
+
+/**
+ * Returns the folder and the stamp of what has been fetched.
+ * @throws Error that says how to get it, if it wasn't.
+ */
+export function fetched<K extends PackageKind>(kind: K): { dir: string; stamp: ServerStamp<K> } {
+  const stamp = readStamp(kind);
+  if (stamp !== undefined) return { dir: serverDir(kind), stamp };
+  const recipe = ALL_RECIPES.find((candidate) => candidate.kind === kind);
+  const reason = unavailableReason(kind);
+  const why = reason === undefined ? "" : ` (${reason})`;
+  throw new Error(`${kind} is not here${why}: ${HOW_TO_GET_MORE[recipe?.fetchedFor ?? "tests"]}`);
 }
 
 /** Finds the loader and the library folders in an unpacked tree; the paths are relative to it. */
@@ -158,6 +253,8 @@ export function findLoader(dir: string): { loader: string; libraryPaths: string[
       if (!/-linux-gnu/.test(name)) continue;
       const path = join(top, name);
       libraryPaths.push(path);
+      // Ceph's programs look for this one in a folder of their own.
+      if (existsSync(join(dir, path, "ceph"))) libraryPaths.push(join(path, "ceph"));
       const found = readdirSync(join(dir, path)).find((file) => /^ld-linux.*\.so\.\d+$/.test(file));
       if (found !== undefined) loader = join(path, found);
     }

@@ -3,9 +3,10 @@
  * no root: the packages are Debian's own, checked with the machine's Debian keyring, and unpacked beside
  * the libraries that they were built for.
  *
- *     bun test/support/setup-servers.ts [--retry]
+ *     bun test/support/setup-servers.ts [--sweeps | --bench] [--retry]
  *
- * `--retry` asks again for servers that were not available last time.
+ * `--sweeps` fetches what only the sweeps need as well, `--bench` what only benchmarks do. `--retry` asks again for what was
+ * not available last time.
  */
 import {
   existsSync,
@@ -18,23 +19,25 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import {
-  ARCHIVE_TOOLS,
-  RECIPES,
+  ALL_RECIPES,
+  type FetchedFor,
   type PackageKind,
   type PackageRecipe,
   type ServerStamp,
   findLoader,
   programCommand,
+  pythonEnvironment,
   readStamp,
   serverCacheDir,
   serverDir,
-  toolCommand,
   unavailableFile,
   unavailableReason,
 } from "./server-catalog.ts";
 
 const ATTEMPTS = 3;
 const COMMAND_TIMEOUT_MS = 180_000;
+/** Ceph's packages are 115 MB, and a slow line is no failure: silence ends a download sooner. */
+const DOWNLOAD_TIMEOUT_MS = 900_000;
 const SILENCE_TIMEOUT_S = 20;
 /** How long "not available" is trusted, so that not every test run asks again. */
 const UNAVAILABLE_FOR_MS = 12 * 60 * 60 * 1000;
@@ -52,7 +55,10 @@ function messageOf(error: unknown): string {
 }
 
 /** Runs a command and returns its standard output. @throws Error with its first error line. */
-async function run(argv: string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+async function run(
+  argv: string[],
+  options: { cwd?: string; env?: Record<string, string>; timeoutMs?: number } = {},
+) {
   const program = argv[0] ?? "";
   if (Bun.which(program) === null && !program.includes("/")) {
     throw new NotOffered(`${program} is not on this machine (Debian or a descendant is needed)`);
@@ -61,7 +67,7 @@ async function run(argv: string[], options: { cwd?: string; env?: Record<string,
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
-    timeout: COMMAND_TIMEOUT_MS,
+    timeout: options.timeoutMs ?? COMMAND_TIMEOUT_MS,
     killSignal: "SIGKILL",
     env: { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive", ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -179,8 +185,9 @@ class Suite {
     return candidate;
   }
 
-  /** The packages and all the libraries that they need, directly or indirectly. */
-  async withLibraries(packages: readonly string[]): Promise<string[]> {
+  /** The packages and all the libraries that they need, directly or indirectly; those of Python too where they are in it. */
+  async withLibraries({ packages, isPython }: PackageRecipe): Promise<string[]> {
+    const library = isPython === true ? /^(?:z?lib|python3)/ : /^z?lib/;
     const others = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
     const printed = await run([
       "apt-cache",
@@ -205,7 +212,7 @@ class Suite {
     for (const name of wanted) {
       for (const dependency of dependencies.get(name) ?? []) {
         // Iterating over a Set also visits what is added meanwhile.
-        if (/^z?lib/.test(dependency) && dependencies.has(dependency)) wanted.add(dependency);
+        if (library.test(dependency) && dependencies.has(dependency)) wanted.add(dependency);
       }
     }
     return [...wanted];
@@ -215,7 +222,8 @@ class Suite {
   async download(packages: readonly string[], folder: string): Promise<string[]> {
     const debs = join(this.#dir, "debs", folder);
     mkdirSync(debs, { recursive: true });
-    await run(["apt-get", ...this.#options, "download", ...packages], { cwd: debs });
+    const options = { cwd: debs, timeoutMs: DOWNLOAD_TIMEOUT_MS };
+    await run(["apt-get", ...this.#options, "download", ...packages], options);
     return readdirSync(debs)
       .filter((name) => name.endsWith(".deb"))
       .map((name) => join(debs, name));
@@ -231,12 +239,13 @@ async function install(recipe: PackageRecipe, suite: Suite, workDir: string): Pr
       `${recipe.suite} has moved to ${packageName} ${version}, not ${recipe.versionPrefix}x`,
     );
   }
-  const debs = await suite.download(await suite.withLibraries(recipe.packages), recipe.kind);
+  const debs = await suite.download(await suite.withLibraries(recipe), recipe.kind);
   const unpacked = join(workDir, `unpacked-${recipe.kind}`);
   for (const deb of debs) await run(["dpkg", "-x", deb, unpacked]);
-  for (const path of ["usr/share", "etc", "var"]) {
+  for (const path of ["usr/share", "usr/sbin", "etc", "var"]) {
     rmSync(join(unpacked, path), { recursive: true, force: true });
   }
+  keepOnly(join(unpacked, "usr/bin"), recipe);
 
   const stamp: ServerStamp<PackageKind> = {
     kind: recipe.kind,
@@ -244,7 +253,11 @@ async function install(recipe: PackageRecipe, suite: Suite, workDir: string): Pr
     packages: debs.map((deb) => deb.slice(deb.lastIndexOf("/") + 1)).toSorted(),
     ...findLoader(unpacked),
   };
-  for (const command of commandsOf(unpacked, stamp)) await run([...command, "--version"]);
+  const env = recipe.isPython === true ? pythonEnvironment(unpacked) : {};
+  for (const program of recipe.programs) {
+    const python = recipe.isPython === true && program !== "python3" ? "python3" : undefined;
+    await run([...programCommand(unpacked, stamp, program, python), "--version"], { env });
+  }
   writeFileSync(join(unpacked, "stamp.json"), `${JSON.stringify(stamp, undefined, 2)}\n`);
   try {
     renameSync(unpacked, serverDir(recipe.kind));
@@ -256,14 +269,13 @@ async function install(recipe: PackageRecipe, suite: Suite, workDir: string): Pr
   return stamp.version;
 }
 
-/** The programs that must run before a folder counts. */
-function commandsOf(dir: string, stamp: ServerStamp<PackageKind>): string[][] {
-  const { kind } = stamp;
-  if (kind === "archive-tools") {
-    return ARCHIVE_TOOLS.packages.map((program) => programCommand(dir, stamp, program));
+/** Removes the programs that nobody runs, where the recipe says which are kept. */
+function keepOnly(dir: string, { programs, alsoKept }: PackageRecipe): void {
+  if (alsoKept === undefined) return;
+  const kept = new Set([...programs, ...alsoKept]);
+  for (const name of readdirSync(dir)) {
+    if (!kept.has(name)) rmSync(join(dir, name), { recursive: true });
   }
-  const tools = ["redis-server", "redis-cli", "redis-benchmark"] as const;
-  return tools.map((tool) => toolCommand(dir, { ...stamp, kind }, tool));
 }
 
 async function retried<T>(what: string, attempt: () => Promise<T>): Promise<T> {
@@ -314,9 +326,16 @@ function noteUnavailable(kind: PackageKind, reason: string, workDir: string): vo
   renameSync(temp, unavailableFile(kind));
 }
 
-function missingRecipes(retry: boolean): PackageRecipe[] {
-  return [...RECIPES, ARCHIVE_TOOLS].filter((recipe) => {
-    if (readStamp(recipe.kind) !== undefined) return false;
+/** What the arguments ask for. */
+function wantedFor(argv: readonly string[]): FetchedFor[] {
+  if (argv.includes("--bench")) return ["tests", "sweeps", "bench"];
+  return argv.includes("--sweeps") ? ["tests", "sweeps"] : ["tests"];
+}
+
+function missingRecipes(argv: readonly string[]): PackageRecipe[] {
+  const [wanted, retry] = [wantedFor(argv), argv.includes("--retry")];
+  return ALL_RECIPES.filter((recipe) => {
+    if (!wanted.includes(recipe.fetchedFor) || readStamp(recipe.kind) !== undefined) return false;
     if (retry || recipe.required || unavailableReason(recipe.kind) === undefined) return true;
     return Date.now() - statSync(unavailableFile(recipe.kind)).mtimeMs > UNAVAILABLE_FOR_MS;
   });
@@ -335,7 +354,7 @@ function removeStaleWork(cacheDir: string): void {
 
 async function main(): Promise<number> {
   const cacheDir = serverCacheDir();
-  const missing = missingRecipes(process.argv.includes("--retry"));
+  const missing = missingRecipes(process.argv);
   if (missing.length > 0) {
     progress(`fetching ${missing.map((recipe) => recipe.kind).join(", ")} into ${cacheDir}`);
     mkdirSync(cacheDir, { recursive: true });
@@ -357,7 +376,7 @@ async function main(): Promise<number> {
       rmSync(workDir, { recursive: true, force: true });
     }
   }
-  for (const recipe of RECIPES) {
+  for (const recipe of ALL_RECIPES) {
     if (!recipe.required || readStamp(recipe.kind) !== undefined) continue;
     const reason = unavailableReason(recipe.kind) ?? "unknown reason";
     progress(`${recipe.kind} could not be fetched, and the tests need it: ${reason}`);

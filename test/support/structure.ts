@@ -80,11 +80,10 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   program: {
     mayImport: [
       ...GROUND,
-      "store/disk",
-      "store/ledger",
-      "store/generation",
+      ...STORE,
       "store/restore",
       "archive/format",
+      "archive/reader",
       "archive/writer",
       "archive/retention",
       "archive/open",

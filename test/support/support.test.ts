@@ -7,6 +7,7 @@ import { freePort } from "./ports.ts";
 import { runReplica, startReplica } from "./replica-process.ts";
 import { ReplyReader, ReplyError, encodeCommand } from "./resp.ts";
 import { RespClient } from "./resp-client.ts";
+import { ServerProcesses } from "./s3-server.ts";
 import { availableServers, bootCopy, startServer, tool } from "./servers.ts";
 import { cpuTime, socketsOf } from "./sockets.ts";
 import { tempDir } from "./temp.ts";
@@ -324,6 +325,34 @@ test("names the command that fetches a missing server", () => {
     if (configured === undefined) delete process.env["REPLICA_TEST_SERVERS"];
     else process.env["REPLICA_TEST_SERVERS"] = configured;
   }
+});
+
+describe("the processes of a server", () => {
+  test("end together with their folder", async () => {
+    const processes = new ServerProcesses("processes");
+    processes.start("one", ["sleep", "1000"]);
+    processes.start("two", ["sleep", "1000"]);
+    const { pids } = processes;
+    expect(await processes.run("three", ["echo", "said"])).toBe("said\n");
+    const folder = processes.file();
+    await processes.end();
+    for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow("ESRCH");
+    expect(pids).toHaveLength(2);
+    expect(existsSync(folder)).toBe(false);
+  });
+
+  test("show what they said when they don't start", async () => {
+    const processes = new ServerProcesses("processes");
+    const failing = ["sh", "-c", "echo its reason >&2; exit 3"];
+    await expect(processes.run("failing", failing)).rejects.toThrow(
+      "failing ended with 3; the log of failing:\nits reason",
+    );
+    processes.start("dying", failing);
+    await expect(processes.up("it to answer", async () => false)).rejects.toThrow(
+      "dying ended while starting; the log of dying:\nits reason",
+    );
+    await processes.end();
+  });
 });
 
 describe("setup-servers", () => {

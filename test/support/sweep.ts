@@ -33,3 +33,8 @@ export function swept<T>(cases: readonly T[], oneIn: number, random: Random): T[
   for (let at = 0; at < last; at += stride(oneIn, random)) taken.push(cases[at]!);
   return [...taken, ...cases.slice(-1)];
 }
+
+/** The first and the last of what stands in order, such as servers by their age; all of it in a full sweep. */
+export function outermost<T>(all: readonly T[]): readonly T[] {
+  return IS_FULL || all.length < 3 ? all : [all[0]!, all.at(-1)!];
+}

@@ -47,6 +47,7 @@ export interface GenerationPlan {
   readonly startedMs?: number;
   readonly seed?: number;
   readonly replid?: string;
+  readonly primary?: string;
   readonly baseOffset?: number;
   readonly pieceBytes?: number;
   readonly encryption?: Encryption | undefined;
@@ -89,7 +90,7 @@ export async function writeGeneration(
     format: ARCHIVE_FORMAT,
     started,
     program: "replica 0.1.0",
-    primary: "127.0.0.1:6379",
+    primary: plan.primary ?? "127.0.0.1:6379",
     replid: plan.replid ?? REPLID,
     baseOffset,
     codec: "zstd" as const,

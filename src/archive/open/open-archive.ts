@@ -8,7 +8,8 @@ import { Archive } from "../reader/archive.ts";
 import { ArchiveSource } from "../reader/archive-source.ts";
 import { realFolderDisk } from "../store/folder-disk.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { openStore } from "../store/open-store.ts";
+import { openS3, openStore } from "../store/open-store.ts";
+import type { ObjectUpload } from "../store/s3-upload.ts";
 import { sdkCredentials } from "../store/sdk-credentials.ts";
 
 /** What opening an archive's store takes. */
@@ -53,9 +54,42 @@ export function openArchiveStore(url: string, { settings, env, clock }: StoreCon
  * the store; the signal's reason.
  */
 export async function openArchive(url: string, context: ArchiveContext): Promise<Archive> {
+  return await Archive.open(await openSource(url, context), context.signal);
+}
+
+/**
+ * The objects of an archive, which nothing is asked of yet: what is wrong then is wrong with the settings.
+ * @param url `s3://bucket/prefix` or `file:///path`.
+ * @throws ReplicaError USAGE for another URL, and for settings or variables that can't be.
+ */
+export async function openSource(
+  url: string,
+  context: Omit<ArchiveContext, "signal">,
+): Promise<ArchiveSource> {
   const store = openArchiveStore(url, context);
-  const decryption = await decryptionOf(context.settings.archive.identityFile);
-  return await Archive.open(new ArchiveSource(store, decryption), context.signal);
+  return new ArchiveSource(store, await decryptionOf(context.settings.archive.identityFile));
+}
+
+/**
+ * Begins to store one object, which is no part of an archive.
+ * @param url `s3://bucket/key`.
+ * @param replaces whether an object of that name is replaced.
+ * @throws ReplicaError USAGE for another URL, settings that can't be, and where one is there and must not be replaced; of
+ * the store; the signal's reason.
+ */
+export async function openUpload(
+  url: string,
+  replaces: boolean,
+  { settings, env, clock, signal }: StoreContext & { readonly signal: AbortSignal },
+): Promise<ObjectUpload> {
+  const match = /^(s3:\/\/[^/]+(?:\/.+)?)\/([^/]+)$/.exec(url);
+  if (match === null)
+    throw usageError(`"${printable(url)}" names no object: it takes the form s3://bucket/key`);
+  const [, folder = "", key = ""] = match;
+  const { endpoint, region } = settings.archive;
+  const seams = { clock, environment: env, credentials: sdkCredentials() };
+  const store = openS3(folder, { endpoint, region }, seams);
+  return await store.upload(key, replaces, clock, signal);
 }
 
 /**

@@ -34,15 +34,17 @@ export interface StoreSeams {
  */
 export function openStore(url: string, place: S3Place, seams: StoreSeams): ObjectStore {
   if (url.startsWith("s3://")) return openS3(url, place, seams);
-  if (url.startsWith("file://")) return new FileStore(pathOf(url), seams.disk, seams.clock);
+  const folder = archiveFolder(url);
+  if (folder !== undefined) return new FileStore(folder, seams.disk, seams.clock);
   throw usageError(`"${printable(url)}" is no archive: it is s3://bucket/prefix or file:///path`);
 }
 
-function openS3(
+/** Opens a bucket, which can store objects of any length. @param url `s3://bucket/prefix`. @throws ReplicaError USAGE. */
+export function openS3(
   url: string,
   place: S3Place,
-  { clock, environment, credentials }: StoreSeams,
-): ObjectStore {
+  { clock, environment, credentials }: Omit<StoreSeams, "disk">,
+): S3Store {
   const address = new S3Address(url, place, environment);
   const source = environmentCredentials(environment) ?? credentials;
   const transport = new S3Transport(address, clock, readCa(environment["AWS_CA_BUNDLE"]));
@@ -50,7 +52,9 @@ function openS3(
   return new S3Store(address, client);
 }
 
-function pathOf(url: string): string {
+/** The folder of a file:// archive; undefined for another URL. @throws ReplicaError USAGE for one that names none. */
+export function archiveFolder(url: string): string | undefined {
+  if (!url.startsWith("file://")) return undefined;
   try {
     return resolve(fileURLToPath(url));
   } catch (cause) {

@@ -23,7 +23,7 @@ export type Verdict = "try again" | "renew credentials" | "other region" | "give
 
 /** What is done with an object or a folder, for messages, and the right that it takes. */
 export interface Doing {
-  readonly verb: "storing" | "reading" | "listing" | "deleting";
+  readonly verb: "storing" | "reading" | "listing" | "deleting" | "aborting";
   readonly place: string;
 }
 
@@ -52,6 +52,7 @@ const RIGHTS: Readonly<Record<Doing["verb"], string>> = {
   reading: "s3:GetObject and s3:ListBucket",
   listing: "s3:ListBucket",
   deleting: "s3:DeleteObject",
+  aborting: "s3:AbortMultipartUpload",
 };
 
 /** Reads the error in an answer; undefined where it is a success. A store may answer 200 and tell the error behind it. */
@@ -126,7 +127,10 @@ export function errorOf(
         "the store does not know this access key: check AWS_ACCESS_KEY_ID, the endpoint and the profile",
       );
     case "SignatureDoesNotMatch":
-      return forbidden("the secret key does not fit the access key: check AWS_SECRET_ACCESS_KEY");
+      // Swift says so of an access key that it does not know, too.
+      return forbidden(
+        "the secret key does not fit the access key: check AWS_SECRET_ACCESS_KEY and AWS_ACCESS_KEY_ID",
+      );
     case "InvalidToken":
     case "ExpiredToken":
     case "ExpiredTokenException":

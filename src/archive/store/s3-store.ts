@@ -1,3 +1,4 @@
+import type { Clock } from "../../base/clock.ts";
 import { ReplicaError } from "../../base/errors.ts";
 import {
   assertKey,
@@ -15,6 +16,7 @@ import {
 import type { S3Address } from "./s3-address.ts";
 import type { S3Client } from "./s3-client.ts";
 import type { Doing } from "./s3-refusal.ts";
+import { type ObjectUpload, S3Upload } from "./s3-upload.ts";
 import type { S3Answer, S3Request } from "./s3-transport.ts";
 import { childrenOf, parseXml, textOf, type XmlElement } from "./xml.ts";
 
@@ -179,6 +181,21 @@ export class S3Store implements ObjectStore {
   async now(signal: AbortSignal): Promise<number | undefined> {
     for await (const { dateMs } of this.list("", signal)) return dateMs;
     return undefined;
+  }
+
+  /**
+   * Begins to store an object of any length in parts.
+   * @param replaces whether an object of that name is replaced.
+   * @throws ReplicaError USAGE where one is there and must not be replaced; of the store.
+   */
+  async upload(
+    key: string,
+    replaces: boolean,
+    clock: Clock,
+    signal: AbortSignal,
+  ): Promise<ObjectUpload> {
+    const named = { key: this.#keyOf(key), place: `${this.url}/${key}` };
+    return await S3Upload.begin({ client: this.#client, clock, ...named, replaces }, signal);
   }
 
   #keyOf(key: string): string {

@@ -5,14 +5,21 @@ import type { S3Address } from "./s3-address.ts";
 import { Watchdog } from "./watchdog.ts";
 
 export interface S3Request {
-  readonly method: "PUT" | "GET" | "DELETE";
+  readonly method: "PUT" | "GET" | "POST" | "DELETE";
   /** The whole key, prefix included; "" for the bucket itself. */
   readonly key: string;
   readonly query?: Readonly<Record<string, string>>;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: { readonly bytes: Uint8Array; readonly sha256: Buffer };
+  readonly body?: RequestBody;
   /** The most bytes of an answer that succeeds. */
   readonly maxBytes: number;
+}
+
+export interface RequestBody {
+  readonly bytes: Uint8Array;
+  readonly sha256: Buffer;
+  /** False where it only tells what to do: then its checksum is no object's. */
+  readonly isObject?: false;
 }
 
 export interface S3Answer {
@@ -94,7 +101,7 @@ export class S3Transport {
     if (body !== undefined) {
       sums["content-length"] = String(body.bytes.length);
       sums["x-amz-content-sha256"] = body.sha256.toString("hex");
-      sums["x-amz-checksum-sha256"] = body.sha256.toString("base64");
+      if (body.isObject !== false) sums["x-amz-checksum-sha256"] = body.sha256.toString("base64");
     }
     const url = this.#address.urlOf(key, query).href;
     const signer = new AwsV4Signer({

@@ -37,8 +37,13 @@ export interface LocalMark {
 
 /** What is archived: the generations of a data directory. */
 export interface ArchiveSource {
-  /** The whole generations, oldest first. @throws ReplicaError of the ledger. */
-  generations(): readonly LocalGeneration[];
+  /**
+   * The whole generations, oldest first.
+   * @param isLeftOut those that aren't wanted: each that is costs a look at its marks.
+   * @param most how many at most.
+   * @throws ReplicaError of the ledger.
+   */
+  generations(isLeftOut?: (id: number) => boolean, most?: number): readonly LocalGeneration[];
   /** The one whose base is coming in, where that can be archived already. */
   arriving(): LocalGeneration | undefined;
   /**

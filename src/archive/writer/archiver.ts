@@ -8,7 +8,13 @@ import { type Disk, giveBack } from "../../store/disk/disk.ts";
 import type { ObjectWriter } from "../format/objects.ts";
 import { type ObjectStore, orAborted } from "../store/object-store.ts";
 import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
-import type { ArchiverStatus } from "./archiver-status.ts";
+import {
+  type ArchiveLag,
+  type ArchiverFacts,
+  type ArchiverStatus,
+  LackedAge,
+  lagOf,
+} from "./archiver-status.ts";
 import { describeArchive } from "./describe-archive.ts";
 import { EarlyBase } from "./early-base.ts";
 import {
@@ -16,11 +22,13 @@ import {
   GenerationWriter,
   type GenerationWriterParts,
   type LackedObject,
+  type ObjectKind,
 } from "./generation-writer.ts";
 import { LastKnown } from "./last-known.ts";
 import { LocalFiles } from "./local-files.ts";
 import { Outage } from "./outage.ts";
 import { Pace } from "./pace.ts";
+import { Rest, type Waiting } from "./rest.ts";
 
 export interface ArchiverOptions {
   readonly store: ObjectStore;
@@ -39,16 +47,8 @@ export interface ArchiverOptions {
   readonly program: string;
   /** Called after the archive has got an object, and after a generation was given up. */
   readonly onMoved?: () => void;
-}
-
-/** What to wait for where nothing is to be sent. */
-interface Waiting {
-  /** Monotonic milliseconds; undefined: no time makes anything due. */
-  readonly untilMs: number | undefined;
-  /** The durable offset of the current generation from which on there is something to do. */
-  readonly offset: Offset;
-  /** How often `changed` had been called when the loop looked around. */
-  readonly changes: number;
+  /** Called with what people should know later: once when archiving begins to fail, is well again, gives a generation up. */
+  readonly onNews?: (what: string) => void;
 }
 
 /** An object that was made, and who made it. */
@@ -59,9 +59,6 @@ interface Pending {
 
 /** How often to look how much has come of a base. */
 const LOOK_MS = 500;
-
-/** The longest time-out of a timer, in milliseconds. */
-const MAX_SLEEP_MS = 2 ** 31 - 1;
 
 /**
  * Carries the generations of a data directory to an object store while they grow, one object after the other, oldest
@@ -74,12 +71,18 @@ export class Archiver {
   readonly #pace: Pace;
   readonly #outage: Outage;
   readonly #stopped = new Map<number, ReplicaError>();
+  /** The last generation that was given up, as far as the archive has it. */
+  #lastStopped: GenerationWriter | undefined;
   readonly #complete = new Set<number>();
   readonly #sent = {
     document: { objects: 0, bytes: 0 },
     piece: { objects: 0, bytes: 0 },
     segment: { objects: 0, bytes: 0 },
   };
+  readonly #age = new LackedAge();
+  /** When the last generation that the archive has all of ended, in milliseconds since 1970. */
+  #coveredMs = 0;
+  #lastSuccessMs: number | undefined;
   #hasArchive = false;
   #current: GenerationWriter | undefined;
   readonly #early: EarlyBase;
@@ -94,10 +97,7 @@ export class Archiver {
   #wantedOffset: Offset = 0;
   /** The durable offset of the current generation, as far as it is known. */
   #durableOffset: Offset = 0;
-  /** Counts the calls of `changed`, so that none is missed. */
-  #changes = 0;
-  #waiting: Waiting | undefined;
-  #wake: () => void = () => undefined;
+  readonly #rest: Rest;
 
   constructor(options: ArchiverOptions) {
     const { store, archive, source, disk, clock, writer, program } = options;
@@ -107,21 +107,20 @@ export class Archiver {
     this.#parts = { store, archive, source, disk, files, writer, program, random };
     this.#early = new EarlyBase(this.#parts);
     this.#known = new LastKnown(clock);
+    this.#rest = new Rest(clock);
     this.#pace = new Pace(options.bytesPerSecond, clock);
-    this.#outage = new Outage(store.url, clock);
+    this.#outage = new Outage(store.url, clock, options.onNews);
   }
 
   /** More of the current generation's log is durable. Cheap; call it whenever that may be. */
   moved(durableOffset: Offset): void {
     this.#durableOffset = durableOffset;
-    if (this.#waiting === undefined) return;
-    if (durableOffset >= this.#waiting.offset || this.#isWanted(durableOffset)) this.#wake();
+    this.#rest.moved(durableOffset, this.#isWanted(durableOffset));
   }
 
   /** A generation became current, was sealed or removed. */
   changed(): void {
-    this.#changes++;
-    this.#wake();
+    this.#rest.changed();
   }
 
   /** Up to `offset`, the current generation's log is wanted in the archive as soon as it is durable. Cheap. */
@@ -147,48 +146,50 @@ export class Archiver {
     return this.#complete.has(id);
   }
 
-  /** @throws ReplicaError of the ledger. */
-  status(): ArchiverStatus {
-    const lacked = this.#lacked();
+  /** What is known without asking anybody. */
+  get facts(): ArchiverFacts {
     const writer = this.#current;
-    let [lagBytes, lagBaseBytes] = [0, 0];
-    for (const generation of lacked) {
-      const { id, rdbBytes, durableOffset, baseOffset } = generation;
-      const isAtWork = writer?.id === id;
-      lagBytes += isAtWork ? writer.lackedLogBytes(generation) : durableOffset - baseOffset;
-      lagBaseBytes += isAtWork ? writer.lackedBaseBytes(generation) : rdbBytes;
-    }
+    const { failures, error, sinceMs, lastFailure } = this.#outage;
     return {
+      url: this.#options.store.url,
+      everyMs: this.#options.everyMs,
       generation: writer?.id,
       archivedOffset: writer?.archivedOffset,
-      lagBytes,
-      lagBaseBytes,
-      lagMs: this.#lagMs(lacked),
       sent: structuredClone(this.#sent),
-      failures: this.#outage.failures,
-      error: this.#outage.error,
-      stopped: this.#stopped,
+      lastSuccessMs: this.#lastSuccessMs,
+      failures: new Map(failures),
+      error,
+      failingSinceMs: sinceMs,
+      lastFailure,
+      stopped: new Map(this.#stopped),
     };
   }
 
-  #lagMs(lacked: readonly LocalGeneration[]): number {
+  /** How far the archive is behind. It asks the ledger: some queries for each generation that the archive lacks. @throws ReplicaError of the ledger. */
+  lag(): ArchiveLag {
     const { source, clock } = this.#options;
-    for (const generation of lacked) {
-      const { id, baseOffset, durableOffset } = generation;
-      const known = this.#current?.id === id ? this.#current.archivedOffset : undefined;
-      const archived = known ?? baseOffset;
-      if (archived >= durableOffset) continue;
-      const [mark] = source.marks(id, archived + 1, Infinity, 1);
-      if (mark !== undefined) return Math.max(0, clock.now() - mark.timeMs);
-    }
-    return 0;
+    const lacked = source.generations((id) => this.#complete.has(id));
+    const reached = {
+      writerOf: (id: number) =>
+        [this.#current, this.#lastStopped].find((writer) => writer?.id === id),
+      isStopped: (id: number) => this.#stopped.has(id),
+      coveredMs: this.#coveredMs,
+    };
+    return lagOf(lacked, reached, source, (oldest) =>
+      this.#age.of(oldest, clock.now(), clock.monotonicMs()),
+    );
   }
 
-  /** The oldest generation that the archive lacks something of, and those after it; not those that were given up. */
-  #lacked(): LocalGeneration[] {
-    return this.#options.source
-      .generations()
-      .filter(({ id }) => !this.#complete.has(id) && !this.#stopped.has(id));
+  /** @throws ReplicaError of the ledger. */
+  status(): ArchiverStatus {
+    return { ...this.facts, ...this.lag() };
+  }
+
+  /** The oldest generation that the archive lacks something of, and is not given up. */
+  #oldestLacked(): LocalGeneration | undefined {
+    const isDone = (id: number) => this.#complete.has(id) || this.#stopped.has(id);
+    const [oldest] = this.#options.source.generations(isDone, 1);
+    return oldest;
   }
 
   /** Archives until `signal` aborts; what is in flight is given up then. */
@@ -196,7 +197,11 @@ export class Archiver {
     while (!signal.aborted) {
       try {
         const waiting = await orAborted(this.#step(signal), signal);
-        if (waiting !== undefined) await this.#wait(waiting, signal);
+        // Whatever failed, it was done now.
+        this.#outage.succeeded();
+        if (waiting === undefined) continue;
+        const reached = this.#durableOffset;
+        await this.#rest.until(waiting, reached, this.#isWanted(reached), signal);
       } catch (error) {
         if (signal.aborted) return;
         if (!(error instanceof ReplicaError)) throw error;
@@ -207,12 +212,11 @@ export class Archiver {
 
   /** Sends the next object that the archive lacks, or says what to wait for. */
   async #step(signal: AbortSignal): Promise<Waiting | undefined> {
-    const changes = this.#changes;
+    const { changes } = this.#rest;
     if (this.#pending === undefined) {
       this.#atWork = undefined;
-      if (!this.#hasArchive) await describeArchive(this.#options.store, signal);
-      this.#hasArchive = true;
-      const [generation] = this.#lacked();
+      await this.#describe(signal);
+      const generation = this.#oldestLacked();
       if (generation !== undefined) await this.#prepare(generation, signal);
       if (generation !== undefined && this.#current === undefined) return undefined;
       if (this.#pending === undefined) await this.#prepareEarly(signal);
@@ -234,7 +238,7 @@ export class Archiver {
     this.#atWork = generation.id;
     const writer = await this.#beginWith(generation, signal);
     if (checksInvariants) this.#checkInvariant(generation);
-    if (writer.isComplete) return this.#ended(generation.id);
+    if (writer.isComplete) return this.#ended(generation);
     const object = await this.#next(writer, generation, signal);
     this.#pending = object && { object, writer };
   }
@@ -279,6 +283,14 @@ export class Archiver {
     return writer;
   }
 
+  /** Says once what the archive is. @throws ReplicaError; see `describeArchive`. */
+  async #describe(signal: AbortSignal): Promise<void> {
+    if (this.#hasArchive) return;
+    const described = await describeArchive(this.#options.store, signal);
+    if (described !== undefined) this.#took("document", described);
+    this.#hasArchive = true;
+  }
+
   async #next(
     writer: GenerationWriter,
     generation: LocalGeneration,
@@ -319,31 +331,37 @@ export class Archiver {
     await store.put(key, body, signal);
     this.#pending = undefined;
     this.#known.isNow();
-    const sent = this.#sent[kind];
-    sent.objects++;
-    sent.bytes += body.length;
+    this.#took(kind, body);
     // Documents are remembered.
     if (kind !== "document") giveBack(body);
-    this.#outage.succeeded();
     await writer.stored(object);
     onMoved?.();
   }
 
-  #ended(id: number): void {
+  /** The archive has got an object. */
+  #took(kind: ObjectKind, body: Uint8Array): void {
+    const sent = this.#sent[kind];
+    sent.objects++;
+    sent.bytes += body.length;
+    this.#lastSuccessMs = this.#options.clock.now();
+  }
+
+  #ended({ id, sealed }: LocalGeneration): void {
     this.#complete.add(id);
+    this.#coveredMs = sealed?.atMs ?? this.#coveredMs;
     this.#current = undefined;
     this.#options.onMoved?.();
   }
 
   async #failed(error: ReplicaError, signal: AbortSignal): Promise<void> {
-    const { clock, store, onMoved } = this.#options;
+    const { clock, store, onMoved, onNews } = this.#options;
     const id = this.#atWork;
     const isItsOwn = error.code === "ARCHIVE_CONFLICT" || error.code === "DIRECTORY_DAMAGED";
     if (id === undefined || !isItsOwn) {
       await clock.sleep(this.#outage.failed(error), signal);
       return;
     }
-    this.#outage.count(error.code);
+    this.#outage.count(error);
     if (this.#early.writer?.id === id) {
       this.#early.skip(id);
       this.#pending = undefined;
@@ -351,9 +369,12 @@ export class Archiver {
     }
     this.#stopped.set(id, error);
     const writer = this.#current;
+    this.#lastStopped = writer;
     this.#current = undefined;
     this.#pending = undefined;
-    logger.error(`generation ${id} is archived no further in ${store.url}: ${error.message}`);
+    const news = `generation ${id} is archived no further in ${store.url}: ${error.message}`;
+    logger.error(news);
+    onNews?.(news);
     try {
       // A start would only see that something lies there.
       if (error.code === "ARCHIVE_CONFLICT") await writer?.refuse(error.message);
@@ -361,27 +382,5 @@ export class Archiver {
       logger.warn(failure instanceof Error ? failure.message : String(failure));
     }
     onMoved?.();
-  }
-
-  /** Until something is to be done, or `signal` aborts. */
-  async #wait(waiting: Waiting, signal: AbortSignal): Promise<void> {
-    const { clock } = this.#options;
-    const woken = new AbortController();
-    const wake = () => woken.abort();
-    this.#waiting = waiting;
-    this.#wake = wake;
-    signal.addEventListener("abort", wake);
-    try {
-      // What came between the look around and here wakes nobody.
-      const isOver = waiting.changes !== this.#changes || this.#durableOffset >= waiting.offset;
-      if (signal.aborted || isOver || this.#isWanted(this.#durableOffset)) return;
-      const leftMs =
-        waiting.untilMs === undefined ? MAX_SLEEP_MS : waiting.untilMs - clock.monotonicMs();
-      await clock.sleep(Math.min(MAX_SLEEP_MS, Math.max(0, leftMs)), woken.signal);
-    } finally {
-      signal.removeEventListener("abort", wake);
-      this.#waiting = undefined;
-      this.#wake = () => undefined;
-    }
   }
 }

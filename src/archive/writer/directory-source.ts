@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
-import type { LedgerReader } from "../../store/ledger/ledger-reader.ts";
+import type { GenerationRecord, LedgerReader } from "../../store/ledger/ledger-reader.ts";
 import type { ArchiveSource, LocalGeneration, LocalMark } from "./archive-source.ts";
 
 /** In a generation's folder: where it is archived. */
@@ -11,7 +11,7 @@ const MEMORY_FILE = "archive.jsonl";
 /** What is read of `replica.db`. */
 export type LedgerView = Pick<
   LedgerReader,
-  "generations" | "markRange" | "momentsFrom" | "replicationIds"
+  "generations" | "markRange" | "momentOf" | "momentsFrom" | "replicationIds"
 >;
 
 /** What is asked of the data directory: its files, and what is durable of the log that is followed. */
@@ -25,6 +25,8 @@ export class DirectorySource implements ArchiveSource {
   readonly #directory: DirectoryView;
   readonly #ledger: LedgerView;
   readonly #clock: Pick<Clock, "now">;
+  /** Sealed generations that were looked at: nothing of them changes, and there may be a thousand. */
+  readonly #sealed = new Map<number, LocalGeneration>();
 
   constructor(directory: DirectoryView, ledger: LedgerView, clock: Pick<Clock, "now">) {
     this.#directory = directory;
@@ -32,23 +34,50 @@ export class DirectorySource implements ArchiveSource {
     this.#clock = clock;
   }
 
-  generations(): readonly LocalGeneration[] {
-    return this.#ledger.generations().flatMap((record) => {
-      const { id, state, sealedReason, baseOffset } = record;
-      const range = this.#ledger.markRange(id);
-      // Its marks are being deleted.
-      if (range === undefined) return [];
-      const { first, last } = range;
-      // While its log is being closed, a last mark of it may come.
-      const isSealed = state === "sealed" && !this.#directory.holdings.isOpen(id);
-      return {
-        ...record,
-        startedMs: first.atMs,
-        durableOffset: Math.max(baseOffset, this.#durableOffset(id) ?? range.durableOffset),
-        sealed: isSealed ? { atMs: last.atMs, reason: sealedReason ?? "" } : undefined,
-        ...this.#pathsOf(id),
-      };
-    });
+  generations(
+    isLeftOut: (id: number) => boolean = () => false,
+    most = Infinity,
+  ): readonly LocalGeneration[] {
+    const found: LocalGeneration[] = [];
+    const records = this.#ledger.generations();
+    this.#forgetRemoved(records);
+    for (const record of records) {
+      if (found.length >= most) break;
+      const generation = isLeftOut(record.id) ? undefined : this.#lookAt(record);
+      if (generation !== undefined) found.push(generation);
+    }
+    return found;
+  }
+
+  #forgetRemoved(records: readonly GenerationRecord[]): void {
+    const ids = new Set(records.map(({ id }) => id));
+    for (const id of this.#sealed.keys()) if (!ids.has(id)) this.#sealed.delete(id);
+  }
+
+  #lookAt(record: GenerationRecord): LocalGeneration | undefined {
+    const { id } = record;
+    // While its log is being closed, a last mark of it may come.
+    const isSealed = record.state === "sealed" && !this.#directory.holdings.isOpen(id);
+    const known = isSealed ? this.#sealed.get(id) : undefined;
+    if (known !== undefined) return known;
+    const generation = this.#generation(record, isSealed);
+    if (isSealed && generation !== undefined) this.#sealed.set(id, generation);
+    return generation;
+  }
+
+  #generation(record: GenerationRecord, isSealed: boolean): LocalGeneration | undefined {
+    const { id, sealedReason, baseOffset } = record;
+    const range = this.#ledger.markRange(id);
+    // Its marks are being deleted.
+    if (range === undefined) return undefined;
+    const { first, last } = range;
+    return {
+      ...record,
+      startedMs: first.atMs,
+      durableOffset: Math.max(baseOffset, this.#durableOffset(id) ?? range.durableOffset),
+      sealed: isSealed ? { atMs: last.atMs, reason: sealedReason ?? "" } : undefined,
+      ...this.#pathsOf(id),
+    };
   }
 
   arriving(): LocalGeneration | undefined {
@@ -87,6 +116,7 @@ export class DirectorySource implements ArchiveSource {
   }
 
   marks(id: number, from: Offset, to: Offset, most: number): readonly LocalMark[] {
+    if (most === 1) return this.#firstMark(id, from, to);
     const found: LocalMark[] = [];
     for (let next = from; found.length < most;) {
       const page = this.#ledger.momentsFrom(id, next);
@@ -99,6 +129,14 @@ export class DirectorySource implements ArchiveSource {
       next = Math.max(next, last.offset) + 1;
     }
     return found;
+  }
+
+  /** A page of marks takes several times as long as a search for one, and one is asked for each second. */
+  #firstMark(id: number, from: Offset, to: Offset): LocalMark[] {
+    const first = this.#ledger.momentOf(id, from);
+    return first === undefined || first.offset > to
+      ? []
+      : [{ timeMs: first.atMs, offset: first.offset }];
   }
 
   histories(id: number): readonly ReplicationIdFrom[] {

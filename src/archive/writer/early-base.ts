@@ -1,3 +1,4 @@
+import { PIECE_BYTES } from "../format/objects.ts";
 import { ReplicaError } from "../../base/errors.ts";
 import {
   GenerationWriter,
@@ -39,6 +40,8 @@ export class EarlyBase {
   async next(signal: AbortSignal): Promise<LackedObject | undefined> {
     const generation = this.#parts.source.arriving();
     if (generation === undefined || generation.id === this.#skipped) return undefined;
+    // By then its own head is there.
+    if (generation.rdbBytes < PIECE_BYTES) return undefined;
     try {
       if (this.#writer?.id !== generation.id)
         this.#writer = await GenerationWriter.begin(this.#parts, generation, signal);

@@ -1,6 +1,7 @@
 import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { crc64, crc64OfBoth } from "../../rdb/crc64.ts";
+import { MAX_HEADER_BYTES, parseRdbHeader } from "../../rdb/header.ts";
 import { closeQuietly, type Disk, diskError } from "../../store/disk/disk.ts";
 import type { LogEnd } from "../format/chain.ts";
 import type { SegmentName } from "../format/names.ts";
@@ -11,6 +12,8 @@ import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
 const MAX_MARKS = 100_000;
 /** An RDB ends with its checksum. */
 const TRAILER_BYTES = 8;
+/** What a server calls its version; whoever made the snapshot chose it. */
+const VERSION = /^[\w.+-]{1,40}$/;
 
 /** A part of a generation's log, ready to be archived. The data is a view that the next read overwrites. */
 export interface CutSegment {
@@ -34,6 +37,24 @@ export class LocalFiles {
   async piece({ basePath, rdbBytes }: LocalGeneration, index: number): Promise<Uint8Array> {
     const from = index * PIECE_BYTES;
     return await this.#read(basePath, from, Math.min(PIECE_BYTES, rdbBytes - from));
+  }
+
+  /**
+   * The server that made a base, as that says: `valkey 9.1.0`. Undefined where it doesn't, or too little of it is there.
+   * @throws ReplicaError DISK_FAILED.
+   */
+  async madeBy({ basePath, rdbBytes }: LocalGeneration): Promise<string | undefined> {
+    const head = await this.#read(basePath, 0, Math.min(MAX_HEADER_BYTES, rdbBytes));
+    try {
+      const aux = parseRdbHeader(head)?.aux;
+      const valkey = aux?.get("valkey-ver");
+      const version = valkey ?? aux?.get("redis-ver");
+      if (version === undefined || !VERSION.test(version)) return undefined;
+      return `${valkey === undefined ? "redis" : "valkey"} ${version}`;
+    } catch (error) {
+      if (error instanceof ReplicaError && error.code === "BAD_PAYLOAD") return undefined;
+      throw error;
+    }
   }
 
   /**

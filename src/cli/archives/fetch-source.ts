@@ -35,10 +35,25 @@ function placeFor({ source }: Archive, target: string): RestoreTarget {
  */
 export async function withFetched<T>(
   archive: Archive,
-  { generation, offset }: ArchivePoint,
+  point: ArchivePoint,
   target: string,
   options: FetchSourceOptions,
   use: (catalogue: Catalogue, point: RestorePoint) => Promise<T>,
+): Promise<T> {
+  return await withFetchedDirectory(archive, point, target, options, async (dir) => {
+    using catalogue = new Catalogue(dir);
+    const kept = catalogue.generations.find(({ id }) => id === FETCHED_ID)!;
+    return await use(catalogue, { generation: kept, offset: point.offset });
+  });
+}
+
+/** The same for what opens the data directory itself. Its one generation has the number `FETCHED_ID`. */
+export async function withFetchedDirectory<T>(
+  archive: Archive,
+  { generation, offset }: ArchivePoint,
+  target: string,
+  options: FetchSourceOptions,
+  use: (dir: string) => Promise<T>,
 ): Promise<T> {
   // A wrong target is refused before anything is fetched.
   const holder = fetchFolder(placeFor(archive, target));
@@ -46,9 +61,7 @@ export async function withFetched<T>(
     fs.mkdirSync(holder, { mode: 0o700 });
     const dir = join(holder, "data");
     await fetchGeneration(archive, generation, offset, dir, options);
-    using catalogue = new Catalogue(dir);
-    const kept = catalogue.generations.find(({ id }) => id === FETCHED_ID)!;
-    return await use(catalogue, { generation: kept, offset });
+    return await use(dir);
   } finally {
     await options.disk.removeLarge(holder);
   }

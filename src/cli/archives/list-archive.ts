@@ -79,6 +79,7 @@ function toJson(generation: ArchivedGeneration) {
     state: stateOf(generation),
     sealed_reason: sealed?.reason ?? null,
     primary: description.primary,
+    primary_version: description.primaryVersion ?? null,
     from_time: time(first),
     to_time: time(last),
     from_offset: description.baseOffset,

@@ -75,7 +75,8 @@ export async function demo(context: CommandContext): Promise<number> {
     writesPerSecond: WRITES_PER_SECOND,
   });
   const target = parsePrimaryUrl(primary.url);
-  const archiving = (await prepareArchiving(archive, settings, context.env, realClock))(realDisk);
+  const { env } = context;
+  const archiving = prepareArchiving(archive, settings, { env, clock: realClock })(realDisk);
   const assembled = assemble(target, realDisk, realClock, settings, VERSION, { archiving });
   const { replica, status, port, run, close } = assembled;
   const stop = new AbortController();
@@ -177,9 +178,11 @@ async function showLastByte({ primary, replica, say, until }: Stage): Promise<vo
 }
 
 async function showArchive({ status, archive, say, until }: Stage): Promise<void> {
-  const lacks = ({ lagBytes, lagBaseBytes }: NonNullable<ReplicaStatus["archive"]>) =>
-    lagBytes + lagBaseBytes;
-  await until("the archive", () => status.archive !== undefined && lacks(status.archive) === 0);
+  const lacked = () => {
+    const lag = status.archive?.lag;
+    return lag === undefined ? Infinity : lag.lagBytes + lag.lagBaseBytes;
+  };
+  await until("the archive", () => lacked() === 0);
   const { piece, segment } = status.archive!.sent;
   say(
     `7. ${archive} has all of it: the snapshot in ${counted(piece.objects, "piece")}, the stream in ${counted(segment.objects, "segment")}, ${formatBytes(piece.bytes + segment.bytes)} compressed.`,

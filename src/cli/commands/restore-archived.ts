@@ -1,4 +1,5 @@
-import { archivePoint, windowOf } from "../../archive/reader/archive-point.ts";
+import type { Archive } from "../../archive/reader/archive.ts";
+import { type ArchivePoint, archivePoint, windowOf } from "../../archive/reader/archive-point.ts";
 import { logger } from "../../base/logger.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import { PieceCheckers } from "../../store/pieces/piece-checkers.ts";
@@ -16,13 +17,14 @@ type WriteRestored = (
 ) => Promise<{ readonly restored: Restored; readonly from: string }>;
 
 /**
- * Chooses the point of an archive that the options name. What is returned then fetches the generation to beside the target,
- * and restores it as one of a data directory.
- * @throws ReplicaError USAGE; ARCHIVE_DAMAGED; of the store.
+ * Finds the point of an archive that the options name. Warns of what is damaged beside it.
+ * @throws ReplicaError USAGE; ARCHIVE_TOO_NEW; of the store.
  */
-export async function archivedRestore(context: CommandContext): Promise<WriteRestored> {
-  const { args, options, signal } = context;
-  const [url = "", target = ""] = args;
+export async function archivedPoint(
+  url: string,
+  context: CommandContext,
+): Promise<{ readonly archive: Archive; readonly point: ArchivePoint }> {
+  const { options, signal } = context;
   const archive = await openArchive(url, context);
   for (const damage of archive.damages) logger.warn(describeDamage(damage));
   const kept = async () => {
@@ -30,7 +32,18 @@ export async function archivedRestore(context: CommandContext): Promise<WriteRes
     return generations.length === 0 ? "" : windowOf(generations);
   };
   const wanted = { generation: options.get("generation"), ...(await pointOf(context, kept)) };
-  const point = await archivePoint(archive, wanted, signal);
+  return { archive, point: await archivePoint(archive, wanted, signal) };
+}
+
+/**
+ * Chooses the point of an archive that the options name. What is returned then fetches the generation to beside the target,
+ * and restores it as one of a data directory.
+ * @throws ReplicaError USAGE; ARCHIVE_DAMAGED; of the store.
+ */
+export async function archivedRestore(context: CommandContext): Promise<WriteRestored> {
+  const { args, signal } = context;
+  const [url = "", target = ""] = args;
+  const { archive, point } = await archivedPoint(url, context);
   return async (how, onProgress) => {
     using checkers = new PieceCheckers({ signal });
     const surroundings = { signal, onProgress, checkers };

@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { formatAge, formatBytes, formatProgress } from "../../base/quantity.ts";
+import { counted, formatAge, formatBytes, formatProgress } from "../../base/quantity.ts";
 import { withCause } from "../../base/errors.ts";
 import { limits } from "../../config/limits.ts";
 import { FULL_REASONS } from "../../upstream/link/full-reason.ts";
@@ -154,6 +154,7 @@ function rowsOf(fields: Fields): Row[] {
     ["log", fields.bytes("log_bytes")],
     ["sealed", fields.counted("sealed_generations", "sealed generation")],
     ...newSnapshotOf(fields),
+    ...archiveOf(fields),
     ...downstreamsOf(fields),
     ["disk", roomOf(fields)],
     ["syncs", syncsOf(fields)],
@@ -255,6 +256,48 @@ function newSnapshotOf(fields: Fields): Row[] {
   }
   const error = fields.text("last_snapshot_error");
   return error === "" ? [] : [["new snapshot", `the last one failed: ${error}`]];
+}
+
+/** What is archived, where something is. */
+function archiveOf(fields: Fields): Row[] {
+  const url = fields.text("archive_url");
+  if (url === "" || url === "?") return [];
+  return [
+    ["archive", `${url}: ${fields.text("archive_state")}`],
+    ["archived", archivedOf(fields)],
+    ["sent", sentOf(fields)],
+  ];
+}
+
+/** How far it has come. A figure that isn't there is known to nobody. */
+function archivedOf(fields: Fields): string {
+  const hasBase = fields.number("archive_offset") !== undefined;
+  const reached = hasBase ? `offset ${fields.count("archive_offset")}` : "no snapshot yet";
+  const lagBytes = fields.number("archive_lag_bytes");
+  const baseBytes = fields.number("archive_lag_snapshot_bytes");
+  const success = fields.number("archive_last_success_time");
+  const last =
+    success === undefined ? "" : `; last sent ${fields.moment("archive_last_success_time")}`;
+  if (lagBytes === undefined || baseBytes === undefined) return `${reached}, lag not known${last}`;
+  if (lagBytes + baseBytes === 0) return `${reached}, lacks nothing${last}`;
+  const bases = baseBytes === 0 ? "" : ` and ${formatBytes(baseBytes)} of snapshots`;
+  const age = fields.age("archive_lag_seconds");
+  return `${reached}, lacks ${formatBytes(lagBytes)} of log${bases}, the oldest for ${age}${last}`;
+}
+
+function sentOf(fields: Fields): string {
+  const kinds = [
+    ["segment", "segment"],
+    ["piece", "piece"],
+    ["document", "document"],
+  ] as const;
+  const sent = kinds.map(
+    ([kind, noun]) =>
+      `${counted(fields.number(`archive_${kind}_objects`) ?? 0, noun)} (${fields.bytes(`archive_${kind}_bytes`)})`,
+  );
+  const failures = fields.number("archive_failures") ?? 0;
+  const by = fields.text("archive_failures_by_code").replaceAll("=", ": ").replaceAll(",", ", ");
+  return `${sent.join(", ")}${failures === 0 ? "" : `; ${counted(failures, "failure")} (${by})`}`;
 }
 
 /** The replicas attached to this one, if any. */

@@ -154,6 +154,29 @@ describe("an archive in a bucket", () => {
     expect(await listed("nothing")).toMatchObject([{ objects: [], folders: [] }]);
   });
 
+  test("is kept by a store that keeps no checksums, which finds equal bytes all the same", async () => {
+    server.keepsChecksums = false;
+    await store.put(KEY, bytesOf(100), signal);
+    await store.put(KEY, bytesOf(100), signal);
+    expect(Buffer.from((await get())!).equals(bytesOf(100))).toBe(true);
+    const error = await rejectionOf(() => store.put(KEY, bytesOf(100, 2), signal));
+    expect(error).toMatchObject({ code: "ARCHIVE_CONFLICT" });
+    const sha256 = "0".repeat(64);
+    const other = await rejectionOf(() => store.get(KEY, { maxBytes: 100, sha256 }, signal));
+    expect(other).toMatchObject({ code: "ARCHIVE_DAMAGED" });
+  });
+
+  test("lists all that stays while a page is deleted before the next is asked for", async () => {
+    server.pageKeys = 2;
+    for (const name of ["a", "b", "c", "d", "e"]) await store.put(`x/${name}`, bytesOf(1), signal);
+    const found: string[] = [];
+    for await (const { objects } of store.list("x", signal)) {
+      found.push(...objects.map(({ name }) => name));
+      for (const { name } of objects) await store.delete(`x/${name}`, signal);
+    }
+    expect(found).toEqual(["a", "b", "c", "d", "e"]);
+  });
+
   test("lists what a stale list shows, and no more", async () => {
     await store.put("x/a", bytesOf(1), signal);
     await store.put("x/b", bytesOf(1), signal);
@@ -425,6 +448,15 @@ describe("a bucket in another region", () => {
     const error = await rejectionOf(() => get());
     expect(error).toMatchObject({ code: "ARCHIVE_FAILED", retry: "never" });
     expect(error.message).toContain('in another region than "eu-north-1": name "eu-south-1"');
+  });
+
+  test("is followed where the store calls the signature malformed", async () => {
+    server.region = "eu-north-1";
+    server.otherRegion = "malformed";
+    await store.put("a", bytesOf(1), signal);
+    await store.put("b", bytesOf(1), signal);
+    expect(server.count("PUT")).toBe(3);
+    expect(clock.pauses).toEqual([]);
   });
 
   test("is one clear error where the store names none", async () => {

@@ -6,6 +6,7 @@ import { openStore } from "../../../src/archive/store/open-store.ts";
 import type { ArchiverOptions } from "../../../src/archive/writer/archiver.ts";
 import { type Clock, realClock } from "../../../src/base/clock.ts";
 import { ACCESS_KEY, FaultS3, SECRET_KEY } from "../../support/fault-s3.ts";
+import type { S3Server } from "../../support/s3-server.ts";
 import { seedOf } from "../../support/sweep.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { LocalHistory } from "./local-history.ts";
@@ -28,6 +29,7 @@ export const SEED = seedOf("ARCHIVER_SEED", 1);
 /** Archives in folders and in buckets, and the data directories that go there. */
 export class Bench {
   #server: FaultS3 | undefined;
+  #real: S3Server | undefined;
   #dir: TempDir | undefined;
   readonly #rigs: Rig[] = [];
   #count = 0;
@@ -36,25 +38,29 @@ export class Bench {
     return this.#server!;
   }
 
-  async setUp(): Promise<void> {
-    this.#server = await FaultS3.start();
+  /** @param real a server that is used in place of the suite's own; it has a bucket named "bucket". */
+  async setUp(real?: S3Server): Promise<void> {
+    this.#real = real;
+    if (real === undefined) this.#server = await FaultS3.start();
     this.#dir = tempDir("archiver");
   }
 
   async stopAll(): Promise<void> {
     for (const rig of this.#rigs.splice(0)) await rig.stop();
-    this.server.heal();
+    this.#server?.heal();
   }
 
   async tearDown(): Promise<void> {
     this.#dir!.remove();
-    await this.server.stop();
+    await this.#server?.stop();
   }
 
   /** Opens an archive. The pauses between the tries of a request take no time. */
   readonly open = (url: string): ObjectStore => {
-    const environment = { AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: SECRET_KEY };
-    return openStore(url, url.startsWith("s3:") ? { endpoint: this.server.endpoint } : {}, {
+    const own = { AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: SECRET_KEY };
+    const environment = this.#real?.environment ?? own;
+    const { endpoint } = this.#real ?? this.#server!;
+    return openStore(url, url.startsWith("s3:") ? { endpoint } : {}, {
       clock: storeClock,
       disk: realFolderDisk,
       environment,

@@ -73,6 +73,10 @@ describe("a data directory", () => {
       sealed: { atMs: BEGAN_MS + 4_000, reason: "full resync" },
     });
     expect(current).toMatchObject({ id: 2, startedMs: BEGAN_MS + 4_000, sealed: undefined });
+    expect(source.generations((id) => id === 1)).toEqual([current!]);
+    expect(source.generations(undefined, 1)).toEqual([sealed!]);
+    await directory.retain(0, undefined);
+    expect(source.generations()).toEqual([current!]);
     await second.close();
   });
 
@@ -96,6 +100,14 @@ describe("a data directory", () => {
     expect(at(1, 49)).toEqual(marks.slice(1, 5));
     expect(at(11, 19)).toEqual([]);
     expect(at(0, 50, 2)).toEqual(marks.slice(0, 2));
+    for (const [from, to] of [
+      [0, 50],
+      [1, 49],
+      [10, 50],
+      [11, 19],
+      [51, Infinity],
+    ] as const)
+      expect(at(from, to, 1)).toEqual(at(from, to).slice(0, 1));
     expect(at(51, Infinity)).toEqual([]);
     expect(source.histories(1)).toEqual([{ replid: REPLID, fromOffset: BASE_OFFSET }]);
     await log.close();

@@ -84,7 +84,7 @@ export class LocalHistory implements ArchiveSource {
     this.#arriving = undefined;
     rmSync(generation.basePath, { force: true });
     this.#lastId--;
-    return this.begin(rdb.length, generation.baseOffset, rdb);
+    return this.begin(rdb.length, generation.baseOffset, 0, rdb);
   }
 
   /** It was given up: its folder is gone. */
@@ -93,10 +93,14 @@ export class LocalHistory implements ArchiveSource {
     this.#arriving = undefined;
   }
 
-  /** A generation that begins now; the one before it is sealed. Returns its id. */
+  /**
+   * A generation that becomes current now; the one before it is sealed. Returns its id.
+   * @param agoMs how long ago its snapshot was taken, in milliseconds.
+   */
   begin(
     rdbBytes: number,
     baseOffset: Offset,
+    agoMs = 0,
     rdb: Buffer = Buffer.alloc(rdbBytes, this.#random.text(997)),
   ): number {
     const before = [...this.#all.keys()].at(-1);
@@ -105,7 +109,7 @@ export class LocalHistory implements ArchiveSource {
     const path = (file: string) => `${this.#dir}/${id}/${file}`;
     const generation = {
       id,
-      startedMs: this.#tick(),
+      startedMs: this.#tick() - agoMs,
       primaryName: "127.0.0.1:6379",
       baseOffset,
       rdbBytes,
@@ -233,8 +237,12 @@ export class LocalHistory implements ArchiveSource {
     return this.#all.get(id)!.marks;
   }
 
-  generations(): readonly LocalGeneration[] {
-    return [...this.#all.values()].map(({ generation }) => generation);
+  generations(
+    isLeftOut: (id: number) => boolean = () => false,
+    most = Infinity,
+  ): readonly LocalGeneration[] {
+    const all = [...this.#all.values()].map(({ generation }) => generation);
+    return all.filter(({ id }) => !isLeftOut(id)).slice(0, most);
   }
 
   marks(id: number, from: Offset, to: Offset, most: number): readonly LocalMark[] {

@@ -359,3 +359,62 @@ test("is ready if the replica says so", () => {
   expect(isReady(infoWith({ ready: 0 }))).toBe(false);
   expect(isReady(infoWith({ ready: "yes" }))).toBe(false);
 });
+
+describe("the archive", () => {
+  const well = {
+    archive_url: "s3://bucket/prefix",
+    archive_state: "archiving",
+    archive_up: 1,
+    archive_offset: 1_234_000,
+    archive_lag_bytes: 0,
+    archive_lag_snapshot_bytes: 0,
+    archive_lag_seconds: "0.0",
+    archive_last_success_time: 1_700_000_118,
+    archive_failures: 0,
+    archive_failures_by_code: "",
+    archive_document_objects: 3,
+    archive_document_bytes: 800,
+    archive_piece_objects: 1,
+    archive_piece_bytes: mebibyte,
+    archive_segment_objects: 12,
+    archive_segment_bytes: 3 * mebibyte,
+  };
+
+  test("has no row where nothing is archived", () => {
+    for (const fields of [{}, { archive_url: "" }]) {
+      expect(screenWith(fields)).not.toMatch(/archive|sent/);
+    }
+  });
+
+  test("is shown with what it has", () => {
+    expect(screenWith(well)).toContain(`
+archive       s3://bucket/prefix: archiving
+archived      offset 1,234,000, lacks nothing; last sent 2023-11-14 22:15:18 UTC (2 s ago)
+sent          12 segments (3.0 MiB), 1 piece (1.0 MiB), 3 documents (800 B)
+`);
+  });
+
+  test("is shown with what it lacks, and what has failed", () => {
+    const text = screenWith({
+      ...well,
+      archive_state: "failing since 2023-11-14T22:10:00.000Z: storing s3://bucket/prefix/x: 503",
+      archive_lag_bytes: mebibyte,
+      archive_lag_snapshot_bytes: 2 * mebibyte,
+      archive_lag_seconds: "320.5",
+      archive_failures: 9,
+      archive_failures_by_code: "ARCHIVE_FAILED=8,DISK_FULL=1",
+    });
+    expect(text).toContain("\narchive       s3://bucket/prefix: failing since 2023-11-14T22:10:00");
+    expect(text).toContain(
+      "lacks 1.0 MiB of log and 2.0 MiB of snapshots, the oldest for 5 min; last",
+    );
+    expect(text).toContain("3 documents (800 B); 9 failures (ARCHIVE_FAILED: 8, DISK_FULL: 1)\n");
+  });
+
+  test("is shown without what nobody knows", () => {
+    const unknown = Object.entries(well).filter(([name]) => !/offset|lag|last_success/.test(name));
+    expect(screenWith(Object.fromEntries(unknown))).toContain(
+      "\narchived      no snapshot yet, lag not known\n",
+    );
+  });
+});
