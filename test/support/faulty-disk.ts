@@ -4,6 +4,7 @@ import {
   type FolderDisk,
   type FolderEntry,
   realFolderDisk,
+  type LookedAt,
 } from "../../src/archive/store/folder-disk.ts";
 
 /** A call that can fail or be delayed: of the disk, or of a sink that it returned. */
@@ -305,7 +306,7 @@ export class FaultyDisk implements Disk, FolderDisk {
     return this.#later("listDir", path, () => realFolderDisk.listDir(path));
   }
 
-  lookAt(path: string): Promise<{ bytes: number; modifiedMs: number } | undefined> {
+  lookAt(path: string): Promise<LookedAt | undefined> {
     return this.#later("lookAt", path, () => realFolderDisk.lookAt(path));
   }
 }

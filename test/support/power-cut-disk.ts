@@ -6,6 +6,7 @@ import {
   type FolderDisk,
   type FolderEntry,
   realFolderDisk,
+  type LookedAt,
 } from "../../src/archive/store/folder-disk.ts";
 import {
   apply,
@@ -519,7 +520,7 @@ export class PowerCutDisk implements Disk, FolderDisk {
     return realFolderDisk.listDir(path);
   }
 
-  lookAt(path: string): Promise<{ bytes: number; modifiedMs: number } | undefined> {
+  lookAt(path: string): Promise<LookedAt | undefined> {
     return realFolderDisk.lookAt(path);
   }
 }

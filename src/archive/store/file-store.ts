@@ -11,6 +11,7 @@ import {
   type GetOptions,
   type ListedObject,
   type ListPage,
+  LostPlace,
   type ObjectStore,
   orAborted,
   tooLarge,
@@ -41,6 +42,8 @@ export class FileStore implements ObjectStore {
   readonly #clock: Clock;
   /** The folders whose names this process has made durable. */
   readonly #durable = new Set<string>();
+  /** Which folder the root is, once something was written there. */
+  #identity: string | undefined;
 
   /** @param root the folder's path; it is created with the first object, in a folder that must be there. */
   constructor(root: string, disk: FolderDisk, clock: Clock) {
@@ -57,16 +60,32 @@ export class FileStore implements ObjectStore {
   }
 
   async #put(path: string, body: Uint8Array): Promise<void> {
+    await this.#refuseAnother();
     try {
       await this.#putOnce(path, body);
+      this.#identity ??= (await this.#disk.lookAt(this.#root))?.identity;
     } catch (error) {
       if (codeOf(error) !== "ENOENT") throw failure("writing", path, error);
-      // Somebody has just removed the folder as an empty one.
-      for (const folder of this.#foldersOf(path)) this.#durable.delete(folder);
-      await this.#putOnce(path, body).catch((cause: unknown) => {
-        throw failure("writing", path, cause);
-      });
+      // It was there: made anew, it would hold what nobody can restore.
+      const folder = dirname(path);
+      for (const one of this.#foldersOf(path)) this.#durable.delete(one);
+      throw new LostPlace(`the archive: the folder ${folder} was removed while it was written to`);
     }
+  }
+
+  /** @throws LostPlace once the archive's folder isn't the one any more that was written to. */
+  async #refuseAnother(): Promise<void> {
+    if (this.#identity === undefined) return;
+    const found = await this.#disk.lookAt(this.#root).catch((error: unknown) => {
+      throw failure("looking at", this.#root, error);
+    });
+    if (found?.identity === this.#identity) return;
+    this.#identity = undefined;
+    this.#durable.clear();
+    const what = found === undefined ? "is gone" : "is another folder than before";
+    throw new LostPlace(
+      `the archive: ${this.#root} ${what}: it was moved, removed, mounted or unmounted; what it lacks is sent anew`,
+    );
   }
 
   async #putOnce(path: string, body: Uint8Array): Promise<void> {

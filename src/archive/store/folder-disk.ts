@@ -7,6 +7,14 @@ export interface FolderEntry {
   readonly kind: "file" | "folder" | "other";
 }
 
+/** What is told of a file or folder. */
+export interface LookedAt {
+  readonly bytes: number;
+  readonly modifiedMs: number;
+  /** Which one it is, by file system and inode: what is mounted there later is another one. */
+  readonly identity: string;
+}
+
 /**
  * The file system under an archive's folder, a seam as `Disk` is. The folder may be a mount that answers slowly, so
  * every call that looks up a name is asynchronous, on the thread pool.
@@ -33,10 +41,8 @@ export interface FolderDisk extends Pick<
   /** Removes a folder; fails where it isn't empty. */
   removeEmptyDir(path: string): Promise<void>;
   listDir(path: string): Promise<FolderEntry[]>;
-  /** Size and time of change of a file, of a link itself; undefined where nothing has that name. */
-  lookAt(
-    path: string,
-  ): Promise<{ readonly bytes: number; readonly modifiedMs: number } | undefined>;
+  /** Looks at a file or folder, at a link itself; undefined where nothing has that name. */
+  lookAt(path: string): Promise<LookedAt | undefined>;
 }
 
 /** The real one. */
@@ -74,8 +80,8 @@ export const realFolderDisk: FolderDisk = {
   },
   lookAt: async (path) => {
     try {
-      const { size, mtimeMs } = await fs.promises.lstat(path);
-      return { bytes: size, modifiedMs: mtimeMs };
+      const { size, mtimeMs, dev, ino } = await fs.promises.lstat(path);
+      return { bytes: size, modifiedMs: mtimeMs, identity: `${dev}.${ino}` };
     } catch (error) {
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
       throw error;

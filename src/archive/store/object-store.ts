@@ -82,6 +82,13 @@ export function assertKey(key: string): void {
   invariant(isSound, `"${key}" is an object's key`);
 }
 
+/** What was there a moment ago is gone, or another one: what is known of it must be learned anew. */
+export class LostPlace extends ReplicaError {
+  constructor(message: string) {
+    super("ARCHIVE_FAILED", { message });
+  }
+}
+
 /** The error for an object that is there with other bytes. */
 export function conflict(place: string): ReplicaError {
   return new ReplicaError("ARCHIVE_CONFLICT", {

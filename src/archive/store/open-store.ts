@@ -55,6 +55,13 @@ export function openS3(
 /** The folder of a file:// archive; undefined for another URL. @throws ReplicaError USAGE for one that names none. */
 export function archiveFolder(url: string): string | undefined {
   if (!url.startsWith("file://")) return undefined;
+  // A URL ends its path there: two archives would be one.
+  if (/[?#]|%00/.test(url)) {
+    const part = printable(url.slice(0, url.search(/[?#]|%00/)));
+    throw usageError(
+      `the URL of an archive ends with its path, and that after "${part}" is none: write ? as %3F and # as %23`,
+    );
+  }
   try {
     return resolve(fileURLToPath(url));
   } catch (cause) {

@@ -42,8 +42,12 @@ export class S3Address {
       );
     }
     const match = /^s3:\/\/([^/?#@]+)(?:\/([^?#]*))?$/.exec(url);
-    if (match === null)
-      throw usageError(`"${printable(url)}" is not of the form s3://bucket/prefix`);
+    if (match === null) {
+      // What follows a question mark may be a secret.
+      throw usageError(
+        `"${printable(url.replace(/[?#].*$/s, "…"))}" is not of the form s3://bucket/prefix`,
+      );
+    }
     const [, bucket = "", path = ""] = match;
     const named = (...names: string[]) =>
       names.map((name) => environment[name]).find((value) => value !== undefined && value !== "");

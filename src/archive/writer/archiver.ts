@@ -6,7 +6,7 @@ import { checksInvariants } from "../../base/invariants.ts";
 import { logger } from "../../base/logger.ts";
 import { type Disk, giveBack } from "../../store/disk/disk.ts";
 import type { ObjectWriter } from "../format/objects.ts";
-import { type ObjectStore, orAborted } from "../store/object-store.ts";
+import { LostPlace, type ObjectStore, orAborted } from "../store/object-store.ts";
 import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
 import {
   type ArchiveLag,
@@ -222,13 +222,17 @@ export class Archiver {
       if (this.#pending === undefined) await this.#prepareEarly(signal);
       if (this.#pending === undefined) return { ...this.#waitFor(generation), changes };
     }
-    if (this.#known.isLongAgo) {
-      this.#current = undefined;
-      this.#early.forget();
-      this.#pending = undefined;
-      return undefined;
-    }
+    if (this.#known.isLongAgo) return this.#forget();
     await this.#send(this.#pending, signal);
+    return undefined;
+  }
+
+  /** What the archive holds must be learned anew. */
+  #forget(): undefined {
+    this.#hasArchive = false;
+    this.#current = undefined;
+    this.#early.forget();
+    this.#pending = undefined;
     return undefined;
   }
 
@@ -357,6 +361,7 @@ export class Archiver {
     const { clock, store, onMoved, onNews } = this.#options;
     const id = this.#atWork;
     const isItsOwn = error.code === "ARCHIVE_CONFLICT" || error.code === "DIRECTORY_DAMAGED";
+    if (error instanceof LostPlace) this.#forget();
     if (id === undefined || !isItsOwn) {
       await clock.sleep(this.#outage.failed(error), signal);
       return;

@@ -4,7 +4,11 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { realClock } from "../../../src/base/clock.ts";
 import { FileStore, isLeftover } from "../../../src/archive/store/file-store.ts";
-import type { ListPage, ObjectStore } from "../../../src/archive/store/object-store.ts";
+import {
+  type ListPage,
+  LostPlace,
+  type ObjectStore,
+} from "../../../src/archive/store/object-store.ts";
 import { openStore } from "../../../src/archive/store/open-store.ts";
 import { Random } from "../../../src/demo/random.ts";
 import { type FolderDisk, realFolderDisk } from "../../../src/archive/store/folder-disk.ts";
@@ -281,14 +285,31 @@ describe("on a failing disk", () => {
     expect(fs.readFileSync(dir.file("x", KEY)).equals(BYTES)).toBe(true);
   });
 
-  test("a folder that was removed as empty meanwhile is made again", async () => {
+  test("a folder that was removed meanwhile is told, and made again only then", async () => {
     using dir = tempDir("archive");
     const [one, other] = [storeIn(dir.file("x")), storeIn(dir.file("x"))];
     await one.put(KEY, BYTES, signal);
     await other.delete(KEY, signal);
     expect(fs.existsSync(dir.file("x/generations"))).toBe(false);
+    expect(await rejectionOf(() => one.put(KEY, BYTES, signal))).toBeInstanceOf(LostPlace);
     await one.put(KEY, BYTES, signal);
     expect(fs.readFileSync(dir.file("x", KEY)).equals(BYTES)).toBe(true);
+  });
+
+  test("another folder in the archive's place is told before anything is written to it", async () => {
+    using dir = tempDir("archive");
+    const store = storeIn(dir.file("x"));
+    await store.put(KEY, BYTES, signal);
+    fs.renameSync(dir.file("x"), dir.file("unmounted"));
+    for (const what of ["is gone", "is another folder than before"]) {
+      const error = await rejectionOf(() => store.put(KEY, BYTES, signal));
+      expect(error).toBeInstanceOf(LostPlace);
+      expect(error).toMatchObject({ message: expect.stringContaining(what) });
+      await store.put(KEY, BYTES, signal);
+      fs.renameSync(dir.file("x"), dir.file("aside"));
+      fs.cpSync(dir.file("unmounted"), dir.file("x"), { recursive: true });
+      fs.rmSync(dir.file("aside"), { recursive: true });
+    }
   });
 });
 

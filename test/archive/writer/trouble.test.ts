@@ -1,5 +1,6 @@
 import { resetSync } from "@logtape/logtape";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import * as fs from "node:fs";
 import { fileURLToPath } from "node:url";
 import { ARCHIVE_KEY, GENERATIONS } from "../../../src/archive/format/names.ts";
 import { FileStore } from "../../../src/archive/store/file-store.ts";
@@ -295,6 +296,29 @@ test("whatever call of the archive's disk fails, the archive becomes whole", asy
   await failEachCall((disk, history, url) =>
     bench.start(history, new FileStore(fileURLToPath(url), disk, realClock)),
   );
+});
+
+test("an archive's folder that is removed, or unmounted and mounted again, is filled anew or gone on with", async () => {
+  const { url, history } = bench.fresh("file");
+  const folder = fileURLToPath(url);
+  const store = bench.open(url);
+  const rig = bench.start(history, store);
+  const id = history.begin(50_000, 100);
+  rig.archiver.changed();
+  const grows = async () => {
+    rig.grow(id, 1_000);
+    await rig.whole();
+    // What is told to be there is there.
+    await bench.expectSame(history, store, [id]);
+  };
+  await grows();
+  fs.renameSync(folder, `${folder}.away`);
+  await grows();
+  fs.rmSync(folder, { recursive: true });
+  await grows();
+  fs.rmSync(folder, { recursive: true });
+  fs.renameSync(`${folder}.away`, folder);
+  await grows();
 });
 
 test("a generation that is removed while it is archived is told, and the next one follows", async () => {
