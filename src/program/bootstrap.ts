@@ -1,4 +1,5 @@
 import { Archive, type ArchivedGeneration } from "../archive/reader/archive.ts";
+import { cutOf } from "../archive/reader/archive-point.ts";
 import type { ArchiveSource } from "../archive/reader/archive-source.ts";
 import { fetchGeneration } from "../archive/reader/fetch-generation.ts";
 import { newestGeneration } from "../archive/reader/newest.ts";
@@ -56,6 +57,8 @@ export async function fillFromArchive(bootstrap: Bootstrap, signal: AbortSignal)
     archive = await reach(source, bootstrap, signal);
     const generation = await newestGeneration(archive, isNameOf(primary), signal);
     if (generation === undefined) return logger.info(`${source.url} holds no whole snapshot yet`);
+    const cut = cutOf(generation);
+    if (cut !== undefined) logger.warn(cut);
     await fill(filling, archive, generation, bootstrap, signal);
   } catch (error) {
     signal.throwIfAborted();

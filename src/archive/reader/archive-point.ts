@@ -82,8 +82,19 @@ async function byTime(
   const generation = covering ?? before;
   if (generation === undefined)
     throw usageError(`${shownTime(atMs)} is not in the archive: ${windowOf(generations)}`);
+  const cut = covering === undefined ? cutOf(generation) : undefined;
+  if (cut !== undefined) throw usageError(`${shownTime(atMs)} is not in the archive: ${cut}`);
   const moment = await generation.log.momentBefore(atMs, signal);
   return { generation, offset: moment?.offset ?? generation.description.baseOffset };
+}
+
+/** What a generation's log lacks, as a clause of its own; undefined where the archive has it up to its end. */
+export function cutOf({ name, log, sealed, last }: ArchivedGeneration): string | undefined {
+  const { end, gap } = log.chain;
+  const to = gap?.to ?? sealed?.endOffset ?? end.offset;
+  if (to <= end.offset) return undefined;
+  const until = last === undefined ? "" : `, so it can be restored up to ${shownTime(last.atMs)}`;
+  return `generation ${name} lacks its log from offset ${end.offset + 1} to ${to}${until}`;
 }
 
 function lastMs({ last }: ArchivedGeneration): number {

@@ -1,5 +1,10 @@
 import type { Archive } from "../../archive/reader/archive.ts";
-import { type ArchivePoint, archivePoint, windowOf } from "../../archive/reader/archive-point.ts";
+import {
+  type ArchivePoint,
+  archivePoint,
+  cutOf,
+  windowOf,
+} from "../../archive/reader/archive-point.ts";
 import { logger } from "../../base/logger.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import { PieceCheckers } from "../../store/pieces/piece-checkers.ts";
@@ -32,7 +37,11 @@ export async function archivedPoint(
     return generations.length === 0 ? "" : windowOf(generations);
   };
   const wanted = { generation: options.get("generation"), ...(await pointOf(context, kept)) };
-  return { archive, point: await archivePoint(archive, wanted, signal) };
+  const point = await archivePoint(archive, wanted, signal);
+  const cut = cutOf(point.generation);
+  // Whoever asked for all of it gets less.
+  if (cut !== undefined && point.offset === point.generation.log.chain.end.offset) logger.warn(cut);
+  return { archive, point };
 }
 
 /**

@@ -214,6 +214,27 @@ describe("the point that a restore ends at", () => {
     expect([point.generation.name, point.offset]).toEqual([one.name, END]);
   });
 
+  test("that a missing segment held is refused, and what is there before it named", async () => {
+    await using shelf = await openBucket();
+    const { one } = await twoGenerations(shelf);
+    const keys = [...shelf.objects!.keys()].filter((key) => key.includes(logFolder(one.name)));
+    const lost = keys.toSorted()[3]!;
+    shelf.objects!.delete(lost);
+    const archive = await openArchive(shelf);
+    const [cut] = await archive.generations(never);
+    const { end, gap } = cut!.log.chain;
+    expect(gap?.to).toBeGreaterThan(end.offset);
+    const error = await rejectionOf(() =>
+      archivePoint(archive, { ...ANY, atMs: LATER - 1 }, never),
+    );
+    expect(error).toMatchObject({ code: "USAGE" });
+    expect(error.message).toContain(
+      `generation ${one.name} lacks its log from offset ${end.offset + 1} to ${gap!.to}, so it can be restored up to`,
+    );
+    const before = { ...ANY, atMs: cut!.last!.atMs };
+    expect((await archivePoint(archive, before, never)).generation.name).toBe(one.name);
+  });
+
   test("outside of the window is refused, and the window named", async () => {
     await using shelf = await openBucket();
     const { archive } = await twoGenerations(shelf);
