@@ -12,6 +12,7 @@ import type { Disk } from "../store/disk/disk.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { DATABASE } from "../store/generation/layout.ts";
 import { LedgerReader } from "../store/ledger/ledger-reader.ts";
+import { borneOutClock } from "./borne-out-clock.ts";
 
 /** How long to wait before the archiver begins again after an error that none should be. */
 const AGAIN_MS = 60_000;
@@ -62,7 +63,9 @@ export function prepareArchiving(
       onMoved: () => holdings.onArchived(),
       onNews: (what) => directory.note("archive", what),
     });
-    const retention = new ArchiveRetention({ store, clock, keepForMs, decryption });
+    // A folder tells no other time than this machine does.
+    const sober = borneOutClock(clock, directory.keeping.borneOutMs);
+    const retention = new ArchiveRetention({ store, clock: sober, keepForMs, decryption });
     holdings.carrier = archiver;
     directory.keeping.archived = archiver;
     const both = [

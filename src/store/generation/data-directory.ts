@@ -363,8 +363,9 @@ export class DataDirectory {
   }
 
   #onPromoted({ generation, durableOffset, replicationIds }: Promoted): void {
+    const goesOn = replicationIds.length > 0 && replicationIds.at(-1)?.replid === this.replid;
     this.#current = generation;
-    this.holdings.begin(generation.id, { atMs: generation.currentAtMs, durableOffset });
+    this.holdings.begin(generation.id, { atMs: generation.currentAtMs, durableOffset }, goesOn);
     this.#replicationIds = replicationIds;
     this.#logs.keepOnly(generation.id);
   }

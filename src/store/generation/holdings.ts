@@ -14,6 +14,8 @@ export interface Carrier {
   changed(): void;
   /** Up to where a generation that isn't all there yet can be restored from the archive; undefined while it can't. */
   archivedOffset(id: number): Offset | undefined;
+  /** Whether the archive has all of a sealed generation. */
+  has(id: number): boolean;
   /** Up to `offset`, the current generation's log is wanted there as soon as it is durable. */
   want(offset: Offset): void;
 }
@@ -27,6 +29,9 @@ export interface Arriving {
   readonly writer: Pick<SnapshotWriter, "path" | "syncedBytes" | "isClosed">;
 }
 
+/** How many generations before the current one are looked at for what is archived. */
+const MAX_BEFORE = 100;
+
 /**
  * What a data directory holds: up to which moment, from which moment on, how large its snapshots are, and how much of it
  * is in an archive, too.
@@ -37,6 +42,8 @@ export class Holdings {
   /** Called after the archive has got more. */
   onArchived: () => void = () => undefined;
   #arriving: Arriving | undefined;
+  /** The generations whose stream the current one goes on with, newest first, and where their logs were durable. */
+  #before: readonly { readonly id: number; readonly endOffset: Offset }[] = [];
   readonly #ledger: Ledger;
   /** How often each log is open: one that failed may still be closing when it is opened anew. */
   readonly #open = new Map<number, number>();
@@ -59,8 +66,19 @@ export class Holdings {
     return this.#arriving;
   }
 
-  /** This generation is the current one from now on, and `mark` its last mark. */
-  begin(id: number, mark: KeptMark): void {
+  /**
+   * This generation is the current one from now on, and `mark` its last mark.
+   * @param goesOn whether its stream is that of the one before.
+   */
+  begin(id: number, mark: KeptMark, goesOn = false): void {
+    const before = this.#last;
+    const isFurther = goesOn && before !== undefined;
+    this.#before = isFurther
+      ? [{ id: before.id, endOffset: before.mark.durableOffset }, ...this.#before].slice(
+          0,
+          MAX_BEFORE,
+        )
+      : [];
     this.#last = { id, mark };
     this.carrier?.changed();
   }
@@ -90,9 +108,20 @@ export class Holdings {
     return this.#open.has(id);
   }
 
-  /** Up to where the current generation can be restored from the archive; 0 while it can't. */
+  /**
+   * Up to where the current stream can be restored from the archive: from the current generation, or, while its base isn't
+   * there, from those before it. 0 while it can't.
+   */
   get archivedOffset(): Offset {
-    return (this.#last && this.carrier?.archivedOffset(this.#last.id)) ?? 0;
+    const { carrier } = this;
+    if (this.#last === undefined || carrier === undefined) return 0;
+    const own = carrier.archivedOffset(this.#last.id);
+    if (own !== undefined) return own;
+    for (const { id, endOffset } of this.#before) {
+      const archived = carrier.archivedOffset(id) ?? (carrier.has(id) ? endOffset : undefined);
+      if (archived !== undefined) return archived;
+    }
+    return 0;
   }
 
   /** See `Carrier.want`. */
