@@ -60,8 +60,8 @@ interface Place {
 /** A program that copies the snapshot to `s3://bench/NAME` and back; both resolve with its figures. */
 interface Carrier {
   readonly name: string;
-  there(data: string, place: Place): Promise<Figures>;
-  back?(target: string, place: Place): Promise<Figures>;
+  readonly there: (data: string, place: Place) => Promise<Figures>;
+  readonly back?: (target: string, place: Place) => Promise<Figures>;
 }
 
 function archiver(name: string, flags: readonly string[], isReadable: boolean): Carrier {
@@ -169,8 +169,11 @@ async function withRadosgw<T>(work: (place: Place) => Promise<T>): Promise<T> {
   return await work({ name: "radosgw", env: server.environment });
 }
 
-async function withSink<T>(work: (place: Place) => Promise<T>): Promise<T> {
-  const sink = new Measured([process.execPath, join(import.meta.dir, "s3-sink.ts")]);
+async function withSink<T>(
+  work: (place: Place) => Promise<T>,
+  flags: readonly string[] = [],
+): Promise<T> {
+  const sink = new Measured([process.execPath, join(import.meta.dir, "s3-sink.ts"), ...flags]);
   try {
     const [, port] = await sink.says(/^(\d+)$/m);
     const endpoint = `http://127.0.0.1:${port}`;
@@ -206,6 +209,17 @@ async function benchCarriers(
     }
     for (const carrier of all.slice(0, 3))
       note("to a bare sink", carrier.name, await withSink((place) => carrier.there(data, place)));
+    for (const { name, there, back } of all.slice(0, 2)) {
+      const kept = join(dir, "kept");
+      await withSink(
+        async (place) => {
+          await there(data, place);
+          if (back !== undefined) note("from a bare store", name, await back(target, place));
+        },
+        ["--keep", kept],
+      );
+      for (const path of [kept, target]) fs.rmSync(path, { recursive: true, force: true });
+    }
     fs.mkdirSync(target);
     const copy = await new Measured(["cp", join(data, BASE), target]).ends();
     const sync = await new Measured(["sync", join(target, "appendonly.aof.1.base.rdb")]).ends();

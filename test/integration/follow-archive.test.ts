@@ -160,13 +160,14 @@ test("a base is sent while it comes in, and counts once it is whole", async () =
     await peer.untilClosed();
   });
   const archive = `file://${folder}`;
-  await using _ = startReplica([fake.url, "--dir", data, "--archive", archive, ...every]);
+  await using replica = startReplica([fake.url, "--dir", data, "--archive", archive, ...every]);
   const found = () => (fs.existsSync(folder) ? fs.readdirSync(folder, { recursive: true }) : []);
   await until(() => found().filter((name) => /\d+\.rdb\.zst$/.test(String(name))).length === 2, {
     what: "the first two pieces in the archive",
   });
   expect(await endOf(archive)).toBe(-1);
   rest.resolve();
+  await replica.waitForLine(/connected by full resync/);
   await until(async () => (await endOf(archive)) === 1_000, { what: "the whole base" });
   const checked = await runReplica(["verify", archive, "--json"]);
   expect(JSON.parse(checked.stdout)).toMatchObject({ ok: true, unfinished: [] });

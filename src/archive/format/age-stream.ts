@@ -1,4 +1,6 @@
 import { hkdfSync } from "node:crypto";
+import { giveBack } from "../../store/disk/disk.ts";
+import { objectBuffer } from "../store/object-buffers.ts";
 
 /** The payload of an age file (age-encryption.org/v1): chunks of 64 KiB, each with a tag, after a nonce. */
 const CHUNK_BYTES = 64 * 1024;
@@ -40,7 +42,7 @@ export async function encryptPayload(
   await inBatches(chunks, async (index) => {
     const chunk = plain.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES);
     const sealed = await subtle.encrypt(algorithm(index, index === chunks - 1), key, chunk);
-    payload.set(new Uint8Array(sealed), NONCE_BYTES + index * (CHUNK_BYTES + TAG_BYTES));
+    takeInto(payload, sealed, NONCE_BYTES + index * (CHUNK_BYTES + TAG_BYTES));
   });
 }
 
@@ -65,7 +67,7 @@ export async function decryptPayload(
   const lastBytes = sealed.length - (chunks - 1) * size - TAG_BYTES;
   // Only a file without content has a last chunk without any.
   if (isWhole && (lastBytes < 0 || (lastBytes === 0 && chunks > 1))) return undefined;
-  const plain = new Uint8Array(isWhole ? sealed.length - chunks * TAG_BYTES : chunks * CHUNK_BYTES);
+  const plain = objectBuffer(isWhole ? sealed.length - chunks * TAG_BYTES : chunks * CHUNK_BYTES);
   try {
     await inBatches(chunks, async (index) => {
       const chunk = sealed.subarray(index * size, (index + 1) * size);
@@ -74,12 +76,19 @@ export async function decryptPayload(
         key,
         chunk,
       );
-      plain.set(new Uint8Array(opened), index * CHUNK_BYTES);
+      takeInto(plain, opened, index * CHUNK_BYTES);
     });
   } catch {
     return undefined;
   }
   return plain;
+}
+
+/** Copies a chunk to its place; its own memory then serves the next one. */
+function takeInto(whole: Uint8Array, chunk: ArrayBuffer, at: number): void {
+  const bytes = new Uint8Array(chunk);
+  whole.set(bytes, at);
+  giveBack(bytes);
 }
 
 /** The nonce of a chunk: its number in eleven bytes, and whether it is the last. */

@@ -1,6 +1,7 @@
 import { Decrypter, Encrypter, identityToRecipient } from "age-encryption";
 import { usageError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
+import { objectBuffer } from "../store/object-buffers.ts";
 import { damaged } from "../store/object-store.ts";
 import { decryptPayload, encryptPayload, NONCE_BYTES, payloadBytes } from "./age-stream.ts";
 
@@ -61,7 +62,7 @@ export class Encryption {
     for (const recipient of this.recipients) encrypter.addRecipient(recipient);
     const empty = await encrypter.encrypt(new Uint8Array(0));
     const headerBytes = empty.length - EMPTY_PAYLOAD_BYTES;
-    const file = new Uint8Array(headerBytes + payloadBytes(plain.length));
+    const file = objectBuffer(headerBytes + payloadBytes(plain.length));
     file.set(empty.subarray(0, headerBytes));
     const nonce = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
     await encryptPayload(fileKey!, nonce, plain, file.subarray(headerBytes));

@@ -3,7 +3,7 @@ import { invariant } from "../../base/errors.ts";
 import { hex64 } from "../../base/hex64.ts";
 import type { Offset } from "../../base/history.ts";
 import { crc64, crc64OfBoth } from "../../rdb/crc64.ts";
-import { giveBack } from "../../store/disk/disk.ts";
+import { objectBuffer, recycle } from "../store/object-buffers.ts";
 import { damaged } from "../store/object-store.ts";
 import type { Codec } from "./documents.ts";
 import {
@@ -13,7 +13,7 @@ import {
   maxEncryptedBytes,
 } from "./encryption.ts";
 import { isEncryptedName, parseSegmentName } from "./names.ts";
-import { fromFrames, jsonBefore, jsonFrame, maxFramedBytes, toFrames } from "./zstd-frames.ts";
+import { fromFrames, jsonBefore, jsonFrame, maxFramedBytes, writeFrames } from "./zstd-frames.ts";
 
 /** The bytes of an RDB in one piece. */
 export const PIECE_BYTES = 16 * 1024 * 1024;
@@ -71,10 +71,10 @@ export interface ObjectWriter {
   readonly encryption: Encryption | undefined;
 }
 
-/** Makes the object of a piece of a base. */
+/** Makes the object of a piece of a base; `recycle` it once it is stored. */
 export async function encodePiece(data: Uint8Array, writer: ObjectWriter): Promise<Uint8Array> {
   invariant(data.length > 0 && data.length <= PIECE_BYTES, "a piece has 1 byte to 16 MiB");
-  return await encoded(await toFrames(data, writer.codec), writer);
+  return await encoded(new Uint8Array(0), data, writer);
 }
 
 /**
@@ -88,14 +88,13 @@ export async function decodePiece(
   stored: Uint8Array,
   decryption: Decryption | undefined,
 ): Promise<Uint8Array> {
-  return await fromFrames(
-    place,
-    await decrypted(place, name, stored, decryption, true),
-    PIECE_BYTES,
-  );
+  const plain = await decrypted(place, name, stored, decryption, true);
+  const data = await fromFrames(place, plain, PIECE_BYTES);
+  if (plain !== stored) recycle(plain);
+  return data;
 }
 
-/** Makes the object of a segment: its header in a frame that zstd passes over, then its data. */
+/** Makes the object of a segment: its header in a frame that zstd passes over, then its data. `recycle` it, too. */
 export async function encodeSegment(
   header: SegmentHeader,
   data: Uint8Array,
@@ -109,7 +108,7 @@ export async function encodeSegment(
   const json = { ...header, crcFrom: hex64(header.crcFrom), crcTo: hex64(header.crcTo) };
   const frame = jsonFrame(json);
   invariant(frame.length <= MAX_HEADER_BYTES, "a segment's header has at most 8 MiB");
-  return await encoded([frame, ...(await toFrames(data, writer.codec))], writer);
+  return await encoded(frame, data, writer);
 }
 
 /**
@@ -128,6 +127,7 @@ export async function decodeSegment(
   if ("needBytes" in found) throw damaged(place, "ends amid its description: it was cut short");
   const header = parseHeader(place, name, found.text);
   const data = await fromFrames(place, plain, SEGMENT_BYTES + SELECT_BYTES);
+  if (plain !== stored) recycle(plain);
   const isWhole =
     data.length === header.bytes &&
     crc64OfBoth(header.crcFrom, crc64(data), data.length) === header.crcTo;
@@ -161,15 +161,17 @@ export async function decodeSegmentHeader(
 }
 
 async function encoded(
-  frames: readonly Uint8Array[],
-  { encryption }: ObjectWriter,
+  before: Uint8Array,
+  data: Uint8Array,
+  { codec, encryption }: ObjectWriter,
 ): Promise<Uint8Array> {
-  const plain = frames.length === 1 ? frames[0]! : Buffer.concat(frames);
-  // What one step leaves is not needed by the next: an object has up to 16 MiB, and may be made every few milliseconds.
-  if (frames.length > 1) frames.forEach(giveBack);
+  const room = objectBuffer(before.length + maxFramedBytes(data.length));
+  room.set(before);
+  const bytes = await writeFrames(data, codec, room.subarray(before.length));
+  const plain = room.subarray(0, before.length + bytes);
   if (encryption === undefined) return plain;
   const stored = await encryption.encrypt(plain);
-  giveBack(plain);
+  recycle(plain);
   return stored;
 }
 

@@ -1,3 +1,5 @@
+import { giveBack } from "../../store/disk/disk.ts";
+import { objectBuffer } from "../store/object-buffers.ts";
 import { damaged } from "../store/object-store.ts";
 import type { Codec } from "./documents.ts";
 
@@ -11,6 +13,8 @@ const OURS = 0x184d2a57;
 const LEVEL = 1;
 /** What one frame holds: as much as a thread of the pool compresses in some ten milliseconds. */
 export const FRAME_BYTES = 4 * 1024 * 1024;
+/** How many frames are compressed side by side: more would take more new memory, and a piece has four. */
+const COMPRESSED_AT_ONCE = 2;
 /** The most that a block holds, by the RFC. */
 const BLOCK_BYTES = 128 * 1024;
 const BLOCK_HEADER_BYTES = 3;
@@ -30,22 +34,40 @@ export function maxFramedBytes(dataBytes: number): number {
   return dataBytes + frames * FRAME_HEADER_BYTES + blocks * BLOCK_HEADER_BYTES;
 }
 
-/** Puts data into whole zstd frames, on the thread pool. With `none` these hold the bytes as they are. */
-export async function toFrames(data: Uint8Array, codec: Codec): Promise<Uint8Array[]> {
-  const frames: Promise<Uint8Array>[] = [];
-  for (let at = 0; at < data.length; at += FRAME_BYTES) {
-    const part = data.subarray(at, at + FRAME_BYTES) as Uint8Array<ArrayBuffer>;
-    frames.push(
-      codec === "zstd" ? Bun.zstdCompress(part, { level: LEVEL }) : Promise.resolve(rawFrame(part)),
-    );
+/**
+ * Puts data into whole zstd frames, on the thread pool. With `none` these hold the bytes as they are.
+ * @param room where to, of `maxFramedBytes` at least.
+ * @returns how many bytes they have.
+ */
+export async function writeFrames(
+  data: Uint8Array,
+  codec: Codec,
+  room: Uint8Array,
+): Promise<number> {
+  let bytes = 0;
+  for (let at = 0; at < data.length; at += COMPRESSED_AT_ONCE * FRAME_BYTES) {
+    const parts = Array.from({ length: COMPRESSED_AT_ONCE }, (_, n) => {
+      const from = at + n * FRAME_BYTES;
+      return data.subarray(from, from + FRAME_BYTES) as Uint8Array<ArrayBuffer>;
+    }).filter(({ length }) => length > 0);
+    if (codec === "none") {
+      for (const part of parts) bytes += writeRawFrame(part, room.subarray(bytes));
+      continue;
+    }
+    const compressing = parts.map((part) => Bun.zstdCompress(part, { level: LEVEL }));
+    for (const frame of await Promise.all(compressing)) {
+      room.set(frame, bytes);
+      bytes += frame.length;
+      giveBack(frame);
+    }
   }
-  return await Promise.all(frames);
+  return bytes;
 }
 
-/** A frame of raw blocks, which every zstd tool reads. */
-function rawFrame(data: Uint8Array): Uint8Array {
+/** Writes a frame of raw blocks, which every zstd tool reads. @returns how many bytes it has. */
+function writeRawFrame(data: Uint8Array, room: Uint8Array): number {
   const blocks = Math.max(1, Math.ceil(data.length / BLOCK_BYTES));
-  const frame = Buffer.alloc(9 + data.length + blocks * BLOCK_HEADER_BYTES);
+  const frame = Buffer.from(room.buffer, room.byteOffset, room.length);
   frame.writeUInt32LE(MAGIC, 0);
   // One segment, and a content size of four bytes.
   frame[4] = 0b1010_0000;
@@ -58,7 +80,7 @@ function rawFrame(data: Uint8Array): Uint8Array {
     frame.set(part, at + BLOCK_HEADER_BYTES);
     at += BLOCK_HEADER_BYTES + part.length;
   }
-  return frame;
+  return at;
 }
 
 /** A frame that other tools pass over, with JSON in it. */
@@ -116,20 +138,19 @@ export async function fromFrames(
     if (dataBytes > maxBytes)
       throw damaged(place, `claims to hold ${dataBytes} bytes, more than ${maxBytes}`);
   }
-  const data = new Uint8Array(dataBytes);
-  await Promise.all(
-    frames.map(async ({ bytes, at, contentBytes }) => {
-      let content: Uint8Array;
-      try {
-        content = await Bun.zstdDecompress(bytes as Uint8Array<ArrayBuffer>);
-      } catch {
-        throw damaged(place, "can't be decompressed: it was changed");
-      }
-      if (content.length !== contentBytes)
-        throw damaged(place, "holds another size than it claims");
-      data.set(content, at);
-    }),
-  );
+  const data = objectBuffer(dataBytes);
+  // One after the other, so that the memory of one serves the next: objects are read side by side anyway.
+  for (const { bytes, at, contentBytes } of frames) {
+    let content: Uint8Array;
+    try {
+      content = await Bun.zstdDecompress(bytes as Uint8Array<ArrayBuffer>);
+    } catch {
+      throw damaged(place, "can't be decompressed: it was changed");
+    }
+    if (content.length !== contentBytes) throw damaged(place, "holds another size than it claims");
+    data.set(content, at);
+    giveBack(content);
+  }
   return data;
 }
 

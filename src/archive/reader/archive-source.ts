@@ -11,7 +11,7 @@ import {
 } from "../format/objects.ts";
 import { isEncryptedName } from "../format/names.ts";
 import { damaged, type ObjectStore } from "../store/object-store.ts";
-import { giveBack } from "../../store/disk/disk.ts";
+import { recycle } from "../store/object-buffers.ts";
 import type { Damage } from "../../store/restore/damage.ts";
 
 /** A piece of a base, as base.json lists it. */
@@ -84,7 +84,7 @@ export class ArchiveSource {
     const stored = await this.#store.get(key, options, signal);
     if (stored === undefined) throw damaged(place, "is missing");
     const data = await decodePiece(place, piece.name, stored, this.#decryption);
-    giveBack(stored);
+    recycle(stored);
     if (data.length === piece.rdbBytes) return data;
     throw damaged(place, `holds ${data.length} bytes of the snapshot, not ${piece.rdbBytes}`);
   }
@@ -100,7 +100,7 @@ export class ArchiveSource {
     const stored = await this.#store.get(key, { maxBytes: MAX_OBJECT_BYTES }, signal);
     if (stored === undefined) throw damaged(place, "is missing");
     const segment = await decodeSegment(place, name, stored, this.#decryption);
-    giveBack(stored);
+    recycle(stored);
     return segment;
   }
 

@@ -6,15 +6,10 @@ import type { Offset } from "../../base/history.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
 import { replicationAux } from "../../rdb/header.ts";
 import { selectCommand } from "../../resp/encode.ts";
-import {
-  closeQuietly,
-  type Disk,
-  diskError,
-  freeBytesAt,
-  giveBack,
-} from "../../store/disk/disk.ts";
+import { closeQuietly, type Disk, diskError, freeBytesAt } from "../../store/disk/disk.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
 import { baseFolder, BASE_FILE, generationKey, logFolder } from "../format/names.ts";
+import { recycle } from "../store/object-buffers.ts";
 import { damaged } from "../store/object-store.ts";
 import { type Archive, type ArchivedGeneration, baseMoment } from "./archive.ts";
 import { type ArchivedSegment, segmentCost, segmentKey } from "./archived-log.ts";
@@ -153,7 +148,7 @@ async function fetchBase(fetch: Fetch): Promise<RdbSummary> {
         checker.push(data);
         await disk.write(fd, [data], at);
         at += data.length;
-        giveBack(data);
+        recycle(data);
         onProgress(path, at, document.rdbBytes);
       }
     });
@@ -201,7 +196,7 @@ async function fetchLog(
       await disk.write(fd, [data], end.at);
       await directory.add(header, data.subarray(data.length - (header.to - header.from)));
       end = { at: end.at + data.length, crc: header.crcTo };
-      giveBack(data);
+      recycle(data);
       onProgress(path, end.at, total);
     }
   });

@@ -1,6 +1,6 @@
 import { hex64 } from "../../base/hex64.ts";
 import type { Offset } from "../../base/history.ts";
-import { giveBack } from "../../store/disk/disk.ts";
+import { recycle } from "../store/object-buffers.ts";
 import type { Damage } from "../../store/restore/damage.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
 import type { Chain } from "../format/chain.ts";
@@ -121,7 +121,7 @@ async function checkSegments(
         throw damaged(archive.source.placeOf(key), "is empty: it was cut short");
       if (quick) return segment;
       const { header, data } = await archive.source.segment(folder, segment.name, stop);
-      giveBack(data);
+      recycle(data);
       return { ...segment, crcFrom: header.crcFrom };
     } catch (error) {
       if (!isArchiveDamage(error)) throw error;

@@ -1,7 +1,7 @@
 import { ReplicaError } from "../../base/errors.ts";
 import { hex64 } from "../../base/hex64.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
-import { giveBack } from "../../store/disk/disk.ts";
+import { recycle } from "../store/object-buffers.ts";
 import type { Damage } from "../../store/restore/damage.ts";
 import { BASE_FILE, baseFolder, generationKey } from "../format/names.ts";
 import type { Archive } from "./archive.ts";
@@ -65,7 +65,7 @@ export async function checkBase(
     onProgress(folder, bytes, base.rdbBytes);
     // What comes behind a damaged piece is looked at by itself.
     if (data !== undefined && damages.length === 0) why ??= faultIn(() => checker.push(data));
-    if (data !== undefined) giveBack(data);
+    if (data !== undefined) recycle(data);
   }
   if (damages.length > 0) return { rdb: undefined, damages };
   let rdb: RdbSummary | undefined;

@@ -3,6 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import { ReplicaError } from "../../base/errors.ts";
 import { closeQuietly, diskError } from "../../store/disk/disk.ts";
 import type { FolderDisk } from "./folder-disk.ts";
+import { objectBuffer } from "./object-buffers.ts";
 import {
   assertKey,
   checkSha256,
@@ -196,7 +197,7 @@ export class FileStore implements ObjectStore {
   }
 
   async #read(path: string, fd: number, from: number, bytes: number): Promise<Uint8Array> {
-    const body = new Uint8Array(bytes);
+    const body = objectBuffer(bytes);
     for (let done = 0; done < bytes;) {
       const read = await this.#disk.read(fd, body.subarray(done), from + done);
       if (read === 0)

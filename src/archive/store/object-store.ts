@@ -43,10 +43,12 @@ export interface ObjectStore {
   /** What people call it: `s3://bucket/prefix`, `file:///path`. */
   readonly url: string;
   /**
-   * Stores an object, durably once it resolves. Where it is there already with the same bytes, that is success.
+   * Stores an object, durably once it resolves. Where it is there already with the same bytes, that is success. The body
+   * must stay as it is until then.
+   * @param sha256 that of the body where it is known, so that nobody computes it again.
    * @throws ReplicaError ARCHIVE_CONFLICT, never to be retried, where it is there with other bytes.
    */
-  put(key: string, body: Uint8Array, signal: AbortSignal): Promise<void>;
+  put(key: string, body: Uint8Array, signal: AbortSignal, sha256?: Buffer): Promise<void>;
   /**
    * Reads an object, or a part of it.
    * @returns undefined where there is none of that name.
@@ -68,6 +70,9 @@ export interface ObjectStore {
    */
   now(signal: AbortSignal): Promise<number | undefined>;
 }
+
+/** What is hashed in one go: a millisecond's work. */
+const HASH_AT_ONCE_BYTES = 1024 * 1024;
 
 /** The longest key of S3, in bytes. */
 const MAX_KEY_BYTES = 1024;
@@ -123,10 +128,18 @@ export function tooLarge(place: string, bytes: number, maxBytes: number): Replic
   return damaged(place, `has ${has} than the ${maxBytes} that it may have`);
 }
 
-/** The SHA-256 of bytes, computed on the thread pool. */
+/**
+ * The SHA-256 of bytes, which must stay as they are until it resolves. WebCrypto's copies them to memory that was never
+ * touched before, which costs six times as much CPU as the sum; so it is computed here, and the event loop has its turn
+ * after each MiB.
+ */
 export async function sha256Of(bytes: Uint8Array): Promise<Buffer> {
-  // The digest of a view on shared memory isn't defined; nothing here is shared.
-  return Buffer.from(await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>));
+  const hasher = new Bun.CryptoHasher("sha256");
+  for (let at = 0; at < bytes.length; at += HASH_AT_ONCE_BYTES) {
+    if (at > 0) await new Promise<void>((resolve) => void setImmediate(resolve));
+    hasher.update(bytes.subarray(at, at + HASH_AT_ONCE_BYTES));
+  }
+  return hasher.digest();
 }
 
 /**

@@ -39,9 +39,9 @@ export class S3Store implements ObjectStore {
     this.#client = client;
   }
 
-  async put(key: string, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+  async put(key: string, bytes: Uint8Array, signal: AbortSignal, sha256?: Buffer): Promise<void> {
     const doing = this.#doing("storing", key);
-    const body = { bytes, sha256: await sha256Of(bytes) };
+    const body = { bytes, sha256: sha256 ?? (await sha256Of(bytes)) };
     if (this.#knowsConditions) {
       const { status } = await this.#send(key, body, doing, signal, true);
       if (status !== 412 && status !== 501) return;

@@ -1,6 +1,8 @@
 import { AwsV4Signer } from "aws4fetch";
 import type { Clock } from "../../base/clock.ts";
+import { giveBack } from "../../store/disk/disk.ts";
 import type { Credentials } from "./credentials.ts";
+import { objectBuffer, recycle } from "./object-buffers.ts";
 import type { S3Address } from "./s3-address.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -68,6 +70,7 @@ export class S3Transport {
   ): Promise<S3Answer | Broken> {
     const { url, headers } = await this.#signed(request, credentials);
     const watchdog = new Watchdog(this.#clock, SILENCE_MS, signal);
+    const upload = request.body && new Upload(request.body.bytes, watchdog);
     try {
       const response = await fetch(url, {
         method: request.method,
@@ -76,7 +79,7 @@ export class S3Transport {
         // Another server would get what was signed for this one.
         redirect: "manual",
         decompress: false,
-        ...(request.body === undefined ? {} : { body: streamOf(request.body.bytes, watchdog) }),
+        ...(upload === undefined ? {} : { body: upload.stream }),
         ...(this.#ca === undefined ? {} : { tls: { ca: this.#ca } }),
       });
       watchdog.feed();
@@ -87,6 +90,7 @@ export class S3Transport {
       const why = `it made no progress for ${SILENCE_MS / 1000} s`;
       return { why, isTransient: true, cause };
     } finally {
+      upload?.end();
       watchdog.end();
     }
   }
@@ -124,20 +128,33 @@ export class S3Transport {
   }
 }
 
-/** The bytes in pieces: a stream shows how far an upload has come. A Blob would bring a header that isn't signed. */
-function streamOf(bytes: Uint8Array, watchdog: Watchdog): ReadableStream<Uint8Array> {
-  let at = 0;
-  return new ReadableStream<Uint8Array>(
-    {
-      pull: (controller) => {
-        watchdog.feed();
-        if (at >= bytes.length) return controller.close();
-        controller.enqueue(bytes.subarray(at, at + PIECE_BYTES));
-        at += PIECE_BYTES;
+/**
+ * A body in pieces: a stream shows how far an upload has come. A Blob would bring a header that isn't signed. Once it is
+ * ended, nothing reads the bytes: a request that was given up may still ask for more, when they are another object's.
+ */
+class Upload {
+  readonly stream: ReadableStream<Uint8Array>;
+  #left: Uint8Array | undefined;
+
+  constructor(bytes: Uint8Array, watchdog: Watchdog) {
+    this.#left = bytes;
+    this.stream = new ReadableStream<Uint8Array>(
+      {
+        pull: (controller) => {
+          if (this.#left === undefined) return controller.error(new Error("the request is over"));
+          watchdog.feed();
+          if (this.#left.length === 0) return controller.close();
+          controller.enqueue(this.#left.subarray(0, PIECE_BYTES));
+          this.#left = this.#left.subarray(PIECE_BYTES);
+        },
       },
-    },
-    { highWaterMark: 0 },
-  );
+      { highWaterMark: 0 },
+    );
+  }
+
+  end(): void {
+    this.#left = undefined;
+  }
 }
 
 async function answerOf(
@@ -150,21 +167,35 @@ async function answerOf(
   // An error may come in place of an object that is shorter.
   const limit = Math.max(most, ERROR_BYTES);
   const said = Number(headers.get("content-length") ?? Number.NaN);
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  let isCut = said > limit;
-  if (isCut) await response.body?.cancel();
-  else {
-    for await (const chunk of response.body ?? []) {
-      watchdog.feed();
-      bytes += chunk.length;
-      if ((isCut = bytes > limit)) break;
-      chunks.push(chunk);
-    }
+  if (said > limit) {
+    await response.body?.cancel();
+    return { status, headers, body: new Uint8Array(0), isCut: true };
   }
-  if (!isCut && said > bytes) throw Object.assign(new Error("cut short"), { code: "ECONNRESET" });
-  const body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-  return { status, headers, body, isCut: isCut || body.length > most };
+  // Room is made for what is said to come, and for more only as it comes.
+  let body = objectBuffer(Number.isNaN(said) ? 0 : said);
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    watchdog.feed();
+    const end = bytes + chunk.length;
+    if (end > limit) {
+      recycle(body);
+      return { status, headers, body: new Uint8Array(0), isCut: true };
+    }
+    if (end > body.length) body = grown(body, bytes, Math.min(limit, Math.max(end, 2 * bytes)));
+    body.set(chunk, bytes);
+    giveBack(chunk);
+    bytes = end;
+  }
+  if (said > bytes) throw Object.assign(new Error("cut short"), { code: "ECONNRESET" });
+  return { status, headers, body: body.subarray(0, bytes), isCut: bytes > most };
+}
+
+/** A larger buffer, with the first `bytes` of a smaller one, which is given back. */
+function grown(small: Uint8Array, bytes: number, size: number): Uint8Array<ArrayBuffer> {
+  const large = objectBuffer(size);
+  large.set(small.subarray(0, bytes));
+  recycle(small);
+  return large;
 }
 
 const NO_TLS = "it does not speak TLS there: name the endpoint with http://, or another port";

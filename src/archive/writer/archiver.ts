@@ -4,8 +4,9 @@ import { invariant, ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { checksInvariants } from "../../base/invariants.ts";
 import { logger } from "../../base/logger.ts";
-import { type Disk, giveBack } from "../../store/disk/disk.ts";
+import type { Disk } from "../../store/disk/disk.ts";
 import type { ObjectWriter } from "../format/objects.ts";
+import { recycle } from "../store/object-buffers.ts";
 import { LostPlace, type ObjectStore, orAborted } from "../store/object-store.ts";
 import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
 import {
@@ -329,15 +330,15 @@ export class Archiver {
 
   async #send({ object, writer }: Pending, signal: AbortSignal): Promise<void> {
     const { store, onMoved } = this.#options;
-    const { kind, key, body } = object;
+    const { kind, key, body, sha256 } = object;
     await this.#pace.admit(body.length, signal);
     signal.throwIfAborted();
-    await store.put(key, body, signal);
+    await store.put(key, body, signal, sha256);
     this.#pending = undefined;
     this.#known.isNow();
     this.#took(kind, body);
     // Documents are remembered.
-    if (kind !== "document") giveBack(body);
+    if (kind !== "document") recycle(body);
     await writer.stored(object);
     onMoved?.();
   }

@@ -46,6 +46,8 @@ export interface LackedObject {
   readonly kind: ObjectKind;
   readonly key: string;
   readonly body: Uint8Array;
+  /** The SHA-256 of the body, where it had to be computed. */
+  readonly sha256?: Buffer;
   /** What the writer is at once the archive holds it. */
   readonly after: WriterState;
 }
@@ -217,13 +219,15 @@ export class GenerationWriter {
     const [rdbBytes, rdbCrc64] = [data.length, crc64(data)];
     const body = await encodePiece(data, writer);
     const name = pieceName(index, writer.encryption !== undefined);
-    const sha256 = (await sha256Of(body)).toString("hex");
+    const sha256 = await sha256Of(body);
+    const sent = { index, name, bytes: body.length, sha256: sha256.toString("hex") };
     // Before it is sent: a start after a kill finds it in the archive, and must know its checksum.
-    await this.#folder.add({ index, name, bytes: body.length, sha256, rdbBytes, rdbCrc64 });
+    await this.#folder.add({ ...sent, rdbBytes, rdbCrc64 });
     return {
       kind: "piece",
       key: `${baseFolder(this.#folder.name)}/${name}`,
       body,
+      sha256,
       after: { at: "base", pieces: index + 1, end },
     };
   }

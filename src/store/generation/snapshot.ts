@@ -113,15 +113,21 @@ export class SnapshotWriter {
     if (this.#closed) return; // given up: the file is about to be closed
     this.#meter?.waits(this.#writer.congested);
     if (checksInvariants) this.#checkInvariant();
-    const unsyncedBytes = this.#writer.writtenBytes - this.#syncedBytes;
-    if (this.#fsyncing === undefined && unsyncedBytes >= this.#options.syncBytes) {
-      this.#fsyncing = this.#sync()
-        .catch((error: unknown) => this.#fail(error))
-        .finally(() => {
-          this.#fsyncing = undefined;
-        });
-    }
+    this.#syncIfDue();
     this.#options.onRoom();
+  }
+
+  /** Where a link stalls, nothing more is written that would call for it: so it is asked after each sync, too. */
+  #syncIfDue(): void {
+    const unsyncedBytes = this.#writer.writtenBytes - this.#syncedBytes;
+    const isOver = this.#closed || this.#error !== undefined;
+    if (isOver || this.#fsyncing !== undefined || unsyncedBytes < this.#options.syncBytes) return;
+    this.#fsyncing = this.#sync()
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => {
+        this.#fsyncing = undefined;
+        this.#syncIfDue();
+      });
   }
 
   async #sync(): Promise<void> {

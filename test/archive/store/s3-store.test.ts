@@ -93,6 +93,40 @@ describe("an archive in a bucket", () => {
     expect(headers["transfer-encoding"]).toBeUndefined();
   });
 
+  test("sends the SHA-256 that is known, without computing it", async () => {
+    const known = new Bun.CryptoHasher("sha256").update("of other bytes").digest();
+    const error = await rejectionOf(() => store.put(KEY, bytesOf(1000), signal, known));
+    expect(error.code).toBe("ARCHIVE_FAILED");
+    expect(server.objects.size).toBe(0);
+  });
+
+  test("gives what comes without a length, up to the most that it may have", async () => {
+    const bytes = bytesOf(3_000_000);
+    const [first, second] = [bytes.subarray(0, 100_000), bytes.subarray(100_000)];
+    const streaming = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: () =>
+        new Response(
+          new ReadableStream({
+            start: (controller) => {
+              controller.enqueue(first);
+              controller.enqueue(second);
+              controller.close();
+            },
+          }),
+        ),
+    });
+    try {
+      store = storeAt(`http://127.0.0.1:${streaming.port}`);
+      expect(Buffer.from((await get(KEY, bytes.length))!).equals(bytes)).toBe(true);
+      const error = await rejectionOf(() => get(KEY, bytes.length - 1));
+      expect(error.code).toBe("ARCHIVE_DAMAGED");
+    } finally {
+      await streaming.stop(true);
+    }
+  });
+
   test("gives parts, and what there is of a part that ends behind the object", async () => {
     await store.put(KEY, Buffer.from("0123456789"), signal);
     const part = async (from: number, to: number) => {
