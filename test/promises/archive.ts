@@ -53,8 +53,8 @@ export const archive: readonly HeldPromise[] = [
       "deletes after each object",
       edit(
         "src/archive/writer/archiver.ts",
-        "    await store.put(key, body, signal);\n    this.#pending = undefined;",
-        "    await store.put(key, body, signal);\n    await store.delete(`${key}.tmp`, signal);\n    this.#pending = undefined;",
+        "    await store.put(key, body, signal, sha256);\n    this.#pending = undefined;",
+        "    await store.put(key, body, signal, sha256);\n    await store.delete(`${key}.tmp`, signal);\n    this.#pending = undefined;",
       ),
     ),
   ),
