@@ -13,8 +13,8 @@ import { PATIENCE_MS, until } from "../support/wait.ts";
 
 const MIB = 1024 * 1024;
 /** How long the store is away: `ARCHIVE_AWAY_SECONDS=120 bun test test/faults/archive-away.test.ts`. */
-const AWAY_SECONDS = amount("ARCHIVE_AWAY_SECONDS", { sample: 3, full: 30 });
-const AWAY_RATE_BYTES = amount("ARCHIVE_AWAY_RATE", { sample: 5 * MIB, full: 20 * MIB });
+const AWAY_SECONDS = amount("ARCHIVE_AWAY_SECONDS", { sample: 3, full: 8 });
+const AWAY_RATE_BYTES = amount("ARCHIVE_AWAY_RATE", { sample: 5 * MIB, full: 10 * MIB });
 /** How long the lag is measured, on a machine that does nothing else: `ARCHIVE_LAG_SECONDS=30`. Not without. */
 const LAG_SECONDS = amount("ARCHIVE_LAG_SECONDS", { sample: 0, full: 0 });
 const LAG_RATE_BYTES = amount("ARCHIVE_LAG_RATE", { sample: 50e6, full: 50e6 });

@@ -19,7 +19,7 @@ import { until } from "../support/wait.ts";
 import { SeededLoad } from "./seeded-load.ts";
 
 /** More kills: `ARCHIVE_KILLS=1000 bun test test/faults/archive-kills.test.ts`. */
-const KILLS = amount("ARCHIVE_KILLS", { sample: 6, full: 60 });
+const KILLS = amount("ARCHIVE_KILLS", { sample: 6, full: 18 });
 const SEED = seedOf("ARCHIVE_KILL_SEED");
 const KIND = "redis-7.0";
 
@@ -188,7 +188,7 @@ test(
     expect([checked.exitCode, checked.stdout]).toEqual([0, expect.stringContaining("no damage")]);
     await expectRestored(url, [], primary);
     // And of those before, as a stock server was then.
-    for (let left = IS_FULL ? 10 : 1; left > 0; left--) {
+    for (let left = IS_FULL ? 4 : 1; left > 0; left--) {
       const generation = wholes[random.below(wholes.length)]!;
       const then = dir.file(`then-${left}`);
       const end = endOf(generation);

@@ -16,9 +16,9 @@ import { PATIENCE_MS, until } from "../support/wait.ts";
 import { SeededLoad } from "./seeded-load.ts";
 
 /** How long the primary is under load: `ARCHIVE_LIFE_SECONDS=180 bun test test/faults/archive-life.test.ts`. */
-const SECONDS = amount("ARCHIVE_LIFE_SECONDS", { sample: 4, full: 30 });
+const SECONDS = amount("ARCHIVE_LIFE_SECONDS", { sample: 4, full: 8 });
 /** How many moments are restored. */
-const MOMENTS = amount("ARCHIVE_LIFE_MOMENTS", { sample: 2, full: 20 });
+const MOMENTS = amount("ARCHIVE_LIFE_MOMENTS", { sample: 2, full: 4 });
 const SEED = seedOf("ARCHIVE_LIFE_SEED");
 const KIND = "valkey-9";
 

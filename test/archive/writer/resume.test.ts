@@ -12,7 +12,7 @@ import type { LocalHistory } from "./local-history.ts";
 import { readArchive } from "./rig.ts";
 
 /** Histories with many kills. */
-const RUNS = amount("ARCHIVE_KILL_RUNS", { sample: 1, full: 4 });
+const RUNS = amount("ARCHIVE_KILL_RUNS", { sample: 1, full: 2 });
 
 let writer: ObjectWriter;
 let decryption: Decryption;
