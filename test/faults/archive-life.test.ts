@@ -97,6 +97,8 @@ async function listed(source: string, { env, reading }: Place): Promise<Listed[]
 
 interface Then {
   readonly offset: number;
+  /** The time of the mark that it ends at, ISO 8601. */
+  readonly time: string;
   /** What a stock server has of it. */
   readonly digest: string;
 }
@@ -107,9 +109,9 @@ async function restored(source: string, options: readonly string[], place: Place
   const args = ["restore", source, target.file("target"), "--json", ...options, ...place.reading];
   const { exitCode, stdout, stderr } = await runReplica(args, { env: place.env });
   expect([exitCode, stderr]).toEqual([0, expect.any(String)]);
-  const { offset } = JSON.parse(stdout) as { offset: number };
+  const { offset, time } = JSON.parse(stdout) as { offset: number; time: string };
   await using server = await bootCopy(KIND, target.file("target", APPEND_DIR));
-  return { offset, digest: await server.digest() };
+  return { offset, time, digest: await server.digest() };
 }
 
 const names = Object.keys(PLACES).filter((name) => hasRadosgw || !name.includes("Ceph"));
@@ -189,6 +191,9 @@ test.each(IS_FULL ? names : names.slice(0, 1))(
       }
       // Marks of half a second share a row of the database: the archive may have had an earlier one of them.
       expect(there.offset).toBeGreaterThan(here.offset);
+      const soon = new Date(Math.min(Date.parse(there.time) + 1_000, toMs)).toISOString();
+      const later = await restored(aside, ["--at", soon], place);
+      expect(later.offset).toBeGreaterThanOrEqual(there.offset);
       const same = await restored(aside, ["--offset", String(there.offset)], place);
       expect([at, there.digest]).toEqual([at, same.digest]);
     }
