@@ -4,6 +4,7 @@ import { join } from "node:path";
 import bunLock from "../bun.lock";
 import packageJson from "../package.json";
 import { tempDir } from "./support/temp.ts";
+import { IS_FULL } from "./support/sweep.ts";
 
 const projectDir = join(import.meta.dir, "..");
 const packages = {
@@ -159,12 +160,15 @@ describe("npm install, of a registry on this machine", () => {
     expect(["zod", "tdigest", binary].map((name) => has(name))).toEqual([true, true, true]);
   });
 
-  // Of a direct package, and of one that another brings.
-  test.each(["zod", "tdigest"])("fails where one character of %s's differs", async (name) => {
-    const { said, exitCode } = await install(lockFor(name));
-    expect(exitCode).not.toBe(0);
-    expect(said).toContain("EINTEGRITY");
-  });
+  // Of a package that another brings, and of a direct one.
+  test.each(IS_FULL ? ["tdigest", "zod"] : ["tdigest"])(
+    "fails where one character of %s's differs",
+    async (name) => {
+      const { said, exitCode } = await install(lockFor(name));
+      expect(exitCode).not.toBe(0);
+      expect(said).toContain("EINTEGRITY");
+    },
+  );
 
   test("fails where the registry has other bytes than the project's own lock says", async () => {
     const { said, exitCode } = await install(npmLock);

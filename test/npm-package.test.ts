@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import packageJson from "../package.json";
 import { folderOf } from "./support/path.ts";
 import { tempDir } from "./support/temp.ts";
+import { IS_FULL } from "./support/sweep.ts";
 
 const projectDir = join(import.meta.dir, "..");
 const VERSION = packageJson.devDependencies["bun-types"];
@@ -116,7 +117,8 @@ describe("bin/bun", () => {
   });
 });
 
-describe("what npm packs", () => {
+// To pack takes npm half a minute.
+describe.skipIf(!IS_FULL)("what npm packs", () => {
   const dir = tempDir("npm");
   const root = dir.file("lib/node_modules/bun-replica");
   afterAll(() => dir.remove());

@@ -48,7 +48,7 @@ describe.skipIf(!hasRadosgw)("radosgw", () => {
         const writer = { codec: "zstd", encryption: isPlain ? undefined : encryption } as const;
         const decryption = isPlain ? undefined : await Decryption.fromFile("keys.txt", identity);
         const random = new Random(SEED);
-        for (let put = 1, hasDied = true; hasDied; put += stride(4, random)) {
+        for (let put = 1, hasDied = true; hasDied; put += stride(8, random)) {
           const { url, history } = bench.fresh("s3");
           const stored: string[] = [];
           const live = async (death: Death | undefined): Promise<boolean> => {

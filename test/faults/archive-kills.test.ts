@@ -19,7 +19,7 @@ import { until } from "../support/wait.ts";
 import { SeededLoad } from "./seeded-load.ts";
 
 /** More kills: `ARCHIVE_KILLS=1000 bun test test/faults/archive-kills.test.ts`. */
-const KILLS = amount("ARCHIVE_KILLS", { sample: 6, full: 18 });
+const KILLS = amount("ARCHIVE_KILLS", { sample: 4, full: 18 });
 const SEED = seedOf("ARCHIVE_KILL_SEED");
 const KIND = "redis-7.0";
 

@@ -16,7 +16,7 @@ import { bootAgain, goOn, named, OUTCOMES, query, recover, SEED } from "./power-
 import { live, type MakeRig, type Mode, type Moment } from "./power-cut-rig.ts";
 
 /** `npm test` takes about one moment in so many. */
-const ONE_IN = 40;
+const ONE_IN = 80;
 /** What goes on after a cut takes longer: so many times fewer moments. */
 const FEWER = 4;
 

@@ -14,11 +14,11 @@ import { until } from "../support/wait.ts";
 import { SeededLoad } from "./seeded-load.ts";
 
 /** More kills: `CRASH_KILLS=1000 bun test test/faults/crash.test.ts`. */
-const KILLS = amount("CRASH_KILLS", { sample: 10, full: 50 });
+const KILLS = amount("CRASH_KILLS", { sample: 6, full: 50 });
 /** A kill is aimed at a phase but may miss it. With so many kills, each phase is hit. */
 const KILLS_FOR_ALL_PHASES = 50;
 /** Those amid renewals: `RENEWAL_KILLS=1000 bun test test/faults/crash.test.ts -t renewals`. */
-const RENEWAL_KILLS = amount("RENEWAL_KILLS", { sample: 6, full: 60 });
+const RENEWAL_KILLS = amount("RENEWAL_KILLS", { sample: 4, full: 60 });
 const SEED = seedOf("CRASH_SEED");
 const BASE = ".base.rdb";
 
@@ -273,7 +273,7 @@ test(
     await using copy = await bootCopy("redis-7.0", join(dir, "current"));
     expect(await copy.digest()).toBe(await server.digest());
   },
-  30_000 + KILLS * 4_000,
+  60_000 + KILLS * 10_000,
 );
 
 /** What the next start will find durable: how many generations are kept, and how far the current one goes. */
@@ -358,5 +358,5 @@ test(
     expect(await copy.digest()).toBe(await server.digest());
     console.log(`${renewals} renewals, ${load.commands} commands, offset ${end}`);
   },
-  30_000 + RENEWAL_KILLS * 6_000,
+  60_000 + RENEWAL_KILLS * 10_000,
 );

@@ -20,9 +20,9 @@ const ALL = process.env["EVERY_DISK_CALL"] === "all";
 /** Decides which calls a shorter run takes. */
 const SEED = seedOf("EVERY_DISK_CALL_SEED");
 /** `npm test` lets about one call in so many fail with EIO. */
-const ONE_IN = 8;
+const ONE_IN = 16;
 /** Number of calls for each other kind of fault. */
-const SOME = IS_FULL ? 16 : 4;
+const SOME = IS_FULL ? 16 : 2;
 
 setDefaultTimeout(ALL ? 1_800_000 : 600_000);
 

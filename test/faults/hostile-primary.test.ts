@@ -12,7 +12,7 @@ import { mutated } from "./mutations.ts";
 import { record, type Transcript } from "./transcripts.ts";
 
 /** More cases: `FUZZ_CASES=20000 bun test test/faults/hostile-primary.test.ts`. */
-const CASES = amount("FUZZ_CASES", { sample: 80, full: 400 });
+const CASES = amount("FUZZ_CASES", { sample: 40, full: 400 });
 const SEED = seedOf("FUZZ_SEED");
 
 setDefaultTimeout(120_000 + CASES * 2_000);

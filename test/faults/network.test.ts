@@ -17,11 +17,11 @@ import { caughtUp, eventsOf, expectWhole, followAgain, type Following } from "./
 import { SeededLoad } from "./seeded-load.ts";
 
 /** Random cuts in each test. More: `NETWORK_CUTS=500 bun test test/faults/network.test.ts`. */
-const CUTS = amount("NETWORK_CUTS", { sample: 8, full: 30 });
+const CUTS = amount("NETWORK_CUTS", { sample: 5, full: 30 });
 /** A TLS handshake has thousands of bytes; `NETWORK_TLS_STRIDE=1` cuts the link at each of them. */
-const TLS_STRIDE = amount("NETWORK_TLS_STRIDE", { sample: 211, full: 29 });
+const TLS_STRIDE = amount("NETWORK_TLS_STRIDE", { sample: 421, full: 29 });
 /** `npm test` cuts a plain handshake at one byte in so many. */
-const ONE_BYTE_IN = 8;
+const ONE_BYTE_IN = 16;
 const SEED = seedOf("NETWORK_SEED");
 
 /** No connection takes this long, not even on a busy machine. */
@@ -223,7 +223,9 @@ describe("a link cut at every byte of the handshake", () => {
     "leaves the kept generation unchanged: full resync, $direction, $kind",
     async ({ direction, kind }) => {
       using dir = tempDir("cuts");
-      await using primary = await startServer("redis-7.0", { args: [...BACKLOG, "--hz", "100"] });
+      // Without PINGs in its stream: one of them before the cuts would lengthen the kept log.
+      const args = [...BACKLOG, "--hz", "100", "--repl-ping-replica-period", "3600"];
+      await using primary = await startServer("redis-7.0", { args });
       await using route = await routeTo(primary, "plain");
       await using following = followAgain(ways.plain.url(route), dir);
       await following.connected();

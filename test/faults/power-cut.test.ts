@@ -45,7 +45,7 @@ import {
 } from "./power-cut-rig.ts";
 
 /** `npm test` takes about one moment, and one sync, in so many. */
-const ONE_IN = 10;
+const ONE_IN = 20;
 
 /** Cuts the power at `moment` and starts again; with `again`, returns the moments of that start. */
 async function cutAt(moment: Moment, survivors: Survivors, seed: number, again: boolean) {

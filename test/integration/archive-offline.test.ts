@@ -30,6 +30,8 @@ beforeAll(async () => {
   await replica.waitForLine(/connected by full resync/);
   await primary.sendAll([["SET", "first", "of all"]]);
   await acked(primary);
+  const end = await primary.offset();
+  await until(async () => (await keptOffset()) === end, { what: "its time" });
   then = { digest: await primary.digest(), atMs: Date.now() + 1 };
   // Times are told apart to the second.
   await until(() => Date.now() > then.atMs + 2_000, { what: "the next moment" });
@@ -52,6 +54,12 @@ async function acked(primary: RealServer): Promise<void> {
     },
     { what: "the replica to have all of the stream" },
   );
+}
+
+/** Up to where the kept generation's times reach. */
+async function keptOffset(): Promise<number> {
+  const { stdout } = await runReplica(["snapshots", kept, "--json"]);
+  return (JSON.parse(stdout) as { generations: { to_offset: number }[] }).generations[0]!.to_offset;
 }
 
 const newFolder = () => dir.file(`folder-${folders++}`);

@@ -32,9 +32,16 @@ interface Place {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Follows into a data directory of its own. */
-function follow(place: Place, server = primary, more: readonly string[] = []): ReplicaProcess {
-  const args = ["follow", server.url(), "--dir", dir.file(`data-${places++}`), "--port", "0"];
+const newData = (): string => dir.file(`data-${places++}`);
+
+/** Follows, by default into a data directory of its own. */
+function follow(
+  place: Place,
+  server = primary,
+  more: readonly string[] = [],
+  data = newData(),
+): ReplicaProcess {
+  const args = ["follow", server.url(), "--dir", data, "--port", "0"];
   const archived = ["--archive", place.url, ...place.at, "--archive-every", "200ms"];
   return startReplica([...args, ...archived, ...more], { env: place.env });
 }
@@ -152,7 +159,7 @@ const TROUBLES: readonly Trouble[] = [
 ];
 
 /** All of them take a while. */
-const SOME = swept(TROUBLES, 4, new Random(seedOf("ARCHIVE_TROUBLE_SEED")));
+const SOME = swept(TROUBLES, 6, new Random(seedOf("ARCHIVE_TROUBLE_SEED")));
 
 describe.each(SOME)("$name", ({ make, writer, reader, stays = false }) => {
   test("is one line for who follows, who goes on; and for who reads, with its exit code", async () => {
@@ -285,8 +292,18 @@ test("two primaries share a prefix: each generation is restored as what its own 
   const place = folder();
   await using another = await startServer(KIND);
   await another.cli("DEBUG", "POPULATE", "500", "other", "300");
-  await using one = follow(place);
-  await using other = follow(place, another);
+  const [data, otherData] = [newData(), newData()];
+  // Each has its own data before it knows the archive: an empty directory would be filled with what the other has there.
+  for (const [path, server] of [
+    [data, primary],
+    [otherData, another],
+  ] as const) {
+    await using first = startReplica(["follow", server.url(), "--dir", path, "--port", "0"]);
+    await first.waitForLine(/connected by/);
+    expect((await first.stop()).exitCode).toBe(0);
+  }
+  await using one = follow(place, primary, [], data);
+  await using other = follow(place, another, [], otherData);
   await Promise.all([one, other].map((replica) => replica.waitForLine(/connected by/)));
   for (const server of [primary, another]) {
     await server.send("INCR", "counter");
@@ -409,7 +426,7 @@ describe("damage by somebody", () => {
   ];
 
   test("is found by verify, with exit code 3, in one line that names the object", async () => {
-    for (const [what, damage] of swept(DAMAGES, 3, new Random(places))) {
+    for (const [what, damage] of swept(DAMAGES, 6, new Random(places))) {
       const root = dir.file(`damaged-${places++}`);
       fs.cpSync(place.path, root, { recursive: true });
       damage(root);

@@ -6,6 +6,7 @@ import { bulkPayload, eofPayload, fakePrimary } from "../support/fake-primary.ts
 import { programEnvironment, runReplica, startReplica } from "../support/replica-process.ts";
 import { limitFileBytes, smallDisk } from "../support/small-disk.ts";
 import { tempDir } from "../support/temp.ts";
+import { compiledProgram } from "../support/compiled.ts";
 import { until } from "../support/wait.ts";
 import {
   behave,
@@ -182,8 +183,7 @@ describe("a disk that is full", () => {
   test.concurrent("a full standard output: backup ends with 1", async () => {
     await using primary = fakePrimary(async (peer) => await behave(peer, first));
     const command = `"$@" backup ${primary.url} - > /dev/full`;
-    const main = join(import.meta.dir, "../../src/main.ts");
-    const child = Bun.spawn(["sh", "-c", command, "sh", process.execPath, main], {
+    const child = Bun.spawn(["sh", "-c", command, "sh", compiledProgram()], {
       stderr: "pipe",
       env: programEnvironment(),
     });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { type FakePeer } from "../support/fake-peer.ts";
+import { Random } from "../support/fill.ts";
 import { bulkPayload, eofPayload, type FakePrimary, fakePrimary } from "../support/fake-primary.ts";
 import { freePort } from "../support/ports.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
@@ -18,6 +19,7 @@ import {
   onlyLine,
   smallRdb,
 } from "./bad-input-rig.ts";
+import { seedOf, swept } from "../support/sweep.ts";
 
 const first = smallRdb("first");
 const second = smallRdb("second");
@@ -277,7 +279,11 @@ async function backupThrough(fault: Fault): Promise<void> {
   expect(primary.failures).toEqual([]);
 }
 
-describe.each(faults.map((fault) => [fault.name, fault] as const))("%s", (_name, fault) => {
+/** `npm test` plays about one in three, and always those that a promise of SECURITY.md rests on. */
+const some = new Set(swept(faults, 3, new Random(seedOf("BAD_INPUT_SEED"))));
+const played = faults.filter((fault) => some.has(fault) || fault.name.includes("wrong checksum"));
+
+describe.each(played.map((fault) => [fault.name, fault] as const))("%s", (_name, fault) => {
   test.concurrent("follow goes on to the next attempt", async () => await followThrough(fault));
   test.concurrent("backup ends with 1", async () => await backupThrough(fault));
 });

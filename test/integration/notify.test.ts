@@ -1,13 +1,10 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { EmbeddedPrimary } from "../../src/demo/primary.ts";
-import { buildProgram } from "../support/compiled.ts";
 import { NotifySocket } from "../support/notify-socket.ts";
 import { freePort } from "../support/ports.ts";
 import { startReplica } from "../support/replica-process.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { tempDir } from "../support/temp.ts";
-
-beforeAll(buildProgram);
 
 /** The index of the first match of each pattern. */
 function places(fields: readonly string[], patterns: readonly RegExp[]): number[] {

@@ -8,6 +8,7 @@ import { availableServers, type ServerKind, tool } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { REPLID, smallRdb } from "./bad-input-rig.ts";
+import { outermost } from "../support/sweep.ts";
 
 const PASSWORD = "open sesame";
 const NO_KEYS = "ERR this replica keeps its data on disk and answers no key commands";
@@ -51,7 +52,7 @@ async function cli(kind: ServerKind, words: readonly string[], stdin = "") {
 
 const LOGIN = ["--user", "default", "--pass", PASSWORD, "--no-auth-warning"];
 
-describe.each(availableServers())("redis-cli of %s", (kind) => {
+describe.each(outermost(availableServers()))("redis-cli of %s", (kind) => {
   const answers: [string[], RegExp][] = [
     [["PING"], /^PONG$/],
     [["ECHO", "hi"], /^hi$/],

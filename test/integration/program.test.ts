@@ -1,12 +1,11 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { endingWithParent } from "../support/children.ts";
-import { buildProgram } from "../support/compiled.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import { bootCopy, startServer } from "../support/servers.ts";
-import { amount } from "../support/sweep.ts";
+import { amount, IS_FULL } from "../support/sweep.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { smallRdb } from "./bad-input-rig.ts";
@@ -14,12 +13,10 @@ import { smallRdb } from "./bad-input-rig.ts";
 const project = join(import.meta.dir, "../..");
 const mebibyte = 1024 * 1024;
 /** Size of the snapshot in the memory tests. */
-const SNAPSHOT_GIB = amount("SNAPSHOT_GIB", { sample: 0.5, full: 2 });
-
-beforeAll(buildProgram);
+const SNAPSHOT_GIB = amount("SNAPSHOT_GIB", { sample: 0.25, full: 2 });
 
 describe("demo", () => {
-  for (const binary of ["source", "compiled"] as const) {
+  for (const binary of IS_FULL ? (["source", "compiled"] as const) : (["source"] as const)) {
     test(`${binary}: every part works, and a stock server starts from its files`, async () => {
       using dir = tempDir("demo");
       const { exitCode, stdout, stderr } = await runReplica(["demo"], {
@@ -74,7 +71,7 @@ describe("the compiled program", () => {
     await Bun.write(dir.file("bunfig.toml"), 'preload = ["./preload.ts"]\n');
     await Bun.write(dir.file("preload.ts"), "process.exit(7);\n");
     const run = (env: Record<string, string>) =>
-      runReplica(["snapshots", "none"], { binary: "compiled", cwd: dir.path, env });
+      runReplica(["snapshots", "none"], { cwd: dir.path, env });
     expect((await run({})).stderr).toContain("none isn't a replica data directory");
     expect((await run({ REPLICA_LOG_LEVEL: "nonsense" })).stderr).toContain("nonsense");
   });
@@ -85,10 +82,10 @@ describe("the compiled program", () => {
     using dir = tempDir("compiled");
     const args = ["follow", server.url(), "--dir", dir.file("data"), "--port", "0"];
     for (const how of ["full", "partial"]) {
-      await using replica = startReplica(args, { binary: "compiled", cwd: dir.path });
+      await using replica = startReplica(args, { cwd: dir.path });
       const serving = await replica.waitForLine(/serving (127\.0\.0\.1:\d+)/);
       await replica.waitForLine(new RegExp(`connected by ${how} resync`));
-      const status = await runReplica(["status", serving[1]!, "--json"], { binary: "compiled" });
+      const status = await runReplica(["status", serving[1]!, "--json"]);
       expect(status.exitCode).toBe(0);
       const told = JSON.parse(status.stdout) as Record<string, unknown>;
       expect(told).toMatchObject({
@@ -150,12 +147,14 @@ describe("memory", () => {
         const reader = primary.stdout.getReader();
         const url = new TextDecoder().decode((await reader.read()).value).trim();
         using dir = tempDir("memory");
-        await using replica = startReplica(
-          ["follow", url, "--dir", dir.file("data"), "--port", "0"],
-          {
-            binary: "compiled",
-          },
-        );
+        await using replica = startReplica([
+          "follow",
+          url,
+          "--dir",
+          dir.file("data"),
+          "--port",
+          "0",
+        ]);
         const [, size, unit] = await replica.waitForLine(
           /connected by full resync: (\d+\.\d) ([MG]iB)/,
         );

@@ -17,6 +17,7 @@ import { RespClient } from "../support/resp-client.ts";
 import { RECIPES } from "../support/server-catalog.ts";
 import { availableServers, type ServerKind, startServer, tool } from "../support/servers.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
+import { compiledProgram } from "../support/compiled.ts";
 import { until } from "../support/wait.ts";
 
 const projectDir = join(import.meta.dir, "../..");
@@ -128,7 +129,7 @@ async function answers(port: number): Promise<void> {
 function layPrograms(dir: TempDir, kind: ServerKind): void {
   const quoted = (words: readonly string[]) => words.map((word) => `'${word}'`).join(" ");
   const programs: Record<string, string> = {
-    replica: quoted([process.execPath, join(projectDir, "src/main.ts")]),
+    replica: quoted([compiledProgram()]),
     "redis-server": quoted(tool(kind, "redis-server")),
     "redis-cli": quoted(tool(kind, "redis-cli")),
     "older-server": quoted(tool("redis-7.0", "redis-server")),
@@ -142,13 +143,14 @@ function layPrograms(dir: TempDir, kind: ServerKind): void {
   }
 }
 
-/** Where the newest log of an archive in a folder ends. */
+/** Where the newest log of an archive in a folder ends; -1 while a generation there lacks its base. */
 function endOf(archive: string): number {
   if (!existsSync(archive)) return -1;
-  const segments = readdirSync(archive, { recursive: true })
-    .map((name) => /\/log\/\d+-(\d+)-/.exec(String(name))?.[1])
-    .filter((to) => to !== undefined);
-  return Math.max(-1, ...segments.map(Number));
+  const names = readdirSync(archive, { recursive: true }).map(String);
+  const count = (what: RegExp) => names.filter((name) => what.test(name)).length;
+  if (count(/^generations\/[^/]+$/) > count(/^generations\/[^/]+\/base\.json$/)) return -1;
+  const ends = names.map((name) => /\/log\/\d+-(\d+)-/.exec(name)?.[1]);
+  return Math.max(-1, ...ends.filter((to) => to !== undefined).map(Number));
 }
 
 describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {

@@ -13,13 +13,13 @@ import {
   startServer,
   tool,
 } from "../support/servers.ts";
-import { amount, seedOf } from "../support/sweep.ts";
+import { amount, outermost, seedOf } from "../support/sweep.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 
 /** How long keys are written, and how many of these moments are restored. */
-const SECONDS = amount("RESTORE_SECONDS", { sample: 9, full: 60 });
-const POINTS = amount("RESTORE_POINTS", { sample: 6, full: 20 });
+const SECONDS = amount("RESTORE_SECONDS", { sample: 6, full: 60 });
+const POINTS = amount("RESTORE_POINTS", { sample: 4, full: 20 });
 const SEED = seedOf("RESTORE_SEED");
 /** Marks are at most a second apart, plus the time of their sync. */
 const MARK_MS = 1_500;
@@ -167,7 +167,7 @@ function checkAof(kind: ServerKind, target: string, layout: string): void {
   expect(check.exitCode).toBe(0);
 }
 
-describe.each(availableServers())("of %s", (kind) => {
+describe.each(outermost(availableServers()))("of %s", (kind) => {
   test("loads both layouts with the primary's digest, and redis-check-aof accepts them", async () => {
     using dir = tempDir("restore");
     await using primary = await startServer(kind);

@@ -1,5 +1,4 @@
 import { expect, test } from "bun:test";
-import { join } from "node:path";
 import { realClock } from "../../src/base/clock.ts";
 import { status } from "../../src/cli/commands/status.ts";
 import { loadSettings } from "../../src/config/load-settings.ts";
@@ -12,10 +11,9 @@ import { programEnvironment, startReplica } from "../support/replica-process.ts"
 import { RespClient } from "../support/resp-client.ts";
 import { startServer } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
+import { compiledProgram } from "../support/compiled.ts";
 import { until } from "../support/wait.ts";
 import { REPLID, smallRdb } from "./bad-input-rig.ts";
-
-const project = join(import.meta.dir, "../..");
 
 async function ask(port: number): Promise<{ code: number; text: string }> {
   const screen = new Screen();
@@ -93,7 +91,7 @@ test("status --watch on a terminal ends with 0 on Ctrl-C, and restores the termi
   const [, address = ""] = await replica.waitForLine(/serving (127\.0\.0\.1:\d+)/);
   await replica.waitForLine(/connected by full resync/);
   let seen = "";
-  const program = [process.execPath, join(project, "src/main.ts"), "status", address, "--watch"];
+  const program = [compiledProgram(), "status", address, "--watch"];
   const child = Bun.spawn(endingWithParent(program), {
     env: { ...programEnvironment(), TERM: "xterm-256color" },
     terminal: { cols: 100, rows: 30, data: (_terminal, data) => (seen += Buffer.from(data)) },

@@ -7,8 +7,9 @@ import { runReplica, startReplica } from "../support/replica-process.ts";
 import { availableServers, startServer } from "../support/servers.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { followArgs } from "./bad-input-rig.ts";
+import { outermost } from "../support/sweep.ts";
 
-describe.each(availableServers())("an RDB of %s", (kind) => {
+describe.each(outermost(availableServers()))("an RDB of %s", (kind) => {
   let dir: TempDir;
   beforeAll(async () => {
     dir = tempDir("verify");

@@ -1,17 +1,49 @@
-import { renameSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
 
 const projectDir = join(import.meta.dir, "../..");
+const dist = join(projectDir, "dist");
+/** All that makes the program what it is. */
+const MADE_OF = ["src/**/*.ts", "package.json", "package-lock.json"];
+
+let compiled: string | undefined;
 
 /**
- * Builds `dist/replica`, as `bun run build` does. A rename puts the finished file in place, since another
- * test process may be starting or building it at the same moment.
+ * Returns the path of the program as `bun run build` makes it of the sources as they are, and builds it where it isn't there
+ * yet. Its name tells the sources, and a rename puts it in place: other test processes use it, and may build it too.
  * @throws Error with the output of the build.
  */
-export async function buildProgram(): Promise<void> {
-  const made = join(projectDir, `dist/replica.${process.pid}`);
-  const argv = [process.execPath, "run", "build", "--outfile", made];
-  const build = Bun.spawn(argv, { cwd: projectDir, stderr: "pipe" });
-  if ((await build.exited) !== 0) throw new Error(await new Response(build.stderr).text());
-  renameSync(made, join(projectDir, "dist/replica"));
+export function compiledProgram(): string {
+  compiled ??= build();
+  return compiled;
 }
+
+function build(): string {
+  const path = join(dist, `tested-${sourcesHash()}`);
+  if (existsSync(path)) return path;
+  mkdirSync(dist, { recursive: true });
+  const made = `${path}.${process.pid}`;
+  const { exitCode, stderr } = Bun.spawnSync(
+    [process.execPath, "run", "build", "--outfile", made],
+    { cwd: projectDir, stdin: "ignore", stderr: "pipe" },
+  );
+  if (exitCode !== 0) throw new Error(`bun run build failed: ${stderr.toString()}`);
+  for (const name of readdirSync(dist)) {
+    // One of these sources, or one that is being built, stays.
+    const isOld = /^tested-\w+$/.test(name) && name !== basename(path);
+    if (isOld) rmSync(join(dist, name), { force: true });
+  }
+  renameSync(made, path);
+  return path;
+}
+
+function sourcesHash(): string {
+  const hash = new Bun.CryptoHasher("sha256").update(Bun.version);
+  const paths = MADE_OF.flatMap((glob) => [...new Bun.Glob(glob).scanSync(projectDir)]);
+  for (const path of paths.toSorted()) {
+    hash.update(`\n${path}\n`).update(readFileSync(join(projectDir, path)));
+  }
+  return hash.digest("hex").slice(0, 16);
+}
+
+if (import.meta.main) compiledProgram();

@@ -1,6 +1,7 @@
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { endWithProcess, endingWithParent } from "./children.ts";
+import { compiledProgram } from "./compiled.ts";
 import { tempDir } from "./temp.ts";
 import { PATIENCE_MS, until } from "./wait.ts";
 
@@ -23,7 +24,7 @@ export interface ReplicaOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The working folder. Default: the project's. */
   readonly cwd?: string;
-  /** `bun src/main.ts`, or what `bun run build` made. */
+  /** What `bun run build` makes, or `bun src/main.ts`, which takes three times as long to start. Default: compiled. */
   readonly binary?: "source" | "compiled";
   /** A program that executes it, such as `nohup`. */
   readonly under?: readonly string[];
@@ -35,18 +36,40 @@ export interface Ending {
   readonly signal: string | null;
 }
 
+/** A file that is looked at again and again while it grows; it is read only where it has. */
+class Output {
+  readonly #path: string;
+  #bytes = 0;
+  #text = "";
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  text(): string {
+    const { size } = statSync(this.#path);
+    if (size !== this.#bytes) {
+      this.#text = readFileSync(this.#path, "utf8");
+      this.#bytes = size;
+    }
+    return this.#text;
+  }
+}
+
 /** A `replica` process. */
 export class ReplicaProcess implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"ignore", number, number>;
   /** Output goes to files: in Bun 1.4.5 the reader of a pipe sometimes gets nothing more, not even the end. */
   readonly #outputs = tempDir("outputs");
+  readonly #stdout = new Output(this.#outputs.file("stdout"));
+  readonly #stderr = new Output(this.#outputs.file("stderr"));
   #rssPeakBytes = 0;
 
   constructor(args: readonly string[], options: ReplicaOptions) {
     const program =
-      options.binary === "compiled"
-        ? [join(projectDir, "dist/replica")]
-        : [process.execPath, join(projectDir, "src/main.ts")];
+      options.binary === "source"
+        ? [process.execPath, join(projectDir, "src/main.ts")]
+        : [compiledProgram()];
     const [stdout, stderr] = ["stdout", "stderr"].map((name) =>
       openSync(this.#outputs.file(name), "a"),
     ) as [number, number];
@@ -72,12 +95,12 @@ export class ReplicaProcess implements AsyncDisposable {
 
   /** Its standard output so far. */
   get stdout(): string {
-    return readFileSync(this.#outputs.file("stdout"), "utf8");
+    return this.#stdout.text();
   }
 
   /** Its standard error so far. */
   get stderr(): string {
-    return readFileSync(this.#outputs.file("stderr"), "utf8");
+    return this.#stderr.text();
   }
 
   /**

@@ -13,6 +13,7 @@ import { cpuTime, socketsOf } from "./sockets.ts";
 import { tempDir } from "./temp.ts";
 import { certificates } from "./tls.ts";
 import { until } from "./wait.ts";
+import { outermost } from "./sweep.ts";
 
 const replid = "8b3c1e5f0a9d4c7b2e6f8a1d3c5b7e9f0a2c4e6d";
 
@@ -253,7 +254,7 @@ describe("the fake primary", () => {
   });
 });
 
-describe.each(availableServers())("%s", (kind) => {
+describe.each(outermost(availableServers()))("%s", (kind) => {
   test("starts, answers by TCP, TLS and unix socket, restarts and ends", async () => {
     const server = await startServer(kind, {
       password: "se cret",

@@ -115,7 +115,7 @@ describe("encryption", () => {
     const places = Array.from(stored, (_, at) => at).filter(
       (at) => at < 400 || at > stored.length - 20 || at % 499 === 0,
     );
-    for (const at of swept(places, 10, new Random(SEED))) {
+    for (const at of swept(places, 30, new Random(SEED))) {
       const changed = Buffer.from(stored);
       changed[at]! ^= 1 << new Random(SEED + at).below(8);
       for (const odd of [stored.subarray(0, at), changed]) {

@@ -135,7 +135,7 @@ describe.each(ways)("codec %s, encrypted: %p", (codec, isEncrypted) => {
     const stored = await encodeSegment(header, dataOf(log, 0, 3000), writer());
     const name = nameOf(header, isEncrypted);
     const places = Array.from(stored, (_, at) => at);
-    for (const at of swept(places, 10, new Random(SEED))) {
+    for (const at of swept(places, 30, new Random(SEED))) {
       const changed = Buffer.from(stored);
       changed[at]! ^= 1 << new Random(SEED + at).below(8);
       for (const odd of [stored.subarray(0, at), changed]) {

@@ -61,7 +61,7 @@ describe.each([...CODECS])("codec %s", (codec) => {
       (at) => at < 100 || at > stored.length - 100 || at % 47 === 0,
     );
     const afterJson = jsonFrame({ a: 1 }).length;
-    for (const length of swept(lengths, 20, new Random(SEED))) {
+    for (const length of swept(lengths, 40, new Random(SEED))) {
       if (length === afterJson) continue;
       const error = await rejectionOf(() => decoded(stored.subarray(0, length)));
       expect([length, error.code]).toEqual([length, "ARCHIVE_DAMAGED"]);
@@ -72,7 +72,7 @@ describe.each([...CODECS])("codec %s", (codec) => {
     const data = dataOf(20_000);
     const stored = await toFrames(data, codec);
     const places = Array.from(stored, (_, at) => at);
-    for (const at of swept(places, 20, new Random(SEED))) {
+    for (const at of swept(places, 40, new Random(SEED))) {
       const changed = Buffer.from(stored);
       changed[at]! ^= 1 << new Random(SEED + at).below(8);
       const got = await decoded(changed).catch((error: unknown) =>

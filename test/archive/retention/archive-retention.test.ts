@@ -200,7 +200,7 @@ describe.each([...SHELVES])("$name", ({ open }) => {
 
   test("a removal that was cut at any object goes on, and nobody finds half a generation", async () => {
     const random = new Random(seedOf("RETENTION_CUT_SEED"));
-    for (let cut = 0; ; cut += stride(4, random)) {
+    for (let cut = 0; ; cut += stride(8, random)) {
       await using shelf = await open();
       const archive = await AgedArchive.on(shelf);
       const names = await archive.daily("a", 8);

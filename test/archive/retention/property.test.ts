@@ -8,7 +8,7 @@ import { Random } from "../../../src/demo/random.ts";
 import { amount, seedOf } from "../../support/sweep.ts";
 import { HOUR, START, successors, type TrueGeneration, World } from "./world.ts";
 
-const RUNS = amount("RETENTION_WORLDS", { sample: 10, full: 50 });
+const RUNS = amount("RETENTION_WORLDS", { sample: 5, full: 50 });
 const SEED = seedOf("RETENTION_SEED", 1);
 const HOURS = 300;
 const never = new AbortController().signal;

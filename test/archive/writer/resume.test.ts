@@ -47,7 +47,7 @@ describe.each(["file", "s3"] as const)("%s", (kind) => {
     "goes on after a kill at each object, stored %p: no gap, and nothing twice",
     async (isStored) => {
       const random = new Random(SEED);
-      for (let put = 1; ; put += stride(3, random)) {
+      for (let put = 1; ; put += stride(6, random)) {
         const { url, history } = bench.fresh(kind);
         const store = bench.open(url);
         const stored: string[] = [];

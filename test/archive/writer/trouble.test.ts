@@ -270,7 +270,7 @@ async function failEachCall(
   start: (disk: FaultyDisk, history: LocalHistory, url: string) => Rig,
 ): Promise<void> {
   const random = new Random(SEED);
-  for (let call = 1; ; call += stride(2, random)) {
+  for (let call = 1; ; call += stride(4, random)) {
     const { url, history } = bench.fresh();
     const disk = new FaultyDisk({ call, code: call % 2 === 0 ? "ENOSPC" : "EIO", half: true });
     history.begin(1_000, 0);

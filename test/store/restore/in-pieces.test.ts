@@ -25,7 +25,7 @@ import { BASE_OFFSET, clock, HEADER, keep } from "./kept.ts";
 
 const SEED = seedOf("PIECES_SEED");
 /** How many damages to try in each file. */
-const DAMAGES = amount("PIECES_DAMAGES", { sample: 12, full: 300 });
+const DAMAGES = amount("PIECES_DAMAGES", { sample: 8, full: 300 });
 const PIECE_BYTES = [50, 100, 333, 4_096];
 
 const { signal } = new AbortController();
@@ -87,7 +87,7 @@ test("a sound log is found sound in pieces of any size, up to any byte", async (
   const segments = () => catalogue.segments(generation.id);
   const ends = [HEADER.length, ...marks.map((at) => HEADER.length + at)];
   const anywhere = Array.from({ length: 10 }, () => random.below(stream.length) + HEADER.length);
-  for (const until of swept([...anywhere, ...ends], 3, random)) {
+  for (const until of swept([...anywhere, ...ends], 6, random)) {
     const plain = await scanLog(realDisk, generation, segments(), until, () => undefined, signal);
     expect(plain.damage).toBeUndefined();
     for (const pool of pools) {

@@ -173,7 +173,7 @@ test("a log that fails while Sentinel is asked is opened again before the primar
   await using first = fakePrimary(grantFull);
   await using second = fakePrimary(async (peer) => {
     await goOn(peer);
-    asked = peer.received.toString();
+    asked += peer.received.toString();
     await peer.send(SET);
   });
   await using sentinel = fakeSentinel(() =>
