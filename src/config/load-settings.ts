@@ -219,15 +219,25 @@ function refuseOpenPort(values: SettingValues): void {
   );
 }
 
-/** Settings that mean nothing without an archive: who sets them thinks that there is one. */
+/** Settings that mean nothing without an archive: who sets them thinks that there is one, unless it is off by name. */
+const OF_THE_ARCHIVE = [
+  "archive-recipient",
+  "archive-every",
+  "archive-keep-for",
+  "archive-rate",
+  "archive-compression",
+  "ready-archive-lag",
+] as const;
+
 function refuseWithoutArchive(
   { archive, ack }: SettingValues,
   given: ReadonlyMap<string, Given>,
 ): void {
   if (archive !== undefined) return;
-  const only = ["archive-recipient", "ready-archive-lag"].find(
-    (name) => given.has(name) && given.get(name)?.text !== "off",
-  );
+  // A file may spell out the defaults.
+  const isMeant = (name: (typeof OF_THE_ARCHIVE)[number]) =>
+    ![undefined, "off", aboutSetting(name).default].includes(given.get(name)?.text);
+  const only = given.has("archive") ? undefined : OF_THE_ARCHIVE.find(isMeant);
   const needy =
     ack === "archived"
       ? `${given.get("ack")?.source ?? "--ack"} is archived, which`

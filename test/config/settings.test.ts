@@ -143,7 +143,13 @@ describe("the archive", () => {
     expect(complaintOfEnv({ REPLICA_READY_ARCHIVE_LAG: "5m" })).toBe(
       "the variable REPLICA_READY_ARCHIVE_LAG needs --archive URL as well",
     );
+    expect(complaintOf({ "archive-every": "1s" })).toBe(
+      "the flag --archive-every needs --archive URL as well",
+    );
     expect(load({ "ready-archive-lag": "off" }).readyArchiveLagMs).toBeUndefined();
+    // As one line may turn off what a settings file says.
+    expect(load({ archive: "off", "archive-every": "1s" }).archive.url).toBeUndefined();
+    expect(complaintOf({ archive: "off", ack: "archived" })).toContain("needs --archive URL");
   });
 
   test("an endpoint has no login", () => {
