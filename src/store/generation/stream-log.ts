@@ -5,11 +5,12 @@
 import { invariant, type ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { checksInvariants } from "../../base/invariants.ts";
-import { Crc64 } from "../../rdb/crc64.ts";
+import type { Crc64 } from "../../rdb/crc64.ts";
 import type { Segment } from "../ledger/ledger.ts";
 import { type LogBeginning, fileByteOf } from "./layout.ts";
-import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "../disk/disk.ts";
+import { closeQuietly, type Disk, diskError, PIECE_BYTES } from "../disk/disk.ts";
 import type { OpenFile } from "../disk/open-file.ts";
+import { LogSegments } from "./log-segments.ts";
 
 export interface StreamLogOptions extends LogBeginning {
   /** The last offset that the file holds, and the last one that a mark covers. */
@@ -56,9 +57,7 @@ export class StreamLog {
   readonly #file: OpenFile;
   readonly #options: StreamLogOptions;
   #queue: Uint8Array[] = [];
-  /** Written pieces that the segment's checksum does not cover yet. */
-  #uncounted: Uint8Array[] = [];
-  #segment: { readonly fromOffset: Offset; readonly crc: Crc64 };
+  readonly #segments: LogSegments;
   #receivedOffset: Offset;
   #writtenOffset: Offset;
   #durableOffset: Offset;
@@ -80,7 +79,7 @@ export class StreamLog {
     this.#file = file;
     this.#options = options;
     this.#marks = options.marks;
-    this.#segment = options.unmarked;
+    this.#segments = new LogSegments(options.unmarked);
     this.#receivedOffset = options.writtenOffset;
     this.#writtenOffset = options.writtenOffset;
     this.#durableOffset = options.durableOffset;
@@ -128,26 +127,12 @@ export class StreamLog {
     this.#marks = true;
     this.#durableOffset = durableOffset;
     if (checksInvariants) this.#checkInvariant();
-    if (durableOffset === this.#writtenOffset) this.#beginSegment();
+    if (durableOffset === this.#writtenOffset) this.#segments.begin(this.#writtenOffset);
   }
 
   /** The segment that ends with what is written. */
   get segment(): Segment {
-    this.#count();
-    return { fromOffset: this.#segment.fromOffset, crc64: this.#segment.crc.value };
-  }
-
-  #beginSegment(): void {
-    this.#count();
-    this.#segment = { fromOffset: this.#writtenOffset, crc: new Crc64() };
-  }
-
-  #count(): void {
-    for (const piece of this.#uncounted) {
-      this.#segment.crc.update(piece);
-      giveBack(piece);
-    }
-    this.#uncounted = [];
+    return this.#segments.open;
   }
 
   /**
@@ -191,8 +176,8 @@ export class StreamLog {
     }
     this.#queue.pop();
     this.#tookMs(this.#options.monotonicMs() - beganMs);
-    this.#uncounted.push(bytes);
-    this.#count();
+    this.#segments.wrote([bytes]);
+    this.#segments.count();
     this.#wrote(length);
     return true;
   }
@@ -217,16 +202,16 @@ export class StreamLog {
         const beganMs = this.#options.monotonicMs();
         const writing = this.#file.write(batch.pieces, position);
         // While the disk works.
-        this.#count();
+        this.#segments.count();
         await writing;
         this.#tookMs(this.#options.monotonicMs() - beganMs);
-        this.#uncounted = batch.pieces;
+        this.#segments.wrote(batch.pieces);
         this.#wrote(batch.bytes);
       }
     } catch (error) {
       this.#fail(error);
     } finally {
-      this.#count();
+      this.#segments.count();
       this.#file.release();
       this.#writing = undefined;
     }
@@ -277,7 +262,7 @@ export class StreamLog {
   tick(): void {
     // After a pause, begin a new segment; otherwise the next mark would overwrite the row that covers the pause.
     const isIdle = this.#marks && this.#durableOffset === this.#writtenOffset;
-    if (isIdle && this.#options.segmentEnds()) this.#beginSegment();
+    if (isIdle && this.#options.segmentEnds()) this.#segments.begin(this.#writtenOffset);
     if (this.#options.fsync === "everysec") void this.sync();
     if (this.#options.fsync === "no") void this.#markWritten();
   }
@@ -318,7 +303,7 @@ export class StreamLog {
   async #fsyncOnce(): Promise<void> {
     const covered = this.#writtenOffset;
     const { segment } = this;
-    if (this.#options.segmentEnds()) this.#beginSegment();
+    if (this.#options.segmentEnds()) this.#segments.begin(this.#writtenOffset);
     try {
       await this.#file.sync();
       this.#markedOffset = this.#writtenOffset;
