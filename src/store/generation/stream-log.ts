@@ -1,25 +1,21 @@
 /*
- * Invariant: durable ≤ written ≤ received. Received are the bytes that were handed over, written those
- * that the kernel has, durable those that a committed mark covers.
+ * Invariant: settled ≤ durable ≤ written ≤ received. Received are the bytes that were handed over, written those
+ * that the kernel has, durable those that a committed mark covers, settled those whose marks no later one replaces.
  */
 import { invariant, type ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { checksInvariants } from "../../base/invariants.ts";
-import type { Crc64 } from "../../rdb/crc64.ts";
 import type { Segment } from "../ledger/ledger.ts";
 import { type LogBeginning, fileByteOf } from "./layout.ts";
 import { closeQuietly, type Disk, diskError, PIECE_BYTES } from "../disk/disk.ts";
 import type { OpenFile } from "../disk/open-file.ts";
-import { LogSegments } from "./log-segments.ts";
+import { LogSegments, type LogSegmentsOptions } from "./log-segments.ts";
 
-export interface StreamLogOptions extends LogBeginning {
-  /** The last offset that the file holds, and the last one that a mark covers. */
+export interface StreamLogOptions extends LogBeginning, LogSegmentsOptions {
+  /** The last offset that the file holds. */
   readonly writtenOffset: Offset;
-  readonly durableOffset: Offset;
   readonly fsync: "always" | "everysec" | "no";
   readonly maxQueuedBytes: number;
-  /** The bytes up to `writtenOffset` that no mark covers: none, unless a kill left some. */
-  readonly unmarked: { readonly fromOffset: Offset; readonly crc: Crc64 };
   /**
    * Commits a mark, durably; only then does the durable offset move. The segment ends at the durable
    * offset; it is undefined where that does not move.
@@ -29,8 +25,6 @@ export interface StreamLogOptions extends LogBeginning {
     durableOffset: Offset,
     segment: Segment | undefined,
   ) => Promise<void>;
-  /** Asked with each mark, and in pauses: whether the segment is long enough for the next mark to begin another. */
-  readonly segmentEnds: () => boolean;
   /** Monotonic milliseconds. */
   readonly monotonicMs: () => number;
   /** Called after the written or the durable offset moved, also while `append` runs. */
@@ -79,7 +73,7 @@ export class StreamLog {
     this.#file = file;
     this.#options = options;
     this.#marks = options.marks;
-    this.#segments = new LogSegments(options.unmarked);
+    this.#segments = new LogSegments(options);
     this.#receivedOffset = options.writtenOffset;
     this.#writtenOffset = options.writtenOffset;
     this.#durableOffset = options.durableOffset;
@@ -88,14 +82,11 @@ export class StreamLog {
   }
 
   #checkInvariant(): void {
-    const [durable, written, received] = [
-      this.#durableOffset,
-      this.#writtenOffset,
-      this.#receivedOffset,
-    ];
+    const { settledOffset: settled, durableOffset: durable } = this;
+    const { writtenOffset: written, receivedOffset: received } = this;
     invariant(
-      durable <= written && written <= received,
-      `${this.#file.path}: durable ${durable} ≤ written ${written} ≤ received ${received}`,
+      settled <= durable && durable <= written && written <= received,
+      `${this.#file.path}: settled ${settled} ≤ durable ${durable} ≤ written ${written} ≤ received ${received}`,
     );
   }
 
@@ -109,6 +100,11 @@ export class StreamLog {
 
   get durableOffset(): Offset {
     return this.#durableOffset;
+  }
+
+  /** Up to here, no later mark replaces one. */
+  get settledOffset(): Offset {
+    return this.#segments.settledOffset;
   }
 
   /** Length of the file, in bytes, with the SELECT before the stream. */
@@ -128,6 +124,25 @@ export class StreamLog {
     this.#durableOffset = durableOffset;
     if (checksInvariants) this.#checkInvariant();
     if (durableOffset === this.#writtenOffset) this.#segments.begin(this.#writtenOffset);
+    this.#segments.settle(durableOffset);
+  }
+
+  /** Settles the marks up to `offset` as soon as that is durable, however short their segment is. */
+  settle(offset: Offset): void {
+    this.#segments.want(offset);
+    this.#settleWanted();
+  }
+
+  #settleWanted(): void {
+    if (!this.#segments.isWanted(this.#durableOffset)) return;
+    if (this.#isIdle) this.#segments.end(this.#writtenOffset);
+    // It ends the segment: what is written is more than the last mark covers.
+    else void this.sync();
+  }
+
+  /** Whether a mark covers all that is written. */
+  get #isIdle(): boolean {
+    return this.#marks && this.#durableOffset === this.#writtenOffset;
   }
 
   /** The segment that ends with what is written. */
@@ -261,8 +276,7 @@ export class StreamLog {
    */
   tick(): void {
     // After a pause, begin a new segment; otherwise the next mark would overwrite the row that covers the pause.
-    const isIdle = this.#marks && this.#durableOffset === this.#writtenOffset;
-    if (isIdle && this.#options.segmentEnds()) this.#segments.begin(this.#writtenOffset);
+    if (this.#isIdle && this.#options.segmentEnds()) this.#segments.end(this.#writtenOffset);
     if (this.#options.fsync === "everysec") void this.sync();
     if (this.#options.fsync === "no") void this.#markWritten();
   }
@@ -273,9 +287,13 @@ export class StreamLog {
     if (this.#fsyncing !== undefined) return;
     if (this.#markedOffset === this.#writtenOffset) return;
     this.#marking = true;
+    const durableOffset = this.#durableOffset;
     try {
       this.#markedOffset = this.#writtenOffset;
-      await this.#options.commitMark(this.#writtenOffset, this.#durableOffset, undefined);
+      await this.#options.commitMark(this.#writtenOffset, durableOffset, undefined);
+      // The next mark replaces none, then: but a sync that began meanwhile may have made that already.
+      if (this.#fsyncing === undefined && this.#durableOffset === durableOffset)
+        this.#segments.settle(durableOffset);
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -302,20 +320,21 @@ export class StreamLog {
 
   async #fsyncOnce(): Promise<void> {
     const covered = this.#writtenOffset;
-    const { segment } = this;
-    if (this.#options.segmentEnds()) this.#segments.begin(this.#writtenOffset);
+    const { segment, isLast } = this.#segments.mark(covered);
     try {
       await this.#file.sync();
       this.#markedOffset = this.#writtenOffset;
       await this.#options.commitMark(this.#writtenOffset, covered, segment);
       this.#durableOffset = covered; // not writtenOffset: it has moved meanwhile
       if (checksInvariants) this.#checkInvariant();
+      if (isLast) this.#segments.settle(covered);
     } catch (error) {
       this.#syncFailed = true;
       this.#fail(error);
     } finally {
       this.#fsyncing = undefined;
     }
+    this.#settleWanted();
     this.#options.onMoved();
   }
 
