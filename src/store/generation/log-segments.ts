@@ -3,15 +3,14 @@
  * not one of them: the next one replaces it.
  */
 import type { Offset } from "../../base/history.ts";
-import { Crc64 } from "../../rdb/crc64.ts";
+import { type Crc64, crc64OfBoth } from "../../rdb/crc64.ts";
 import { giveBack } from "../disk/disk.ts";
 import type { Segment } from "../ledger/ledger.ts";
 
-/** A segment as a sync finds it. */
-export interface MarkedSegment {
-  readonly segment: Segment;
-  /** Whether no later mark covers it. */
-  readonly isLast: boolean;
+/** A place in the log, and the checksum of what was written from when it was opened up to there. */
+interface Place {
+  readonly offset: Offset;
+  readonly crc64: bigint;
 }
 
 export interface LogSegmentsOptions {
@@ -25,13 +24,20 @@ export interface LogSegmentsOptions {
   readonly onSettled: () => void;
 }
 
-/** Divides a log into segments, each with its checksum: a mark covers the one that goes on. */
+/**
+ * Divides a log into segments, each with its checksum: a mark covers the one that goes on. One checksum goes through the
+ * whole log, so a segment can begin where the last mark ended, whatever was written since.
+ */
 export class LogSegments {
   readonly #options: LogSegmentsOptions;
-  /** Written pieces that the segment's checksum does not cover yet. */
+  readonly #crc: Crc64;
+  /** Written pieces that the checksum does not cover yet. */
   #uncounted: Uint8Array[] = [];
-  #fromOffset: Offset;
-  #crc: Crc64;
+  /** Where the segment begins. */
+  #from: Place;
+  /** Where the last mark ends, and the one whose sync is in flight. */
+  #marked: Place;
+  #marking: Place;
   #settledOffset: Offset;
   /** Up to where somebody waits for settled marks. */
   #wantedOffset: Offset = 0;
@@ -39,8 +45,8 @@ export class LogSegments {
   constructor(options: LogSegmentsOptions) {
     const { unmarked, durableOffset } = options;
     this.#options = options;
-    this.#fromOffset = unmarked.fromOffset;
     this.#crc = unmarked.crc;
+    this.#from = this.#marked = this.#marking = { offset: unmarked.fromOffset, crc64: 0n };
     this.#settledOffset = durableOffset;
   }
 
@@ -60,9 +66,9 @@ export class LogSegments {
     this.#wantedOffset = offset;
   }
 
-  /** Whether somebody waits, and what he waits for is among what is durable up to `offset`. */
-  isWanted(offset: Offset): boolean {
-    return this.#settledOffset < this.#wantedOffset && this.#wantedOffset <= offset;
+  /** Whether somebody waits, and what he waits for is among what is durable up to `durableOffset`. */
+  isWanted(durableOffset: Offset): boolean {
+    return this.#settledOffset < this.#wantedOffset && this.#wantedOffset <= durableOffset;
   }
 
   /** These pieces were written, and are freed once they are counted. */
@@ -79,30 +85,30 @@ export class LogSegments {
     this.#uncounted = [];
   }
 
-  /** The segment that ends with what is written. */
-  get open(): Segment {
+  /** The segment that ends with what is written, at `writtenOffset`. */
+  open(writtenOffset: Offset): Segment {
     this.count();
-    return { fromOffset: this.#fromOffset, crc64: this.#crc.value };
+    const { offset, crc64 } = this.#from;
+    // The checksum of both parts is that of the first, moved on, XOR that of the second: so is the second's from both.
+    const own = crc64OfBoth(crc64, this.#crc.value, writtenOffset - offset);
+    return { fromOffset: offset, crc64: own };
   }
 
   /** A sync begins, of all that is written, up to `writtenOffset`. Returns what its mark covers. */
-  mark(writtenOffset: Offset): MarkedSegment {
-    const segment = this.open;
-    const isLast = this.#options.segmentEnds() || this.isWanted(writtenOffset);
-    if (isLast) this.begin(writtenOffset);
-    return { segment, isLast };
+  mark(writtenOffset: Offset): Segment {
+    const segment = this.open(writtenOffset);
+    this.#marking = { offset: writtenOffset, crc64: this.#crc.value };
+    return segment;
   }
 
-  /** Where the last mark covers all that is written: it stays as it is. */
-  end(writtenOffset: Offset): void {
-    this.begin(writtenOffset);
-    this.settle(writtenOffset);
+  /** That mark is durable. */
+  marked(): void {
+    this.#marked = this.#marking;
   }
 
-  /** What is written after `writtenOffset`, where the log ends now, is another segment. */
-  begin(writtenOffset: Offset): void {
-    this.count();
-    this.#fromOffset = writtenOffset;
-    this.#crc = new Crc64();
+  /** The last mark stays as it is: the next one begins where that ended. Call it while no sync is in flight. */
+  end(durableOffset: Offset): void {
+    this.#from = this.#marked;
+    this.settle(durableOffset);
   }
 }

@@ -123,8 +123,11 @@ export class StreamLog {
     this.#marks = true;
     this.#durableOffset = durableOffset;
     if (checksInvariants) this.#checkInvariant();
-    if (durableOffset === this.#writtenOffset) this.#segments.begin(this.#writtenOffset);
-    this.#segments.settle(durableOffset);
+    if (durableOffset === this.#writtenOffset) {
+      this.#segments.mark(durableOffset);
+      this.#segments.marked();
+    }
+    this.#segments.end(durableOffset);
   }
 
   /** Settles the marks up to `offset` as soon as that is durable, however short their segment is. */
@@ -134,20 +137,14 @@ export class StreamLog {
   }
 
   #settleWanted(): void {
-    if (!this.#segments.isWanted(this.#durableOffset)) return;
-    if (this.#isIdle) this.#segments.end(this.#writtenOffset);
-    // It ends the segment: what is written is more than the last mark covers.
-    else void this.sync();
-  }
-
-  /** Whether a mark covers all that is written. */
-  get #isIdle(): boolean {
-    return this.#marks && this.#durableOffset === this.#writtenOffset;
+    // Its mark may yet replace the last one.
+    if (this.#fsyncing !== undefined) return;
+    if (this.#segments.isWanted(this.#durableOffset)) this.#segments.end(this.#durableOffset);
   }
 
   /** The segment that ends with what is written. */
   get segment(): Segment {
-    return this.#segments.open;
+    return this.#segments.open(this.#writtenOffset);
   }
 
   /**
@@ -276,7 +273,8 @@ export class StreamLog {
    */
   tick(): void {
     // After a pause, begin a new segment; otherwise the next mark would overwrite the row that covers the pause.
-    if (this.#isIdle && this.#options.segmentEnds()) this.#segments.end(this.#writtenOffset);
+    const isIdle = this.#marks && this.#durableOffset === this.#writtenOffset;
+    if (isIdle && this.#options.segmentEnds()) this.#segments.end(this.#durableOffset);
     if (this.#options.fsync === "everysec") void this.sync();
     if (this.#options.fsync === "no") void this.#markWritten();
   }
@@ -287,13 +285,11 @@ export class StreamLog {
     if (this.#fsyncing !== undefined) return;
     if (this.#markedOffset === this.#writtenOffset) return;
     this.#marking = true;
-    const durableOffset = this.#durableOffset;
+    // This mark comes after the last one of the segment, which none may replace then.
+    this.#segments.end(this.#durableOffset);
     try {
       this.#markedOffset = this.#writtenOffset;
-      await this.#options.commitMark(this.#writtenOffset, durableOffset, undefined);
-      // The next mark replaces none, then: but a sync that began meanwhile may have made that already.
-      if (this.#fsyncing === undefined && this.#durableOffset === durableOffset)
-        this.#segments.settle(durableOffset);
+      await this.#options.commitMark(this.#writtenOffset, this.#durableOffset, undefined);
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -320,14 +316,16 @@ export class StreamLog {
 
   async #fsyncOnce(): Promise<void> {
     const covered = this.#writtenOffset;
-    const { segment, isLast } = this.#segments.mark(covered);
+    const segment = this.#segments.mark(covered);
+    const ends = this.#options.segmentEnds();
     try {
       await this.#file.sync();
       this.#markedOffset = this.#writtenOffset;
       await this.#options.commitMark(this.#writtenOffset, covered, segment);
       this.#durableOffset = covered; // not writtenOffset: it has moved meanwhile
       if (checksInvariants) this.#checkInvariant();
-      if (isLast) this.#segments.settle(covered);
+      this.#segments.marked();
+      if (ends) this.#segments.end(covered);
     } catch (error) {
       this.#syncFailed = true;
       this.#fail(error);

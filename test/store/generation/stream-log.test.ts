@@ -4,6 +4,7 @@ import type { ReplicaError } from "../../../src/base/errors.ts";
 import { Crc64, crc64 } from "../../../src/rdb/crc64.ts";
 import { StreamLog, type StreamLogOptions } from "../../../src/store/generation/stream-log.ts";
 import { OpenFile } from "../../../src/store/disk/open-file.ts";
+import { Random } from "../../support/fill.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
@@ -430,20 +431,18 @@ describe("StreamLog", () => {
     await log.sync();
     log.settle(BASE + 5);
     expect(told.settled).toEqual([BASE + 3, BASE + 5]);
-    // Durable already, but more is written: another sync ends the segment.
+    // Durable already, and more is written.
     log.append(chunk("fg"));
     await log.sync();
     log.append(chunk("h"));
     log.settle(BASE + 6);
-    expect(told.settled).toEqual([BASE + 3, BASE + 5]);
-    await until(() => log.settledOffset === BASE + 8, { what: "a sync" });
+    expect(told.settled).toEqual([BASE + 3, BASE + 5, BASE + 7]);
     // What is settled is not asked for again.
-    log.append(chunk("i"));
     await log.sync();
-    log.settle(BASE + 8);
-    expect([log.durableOffset, log.settledOffset]).toEqual([BASE + 9, BASE + 8]);
+    log.settle(BASE + 7);
+    expect([log.durableOffset, log.settledOffset]).toEqual([BASE + 8, BASE + 7]);
+    expect(disk.count("syncData")).toBe(4);
     await log.close();
-    expect(disk.count("syncData")).toBe(5);
   });
 
   test("settles what became durable during a sync that came too early for who asked", async () => {
@@ -473,6 +472,50 @@ describe("StreamLog", () => {
     expect([told.settled, log.durableOffset]).toEqual([[BASE + 3], BASE + 3]);
     await log.close();
   });
+
+  test.each(["always", "everysec", "no"] as const)(
+    "whatever ends a segment, each begins where a settled mark ended, with the checksum of its bytes: --fsync %s",
+    async (fsync) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      const random = new Random(1);
+      /** The rows, as the ledger keeps them. */
+      const rows: { from: number | undefined; to: number; crc64: bigint }[] = [];
+      let replaced = 0;
+      const { log, content } = openLog(dir, disk, {
+        fsync,
+        segmentEnds: () => random.below(4) === 0,
+        commitMark: async (_, to, segment) => {
+          await Bun.sleep(0);
+          const row = { from: segment?.fromOffset, to, crc64: segment?.crc64 ?? 0n };
+          const last = rows.at(-1);
+          if (last?.from === undefined || last.from !== row.from) return void rows.push(row);
+          expect(log.settledOffset).toBeLessThanOrEqual(last.from);
+          rows[rows.length - 1] = row;
+          replaced++;
+        },
+      });
+      for (let step = 0; step < 300; step++) {
+        log.append(chunk(random.text(1 + random.below(40))));
+        if (random.below(4) === 0) void log.sync();
+        else if (random.below(3) === 0) await log.sync();
+        if (random.below(5) === 0) log.tick();
+        if (random.below(8) === 0) log.settle(log.durableOffset);
+        if (random.below(3) === 0) await Bun.sleep(0);
+      }
+      await log.close();
+      const bytes = Buffer.from(content(), "latin1").subarray(HEADER.length);
+      const segments = rows.filter(({ from }) => from !== undefined);
+      expect(segments.length).toBeGreaterThan(20);
+      expect(replaced).toBeGreaterThan(2);
+      let at = BASE;
+      for (const { from, to, crc64: sum } of segments) {
+        expect([from, sum]).toEqual([at, crc64(bytes.subarray(at - BASE, to - BASE))]);
+        at = to;
+      }
+      expect(at).toBe(log.writtenOffset);
+    },
+  );
 
   test("--fsync no: a mark of what is written settles nothing that a sync marks meanwhile", async () => {
     using dir = tempDir();
