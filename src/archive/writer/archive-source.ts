@@ -20,6 +20,11 @@ export interface LocalGeneration {
   readonly logHeaderBytes: number;
   /** The last byte of the log that survives a power cut. It never falls. */
   readonly durableOffset: Offset;
+  /**
+   * Up to here, the marks stay as they are: `settled ≤ durable`. While a log grows, marks in quick succession replace one
+   * another; once it is closed, all are settled. It never falls either.
+   */
+  readonly settledOffset: Offset;
   /** Set once nothing will be added to its log any more: when that ended, in milliseconds since 1970, and why. */
   readonly sealed: { readonly atMs: number; readonly reason: string } | undefined;
   readonly basePath: string;
@@ -52,6 +57,8 @@ export interface ArchiveSource {
    * @throws ReplicaError of the ledger.
    */
   marks(id: number, from: Offset, to: Offset, most: number): readonly LocalMark[];
+  /** Has the marks of a generation settled up to `offset` as soon as that is durable, rather than some time later. */
+  settle(id: number, offset: Offset): void;
   /** The histories that a generation's stream has been in, in order. @throws ReplicaError of the ledger. */
   histories(id: number): readonly ReplicationIdFrom[];
   /** Keeps the files of a generation from removal. Returns a release function; call it exactly once. */

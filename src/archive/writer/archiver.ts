@@ -1,4 +1,7 @@
-/* Invariant: archived ≤ durable. Only what survives a power cut here is sent. */
+/*
+ * Invariant: archived ≤ settled ≤ durable. Only what survives a power cut here is sent, and only with marks that stay as
+ * they are: a moment is the same in the archive and in the data directory.
+ */
 import type { Clock } from "../../base/clock.ts";
 import { invariant, ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
@@ -96,8 +99,8 @@ export class Archiver {
   #dueAtMs = 0;
   /** Up to where somebody waits for the archive. */
   #wantedOffset: Offset = 0;
-  /** The durable offset of the current generation, as far as it is known. */
-  #durableOffset: Offset = 0;
+  /** The settled offset of the current generation, as far as it is known. */
+  #settledOffset: Offset = 0;
   readonly #rest: Rest;
 
   constructor(options: ArchiverOptions) {
@@ -113,10 +116,10 @@ export class Archiver {
     this.#outage = new Outage(store.url, clock, options.onNews);
   }
 
-  /** More of the current generation's log is durable. Cheap; call it whenever that may be. */
-  moved(durableOffset: Offset): void {
-    this.#durableOffset = durableOffset;
-    this.#rest.moved(durableOffset, this.#isWanted(durableOffset));
+  /** More of the current generation's log is durable, and its marks settled. Cheap; call it whenever that may be. */
+  moved(settledOffset: Offset): void {
+    this.#settledOffset = settledOffset;
+    this.#rest.moved(settledOffset);
   }
 
   /** A generation became current, was sealed or removed. */
@@ -128,13 +131,13 @@ export class Archiver {
   want(offset: Offset): void {
     if (offset <= this.#wantedOffset) return;
     this.#wantedOffset = offset;
-    this.moved(this.#durableOffset);
+    this.#rest.changed();
   }
 
-  /** Whether what is durable has reached what was asked for, and the archive hasn't. */
-  #isWanted(durableOffset: Offset): boolean {
+  /** What somebody waits for, where the log is being archived that far; undefined where the archive has it. */
+  get #lackedWish(): Offset | undefined {
     const archived = this.#current?.archivedOffset ?? Infinity;
-    return archived < this.#wantedOffset && this.#wantedOffset <= durableOffset;
+    return archived < this.#wantedOffset ? this.#wantedOffset : undefined;
   }
 
   /** Up to where a generation that isn't all there yet can be restored from the archive; undefined while it can't. */
@@ -201,8 +204,7 @@ export class Archiver {
         // Whatever failed, it was done now.
         this.#outage.succeeded();
         if (waiting === undefined) continue;
-        const reached = this.#durableOffset;
-        await this.#rest.until(waiting, reached, this.#isWanted(reached), signal);
+        await this.#rest.until(waiting, this.#settledOffset, signal);
       } catch (error) {
         if (signal.aborted) return;
         if (!(error instanceof ReplicaError)) throw error;
@@ -217,6 +219,9 @@ export class Archiver {
     if (this.#pending === undefined) {
       this.#atWork = undefined;
       await this.#describe(signal);
+      // One at a time, so that each object costs the ledger one row more at most.
+      const wish = this.#lackedWish;
+      if (wish !== undefined) this.#options.source.settle(this.#current!.id, wish);
       const generation = this.#oldestLacked();
       if (generation !== undefined) await this.#prepare(generation, signal);
       if (generation !== undefined && this.#current === undefined) return undefined;
@@ -239,7 +244,7 @@ export class Archiver {
 
   /** Makes the next object of a generation; without one that should be sent now, there is none. */
   async #prepare(generation: LocalGeneration, signal: AbortSignal): Promise<void> {
-    this.#durableOffset = generation.durableOffset;
+    this.#settledOffset = generation.settledOffset;
     this.#atWork = generation.id;
     const writer = await this.#beginWith(generation, signal);
     if (checksInvariants) this.#checkInvariant(generation);
@@ -260,11 +265,11 @@ export class Archiver {
     this.#pending = { object, writer };
   }
 
-  #checkInvariant({ id, durableOffset }: LocalGeneration): void {
+  #checkInvariant({ id, settledOffset: settled, durableOffset: durable }: LocalGeneration): void {
     const archived = this.#current?.archivedOffset ?? 0;
     invariant(
-      archived <= durableOffset,
-      `generation ${id}: archived ${archived} ≤ durable ${durableOffset}`,
+      archived <= settled && settled <= durable,
+      `generation ${id}: archived ${archived} ≤ settled ${settled} ≤ durable ${durable}`,
     );
   }
 
@@ -283,8 +288,8 @@ export class Archiver {
     if (begun === undefined) this.#known.isNow();
     // What waits from before has waited long enough.
     this.#dueAtMs = 0;
-    // Of another history, perhaps; and all of this one goes at once.
-    this.#wantedOffset = 0;
+    // What was wanted was of another history, perhaps; and all of this one goes at once.
+    this.#wantedOffset = generation.durableOffset;
     return writer;
   }
 
@@ -303,12 +308,12 @@ export class Archiver {
   ): Promise<LackedObject | undefined> {
     const { clock, everyMs } = this.#options;
     const nowMs = clock.monotonicMs();
-    const isDue = nowMs >= this.#dueAtMs || this.#isWanted(generation.durableOffset);
+    const { settledOffset } = generation;
+    const isDue = nowMs >= this.#dueAtMs || (this.#lackedWish ?? Infinity) <= settledOffset;
     const next = await writer.next(generation, isDue, signal);
     const end = next?.after.at === "log" ? next.after.end.offset : undefined;
-    // What becomes durable from now on waits at most for that long; what a segment left over has waited already.
-    if (next?.kind === "segment" && end === generation.durableOffset)
-      this.#dueAtMs = nowMs + everyMs;
+    // What is settled from now on waits at most for that long; what a segment left over has waited already.
+    if (next?.kind === "segment" && end === settledOffset) this.#dueAtMs = nowMs + everyMs;
     return next;
   }
 
@@ -319,12 +324,14 @@ export class Archiver {
       return first === Infinity ? undefined : first;
     };
     if (generation === undefined) return { untilMs: until(Infinity), offset: Infinity };
-    const { durableOffset } = generation;
+    const { settledOffset } = generation;
     const archived = this.#current?.archivedOffset ?? generation.baseOffset;
-    const isWaiting = durableOffset > archived;
+    // Where all that is settled is there, nothing becomes due by time alone.
+    const isWaiting = settledOffset > archived;
+    const enough = isWaiting ? archived + AT_ONCE_BYTES : settledOffset + 1;
     return {
       untilMs: until(isWaiting ? this.#dueAtMs : Infinity),
-      offset: isWaiting ? archived + AT_ONCE_BYTES : durableOffset + 1,
+      offset: Math.min(enough, this.#lackedWish ?? Infinity),
     };
   }
 

@@ -71,10 +71,13 @@ export class DirectorySource implements ArchiveSource {
     // Its marks are being deleted.
     if (range === undefined) return undefined;
     const { first, last } = range;
+    const durableOffset = Math.max(baseOffset, this.#durableOffset(id) ?? range.durableOffset);
+    const settledOffset = this.#directory.holdings.settledOffset(id) ?? durableOffset;
     return {
       ...record,
       startedMs: first.atMs,
-      durableOffset: Math.max(baseOffset, this.#durableOffset(id) ?? range.durableOffset),
+      durableOffset,
+      settledOffset: Math.min(durableOffset, settledOffset),
       sealed: isSealed ? { atMs: last.atMs, reason: sealedReason ?? "" } : undefined,
       ...this.#pathsOf(id),
     };
@@ -92,6 +95,7 @@ export class DirectorySource implements ArchiveSource {
       primaryName,
       baseOffset: position.offset,
       durableOffset: position.offset,
+      settledOffset: position.offset,
       rdbBytes: writer.syncedBytes,
       rdbCrc64: "",
       logHeaderBytes: 0,
@@ -137,6 +141,10 @@ export class DirectorySource implements ArchiveSource {
     return first === undefined || first.offset > to
       ? []
       : [{ timeMs: first.atMs, offset: first.offset }];
+  }
+
+  settle(id: number, offset: Offset): void {
+    this.#directory.holdings.settle(id, offset);
   }
 
   histories(id: number): readonly ReplicationIdFrom[] {

@@ -154,7 +154,7 @@ export class GenerationWriter {
 
   /**
    * Makes the next object. Says nothing about whether it is time for it but for a segment: that is made once there are
-   * `AT_ONCE_BYTES`, the generation is sealed, or it `isDue`.
+   * `AT_ONCE_BYTES`, the generation is sealed, or it `isDue`; of what is settled only.
    * @param generation as it is now.
    * @returns undefined where the archive lacks nothing that should be sent now.
    * @throws ReplicaError DISK_FAILED, DISK_FULL; DIRECTORY_DAMAGED, never to be retried, where the base is not the
@@ -295,8 +295,8 @@ export class GenerationWriter {
     end: LogEnd,
     isDue: boolean,
   ): Promise<LackedObject | undefined> {
-    const { sealed, durableOffset } = generation;
-    const waitingBytes = durableOffset - end.offset;
+    const { sealed, settledOffset } = generation;
+    const waitingBytes = settledOffset - end.offset;
     if (waitingBytes <= 0) return sealed === undefined ? undefined : this.#sealed(end, sealed);
     if (!isDue && sealed === undefined && waitingBytes < AT_ONCE_BYTES) return undefined;
     const { files, writer } = this.#parts;

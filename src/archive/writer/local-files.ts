@@ -70,12 +70,12 @@ export class LocalFiles {
   }
 
   /**
-   * Reads what follows `from` in a log, up to the last durable byte, or as much of it as a segment may have.
+   * Reads what follows `from` in a log, up to where the marks are settled, or as much of it as a segment may have.
    * @throws ReplicaError DISK_FAILED; of the ledger.
    */
   async segment(generation: LocalGeneration, from: LogEnd): Promise<CutSegment> {
-    const { id, baseOffset, durableOffset } = generation;
-    const most = Math.min(durableOffset, from.offset + SEGMENT_BYTES);
+    const { id, baseOffset, settledOffset } = generation;
+    const most = Math.min(settledOffset, from.offset + SEGMENT_BYTES);
     const isFirst = from.offset === baseOffset;
     const first = isFirst ? baseOffset : from.offset + 1;
     const found = this.#source.marks(id, first, most, MAX_MARKS);

@@ -5,7 +5,7 @@ import type { Offset } from "../../base/history.ts";
 export interface Waiting {
   /** Monotonic milliseconds; undefined: no time makes anything due. */
   readonly untilMs: number | undefined;
-  /** The durable offset of the current generation from which on there is something to do. */
+  /** The settled offset of the current generation from which on there is something to do. */
   readonly offset: Offset;
   /** How often `changed` had been called when the loop looked around. */
   readonly changes: number;
@@ -36,25 +36,18 @@ export class Rest {
     this.#wake();
   }
 
-  /** More is durable. @param isWanted whether somebody waits for it. */
-  moved(durableOffset: Offset, isWanted: boolean): void {
-    if (this.#waiting === undefined) return;
-    if (durableOffset >= this.#waiting.offset || isWanted) this.#wake();
+  /** More is settled. */
+  moved(settledOffset: Offset): void {
+    if (settledOffset >= (this.#waiting?.offset ?? Infinity)) this.#wake();
   }
 
   /**
    * Resolves once something is to be done, or `signal` aborts.
-   * @param durableOffset what is durable now, and whether somebody waits for it: what came between the look around and
-   * here has woken nobody.
+   * @param settledOffset what is settled now: what came between the look around and here has woken nobody.
    */
-  async until(
-    waiting: Waiting,
-    durableOffset: Offset,
-    isWanted: boolean,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const isOver = waiting.changes !== this.#changes || durableOffset >= waiting.offset;
-    if (signal.aborted || isOver || isWanted) return;
+  async until(waiting: Waiting, settledOffset: Offset, signal: AbortSignal): Promise<void> {
+    const isOver = waiting.changes !== this.#changes || settledOffset >= waiting.offset;
+    if (signal.aborted || isOver) return;
     const woken = new AbortController();
     const wake = () => woken.abort();
     this.#waiting = waiting;

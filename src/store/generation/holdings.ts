@@ -2,14 +2,15 @@ import type { Offset, Position } from "../../base/history.ts";
 import { logger } from "../../base/logger.ts";
 import type { Ledger, Mark } from "../ledger/ledger.ts";
 import type { SnapshotWriter } from "./snapshot.ts";
+import type { StreamLog } from "./stream-log.ts";
 
 /** What a mark promises: what was written at this time is durable up to this offset. */
 export type KeptMark = Pick<Mark, "atMs" | "durableOffset">;
 
 /** What carries the generations of a data directory to an archive. */
 export interface Carrier {
-  /** More of the current generation's log is durable. */
-  moved(durableOffset: Offset): void;
+  /** More of the current generation's log is durable, and its marks stay as they are. */
+  moved(settledOffset: Offset): void;
   /** A generation became current, or the log of a sealed one is closed. */
   changed(): void;
   /** Up to where a generation that isn't all there yet can be restored from the archive; undefined while it can't. */
@@ -19,6 +20,9 @@ export interface Carrier {
   /** Up to `offset`, the current generation's log is wanted there as soon as it is durable. */
   want(offset: Offset): void;
 }
+
+/** A log while marks of it may come. */
+type OpenLog = Pick<StreamLog, "settledOffset" | "settle">;
 
 /** A generation whose snapshot is coming in, of a history that is known. */
 export interface Arriving {
@@ -45,8 +49,8 @@ export class Holdings {
   /** The generations whose stream the current one goes on with, newest first, and where their logs were durable. */
   #before: readonly { readonly id: number; readonly endOffset: Offset }[] = [];
   readonly #ledger: Ledger;
-  /** How often each log is open: one that failed may still be closing when it is opened anew. */
-  readonly #open = new Map<number, number>();
+  /** The open logs of each generation: one that failed may still be closing when another is opened. */
+  readonly #open = new Map<number, Set<OpenLog>>();
   /** The current generation and its last mark; undefined where nothing is kept yet. */
   #last: { readonly id: number; readonly mark: KeptMark } | undefined;
 
@@ -87,20 +91,38 @@ export class Holdings {
   add(id: number, mark: KeptMark): void {
     if (id !== this.#last?.id) return;
     this.#last = { id, mark };
-    this.carrier?.moved(mark.durableOffset);
   }
 
   /** A log of this generation was opened. */
-  opened(id: number): void {
-    this.#open.set(id, (this.#open.get(id) ?? 0) + 1);
+  opened(id: number, log: OpenLog): void {
+    const logs = this.#open.get(id) ?? new Set();
+    this.#open.set(id, logs.add(log));
   }
 
-  /** It is closed: no further mark of it comes. */
-  closed(id: number): void {
-    const left = (this.#open.get(id) ?? 0) - 1;
-    if (left > 0) return void this.#open.set(id, left);
+  /** More of its marks is settled. */
+  settled(id: number): void {
+    const offset = this.settledOffset(id);
+    if (id === this.#last?.id && offset !== undefined) this.carrier?.moved(offset);
+  }
+
+  /** It is closed: no further mark of it comes, so all are settled. */
+  closed(id: number, log: OpenLog): void {
+    const logs = this.#open.get(id);
+    logs?.delete(log);
+    if (logs !== undefined && logs.size > 0) return;
     this.#open.delete(id);
-    if (id !== this.#last?.id) this.carrier?.changed();
+    this.carrier?.changed();
+  }
+
+  /** Up to where no mark of a generation is replaced by a later one; undefined: none is, since its log isn't open. */
+  settledOffset(id: number): Offset | undefined {
+    const logs = this.#open.get(id);
+    return logs && Math.min(...[...logs].map(({ settledOffset }) => settledOffset));
+  }
+
+  /** See `StreamLog.settle`. */
+  settle(id: number, offset: Offset): void {
+    for (const log of this.#open.get(id) ?? []) log.settle(offset);
   }
 
   /** Whether marks of this generation may come. */

@@ -97,15 +97,15 @@ export class LogFiles {
     const { disk, clock, holdings } = this.#options;
     let segmentBeganAtMs = clock.now();
     this.#isThere.set(id, file.watch());
-    holdings.opened(id);
-    return new StreamLog(disk, file, {
+    const log = new StreamLog(disk, file, {
       ...callbacks,
       ...beginning,
       ...at,
       monotonicMs: () => performance.now(),
       commitMark: (writtenOffset, durableOffset, segment) =>
         this.#mark(id, { writtenOffset, durableOffset, segment }),
-      onClosed: () => holdings.closed(id),
+      onSettled: () => holdings.settled(id),
+      onClosed: () => holdings.closed(id, log),
       segmentEnds: () => {
         const sinceMs = clock.now() - segmentBeganAtMs;
         if (sinceMs >= 0 && sinceMs < SEGMENT_MS) return false;
@@ -113,6 +113,8 @@ export class LogFiles {
         return true;
       },
     });
+    holdings.opened(id, log);
+    return log;
   }
 
   async #mark(id: number, mark: Omit<Mark, "atMs">): Promise<void> {

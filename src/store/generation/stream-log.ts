@@ -1,24 +1,21 @@
 /*
- * Invariant: durable ≤ written ≤ received. Received are the bytes that were handed over, written those
- * that the kernel has, durable those that a committed mark covers.
+ * Invariant: settled ≤ durable ≤ written ≤ received. Received are the bytes that were handed over, written those
+ * that the kernel has, durable those that a committed mark covers, settled those whose marks no later one replaces.
  */
 import { invariant, type ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { checksInvariants } from "../../base/invariants.ts";
-import { Crc64 } from "../../rdb/crc64.ts";
 import type { Segment } from "../ledger/ledger.ts";
 import { type LogBeginning, fileByteOf } from "./layout.ts";
-import { closeQuietly, type Disk, diskError, giveBack, PIECE_BYTES } from "../disk/disk.ts";
+import { closeQuietly, type Disk, diskError, PIECE_BYTES } from "../disk/disk.ts";
 import type { OpenFile } from "../disk/open-file.ts";
+import { LogSegments, type LogSegmentsOptions } from "./log-segments.ts";
 
-export interface StreamLogOptions extends LogBeginning {
-  /** The last offset that the file holds, and the last one that a mark covers. */
+export interface StreamLogOptions extends LogBeginning, LogSegmentsOptions {
+  /** The last offset that the file holds. */
   readonly writtenOffset: Offset;
-  readonly durableOffset: Offset;
   readonly fsync: "always" | "everysec" | "no";
   readonly maxQueuedBytes: number;
-  /** The bytes up to `writtenOffset` that no mark covers: none, unless a kill left some. */
-  readonly unmarked: { readonly fromOffset: Offset; readonly crc: Crc64 };
   /**
    * Commits a mark, durably; only then does the durable offset move. The segment ends at the durable
    * offset; it is undefined where that does not move.
@@ -28,8 +25,6 @@ export interface StreamLogOptions extends LogBeginning {
     durableOffset: Offset,
     segment: Segment | undefined,
   ) => Promise<void>;
-  /** Asked with each mark, and in pauses: whether the segment is long enough for the next mark to begin another. */
-  readonly segmentEnds: () => boolean;
   /** Monotonic milliseconds. */
   readonly monotonicMs: () => number;
   /** Called after the written or the durable offset moved, also while `append` runs. */
@@ -56,9 +51,7 @@ export class StreamLog {
   readonly #file: OpenFile;
   readonly #options: StreamLogOptions;
   #queue: Uint8Array[] = [];
-  /** Written pieces that the segment's checksum does not cover yet. */
-  #uncounted: Uint8Array[] = [];
-  #segment: { readonly fromOffset: Offset; readonly crc: Crc64 };
+  readonly #segments: LogSegments;
   #receivedOffset: Offset;
   #writtenOffset: Offset;
   #durableOffset: Offset;
@@ -80,7 +73,7 @@ export class StreamLog {
     this.#file = file;
     this.#options = options;
     this.#marks = options.marks;
-    this.#segment = options.unmarked;
+    this.#segments = new LogSegments(options);
     this.#receivedOffset = options.writtenOffset;
     this.#writtenOffset = options.writtenOffset;
     this.#durableOffset = options.durableOffset;
@@ -89,14 +82,11 @@ export class StreamLog {
   }
 
   #checkInvariant(): void {
-    const [durable, written, received] = [
-      this.#durableOffset,
-      this.#writtenOffset,
-      this.#receivedOffset,
-    ];
+    const { settledOffset: settled, durableOffset: durable } = this;
+    const { writtenOffset: written, receivedOffset: received } = this;
     invariant(
-      durable <= written && written <= received,
-      `${this.#file.path}: durable ${durable} ≤ written ${written} ≤ received ${received}`,
+      settled <= durable && durable <= written && written <= received,
+      `${this.#file.path}: settled ${settled} ≤ durable ${durable} ≤ written ${written} ≤ received ${received}`,
     );
   }
 
@@ -110,6 +100,11 @@ export class StreamLog {
 
   get durableOffset(): Offset {
     return this.#durableOffset;
+  }
+
+  /** Up to here, no later mark replaces one. */
+  get settledOffset(): Offset {
+    return this.#segments.settledOffset;
   }
 
   /** Length of the file, in bytes, with the SELECT before the stream. */
@@ -128,26 +123,28 @@ export class StreamLog {
     this.#marks = true;
     this.#durableOffset = durableOffset;
     if (checksInvariants) this.#checkInvariant();
-    if (durableOffset === this.#writtenOffset) this.#beginSegment();
+    if (durableOffset === this.#writtenOffset) {
+      this.#segments.mark(durableOffset);
+      this.#segments.marked();
+    }
+    this.#segments.end(durableOffset);
+  }
+
+  /** Settles the marks up to `offset` as soon as that is durable, however short their segment is. */
+  settle(offset: Offset): void {
+    this.#segments.want(offset);
+    this.#settleWanted();
+  }
+
+  #settleWanted(): void {
+    // Its mark may yet replace the last one.
+    if (this.#fsyncing !== undefined) return;
+    if (this.#segments.isWanted(this.#durableOffset)) this.#segments.end(this.#durableOffset);
   }
 
   /** The segment that ends with what is written. */
   get segment(): Segment {
-    this.#count();
-    return { fromOffset: this.#segment.fromOffset, crc64: this.#segment.crc.value };
-  }
-
-  #beginSegment(): void {
-    this.#count();
-    this.#segment = { fromOffset: this.#writtenOffset, crc: new Crc64() };
-  }
-
-  #count(): void {
-    for (const piece of this.#uncounted) {
-      this.#segment.crc.update(piece);
-      giveBack(piece);
-    }
-    this.#uncounted = [];
+    return this.#segments.open(this.#writtenOffset);
   }
 
   /**
@@ -191,8 +188,8 @@ export class StreamLog {
     }
     this.#queue.pop();
     this.#tookMs(this.#options.monotonicMs() - beganMs);
-    this.#uncounted.push(bytes);
-    this.#count();
+    this.#segments.wrote([bytes]);
+    this.#segments.count();
     this.#wrote(length);
     return true;
   }
@@ -217,16 +214,16 @@ export class StreamLog {
         const beganMs = this.#options.monotonicMs();
         const writing = this.#file.write(batch.pieces, position);
         // While the disk works.
-        this.#count();
+        this.#segments.count();
         await writing;
         this.#tookMs(this.#options.monotonicMs() - beganMs);
-        this.#uncounted = batch.pieces;
+        this.#segments.wrote(batch.pieces);
         this.#wrote(batch.bytes);
       }
     } catch (error) {
       this.#fail(error);
     } finally {
-      this.#count();
+      this.#segments.count();
       this.#file.release();
       this.#writing = undefined;
     }
@@ -277,7 +274,7 @@ export class StreamLog {
   tick(): void {
     // After a pause, begin a new segment; otherwise the next mark would overwrite the row that covers the pause.
     const isIdle = this.#marks && this.#durableOffset === this.#writtenOffset;
-    if (isIdle && this.#options.segmentEnds()) this.#beginSegment();
+    if (isIdle && this.#options.segmentEnds()) this.#segments.end(this.#durableOffset);
     if (this.#options.fsync === "everysec") void this.sync();
     if (this.#options.fsync === "no") void this.#markWritten();
   }
@@ -288,6 +285,8 @@ export class StreamLog {
     if (this.#fsyncing !== undefined) return;
     if (this.#markedOffset === this.#writtenOffset) return;
     this.#marking = true;
+    // This mark comes after the last one of the segment, which none may replace then.
+    this.#segments.end(this.#durableOffset);
     try {
       this.#markedOffset = this.#writtenOffset;
       await this.#options.commitMark(this.#writtenOffset, this.#durableOffset, undefined);
@@ -317,20 +316,23 @@ export class StreamLog {
 
   async #fsyncOnce(): Promise<void> {
     const covered = this.#writtenOffset;
-    const { segment } = this;
-    if (this.#options.segmentEnds()) this.#beginSegment();
+    const segment = this.#segments.mark(covered);
+    const ends = this.#options.segmentEnds();
     try {
       await this.#file.sync();
       this.#markedOffset = this.#writtenOffset;
       await this.#options.commitMark(this.#writtenOffset, covered, segment);
       this.#durableOffset = covered; // not writtenOffset: it has moved meanwhile
       if (checksInvariants) this.#checkInvariant();
+      this.#segments.marked();
+      if (ends) this.#segments.end(covered);
     } catch (error) {
       this.#syncFailed = true;
       this.#fail(error);
     } finally {
       this.#fsyncing = undefined;
     }
+    this.#settleWanted();
     this.#options.onMoved();
   }
 

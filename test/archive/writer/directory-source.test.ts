@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { realFolderDisk } from "../../../src/archive/store/folder-disk.ts";
 import { FileStore } from "../../../src/archive/store/file-store.ts";
 import { Archiver } from "../../../src/archive/writer/archiver.ts";
+import type { LocalGeneration } from "../../../src/archive/writer/archive-source.ts";
 import { DirectorySource } from "../../../src/archive/writer/directory-source.ts";
 import { realClock } from "../../../src/base/clock.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
@@ -12,7 +13,7 @@ import { FakeMachine } from "../../support/fake-machine.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
-import { BASE_OFFSET, HEADER, keep, RDB, REPLID } from "../../store/restore/kept.ts";
+import { BASE_OFFSET, callbacks, HEADER, keep, RDB, REPLID } from "../../store/restore/kept.ts";
 import { SEED } from "./bench.ts";
 import { PauseClock, readArchive } from "./rig.ts";
 
@@ -80,6 +81,43 @@ describe("a data directory", () => {
     await second.close();
   });
 
+  test("shows how far the marks are settled, and has them settled", async () => {
+    using dir = tempDir();
+    using opened = open(dir.file("data"));
+    const { directory, disk, source, skip } = opened;
+    const log = await keep(directory, disk);
+    const offsets = () => {
+      const [{ durableOffset, settledOffset }] = source.generations() as [LocalGeneration];
+      return [settledOffset - BASE_OFFSET, durableOffset - BASE_OFFSET];
+    };
+    expect(offsets()).toEqual([0, 0]);
+    log.append(Buffer.alloc(10));
+    await log.sync();
+    expect(offsets()).toEqual([0, 10]);
+    skip(499);
+    log.append(Buffer.alloc(10));
+    await log.sync();
+    expect(offsets()).toEqual([0, 20]);
+    skip(1);
+    log.append(Buffer.alloc(10));
+    await log.sync();
+    expect(offsets()).toEqual([30, 30]);
+    log.append(Buffer.alloc(10));
+    await log.sync();
+    expect(offsets()).toEqual([30, 40]);
+    source.settle(1, BASE_OFFSET + 40);
+    expect(offsets()).toEqual([40, 40]);
+    log.append(Buffer.alloc(10));
+    await log.sync();
+    expect(offsets()).toEqual([40, 50]);
+    await log.close();
+    expect(offsets()).toEqual([50, 50]);
+    // What replaces no mark of an earlier log.
+    const again = (await directory.openLog(callbacks()))!;
+    expect(offsets()).toEqual([50, 50]);
+    await again.close();
+  });
+
   test("shows marks from one offset to another, and the histories", async () => {
     using dir = tempDir();
     using opened = open(dir.file("data"));
@@ -136,7 +174,7 @@ describe("a data directory", () => {
       skip(1_000);
       first.append(Buffer.from(`stream ${step}`));
       await first.sync();
-      archiver.moved(directory.durableOffset!);
+      archiver.moved(first.settledOffset);
     }
     const isWhole = () => {
       const { archivedOffset, lagBytes } = archiver.status();
@@ -148,9 +186,10 @@ describe("a data directory", () => {
     const second = await keep(directory, disk);
     await first.close();
     archiver.changed();
+    skip(2_000);
     second.append(Buffer.from("another stream"));
     await second.sync();
-    archiver.moved(directory.durableOffset!);
+    archiver.moved(second.settledOffset);
     await until(() => archiver.has(1) && isWhole(), { what: "both in the archive" });
     logs.push(readFileSync(directory.logPath(2)));
     stop.abort(new Error("the test is over"));

@@ -31,6 +31,11 @@ export class LocalHistory implements ArchiveSource {
   /** How many files are kept from removal at present, and how often they were. */
   pinned = 0;
   pins = 0;
+  /** Whether marks are settled as soon as they are made; else `settle` does that. */
+  isSettled = true;
+  /** What the archiver asked for, and what does it. */
+  readonly wishes: Offset[] = [];
+  onWish: (id: number, offset: Offset) => void = () => undefined;
 
   constructor(dir: string, seed: number) {
     this.#dir = dir;
@@ -63,6 +68,7 @@ export class LocalHistory implements ArchiveSource {
       rdbCrc64: "",
       logHeaderBytes: 0,
       durableOffset: baseOffset,
+      settledOffset: baseOffset,
       sealed: undefined,
       basePath: `${dir}/temp.rdb`,
       logPath: `${dir}/incr.aof`,
@@ -116,6 +122,7 @@ export class LocalHistory implements ArchiveSource {
       rdbCrc64: hex64(crc64(rdb.subarray(0, -8))),
       logHeaderBytes: SELECT.length,
       durableOffset: baseOffset,
+      settledOffset: baseOffset,
       sealed: undefined,
       basePath: path("base.rdb"),
       logPath: path("incr.aof"),
@@ -144,9 +151,23 @@ export class LocalHistory implements ArchiveSource {
     writeFileSync(generation.logPath, Buffer.concat([grown.log, more, Buffer.from("unsynced")]));
     grown.log = Buffer.concat([grown.log, more]);
     const durableOffset = generation.durableOffset + bytes;
-    grown.generation = { ...generation, durableOffset };
+    const settledOffset = this.isSettled ? durableOffset : generation.settledOffset;
+    grown.generation = { ...generation, durableOffset, settledOffset };
     grown.marks.push({ timeMs: this.#tick(), offset: durableOffset });
     return durableOffset;
+  }
+
+  settle(id: number, offset: Offset): void {
+    this.wishes.push(offset);
+    this.onWish(id, offset);
+  }
+
+  /** The marks of a generation are settled up to its last durable byte. */
+  settleAll(id: number): Offset {
+    const grown = this.#all.get(id)!;
+    const settledOffset = grown.generation.durableOffset;
+    grown.generation = { ...grown.generation, settledOffset };
+    return settledOffset;
   }
 
   /** The stream goes on under another replication id. */
@@ -169,6 +190,7 @@ export class LocalHistory implements ArchiveSource {
     const grown = this.#all.get(id)!;
     grown.generation = {
       ...grown.generation,
+      settledOffset: grown.generation.durableOffset,
       sealed: { atMs: this.#tick(), reason: "a newer snapshot" },
     };
   }

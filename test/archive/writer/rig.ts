@@ -115,7 +115,8 @@ export class Rig {
   }
 
   grow(id: number, bytes: number): void {
-    this.archiver.moved(this.history.grow(id, bytes));
+    this.history.grow(id, bytes);
+    this.archiver.moved(this.history.of(id).settledOffset);
   }
 
   /** Resolves once the archive lacks nothing that is durable, or `isOver`. */

@@ -6,9 +6,10 @@ import type { Ledger } from "../../../src/store/ledger/ledger.ts";
 function holdings() {
   const archived = new Map<number, number>();
   const whole = new Set<number>();
+  const told: (number | "changed")[] = [];
   const carrier: Carrier = {
-    moved: () => undefined,
-    changed: () => undefined,
+    moved: (settledOffset) => void told.push(settledOffset),
+    changed: () => void told.push("changed"),
     archivedOffset: (id) => archived.get(id),
     has: (id) => whole.has(id),
     want: () => undefined,
@@ -16,7 +17,7 @@ function holdings() {
   // Nothing of it is asked here.
   const held = new Holdings({} as Ledger);
   held.carrier = carrier;
-  return { held, archived, whole };
+  return { held, archived, whole, told };
 }
 
 const mark = (durableOffset: number) => ({ atMs: 0, durableOffset });
@@ -52,4 +53,37 @@ test("what is archived of another history counts for nothing", () => {
   archived.delete(1);
   whole.add(1);
   expect(held.archivedOffset).toBe(0);
+});
+
+test("the archive is told how far the marks of the current generation are settled", () => {
+  const { held, told } = holdings();
+  const asked: number[] = [];
+  const log = (settledOffset: number) => ({
+    settledOffset,
+    settle: (to: number) => asked.push(to),
+  });
+  held.begin(1, mark(100));
+  // Nothing comes of a log that isn't open.
+  expect(held.settledOffset(1)).toBeUndefined();
+  const first = log(100);
+  held.opened(1, first);
+  held.add(1, mark(200));
+  first.settledOffset = 150;
+  held.settled(1);
+  expect(told).toEqual(["changed", 150]);
+  held.settle(1, 180);
+  expect(asked).toEqual([180]);
+  // While a log that failed is being closed, its last mark may still be replaced.
+  const second = log(200);
+  held.opened(1, second);
+  expect(held.settledOffset(1)).toBe(150);
+  held.closed(1, first);
+  expect([held.settledOffset(1), told]).toEqual([200, ["changed", 150]]);
+  held.begin(2, mark(300));
+  held.settled(1);
+  held.closed(1, second);
+  expect([held.settledOffset(1), told]).toEqual([
+    undefined,
+    ["changed", 150, "changed", "changed"],
+  ]);
 });

@@ -4,6 +4,7 @@ import type { ReplicaError } from "../../../src/base/errors.ts";
 import { Crc64, crc64 } from "../../../src/rdb/crc64.ts";
 import { StreamLog, type StreamLogOptions } from "../../../src/store/generation/stream-log.ts";
 import { OpenFile } from "../../../src/store/disk/open-file.ts";
+import { Random } from "../../support/fill.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
@@ -18,6 +19,7 @@ interface Told {
   failed: ReplicaError[];
   marks: { written: number; durable: number; syncs: number }[];
   segments: (Partial<Segment> & { to: number })[];
+  settled: number[];
 }
 
 /** A log at offset 1000, after a header of 6 bytes; each move checks the cursors. */
@@ -28,7 +30,7 @@ function openLog(
 ): { log: StreamLog; told: Told; content: () => string } {
   const path = dir.file("log.aof");
   fs.writeFileSync(path, HEADER);
-  const told: Told = { moved: 0, closed: 0, failed: [], marks: [], segments: [] };
+  const told: Told = { moved: 0, closed: 0, failed: [], marks: [], segments: [], settled: [] };
   const log = new StreamLog(disk, OpenFile.openExisting(disk, path), {
     logHeaderBytes: HEADER.length,
     baseOffset: BASE,
@@ -49,6 +51,10 @@ function openLog(
       told.moved++;
       ordered(log);
     },
+    onSettled: () => {
+      told.settled.push(log.settledOffset);
+      ordered(log);
+    },
     onFailed: (error) => told.failed.push(error),
     onClosed: () => void told.closed++,
     marks: true,
@@ -58,6 +64,7 @@ function openLog(
 }
 
 function ordered(log: StreamLog): void {
+  expect(log.settledOffset).toBeLessThanOrEqual(log.durableOffset);
   expect(log.durableOffset).toBeLessThanOrEqual(log.writtenOffset);
   expect(log.writtenOffset).toBeLessThanOrEqual(log.receivedOffset);
 }
@@ -362,6 +369,181 @@ describe("StreamLog", () => {
       expect(told.segments).toEqual(ends ? [of(0, 3), of(3, 9)] : [of(0, 3), of(0, 9)]);
     },
   );
+
+  test("settles what a mark covers once the segment ends, in a pause too", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    let isLong = false;
+    const { log, told } = openLog(dir, disk, { fsync: "always", segmentEnds: () => isLong });
+    log.append(chunk("abc"));
+    await log.sync();
+    expect([log.durableOffset, log.settledOffset, told.settled]).toEqual([BASE + 3, BASE, []]);
+    isLong = true;
+    log.append(chunk("defg"));
+    // Its mark replaces the one before, and no later one replaces that.
+    await log.sync();
+    expect(log.settledOffset).toBe(BASE + 7);
+    isLong = false;
+    log.append(chunk("h"));
+    await log.sync();
+    log.tick();
+    expect(log.settledOffset).toBe(BASE + 7);
+    isLong = true;
+    log.tick();
+    log.tick();
+    expect(log.settledOffset).toBe(BASE + 8);
+    expect(told.settled).toEqual([BASE + 7, BASE + 8]);
+    await log.close();
+  });
+
+  test("settles nothing while a sync is in flight that may yet replace the last mark", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    let isLong = false;
+    const { log, told } = openLog(dir, disk, { segmentEnds: () => isLong });
+    log.append(chunk("abc"));
+    await log.sync();
+    isLong = true;
+    log.append(chunk("def"));
+    const held = disk.hold("syncData");
+    const syncing = log.sync();
+    log.tick();
+    log.settle(BASE + 3);
+    await Bun.sleep(1);
+    expect([log.settledOffset, told.settled]).toEqual([BASE, []]);
+    held.release();
+    await syncing;
+    expect(told.settled).toEqual([BASE + 6]);
+    await log.close();
+  });
+
+  test("settles what is asked for as soon as that is durable", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told } = openLog(dir, disk);
+    log.append(chunk("abc"));
+    log.settle(BASE + 3);
+    expect([told.settled, disk.count("syncData")]).toEqual([[], 0]);
+    await log.sync();
+    expect(told.settled).toEqual([BASE + 3]);
+    // Durable already, and nothing else is written.
+    log.append(chunk("de"));
+    await log.sync();
+    log.settle(BASE + 5);
+    expect(told.settled).toEqual([BASE + 3, BASE + 5]);
+    // Durable already, and more is written.
+    log.append(chunk("fg"));
+    await log.sync();
+    log.append(chunk("h"));
+    log.settle(BASE + 6);
+    expect(told.settled).toEqual([BASE + 3, BASE + 5, BASE + 7]);
+    // What is settled is not asked for again.
+    await log.sync();
+    log.settle(BASE + 7);
+    expect([log.durableOffset, log.settledOffset]).toEqual([BASE + 8, BASE + 7]);
+    expect(disk.count("syncData")).toBe(4);
+    await log.close();
+  });
+
+  test("settles what became durable during a sync that came too early for who asked", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told } = openLog(dir, disk);
+    log.append(chunk("abc"));
+    const held = disk.hold("syncData");
+    const syncing = log.sync();
+    log.settle(BASE + 3);
+    held.release();
+    await syncing;
+    expect([told.settled, disk.count("syncData")]).toEqual([[BASE + 3], 1]);
+    await log.close();
+  });
+
+  test("--fsync no: a mark of what is written settles the one before", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told } = openLog(dir, disk, { fsync: "no" });
+    log.append(chunk("abc"));
+    await log.sync();
+    log.append(chunk("def"));
+    expect(told.settled).toEqual([]);
+    log.tick();
+    await Bun.sleep(1);
+    expect([told.settled, log.durableOffset]).toEqual([[BASE + 3], BASE + 3]);
+    await log.close();
+  });
+
+  test.each(["always", "everysec", "no"] as const)(
+    "whatever ends a segment, each begins where a settled mark ended, with the checksum of its bytes: --fsync %s",
+    async (fsync) => {
+      using dir = tempDir();
+      const disk = new FaultyDisk();
+      const random = new Random(1);
+      /** The rows, as the ledger keeps them. */
+      const rows: { from: number | undefined; to: number; crc64: bigint }[] = [];
+      let replaced = 0;
+      const { log, content } = openLog(dir, disk, {
+        fsync,
+        segmentEnds: () => random.below(4) === 0,
+        commitMark: async (_, to, segment) => {
+          await Bun.sleep(0);
+          const row = { from: segment?.fromOffset, to, crc64: segment?.crc64 ?? 0n };
+          const last = rows.at(-1);
+          if (last?.from === undefined || last.from !== row.from) return void rows.push(row);
+          expect(log.settledOffset).toBeLessThanOrEqual(last.from);
+          rows[rows.length - 1] = row;
+          replaced++;
+        },
+      });
+      for (let step = 0; step < 300; step++) {
+        log.append(chunk(random.text(1 + random.below(40))));
+        if (random.below(4) === 0) void log.sync();
+        else if (random.below(3) === 0) await log.sync();
+        if (random.below(5) === 0) log.tick();
+        if (random.below(8) === 0) log.settle(log.durableOffset);
+        if (random.below(3) === 0) await Bun.sleep(0);
+      }
+      await log.close();
+      const bytes = Buffer.from(content(), "latin1").subarray(HEADER.length);
+      const segments = rows.filter(({ from }) => from !== undefined);
+      expect(segments.length).toBeGreaterThan(20);
+      expect(replaced).toBeGreaterThan(2);
+      let at = BASE;
+      for (const { from, to, crc64: sum } of segments) {
+        expect([from, sum]).toEqual([at, crc64(bytes.subarray(at - BASE, to - BASE))]);
+        at = to;
+      }
+      expect(at).toBe(log.writtenOffset);
+    },
+  );
+
+  test("--fsync no: a mark of what is written settles nothing that a sync marks meanwhile", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const committing = Promise.withResolvers<void>();
+    const { log, told } = openLog(dir, disk, {
+      fsync: "no",
+      commitMark: async (_, __, segment) => {
+        if (segment === undefined) await committing.promise;
+      },
+    });
+    log.append(chunk("abc"));
+    log.tick();
+    await log.sync();
+    committing.resolve();
+    await Bun.sleep(1);
+    expect([told.settled, log.durableOffset]).toEqual([[], BASE + 3]);
+    await log.close();
+  });
+
+  test("what another log handed over is settled when its marks begin", () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log, told } = openLog(dir, disk, { marks: false });
+    log.append(chunk("abc"));
+    log.beginMarks(BASE + 3);
+    expect(told.settled).toEqual([BASE + 3]);
+  });
 
   test("copies a log up to its end, with a checksum of the copied bytes", async () => {
     using dir = tempDir();
