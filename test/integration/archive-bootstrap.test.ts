@@ -194,6 +194,7 @@ describe("what can't be had from an archive is had from the primary", () => {
 
   test("from a bucket that has it, nothing else is needed", async () => {
     const data = newFolder();
+    const there = new Set(server.objects.keys());
     // As a volume is that was just mounted.
     fs.mkdirSync(`${data}/lost+found`, { recursive: true });
     await using replica = start(data, "s3://bucket/here");
@@ -206,7 +207,10 @@ describe("what can't be had from an archive is had from the primary", () => {
     expect(again.stderr).not.toContain("keeps nothing yet");
     const fetched = server.seen
       .slice(asked)
-      .filter(({ operation, key }) => operation === "GET" && key.includes("/base/"));
+      // Of its own folder it may ask what came of a piece that a stop cut off.
+      .filter(
+        ({ operation, key }) => operation === "GET" && key.includes("/base/") && there.has(key),
+      );
     expect(fetched).toEqual([]);
   });
 
