@@ -6,7 +6,7 @@ const BUFFER_BYTES = 16 * MIB + 128 * 1024;
 /** Smaller ones come from the allocator, and larger ones, of which there is rarely one. */
 const WORTH_BYTES = 4 * MIB;
 /** How many are kept while nobody has them: what reading two pieces side by side takes. */
-const MAX_FREE = 4;
+const MAX_FREE = 2;
 /** How long they are kept, in milliseconds. */
 const IDLE_MS = 2_000;
 
@@ -28,6 +28,11 @@ export function objectBuffer(bytes: number): Uint8Array<ArrayBuffer> {
   const buffer = kept ?? new ArrayBuffer(isPooled ? BUFFER_BYTES : bytes);
   isLent.set(buffer, true);
   return new Uint8Array(buffer, 0, bytes);
+}
+
+/** How much memory an object of so many bytes may take while it is in a buffer: one that was used before has all its pages. */
+export function heldBytes(bytes: number): number {
+  return bytes >= WORTH_BYTES ? Math.max(bytes, BUFFER_BYTES) : bytes;
 }
 
 /** Takes the bytes of an object back, wherever they came from. Call it once, with any view that begins with them. */
