@@ -50,27 +50,22 @@ export async function benchArchiveMemory(options: {
 }): Promise<MemoryRow[]> {
   refuseWithoutProgram();
   const rows: MemoryRow[] = [];
+  console.log("\n| store | snapshot | while | seconds | peak RSS |\n|---|--:|---|--:|--:|");
   for (const baseBytes of options.sizes) {
     for (const withStore of [inFolder, inSink]) {
       using scratch = scratchDirectory();
       await withStore(scratch.path, async (place) => {
-        const note = (phase: string, peakBytes: number, seconds: number) =>
-          void rows.push({
-            store: place.name,
-            baseBytes,
-            phase,
-            peakRssMiB: peakBytes / MIB,
-            seconds,
-          });
+        const store = place.name;
+        const note = (phase: string, peakBytes: number, seconds: number) => {
+          const peakRssMiB = peakBytes / MIB;
+          rows.push({ store, baseBytes, phase, peakRssMiB, seconds });
+          console.log(
+            `| ${store} | ${formatBytes(baseBytes)} | ${phase} | ${seconds.toFixed(1)} | ${peakRssMiB.toFixed(0)} MiB |`,
+          );
+        };
         await life(place, scratch.path, baseBytes, options.seconds, note);
       });
     }
-  }
-  console.log("\n| store | snapshot | while | seconds | peak RSS |\n|---|--:|---|--:|--:|");
-  for (const { store, baseBytes, phase, seconds, peakRssMiB } of rows) {
-    console.log(
-      `| ${store} | ${formatBytes(baseBytes)} | ${phase} | ${seconds.toFixed(1)} | ${peakRssMiB.toFixed(0)} MiB |`,
-    );
   }
   return rows;
 }
