@@ -1,6 +1,7 @@
 import * as fs from "node:fs";
 import { parseArgs } from "node:util";
 import { benchArchive } from "./archive.ts";
+import { benchArchiveMemory } from "./archive-memory.ts";
 import { transferChart } from "./chart.ts";
 import { benchParts } from "./parts.ts";
 import { benchPort } from "./port.ts";
@@ -14,7 +15,7 @@ import { benchStream } from "./stream.ts";
 import { benchTransfer, transferTable } from "./transfer.ts";
 import { benchYear } from "./year.ts";
 
-const HELP = `bun run bench [parts|transfer|primary|stream|steady|restore|relay|port|start|restart|year|archive …] [flags]; default: all
+const HELP = `bun run bench [parts|transfer|primary|stream|steady|restore|relay|port|start|restart|year|archive|archive-memory …] [flags]; default: all
 
   --quick        smaller sizes and fewer rounds: everything in under a minute
   --bytes N      snapshot size for transfer, primary, restore, relay and archive, at least 16777216 [2147483648; with --quick 268435456]
@@ -24,6 +25,8 @@ const HELP = `bun run bench [parts|transfer|primary|stream|steady|restore|relay|
 `;
 /** The sender's snapshot has at least one block. */
 const MIN_BYTES = 16 * 2 ** 20;
+/** The snapshots of which archive-memory archives each: what is larger takes no more memory. */
+const MEMORY_BYTES = [384 * 2 ** 20, 2 ** 30] as const;
 const BENCHES = [
   "parts",
   "transfer",
@@ -37,6 +40,7 @@ const BENCHES = [
   "restart",
   "year",
   "archive",
+  "archive-memory",
 ] as const;
 
 /** A wrong command line: printed with the help; exit code 2. */
@@ -98,6 +102,11 @@ async function main(): Promise<void> {
   if (wanted("restart")) await benchRestart();
   if (wanted("year")) results["year"] = await benchYear(quick);
   if (wanted("archive")) results["archive"] = await benchArchive({ bytes, rounds, quick });
+  const isNamed = positionals.includes("archive-memory");
+  if (isNamed || (positionals.length === 0 && !quick)) {
+    const sizes = quick ? [MEMORY_BYTES[0]] : MEMORY_BYTES;
+    results["archive-memory"] = await benchArchiveMemory({ sizes, seconds: quick ? 5 : 20 });
+  }
   if (values.json !== undefined) {
     fs.writeFileSync(values.json, `${JSON.stringify(results, undefined, 2)}\n`);
   }

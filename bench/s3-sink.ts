@@ -3,16 +3,18 @@ import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 
 /*
- * `bun bench/s3-sink.ts [--keep DIR]`: an S3 server that drops what it is sent: what sending costs without a store. With
- * --keep it keeps objects in the folder DIR, and sends them straight from the page cache. Prints its port.
+ * `bun bench/s3-sink.ts [--keep DIR] [--port N]`: an S3 server that drops what it is sent: what sending costs without a
+ * store. With --keep it keeps objects in the folder DIR, and sends them straight from the page cache. Prints its port.
  */
-const { values } = parseArgs({ options: { keep: { type: "string" } } });
+const { values } = parseArgs({
+  options: { keep: { type: "string" }, port: { type: "string", default: "0" } },
+});
 const { keep } = values;
 
 const MISSING = '<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>';
 
 const server = Bun.serve({
-  port: 0,
+  port: Number(values.port),
   hostname: "127.0.0.1",
   async fetch(request) {
     if (request.method === "PUT") {

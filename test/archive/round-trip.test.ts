@@ -25,13 +25,7 @@ import {
   pieceName,
   segmentName,
 } from "../../src/archive/format/names.ts";
-import {
-  decodePiece,
-  decodeSegment,
-  encodePiece,
-  encodeSegment,
-  MAX_OBJECT_BYTES,
-} from "../../src/archive/format/objects.ts";
+import { MAX_OBJECT_BYTES } from "../../src/archive/format/objects.ts";
 import { type ObjectStore, sha256Of } from "../../src/archive/store/object-store.ts";
 import { openStore } from "../../src/archive/store/open-store.ts";
 import { realClock } from "../../src/base/clock.ts";
@@ -41,6 +35,12 @@ import { crc64 } from "../../src/rdb/crc64.ts";
 import { realFolderDisk } from "../../src/archive/store/folder-disk.ts";
 import { ACCESS_KEY, FaultS3, SECRET_KEY } from "../support/fault-s3.ts";
 import { tempDir } from "../support/temp.ts";
+import {
+  decodePiece,
+  decodeSegment,
+  encodePiece,
+  encodeSegment,
+} from "../support/whole-objects.ts";
 
 const signal = new AbortController().signal;
 const BASE_OFFSET = 5_000;

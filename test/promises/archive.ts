@@ -29,8 +29,8 @@ export const archive: readonly HeldPromise[] = [
       "stores everything as it is",
       edit(
         "src/archive/format/objects.ts",
-        "if (encryption === undefined) return plain;",
-        "if (encryption === undefined || plain.length > 0) return plain;",
+        "body: encryption === undefined ? used",
+        "body: encryption === undefined || used.length > 0 ? used",
       ),
     ),
   ),

@@ -1,10 +1,21 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
-import { basename, join } from "node:path";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { join } from "node:path";
 
 const projectDir = join(import.meta.dir, "../..");
 const dist = join(projectDir, "dist");
 /** All that makes the program what it is. */
 const MADE_OF = ["src/**/*.ts", "package.json", "package-lock.json"];
+
+/** The longest that tests take. */
+const KEPT_MS = 60 * 60 * 1000;
 
 let compiled: string | undefined;
 
@@ -28,10 +39,10 @@ function build(): string {
     { cwd: projectDir, stdin: "ignore", stderr: "pipe" },
   );
   if (exitCode !== 0) throw new Error(`bun run build failed: ${stderr.toString()}`);
-  for (const name of readdirSync(dist)) {
-    // One of these sources, or one that is being built, stays.
-    const isOld = /^tested-\w+$/.test(name) && name !== basename(path);
-    if (isOld) rmSync(join(dist, name), { force: true });
+  for (const name of readdirSync(dist).filter((one) => one.startsWith("tested-"))) {
+    const other = join(dist, name);
+    // A run of the sources as they were a while ago may still be on.
+    if (Date.now() - statSync(other).mtimeMs > KEPT_MS) rmSync(other, { force: true });
   }
   renameSync(made, path);
   return path;

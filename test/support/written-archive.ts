@@ -13,17 +13,14 @@ import {
   SEALED_FILE,
   segmentName,
 } from "../../src/archive/format/names.ts";
-import {
-  encodePiece,
-  encodeSegment,
-  type SegmentHeader,
-} from "../../src/archive/format/objects.ts";
+import { type SegmentHeader } from "../../src/archive/format/objects.ts";
 import { type ObjectStore, sha256Of } from "../../src/archive/store/object-store.ts";
 import { hex64 } from "../../src/base/hex64.ts";
 import { Random } from "../../src/demo/random.ts";
 import { crc64 } from "../../src/rdb/crc64.ts";
 import { selectCommand } from "../../src/resp/encode.ts";
 import { encodeCommand } from "./resp.ts";
+import { encodePiece, encodeSegment } from "./whole-objects.ts";
 
 export const STARTED_MS = Date.UTC(2026, 10, 30, 5);
 export const REPLID = "a".repeat(40);

@@ -1,6 +1,5 @@
 import { hkdfSync } from "node:crypto";
 import { giveBack } from "../../store/disk/disk.ts";
-import { objectBuffer } from "../store/object-buffers.ts";
 
 /** The payload of an age file (age-encryption.org/v1): chunks of 64 KiB, each with a tag, after a nonce. */
 const CHUNK_BYTES = 64 * 1024;
@@ -29,7 +28,10 @@ export function payloadBytes(plainBytes: number): number {
   return NONCE_BYTES + plainBytes + Math.max(1, Math.ceil(plainBytes / CHUNK_BYTES)) * TAG_BYTES;
 }
 
-/** Encrypts `plain` into `payload`, which has `payloadBytes` of room, on the thread pool. */
+/**
+ * Encrypts `plain` into `payload`, which has `payloadBytes` of room, on the thread pool. `plain` may lie in the same memory
+ * where it ends no earlier than `payload`: each chunk is read before what replaces it is written.
+ */
 export async function encryptPayload(
   fileKey: Uint8Array,
   nonce: Uint8Array,
@@ -37,26 +39,29 @@ export async function encryptPayload(
   payload: Uint8Array,
 ): Promise<void> {
   const key = await payloadKey(fileKey, nonce);
-  payload.set(nonce);
   const chunks = Math.max(1, Math.ceil(plain.length / CHUNK_BYTES));
-  await inBatches(chunks, async (index) => {
+  const seal = (index: number) => {
     const chunk = plain.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES);
-    const sealed = await subtle.encrypt(algorithm(index, index === chunks - 1), key, chunk);
-    takeInto(payload, sealed, NONCE_BYTES + index * (CHUNK_BYTES + TAG_BYTES));
-  });
+    return subtle.encrypt(algorithm(index, index === chunks - 1), key, chunk);
+  };
+  payload.set(nonce);
+  const room = payload.subarray(NONCE_BYTES);
+  await inBatches(chunks, seal, (index, sealed) =>
+    takeInto(room, sealed, index * (CHUNK_BYTES + TAG_BYTES)),
+  );
 }
 
 /**
- * Decrypts a payload, on the thread pool.
+ * Decrypts a payload in its own memory, on the thread pool: what it held is gone, whether it succeeds or not.
  * @param isWhole false: `payload` is the beginning of one, and a chunk that isn't whole in it is left out.
- * @returns undefined where it was changed or cut short.
+ * @returns a part of `payload`; undefined where it was changed or cut short.
  */
 export async function decryptPayload(
   fileKey: Uint8Array,
   payload: Uint8Array,
   isWhole: boolean,
 ): Promise<Uint8Array | undefined> {
-  if (payload.length < NONCE_BYTES) return isWhole ? undefined : new Uint8Array(0);
+  if (payload.length < NONCE_BYTES) return isWhole ? undefined : payload.subarray(0, 0);
   const key = await payloadKey(fileKey, payload.subarray(0, NONCE_BYTES));
   const sealed = payload.subarray(NONCE_BYTES);
   const size = CHUNK_BYTES + TAG_BYTES;
@@ -67,21 +72,17 @@ export async function decryptPayload(
   const lastBytes = sealed.length - (chunks - 1) * size - TAG_BYTES;
   // Only a file without content has a last chunk without any.
   if (isWhole && (lastBytes < 0 || (lastBytes === 0 && chunks > 1))) return undefined;
-  const plain = objectBuffer(isWhole ? sealed.length - chunks * TAG_BYTES : chunks * CHUNK_BYTES);
+  const open = (index: number) => {
+    const chunk = sealed.subarray(index * size, (index + 1) * size);
+    return subtle.decrypt(algorithm(index, isWhole && index === chunks - 1), key, chunk);
+  };
   try {
-    await inBatches(chunks, async (index) => {
-      const chunk = sealed.subarray(index * size, (index + 1) * size);
-      const opened = await subtle.decrypt(
-        algorithm(index, isWhole && index === chunks - 1),
-        key,
-        chunk,
-      );
-      takeInto(plain, opened, index * CHUNK_BYTES);
-    });
+    // No chunk reaches into one behind it: without its tag it is shorter, and begins earlier.
+    await inBatches(chunks, open, (index, opened) => takeInto(sealed, opened, index * CHUNK_BYTES));
   } catch {
     return undefined;
   }
-  return plain;
+  return sealed.subarray(0, isWhole ? sealed.length - chunks * TAG_BYTES : chunks * CHUNK_BYTES);
 }
 
 /** Copies a chunk to its place; its own memory then serves the next one. */
@@ -104,9 +105,14 @@ async function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): Promise<Crypt
   return await subtle.importKey("raw-secret", key, CIPHER, false, ["encrypt", "decrypt"]);
 }
 
-async function inBatches(count: number, act: (index: number) => Promise<void>): Promise<void> {
+/** Does work on some chunks side by side, and takes what it gave once all of these are read. */
+async function inBatches(
+  count: number,
+  work: (index: number) => Promise<ArrayBuffer>,
+  take: (index: number, made: ArrayBuffer) => void,
+): Promise<void> {
   for (let at = 0; at < count; at += AT_ONCE) {
-    const batch = Array.from({ length: Math.min(AT_ONCE, count - at) }, (_, n) => act(at + n));
-    await Promise.all(batch);
+    const batch = Array.from({ length: Math.min(AT_ONCE, count - at) }, (_, n) => work(at + n));
+    for (const [n, made] of (await Promise.all(batch)).entries()) take(at + n, made);
   }
 }

@@ -1,5 +1,5 @@
 import { Decrypter, Encrypter, identityToRecipient } from "age-encryption";
-import { usageError } from "../../base/errors.ts";
+import { invariant, usageError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
 import { objectBuffer } from "../store/object-buffers.ts";
 import { damaged } from "../store/object-store.ts";
@@ -49,8 +49,15 @@ export class Encryption {
     this.recipients = [...recipients];
   }
 
-  /** Encrypts one object, with a key of its own. */
-  async encrypt(plain: Uint8Array): Promise<Uint8Array> {
+  /**
+   * Encrypts one object, with a key of its own.
+   * @param file where to, of `maxEncryptedBytes` at least; `plain` may be its end.
+   * @returns the part of `file` that is used.
+   */
+  async encrypt(
+    plain: Uint8Array,
+    file: Uint8Array = objectBuffer(maxEncryptedBytes(plain.length)),
+  ): Promise<Uint8Array> {
     const encrypter = new Encrypter();
     let fileKey: Uint8Array | undefined;
     encrypter.addRecipient({
@@ -62,11 +69,12 @@ export class Encryption {
     for (const recipient of this.recipients) encrypter.addRecipient(recipient);
     const empty = await encrypter.encrypt(new Uint8Array(0));
     const headerBytes = empty.length - EMPTY_PAYLOAD_BYTES;
-    const file = objectBuffer(headerBytes + payloadBytes(plain.length));
-    file.set(empty.subarray(0, headerBytes));
+    invariant(headerBytes <= MAX_HEADER_BYTES, "a header has at most 64 KiB");
+    const stored = file.subarray(0, headerBytes + payloadBytes(plain.length));
     const nonce = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
-    await encryptPayload(fileKey!, nonce, plain, file.subarray(headerBytes));
-    return file;
+    stored.set(empty.subarray(0, headerBytes));
+    await encryptPayload(fileKey!, nonce, plain, stored.subarray(headerBytes));
+    return stored;
   }
 }
 
@@ -98,8 +106,9 @@ export class Decryption {
   }
 
   /**
-   * Decrypts an object.
+   * Decrypts an object in its own memory: what `stored` held is gone, whether it succeeds or not.
    * @param isWhole false: `stored` is its beginning; the whole chunks in it are decrypted but for the last one.
+   * @returns a part of `stored`.
    * @throws ReplicaError USAGE where none of the identities fits; ARCHIVE_DAMAGED where it was changed or cut short.
    */
   async decrypt(place: string, stored: Uint8Array, isWhole = true): Promise<Uint8Array> {

@@ -2,8 +2,8 @@ import * as z from "zod";
 import { invariant } from "../../base/errors.ts";
 import { hex64 } from "../../base/hex64.ts";
 import type { Offset } from "../../base/history.ts";
-import { crc64, crc64OfBoth } from "../../rdb/crc64.ts";
-import { objectBuffer, recycle } from "../store/object-buffers.ts";
+import { Crc64, crc64OfBoth } from "../../rdb/crc64.ts";
+import { objectBuffer } from "../store/object-buffers.ts";
 import { damaged } from "../store/object-store.ts";
 import type { Codec } from "./documents.ts";
 import {
@@ -13,7 +13,14 @@ import {
   maxEncryptedBytes,
 } from "./encryption.ts";
 import { isEncryptedName, parseSegmentName } from "./names.ts";
-import { fromFrames, jsonBefore, jsonFrame, maxFramedBytes, writeFrames } from "./zstd-frames.ts";
+import {
+  jsonBefore,
+  jsonFrame,
+  maxFramedBytes,
+  partsIn,
+  type PlainData,
+  writeFrames,
+} from "./zstd-frames.ts";
 
 /** The bytes of an RDB in one piece. */
 export const PIECE_BYTES = 16 * 1024 * 1024;
@@ -64,6 +71,13 @@ export interface SegmentHeader {
   readonly histories: readonly { readonly replid: string; readonly fromOffset: Offset }[];
 }
 
+/** A segment that is read. */
+export interface DecodedSegment {
+  readonly header: SegmentHeader;
+  /** Its data; each part is gone once the next is asked for. */
+  readonly parts: AsyncGenerator<Uint8Array, void>;
+}
+
 /** How objects are written. */
 export interface ObjectWriter {
   readonly codec: Codec;
@@ -71,49 +85,64 @@ export interface ObjectWriter {
   readonly encryption: Encryption | undefined;
 }
 
-/** Makes the object of a piece of a base; `recycle` it once it is stored. */
-export async function encodePiece(data: Uint8Array, writer: ObjectWriter): Promise<Uint8Array> {
-  invariant(data.length > 0 && data.length <= PIECE_BYTES, "a piece has 1 byte to 16 MiB");
-  return await encoded(new Uint8Array(0), data, writer);
+/** An object that was made; `recycle` it once it is stored. */
+export interface EncodedObject {
+  readonly body: Uint8Array;
+  /** The CRC64 of the data in it. */
+  readonly crc64: bigint;
+}
+
+/** Makes the object of a piece of a base. @throws what `data` throws. */
+export async function encodePiece(data: PlainData, writer: ObjectWriter): Promise<EncodedObject> {
+  invariant(data.bytes > 0 && data.bytes <= PIECE_BYTES, "a piece has 1 byte to 16 MiB");
+  return await encoded(data, writer, () => new Uint8Array(0));
 }
 
 /**
- * Takes the piece of a base out of its object.
+ * Takes the piece of a base out of its object, part by part.
  * @param name its name in the folder, which tells whether it is encrypted.
- * @throws ReplicaError ARCHIVE_DAMAGED; USAGE where no identity reads it.
+ * @param stored the object. It is read as parts are asked for, and is not what it was any more.
+ * @throws ReplicaError ARCHIVE_DAMAGED, the parts too; USAGE where no identity reads it.
  */
 export async function decodePiece(
   place: string,
   name: string,
   stored: Uint8Array,
   decryption: Decryption | undefined,
-): Promise<Uint8Array> {
+): Promise<ReturnType<typeof partsIn>> {
   const plain = await decrypted(place, name, stored, decryption, true);
-  const data = await fromFrames(place, plain, PIECE_BYTES);
-  if (plain !== stored) recycle(plain);
-  return data;
-}
-
-/** Makes the object of a segment: its header in a frame that zstd passes over, then its data. `recycle` it, too. */
-export async function encodeSegment(
-  header: SegmentHeader,
-  data: Uint8Array,
-  writer: ObjectWriter,
-): Promise<Uint8Array> {
-  const isSound =
-    data.length === header.bytes &&
-    data.length <= SEGMENT_BYTES + SELECT_BYTES &&
-    faultOf(header) === undefined;
-  invariant(isSound, "a segment's header fits its data");
-  const json = { ...header, crcFrom: hex64(header.crcFrom), crcTo: hex64(header.crcTo) };
-  const frame = jsonFrame(json);
-  invariant(frame.length <= MAX_HEADER_BYTES, "a segment's header has at most 8 MiB");
-  return await encoded(frame, data, writer);
+  return partsIn(place, plain, PIECE_BYTES);
 }
 
 /**
- * Takes a segment out of its object, and checks its data against the checksums of both ends.
+ * Makes the object of a segment: its header in a frame that zstd passes over, then its data.
+ * @param header without what is known only once the data was read.
+ * @throws what `data` throws.
+ */
+export async function encodeSegment(
+  header: Omit<SegmentHeader, "crcTo">,
+  data: PlainData,
+  writer: ObjectWriter,
+): Promise<EncodedObject & { readonly crcTo: bigint }> {
+  const isSound =
+    data.bytes === header.bytes &&
+    data.bytes <= SEGMENT_BYTES + SELECT_BYTES &&
+    faultOf(header) === undefined;
+  invariant(isSound, "a segment's header fits its data");
+  const { from, to, crcFrom, ...rest } = header;
+  const crcTo = (crc: bigint) => crc64OfBoth(crcFrom, crc, data.bytes);
+  // As long whatever the checksum is.
+  const frameOf = (crc: bigint) =>
+    jsonFrame({ from, to, crcFrom: hex64(crcFrom), crcTo: hex64(crcTo(crc)), ...rest });
+  const made = await encoded(data, writer, frameOf);
+  return { ...made, crcTo: crcTo(made.crc64) };
+}
+
+/**
+ * Takes a segment out of its object, its data part by part.
  * @param name its name in the folder, which must say the same as its header.
+ * @param stored the object. It is read as parts are asked for, and is not what it was any more.
+ * @returns its header, and its data; after the last part, this is checked against the checksums of both ends.
  * @throws ReplicaError ARCHIVE_DAMAGED; USAGE where no identity reads it.
  */
 export async function decodeSegment(
@@ -121,23 +150,37 @@ export async function decodeSegment(
   name: string,
   stored: Uint8Array,
   decryption: Decryption | undefined,
-): Promise<{ readonly header: SegmentHeader; readonly data: Uint8Array }> {
+): Promise<DecodedSegment> {
   const plain = await decrypted(place, name, stored, decryption, true);
   const found = jsonBefore(place, plain, MAX_HEADER_BYTES);
   if ("needBytes" in found) throw damaged(place, "ends amid its description: it was cut short");
   const header = parseHeader(place, name, found.text);
-  const data = await fromFrames(place, plain, SEGMENT_BYTES + SELECT_BYTES);
-  if (plain !== stored) recycle(plain);
-  const isWhole =
-    data.length === header.bytes &&
-    crc64OfBoth(header.crcFrom, crc64(data), data.length) === header.crcTo;
-  if (!isWhole) throw damaged(place, "holds other bytes than its checksum says: it was changed");
-  return { header, data };
+  const { bytes, parts } = partsIn(place, plain, SEGMENT_BYTES + SELECT_BYTES);
+  if (bytes !== header.bytes) throw otherBytes(place);
+  return { header, parts: checkedBy(place, header, parts) };
+}
+
+async function* checkedBy(
+  place: string,
+  { crcFrom, crcTo, bytes }: SegmentHeader,
+  parts: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void> {
+  const crc = new Crc64();
+  for await (const part of parts) {
+    crc.update(part);
+    yield part;
+  }
+  if (crc64OfBoth(crcFrom, crc.value, bytes) !== crcTo) throw otherBytes(place);
+}
+
+function otherBytes(place: string): Error {
+  return damaged(place, "holds other bytes than its checksum says: it was changed");
 }
 
 /**
  * Reads a segment's header alone.
- * @param beginning the first bytes of its object, `HEADER_READ_BYTES` of them or all that there are.
+ * @param beginning the first bytes of its object, `HEADER_READ_BYTES` of them or all that there are. They are not what they
+ * were afterwards.
  * @param isWhole whether these are all.
  * @returns the header, or how many bytes of the object are needed to read it.
  * @throws ReplicaError ARCHIVE_DAMAGED; USAGE where no identity reads it.
@@ -160,19 +203,24 @@ export async function decodeSegmentHeader(
   };
 }
 
+/**
+ * Makes an object in one buffer: the frames are written at its end, and encrypted towards its beginning.
+ * @param headerOf what comes before the data, by the data's CRC64; as long whatever that is.
+ */
 async function encoded(
-  before: Uint8Array,
-  data: Uint8Array,
+  data: PlainData,
   { codec, encryption }: ObjectWriter,
-): Promise<Uint8Array> {
-  const room = objectBuffer(before.length + maxFramedBytes(data.length));
-  room.set(before);
-  const bytes = await writeFrames(data, codec, room.subarray(before.length));
-  const plain = room.subarray(0, before.length + bytes);
-  if (encryption === undefined) return plain;
-  const stored = await encryption.encrypt(plain);
-  recycle(plain);
-  return stored;
+  headerOf: (crc64: bigint) => Uint8Array,
+): Promise<EncodedObject> {
+  const headerBytes = headerOf(0n).length;
+  invariant(headerBytes <= MAX_HEADER_BYTES, "a segment's header has at most 8 MiB");
+  const maxBytes = headerBytes + maxFramedBytes(data.bytes);
+  const room = objectBuffer(encryption === undefined ? maxBytes : maxEncryptedBytes(maxBytes));
+  const plain = room.subarray(room.length - maxBytes);
+  const { bytes, crc64 } = await writeFrames(data, codec, plain.subarray(headerBytes));
+  plain.set(headerOf(crc64));
+  const used = plain.subarray(0, headerBytes + bytes);
+  return { body: encryption === undefined ? used : await encryption.encrypt(used, room), crc64 };
 }
 
 async function decrypted(
@@ -216,7 +264,7 @@ function faultOf({
   bytes,
   marks,
   histories,
-}: SegmentHeader): string | undefined {
+}: Omit<SegmentHeader, "crcTo">): string | undefined {
   const before = bytes - (to - from);
   const isFirst = crcFrom === 0n;
   if (to <= from || before < 0 || before > (isFirst ? SELECT_BYTES : 0))

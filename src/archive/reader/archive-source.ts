@@ -2,6 +2,7 @@ import { ReplicaError } from "../../base/errors.ts";
 import { decodeDocument, type DocumentKind, MAX_DOCUMENT_BYTES } from "../format/documents.ts";
 import type { Decryption } from "../format/encryption.ts";
 import {
+  type DecodedSegment,
   decodePiece,
   decodeSegment,
   decodeSegmentHeader,
@@ -75,33 +76,35 @@ export class ArchiveSource {
     return { objects, folders };
   }
 
-  /** The bytes of the RDB in a piece. @param folder the key of the folder that holds it. */
-  async piece(folder: string, piece: ListedPiece, signal: AbortSignal): Promise<Uint8Array> {
+  /**
+   * Fetches a piece of a base.
+   * @param folder the key of the folder that holds it.
+   * @returns the bytes of the RDB in it, part by part; each is gone once the next is asked for. They throw, too.
+   */
+  async piece(
+    folder: string,
+    piece: ListedPiece,
+    signal: AbortSignal,
+  ): Promise<AsyncGenerator<Uint8Array, void>> {
     const key = `${folder}/${piece.name}`;
     const place = this.placeOf(key);
     // More than it had is read, so that it is told as what it is.
     const options = { maxBytes: Math.max(piece.bytes, 1), sha256: piece.sha256 };
     const stored = await this.#store.get(key, options, signal);
     if (stored === undefined) throw damaged(place, "is missing");
-    const data = await decodePiece(place, piece.name, stored, this.#decryption);
-    recycle(stored);
-    if (data.length === piece.rdbBytes) return data;
-    throw damaged(place, `holds ${data.length} bytes of the snapshot, not ${piece.rdbBytes}`);
+    const { bytes, parts } = await decodePiece(place, piece.name, stored, this.#decryption);
+    if (bytes === piece.rdbBytes) return thenRecycled(parts, stored);
+    throw damaged(place, `holds ${bytes} bytes of the snapshot, not ${piece.rdbBytes}`);
   }
 
-  /** A segment, its bytes checked against the checksums of both its ends. */
-  async segment(
-    folder: string,
-    name: string,
-    signal: AbortSignal,
-  ): Promise<{ readonly header: SegmentHeader; readonly data: Uint8Array }> {
+  /** Fetches a segment. Its parts throw, too: in the end they are checked against the checksums of both its ends. */
+  async segment(folder: string, name: string, signal: AbortSignal): Promise<DecodedSegment> {
     const key = `${folder}/${name}`;
     const place = this.placeOf(key);
     const stored = await this.#store.get(key, { maxBytes: MAX_OBJECT_BYTES }, signal);
     if (stored === undefined) throw damaged(place, "is missing");
-    const segment = await decodeSegment(place, name, stored, this.#decryption);
-    recycle(stored);
-    return segment;
+    const { header, parts } = await decodeSegment(place, name, stored, this.#decryption);
+    return { header, parts: thenRecycled(parts, stored) };
   }
 
   /** What a segment says of itself, without the most of its bytes. */
@@ -118,6 +121,15 @@ export class ArchiveSource {
       to = Math.max(found.needBytes, to + 1);
     }
   }
+}
+
+/** The parts of an object that is given back after the last one. */
+async function* thenRecycled(
+  parts: AsyncGenerator<Uint8Array, void>,
+  stored: Uint8Array,
+): AsyncGenerator<Uint8Array, void> {
+  yield* parts;
+  recycle(stored);
 }
 
 /** Whether an error says that an object isn't what it should be. */

@@ -4,6 +4,7 @@ import type { Moment } from "../../store/ledger/ledger-reader.ts";
 import { type Chain, joinSegments, type LinkedSegment } from "../format/chain.ts";
 import { logFolder, parseSegmentName } from "../format/names.ts";
 import type { SegmentHeader } from "../format/objects.ts";
+import { heldBytes } from "../store/object-buffers.ts";
 import { type ArchiveSource, damageOf, isArchiveDamage } from "./archive-source.ts";
 import { inOrder, READ_AHEAD } from "./in-order.ts";
 
@@ -24,9 +25,9 @@ export function segmentKey({ generation, name }: ArchivedSegment): string {
   return `${logFolder(generation)}/${name}`;
 }
 
-/** The bytes of memory that a segment takes while it is read, by its object and its name. */
-export function segmentCost({ bytes, from, to }: ArchivedSegment): number {
-  return bytes + to - from;
+/** The bytes of memory that a segment takes until it is used: it is decompressed only then. */
+export function segmentCost({ bytes }: ArchivedSegment): number {
+  return heldBytes(bytes);
 }
 
 /** The segments in a generation's folder, as they are listed; foreign files are passed over. */

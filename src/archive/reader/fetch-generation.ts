@@ -9,7 +9,6 @@ import { selectCommand } from "../../resp/encode.ts";
 import { closeQuietly, type Disk, diskError, freeBytesAt } from "../../store/disk/disk.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
 import { baseFolder, BASE_FILE, generationKey, logFolder } from "../format/names.ts";
-import { recycle } from "../store/object-buffers.ts";
 import { damaged } from "../store/object-store.ts";
 import { type Archive, type ArchivedGeneration, baseMoment } from "./archive.ts";
 import { type ArchivedSegment, segmentCost, segmentKey } from "./archived-log.ts";
@@ -18,6 +17,10 @@ import { FetchedDirectory, fetchedFiles } from "./fetched-directory.ts";
 import { NOTHING } from "./generation-head.ts";
 import { inOrder, READ_AHEAD } from "./in-order.ts";
 import { pieceCost } from "./verify-base.ts";
+
+/** Of the first segment: its bytes are sound, but those of another log. */
+const OTHER_SELECT =
+  "doesn't begin with the SELECT of the snapshot's database: it belongs to another snapshot";
 
 export interface FetchOptions {
   readonly disk: Disk;
@@ -132,10 +135,11 @@ async function fetchBase(fetch: Fetch): Promise<RdbSummary> {
   const folder = baseFolder(name);
   const checker = new RdbChecker();
   const read = async (piece: ListedPiece, stop: AbortSignal) => {
+    const tell = (error: unknown) => told(fetch, `${folder}/${piece.name}`, error, NOTHING);
     try {
-      return await archive.source.piece(folder, piece, stop);
+      return telling(await archive.source.piece(folder, piece, stop), tell);
     } catch (error) {
-      throw await told(fetch, `${folder}/${piece.name}`, error, NOTHING);
+      throw await tell(error);
     }
   };
   const key = generationKey(name, BASE_FILE);
@@ -144,12 +148,13 @@ async function fetchBase(fetch: Fetch): Promise<RdbSummary> {
   let rdb: RdbSummary;
   try {
     await writing(disk, path, async (fd) => {
-      for await (const data of inOrder(document.pieces, READ_AHEAD, pieceCost, read, signal)) {
-        checker.push(data);
-        await disk.write(fd, [data], at);
-        at += data.length;
-        recycle(data);
-        onProgress(path, at, document.rdbBytes);
+      for await (const parts of inOrder(document.pieces, READ_AHEAD, pieceCost, read, signal)) {
+        for await (const data of parts) {
+          checker.push(data);
+          await disk.write(fd, [data], at);
+          at += data.length;
+          onProgress(path, at, document.rdbBytes);
+        }
       }
     });
     rdb = checker.finish();
@@ -173,12 +178,15 @@ async function fetchLog(
   const { archive, generation, disk, signal, onProgress, root } = fetch;
   const { log: path } = fetchedFiles(root);
   const { baseOffset } = generation.description;
+  const tell = (segment: ArchivedSegment, error: unknown) =>
+    told(fetch, segmentKey(segment), error, restorableUpTo(generation, segment.from));
   const read = async (segment: ArchivedSegment, stop: AbortSignal) => {
     try {
-      const found = await archive.source.segment(logFolder(segment.generation), segment.name, stop);
-      return { segment, ...found };
+      const folder = logFolder(segment.generation);
+      const { header, parts } = await archive.source.segment(folder, segment.name, stop);
+      return { segment, header, parts: telling(parts, (error) => tell(segment, error)) };
     } catch (error) {
-      throw await told(fetch, segmentKey(segment), error, restorableUpTo(generation, segment.from));
+      throw await tell(segment, error);
     }
   };
   const total = (segments.at(-1)?.to ?? baseOffset) - baseOffset + select.length;
@@ -186,37 +194,39 @@ async function fetchLog(
   await writing(disk, path, async (fd) => {
     if (segments.length === 0) await disk.write(fd, [select], 0);
     for await (const found of inOrder(segments, READ_AHEAD, segmentCost, read, signal)) {
-      const { header, data, segment } = found;
-      const fault = faultOf(found, end, select);
-      if (fault !== undefined) {
-        const key = segmentKey(segment);
-        const error = damaged(archive.source.placeOf(key), fault);
-        throw await told(fetch, key, error, restorableUpTo(generation, segment.from));
+      const { segment, header, parts } = found;
+      const refused = (fault: string) =>
+        tell(segment, damaged(archive.source.placeOf(segmentKey(segment)), fault));
+      if (header.crcFrom !== end.crc) throw await refused("belongs to another log: it was swapped");
+      directory.begin(header);
+      let { at } = end;
+      for await (const data of parts) {
+        const before = at === 0 ? header.bytes - (header.to - header.from) : 0;
+        if (at === 0 && Buffer.compare(data.subarray(0, before), select) !== 0) {
+          // Where it was changed, that is what is told.
+          for await (const _ of parts);
+          throw await refused(OTHER_SELECT);
+        }
+        await disk.write(fd, [data], at);
+        await directory.add(data.subarray(before));
+        at += data.length;
+        onProgress(path, at, total);
       }
-      await disk.write(fd, [data], end.at);
-      await directory.add(header, data.subarray(data.length - (header.to - header.from)));
-      end = { at: end.at + data.length, crc: header.crcTo };
-      recycle(data);
-      onProgress(path, end.at, total);
+      end = { at, crc: header.crcTo };
     }
   });
 }
 
-/** Why a segment, which is sound by itself, isn't the next one of the log; undefined where it is. */
-function faultOf(
-  {
-    header,
-    data,
-  }: { readonly header: { crcFrom: bigint; from: number; to: number }; data: Uint8Array },
-  end: { readonly at: number; readonly crc: bigint },
-  select: Uint8Array,
-): string | undefined {
-  if (header.crcFrom !== end.crc) return "belongs to another log: it was swapped";
-  if (end.at > 0) return undefined;
-  const before = data.subarray(0, data.length - (header.to - header.from));
-  return Buffer.compare(before, select) === 0
-    ? undefined
-    : "doesn't begin with the SELECT of the snapshot's database: it belongs to another snapshot";
+/** The parts of an object; what they throw is told as `tell` says. */
+async function* telling(
+  parts: AsyncIterable<Uint8Array>,
+  tell: (error: unknown) => Promise<unknown>,
+): AsyncGenerator<Uint8Array, void> {
+  try {
+    yield* parts;
+  } catch (error) {
+    throw await tell(error);
+  }
 }
 
 /** What can be restored of a generation, as a clause of its own. */

@@ -46,6 +46,8 @@ export class FetchedDirectory {
   #marked: Offset;
   #lastMs: number;
   #crc = new Crc64();
+  /** The marks of the segment that are to come. */
+  #coming: SegmentHeader["marks"] = [];
   #end: Offset;
   #isClosed = false;
 
@@ -89,22 +91,32 @@ export class FetchedDirectory {
     });
   }
 
-  /**
-   * Records the marks and the histories of the next segment.
-   * @param data its bytes of the stream, without the SELECT. @throws ReplicaError of the database.
-   */
-  async add(header: SegmentHeader, data: Uint8Array): Promise<void> {
-    for (const { replid, fromOffset } of header.histories)
+  /** Records the histories of the next segment, whose bytes come next. @throws ReplicaError of the database. */
+  begin({ histories, marks }: SegmentHeader): void {
+    for (const { replid, fromOffset } of histories)
       this.#ledger.addReplicationId(FETCHED_ID, replid as ReplicationId, fromOffset);
-    for (const { timeMs, offset } of header.marks) {
-      this.#sum(header, data, offset);
+    this.#coming = marks;
+  }
+
+  /**
+   * Records the marks that lie in the next bytes of a segment.
+   * @param data bytes of the stream, without the SELECT. @throws ReplicaError of the database.
+   */
+  async add(data: Uint8Array): Promise<void> {
+    const from = this.#end;
+    const to = from + data.length;
+    const behind = this.#coming.findIndex(({ offset }) => offset > to);
+    const within = behind === -1 ? this.#coming : this.#coming.slice(0, behind);
+    this.#coming = this.#coming.slice(within.length);
+    for (const { timeMs, offset } of within) {
+      this.#sum(data, from, offset);
       this.#mark(timeMs, offset);
     }
-    this.#sum(header, data, header.to);
+    this.#sum(data, from, to);
     if (this.#marks.length >= MARKS_AT_ONCE) await this.#commit();
   }
 
-  #sum({ from }: SegmentHeader, data: Uint8Array, to: Offset): void {
+  #sum(data: Uint8Array, from: Offset, to: Offset): void {
     this.#crc.update(data.subarray(this.#end - from, to - from));
     this.#end = to;
   }

@@ -4,8 +4,8 @@ export interface Ahead {
   readonly bytes: number;
 }
 
-/** What a reader takes ahead of the disk: two pieces and what they are made from, or many small segments. */
-export const READ_AHEAD: Ahead = { things: 32, bytes: 64 * 1024 * 1024 };
+/** What a reader takes ahead of the disk: two pieces as they lie in the store, or many that are smaller. */
+export const READ_AHEAD: Ahead = { things: 32, bytes: 40 * 1024 * 1024 };
 
 /**
  * Does work on items side by side, and gives the results in the order of the items. Nothing goes on once this is over,

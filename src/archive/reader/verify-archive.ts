@@ -1,6 +1,5 @@
 import { hex64 } from "../../base/hex64.ts";
 import type { Offset } from "../../base/history.ts";
-import { recycle } from "../store/object-buffers.ts";
 import type { Damage } from "../../store/restore/damage.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
 import type { Chain } from "../format/chain.ts";
@@ -114,25 +113,31 @@ async function checkSegments(
   const [sound, faults]: [ArchivedSegment[], Fault[]] = [[], []];
   const folder = logFolder(name);
   const total = listed.reduce((sum, { bytes }) => sum + bytes, 0);
+  const note = (segment: ArchivedSegment, error: unknown) => {
+    if (!isArchiveDamage(error)) throw error;
+    faults.push({ key: segmentKey(segment), error, from: segment.from, to: segment.to });
+  };
   const look = async (segment: ArchivedSegment, stop: AbortSignal) => {
-    const key = segmentKey(segment);
     try {
       if (segment.bytes === 0)
-        throw damaged(archive.source.placeOf(key), "is empty: it was cut short");
-      if (quick) return segment;
-      const { header, data } = await archive.source.segment(folder, segment.name, stop);
-      recycle(data);
-      return { ...segment, crcFrom: header.crcFrom };
+        throw damaged(archive.source.placeOf(segmentKey(segment)), "is empty: it was cut short");
+      if (quick) return { segment, parts: [] };
+      const { header, parts } = await archive.source.segment(folder, segment.name, stop);
+      return { segment: { ...segment, crcFrom: header.crcFrom }, parts };
     } catch (error) {
-      if (!isArchiveDamage(error)) throw error;
-      return { key, error, from: segment.from, to: segment.to };
+      note(segment, error);
+      return undefined;
     }
   };
   let bytes = 0;
   let at = 0;
-  for await (const found of inOrder(listed, READ_AHEAD, segmentCost, look, signal)) {
-    if ("error" in found) faults.push(found);
-    else sound.push(found);
+  for await (const read of inOrder(listed, READ_AHEAD, segmentCost, look, signal)) {
+    try {
+      for await (const _ of read?.parts ?? []);
+      if (read !== undefined) sound.push(read.segment);
+    } catch (error) {
+      note(listed[at]!, error);
+    }
     bytes += listed[at++]!.bytes;
     if (!quick) onProgress(folder, bytes, total);
   }

@@ -1,7 +1,7 @@
 import { ReplicaError } from "../../base/errors.ts";
 import { hex64 } from "../../base/hex64.ts";
 import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
-import { recycle } from "../store/object-buffers.ts";
+import { heldBytes } from "../store/object-buffers.ts";
 import type { Damage } from "../../store/restore/damage.ts";
 import { BASE_FILE, baseFolder, generationKey } from "../format/names.ts";
 import type { Archive } from "./archive.ts";
@@ -9,9 +9,9 @@ import { damageOf, isArchiveDamage, type ListedPiece } from "./archive-source.ts
 import { type GenerationHead, NOTHING } from "./generation-head.ts";
 import { inOrder, READ_AHEAD } from "./in-order.ts";
 
-/** The bytes of memory that a piece takes while it is read. */
-export function pieceCost({ bytes, rdbBytes }: ListedPiece): number {
-  return bytes + rdbBytes;
+/** The bytes of memory that a piece takes until it is used: it is decompressed only then, part by part. */
+export function pieceCost({ bytes }: ListedPiece): number {
+  return heldBytes(bytes);
 }
 
 /** What names and sizes in a base's folder tell. @throws ReplicaError of the store. */
@@ -47,25 +47,31 @@ export async function checkBase(
   const { signal, onProgress } = options;
   const folder = baseFolder(name);
   const damages: Damage[] = [];
+  const note = (piece: ListedPiece, error: unknown) => {
+    if (!isArchiveDamage(error)) throw error;
+    damages.push(damageOf(source, `${folder}/${piece.name}`, error, NOTHING));
+  };
   const look = async (piece: ListedPiece, stop: AbortSignal) => {
     try {
-      return await source.piece(folder, piece, stop);
+      return { piece, parts: await source.piece(folder, piece, stop) };
     } catch (error) {
-      if (!isArchiveDamage(error)) throw error;
-      damages.push(damageOf(source, `${folder}/${piece.name}`, error, NOTHING));
-      return undefined;
+      note(piece, error);
+      return { piece, parts: [] };
     }
   };
   const checker = new RdbChecker();
   let bytes = 0;
-  let index = 0;
   let why: string | undefined;
-  for await (const data of inOrder(base.pieces, READ_AHEAD, pieceCost, look, signal)) {
-    bytes += base.pieces[index++]!.rdbBytes;
+  for await (const { piece, parts } of inOrder(base.pieces, READ_AHEAD, pieceCost, look, signal)) {
+    try {
+      // What comes behind a damaged piece is looked at by itself.
+      for await (const data of parts)
+        if (damages.length === 0) why ??= faultIn(() => checker.push(data));
+    } catch (error) {
+      note(piece, error);
+    }
+    bytes += piece.rdbBytes;
     onProgress(folder, bytes, base.rdbBytes);
-    // What comes behind a damaged piece is looked at by itself.
-    if (data !== undefined && damages.length === 0) why ??= faultIn(() => checker.push(data));
-    if (data !== undefined) recycle(data);
   }
   if (damages.length > 0) return { rdb: undefined, damages };
   let rdb: RdbSummary | undefined;

@@ -1,18 +1,28 @@
 import { giveBack } from "../../store/disk/disk.ts";
 
 const MIB = 1024 * 1024;
-/** What one buffer holds: the most that a piece or a segment has, with its frames and encrypted to some recipients. */
-const BUFFER_BYTES = 16 * MIB + 128 * 1024;
-/** Smaller ones come from the allocator, and larger ones, of which there is rarely one. */
-const WORTH_BYTES = 4 * MIB;
-/** How many are kept while nobody has them: what reading two pieces side by side takes. */
-const MAX_FREE = 4;
+/** Buffers of one size, which are used again. */
+interface Pool {
+  readonly bufferBytes: number;
+  /** Less than that comes from the allocator. */
+  readonly worthBytes: number;
+  /** How many are kept while nobody has them. */
+  readonly maxFree: number;
+  readonly free: ArrayBuffer[];
+}
+
+/** What is larger than these, of which there is rarely one, comes from the allocator. */
+const POOLS: readonly Pool[] = [
+  // The data of a frame: one is read while the one before it is compressed.
+  { bufferBytes: 2 * MIB, worthBytes: MIB, maxFree: 2, free: [] },
+  // The most that a piece or a segment has, with its frames and encrypted to some recipients; two are read side by side.
+  { bufferBytes: 16 * MIB + 128 * 1024, worthBytes: 4 * MIB, maxFree: 2, free: [] },
+];
 /** How long they are kept, in milliseconds. */
 const IDLE_MS = 2_000;
 
 /** The buffers that were made here, and whether somebody has them now. What is dropped, the garbage collector takes. */
 const isLent = new WeakMap<ArrayBufferLike, boolean>();
-const free: ArrayBuffer[] = [];
 let idle: ReturnType<typeof setTimeout> | undefined;
 
 /**
@@ -23,11 +33,19 @@ let idle: ReturnType<typeof setTimeout> | undefined;
  * Give it to `recycle` once nothing reads or writes it any more; where that isn't certain, as after an error, drop it.
  */
 export function objectBuffer(bytes: number): Uint8Array<ArrayBuffer> {
-  const isPooled = bytes >= WORTH_BYTES && bytes <= BUFFER_BYTES;
-  const kept = isPooled ? free.pop() : undefined;
-  const buffer = kept ?? new ArrayBuffer(isPooled ? BUFFER_BYTES : bytes);
+  const pool = poolFor(bytes);
+  const buffer = pool?.free.pop() ?? new ArrayBuffer(pool?.bufferBytes ?? bytes);
   isLent.set(buffer, true);
   return new Uint8Array(buffer, 0, bytes);
+}
+
+/** How much memory an object of so many bytes may take while it is in a buffer: one that was used before has all its pages. */
+export function heldBytes(bytes: number): number {
+  return poolFor(bytes)?.bufferBytes ?? bytes;
+}
+
+function poolFor(bytes: number): Pool | undefined {
+  return POOLS.find((pool) => bytes >= pool.worthBytes && bytes <= pool.bufferBytes);
 }
 
 /** Takes the bytes of an object back, wherever they came from. Call it once, with any view that begins with them. */
@@ -37,11 +55,12 @@ export function recycle(bytes: Uint8Array): void {
   if (lent === undefined) return giveBack(bytes);
   if (!lent || !(buffer instanceof ArrayBuffer)) return;
   isLent.set(buffer, false);
-  if (buffer.byteLength !== BUFFER_BYTES || free.length >= MAX_FREE) {
+  const pool = POOLS.find(({ bufferBytes }) => bufferBytes === buffer.byteLength);
+  if (pool === undefined || pool.free.length >= pool.maxFree) {
     buffer.transfer(0);
     return;
   }
-  free.push(buffer);
+  pool.free.push(buffer);
   if (idle === undefined) {
     idle = setTimeout(dropFree, IDLE_MS);
     idle.unref();
@@ -50,5 +69,5 @@ export function recycle(bytes: Uint8Array): void {
 
 function dropFree(): void {
   idle = undefined;
-  for (const buffer of free.splice(0)) buffer.transfer(0);
+  for (const { free } of POOLS) for (const buffer of free.splice(0)) buffer.transfer(0);
 }

@@ -3,7 +3,7 @@ import { hex64 } from "../../base/hex64.ts";
 import type { Offset } from "../../base/history.ts";
 import { historyAfter } from "../../base/history.ts";
 import { logger } from "../../base/logger.ts";
-import { crc64, crc64OfBoth } from "../../rdb/crc64.ts";
+import { crc64OfBoth } from "../../rdb/crc64.ts";
 import type { Disk } from "../../store/disk/disk.ts";
 import type { LogEnd } from "../format/chain.ts";
 import {
@@ -215,9 +215,10 @@ export class GenerationWriter {
 
   async #piece(generation: LocalGeneration, index: number, end: LogEnd): Promise<LackedObject> {
     const { files, writer } = this.#parts;
-    const data = await files.piece(generation, index);
-    const [rdbBytes, rdbCrc64] = [data.length, crc64(data)];
-    const body = await encodePiece(data, writer);
+    const { body, rdbBytes, rdbCrc64 } = await files.piece(generation, index, async (data) => {
+      const made = await encodePiece(data, writer);
+      return { body: made.body, rdbBytes: data.bytes, rdbCrc64: made.crc64 };
+    });
     const name = pieceName(index, writer.encryption !== undefined);
     const sha256 = await sha256Of(body);
     const sent = { index, name, bytes: body.length, sha256: sha256.toString("hex") };
@@ -300,16 +301,17 @@ export class GenerationWriter {
     if (waitingBytes <= 0) return sealed === undefined ? undefined : this.#sealed(end, sealed);
     if (!isDue && sealed === undefined && waitingBytes < AT_ONCE_BYTES) return undefined;
     const { files, writer } = this.#parts;
-    const { header, data } = await files.segment(generation, end);
-    const reached = { offset: header.to, crc: header.crcTo };
-    const named = { from: header.from, to: header.to, crc: header.crcTo };
-    const name = segmentName(named, writer.encryption !== undefined);
-    return {
-      kind: "segment",
-      key: `${logFolder(this.#folder.name)}/${name}`,
-      body: await encodeSegment(header, data, writer),
-      after: { at: "log", end: reached },
-    };
+    return await files.segment(generation, end, async (header, data) => {
+      const { body, crcTo } = await encodeSegment(header, data, writer);
+      const { from, to } = header;
+      const name = segmentName({ from, to, crc: crcTo }, writer.encryption !== undefined);
+      return {
+        kind: "segment",
+        key: `${logFolder(this.#folder.name)}/${name}`,
+        body,
+        after: { at: "log", end: { offset: to, crc: crcTo } },
+      };
+    });
   }
 
   #sealed(

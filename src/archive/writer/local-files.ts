@@ -1,11 +1,12 @@
 import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
-import { crc64, crc64OfBoth } from "../../rdb/crc64.ts";
+import { Crc64, crc64, crc64OfBoth } from "../../rdb/crc64.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader } from "../../rdb/header.ts";
 import { closeQuietly, type Disk, diskError } from "../../store/disk/disk.ts";
 import type { LogEnd } from "../format/chain.ts";
 import type { SegmentName } from "../format/names.ts";
 import { PIECE_BYTES, type SegmentHeader, SEGMENT_BYTES } from "../format/objects.ts";
+import type { PlainData } from "../format/zstd-frames.ts";
 import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
 
 /** The most marks in a segment: they take some 50 bytes each of the 8 MiB that a segment's header may have. */
@@ -15,28 +16,30 @@ const TRAILER_BYTES = 8;
 /** What a server calls its version; whoever made the snapshot chose it. */
 const VERSION = /^[\w.+-]{1,40}$/;
 
-/** A part of a generation's log, ready to be archived. The data is a view that the next read overwrites. */
-export interface CutSegment {
-  readonly header: SegmentHeader;
-  readonly data: Uint8Array;
-}
+/** What is read at once of a log that is only summed. */
+const SUMMED_AT_ONCE_BYTES = 1024 * 1024;
 
-/** Reads a generation's base and log for the archive, one piece in memory at a time. */
+/** Reads a generation's base and log for the archive, a part of a piece in memory at a time. */
 export class LocalFiles {
   readonly #disk: Disk;
   readonly #source: ArchiveSource;
-  /** Used for piece after piece: the garbage collector would let many of them pile up. */
-  #buffer = new Uint8Array(0);
 
   constructor(disk: Disk, source: ArchiveSource) {
     this.#disk = disk;
     this.#source = source;
   }
 
-  /** Reads a piece of the base, counted from 0. @throws ReplicaError DISK_FAILED. */
-  async piece({ basePath, rdbBytes }: LocalGeneration, index: number): Promise<Uint8Array> {
+  /**
+   * Lets `use` read a piece of the base, counted from 0.
+   * @throws what `use` throws; where it reads, ReplicaError DISK_FAILED.
+   */
+  async piece<T>(
+    { basePath, rdbBytes }: LocalGeneration,
+    index: number,
+    use: (data: PlainData) => Promise<T>,
+  ): Promise<T> {
     const from = index * PIECE_BYTES;
-    return await this.#read(basePath, from, Math.min(PIECE_BYTES, rdbBytes - from));
+    return await this.#reading(basePath, from, Math.min(PIECE_BYTES, rdbBytes - from), use);
   }
 
   /**
@@ -70,10 +73,14 @@ export class LocalFiles {
   }
 
   /**
-   * Reads what follows `from` in a log, up to where the marks are settled, or as much of it as a segment may have.
-   * @throws ReplicaError DISK_FAILED; of the ledger.
+   * Lets `use` read what follows `from` in a log, up to where the marks are settled, or as much of it as a segment may have.
+   * @throws what `use` throws; ReplicaError DISK_FAILED, where it reads; of the ledger.
    */
-  async segment(generation: LocalGeneration, from: LogEnd): Promise<CutSegment> {
+  async segment<T>(
+    generation: LocalGeneration,
+    from: LogEnd,
+    use: (header: Omit<SegmentHeader, "crcTo">, data: PlainData) => Promise<T>,
+  ): Promise<T> {
     const { id, baseOffset, settledOffset } = generation;
     const most = Math.min(settledOffset, from.offset + SEGMENT_BYTES);
     const isFirst = from.offset === baseOffset;
@@ -88,17 +95,16 @@ export class LocalFiles {
       last = offset;
       return true;
     });
-    const data = await this.#log(generation, from.offset, to);
     const header = {
       from: from.offset,
       to,
       crcFrom: from.crc,
-      crcTo: crc64OfBoth(from.crc, crc64(data), data.length),
-      bytes: data.length,
       marks: marks.map(({ timeMs, offset }) => ({ timeMs, offset })),
       histories: this.#historiesWithin(id, baseOffset, from.offset, to),
     };
-    return { header, data };
+    return await this.#log(generation, from.offset, to, (data) =>
+      use({ ...header, bytes: data.bytes }, data),
+    );
   }
 
   /** Those that begin at `from` or later, before `to`: one that begins at `to` may not be known yet. */
@@ -124,38 +130,66 @@ export class LocalFiles {
     crcBefore: bigint,
   ): Promise<boolean> {
     if (to > generation.durableOffset || to - from > SEGMENT_BYTES) return false;
-    const data = await this.#log(generation, from, to);
-    return crc64OfBoth(crcBefore, crc64(data), data.length) === crc;
+    return await this.#log(generation, from, to, async (data) => {
+      const sum = new Crc64();
+      const room = new Uint8Array(Math.min(SUMMED_AT_ONCE_BYTES, data.bytes));
+      for (let at = 0; at < data.bytes; at += room.length) {
+        const part = room.subarray(0, data.bytes - at);
+        await data.read(at, part);
+        sum.update(part);
+      }
+      return crc64OfBoth(crcBefore, sum.value, data.bytes) === crc;
+    });
   }
 
-  /** The bytes of the log after offset `from` up to `to`; from its beginning on, with the SELECT. */
-  async #log(
+  /** Lets `use` read the log after offset `from` up to `to`; from its beginning on, with the SELECT. */
+  async #log<T>(
     { baseOffset, logHeaderBytes, logPath }: LocalGeneration,
     from: Offset,
     to: Offset,
-  ): Promise<Uint8Array> {
+    use: (data: PlainData) => Promise<T>,
+  ): Promise<T> {
     const begin = from === baseOffset ? 0 : from - baseOffset + logHeaderBytes;
-    return await this.#read(logPath, begin, to - baseOffset + logHeaderBytes - begin);
+    const bytes = to - baseOffset + logHeaderBytes - begin;
+    return await this.#reading(logPath, begin, bytes, use);
   }
 
   async #read(path: string, from: number, bytes: number): Promise<Uint8Array> {
-    if (this.#buffer.length < bytes) this.#buffer = new Uint8Array(bytes);
-    const buffer = this.#buffer.subarray(0, bytes);
+    const room = new Uint8Array(bytes);
+    await this.#reading(path, from, bytes, (data) => data.read(0, room));
+    return room;
+  }
+
+  /** Opens a file while `use` reads so many bytes of it: a snapshot that is promoted gets another name. */
+  async #reading<T>(
+    path: string,
+    from: number,
+    bytes: number,
+    use: (data: PlainData) => Promise<T>,
+  ): Promise<T> {
+    let fd: number;
     try {
-      const fd = this.#disk.openToRead(path);
-      try {
-        for (let at = 0; at < bytes;) {
-          const read = await this.#disk.read(fd, buffer.subarray(at), from + at);
-          if (read === 0) throw tooShort(path, from + at);
-          at += read;
-        }
-      } finally {
-        closeQuietly(this.#disk, fd);
+      fd = this.#disk.openToRead(path);
+    } catch (cause) {
+      throw diskError(`reading byte ${from} and later of`, path, cause);
+    }
+    try {
+      return await use({ bytes, read: (at, room) => this.#fill(path, fd, from + at, room) });
+    } finally {
+      closeQuietly(this.#disk, fd);
+    }
+  }
+
+  async #fill(path: string, fd: number, from: number, room: Uint8Array): Promise<void> {
+    try {
+      for (let at = 0; at < room.length;) {
+        const read = await this.#disk.read(fd, room.subarray(at), from + at);
+        if (read === 0) throw tooShort(path, from + at);
+        at += read;
       }
     } catch (cause) {
       throw diskError(`reading byte ${from} and later of`, path, cause);
     }
-    return buffer;
   }
 }
 

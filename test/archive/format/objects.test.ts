@@ -4,11 +4,7 @@ import { type Codec, CODECS } from "../../../src/archive/format/documents.ts";
 import { Decryption, Encryption } from "../../../src/archive/format/encryption.ts";
 import { pieceName, segmentName } from "../../../src/archive/format/names.ts";
 import {
-  decodePiece,
-  decodeSegment,
   decodeSegmentHeader,
-  encodePiece,
-  encodeSegment,
   HEADER_READ_BYTES,
   MAX_OBJECT_BYTES,
   PIECE_BYTES,
@@ -20,6 +16,12 @@ import { runTool } from "../../support/archive-tools.ts";
 import { rejectionOf } from "../../support/error-of.ts";
 import { seedOf, swept } from "../../support/sweep.ts";
 import { tempDir } from "../../support/temp.ts";
+import {
+  decodePiece,
+  decodeSegment,
+  encodePiece,
+  encodeSegment,
+} from "../../support/whole-objects.ts";
 
 const SEED = seedOf("OBJECTS_SEED", 1);
 const PLACE = "s3://bucket/archive/x";
@@ -108,7 +110,13 @@ describe.each(ways)("codec %s, encrypted: %p", (codec, isEncrypted) => {
       expect(data.equals(read.data)).toBe(true);
       const beginning = stored.subarray(0, HEADER_READ_BYTES);
       const isWhole = beginning.length === stored.length;
-      const alone = await decodeSegmentHeader(PLACE, name, beginning, isWhole, reader());
+      const alone = await decodeSegmentHeader(
+        PLACE,
+        name,
+        Uint8Array.from(beginning),
+        isWhole,
+        reader(),
+      );
       expect(alone).toEqual(header);
     }
   });
@@ -123,7 +131,13 @@ describe.each(ways)("codec %s, encrypted: %p", (codec, isEncrypted) => {
     const stored = await encodeSegment(header, dataOf(log, 0, 500_000), writer());
     const name = nameOf(header, isEncrypted);
     const read = (bytes: number) =>
-      decodeSegmentHeader(PLACE, name, stored.subarray(0, bytes), bytes >= stored.length, reader());
+      decodeSegmentHeader(
+        PLACE,
+        name,
+        Uint8Array.from(stored.subarray(0, bytes)),
+        bytes >= stored.length,
+        reader(),
+      );
     const need = await read(HEADER_READ_BYTES);
     if (!("needBytes" in need)) throw new Error("it was short");
     expect(await read(need.needBytes)).toEqual(header);

@@ -19,12 +19,7 @@ import {
   parseSegmentName,
   SEALED_FILE,
 } from "../../../src/archive/format/names.ts";
-import {
-  decodePiece,
-  decodeSegment,
-  MAX_OBJECT_BYTES,
-  type SegmentHeader,
-} from "../../../src/archive/format/objects.ts";
+import { MAX_OBJECT_BYTES, type SegmentHeader } from "../../../src/archive/format/objects.ts";
 import { isLeftover } from "../../../src/archive/store/file-store.ts";
 import type { ObjectStore } from "../../../src/archive/store/object-store.ts";
 import { Archiver, type ArchiverOptions } from "../../../src/archive/writer/archiver.ts";
@@ -33,6 +28,7 @@ import { realDisk } from "../../../src/store/disk/disk.ts";
 import { Random } from "../../support/fill.ts";
 import { until } from "../../support/wait.ts";
 import type { LocalHistory } from "./local-history.ts";
+import { decodePiece, decodeSegment } from "../../support/whole-objects.ts";
 
 const signal = new AbortController().signal;
 /** Longer sleeps only wait for something else. */
