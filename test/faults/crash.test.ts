@@ -257,8 +257,10 @@ test(
     const last = await counted(server);
     expect(last.full - first.full).toBe(granted);
     expect(last.partial - first.partial).toBe(resumed);
+    // The last kills of a few may all have come before anything was kept.
+    const isKept = keepsSomethingWhole(dir);
     await using replica = startReplica(args);
-    await replica.waitForLine(/connected by partial resync/);
+    await replica.waitForLine(isKept ? /connected by partial resync/ : /connected by full resync/);
     await load.stop();
     const end = await server.offset();
     await until(
@@ -268,7 +270,7 @@ test(
       },
       { what: `the primary to see offset ${end} acknowledged` },
     );
-    expect((await counted(server)).partial).toBe(last.partial + 1);
+    expect((await counted(server)).partial).toBe(last.partial + (isKept ? 1 : 0));
     expect(await replica.stop()).toEqual({ exitCode: 0, signal: null });
     await using copy = await bootCopy("redis-7.0", join(dir, "current"));
     expect(await copy.digest()).toBe(await server.digest());

@@ -310,7 +310,8 @@ test("restores an offset up to the last whole command before it, never inside MU
   );
   // No cut follows MULTI, SELECT or SET of the transaction.
   const cuts = [BASE_OFFSET, ...ends.filter((_, n) => n < 1 || n > 3)];
-  for (let offset = BASE_OFFSET; offset <= BASE_OFFSET + STREAM_BYTES; offset++) {
+  for (const at of sweptTo(STREAM_BYTES + 1)) {
+    const offset = BASE_OFFSET + at;
     const target = dir.file("target");
     const found = await restored(path, target, { offset });
     expect([offset, found.offset]).toEqual([offset, cuts.findLast((cut) => cut <= offset)!]);
