@@ -57,7 +57,7 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
     bytesPerSecond === Infinity
       ? totalBytes
       : Math.min(totalBytes, ((performance.now() - beganMs) / 1000) * bytesPerSecond);
-  const next = (): Uint8Array | undefined => {
+  const next = (mayBeSent: number): Uint8Array | undefined => {
     const nowMs = performance.now();
     const isLast = sent >= totalBytes;
     if (
@@ -68,14 +68,16 @@ export function blast(totalBytes: number, bytesPerSecond = Infinity): Blast {
       waiting.push({ offset: sent, atMs: nowMs });
       return GETACK;
     }
-    const room = allowed() - sent;
+    const room = mayBeSent - sent;
     if (room <= 0) return undefined;
     // Whole commands only; the last one may exceed `totalBytes`.
     return block.subarray(0, Math.min(block.length, Math.ceil(room / SET.length) * SET.length));
   };
   const pump = () => {
+    // Once for all that it sends: a loop that sends a little more at each look would never end, and hear no ACK.
+    const mayBeSent = allowed();
     while (online !== undefined) {
-      piece ??= next();
+      piece ??= next(mayBeSent);
       if (piece === undefined) return;
       const taken = online.write(piece);
       if (taken < 0) return;
