@@ -3,11 +3,11 @@
  * not one of them: the next one replaces it.
  */
 import type { Offset } from "../../base/history.ts";
-import { type Crc64, crc64OfBoth } from "../../rdb/crc64.ts";
+import { Crc64, crc64OfBoth } from "../../rdb/crc64.ts";
 import { giveBack } from "../disk/disk.ts";
 import type { Segment } from "../ledger/ledger.ts";
 
-/** A place in the log, and the checksum of what was written from when it was opened up to there. */
+/** A place in the log, and the checksum of all that was written from when it was opened up to there. */
 interface Place {
   readonly offset: Offset;
   readonly crc64: bigint;
@@ -25,12 +25,14 @@ export interface LogSegmentsOptions {
 }
 
 /**
- * Divides a log into segments, each with its checksum: a mark covers the one that goes on. One checksum goes through the
- * whole log, so a segment can begin where the last mark ended, whatever was written since.
+ * Divides a log into segments, each with its checksum: a mark covers the one that goes on. What was written since the last
+ * mark has a checksum of its own, and joins those before it, so a segment can begin where any mark ended.
  */
 export class LogSegments {
   readonly #options: LogSegmentsOptions;
-  readonly #crc: Crc64;
+  /** The checksum of what was written since `#summed`: most often so little that it goes through the table. */
+  #crc: Crc64;
+  #summed: Place;
   /** Written pieces that the checksum does not cover yet. */
   #uncounted: Uint8Array[] = [];
   /** Where the segment begins. */
@@ -46,7 +48,8 @@ export class LogSegments {
     const { unmarked, durableOffset } = options;
     this.#options = options;
     this.#crc = unmarked.crc;
-    this.#from = this.#marked = this.#marking = { offset: unmarked.fromOffset, crc64: 0n };
+    this.#summed = { offset: unmarked.fromOffset, crc64: 0n };
+    this.#from = this.#marked = this.#marking = this.#summed;
     this.#settledOffset = durableOffset;
   }
 
@@ -87,18 +90,27 @@ export class LogSegments {
 
   /** The segment that ends with what is written, at `writtenOffset`. */
   open(writtenOffset: Offset): Segment {
-    this.count();
-    const { offset, crc64 } = this.#from;
-    // The checksum of both parts is that of the first, moved on, XOR that of the second: so is the second's from both.
-    const own = crc64OfBoth(crc64, this.#crc.value, writtenOffset - offset);
-    return { fromOffset: offset, crc64: own };
+    return this.#segmentTo(this.#placeAt(writtenOffset));
   }
 
   /** A sync begins, of all that is written, up to `writtenOffset`. Returns what its mark covers. */
   mark(writtenOffset: Offset): Segment {
-    const segment = this.open(writtenOffset);
-    this.#marking = { offset: writtenOffset, crc64: this.#crc.value };
-    return segment;
+    this.#marking = this.#summed = this.#placeAt(writtenOffset);
+    this.#crc = new Crc64();
+    return this.#segmentTo(this.#marking);
+  }
+
+  #placeAt(writtenOffset: Offset): Place {
+    this.count();
+    const { offset, crc64 } = this.#summed;
+    const whole = crc64OfBoth(crc64, this.#crc.value, writtenOffset - offset);
+    return { offset: writtenOffset, crc64: whole };
+  }
+
+  #segmentTo(end: Place): Segment {
+    const { offset, crc64 } = this.#from;
+    // The checksum of both parts is that of the first, moved on, XOR that of the second: so is the second's from both.
+    return { fromOffset: offset, crc64: crc64OfBoth(crc64, end.crc64, end.offset - offset) };
   }
 
   /** That mark is durable. */

@@ -18,7 +18,7 @@ export interface StreamLogOptions extends LogBeginning, LogSegmentsOptions {
   readonly maxQueuedBytes: number;
   /**
    * Commits a mark, durably; only then does the durable offset move. The segment ends at the durable
-   * offset; it is undefined where that does not move.
+   * offset; it is undefined where that does not move, and where nothing was written before it.
    */
   readonly commitMark: (
     writtenOffset: Offset,
@@ -283,10 +283,10 @@ export class StreamLog {
     if (!this.#marks || this.#marking || this.#error !== undefined || this.#closed) return;
     // A sync in flight commits a mark itself, with a durable offset that is not known here yet.
     if (this.#fsyncing !== undefined) return;
+    // This mark comes after the last one of the segment, which none may replace then; and where none comes, no sync may.
+    this.#segments.end(this.#durableOffset);
     if (this.#markedOffset === this.#writtenOffset) return;
     this.#marking = true;
-    // This mark comes after the last one of the segment, which none may replace then.
-    this.#segments.end(this.#durableOffset);
     try {
       this.#markedOffset = this.#writtenOffset;
       await this.#options.commitMark(this.#writtenOffset, this.#durableOffset, undefined);
@@ -316,7 +316,9 @@ export class StreamLog {
 
   async #fsyncOnce(): Promise<void> {
     const covered = this.#writtenOffset;
-    const segment = this.#segments.mark(covered);
+    const made = this.#segments.mark(covered);
+    // The next mark would replace that of an empty segment, however settled it is.
+    const segment = made.fromOffset < covered ? made : undefined;
     const ends = this.#options.segmentEnds();
     try {
       await this.#file.sync();

@@ -473,6 +473,43 @@ describe("StreamLog", () => {
     await log.close();
   });
 
+  test("--fsync no: what became durable while more came is settled, though no more comes", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const { log } = openLog(dir, disk, { fsync: "no" });
+    log.append(chunk("abc"));
+    const held = disk.hold("syncData");
+    const syncing = log.sync();
+    log.append(chunk("de"));
+    await until(() => log.writtenOffset === BASE + 5, { what: "the write" });
+    held.release();
+    await syncing;
+    expect([log.durableOffset, log.settledOffset]).toEqual([BASE + 3, BASE]);
+    log.tick();
+    expect(log.settledOffset).toBe(BASE + 3);
+    await log.close();
+  });
+
+  test("a mark of bytes that have no checksum is replaced by none", async () => {
+    using dir = tempDir();
+    const disk = new FaultyDisk();
+    const end = BASE + 10;
+    // As a start leaves them that found too much past the last mark to read it all.
+    const { log, told } = openLog(dir, disk, {
+      writtenOffset: end,
+      unmarked: { fromOffset: end, crc: new Crc64() },
+      segmentEnds: () => true,
+    });
+    await log.sync();
+    log.append(chunk("abc"));
+    await log.sync();
+    expect(told.segments.map(({ fromOffset, to }) => [fromOffset, to])).toEqual([
+      [undefined, end],
+      [end, end + 3],
+    ]);
+    await log.close();
+  });
+
   test.each(["always", "everysec", "no"] as const)(
     "whatever ends a segment, each begins where a settled mark ended, with the checksum of its bytes: --fsync %s",
     async (fsync) => {
