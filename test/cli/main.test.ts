@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { compiledProgram } from "../support/compiled.ts";
 import { programEnvironment } from "../support/replica-process.ts";
 import { until } from "../support/wait.ts";
 
@@ -392,15 +393,7 @@ describe("a password in the URL", () => {
   });
 
   test.skipIf(isNotLinux)("leaves the process list of the compiled program too", async () => {
-    const compiled = join(dir, "replica");
-    const build = Bun.spawn([process.execPath, "run", "build", "--outfile", compiled], {
-      cwd: project,
-      stdout: "ignore",
-      stderr: "pipe",
-    });
-    expect({ code: await build.exited, errors: await build.stderr.text() }).toMatchObject({
-      code: 0,
-    });
+    const compiled = compiledProgram();
     const { child, seen } = await following(["redis://:hunter2@127.0.0.1:1"], [compiled]);
     expect(commandLine(child.pid)).toStartWith(`${compiled}\0redis://@127.0.0.1:1\0`);
     child.kill("SIGTERM");

@@ -101,12 +101,14 @@ test("all clients together hold no more than 64 MiB, and leave none of it behind
   const queued = [["MULTI"], ...Array.from({ length: 16 }, () => ["PING", word])];
   const bytes = Buffer.concat(queued.map((words) => encodeCommand(words)));
   {
+    const beganMs = performance.now();
     await using crowd = new Crowd(100);
     await crowd.say(bytes);
     const tooMany = (crowd.sockets.length * bytes.length - limits.clientsBytes) / bytes.length;
     // On a busy machine one that takes more than 10 s for a command is disconnected for that.
     await until(() => crowd.closed >= tooMany, { what: "some to be disconnected" });
-    expect(await evicted()).toBeGreaterThan(0);
+    const nobodyWasLate = performance.now() - beganMs < limits.commandSeconds * 1_000;
+    expect(await evicted()).toBeGreaterThanOrEqual(nobodyWasLate ? tooMany : 1);
     // Whoever holds little stays, and so do most.
     expect(crowd.closed).toBeLessThan(crowd.sockets.length / 2);
     expect(await client.send("PING")).toBe("PONG");
