@@ -163,7 +163,7 @@ test.each(IS_FULL ? AWAY : AWAY.slice(0, 1))(
   },
 );
 
-test("with everything well, what is archived lags by --archive-every and 2 s at most", async () => {
+test("with everything well, all is archived; on a quiet machine it lags by --archive-every and 2 s at most", async () => {
   const everyMs = 1_000;
   const folder = dir.file("lag");
   await using primary = await startServer(KIND, { args: ["--repl-backlog-size", "64mb"] });
