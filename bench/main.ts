@@ -3,9 +3,12 @@ import { parseArgs } from "node:util";
 import { benchArchive } from "./archive.ts";
 import { benchArchiveMemory } from "./archive-memory.ts";
 import { transferChart } from "./chart.ts";
+import { benchCluster } from "./cluster.ts";
+import { benchLogRead } from "./log-read.ts";
 import { benchParts } from "./parts.ts";
 import { benchPort } from "./port.ts";
 import { benchPrimary } from "./primary.ts";
+import { benchRdbRead } from "./rdb-read.ts";
 import { benchRelay } from "./relay.ts";
 import { benchRestart } from "./restart.ts";
 import { benchRestore } from "./restore.ts";
@@ -15,7 +18,7 @@ import { benchStream } from "./stream.ts";
 import { benchTransfer, transferTable } from "./transfer.ts";
 import { benchYear } from "./year.ts";
 
-const HELP = `bun run bench [parts|transfer|primary|stream|steady|restore|relay|port|start|restart|year|archive|archive-memory …] [flags]; default: all
+const HELP = `bun run bench [parts|transfer|primary|stream|steady|restore|relay|port|start|restart|year|rdb-read|log-read|archive|archive-memory|cluster …] [flags]; default: all
 
   --quick        smaller sizes and fewer rounds: everything in under a minute
   --bytes N      snapshot size for transfer, primary, restore, relay and archive, at least 16777216 [2147483648; with --quick 268435456]
@@ -39,8 +42,11 @@ const BENCHES = [
   "start",
   "restart",
   "year",
+  "rdb-read",
   "archive",
   "archive-memory",
+  "cluster",
+  "log-read",
 ] as const;
 
 /** A wrong command line: printed with the help; exit code 2. */
@@ -101,12 +107,15 @@ async function main(): Promise<void> {
   if (wanted("start")) results["start"] = benchStart(quick ? 5 : 30);
   if (wanted("restart")) await benchRestart();
   if (wanted("year")) results["year"] = await benchYear(quick);
+  if (wanted("rdb-read")) results["rdb-read"] = await benchRdbRead(quick);
   if (wanted("archive")) results["archive"] = await benchArchive({ bytes, rounds, quick });
   const isNamed = positionals.includes("archive-memory");
   if (isNamed || (positionals.length === 0 && !quick)) {
     const sizes = quick ? [MEMORY_BYTES[0]] : MEMORY_BYTES;
     results["archive-memory"] = await benchArchiveMemory({ sizes, seconds: quick ? 5 : 20 });
   }
+  if (wanted("cluster")) results["cluster"] = await benchCluster(quick);
+  if (wanted("log-read")) results["log-read"] = await benchLogRead(quick);
   if (values.json !== undefined) {
     fs.writeFileSync(values.json, `${JSON.stringify(results, undefined, 2)}\n`);
   }

@@ -1,5 +1,5 @@
 import { formatBytes } from "../src/base/quantity.ts";
-import { startServer } from "../test/support/servers.ts";
+import { type ServerKind, startServer } from "../test/support/servers.ts";
 import { until } from "../test/support/wait.ts";
 import { type Figures, median, scratchDirectory } from "./measure.ts";
 import {
@@ -16,6 +16,7 @@ const FILL_LIMIT_MS = 600_000;
 
 export interface PrimaryRow {
   readonly name: string;
+  readonly server: ServerKind;
   readonly diskless: boolean;
   readonly seconds: number;
   /** Time relative to the receiver that drops the bytes; the median of the ratios per round. */
@@ -31,10 +32,15 @@ export async function benchPrimary(options: {
 }): Promise<PrimaryRow[]> {
   refuseWithoutProgram();
   const rows: PrimaryRow[] = [];
-  for (const diskless of [true, false]) {
+  // Redis 8.0 sends the snapshot and the stream on two links, where it does so without its disk.
+  for (const [kind, diskless] of [
+    ["redis-7.0", true],
+    ["redis-7.0", false],
+    ["redis-8.0", true],
+  ] as const) {
     const args = ["--repl-diskless-sync", diskless ? "yes" : "no", "--repl-diskless-sync-delay"];
     args.push("0", "--rdbcompression", "no", "--enable-debug-command", "local");
-    await using server = await startServer("redis-7.0", { args, startTimeoutMs: FILL_LIMIT_MS });
+    await using server = await startServer(kind, { args, startTimeoutMs: FILL_LIMIT_MS });
     await server.send(
       "DEBUG",
       "POPULATE",
@@ -43,7 +49,9 @@ export async function benchPrimary(options: {
       VALUE_BYTES,
     );
     const receivers: Receiver[] = [dropped, replicaBackup("compiled", "auto")];
-    if (!options.quick) receivers.push(replicaFollow("compiled", "auto"), redisCli);
+    if (kind === "redis-8.0") {
+      receivers.push(replicaFollow("compiled", "auto", 1), replicaFollow("compiled", "auto", 2));
+    } else if (!options.quick) receivers.push(replicaFollow("compiled", "auto"), redisCli);
     const runs = new Map<Receiver, Figures[]>(receivers.map((receiver) => [receiver, []]));
     for (let round = 0; round < options.rounds; round++) {
       for (let n = 0; n < receivers.length; n++) {
@@ -64,6 +72,7 @@ export async function benchPrimary(options: {
       const ratios = own.map((run, round) => run.seconds / floor[round]!.seconds);
       rows.push({
         name: receiver.name,
+        server: kind,
         diskless,
         seconds: median(own.map((run) => run.seconds)),
         timesDropped: median(ratios),
@@ -72,13 +81,13 @@ export async function benchPrimary(options: {
     }
   }
   console.log(
-    `\nprimary: ${formatBytes(options.bytes)} from redis-server 7.0, medians of ${options.rounds} rounds; × is the time relative to dropping the bytes\n`,
+    `\nprimary: ${formatBytes(options.bytes)} from a redis-server, medians of ${options.rounds} rounds; × is the time relative to dropping the bytes\n`,
   );
-  console.log("| receiver | sync | seconds | × |\n|---|---|--:|--:|");
+  console.log("| server | receiver | sync | seconds | × |\n|---|---|---|--:|--:|");
   for (const row of rows) {
     const sync = row.diskless ? "diskless" : "disk-based";
     console.log(
-      `| ${row.name} | ${sync} | ${row.seconds.toFixed(2)} | ${row.timesDropped.toFixed(3)} |`,
+      `| ${row.server} | ${row.name} | ${sync} | ${row.seconds.toFixed(2)} | ${row.timesDropped.toFixed(3)} |`,
     );
   }
   return rows;

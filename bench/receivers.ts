@@ -53,13 +53,16 @@ export function replicaBackup(binary: "compiled" | "bun run", io: string): Recei
 }
 
 /** `replica follow`, until it logs that it is connected. */
-export function replicaFollow(binary: "compiled" | "bun run", io: string): Receiver {
+/** @param links how many links the full sync may take; not told where undefined. */
+export function replicaFollow(binary: "compiled" | "bun run", io: string, links?: 1 | 2): Receiver {
+  const told = links === undefined ? "" : `, ${links === 1 ? "one link" : "two links"}`;
   return {
-    name: `replica follow --io ${io}, ${binary}`,
+    name: `replica follow --io ${io}, ${binary}${told}`,
     kind: "replica",
     run: async ({ port, dir }) => {
       const program = binary === "compiled" ? [PROGRAM] : SOURCE;
       const flags = ["--dir", join(dir, "data"), "--port", "0", "--io", io, "--no-progress"];
+      if (links !== undefined) flags.push("--sync-links", String(links));
       const follower = new Measured([...program, "follow", url(port), ...flags]);
       await follower.says(/connected by full resync/);
       const figures = follower.figures();

@@ -3,6 +3,7 @@ import { chmodSync, cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from
 import { dirname, join } from "node:path";
 import packageJson from "../package.json";
 import { folderOf } from "./support/path.ts";
+import { startServer } from "./support/servers.ts";
 import { tempDir } from "./support/temp.ts";
 import { IS_FULL } from "./support/sweep.ts";
 
@@ -117,6 +118,35 @@ describe("bin/bun", () => {
   });
 });
 
+/** A program of a user's that does all that the library can. */
+const USER_PROGRAM = `
+import { follow, readKeys, readLog, ReplicaError, restore, snapshots, verify } from "bun-replica";
+
+const [url, dir] = process.argv.slice(2) as [string, string];
+const following = follow({ url, dir, fsync: "always" });
+for await (const event of following) if (event.type === "generation") break;
+const refused = await follow({ url, dir }).ended.catch((error: unknown) =>
+  error instanceof ReplicaError ? error.code : String(error),
+);
+const client = new Bun.RedisClient(url);
+await client.set("written", dir);
+client.close();
+const commands: string[] = [];
+for await (const entry of readLog(dir, { follow: true })) {
+  commands.push(entry.command);
+  break;
+}
+await following.stop();
+const { ok, generations } = await verify(dir);
+const [kept] = await snapshots(dir);
+const { offset } = await restore(dir, dir + "-restored");
+let keys = 0;
+for await (const key of readKeys(dir + "-restored/appendonlydir/appendonly.aof.1.base.rdb")) keys += key.db + 1;
+const isLarge = (generations[0]?.rdb?.bytes ?? 0) > 64 * 1024 * 1024;
+const isEnd = offset === kept?.toOffset;
+console.log(JSON.stringify({ ok, isLarge, isEnd, keys, commands, refused }));
+`;
+
 // To pack takes npm half a minute.
 describe.skipIf(!IS_FULL)("what npm packs", () => {
   const dir = tempDir("npm");
@@ -178,6 +208,62 @@ describe.skipIf(!IS_FULL)("what npm packs", () => {
       exitCode: 1,
       stderr: expect.stringContaining("nothing answers"),
     });
+  });
+
+  test("is a library for a user's program, from its sources and compiled", async () => {
+    const user = dir.file("lib");
+    symlinkSync(join(projectDir, "node_modules/bun-types"), join(user, "node_modules/bun-types"));
+    writeFileSync(join(user, "package.json"), '{ "type": "module" }');
+    writeFileSync(join(user, "program.ts"), USER_PROGRAM);
+    const compilerOptions = {
+      target: "ESNext",
+      module: "nodenext",
+      lib: ["ESNext"],
+      types: ["bun-types"],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      skipLibCheck: false,
+      noEmit: true,
+    };
+    const config = { compilerOptions, include: ["program.ts"] };
+    writeFileSync(join(user, "tsconfig.json"), JSON.stringify(config));
+    const bun = process.execPath;
+    const path = process.env["PATH"]!;
+    const checked = run([bun, "check", "--no-script", "--no-pretty"], path, {}, user);
+    expect(checked).toMatchObject({ stdout: "", exitCode: 0 });
+    // Alone in a folder, so that nothing beside it is found.
+    const alone = dir.file("alone/program");
+    mkdirSync(dirname(alone));
+    const build = [bun, "build", "--compile", "program.ts", "--outfile", alone];
+    expect(run(build, path, {}, user)).toMatchObject({ exitCode: 0 });
+    await using primary = await startServer("redis-8.0");
+    // Larger than what is checked on one core anyway.
+    await primary.send("CONFIG", "SET", "rdbcompression", "no");
+    await primary.send("DEBUG", "POPULATE", 250_000, "key", 300);
+    // The first one's own write is in the second one's snapshot.
+    for (const [name, argv, keys] of [
+      ["source", [bun, join(user, "program.ts")], 250_000],
+      ["compiled", [alone], 250_001],
+    ] as const) {
+      const child = Bun.spawn([...argv, primary.url(), dir.file(`data-${name}`)], {
+        cwd: dir.file("alone"),
+        env: { PATH: path, HOME: "/nonexistent" },
+        stderr: "pipe",
+      });
+      const [printed, errors] = await Promise.all([
+        new Response(child.stdout).text(),
+        new Response(child.stderr).text(),
+      ]);
+      expect([name, errors, await child.exited]).toEqual([name, "", 0]);
+      expect(JSON.parse(printed)).toEqual({
+        ok: true,
+        isLarge: true,
+        isEnd: true,
+        keys,
+        commands: ["SET"],
+        refused: "DIRECTORY_IN_USE",
+      });
+    }
   });
 
   test("holds every document that its README links to", async () => {

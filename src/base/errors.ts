@@ -25,6 +25,8 @@ export type ErrorCode =
   | "BAD_CHECKSUM"
   // The log.
   | "BAD_FRAME"
+  // What follows isn't kept, or is of another history: who follows the log must begin anew.
+  | "LOG_GAP"
   // The disk and the data directory.
   | "DISK_FULL"
   | "DISK_FAILED"
@@ -35,6 +37,10 @@ export type ErrorCode =
   // A restore, and the stock server started on it: the files are at fault, or the server is.
   | "RESTORE_UNUSABLE"
   | "SERVER_FAILED"
+  // The running server that keys are brought into.
+  | "TARGET_REFUSED"
+  // Keys that were asked for: there are none.
+  | "KEYS_NOT_FOUND"
   // The archive: it can't be reached or fails, forbids, holds other bytes under a name that is written once, is damaged.
   | "ARCHIVE_FAILED"
   | "ARCHIVE_FORBIDDEN"
@@ -44,7 +50,9 @@ export type ErrorCode =
   // This process.
   | "PORT_IN_USE"
   | "LISTEN_FAILED"
-  | "STOPPED";
+  | "STOPPED"
+  // What none of the above is: a bug, which the library must tell by this class too.
+  | "UNEXPECTED";
 
 /** Whether to try again after the back-off, or not until a person has changed something. */
 export type Retry = "backoff" | "never";

@@ -22,6 +22,8 @@ export class Glob {
   readonly #matching: Int32Array;
   /** Bit i: a star follows the first i items. */
   readonly #stars: Int32Array;
+  /** Bit i: the first i items match what was looked at so far. */
+  readonly #reached: Int32Array;
 
   constructor(pattern: string) {
     this.#pattern = pattern;
@@ -30,6 +32,7 @@ export class Glob {
     this.#words = Math.floor(this.#items / BITS) + 1;
     this.#matching = new Int32Array(BYTES * this.#words);
     this.#stars = new Int32Array(this.#words);
+    this.#reached = new Int32Array(this.#words);
     let at = 0;
     for (const item of items) {
       const [word, bit] = [Math.floor(at / BITS), 1 << (at % BITS)];
@@ -46,20 +49,43 @@ export class Glob {
   matches(text: string): boolean {
     // Redis looks at no pattern then, not even at a star.
     if (text === "") return this.#pattern === "";
-    /** Bit i: the first i items match the text so far. */
-    const reached = new Int32Array(this.#words);
-    reached[0] = 1;
-    for (let at = 0; at < text.length; at++) {
-      const row = text.charCodeAt(at) * this.#words;
-      let carried = 0;
-      for (let word = 0; word < this.#words; word++) {
-        const before = reached[word]!;
-        const passed = before & this.#matching[row + word]!;
-        reached[word] = (passed << 1) | carried | (before & this.#stars[word]!);
-        carried = passed >>> (BITS - 1);
-      }
+    this.#begin();
+    for (let at = 0; at < text.length; at++) if (!this.#goOn(text.charCodeAt(at))) return false;
+    return this.#isThrough;
+  }
+
+  /** The same for bytes: those of `buffer` from `start` to before `end`. */
+  matchesBytes(buffer: Uint8Array, start = 0, end = buffer.length): boolean {
+    if (start === end) return this.#pattern === "";
+    this.#begin();
+    for (let at = start; at < end; at++) if (!this.#goOn(buffer[at]!)) return false;
+    return this.#isThrough;
+  }
+
+  #begin(): void {
+    this.#reached.fill(0);
+    this.#reached[0] = 1;
+  }
+
+  /** Looks at the next byte. @returns false where nothing that follows can match any more. */
+  #goOn(byte: number): boolean {
+    const reached = this.#reached;
+    const row = byte * this.#words;
+    let carried = 0;
+    let left = 0;
+    for (let word = 0; word < this.#words; word++) {
+      const before = reached[word]!;
+      const passed = before & this.#matching[row + word]!;
+      const now = (passed << 1) | carried | (before & this.#stars[word]!);
+      reached[word] = now;
+      left |= now;
+      carried = passed >>> (BITS - 1);
     }
-    return (reached[this.#words - 1]! & (1 << (this.#items % BITS))) !== 0;
+    return left !== 0;
+  }
+
+  get #isThrough(): boolean {
+    return (this.#reached[this.#words - 1]! & (1 << (this.#items % BITS))) !== 0;
   }
 }
 
@@ -98,4 +124,15 @@ function classFrom(pattern: string, from: number): { item: Item; end: number } {
     if (isRange) at += 2;
   }
   return { item: ANY.filter((byte) => isIn[byte] !== negated), end: at };
+}
+
+/** The longest run of bytes that stands in every text that a pattern matches, as latin1; empty where there is none. */
+export function longestLiteral(pattern: string): string {
+  let longest = "";
+  let run = "";
+  for (const item of itemsOf(pattern)) {
+    run = item !== "*" && item.length === 1 ? run + String.fromCharCode(item[0]!) : "";
+    if (run.length > longest.length) longest = run;
+  }
+  return longest;
 }

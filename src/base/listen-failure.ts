@@ -1,3 +1,4 @@
+import type { Clock } from "./clock.ts";
 import { isIP } from "./address.ts";
 import { ReplicaError } from "./errors.ts";
 import { type Address, describeAddress } from "./address.ts";
@@ -48,4 +49,46 @@ function reasonAt({ host, port }: Address, failure: unknown): unknown {
   } catch (cause) {
     return cause;
   }
+}
+
+/** How often a taken port is tried again: a scrape or two is missed, and the log stays quiet. */
+export const PORT_RETRY_MS = 5_000;
+
+/**
+ * Serves now, or once the port is free: the data matters more than who asks for it, and nothing else waits for it.
+ * @param serve begins to serve, and returns what ends it. @throws ReplicaError PORT_IN_USE where the port is taken.
+ * @param tell is given the failure where the port is taken, once.
+ * @returns what stops serving, or trying to.
+ * @throws ReplicaError what `serve` throws otherwise, at once: an address that this machine doesn't have.
+ */
+export function serveWhenFree(
+  serve: () => () => void,
+  clock: Clock,
+  tell: (taken: ReplicaError) => void,
+): () => void {
+  const stopping = new AbortController();
+  let end: (() => void) | undefined;
+  const serveOnceFree = async (): Promise<void> => {
+    while (end === undefined && !stopping.signal.aborted) {
+      await clock.sleep(PORT_RETRY_MS, stopping.signal);
+      if (stopping.signal.aborted) return;
+      try {
+        end = serve();
+      } catch (error) {
+        // The first failure was told; the address may come back as well as the port.
+        if (!(error instanceof ReplicaError)) throw error;
+      }
+    }
+  };
+  try {
+    end = serve();
+  } catch (error) {
+    if (!(error instanceof ReplicaError) || error.code !== "PORT_IN_USE") throw error;
+    tell(error);
+    void serveOnceFree();
+  }
+  return () => {
+    stopping.abort();
+    end?.();
+  };
 }

@@ -1,9 +1,14 @@
 import type { SettingName } from "../config/settings-schema.ts";
 import { DEFAULT_URL } from "../config/primary-url.ts";
 import { aboutSource, quickOption } from "./archives/archive-source.ts";
+import { aboutCluster, addressesOption } from "./clusters/cluster-help.ts";
 import type { Command, CommandOption } from "./commands/command.ts";
-import { modeOption } from "./commands/mode-option.ts";
+import { aboutInto, intoOptions, intoSettings } from "./delivery/into-options.ts";
+import { dbOption, keysOption } from "./restores/key-options.ts";
+import { modeOption } from "./restores/mode-option.ts";
 import { momentOptions } from "./commands/moment-options.ts";
+import { keysOptions } from "./keys/keys-options.ts";
+import { logOptions } from "./log/log-options.ts";
 import { settingNames } from "../config/about-settings.ts";
 
 const logSettings: readonly SettingName[] = ["log-level", "log-format"];
@@ -20,6 +25,9 @@ const primarySettings: readonly SettingName[] = [
   "tls-insecure",
   "timeout",
   "sync-timeout",
+  "ask-primary",
+  "psync-command",
+  "sync-command",
 ];
 
 /** How an archive is reached and read. */
@@ -90,6 +98,8 @@ becomes an object only once its checksum holds. The keys come from where every S
       ...primarySettings,
       "io",
       "rdb-sync-bytes",
+      "rdb-for",
+      "ask-primary",
       "archive-endpoint",
       "archive-region",
       ...logSettings,
@@ -107,7 +117,8 @@ It may be an RDB file, too. In a directory, this checks the database and, for ea
 snapshot, the manifest, and every command and checksum of the log up to the last durable byte. It
 works while a replica runs on the directory, and on a copy. In an archive, it reads every object;
 with --quick, it compares names and sizes, and how segments join. If anything is damaged, it exits
-with 3 and reports the file or object, what that means, and what can still be restored.`,
+with 3 and reports the file or object, what that means, and what can still be restored.
+${aboutCluster}`,
     minArgs: 1,
     maxArgs: 1,
     takes: [...archiveSettings, ...logSettings, "no-progress"],
@@ -117,7 +128,7 @@ with 3 and reports the file or object, what that means, and what can still be re
   {
     name: "restore",
     summary: "write files that a stock server starts from, as of any kept moment",
-    usage: "SOURCE TARGET",
+    usage: "SOURCE [TARGET]",
     about: `${aboutSource}
 
 Restores from SOURCE into TARGET, a new or empty directory: everything that is durable, or the state
@@ -127,18 +138,39 @@ is verified on the way, and a restore that fails leaves nothing behind. Nobody m
 who couldn't read SOURCE (of an archive: nobody else), unless --mode is given. It works while a
 replica runs on SOURCE. Commands that would do something else when they are loaded later are
 rewritten: relative expiry times (of primaries older than Redis 7.0), and commands on hash fields
-that may have expired since (of Redis 7.4 and later). With --check, --digest or --serve, a stock
-server is started on the result, which it only reads. If it can't load the result, the exit code is
-3.`,
-    minArgs: 2,
+that may have expired since (of Redis 7.4 and later). Commands that not every server loads are left
+out with their effect kept: those of slots that move in a cluster, and a service's own. With
+--for, a snapshot that this server can't load, or a log with commands that it doesn't know, is refused
+before anything is written. With --check, --digest or --serve, a stock server is started on the
+result, which it only reads. If it can't load the result, the exit code is 3, and where that is known
+beforehand, nothing is written.
+
+With --keys, TARGET gets only the keys that a pattern matches. A stock server replays what the log does
+to them, unless they stand in the snapshot as they were at that moment: the one of --server, or on
+PATH. It holds these keys alone; where the log doesn't tell what they come from, it loads everything,
+and a warning says beforehand how much memory that takes. If no key matches, the exit code is 1.
+
+${aboutCluster} Then
+TARGET, which must not exist, gets a folder for each shard, with a nodes.conf, so that servers started
+on them are the whole cluster as of --at, or as of the last moment that all shards have durable: every
+key in the shard that owned its slot, none twice. --check, --digest and --serve start them all; --serve
+takes PORT and those after it.
+
+${aboutInto}`,
+    minArgs: 1,
     maxArgs: 2,
-    takes: [...archiveSettings, ...logSettings, "no-progress"],
+    takes: [...archiveSettings, ...intoSettings, ...logSettings, "no-progress"],
     options: [
       ...momentOptions,
       {
         name: "layout",
         value: "HOW",
         help: "the layout to write: multipart (Redis 7 and later), or single: one appendonly.aof (Redis 4 and later) [multipart]",
+      },
+      {
+        name: "for",
+        value: "SERVER",
+        help: "the server that is to load it, such as redis-8.0 or valkey-9.1: refused where it can't",
       },
       {
         name: "check",
@@ -156,25 +188,86 @@ server is started on the result, which it only reads. If it can't load the resul
         value: "PORT",
         help: "then serve the result read-only at 127.0.0.1:PORT until stopped; 0 picks a free port",
       },
+      addressesOption,
       modeOption,
+      keysOption,
+      dbOption,
+      ...intoOptions,
       json,
     ],
     load: async () => (await import("./commands/restore.ts")).restore,
   },
   {
     name: "snapshots",
-    summary: "list what a data directory or an archive keeps",
+    summary: "list what a data directory, an archive or a cluster's directory keeps",
     usage: "SOURCE",
     about: `Lists the generations in SOURCE: the period and the replication offsets that each can be restored to.
 It works while a replica runs on the directory, and on a copy.
 
 ${aboutSource}
-Without the identity of an encrypted archive, its times are unknown.`,
+Without the identity of an encrypted archive, its times are unknown.
+${aboutCluster}`,
     minArgs: 1,
     maxArgs: 1,
     takes: [...archiveSettings, ...logSettings],
     options: [json],
     load: async () => (await import("./commands/snapshots.ts")).snapshots,
+  },
+  {
+    name: "keys",
+    summary: "tell what a snapshot holds: keys by type, prefix, time to live, and the biggest",
+    usage: "SOURCE|FILE.rdb|-",
+    about: `${aboutSource}
+It may be an RDB file, too, or - for one that comes over standard input.
+
+Reads the snapshot, with no server and no data in memory: its keys, their bytes there and their
+elements by type, encoding, database, time to live and prefix, and the biggest keys and prefixes. Of a
+kept history it reads the last snapshot, or with --at or --offset the last one before that moment; what
+the log changed since is not in it. Up to 100,000 prefixes are counted exactly; beyond, the report says
+how much they may be off. A module's type is told by its name. If the snapshot is damaged, it tells
+what came before that, and exits with 3. On a terminal, bars show shares; else figures are plain.
+
+With --at and --compare-to, it tells instead which keys came, went or changed from one time to the
+other, whatever their encoding, of a data directory or an archive. A stock server replays what the log
+does to these keys; what is found is sorted on disk, in TMPDIR. With --json, each line is a key, the last
+one a summary. The exit code is 0 whatever differs.
+
+${aboutCluster}
+Its shards are counted together, each from its own snapshot.`,
+    minArgs: 1,
+    maxArgs: 1,
+    takes: [...archiveSettings, ...logSettings, "no-progress"],
+    options: [...momentOptions, ...keysOptions, json],
+    load: async () => (await import("./commands/keys.ts")).keys,
+  },
+  {
+    name: "log",
+    summary: "show what was written and when: time, offset, database, command",
+    usage: "SOURCE",
+    about: `${aboutSource}
+It works while a replica runs on the directory, and on a copy. Logs that join are shown as one, what
+two of them hold once; where something isn't kept, standard error says so.
+
+A time is that of the first mark at which the log held the command: it came then, or since the mark
+before, which is a second earlier (after a day a minute, after a week ten). The offset is what replica
+restore --offset takes for the data just before the command; in JSON, "end" is that for the data with
+it. The commands of a transaction take effect together, at its end, and have a line at their left; in
+JSON, "transaction" has the offsets around it.
+
+Keys are all those that a command names, to read them, too. FLUSHALL, FLUSHDB and SWAPDB match every
+--key. Bytes that are no UTF-8 are {"base64":"…"} in JSON. A terminal gets long words cut, a pipe whole.
+
+--from and --to take the times of --at, or offset:N. A number alone is what of both is kept. --follow
+shows only what is durable, so that nothing is taken back. After a restart with --from offset:N, N being
+the last "end", each command comes at least once, and in order.
+
+The log's checksums aren't compared: replica verify does that. Of a cluster, name
+one shard: DIR/shards/0001.`,
+    minArgs: 1,
+    maxArgs: 1,
+    takes: [...archiveSettings, ...logSettings],
+    options: [...logOptions, json],
+    load: async () => (await import("./commands/log.ts")).log,
   },
   {
     name: "status",

@@ -3,7 +3,7 @@ import { aboutSetting, isSetting, settingNames } from "../config/about-settings.
 import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
 import { redactUrl } from "../config/primary-url.ts";
-import type { Command } from "./commands/command.ts";
+import { BETWEEN_VALUES, type Command } from "./commands/command.ts";
 import { commands, findCommand } from "./command-table.ts";
 
 /** A parsed command line. */
@@ -23,7 +23,7 @@ export type Invocation =
 /** Flags that are not settings. */
 const generalFlags = ["config", "help", "version"];
 
-/** The options of all commands; a name means the same in each. */
+/** The options of all commands; a name means the same in each, though its help may tell what it means there. */
 const optionsByName = new Map(
   commands.flatMap(({ options }) => options.map((option) => [option.name, option])),
 );
@@ -71,7 +71,7 @@ function takeOptions(command: Command, flags: Map<string, string>): Map<string, 
     const isGiven =
       option.value === "" ? isOn(new Map([[name, value ?? "false"]]), name) : value !== undefined;
     if (!isGiven) continue;
-    if (!command.options.includes(option))
+    if (!command.options.some((own) => own.name === name))
       throw usageError(`${command.name} doesn't take --${name}`);
     options.set(name, value ?? "true");
   }
@@ -83,8 +83,10 @@ function isSwitch(name: string): boolean {
   return name !== "config" && (optionsByName.get(name)?.value ?? "") === "";
 }
 
-function isList(name: string): boolean {
-  return isSetting(name) && aboutSetting(name).kind === "list";
+/** What stands between the values of a flag that was given more than once; undefined where the last one counts. */
+function separatorOf(name: string): string | undefined {
+  if (isSetting(name)) return aboutSetting(name).kind === "list" ? "," : undefined;
+  return optionsByName.get(name)?.isList === true ? BETWEEN_VALUES : undefined;
 }
 
 function readTokens(argv: readonly string[]): {
@@ -118,8 +120,10 @@ function readTokens(argv: readonly string[]): {
     } else if (value === undefined || (!inlineValue && value.startsWith("-"))) {
       throw usageError(`--${name} needs a value; write one that begins with a dash as --${name}=…`);
     } else {
-      const before = isList(name) ? flags.get(name) : undefined;
-      flags.set(name, before === undefined ? value : `${before},${value}`);
+      const separator = separatorOf(name);
+      const before = flags.get(name);
+      const isFirst = separator === undefined || before === undefined;
+      flags.set(name, isFirst ? value : before + separator + value);
     }
   }
   return { flags, positionals };

@@ -18,8 +18,8 @@ export function hidePasswords(
   env: Readonly<Record<string, string | undefined>>,
 ): void {
   try {
-    if (argv.some((argument) => bareUrl(argument) !== undefined)) {
-      overwrite("/proc/self/cmdline", ARG_START, bareUrl);
+    if (argv.some((argument) => bareArgument(argument) !== undefined)) {
+      overwrite("/proc/self/cmdline", ARG_START, bareArgument);
     }
     if (env[variable] !== undefined) {
       const name = `${variable}=`;
@@ -30,6 +30,13 @@ export function hidePasswords(
   } catch {
     // Run even where a password can't be hidden; a URL's is warned of.
   }
+}
+
+/** An argument without its password: a URL, alone or behind a flag (`--into=URL`). Undefined where it has none. */
+function bareArgument(argument: string): string | undefined {
+  const [, flag = "", value = ""] = /^(--[a-z-]+=)?(.*)$/s.exec(argument) ?? [];
+  const bare = bareUrl(value);
+  return bare === undefined ? undefined : flag + bare;
 }
 
 /**

@@ -7,6 +7,24 @@ export const limits = {
   handshakeLineBytes: 64 * 1024,
   // A host name has at most 255 bytes; errors are lines too (Redis, sentinel.c).
   sentinelLineBytes: 1024,
+  // Nodes of one view. Redis recommends at most 1000; a peer that names more is no cluster ("Redis cluster specification").
+  clusterNodes: 2_000,
+  // Shards that one process follows, each with a link, files and some MiB; no cluster that Redis recommends has more.
+  clusterShards: 1_000,
+  // Nodes that are remembered: all of the largest cluster, and what was replaced since. One that wasn't seen for so long
+  // doesn't come back.
+  clusterMembers: 10_000,
+  clusterMemberMs: 30 * 24 * 60 * 60_000,
+  // Slots that were seen open, as cluster.db remembers them: a reshard of everything opens each once or twice.
+  clusterOpenSlots: 200_000,
+  // Troubles that are remembered as told, so that each is told once: a few for each node of a large cluster.
+  toldThings: 10_000,
+  // CLUSTER SHARDS says some twenty words of each node, and two for each range of slots.
+  clusterReplies: 200_000,
+  // A look at a cluster asks this many nodes at a time. Each answers with a line for every node, and a thousand lines
+  // take some milliseconds: of large clusters fewer are asked.
+  clusterLookNodes: 24,
+  clusterLookLines: 4_000,
   // A settings file has about thirty short lines; a larger file is the wrong one.
   configFileBytes: 1024 * 1024,
   // No ACL file line carries a longer password; a larger file is the wrong one.
@@ -15,6 +33,8 @@ export const limits = {
   tlsFileBytes: 8 * 1024 * 1024,
   // INFO of a large Redis has about 20 KiB; a peer that sends more is not a replica.
   statusReplyBytes: 1024 * 1024,
+  // The answers to one question, all in all: what the nodes of a large cluster are asked brings about 2 MiB.
+  answerBytes: 8 * 1024 * 1024,
   // `replica status` asks a process that answers within a millisecond.
   statusTimeoutMs: 5_000,
   // How much may wait in memory for the disk before reading from the link pauses: dozens of socket chunks.
@@ -42,6 +62,9 @@ export const limits = {
     // proto-max-bulk-len defaults to 512 MiB and has no upper bound; no machine has memory for this much.
     maxArgBytes: 2 ** 40,
   },
+  // A command of a log that is held in memory as a whole, once: what moved between shards is read so. A server takes
+  // no more from a client (client-query-buffer-limit has 1 GiB by default).
+  wholeCommandBytes: 2 ** 31,
   // The usual clients are a few tools, exporters and Sentinels; each costs a few KiB.
   clients: 1_000,
   // Descriptors that clients can't take, where the system allows few: the process has some twenty, each generation that

@@ -17,6 +17,8 @@ export interface SettingSources {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** The settings that the command takes; files of other settings are not read. Default: all. */
   readonly takes?: readonly SettingName[];
+  /** What a flag is called in errors. Default: `the flag --NAME`. */
+  readonly called?: (name: string) => string;
 }
 
 /** A value as text, and its source, for errors. */
@@ -34,7 +36,7 @@ interface Given {
 export function loadSettings(sources: SettingSources): Settings {
   const env = sources.env ?? {};
   const takes = new Set<string>(sources.takes ?? settingNames);
-  const flags = fromFlags(sources.flags ?? new Map());
+  const flags = fromFlags(sources.flags ?? new Map(), sources.called);
   const variables = fromEnvironment(env);
   const configFile = flags.get("config")?.text ?? variables.get("config")?.text;
   const given = new Map([
@@ -53,6 +55,7 @@ export function loadSettings(sources: SettingSources): Settings {
     takes.has(name) ? passwordOf(values[name], given.get(name), name) : undefined;
   return {
     dir: values.dir,
+    adopt: values.adopt,
     port: values.port,
     bind: values.bind,
     announceIp: values["announce-ip"],
@@ -66,18 +69,14 @@ export function loadSettings(sources: SettingSources): Settings {
     },
     requirepass: passwordIn("requirepass-file"),
     unprotected: values.unprotected,
-    tls: {
-      caFile: values["tls-ca"],
-      certFile: values["tls-cert"],
-      keyFile: values["tls-key"],
-      serverName: values["tls-server-name"],
-      insecure: values["tls-insecure"],
-    },
+    tls: tlsOf(values),
     http: values.http,
     httpHosts: values["http-host"] ?? [],
     readyLagMs: values["ready-lag"],
+    cluster: clusterOf(values),
     io: values.io,
     rdbSyncBytes: values["rdb-sync-bytes"],
+    rdbFor: values["rdb-for"],
     fsync: values.fsync,
     ack: values.ack,
     snapshotEveryMs: values["snapshot-every"],
@@ -93,11 +92,33 @@ export function loadSettings(sources: SettingSources): Settings {
     readyArchiveLagMs: values["ready-archive-lag"],
     timeoutMs: values.timeout,
     syncTimeoutMs: values["sync-timeout"],
+    syncLinks: values["sync-links"] === "2" ? 2 : 1,
     askPrimary: values["ask-primary"] === "yes",
+    psyncCommand: values["psync-command"],
+    syncCommand: values["sync-command"],
     retryMaxMs: values["retry-max"],
     logLevel: values["log-level"],
     logFormat: values["log-format"],
     progress: !values["no-progress"],
+  };
+}
+
+function tlsOf(values: SettingValues): Settings["tls"] {
+  return {
+    caFile: values["tls-ca"],
+    certFile: values["tls-cert"],
+    keyFile: values["tls-key"],
+    serverName: values["tls-server-name"],
+    insecure: values["tls-insecure"],
+  };
+}
+
+function clusterOf(values: SettingValues): Settings["cluster"] {
+  return {
+    readFrom: values["cluster-read-from"],
+    snapshots: values["cluster-snapshots"],
+    shards: values.shards,
+    relayPorts: values["relay-ports"],
   };
 }
 
@@ -116,7 +137,10 @@ function archiveOf(values: SettingValues): ArchiveSettings {
   };
 }
 
-function fromFlags(flags: ReadonlyMap<string, string>): Map<string, Given> {
+function fromFlags(
+  flags: ReadonlyMap<string, string>,
+  called = (name: string) => `the flag --${name}`,
+): Map<string, Given> {
   const given = new Map<string, Given>();
   for (const [name, value] of flags) {
     if (!isSetting(name) && name !== "config") {
@@ -124,7 +148,7 @@ function fromFlags(flags: ReadonlyMap<string, string>): Map<string, Given> {
         `unknown flag --${name}${didYouMean(name, [...settingNames, "config"], "--")}`,
       );
     }
-    given.set(name, { text: value, source: `the flag --${name}` });
+    given.set(name, { text: value, source: called(name) });
   }
   return given;
 }

@@ -26,7 +26,7 @@ const defaultPort = 6379;
 export const DEFAULT_URL = `redis://127.0.0.1:${defaultPort}`;
 
 const form =
-  "redis://[login@]host[:port], rediss://…, unix:///path.sock or redis+sentinel://host[:port],…/name";
+  "redis://[login@]host[:port], rediss://…, unix:///path.sock, redis+sentinel://host[:port],…/name or redis+cluster://host[:port],…";
 
 /** Makes the error that refuses a part of a URL. */
 export type Refuse = (reason: string) => ReplicaError;
@@ -47,7 +47,7 @@ export function parsePrimaryUrl(url: string): PrimaryTarget {
       return { kind: "unix", path: readSocketPath(rest, refuse), ...login };
     default:
       throw refuse(
-        `unknown scheme ${scheme}://: use redis://, rediss://, unix:// or redis+sentinel://`,
+        `unknown scheme ${scheme}://: use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://`,
       );
   }
 }
@@ -140,12 +140,12 @@ export function redactUrl(url: string): string {
   const at = rest.lastIndexOf("@");
   if (at !== -1) return `${scheme}***@${rest.slice(at + 1)}`;
   // In "redis://:secret" the host is missing: anything but a port may be a password.
-  if (scheme.includes("+")) return `${scheme}${sentinelList.test(rest) ? rest : "***"}`;
+  if (scheme.includes("+")) return `${scheme}${addressList.test(rest) ? rest : "***"}`;
   return scheme + rest.replace(/^(\[[^\]]*\]|[^:[]*):(?!\d{1,6}(?:\/|$)).*$/s, "$1:***");
 }
 
-/** Matches `host[:port],…/name` in which nothing can be a password. */
-const sentinelList =
+/** Matches `host[:port],…/name` or `host[:port],…` in which nothing can be a password. */
+const addressList =
   /^(?:\[[^\]]*\]|[^:[,/]*)(?::\d{1,6})?(?:,(?:\[[^\]]*\]|[^:[,/]*)(?::\d{1,6})?)*(?:\/[^:]*)?$/s;
 
 /** A primary's URL without its password; undefined if there is none, or if it is not such a URL. */
@@ -156,7 +156,7 @@ export function bareUrl(url: string): string | undefined {
   return `${user}${rest}`;
 }
 
-const knownScheme = /^(?:rediss?(?:\+sentinel)?|unix):/i;
+const knownScheme = /^(?:rediss?(?:\+(?:sentinel|cluster))?|unix):/i;
 
 function suggestion(url: string): string {
   const login = url.includes("@") ? "***@" : "";

@@ -4,6 +4,7 @@
  */
 import * as z from "zod/mini";
 import { isIP } from "../base/address.ts";
+import { type CommandNames, parseCommandNames } from "./command-names.ts";
 import { parseBytes, parseDurationMs } from "../base/quantity.ts";
 
 const controls = /\p{Cc}/u;
@@ -32,6 +33,13 @@ export const hostNames = () =>
       z.transform((given) => given.split(",").map((name) => name.trim())),
     ),
     z.array(z.string().check(z.regex(hostName))),
+  );
+
+/** Names of a command; see `parseCommandNames`. */
+export const commandNames = () =>
+  z.pipe(
+    z.pipe(text(65_536), z.transform(parseCommandNames)),
+    z.custom<CommandNames>((given) => given !== undefined),
   );
 
 /** The URL of a server, without a login: that would be a secret. */
@@ -88,6 +96,58 @@ export const bytes = (min: number, max: number) =>
 /** A duration within bounds, in milliseconds. */
 export const durationMs = (min: number, max: number) =>
   z.pipe(z.pipe(z.string(), z.transform(parseDurationMs)), within(min, max));
+
+/** Whole numbers from the first to the last, both included. */
+export interface NumberRange {
+  readonly first: number;
+  /** Infinity: all from the first on. */
+  readonly last: number;
+}
+
+/** `0-31`, `32-` or `7`, up to a bound. */
+export const numberRange = (max: number) =>
+  z
+    .pipe(
+      z.string().check(z.regex(/^\d{1,9}(?:-\d{0,9})?$/)),
+      z.transform((given): NumberRange => {
+        const [first = "", last] = given.split("-");
+        const end = last === undefined ? first : last === "" ? Infinity : last;
+        return { first: Number(first), last: Number(end) };
+      }),
+    )
+    .check(
+      z.refine(
+        ({ first, last }) => first <= last && first <= max && (last <= max || last === Infinity),
+      ),
+    );
+
+/** A server that snapshots are to be for, and how it was named. */
+export interface SnapshotServer {
+  readonly product: "Redis" | "Valkey";
+  readonly major: number;
+  readonly minor: number;
+  readonly text: string;
+}
+
+/** `valkey-8.1`, `redis-7.2`, or Valkey's version alone; from 7.2 on, since no older one loads anything that Valkey writes. */
+export const snapshotServer = () =>
+  z
+    .pipe(
+      z.string().check(z.regex(/^(?:(?:redis|valkey)-)?\d{1,3}\.\d{1,3}(?:\.\d{1,3})?$/)),
+      z.transform((given): SnapshotServer => {
+        const [major = 0, minor = 0] = given
+          .replace(/^[a-z]+-/, "")
+          .split(".")
+          .map(Number);
+        const product = given.startsWith("redis") ? "Redis" : "Valkey";
+        return { product, major, minor, text: given };
+      }),
+    )
+    .check(
+      z.refine(({ major, minor }) => major > 7 || (major === 7 && minor >= 2)),
+      // Valkey keeps each in a byte.
+      z.refine(({ major, minor }) => major < 256 && minor < 256),
+    );
 
 /** One of these words. */
 export const oneOf = <const Word extends string>(...words: readonly [Word, ...Word[]]) =>

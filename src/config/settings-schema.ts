@@ -1,8 +1,10 @@
 import type * as z from "zod/mini";
 import { archiveSchema } from "./archive-schema.ts";
+import { clusterSchema } from "./cluster-schema.ts";
 import type { Setting } from "./setting.ts";
 import {
   bytes,
+  commandNames,
   durationMs,
   host,
   hostAndPort,
@@ -11,6 +13,7 @@ import {
   orOff,
   path,
   ratio,
+  snapshotServer,
   text,
   toggle,
   wholeNumber,
@@ -21,6 +24,11 @@ const dayMs = 24 * 60 * 60 * secondMs;
 const file = { kind: "text", value: "FILE", takes: "the path of a file" } as const;
 const onOff = { kind: "switch", value: "", takes: "true, 1, yes, false, 0 or no" } as const;
 const port = { kind: "number", value: "PORT" } as const;
+const commandName = {
+  kind: "list",
+  value: "NAME",
+  takes: "a word such as xhma21psync, HOST:PORT=NAME, or several with commas",
+} as const;
 const duration = { kind: "number", value: "TIME" } as const;
 
 /**
@@ -35,6 +43,12 @@ export const settingsSchema = {
     help: "the data directory",
     default: "./replica-data",
     schema: path(),
+  },
+  adopt: {
+    ...onOff,
+    help: "follow URL even into a data directory that holds the history of another primary; without it that is refused",
+    default: "false",
+    schema: toggle(),
   },
   port: {
     ...port,
@@ -169,6 +183,7 @@ export const settingsSchema = {
     default: "false",
     schema: toggle(),
   },
+  ...clusterSchema,
   io: {
     kind: "text",
     value: "HOW",
@@ -184,6 +199,14 @@ export const settingsSchema = {
     help: "how much of an arriving snapshot to write between two syncs to disk",
     default: "8MiB",
     schema: bytes(4096, 1024 ** 4),
+  },
+  "rdb-for": {
+    kind: "text",
+    value: "VERSION",
+    takes: "a server from 7.2 on, such as valkey-8.1, redis-7.2, or Valkey's version alone: 8.1",
+    help: "have Valkey (9.0 and later) write snapshots that this older server loads; others write their own form whatever is asked",
+    unset: "the newest form",
+    schema: snapshotServer(),
   },
   fsync: {
     kind: "text",
@@ -254,6 +277,14 @@ export const settingsSchema = {
     default: "5s",
     schema: durationMs(100, 3600 * secondMs),
   },
+  "sync-links": {
+    kind: "text",
+    value: "N",
+    takes: "1 or 2",
+    help: "how many links a full sync may take: with 2, the snapshot comes on one of its own where the primary can do that (Redis and Valkey from 8.0), and the stream beside it",
+    default: "2",
+    schema: oneOf("1", "2"),
+  },
   "ask-primary": {
     kind: "text",
     value: "WHETHER",
@@ -261,6 +292,18 @@ export const settingsSchema = {
     help: "whether to ask the primary with INFO: if it has a primary itself, why a resync broke, how large a full resync would be",
     default: "yes",
     schema: oneOf("yes", "no"),
+  },
+  "psync-command": {
+    ...commandName,
+    help: "what a managed service calls PSYNC; HOST:PORT=NAME where each node has a name of its own; may be given more than once",
+    unset: "PSYNC",
+    schema: commandNames(),
+  },
+  "sync-command": {
+    ...commandName,
+    help: "the same for SYNC, which is sent to a primary that doesn't know PSYNC",
+    unset: "SYNC",
+    schema: commandNames(),
   },
   "retry-max": {
     ...duration,

@@ -1,8 +1,12 @@
+import type { CommandNames } from "./command-names.ts";
 import type { Password } from "./password.ts";
+import type { NumberRange, SnapshotServer } from "./setting-values.ts";
 
 /** The resolved settings of one run; names end in their unit. */
 export interface Settings {
   readonly dir: string;
+  /** Whether quite another primary may be followed into a directory that keeps something. */
+  readonly adopt: boolean;
   readonly port: number;
   readonly bind: string;
   readonly announceIp: string | undefined;
@@ -31,8 +35,19 @@ export interface Settings {
   /** The names, beside localhost and addresses, by which it may be asked. */
   readonly httpHosts: readonly string[];
   readonly readyLagMs: number;
+  readonly cluster: {
+    readonly readFrom: "primary" | "replica";
+    /** How many shards may take a snapshot at a time. */
+    readonly snapshots: number;
+    /** The shards to follow, counted from 0 in the order of their slots; undefined: all. */
+    readonly shards: NumberRange | undefined;
+    /** The port of shard 1's relay, from which those of the others follow; undefined: they have none. */
+    readonly relayPorts: number | undefined;
+  };
   readonly io: "auto" | "buffered" | "direct";
   readonly rdbSyncBytes: number;
+  /** The server that Valkey is told to write snapshots for; undefined: its newest form. */
+  readonly rdbFor: SnapshotServer | undefined;
   readonly fsync: "always" | "everysec" | "no";
   readonly ack: "written" | "durable" | "archived";
   readonly snapshotEveryMs: number | undefined;
@@ -49,8 +64,13 @@ export interface Settings {
   readonly readyArchiveLagMs: number | undefined;
   readonly timeoutMs: number;
   readonly syncTimeoutMs: number;
+  /** How many links a full sync may take. */
+  readonly syncLinks: 1 | 2;
   /** Whether the primary is asked with INFO over a second connection. */
   readonly askPrimary: boolean;
+  /** What the primary calls PSYNC and SYNC; undefined: by those names. */
+  readonly psyncCommand: CommandNames | undefined;
+  readonly syncCommand: CommandNames | undefined;
   readonly retryMaxMs: number;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logFormat: "text" | "json";

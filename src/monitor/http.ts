@@ -1,10 +1,9 @@
-import { formatAge, formatBytes } from "../base/quantity.ts";
 import { isIP } from "../base/address.ts";
 import { logger } from "../base/logger.ts";
 import { printableAscii } from "../base/printable.ts";
 import { listenFailure } from "../base/listen-failure.ts";
 import type { Metrics } from "./metrics.ts";
-import type { ReplicaStatus } from "../replica/status.ts";
+import { type Page, pageOf } from "./page.ts";
 
 /** How long a connection may be idle; seconds. */
 const IDLE_SECONDS = 10;
@@ -23,6 +22,13 @@ export interface HttpOptions {
   readonly names: readonly string[];
 }
 
+/** What is served over HTTP: the status of one replica, or of a cluster's shards. */
+export interface HttpView {
+  /** Undefined where it is ready. */
+  whyNotReady(readyLagMs: number): string | undefined;
+  page(readyLagMs: number): Page;
+}
+
 /**
  * Serves `/metrics`, `/healthz` (the process is alive), `/readyz` (the replica is connected to a primary that
  * has data to pass on, and what it received is durable) and a status page.
@@ -31,19 +37,19 @@ export interface HttpOptions {
 export function serveHttp(
   options: HttpOptions,
   metrics: Metrics,
-  status: ReplicaStatus,
+  view: HttpView,
 ): { readonly port: number; stop(): void } {
   const routes: Record<string, () => Response | Promise<Response>> = {
     "/metrics": async () =>
       new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } }),
     "/healthz": () => new Response("ok\n"),
     "/readyz": () => {
-      const why = status.whyNotReady(options.readyLagMs);
+      const why = view.whyNotReady(options.readyLagMs);
       return why === undefined
         ? new Response("ready\n")
         : new Response(`not ready: ${why}\n`, { status: 503 });
     },
-    "/": () => page(status, options.readyLagMs),
+    "/": () => pageOf(view.page(options.readyLagMs)),
   };
   let hasWarned = false;
   const answer = (request: Request): Response | Promise<Response> => {
@@ -112,75 +118,4 @@ function thenClose(response: Response): Response {
   // A reason may quote a primary: no browser is to take it for a page.
   response.headers.set("x-content-type-options", "nosniff");
   return response;
-}
-
-/** The newest moment that can be restored, and how long ago that is. */
-function restorableText(status: ReplicaStatus): string {
-  const { newestRestorableMs, staleSeconds, staleFor } = status;
-  if (newestRestorableMs === undefined || staleSeconds === undefined) return "nothing yet";
-  const moment = new Date(newestRestorableMs).toISOString();
-  return staleFor === undefined
-    ? `${moment}, ${formatAge(staleSeconds)} ago`
-    : `${moment}: ${staleFor}`;
-}
-
-/** What is archived, where something is. */
-function archiveRows({ archive }: ReplicaStatus): [string, string][] {
-  if (archive === undefined) return [];
-  const { url, text, archivedOffset, lag, lastSuccessMs } = archive;
-  const last =
-    lastSuccessMs === undefined ? "" : `, sent last ${new Date(lastSuccessMs).toISOString()}`;
-  const behind =
-    lag === undefined ? "" : `, ${formatBytes(lag.lagBytes + lag.lagBaseBytes)} behind`;
-  const reached = archivedOffset === undefined ? "no snapshot yet" : `offset ${archivedOffset}`;
-  return [
-    ["archive", `${url}: ${text}`],
-    ["archived", `${reached}${behind}${last}`],
-  ];
-}
-
-/** How large it is, and that it is small beside what was there before. */
-function snapshotText({ currentGeneration, shrunken }: ReplicaStatus): string {
-  const size = formatBytes(currentGeneration?.rdbBytes ?? 0);
-  if (shrunken === undefined) return size;
-  return `${size}: less than half of generation ${shrunken.guarded} (${shrunken.had}), which is kept`;
-}
-
-function page(status: ReplicaStatus, readyLagMs: number): Response {
-  const { link, syncs, relay, cursors } = status;
-  const generation = status.currentGeneration;
-  const notReady = status.whyNotReady(readyLagMs);
-  const rows: [string, string][] = [
-    ["primary", status.isFollowing ? status.primary.name : "none"],
-    ["state", link.state],
-    ["ready", notReady === undefined ? "yes" : `no: ${notReady}`],
-    ["offset received", String(cursors.received)],
-    ["offset durable", String(cursors.durable)],
-    ["generation", String(generation?.id ?? "none")],
-    ["snapshot", snapshotText(status)],
-    ["log", formatBytes(cursors.logBytes)],
-    ["restorable up to", restorableText(status)],
-    ...archiveRows(status),
-    ["downstreams", `${relay.downstreams.length} attached, ${relay.countByState.online} online`],
-    ["syncs", `${syncs.full} full, ${syncs.partial} partial`],
-    ["other history", status.otherHistory?.text ?? "none"],
-    ["last error", status.lastBreak?.message ?? "none"],
-  ];
-  const cells = rows
-    .map(([name, value]) => `<tr><th>${name}<td>${Bun.escapeHTML(value)}`)
-    .join("\n");
-  const html = `<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="5">
-<title>replica: ${link.state}</title>
-<style>body{font:15px system-ui;margin:2em}th{text-align:left;padding:.2em 2em .2em 0;font-weight:600}</style>
-<h1>replica</h1><table>
-${cells}
-</table>
-`;
-  return new Response(html, {
-    headers: {
-      "content-type": "text/html; charset=utf-8",
-      "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
-      "cache-control": "no-store",
-    },
-  });
 }

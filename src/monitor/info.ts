@@ -1,29 +1,7 @@
-import * as os from "node:os";
 import { archiveFields } from "./archive-info.ts";
 import { type Field, oneLine } from "./info-field.ts";
-import type { PortCounts } from "./port-counts.ts";
+import { type InfoSections, type InfoSurroundings, processSections } from "./process-info.ts";
 import type { LinkStatus, ReplicaStatus } from "../replica/status.ts";
-
-/** What INFO needs beside the status of the replica. */
-export interface InfoSurroundings {
-  readonly version: string;
-  readonly port: number;
-  readonly nowMs: number;
-  /** --ready-lag */
-  readonly readyLagMs: number;
-  /** --announce */
-  readonly announced: boolean;
-  readonly connectedClients: number;
-  readonly blockedClients: number;
-  readonly maxClients: number;
-  readonly counts: Readonly<PortCounts>;
-}
-
-/**
- * The version of Redis whose fields and replies the port uses: tools choose by it what to ask for. This
- * program's own version is `replica_version`.
- */
-export const SPOKEN_VERSION = "7.2.0";
 
 const NO_ID = "0".repeat(40);
 
@@ -31,13 +9,11 @@ const NO_ID = "0".repeat(40);
  * The sections of INFO with Redis 7.2's field names (server.c, genRedisInfoString). A section is read
  * when its function is called.
  */
-export function infoSections(
-  status: ReplicaStatus,
-  about: InfoSurroundings,
-): ReadonlyMap<string, () => Field[]> {
+export function infoSections(status: ReplicaStatus, about: InfoSurroundings): InfoSections {
+  const { server, clients, memory, cpu } = processSections(status, about);
   return new Map([
-    ["Server", () => server(status, about)],
-    ["Clients", () => clients(about)],
+    ["Server", server],
+    ["Clients", clients],
     ["Memory", memory],
     ["Persistence", () => persistence(status)],
     ["Stats", () => stats(status, about)],
@@ -46,65 +22,6 @@ export function infoSections(
     ["Keyspace", () => keyspace(status)],
     ["Replica", () => own(status, about)],
   ]);
-}
-
-function server(status: ReplicaStatus, { version, port, nowMs }: InfoSurroundings): Field[] {
-  const { uptimeSeconds } = status;
-  return [
-    ["redis_version", SPOKEN_VERSION],
-    ["redis_mode", "standalone"],
-    ["os", `${os.type()} ${os.release()} ${os.machine()}`],
-    ["arch_bits", 64],
-    ["replica_version", version],
-    ["process_id", process.pid],
-    ["run_id", status.runId],
-    ["tcp_port", port],
-    ["server_time_usec", nowMs * 1000],
-    ["uptime_in_seconds", uptimeSeconds],
-    ["uptime_in_days", Math.floor(uptimeSeconds / 86_400)],
-  ];
-}
-
-function clients({ connectedClients, blockedClients, maxClients }: InfoSurroundings): Field[] {
-  return [
-    ["connected_clients", connectedClients],
-    ["maxclients", maxClients],
-    ["blocked_clients", blockedClients],
-  ];
-}
-
-/** All 0 where the process is out of file descriptors: reading it opens a file. */
-function memoryUsage(): { readonly rss: number; readonly heapUsed: number } {
-  try {
-    return process.memoryUsage();
-  } catch {
-    return { rss: 0, heapUsed: 0 };
-  }
-}
-
-function memory(): Field[] {
-  const { rss, heapUsed } = memoryUsage();
-  const peak = Math.max(rss, process.resourceUsage().maxRSS * 1024);
-  return [
-    ["used_memory", heapUsed],
-    ["used_memory_human", human(heapUsed)],
-    ["used_memory_rss", rss],
-    ["used_memory_rss_human", human(rss)],
-    // Peak resident memory: the runtime does not record the peak of its heap.
-    ["used_memory_peak", peak],
-    ["used_memory_peak_human", human(peak)],
-    ["mem_fragmentation_ratio", (rss / Math.max(1, heapUsed)).toFixed(2)],
-    ["total_system_memory", os.totalmem()],
-    ["maxmemory", 0],
-    ["maxmemory_policy", "noeviction"],
-  ];
-}
-
-/** Bytes in Redis's format: `1.23M` ("Redis, util.c, bytesToHuman"). */
-function human(bytes: number): string {
-  const units = ["B", "K", "M", "G", "T"];
-  const power = Math.min(Math.floor(Math.log2(Math.max(1, bytes)) / 10), units.length - 1);
-  return `${power === 0 ? bytes : (bytes / 1024 ** power).toFixed(2)}${units[power] ?? ""}`;
 }
 
 function persistence(status: ReplicaStatus): Field[] {
@@ -201,14 +118,6 @@ function syncFields({ transfer, silentMs }: LinkStatus): Field[] {
     ["master_sync_left_bytes", total - read],
     ["master_sync_perc", total === 0 ? "0.00" : ((100 * read) / total).toFixed(2)],
     ["master_sync_last_io_seconds_ago", Math.floor(silentMs / 1000)],
-  ];
-}
-
-function cpu(): Field[] {
-  const { user, system } = process.cpuUsage();
-  return [
-    ["used_cpu_sys", (system / 1e6).toFixed(6)],
-    ["used_cpu_user", (user / 1e6).toFixed(6)],
   ];
 }
 
@@ -319,26 +228,4 @@ function orUnknown(look: () => number): number {
   } catch {
     return -1;
   }
-}
-
-/**
- * Renders INFO as Redis prints it.
- * @param only names of sections, in any case; none, `all`, `default` and `everything` mean all.
- */
-export function infoText(
-  sections: ReadonlyMap<string, () => readonly Field[]>,
-  only: readonly string[],
-): string {
-  const wanted = new Set(only.map((name) => name.toLowerCase()));
-  const all =
-    wanted.size === 0 || ["all", "default", "everything"].some((name) => wanted.has(name));
-  return [...sections]
-    .filter(([name]) => all || wanted.has(name.toLowerCase()))
-    .map(
-      ([name, fields]) =>
-        `# ${name}\r\n${fields()
-          .map(([key, value]) => `${key}:${value}\r\n`)
-          .join("")}`,
-    )
-    .join("\r\n");
 }

@@ -40,6 +40,7 @@ const ENDS_ATTEMPTS: Readonly<Record<ErrorCode, boolean>> = {
   NOT_FOLLOWING: false,
   BAD_PAYLOAD: true,
   BAD_CHECKSUM: true,
+  LOG_GAP: false,
   BAD_FRAME: false,
   DISK_FULL: true,
   DISK_FAILED: true,
@@ -48,7 +49,9 @@ const ENDS_ATTEMPTS: Readonly<Record<ErrorCode, boolean>> = {
   DIRECTORY_DAMAGED: false,
   DIRECTORY_TOO_NEW: false,
   RESTORE_UNUSABLE: false,
+  KEYS_NOT_FOUND: false,
   SERVER_FAILED: false,
+  TARGET_REFUSED: false,
   ARCHIVE_FAILED: false,
   ARCHIVE_FORBIDDEN: false,
   ARCHIVE_CONFLICT: false,
@@ -57,6 +60,7 @@ const ENDS_ATTEMPTS: Readonly<Record<ErrorCode, boolean>> = {
   PORT_IN_USE: false,
   LISTEN_FAILED: false,
   STOPPED: false,
+  UNEXPECTED: false,
 };
 
 /** Their counters start at 0: rate() misses the first event of a series that appears with it. */
@@ -66,8 +70,8 @@ const NO_BREAKS: Readonly<Record<string, number>> = Object.fromEntries(
   ),
 );
 
-/** Every metric but the histogram of fsync times. To add one, add a row. */
-export const METRICS: readonly Metric[] = [
+/** What is said of the process, however many replicas run in it. */
+export const PROCESS_METRICS: readonly Metric<{ readonly startedAtMs: number }>[] = [
   {
     name: "build_info",
     type: "gauge",
@@ -81,6 +85,26 @@ export const METRICS: readonly Metric[] = [
     help: "When the process started, in unix time.",
     read: ({ startedAtMs }) => startedAtMs / 1000,
   },
+  {
+    name: "resident_memory_bytes",
+    type: "gauge",
+    help: "Resident memory of the process.",
+    read: () => process.memoryUsage.rss(),
+  },
+  {
+    name: "cpu_seconds_total",
+    type: "counter",
+    help: "CPU time of the process, by mode.",
+    labels: ["mode"],
+    read: () => {
+      const { user, system } = process.cpuUsage();
+      return labeled("mode", { user: user / 1e6, system: system / 1e6 });
+    },
+  },
+];
+
+/** Every metric of a replica. To add one, add a row. */
+export const METRICS: readonly Metric[] = [
   {
     name: "link_up",
     type: "gauge",
@@ -238,12 +262,6 @@ export const METRICS: readonly Metric[] = [
     read: (status) => status.freeBytes(),
   },
   {
-    name: "resident_memory_bytes",
-    type: "gauge",
-    help: "Resident memory of the process.",
-    read: () => process.memoryUsage.rss(),
-  },
-  {
     name: "received_bytes_total",
     type: "counter",
     help: "Bytes received from the primary, by phase.",
@@ -314,14 +332,4 @@ export const METRICS: readonly Metric[] = [
       labeled("kind", { full: counts.full, partial: counts.partial }),
   },
   ...ARCHIVE_METRICS,
-  {
-    name: "cpu_seconds_total",
-    type: "counter",
-    help: "CPU time of the process, by mode.",
-    labels: ["mode"],
-    read: () => {
-      const { user, system } = process.cpuUsage();
-      return labeled("mode", { user: user / 1e6, system: system / 1e6 });
-    },
-  },
 ];

@@ -3,8 +3,8 @@ import type { ReplicaStatus } from "../replica/status.ts";
 /** A value, and the labels that distinguish it from the metric's other values. */
 export type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 
-/** One metric of `/metrics`. */
-export interface Metric {
+/** One metric of `/metrics`, of a replica or of what `Status` says. */
+export interface Metric<Status = ReplicaStatus> {
   /** Without the prefix `replica_`. */
   readonly name: string;
   readonly type: "gauge" | "counter";
@@ -14,7 +14,7 @@ export interface Metric {
    * What it is now; undefined where nobody knows, or it doesn't apply. The metric is left out of the answer then, and
    * where this throws.
    */
-  read(status: ReplicaStatus, version: string): number | readonly Sample[] | undefined;
+  read(status: Status, version: string): number | readonly Sample[] | undefined;
 }
 
 /** One sample for each entry, with its key as a label. */

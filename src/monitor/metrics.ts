@@ -1,8 +1,8 @@
 import type * as prometheus from "prom-client";
 import type { ReplicaStatus } from "../replica/status.ts";
 import type { Disk } from "../store/disk/disk.ts";
-import { METRICS } from "./metric-table.ts";
-import type { Metric } from "./metric.ts";
+import { METRICS, PROCESS_METRICS } from "./metric-table.ts";
+import type { Metric, Sample } from "./metric.ts";
 
 // The package as a whole also loads what pushes metrics, over Node's HTTP, and what gathers those of a cluster: as much
 // as all else that a start loads.
@@ -46,16 +46,31 @@ export class Metrics {
 
   /** Adds the metrics of a replica. Call it exactly once. */
   of(status: ReplicaStatus, version: string): void {
-    for (const metric of METRICS) this.#register(metric, status, version);
+    this.ofProcess(status, version);
+    for (const metric of METRICS) {
+      this.add(metric, () => samplesOf(metric.read(status, version)));
+    }
   }
 
-  #register(metric: Metric, status: ReplicaStatus, version: string): void {
-    const { name, type, help, labels = [] } = metric;
+  /** Adds what is said of the process, whatever runs in it. */
+  ofProcess(status: { readonly startedAtMs: number }, version: string): void {
+    for (const metric of PROCESS_METRICS) {
+      this.add(metric, () => samplesOf(metric.read(status, version)));
+    }
+  }
+
+  /**
+   * Adds one metric.
+   * @param read returns its samples of now; undefined, or an error, leaves it out.
+   */
+  add(
+    { name, type, help, labels = [] }: Omit<Metric, "read">,
+    read: () => readonly Sample[] | undefined,
+  ): void {
     const collect = () => {
       collector.reset();
       try {
-        const read = metric.read(status, version);
-        const samples = typeof read === "number" ? [[{}, read] as const] : read;
+        const samples = read();
         for (const [labels, value] of samples ?? []) collector.inc(labels, value);
         if (samples !== undefined) return;
       } catch {
@@ -86,4 +101,9 @@ export class Metrics {
   get contentType(): string {
     return this.#registry.contentType;
   }
+}
+
+/** What a metric read, as samples. */
+export function samplesOf(read: ReturnType<Metric["read"]>): readonly Sample[] | undefined {
+  return typeof read === "number" ? [[{}, read]] : read;
 }

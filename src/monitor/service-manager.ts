@@ -13,6 +13,14 @@ const MAX_WATCHDOG_MS = 3_600_000;
 /** The service manager's variables, sd_notify(3). Child processes must not inherit them. */
 const VARIABLES = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] as const;
 
+/** What the service manager is told. */
+export interface ServiceStatus {
+  /** The part whose change is reported at once; an offset alone moves too often. */
+  summary(): string;
+  /** One short line for people. */
+  line(): string;
+}
+
 /** Fields of sd_notify(3) by name, such as `READY` and `STATUS`. */
 type Fields = Readonly<Record<string, string>>;
 
@@ -26,19 +34,19 @@ type Fields = Readonly<Record<string, string>>;
  */
 export function notifyServiceManager(
   env: Record<string, string | undefined>,
-  status: ReplicaStatus,
+  status: ServiceStatus,
   stopping: AbortSignal,
 ): () => void {
   const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = env;
   for (const name of VARIABLES) delete env[name];
   const manager = new ServiceManager(NOTIFY_SOCKET ?? "");
   let isStopping = false;
-  const line = () => (isStopping ? "stopping" : statusLine(status));
-  let sent = summary(status);
+  const line = () => (isStopping ? "stopping" : status.line());
+  let sent = status.summary();
   manager.notify({ READY: "1", STATUS: line() });
   const looking = setInterval(() => {
-    const isNew = !isStopping && summary(status) !== sent;
-    sent = summary(status);
+    const isNew = !isStopping && status.summary() !== sent;
+    sent = status.summary();
     manager.notify(isNew ? { STATUS: line() } : {});
   }, LOOK_MS);
   const everyMs = watchdogMs(WATCHDOG_USEC, WATCHDOG_PID);
@@ -58,7 +66,11 @@ export function notifyServiceManager(
   };
 }
 
-/** The part of the status whose change is reported at once; the offset alone moves too often. */
+/** The status of one replica, for the service manager. */
+export function serviceStatusOf(status: ReplicaStatus): ServiceStatus {
+  return { summary: () => summary(status), line: () => statusLine(status) };
+}
+
 function summary({
   link,
   isFollowing,

@@ -1,12 +1,12 @@
-import type { PrimarySource } from "../config/primary-source.ts";
+import type { ClusterStatus } from "../cluster/status/cluster-status.ts";
 import type { PrimaryTarget } from "../config/primary-url.ts";
 import type { Relay } from "../downstream/relay.ts";
 import type { PortCounts } from "../monitor/port-counts.ts";
 import { array, error, simple } from "../resp/reply.ts";
-import type { Answer, Client } from "./client.ts";
+import type { Answer, Client } from "./clients/client.ts";
 import type { Settings } from "../config/settings.ts";
-import type { LoginThrottle, OwnPassword } from "./logins.ts";
-import type { PubSub } from "./pubsub.ts";
+import type { LoginThrottle, OwnPassword } from "./clients/logins.ts";
+import type { PubSub } from "./clients/pubsub.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 
 /** Why clients may only look, and what to do. */
@@ -25,7 +25,7 @@ export interface ReplicaActions {
   /** `accept` says that what is current is well, however small; whether that changes anything. @throws ReplicaError. */
   readonly directory: { readonly keeping: { accept(by: string): boolean } };
   /** REPLICAOF keeps the TLS of the primary that was named at start. */
-  readonly primary: { readonly source: PrimarySource; readonly login: PrimaryLoginActions };
+  readonly primary: { readonly usesTls: boolean; readonly login: PrimaryLoginActions };
   /** Ends a rest of the link: resolves once what has come is read. Undefined where nothing waits unread. */
   hear(): Promise<void> | undefined;
   /** @param by the client's address, for the log. */
@@ -57,10 +57,8 @@ export interface ProgramActions {
   shutdown(): void;
 }
 
-/** Everything that a command of the port may use. */
-export interface PortContext extends ProgramActions {
-  readonly status: ReplicaStatus;
-  readonly replica: ReplicaActions;
+/** Everything that any command of a port may use, whatever the port answers for. */
+export interface PortContext {
   readonly commands: ReadonlyMap<string, Command>;
   readonly pubsub: PubSub;
   readonly clients: ReadonlySet<Client>;
@@ -81,12 +79,45 @@ export interface PortContext extends ProgramActions {
   sentinelGoneAtMs(): number;
   /** Logs a warning about a client, each at most once a minute. */
   alarm(client: Client, warning: string): void;
+  /** Ends the program as SIGTERM does. */
+  shutdown(): void;
+}
+
+/** The context of a port that answers for one replica. */
+export interface ReplicaContext extends PortContext, ReplicaParts {}
+
+/** What the commands of one replica use besides. */
+export interface ReplicaParts extends ProgramActions {
+  readonly status: ReplicaStatus;
+  readonly replica: ReplicaActions;
+}
+
+/** The context of a port that answers for all shards of a cluster. */
+export interface ClusterContext extends PortContext, ClusterParts {}
+
+/** What the commands of a cluster use besides. */
+export interface ClusterParts {
+  readonly cluster: ClusterActions;
+  /** Ends the program as SIGTERM does. */
+  shutdown(): void;
+}
+
+/** What commands can make a cluster's replica do, and its status. */
+export interface ClusterActions {
+  readonly status: ClusterStatus;
+  /** Whether a password for the nodes was given at the start. */
+  readonly hasPassword: boolean;
+  readonly username: string | undefined;
+  /** New snapshots of all shards, as many at a time as `--cluster-snapshots` says; returns how many were asked for. */
+  bgsave(by: string): number;
+  /** Says of a shard, or of all, that what is current is well, however small. @throws ReplicaError USAGE. */
+  accept(shard: number | undefined, by: string): void;
 }
 
 /** One command that a client sent, complete. */
-export interface Call {
+export interface Call<Context extends PortContext = PortContext> {
   readonly client: Client;
-  readonly context: PortContext;
+  readonly context: Context;
   /** The arguments as latin1 text: one character a byte. */
   readonly args: readonly string[];
   /** The arguments as they were sent. */
@@ -95,8 +126,8 @@ export interface Call {
   answer(words: readonly Uint8Array[]): Answer;
 }
 
-/** A command of the port: a row of COMMANDS. */
-export interface Command {
+/** A command of a port: a row of the table that belongs to its context. */
+export interface Command<Context extends PortContext = PortContext> {
   /** In lower case. */
   readonly name: string;
   /** The number of words, including the name; negative: at least that many ("Redis, COMMAND"). */
@@ -117,8 +148,16 @@ export interface Command {
   readonly alone?: true;
   /** Whether a RESP2 client that has subscribed may use it. */
   readonly whileSubscribed?: true;
-  run(call: Call): Answer;
+  run(call: Call<Context>): Answer;
 }
+
+/** A command of a port that answers for one replica, and what it is called with. */
+export type ReplicaCommand = Command<ReplicaContext>;
+export type ReplicaCall = Call<ReplicaContext>;
+
+/** The same for a port that answers for a cluster. */
+export type ClusterCommand = Command<ClusterContext>;
+export type ClusterCall = Call<ClusterContext>;
 
 /** Redis's error for a wrong number of arguments. @param name of a subcommand as `client|kill`. */
 export function wrongArgs(name: string): Uint8Array {

@@ -1,5 +1,5 @@
 import { bulk, error, integer, nil, simple, verbatim } from "../resp/reply.ts";
-import type { Client } from "./client.ts";
+import type { Client } from "./clients/client.ts";
 import { type Call, type Command, setName, subcommandHelp, wrongArgs } from "./call.ts";
 
 const OK = simple("OK");

@@ -1,18 +1,20 @@
-import { bulk, error, map, simple } from "../resp/reply.ts";
+import { bulk, error, map, type Proto, simple } from "../resp/reply.ts";
 import { Glob } from "../base/glob.ts";
 import { limits } from "../config/limits.ts";
 import { logger } from "../base/logger.ts";
 import {
-  type Call,
-  type Command,
+  type ClusterCall,
+  type PortContext,
+  type ReplicaCall,
+  type ReplicaCommand,
   type PrimaryLoginActions,
   subcommandHelp,
   wrongArgs,
 } from "./call.ts";
-import type { Answer } from "./client.ts";
+import type { Answer } from "./clients/client.ts";
 import { noCounts } from "../monitor/port-counts.ts";
 
-export const configCommands: readonly Command[] = [
+export const configCommands: readonly ReplicaCommand[] = [
   {
     name: "config",
     arity: -2,
@@ -24,12 +26,13 @@ export const configCommands: readonly Command[] = [
 ];
 
 /** CONFIG: the settings under the names that Redis's tools ask for ("Redis 7.2, config.c"). */
-function configCommand(call: Call): Answer {
+function configCommand(call: ReplicaCall): Answer {
   const { context, args } = call;
   const [what = "", ...rest] = args;
   switch (what.toUpperCase()) {
     case "GET":
-      return rest.length === 0 ? wrongArgs("config|get") : get(call, rest);
+      if (rest.length === 0) return wrongArgs("config|get");
+      return get(parametersOf(call), call.client.proto, rest);
     case "SET":
       return rest.length < 2 || rest.length % 2 !== 0 ? wrongArgs("config|set") : set(call, rest);
     case "REWRITE":
@@ -55,13 +58,47 @@ function configCommand(call: Call): Answer {
   }
 }
 
+/** CONFIG of a cluster: settings can be read, and are changed at a start. */
+export function clusterConfig({ context, client, args }: ClusterCall): Uint8Array {
+  const { status, username } = context.cluster;
+  const [what = "", ...rest] = args;
+  switch (what.toUpperCase()) {
+    case "GET":
+      if (rest.length === 0) return wrongArgs("config|get");
+      return get(parameters(context, status.directoryPath, username), client.proto, rest);
+    case "SET":
+      return error("ERR the settings of a cluster are read at start: change them there");
+    case "REWRITE":
+      return error("ERR whom a shard follows is what the cluster says: there is nothing to store");
+    case "RESETSTAT":
+      Object.assign(context.counts, noCounts());
+      return simple("OK");
+    case "HELP":
+      return subcommandHelp("CONFIG", [
+        ["GET <pattern> [<pattern> ...]", "Returns the settings whose names match."],
+        ["RESETSTAT", "Resets the counters of clients and commands that INFO shows."],
+      ]);
+    default:
+      return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try CONFIG HELP.`);
+  }
+}
+
+function parametersOf({ context }: ReplicaCall): [string, string][] {
+  const { status, replica } = context;
+  return parameters(context, status.directoryPath, replica.primary.login.username);
+}
+
 /** The settings that CONFIG GET returns. Passwords are not among them: not even whether there is one. */
-function parameters({ context }: Call): [string, string][] {
-  const { settings, status, port, replica } = context;
+function parameters(
+  context: PortContext,
+  dir: string,
+  username: string | undefined,
+): [string, string][] {
+  const { settings, port } = context;
   return [
     ["port", String(port)],
     ["bind", settings.bind],
-    ["dir", status.directoryPath],
+    ["dir", dir],
     ["appendonly", "yes"],
     ["appendfsync", settings.fsync],
     ["save", ""],
@@ -70,7 +107,7 @@ function parameters({ context }: Call): [string, string][] {
     ["maxmemory", "0"],
     ["maxmemory-policy", "noeviction"],
     ["timeout", String(limits.clientIdleSeconds)],
-    ["masteruser", replica.primary.login.username ?? ""],
+    ["masteruser", username ?? ""],
     ["repl-timeout", String(Math.round(settings.timeoutMs / 1000))],
     ["replica-priority", "0"],
     ["slave-priority", "0"],
@@ -105,7 +142,11 @@ const FLAGS: Readonly<Record<string, string>> = {
   loglevel: "--log-level",
 };
 
-function get(call: Call, patterns: readonly string[]): Uint8Array {
+function get(
+  all: readonly (readonly [name: string, value: string])[],
+  proto: Proto,
+  patterns: readonly string[],
+): Uint8Array {
   const { clientPatterns, patternBytes } = limits;
   if (patterns.length > clientPatterns) {
     return error(`ERR too many patterns: at most ${clientPatterns}`);
@@ -114,10 +155,10 @@ function get(call: Call, patterns: readonly string[]): Uint8Array {
     return error(`ERR pattern is longer than ${patternBytes} bytes`);
   }
   const globs = patterns.map((pattern) => new Glob(pattern.toLowerCase()));
-  const found = parameters(call).filter(([name]) => globs.some((glob) => glob.matches(name)));
+  const found = all.filter(([name]) => globs.some((glob) => glob.matches(name)));
   return map(
     found.map(([name, value]) => [bulk(name), bulk(value)]),
-    call.client.proto,
+    proto,
   );
 }
 
@@ -125,8 +166,8 @@ function get(call: Call, patterns: readonly string[]): Uint8Array {
  * Changes the login for the primary. The other settings are read at start only; setting one to the value that it
  * has succeeds. All or nothing, as in Redis.
  */
-function set(call: Call, pairs: readonly string[]): Uint8Array {
-  const known = new Map(parameters(call));
+function set(call: ReplicaCall, pairs: readonly string[]): Uint8Array {
+  const known = new Map(parametersOf(call));
   const login = new Map<LoginPart, string>();
   for (let at = 0; at < pairs.length; at += 2) {
     const name = pairs[at]!.toLowerCase();
@@ -182,7 +223,7 @@ function whyNot(part: LoginPart, value: string): string | undefined {
 }
 
 /** Logs who changed the login, never to what. */
-function setLogin({ client, context }: Call, part: LoginPart, value: string): void {
+function setLogin({ client, context }: ReplicaCall, part: LoginPart, value: string): void {
   const { login } = context.replica.primary;
   login.set(part, value);
   const holds =
@@ -194,7 +235,7 @@ function setLogin({ client, context }: Call, part: LoginPart, value: string): vo
 }
 
 /** Stores the primary that REPLICAOF named for the next start: the reply waits until that is durable. */
-async function rewrite({ client, context }: Call): Promise<Uint8Array> {
+async function rewrite({ client, context }: ReplicaCall): Promise<Uint8Array> {
   try {
     await context.rewrite();
   } catch (failure) {

@@ -1,8 +1,8 @@
 import { logger } from "../base/logger.ts";
 import { array, bulk, error, integer, map, push, simple } from "../resp/reply.ts";
 import { type Call, type Command, type PortContext, setName, wrongArgs } from "./call.ts";
-import type { Client } from "./client.ts";
-import { SPOKEN_VERSION } from "../monitor/info.ts";
+import type { Client } from "./clients/client.ts";
+import { SPOKEN_VERSION } from "../monitor/process-info.ts";
 
 const OK = simple("OK");
 const WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";

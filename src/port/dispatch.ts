@@ -2,28 +2,8 @@ import { printable } from "../base/printable.ts";
 import { limits } from "../config/limits.ts";
 import { error, simple } from "../resp/reply.ts";
 import { type Command, MAY_ONLY_LOOK, type PortContext, wrongArgs } from "./call.ts";
-import { clientCommands } from "./client-commands.ts";
-import { type Answer, type Client, type Transaction, WORD_BYTES } from "./client.ts";
-import { configCommands } from "./config-commands.ts";
-import { connectionCommands } from "./connection-commands.ts";
-import { pubsubCommands } from "./pubsub-commands.ts";
+import { type Answer, type Client, type Transaction, WORD_BYTES } from "./clients/client.ts";
 import { isMisled, refuseUnknown } from "./refuse-unknown.ts";
-import { replicationCommands } from "./replication-commands.ts";
-import { serverCommands } from "./server-commands.ts";
-import { transactionCommands } from "./transaction-commands.ts";
-
-/** Every command of the port, by its name in lower case. To add one, add a row to the file of its kind. */
-export const COMMANDS: ReadonlyMap<string, Command> = new Map(
-  [
-    ...connectionCommands,
-    ...serverCommands,
-    ...replicationCommands,
-    ...configCommands,
-    ...clientCommands,
-    ...transactionCommands,
-    ...pubsubCommands,
-  ].map((command) => [command.name, command]),
-);
 
 /** The most commands of one transaction. */
 const MAX_QUEUED = 1000;

@@ -5,21 +5,16 @@ import { ReplicaError } from "../base/errors.ts";
 import { giveBack } from "../store/disk/disk.ts";
 import { logger } from "../base/logger.ts";
 import { error } from "../resp/reply.ts";
-import {
-  MAY_ONLY_LOOK,
-  type PortContext,
-  type ProgramActions,
-  type ReplicaActions,
-} from "./call.ts";
-import { Client, WAIT_SECONDS, waitOf } from "./client.ts";
-import { answer, COMMANDS, settled } from "./dispatch.ts";
+import { MAY_ONLY_LOOK, type PortContext } from "./call.ts";
+import { Client, WAIT_SECONDS, waitOf } from "./clients/client.ts";
+import type { Serving } from "./command-table.ts";
+import { answer, settled } from "./dispatch.ts";
 import { descriptorLimit } from "../base/libc.ts";
 import { listenFailure } from "../base/listen-failure.ts";
-import { LoginThrottle, OwnPassword } from "./logins.ts";
-import { PubSub } from "./pubsub.ts";
-import { HeldBytes, Rounds, type Turn } from "./rounds.ts";
+import { LoginThrottle, OwnPassword } from "./clients/logins.ts";
+import { PubSub } from "./clients/pubsub.ts";
+import { HeldBytes, Rounds, type Turn } from "./clients/rounds.ts";
 import { isSentinel } from "./refuse-unknown.ts";
-import type { ReplicaStatus } from "../replica/status.ts";
 import { noCounts } from "../monitor/port-counts.ts";
 import { limits } from "../config/limits.ts";
 
@@ -88,18 +83,16 @@ export class Port {
   }
 
   /** Begins to answer commands; until then, clients get LOADING. */
-  serve(status: ReplicaStatus, replica: ReplicaActions, program: ProgramActions): void {
+  serve({ parts, commands, hasPassword }: Serving): void {
     const { port } = this;
     const { requirepass, unprotected } = this.#settings;
     const isOpen = requirepass === undefined && !unprotected;
-    const mayChange = !isOpen || !replica.primary.login.isGiven;
+    const mayChange = !isOpen || !hasPassword;
     if (!mayChange) logger.info(`clients may look and change nothing: ${MAY_ONLY_LOOK}`);
     this.#context = {
-      status,
-      replica,
-      ...program,
+      ...parts,
       port,
-      commands: COMMANDS,
+      commands,
       pubsub: this.#pubsub,
       clients: this.#clients,
       maxClients: this.#places,

@@ -1,7 +1,7 @@
 import { limits } from "../config/limits.ts";
 import { error, integer } from "../resp/reply.ts";
 import type { Call, Command } from "./call.ts";
-import { LONG_CHANNEL } from "./pubsub.ts";
+import { LONG_CHANNEL } from "./clients/pubsub.ts";
 
 export const pubsubCommands: readonly Command[] = [
   {

@@ -1,6 +1,6 @@
 import { error } from "../resp/reply.ts";
 import type { PortContext } from "./call.ts";
-import type { Client } from "./client.ts";
+import type { Client } from "./clients/client.ts";
 
 /** An entry in the list of Redis's commands. Containers have an entry for each subcommand. */
 interface Listed {

@@ -4,8 +4,8 @@ import type { PsyncRequest } from "../downstream/relay.ts";
 import type { LinkStatus, ReplicaStatus } from "../replica/status.ts";
 import { array, bulk, error, integer, simple } from "../resp/reply.ts";
 import { newerThanOf, runIdOf } from "../base/capabilities.ts";
-import { type Call, type Command, MAY_ONLY_LOOK } from "./call.ts";
-import type { Answer } from "./client.ts";
+import { type ReplicaCall, type ReplicaCommand, MAY_ONLY_LOOK } from "./call.ts";
+import type { Answer } from "./clients/client.ts";
 
 const OK = simple("OK");
 const NOT_AN_INTEGER = error("ERR value is not an integer or out of range");
@@ -32,7 +32,7 @@ const REPLICAOF = {
   run: replicaOf,
 } as const;
 
-export const replicationCommands: readonly Command[] = [
+export const replicationCommands: readonly ReplicaCommand[] = [
   {
     name: "role",
     arity: 1,
@@ -76,7 +76,7 @@ export const replicationCommands: readonly Command[] = [
   },
 ];
 
-function role({ context }: Call): Uint8Array {
+function role({ context }: ReplicaCall): Uint8Array {
   const { link, primary, cursors } = context.status;
   const offset = link.state === "connected" ? cursors.written : -1;
   const words = [bulk("slave"), bulk(primary.host), integer(primary.port), bulk(roleState(link))];
@@ -108,12 +108,12 @@ function roleState({ state }: LinkStatus): string {
 }
 
 /** REPLICAOF: what the primary has sent by now counts, so it is read first. */
-function replicaOf(call: Call): Answer {
+function replicaOf(call: ReplicaCall): Answer {
   return call.context.replica.hear()?.then(() => replicaOfNow(call)) ?? replicaOfNow(call);
 }
 
 /** REPLICAOF host port, and NO ONE. Keeps TLS as it is. The login is only for whom the start names, too. */
-function replicaOfNow({ client, context, args }: Call): Uint8Array {
+function replicaOfNow({ client, context, args }: ReplicaCall): Uint8Array {
   const { replica, status } = context;
   const [host = "", port = ""] = args;
   if (host.toLowerCase() === "no" && port.toLowerCase() === "one") {
@@ -123,10 +123,8 @@ function replicaOfNow({ client, context, args }: Call): Uint8Array {
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) return error("ERR Invalid master port");
   // An error about a URL would echo the login in it.
   if (host.length > MAX_HOST_CHARS || /[@/?#%]/.test(host)) return error("ERR Invalid master host");
-  const { source } = replica.primary;
-  const tls = source.kind === "sentinel" ? source.tls : source.kind === "tls";
   try {
-    const target = targetAt(tls ? "tls" : "tcp", host, port, {
+    const target = targetAt(replica.primary.usesTls ? "tls" : "tcp", host, port, {
       username: undefined,
       password: undefined,
     });
@@ -152,7 +150,7 @@ function integerOf(text: string): number | undefined {
  * REPLCONF: reads its options in order ("Redis 7.2, replication.c, replconfCommand"). An attached replica gets
  * no reply, which would land in its stream.
  */
-function replconf(call: Call): Uint8Array | undefined {
+function replconf(call: ReplicaCall): Uint8Array | undefined {
   const { client, args } = call;
   if (args.length % 2 !== 0) return unlessAttached(call, error("ERR syntax error"));
   for (let at = 0; at < args.length; at += 2) {
@@ -170,12 +168,12 @@ function replconf(call: Call): Uint8Array | undefined {
   return unlessAttached(call, OK);
 }
 
-function unlessAttached({ client }: Call, reply: Uint8Array): Uint8Array | undefined {
+function unlessAttached({ client }: ReplicaCall, reply: Uint8Array): Uint8Array | undefined {
   return client.downstream === undefined ? reply : undefined;
 }
 
 /** Notes one option of REPLCONF. Returns the error where its value is refused. */
-function announce({ client }: Call, option: string, value: string): Uint8Array | undefined {
+function announce({ client }: ReplicaCall, option: string, value: string): Uint8Array | undefined {
   const { announced } = client;
   const number = integerOf(value);
   switch (option) {
@@ -209,7 +207,7 @@ function announce({ client }: Call, option: string, value: string): Uint8Array |
 }
 
 /** PSYNC replid offset ("Redis 7.2, replication.c, syncCommand"). */
-function psync(call: Call): Uint8Array | undefined {
+function psync(call: ReplicaCall): Uint8Array | undefined {
   const [replid = "", offset = "", failover] = call.args;
   if (failover?.toLowerCase() === "failover") {
     return error("ERR this replica keeps its data on disk and can't be promoted");
@@ -228,7 +226,7 @@ function psync(call: Call): Uint8Array | undefined {
  * Asks for a newer snapshot where the client wants one; resolves once that is current, or can't be taken. It costs the
  * primary a fork, as BGSAVE does, so it is for those that may send that. Undefined: it gets the one that is there.
  */
-function newerSnapshot({ client, context }: Call): Promise<void> | undefined {
+function newerSnapshot({ client, context }: ReplicaCall): Promise<void> | undefined {
   const { newerThan } = client.announced;
   if (newerThan === undefined) return undefined;
   if (context.mayChange) return context.replica.upkeep.demand.ask(newerThan, client.address);
@@ -237,12 +235,12 @@ function newerSnapshot({ client, context }: Call): Promise<void> | undefined {
 }
 
 /** SYNC: a full resync for replicas without PSYNC, and for redis-cli. */
-function sync(call: Call): Uint8Array | undefined {
+function sync(call: ReplicaCall): Uint8Array | undefined {
   return attach(call, undefined);
 }
 
 function attach(
-  { client, context }: Call,
+  { client, context }: ReplicaCall,
   asked: PsyncRequest | undefined,
 ): Uint8Array | undefined {
   if (client.unsentBytes > 0) {
@@ -279,7 +277,7 @@ function loopWith(
 }
 
 /** WAIT numreplicas timeout: waits until that many replicas have acknowledged what is written now. */
-function wait(call: Call): Uint8Array | undefined {
+function wait(call: ReplicaCall): Uint8Array | undefined {
   const [needed, timeoutMs] = call.args.map(integerOf);
   if (needed === undefined) return NOT_AN_INTEGER;
   if (timeoutMs === undefined) return error("ERR timeout is not an integer or out of range");
@@ -298,7 +296,7 @@ function wait(call: Call): Uint8Array | undefined {
  * @returns undefined: the reply is sent later.
  */
 function later(
-  call: Call,
+  call: ReplicaCall,
   limitMs: number,
   holds: () => boolean,
   reply: () => Uint8Array | undefined,
@@ -315,7 +313,7 @@ function later(
 
 /** The same until a new snapshot is current, or can't be taken. Meanwhile the client gets a newline now and then. */
 function afterRenewal(
-  call: Call,
+  call: ReplicaCall,
   renewing: Promise<void>,
   reply: () => Uint8Array | undefined,
 ): undefined {
@@ -328,7 +326,7 @@ function afterRenewal(
 
 /** Blocks the client. @param wait gets what sends the reply, and returns what ends the waiting. */
 function blocked(
-  { client }: Call,
+  { client }: ReplicaCall,
   reply: () => Uint8Array | undefined,
   wait: (go: () => void) => () => void,
 ): undefined {

@@ -1,7 +1,7 @@
 import { limits } from "../config/limits.ts";
 import { array, error, nil, simple } from "../resp/reply.ts";
 import type { Call, Command } from "./call.ts";
-import type { Answer, Transaction } from "./client.ts";
+import type { Answer, Transaction } from "./clients/client.ts";
 
 const OK = simple("OK");
 

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { type Decryption, Encryption } from "../archive/format/encryption.ts";
-import { openArchiveStore } from "../archive/open/open-archive.ts";
 import { ArchiveRetention } from "../archive/retention/archive-retention.ts";
+import type { ObjectStore } from "../archive/store/object-store.ts";
 import { Archiver } from "../archive/writer/archiver.ts";
 import { DirectorySource } from "../archive/writer/directory-source.ts";
 import type { Clock } from "../base/clock.ts";
@@ -22,11 +22,12 @@ export interface Archiving {
   readonly archiver: Archiver;
   /** Archives, and removes what is old there, until the signal aborts. What is in flight then is sent by the next start. */
   run(signal: AbortSignal): Promise<void>;
+  /** Closes what the data directory is read by, once `run` has ended. */
+  close(): void;
 }
 
 /** What archiving takes from around it. */
 export interface ArchivingContext {
-  readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   /** What reads an encrypted archive: only by that, the retention learns all that it can. */
   readonly decryption?: Decryption | undefined;
@@ -34,16 +35,15 @@ export interface ArchivingContext {
 
 /**
  * Reads the settings of an archive before anything is opened.
- * @param url as the settings name it.
+ * @param store where it lies.
  * @returns what carries a data directory there, once that is open and before anything is followed.
- * @throws ReplicaError USAGE for settings, recipients or variables that can't be.
+ * @throws ReplicaError USAGE for settings or recipients that can't be.
  */
 export function prepareArchiving(
-  url: string,
+  store: ObjectStore,
   settings: { readonly archive: ArchiveSettings },
-  { env, clock, decryption }: ArchivingContext,
+  { clock, decryption }: ArchivingContext,
 ): (disk: Disk) => (directory: DataDirectory) => Archiving {
-  const store = openArchiveStore(url, { settings, env, clock });
   const { recipients, compression, endpoint, everyMs, bytesPerSecond } = settings.archive;
   const { keepForMs } = settings.archive;
   const encryption = recipients.length === 0 ? undefined : new Encryption(recipients);
@@ -75,7 +75,7 @@ export function prepareArchiving(
     const run = async (signal: AbortSignal) => {
       await Promise.all(both.map(({ what, part }) => runOn(part, what, clock, signal)));
     };
-    return { archiver, run };
+    return { archiver, run, close: () => ledger[Symbol.dispose]() };
   };
 }
 

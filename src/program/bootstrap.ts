@@ -8,7 +8,7 @@ import { ReplicaError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import { printable } from "../base/printable.ts";
 import { formatBytes } from "../base/quantity.ts";
-import { describeSource, type PrimarySource } from "../config/primary-source.ts";
+import { describeSource, isNamedElsewhere, type PrimarySource } from "../config/primary-source.ts";
 import { parsePrimaryUrl, type PrimaryTarget, sameEndpoint } from "../config/primary-url.ts";
 import type { Settings } from "../config/settings.ts";
 import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
@@ -42,33 +42,40 @@ export interface Bootstrap {
  * Fills a data directory that keeps nothing with the archive's newest generation, up to its end. PSYNC then asks for what
  * came since; where the primary doesn't grant that, all this was for nothing, and no harm. So whatever is wrong with the
  * archive is told in one line, and the replica goes on without it.
+ * @returns whether it was filled.
  * @throws ReplicaError USAGE for settings that can't be; DIRECTORY_IN_USE, and what else keeps the directory from being
  * used at all; the signal's reason.
  */
-export async function fillFromArchive(bootstrap: Bootstrap, signal: AbortSignal): Promise<void> {
+export async function fillFromArchive(bootstrap: Bootstrap, signal: AbortSignal): Promise<boolean> {
   const { settings, disk, primary } = bootstrap;
   const source = await bootstrap.open();
   using filling = await Filling.begin(settings.dir, disk);
-  if (filling.keeps(describeSource(primary))) return;
+  if (filling.keeps(describeSource(primary))) return false;
   const { path } = filling;
   logger.info(`${path} keeps nothing yet: looking for the primary's history in ${source.url}`);
   let archive: Archive | undefined;
   try {
     archive = await reach(source, bootstrap, signal);
     const generation = await newestGeneration(archive, isNameOf(primary), signal);
-    if (generation === undefined) return logger.info(`${source.url} holds no whole snapshot yet`);
+    if (generation === undefined) {
+      logger.info(`${source.url} holds no whole snapshot yet`);
+      return false;
+    }
     const cut = cutOf(generation);
     if (cut !== undefined) logger.warn(cut);
     await fill(filling, archive, generation, bootstrap, signal);
+    return true;
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof ReplicaError)) throw error;
     const { message, code } = error;
     // At the first start of all, nothing was written there yet.
-    if (archive === undefined && code === "USAGE") return logger.info(`${message} yet`);
-    logger.warn(`${path} is not filled from the archive, it gets a full resync: ${message}`, {
-      code,
-    });
+    if (archive === undefined && code === "USAGE") logger.info(`${message} yet`);
+    else {
+      const what = `${path} is not filled from the archive, it gets a full resync: ${message}`;
+      logger.warn(what, { code });
+    }
+    return false;
   }
 }
 
@@ -161,9 +168,9 @@ function logged(clock: Clock): OnFetched {
   };
 }
 
-/** Whether a name, as an archive tells it, is that of the primary; of one that Sentinels name, nobody knows. */
+/** Whether a name, as an archive tells it, is that of the primary; of one that others name, nobody knows. */
 function isNameOf(source: PrimarySource): (name: string) => boolean {
-  if (source.kind === "sentinel") return () => false;
+  if (isNamedElsewhere(source)) return () => false;
   return (name) => {
     const named = targetOf(name);
     return named !== undefined && sameEndpoint(named, source);

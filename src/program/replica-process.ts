@@ -5,6 +5,7 @@ import type { Settings } from "../config/settings.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { ReplicaStatus } from "../replica/status.ts";
 import { realDisk } from "../store/disk/disk.ts";
+import { refuseCluster } from "../store/generation/layout.ts";
 import type { Wanted } from "../store/restore/restore-point.ts";
 import { assemble, type OfflineStart } from "./assemble.ts";
 import { Filling, keepsCurrent, wasFilling } from "./filling.ts";
@@ -42,7 +43,7 @@ export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal):
   // First: without a handler, a SIGUSR1 during the start would end the process.
   using renewal = new RenewalSignal();
   // Before anything is made or asked, so that a wrong setting is an error at once.
-  const archiving = plan.offline === undefined ? await carrying(settings, env) : undefined;
+  const archiving = plan.offline === undefined ? await carrying(settings, env, signal) : undefined;
   await prepareDirectory(plan, signal);
   const offline = plan.offline && (await offlineStart(settings.dir, plan.offline));
   const monitoring = settings.http && (await monitor(settings.http, settings));
@@ -65,10 +66,14 @@ export async function runReplicaProcess(plan: ProcessPlan, signal: AbortSignal):
   }
 }
 
+/** What is needed to prepare a data directory. */
+type Preparation = Pick<ProcessPlan, "source" | "settings" | "env" | "offline" | "watchFilling">;
+
 /** Refuses an archive that isn't apart from the data directory, and fills that from there where it keeps nothing. */
-async function prepareDirectory(plan: ProcessPlan, signal: AbortSignal): Promise<void> {
+export async function prepareDirectory(plan: Preparation, signal: AbortSignal): Promise<void> {
   const { source, settings, env, offline, watchFilling } = plan;
   const { url, fillsEmpty } = settings.archive;
+  refuseCluster(settings.dir);
   if (url !== undefined) {
     const { refuseOverlap } = await import("../archive/open/apart.ts");
     refuseOverlap(url, settings.dir);
@@ -91,7 +96,8 @@ async function prepareDirectory(plan: ProcessPlan, signal: AbortSignal): Promise
     const context = { settings, env, clock: realClock };
     const open = async () => await openSource(url, context);
     const seams = { disk: realDisk, clock: realClock, onFetched: shown?.look };
-    await fillFromArchive({ open, primary: source, settings, ...seams }, signal);
+    const parts = { open, primary: source, settings, ...seams };
+    await fillFromArchive(parts, signal);
   } finally {
     shown?.end();
     letGo();
@@ -99,7 +105,7 @@ async function prepareDirectory(plan: ProcessPlan, signal: AbortSignal): Promise
 }
 
 /** Finds up to where to serve what is kept. @throws ReplicaError USAGE if that moment is not kept. */
-async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> {
+export async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> {
   const [{ Catalogue }, { restorePoint }] = await Promise.all([
     import("../store/restore/catalogue.ts"),
     import("../store/restore/restore-point.ts"),
@@ -111,25 +117,31 @@ async function offlineStart(dir: string, wanted: Wanted): Promise<OfflineStart> 
 }
 
 /** What carries the data directory to the archive that the settings name, if they do. @throws ReplicaError USAGE. */
-async function carrying(settings: Settings, env: ProcessPlan["env"]) {
+export async function carrying(settings: Settings, env: ProcessPlan["env"], signal: AbortSignal) {
   const { url, identityFile } = settings.archive;
   if (url === undefined) return undefined;
-  const [{ prepareArchiving }, { decryptionOf }] = await Promise.all([
-    import("./archiving.ts"),
-    import("../archive/open/open-archive.ts"),
-  ]);
+  const [{ prepareArchiving }, { decryptionOf, openArchiveStore }, { refuseArchiveOfOtherKind }] =
+    await Promise.all([
+      import("./archiving.ts"),
+      import("../archive/open/open-archive.ts"),
+      import("./archive-kind.ts"),
+    ]);
   const decryption = await decryptionOf(identityFile);
-  return prepareArchiving(url, settings, { env, clock: realClock, decryption });
+  const store = openArchiveStore(url, { settings, env, clock: realClock });
+  // A restart is quick: the archiver asks before it writes to a new archive, too.
+  if (!keepsCurrent(settings.dir)) await refuseArchiveOfOtherKind(store, "primary", signal);
+  return prepareArchiving(store, settings, { clock: realClock, decryption });
 }
 
 /** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */
-async function monitor(
+export async function monitor(
   address: NonNullable<Settings["http"]>,
   { readyLagMs, httpHosts: names }: Settings,
 ) {
-  const [{ Metrics }, { serveHttpWhenFree }] = await Promise.all([
+  const [{ Metrics }, { serveHttpWhenFree }, { replicaView }] = await Promise.all([
     import("../monitor/metrics.ts"),
     import("../monitor/patient-http.ts"),
+    import("../monitor/replica-page.ts"),
   ]);
   const metrics = new Metrics();
   const disk = metrics.timed(realDisk);
@@ -138,7 +150,12 @@ async function monitor(
     /** Returns a function that stops serving. @throws ReplicaError LISTEN_FAILED. */
     serve(status: ReplicaStatus): () => void {
       metrics.of(status, VERSION);
-      return serveHttpWhenFree({ ...address, readyLagMs, names }, metrics, status, realClock);
+      return serveHttpWhenFree(
+        { ...address, readyLagMs, names },
+        metrics,
+        replicaView(status),
+        realClock,
+      );
     },
   };
 }
@@ -150,6 +167,7 @@ async function notifyServiceManager(
   stopping: AbortSignal,
 ): Promise<(() => void) | undefined> {
   if (!env["NOTIFY_SOCKET"]) return undefined;
-  const { notifyServiceManager: notify } = await import("../monitor/service-manager.ts");
-  return notify(env, status, stopping);
+  const { notifyServiceManager: notify, serviceStatusOf } =
+    await import("../monitor/service-manager.ts");
+  return notify(env, serviceStatusOf(status), stopping);
 }

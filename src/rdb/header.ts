@@ -80,12 +80,24 @@ function parsePosition(
   }
 }
 
-function parsePreamble(head: Uint8Array): Pick<RdbHeader, "magic" | "version"> | undefined {
+/** What people pack their snapshots by, and the bytes that it begins with. */
+const PACKINGS: readonly (readonly [string, string])[] = [
+  ["\x1f\x8b", "what gzip makes: unpack it first, as in gzip -dc"],
+  ["(\xb5\x2f\xfd", "what zstd makes: unpack it first, as in zstd -dc"],
+  ["age-", "what age makes: decrypt it first, as in age -d"],
+];
+
+function packedBy(text: string): string | undefined {
+  return PACKINGS.find(([beginning]) => text.startsWith(beginning))?.[1];
+}
+
+/** Parses magic and version, the first 9 bytes; undefined where they are too few. @throws ReplicaError BAD_PAYLOAD. */
+export function parsePreamble(head: Uint8Array): Pick<RdbHeader, "magic" | "version"> | undefined {
   const text = latin1(head.subarray(0, PREAMBLE_BYTES));
   const magic = MAGICS.find((known) => known.startsWith(text.slice(0, known.length)));
   if (magic === undefined) {
     throw new ReplicaError("BAD_PAYLOAD", {
-      message: `an RDB begins with REDIS or VALKEY, this payload with ${quote(text)}`,
+      message: `an RDB begins with REDIS or VALKEY, this payload with ${packedBy(text) ?? quote(text)}`,
     });
   }
   if (text.length < PREAMBLE_BYTES) return undefined;

@@ -18,7 +18,7 @@ import type { DataDirectory } from "../store/generation/data-directory.ts";
 import type { StreamEnd } from "../store/generation/layout.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import { Driver } from "../upstream/driver.ts";
-import { driverOptions, infoAsker } from "../upstream/driver-options.ts";
+import { announcedAddress, driverOptions, infoAsker } from "../upstream/driver-options.ts";
 import { GenerationKeeper } from "../upstream/keeper.ts";
 import { LinkHistory } from "../upstream/link/link-history.ts";
 import { Locator } from "../upstream/link/locator.ts";
@@ -68,16 +68,16 @@ export class Replica implements StreamSource {
     disk: Disk,
     clock: Clock,
     settings: Settings,
-    listeningPort: number,
+    listeningPort: number | undefined,
   ) {
     const served = { directory, disk, clock, timeoutMs: settings.timeoutMs };
-    const announced = { port: settings.announcePort ?? listeningPort, ip: settings.announceIp };
+    const announced = announcedAddress(settings, listeningPort);
     this.directory = directory;
     this.#clock = clock;
     this.#settings = settings;
     this.primary = new Locator(source, clock, settings);
     this.links = new LinkHistory(clock);
-    this.resyncs = new Resyncs(clock, directory, infoAsker(this.primary, settings));
+    this.resyncs = new Resyncs(clock, directory, infoAsker(this.primary, settings), settings);
     this.#offline = new Offline(served);
     this.relay = new Relay({ ...served, source: this });
     const linkOptions = {
@@ -91,10 +91,12 @@ export class Replica implements StreamSource {
       moved: (state) => this.#onMoved(state),
       isAwaited: () => settings.fsync === "always" || this.relay.downstreams.size > 0,
     });
+    this.primary.leave = (error) => this.#driver.failed(error);
     const fed = () => [...this.relay.downstreams];
-    const servedPorts = [listeningPort, announced.port];
-    const { askPrimary } = settings;
-    this.supply = new Supply({ ...linkOptions, askPrimary, servedPorts, fed }, clock, {
+    const servedPorts = [listeningPort ?? [], announced?.port ?? []].flat();
+    const tellsOfCluster = this.primary.namedBy !== "cluster";
+    const asked = { askPrimary: settings.askPrimary, servedPorts, fed, tellsOfCluster };
+    this.supply = new Supply({ ...linkOptions, ...asked }, clock, {
       looped: (error) => this.#driver.failed(error),
       changed: (what) => this.#onPrimaryChanged(what),
     });
@@ -110,7 +112,7 @@ export class Replica implements StreamSource {
       this.resyncs,
     );
     this.pace = new Pace(clock, settings.fsync, this.#keeper);
-    const surroundings = { directory, disk, clock, settings, announced };
+    const surroundings = { directory, disk, clock, settings, announced, primary: this.primary };
     this.upkeep = new Upkeep({ ...surroundings, keeper: this.#keeper, link: this.#driver });
   }
 
@@ -228,8 +230,7 @@ export class Replica implements StreamSource {
   }
 
   /**
-   * Follows until `signal` is aborted; then the last bytes are written, synced, marked and
-   * acknowledged.
+   * Follows until `signal` is aborted; then the last bytes are written, synced, marked and acknowledged.
    * @throws ReplicaError where going on can't help (`retry: "never"`).
    */
   async run(signal: AbortSignal): Promise<void> {
@@ -247,7 +248,7 @@ export class Replica implements StreamSource {
         const about = { code: error.code, primary: this.primary.name };
         const { level, text } = this.links.takeNews();
         logger[level](`${text}; next attempt in ${waitMs} ms`, about);
-        await this.#clock.sleep(waitMs, ending);
+        await this.primary.rest(waitMs, ending);
       }
     } finally {
       clearInterval(this.#second);
@@ -291,11 +292,11 @@ export class Replica implements StreamSource {
       if (signal.aborted || interrupted.aborted) return undefined;
       // The log failed while Sentinel was asked: nothing would keep the stream from `resume` on.
       if (resume !== undefined && this.log === undefined) return this.#keeper.failure;
-      const { fullLog, admission } = this.upkeep;
+      const { fullLog } = this.upkeep;
       const isForRoom = resume !== undefined && fullLog.asksForFull();
       this.resyncs.begin(resume, target, isForRoom);
       const asked = isForRoom ? undefined : resume;
-      const weigh = admission.weigh(asked, isForRoom);
+      const weigh = this.upkeep.weigh(asked, isForRoom);
       const newerThan = isForRoom ? resume.offset : undefined;
       this.#driver.attempt(target, this.#keeper, this.#keeper, asked, { weigh, newerThan });
     } catch (error) {
@@ -347,8 +348,8 @@ export class Replica implements StreamSource {
     const before = this.primary.name;
     const target = await this.primary.locate(signal);
     if (signal.aborted) return undefined;
-    const isAsked = this.primary.source.kind === "sentinel";
-    if (isAsked && this.primary.name !== before) this.directory.note("sentinel", this.primary.name);
+    const { name, namedBy } = this.primary;
+    if (namedBy !== undefined && name !== before) this.directory.note(namedBy, name);
     return target;
   }
 
@@ -359,8 +360,7 @@ export class Replica implements StreamSource {
   }
 
   #onFailed(error: ReplicaError, from: State): void {
-    const { isFull } = this.resyncs;
-    const ended = { from, isFull, pausedMs: this.#driver.pausedMs };
+    const ended = { from, isFull: this.resyncs.isFull, pausedMs: this.#driver.pausedMs };
     this.upkeep.failed(error, from);
     const { wasConnected, isAnother } = this.links.failed(error, ended);
     if (!wasConnected) this.primary.judge(false);

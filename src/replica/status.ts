@@ -135,9 +135,12 @@ export class ReplicaStatus {
     return this.#replica.runId;
   }
 
-  /** The run ids of the processes above this one, nearest first, as far as they are known; none while the link is down. */
+  /**
+   * The run ids of the processes above this one, nearest first, as far as they are known: those that it follows, or
+   * would, if the nearest could serve.
+   */
   get upstreamRunIds(): readonly string[] {
-    return this.#replica.state.at === "connected" ? this.#replica.supply.runIds : [];
+    return this.#replica.supply.runIds;
   }
 
   /** Whole seconds by a monotonic clock. */

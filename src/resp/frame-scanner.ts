@@ -128,6 +128,20 @@ export class FrameScanner {
     return this.#step === COMMAND;
   }
 
+  /**
+   * After `next` returned false: what is known of the command that has begun. Undefined where none has, or not even its
+   * verb has come.
+   */
+  get unfinished(): { readonly verb: Verb | undefined; readonly args: number } | undefined {
+    if (this.#step <= COUNT_LF || this.#whole === 0) return undefined;
+    return { verb: this.#nextVerb, args: this.#count };
+  }
+
+  /** After `next` returned false: how many bytes are missing of the word in which the chunk ends. */
+  get missingBytes(): number {
+    return this.#step === BODY ? this.#missingBytes : 0;
+  }
+
   /** Adds a chunk. It must not change until `next` has returned false; only then may another follow. */
   push(chunk: Uint8Array): void {
     invariant(this.#at === this.#chunk.length, "a chunk is read before the next one comes");

@@ -30,3 +30,10 @@ export function wordsOf(command: Uint8Array): Uint8Array[] {
   }
   return words;
 }
+
+const slice: (this: Uint8Array, from: number, to: number) => string = Buffer.prototype.latin1Slice;
+
+/** A word as a string in which each character is a byte. Without the view that `Buffer.from` would make. */
+export function latin1Of(word: Uint8Array): string {
+  return slice.call(word, 0, word.length);
+}

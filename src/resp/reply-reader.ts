@@ -15,7 +15,7 @@ export interface ArrayHead extends Reply {
   readonly elements: number;
 }
 
-/** How many elements an array may have: those that are asked for have a name and a value. */
+/** How many elements an array may have where nobody says more: those of CONFIG GET are a name and a value. */
 const MAX_ELEMENTS = 64;
 
 /**
@@ -26,11 +26,16 @@ const MAX_ELEMENTS = 64;
  */
 export class ReplyReader {
   readonly #maxReplyBytes: number;
+  readonly #maxElements: number;
   #unread: Buffer = EMPTY;
 
-  /** @param options.maxReplyBytes the longest reply that is accepted. */
-  constructor(options: { maxReplyBytes: number }) {
+  /**
+   * @param options.maxReplyBytes the longest reply that is accepted.
+   * @param options.maxElements the longest array, each of which counts by itself where they are nested.
+   */
+  constructor(options: { maxReplyBytes: number; maxElements?: number | undefined }) {
     this.#maxReplyBytes = options.maxReplyBytes;
+    this.#maxElements = options.maxElements ?? MAX_ELEMENTS;
   }
 
   push(chunk: Uint8Array): void {
@@ -48,7 +53,7 @@ export class ReplyReader {
     const line = this.#unread.toString("utf8", 1, lineEnd);
     const type = String.fromCharCode(this.#unread[0]!);
     if (/[+:-]/.test(type)) return this.#take(type, 0, lineEnd, line);
-    if (type === "*" && /^\d{1,2}$/.test(line) && Number(line) <= MAX_ELEMENTS) {
+    if (type === "*" && /^\d{1,6}$/.test(line) && Number(line) <= this.#maxElements) {
       return { ...this.#take(type, 0, lineEnd, line), elements: Number(line) };
     }
     const isNull = line === "-1";

@@ -1,8 +1,9 @@
 /**
- * The verbs that bound a transaction, select the database, may carry a relative expiry, or set, lift or depend
- * on the expiry of a hash field.
+ * The verbs that bound a transaction, select the database, may carry a relative expiry, set, lift or depend on the
+ * expiry of a hash field, or that not every server loads.
  */
 const VERBS = [
+  "CLUSTER",
   "EXEC",
   "EXPIRE",
   "GETEX",
@@ -11,6 +12,7 @@ const VERBS = [
   "HPEXPIREAT",
   "HSETEX",
   "MULTI",
+  "OPINFO",
   "PEXPIRE",
   "PSETEX",
   "RESTORE",
@@ -19,6 +21,7 @@ const VERBS = [
   "SET",
   "SETEX",
   "SORT",
+  "TRIMSLOTS",
 ] as const;
 export type Verb = (typeof VERBS)[number];
 

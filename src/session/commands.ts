@@ -18,9 +18,9 @@ export interface Credentials {
 
 /**
  * The version told to Valkey, which picks the RDB format by it. The snapshot is kept as it comes, so
- * ask for the newest format.
+ * ask for the newest format, unless an older server is to load it.
  */
-const ANNOUNCED_VERSION = "255.255.255";
+const NEWEST_VERSION = "255.255.255";
 
 /** PING: finds out whether a primary that accepts connections also answers. */
 export function pingCommand(): Uint8Array {
@@ -44,16 +44,23 @@ export function ipAddressCommand(ip: string): Uint8Array {
   return encodeCommand("REPLCONF", "ip-address", ip);
 }
 
+/** What a replica tells of itself besides the forms that it knows. */
+export interface Announced {
+  /** Of this process; undefined where none serves that could be followed in a circle. */
+  readonly runId?: string | undefined;
+  /** Asks another `replica` for a snapshot that is newer; undefined where any will do. */
+  readonly newerThan?: Offset | undefined;
+  /** How many links a full sync may take. */
+  readonly links?: 1 | 2;
+}
+
 /**
- * Announces the $EOF form of the payload, and replication ids that change after a failover.
- * @param runId of this process; undefined where none serves that could be followed in a circle.
- * @param newerThan asks another `replica` for a snapshot that is newer; undefined where any will do.
+ * Announces the $EOF form of the payload, replication ids that change after a failover, and the snapshot on a link of its
+ * own, by the names that Redis (8.0) and Valkey (8.0) have for it.
  */
-export function capabilitiesCommand(
-  runId: string | undefined,
-  newerThan: Offset | undefined,
-): Uint8Array {
-  const mine = runId === undefined ? [] : ["capa", runIdCapability(runId)];
+export function capabilitiesCommand({ runId, newerThan, links = 1 }: Announced): Uint8Array {
+  const mine = links === 2 ? ["capa", "rdb-channel-repl", "capa", "dual-channel"] : [];
+  if (runId !== undefined) mine.push("capa", runIdCapability(runId));
   if (newerThan !== undefined) mine.push("capa", newerThanCapability(newerThan));
   return encodeCommand("REPLCONF", "capa", "eof", "capa", "psync2", ...mine);
 }
@@ -63,9 +70,43 @@ export function rdbOnlyCommand(): Uint8Array {
   return encodeCommand("REPLCONF", "rdb-only", 1);
 }
 
-/** See ANNOUNCED_VERSION. */
-export function versionCommand(): Uint8Array {
-  return encodeCommand("REPLCONF", "version", ANNOUNCED_VERSION);
+/**
+ * All that a second link announces, in one command: without `capa eof` Redis 8.0 sends the stream on it, too; address and
+ * port are those of the first link, by which Sentinel takes both for one replica.
+ * @param options.clientId of the first link (Redis); undefined for Valkey.
+ * @param options.version see `versionCommand`.
+ */
+export function secondLinkCommand({
+  clientId,
+  port,
+  ip,
+  version,
+}: {
+  readonly clientId: string | undefined;
+  readonly port: number | undefined;
+  readonly ip: string | undefined;
+  readonly version: string | undefined;
+}): Uint8Array {
+  const words: (string | number)[] = ["capa", "eof", "rdb-only", 1, "rdb-channel", 1];
+  if (clientId !== undefined) words.push("main-ch-client-id", clientId);
+  if (ip !== undefined) words.push("ip-address", ip);
+  if (port !== undefined) words.push("listening-port", port);
+  // Only Valkey knows this one.
+  if (clientId === undefined) words.push("version", version ?? NEWEST_VERSION);
+  return encodeCommand("REPLCONF", ...words);
+}
+
+/** Names the second link to Valkey on the first one. */
+export function rdbClientIdCommand(clientId: string): Uint8Array {
+  return encodeCommand("REPLCONF", "set-rdb-client-id", clientId);
+}
+
+/**
+ * Tells Valkey which RDB format to write.
+ * @param version `8.1.0`, of a server that loads it; undefined: see NEWEST_VERSION.
+ */
+export function versionCommand(version?: string): Uint8Array {
+  return encodeCommand("REPLCONF", "version", version ?? NEWEST_VERSION);
 }
 
 /** INFO: how large the primary's data set is, and what its backlog holds. One word: Redis 6.2 takes one section. */
@@ -73,16 +114,19 @@ export function infoCommand(): Uint8Array {
   return encodeCommand("INFO");
 }
 
-/** PSYNC for the byte after `resume`; `? -1`, a full resync, where nothing is kept. */
-export function psyncCommand(resume: Position | undefined): Uint8Array {
+/**
+ * PSYNC for the byte after `resume`; `? -1`, a full resync, where nothing is kept.
+ * @param name what the primary calls PSYNC.
+ */
+export function psyncCommand(resume: Position | undefined, name: string): Uint8Array {
   return resume === undefined
-    ? encodeCommand("PSYNC", "?", -1)
-    : encodeCommand("PSYNC", resume.replid, resume.offset + 1);
+    ? encodeCommand(name, "?", -1)
+    : encodeCommand(name, resume.replid, resume.offset + 1);
 }
 
-/** SYNC: a full resync from a primary that doesn't know PSYNC. */
-export function syncCommand(): Uint8Array {
-  return encodeCommand("SYNC");
+/** SYNC: a full resync from a primary that doesn't know PSYNC. @param name what the primary calls it. */
+export function syncCommand(name: string): Uint8Array {
+  return encodeCommand(name);
 }
 
 /**

@@ -24,6 +24,10 @@ export type Event =
   | { readonly type: "bytes"; readonly nowMs: number; readonly bytes: Uint8Array }
   /** The link broke. */
   | { readonly type: "lost"; readonly error: ReplicaError }
+  /** The same of the second link of a full sync. */
+  | { readonly type: "second-opened"; readonly nowMs: number }
+  | { readonly type: "second-bytes"; readonly nowMs: number; readonly bytes: Uint8Array }
+  | { readonly type: "second-lost"; readonly error: ReplicaError }
   | { readonly type: "snapshot-opened"; readonly nowMs: number; readonly file: string }
   /**
    * The snapshot is verified, durable and named; `stream` is where the stream stands, undefined for a
@@ -36,14 +40,24 @@ export type Event =
     }
   /** The snapshot or the log can't be kept: the disk failed, or the payload is damaged. */
   | { readonly type: "keep-failed"; readonly error: ReplicaError }
-  /** The clock. While the link is paused for our own disk, the silence is ours, not the primary's. */
-  | { readonly type: "tick"; readonly nowMs: number; readonly paused: boolean };
+  /** The clock. While a link is paused for our own disk, the silence is ours, not the primary's. */
+  | {
+      readonly type: "tick";
+      readonly nowMs: number;
+      readonly paused: boolean;
+      readonly secondPaused?: boolean;
+    };
 
 /** What the link and the store must do, in this order. */
 export type Effect =
   | { readonly do: "open-link" }
+  /** Ends the attempt's links, both where there are two. */
   | { readonly do: "close-link" }
   | { readonly do: "send"; readonly bytes: Uint8Array }
+  /** Open another link to the same primary. */
+  | { readonly do: "open-second" }
+  | { readonly do: "send-second"; readonly bytes: Uint8Array }
+  | { readonly do: "close-one"; readonly link: "first" | "second" }
   | { readonly do: "note"; readonly level: "info" | "warn"; readonly message: string }
   /**
    * Report `keep-failed` where what the primary would send can't be kept, by what it says of itself in INFO;
@@ -51,7 +65,13 @@ export type Effect =
    */
   | { readonly do: "weigh"; readonly info: string | undefined }
   /** Open the temporary file and report `snapshot-opened`; no payload comes before that. */
-  | { readonly do: "open-snapshot"; readonly grant: FullSyncGrant; readonly form: BulkForm }
+  | {
+      readonly do: "open-snapshot";
+      readonly grant: FullSyncGrant;
+      readonly form: BulkForm;
+      /** Whether the stream comes beside the payload, not behind it. */
+      readonly beside?: boolean;
+    }
   | { readonly do: "payload"; readonly bytes: Uint8Array }
   /** The payload is complete: check, sync and name it; report `snapshot-kept` or `keep-failed`. */
   | { readonly do: "finish-snapshot" }

@@ -1,5 +1,8 @@
 import { ReplicaError } from "../base/errors.ts";
+import { parseReplicationId, type ReplicationId } from "../base/history.ts";
+import { parseInfo } from "../resp/info-text.ts";
 import { printableBytes } from "../base/printable.ts";
+import type { State } from "./state.ts";
 
 /** INFO has some KiB; a peer that sends more is no server. */
 const MAX_INFO_BYTES = 1024 * 1024;
@@ -39,8 +42,20 @@ export class InfoReply {
   }
 }
 
+/** The id of the history that a server says it has; undefined where it names none. */
+export function readReplid(infoText: string): ReplicationId | undefined {
+  const id = parseInfo(infoText).get("master_replid") ?? "";
+  return /^[0-9a-z]{40}$/i.test(id) ? parseReplicationId(id) : undefined;
+}
+
 function malformed(line: Uint8Array): ReplicaError {
   return new ReplicaError("PROTOCOL", {
     message: `the primary answers INFO with "${printableBytes(line)}"`,
   });
+}
+
+/** Whether an attempt broke off because INFO, which helps and isn't needed, was not answered as servers do. */
+export function failedOnInfo({ code }: ReplicaError, from: State): boolean {
+  const isOnInfo = from.at === "receive-version" && from.asked === "info";
+  return isOnInfo && (code === "PROTOCOL" || code === "TIMED_OUT");
 }

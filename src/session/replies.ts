@@ -6,11 +6,17 @@ import {
   type ReplicationId,
 } from "../base/history.ts";
 import { printableBytes } from "../base/printable.ts";
+import type { TwoLinks } from "./state.ts";
+import { isNotNow, notARedisServer, refusedPing } from "./doors.ts";
+import { isUnknownCommand, isWithheldCommand } from "./services.ts";
 
 const decoder = new TextDecoder("latin1");
 
-/** What the reply to PING says. `no-permission`: logged in as a user that may not send PING. */
-export type Pong = "alive" | "needs-login" | "no-permission";
+/**
+ * What the reply to PING says. `no-permission`: logged in as a user that may not send PING. `not-now`: alive, and can't
+ * serve yet.
+ */
+export type Pong = "alive" | "needs-login" | "no-permission" | "not-now";
 
 /**
  * Reads the reply to PING. `+…` is alive; -NOAUTH, -NOPERM and, from old servers, "-ERR operation
@@ -23,17 +29,8 @@ export function readPong(line: Uint8Array): Pong {
   if (/^-NOPERM\b/.test(text)) return "no-permission";
   if (/^-NOAUTH\b/.test(text) || text.startsWith("-ERR operation not permitted"))
     return "needs-login";
-  if (text.startsWith("-")) {
-    throw new ReplicaError("PRIMARY_REFUSED", {
-      message: `the primary answers PING with ${printableBytes(line)}`,
-    });
-  }
-  const tls = line[0] === 0x15 && line[1] === 0x03;
-  throw new ReplicaError("NOT_A_PRIMARY", {
-    message: tls
-      ? "the primary speaks TLS: use rediss://"
-      : `this isn't a Redis server: it answers PING with "${printableBytes(line)}"`,
-  });
+  if (isNotNow(line)) return "not-now";
+  throw text.startsWith("-") ? refusedPing(line) : notARedisServer(line);
 }
 
 /**
@@ -43,7 +40,7 @@ export function readPong(line: Uint8Array): Pong {
  */
 export function readAuth(
   line: Uint8Array,
-  peer: "the primary" | "the sentinel",
+  peer: "the primary" | "the sentinel" | "the node" | "the target",
   from: string,
 ): void {
   if (line[0] === 0x2b) return;
@@ -57,19 +54,28 @@ export function readAuth(
   });
 }
 
-/** What the reply to PSYNC grants. */
+/** What the reply to PSYNC says. */
 export type PsyncReply =
   | { readonly kind: "full"; readonly position: Position }
   | { readonly kind: "partial"; readonly replid: ReplicationId | undefined }
-  | { readonly kind: "unknown-command" };
+  /** The snapshot comes on a second link, to whoever announced that. */
+  | { readonly kind: "two-links"; readonly two: TwoLinks }
+  /** The only answer that leads to SYNC. */
+  | { readonly kind: "unknown-command" }
+  /** A service refuses the command as such. */
+  | { readonly kind: "withheld-command" }
+  | { readonly kind: "not-now" }
+  /** The user lacks a right, or must log in. */
+  | { readonly kind: "no-right" }
+  /** The payload begins at once: a stock server takes PSYNC by another name for SYNC. */
+  | { readonly kind: "payload" };
 
 /**
- * Reads the reply to PSYNC (a keepalive is not one). Only an unknown command leads to SYNC.
- * @param withheld why no login was sent though there is one, for the error.
- * @throws ReplicaError PRIMARY_BUSY for "not now", REPLICATION_LOOP, AUTH_FAILED where a permission is missing,
- * PRIMARY_REFUSED for any other error, PROTOCOL for a malformed reply.
+ * Reads the reply to PSYNC (a keepalive is not one).
+ * @param isRenamed whether PSYNC was sent by another name.
+ * @throws ReplicaError REPLICATION_LOOP; PRIMARY_REFUSED for an error of no other kind, PROTOCOL for a malformed reply.
  */
-export function readPsync(line: Uint8Array, withheld?: string): PsyncReply {
+export function readPsync(line: Uint8Array, isRenamed = false): PsyncReply {
   const text = decoder.decode(line);
   const words = text.split(" ");
   if (words[0] === "+FULLRESYNC") {
@@ -85,24 +91,22 @@ export function readPsync(line: Uint8Array, withheld?: string): PsyncReply {
     return { kind: "partial", replid: id === "" ? undefined : parseReplicationId(id) };
   }
   const said = printableBytes(line);
-  if (/^-ERR unknown command/i.test(text)) return { kind: "unknown-command" };
-  if (/^-(NOMASTERLINK|LOADING|MASTERDOWN|BUSY|TRYAGAIN)\b/.test(text)) {
-    throw new ReplicaError("PRIMARY_BUSY", {
-      message: `the primary can't serve a sync now: ${said}`,
-    });
+  if (words[0] === "+DUALCHANNELSYNC") return { kind: "two-links", two: { by: "valkey" } };
+  if (words[0] === "+RDBCHANNELSYNC" && /^\d+$/.test(words[1] ?? "")) {
+    return { kind: "two-links", two: { by: "redis", clientId: words[1]! } };
   }
+  if (isUnknownCommand(line)) return { kind: "unknown-command" };
+  if (isWithheldCommand(line)) return { kind: "withheld-command" };
+  if (isNotNow(line)) return { kind: "not-now" };
   // Only another `replica` says this.
   if (/^-LOOP\b/.test(text)) {
     throw new ReplicaError("REPLICATION_LOOP", {
       message: `${said.slice("-LOOP ".length)}: REPLICAOF must name a server that is supplied from elsewhere`,
     });
   }
-  if (/^-(NOPERM|NOAUTH)\b/.test(text)) {
-    const login = withheld ?? "set --username and --password-file";
-    throw new ReplicaError("AUTH_FAILED", {
-      message: `the primary permits no sync: ${said}; the user needs +psync +sync +replconf +ping, ${login}`,
-    });
-  }
+  if (/^-(NOPERM|NOAUTH)\b/.test(text)) return { kind: "no-right" };
+  // "Redis 7.0, replication.c, syncCommand": it looks at the name that was sent.
+  if (isRenamed && text.startsWith("$")) return { kind: "payload" };
   if (text.startsWith("-")) {
     throw new ReplicaError("PRIMARY_REFUSED", { message: `the primary refuses PSYNC: ${said}` });
   }

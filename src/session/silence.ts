@@ -1,5 +1,5 @@
 import { ReplicaError, unreachable } from "../base/errors.ts";
-import type { State } from "./state.ts";
+import type { FirstLink, State } from "./state.ts";
 
 export interface SilenceLimits {
   /** For the connect, and for each handshake reply; milliseconds. */
@@ -22,7 +22,35 @@ export function refuseSilence(state: State, silentMs: number, limits: SilenceLim
     message:
       state.at === "connecting"
         ? `no connection within ${ms} ms (${setting})`
-        : `the primary was silent for ${ms} ms in state ${state.at} (${setting})`,
+        : `the primary was silent for ${ms} ms ${whereIn(state)} (${setting})`,
+  });
+}
+
+function whereIn(state: State): string {
+  if (state.at !== "receive-psync" || state.second === undefined) return `in state ${state.at}`;
+  return `on the second link of a full sync, ${state.second === "connect" ? "which did not open" : `after ${state.second}`}`;
+}
+
+/**
+ * Whether the first of two links has been silent for too long. A link that waits for the snapshot to begin has nothing to
+ * say; one with a stream has a PING every ten seconds (repl-ping-replica-period).
+ * @param silentMs milliseconds since it was last heard, or last had to say something.
+ * @returns TIMED_OUT, naming the setting to raise; undefined where it wasn't.
+ */
+export function refuseFirstSilence(
+  state: State,
+  first: FirstLink | undefined,
+  silentMs: number,
+  { syncTimeoutMs, timeoutMs }: SilenceLimits,
+): ReplicaError | undefined {
+  if (state.at === "transfer" && state.lost !== undefined) return undefined;
+  const isAsking = first?.does === "name-second" || first?.does === "ask";
+  const isStreaming = state.at === "transfer" && first?.does === "stream";
+  const limitMs = isAsking ? syncTimeoutMs : timeoutMs;
+  if (!(isAsking || isStreaming) || silentMs < limitMs) return undefined;
+  const setting = isAsking ? "--sync-timeout" : "--timeout";
+  return new ReplicaError("TIMED_OUT", {
+    message: `the primary was silent for ${limitMs} ms on the first link of a full sync (${setting})`,
   });
 }
 

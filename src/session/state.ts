@@ -10,6 +10,27 @@ export type FullSyncGrant =
   { readonly by: "psync"; readonly position: Position } | { readonly by: "sync" };
 
 /**
+ * How a primary gives its snapshot on a link of its own, as it answered PSYNC: Redis from 8.0 starts the stream by itself
+ * once the second link has named the first one's client; Valkey from 8.0 continues it where the first link asks for that.
+ */
+export type TwoLinks =
+  { readonly by: "redis"; readonly clientId: string } | { readonly by: "valkey" };
+
+/** What the second link awaits: its connection, or the reply to a command. */
+export type SecondAt = "connect" | "auth" | "replconf" | "sync";
+
+/** What the first link does while the second one brings the snapshot. */
+export type FirstLink =
+  /** Valkey: what to ask for is told on the second link. */
+  | { readonly does: "wait" }
+  /** Valkey: REPLCONF set-rdb-client-id is out, then PSYNC. */
+  | { readonly does: "name-second" | "ask"; readonly position: Position }
+  /** So many bytes of the stream have come. */
+  | { readonly does: "stream"; readonly streamedBytes: number }
+  /** It broke once the snapshot was granted, and leaves that to the second link. */
+  | { readonly does: "lost"; readonly error: ReplicaError };
+
+/**
  * Where the session stands, in Redis's names (replication.c, REPL_STATE_*). Each state holds exactly
  * what is valid in it, and no state object ever changes: the session replaces it.
  */
@@ -18,6 +39,7 @@ export type State =
   | { readonly at: "connect" }
   | { readonly at: "connecting" }
   | HandshakeState
+  | SecondLinkState
   | BulkHeaderState
   | ({ readonly at: "transfer" } & Transfer)
   | ({ readonly at: "connected" } & Following);
@@ -29,18 +51,36 @@ export type HandshakeState =
   | { readonly at: "receive-port" }
   | { readonly at: "receive-ip" }
   | { readonly at: "receive-capa"; readonly asked: "capa" | "rdb-only" }
-  | { readonly at: "receive-version"; readonly asked: "version" | "info" }
-  | { readonly at: "receive-psync"; readonly asked: Position | undefined };
+  /** `door`: the primary refused, and what it says of itself may tell why. */
+  | { readonly at: "receive-version"; readonly asked: "version" | "info" | "door" }
+  | {
+      readonly at: "receive-psync";
+      readonly asked: Position | undefined;
+      readonly second?: undefined;
+    };
 
-/** A full resync is granted; its payload has not begun. */
+/** PSYNC was answered with a second link, which has to be granted the full resync. */
+export interface SecondLinkState {
+  readonly at: "receive-psync";
+  readonly second: SecondAt;
+  readonly first: FirstLink;
+}
+
+/** A full resync is granted; its payload has not begun. `first` is set where it comes on a second link. */
 export type BulkHeaderState =
-  | { readonly at: "receive-bulk-header"; readonly waits: "line"; readonly grant: FullSyncGrant }
+  | {
+      readonly at: "receive-bulk-header";
+      readonly waits: "line";
+      readonly grant: FullSyncGrant;
+      readonly first?: FirstLink;
+    }
   | {
       readonly at: "receive-bulk-header";
       /** The temporary file is being opened; bytes that arrive meanwhile are held. */
       readonly waits: "file";
       readonly grant: FullSyncGrant;
       readonly form: BulkForm;
+      readonly first?: FirstLink;
     };
 
 /** The bulk payload that is coming in, and its file. */
@@ -53,8 +93,13 @@ export interface Transfer {
   readonly readBytes: number;
   /** True once the payload is complete and is being checked, synced and named. */
   readonly finishing: boolean;
-  /** Why the link broke while finishing; the payload is complete, so it is kept all the same. */
+  /**
+   * Why the link that the stream is on broke, after which the snapshot is kept all the same: the payload is complete, or
+   * comes on the other one.
+   */
   readonly lost: ReplicaError | undefined;
+  /** Set where the payload comes on a second link. */
+  readonly first?: FirstLink;
 }
 
 /** The stream that is coming in. */

@@ -20,6 +20,11 @@ export function nameOf({ product, version }: ServerProgram): string {
   return `${product} ${version}`;
 }
 
+/** Whether its clusters can have databases beside 0 ("Valkey 9.0": cluster-databases). */
+export function hasClusterDatabases({ product, major }: ServerProgram): boolean {
+  return product === "Valkey" && major >= 9;
+}
+
 /**
  * Finds the server to start: `path` if given, else `redis-server` or `valkey-server` on PATH.
  * @param path a path, or a name to look up on PATH.

@@ -1,12 +1,13 @@
 import * as fs from "node:fs";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { ReplicaError, usageError } from "../base/errors.ts";
+import { ReplicaError, unreachable, usageError } from "../base/errors.ts";
 import { diskError } from "../store/disk/disk.ts";
+import { encodeCommand } from "../resp/encode.ts";
 import { MANIFEST } from "../store/generation/layout.ts";
 import { APPEND_DIR, type Restored, SINGLE_FILE } from "../store/restore/restore.ts";
-import { nameOf, type ServerProgram } from "./server-program.ts";
+import { makePrivateDirectory, type PrivateDirectory } from "./private-directory.ts";
+import { hasClusterDatabases, nameOf, type ServerProgram } from "./server-program.ts";
 
 /** What `replica restore` wrote: the directory and its layout. */
 export type RestoredFiles = Pick<Restored, "dir" | "layout">;
@@ -17,18 +18,34 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+/** What a stock server is: reachable over a socket alone, a server that clients read from, or a node of a cluster. */
+export type StockRole =
+  { readonly as: "private" } | (ListenAddress & { readonly as: "server" }) | StockNode;
+
+/** A node of a cluster that has its slots and knows the others from the start. */
+export interface StockNode extends ListenAddress {
+  readonly as: "node";
+  readonly busPort: number;
+  /** The text of its `nodes.conf`, which the server rewrites. */
+  readonly nodesConf: string;
+  /** Whether some slots belong to nobody. */
+  readonly isPartial: boolean;
+  /** Keeps others on this machine out. */
+  readonly password: string;
+}
+
 /** A directory for a stock server to run in. */
-export interface StockDirectory {
-  readonly path: string;
+export interface StockDirectory extends PrivateDirectory {
   readonly socketPath: string;
-  readonly listen: ListenAddress | undefined;
+  readonly role: StockRole;
   readonly configPath: string;
 }
 
 /** An empty file after the restored ones: the only one that the server opens for appending. */
 const OPEN_END = "open-end.incr.aof";
-/** A unix socket address has 108 bytes on Linux and 104 elsewhere, including the terminating zero. */
-const MAX_SOCKET_PATH_BYTES = 103;
+/** A node can't be a replica of nobody. So the last thing that it loads stops it from expiring keys by itself. */
+const KEEP_EXPIRED = encodeCommand("DEBUG", "SET-ACTIVE-EXPIRE", "0");
+const NODES_CONF = "nodes.conf";
 /**
  * More than any primary has: if a log selects a database that the server does not have, its commands are
  * loaded into the wrong one. Each database takes up to 4 KB (Redis 8.0).
@@ -39,7 +56,6 @@ export const DATABASES = 10_000;
  * Makes a private directory in which a server can run on a restore without ever writing to it. Redis 7
  * and later get links, and a manifest that ends with an empty file; older servers get a copy, because
  * they append to the single file that they load.
- * @param listen where to serve; by default only on a socket in the directory.
  * @throws ReplicaError USAGE, RESTORE_UNUSABLE, DISK_FULL, DISK_FAILED; or the signal's reason. Then no
  * directory is left.
  */
@@ -47,34 +63,30 @@ export async function makeStockDirectory(
   restored: RestoredFiles,
   server: ServerProgram,
   signal: AbortSignal,
-  listen?: ListenAddress,
+  role: StockRole,
 ): Promise<StockDirectory> {
   refuseMismatch(restored, server);
-  const path = makePrivateDirectory();
+  const { path, remove } = makePrivateDirectory();
   try {
     if (server.major < 7) {
       await copyFile(join(restored.dir, SINGLE_FILE), join(path, SINGLE_FILE), signal);
+      if (role.as === "node") fs.appendFileSync(join(path, SINGLE_FILE), KEEP_EXPIRED);
     } else {
-      makeLinks(restored, join(path, APPEND_DIR));
+      makeLinks(restored, join(path, APPEND_DIR), role.as === "node" ? KEEP_EXPIRED : "");
+    }
+    if (role.as === "node") {
+      fs.writeFileSync(join(path, NODES_CONF), role.nodesConf, { mode: 0o600 });
     }
     const socketPath = join(path, "s");
     const configPath = join(path, "server.conf");
-    const config = [
-      ...baseConfig(path, socketPath, server),
-      ...(listen === undefined ? ["port 0"] : listenConfig(listen, server)),
-    ];
+    const config = [...baseConfig(path, socketPath, server), ...roleConfig(role, server)];
     fs.writeFileSync(configPath, config.map((line) => `${line}\n`).join(""), { mode: 0o600 });
-    return { path, socketPath, configPath, listen };
+    return { path, remove, socketPath, configPath, role };
   } catch (cause) {
-    await removeStockDirectory(path);
+    await remove();
     if (signal.aborted) throw signal.reason;
     throw diskError("preparing a server's directory in", path, cause);
   }
-}
-
-/** Removes the directory, without following the links in it. */
-export async function removeStockDirectory(path: string): Promise<void> {
-  await fs.promises.rm(path, { recursive: true, force: true });
 }
 
 /**
@@ -97,26 +109,11 @@ export function refuseMismatch(
   }
 }
 
-/** Made with mode 0700, because the socket in it asks for no password. */
-function makePrivateDirectory(): string {
-  // A long TMPDIR would leave no room for the name of a socket.
-  for (const root of new Set([tmpdir(), "/tmp"])) {
-    const prefix = join(resolve(root), "replica-stock-");
-    // mkdtemp adds six characters; the socket is "/s".
-    if (Buffer.byteLength(prefix) + 8 > MAX_SOCKET_PATH_BYTES) continue;
-    try {
-      return fs.mkdtempSync(prefix);
-    } catch (cause) {
-      throw diskError("making a directory in", root, cause);
-    }
-  }
-  throw new ReplicaError("DISK_FAILED", {
-    retry: "never",
-    message: `${tmpdir()} is too long for the path of a unix socket: set TMPDIR to a shorter one`,
-  });
-}
-
-function makeLinks({ dir, layout }: RestoredFiles, appendDir: string): void {
+function makeLinks(
+  { dir, layout }: RestoredFiles,
+  appendDir: string,
+  end: Uint8Array | string,
+): void {
   fs.mkdirSync(appendDir);
   const source = layout === "single" ? resolve(dir) : resolve(dir, APPEND_DIR);
   const names = layout === "single" ? [SINGLE_FILE] : restoredNames(source);
@@ -128,7 +125,7 @@ function makeLinks({ dir, layout }: RestoredFiles, appendDir: string): void {
       : fs.readFileSync(join(source, MANIFEST), "utf8");
   const sequences = [...manifest.matchAll(/ seq (\d+) type i\b/g)].map(([, seq]) => Number(seq));
   const next = Math.max(0, ...sequences) + 1;
-  fs.writeFileSync(join(appendDir, OPEN_END), "");
+  fs.writeFileSync(join(appendDir, OPEN_END), end);
   fs.writeFileSync(join(appendDir, MANIFEST), `${manifest}file ${OPEN_END} seq ${next} type i\n`);
 }
 
@@ -156,10 +153,6 @@ async function copyFile(from: string, to: string, signal: AbortSignal): Promise<
   }
 }
 
-/**
- * The server runs as a replica of a primary that does not exist. So in every version nothing expires and no
- * client can write, while keys that have expired since are hidden from clients.
- */
 function baseConfig(path: string, socketPath: string, { major }: ServerProgram): string[] {
   return [
     `dir ${JSON.stringify(path)}`,
@@ -176,20 +169,65 @@ function baseConfig(path: string, socketPath: string, { major }: ServerProgram):
     // A truncated file is an error; it must not be truncated further.
     "aof-load-truncated no",
     "auto-aof-rewrite-percentage 0",
-    // Nothing listens on port 0; the server retries once per second, which costs nothing.
-    `${major < 5 ? "slaveof" : "replicaof"} 127.0.0.1 0`,
     ...(major < 7 ? [] : [`appenddirname ${APPEND_DIR}`, "enable-debug-command local"]),
   ];
 }
 
-/** Clients may look around, but not run commands that reconfigure or stop the server. */
-function listenConfig({ host, port }: ListenAddress, { major, minor }: ServerProgram): string[] {
-  const listening = [`bind ${host}`, `port ${port}`, "protected-mode yes"];
+function roleConfig(role: StockRole, server: ServerProgram): string[] {
+  switch (role.as) {
+    case "private":
+      return [replicaOfNobody(server), "port 0"];
+    case "server":
+      return [replicaOfNobody(server), ...listenConfig(role), ...readersConfig(server)];
+    case "node":
+      return nodeConfig(role, server);
+    default:
+      return unreachable(role);
+  }
+}
+
+/**
+ * The server runs as a replica of a primary that does not exist. So in every version nothing expires and no
+ * client can write, while keys that have expired since are hidden from clients.
+ */
+function replicaOfNobody({ major }: ServerProgram): string {
+  // Nothing listens on port 0; the server retries once per second, which costs nothing.
+  return `${major < 5 ? "slaveof" : "replicaof"} 127.0.0.1 0`;
+}
+
+function listenConfig({ host, port }: ListenAddress): string[] {
+  return [`bind ${host}`, `port ${port}`, "protected-mode yes"];
+}
+
+/** What clients of a server since Redis 6 may do: look around, but not run commands that reconfigure or stop it. */
+export const READERS = ["+@all", "-@admin", "+client", "+config|get"];
+
+function readersConfig({ major, minor }: ServerProgram): string[] {
   if (major >= 6) {
     const channels = major > 6 || minor >= 2 ? "&* " : "";
-    return [...listening, `user default on nopass ~* ${channels}+@all -@admin +client +config|get`];
+    return [`user default on nopass ~* ${channels}${READERS.join(" ")}`];
   }
   const denied = "SLAVEOF CONFIG DEBUG SAVE BGSAVE BGREWRITEAOF SHUTDOWN SYNC PSYNC MODULE MONITOR";
   const names = [...denied.split(" "), ...(major < 5 ? [] : ["REPLICAOF"])];
-  return [...listening, ...names.map((name) => `rename-command ${name} ""`)];
+  return names.map((name) => `rename-command ${name} ""`);
+}
+
+/** How long a node may be silent until the others give it up: they share a machine, which may be busy. */
+const NODE_TIMEOUT_MS = 5_000;
+
+function nodeConfig(node: StockNode, server: ServerProgram): string[] {
+  const { password } = node;
+  return [
+    ...listenConfig(node),
+    "cluster-enabled yes",
+    ...(hasClusterDatabases(server) ? [`cluster-databases ${DATABASES}`] : []),
+    `cluster-config-file ${NODES_CONF}`,
+    `cluster-node-timeout ${NODE_TIMEOUT_MS}`,
+    // Before 7.0 it is always this far above the port.
+    ...(server.major < 7 ? [] : [`cluster-port ${node.busPort}`]),
+    ...(node.isPartial ? ["cluster-require-full-coverage no"] : []),
+    // Files are loaded as the default user, who must be allowed everything until then.
+    `requirepass ${password}`,
+    `masterauth ${password}`,
+  ];
 }

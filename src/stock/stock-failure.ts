@@ -36,9 +36,11 @@ export function stockFailure(
     new ReplicaError(code, { retry: "never", message: `${nameOf(program)} ${what}` });
   const said = lines.join("\n");
   if (said.includes("Address already in use")) {
+    // A node listens at a second port, and says which one is taken.
+    const taken = /listening socket (\S+:\d+): .*Address already in use/.exec(said)?.[1];
     return failure(
       "PORT_IN_USE",
-      `can't serve at ${address}: the port is in use; choose another one`,
+      `can't serve at ${taken ?? address}: the port is in use; choose another one`,
     );
   }
   const format = /Can't handle RDB format version (\d+)/.exec(said)?.[1];

@@ -1,14 +1,16 @@
+import { rename } from "node:fs/promises";
+import { join } from "node:path";
 import { ReplicaError } from "../base/errors.ts";
+import { listenFailure } from "../base/listen-failure.ts";
 import { type DatabaseKeys, parseInfo, parseKeyspace } from "../resp/info-text.ts";
 import { ServerClient } from "./server-client.ts";
 import { serverEnvironment, nameOf, type ServerProgram } from "./server-program.ts";
 import { stockFailure } from "./stock-failure.ts";
 import {
   makeStockDirectory,
-  type ListenAddress,
-  removeStockDirectory,
   type RestoredFiles,
   type StockDirectory,
+  type StockRole,
 } from "./stock-directory.ts";
 
 /** How often to ask for the progress of the load. */
@@ -20,6 +22,10 @@ const MAX_REPLY_BYTES = 16 * 1024 * 1024;
 /** How much of the server's last output to keep for quoting; a crash report is long. */
 const KEPT_LINES = 1_000;
 const KEPT_LINE_CHARACTERS = 1_000;
+/** What a server says while it loads ("Redis 7, db.c": selectCommand). */
+const REFUSED_DATABASE = "SELECT is not allowed in cluster mode";
+/** Where a server saves by default, in its folder (`dbfilename`). */
+const DUMP = "dump.rdb";
 /** Another process may take a free port before the server does. */
 const PORT_ATTEMPTS = 5;
 
@@ -50,7 +56,9 @@ export async function checkRestored(
     readonly onProgress?: LoadProgress;
   },
 ): Promise<CheckResult> {
-  await using running = await StockServer.boot(restored, server, options.signal);
+  await using running = await StockServer.boot(restored, server, options.signal, {
+    as: "private",
+  });
   await running.loaded(options.onProgress);
   const keyspace = await running.ask("INFO", "keyspace");
   return {
@@ -87,7 +95,7 @@ export async function serveRestored(
   const { signal, host = "127.0.0.1" } = options;
   for (let left = PORT_ATTEMPTS - 1; ; left -= 1) {
     const port = options.port === 0 ? freePort(host) : options.port;
-    const running = await StockServer.boot(restored, server, signal, { host, port });
+    const running = await StockServer.boot(restored, server, signal, { as: "server", host, port });
     try {
       await running.loaded(options.onProgress);
       return { port, ended: running.ended() };
@@ -99,7 +107,22 @@ export async function serveRestored(
   }
 }
 
-function freePort(hostname: string): number {
+/**
+ * Refuses a port that is taken at this moment, before any work is done; 0 never is.
+ * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED.
+ */
+export function refuseTaken(port: number, hostname = "127.0.0.1"): void {
+  if (port === 0) return;
+  try {
+    Bun.listen({ hostname, port, socket: { data: () => undefined } }).stop(true);
+  } catch (cause) {
+    const attempt = { what: "listen", addressFlag: "--serve", portFlag: "--serve" } as const;
+    throw listenFailure({ host: hostname, port }, attempt, cause);
+  }
+}
+
+/** A port that nobody listens on at this moment. */
+export function freePort(hostname: string): number {
   const listener = Bun.listen({ hostname, port: 0, socket: { data: () => undefined } });
   const { port } = listener;
   listener.stop(true);
@@ -107,7 +130,7 @@ function freePort(hostname: string): number {
 }
 
 /** A stock server with its own directory, which is removed with it. */
-class StockServer implements AsyncDisposable {
+export class StockServer implements AsyncDisposable {
   readonly #restored: RestoredFiles;
   readonly #program: ServerProgram;
   readonly #directory: StockDirectory;
@@ -121,6 +144,8 @@ class StockServer implements AsyncDisposable {
   /** Whether it has begun to load the files. */
   #hasBegun = false;
   #hasLoaded = false;
+  /** Whether the files select a database that it doesn't have as a node of a cluster; it goes on in another one. */
+  #wasRefusedDatabase = false;
   #client: ServerClient | undefined;
 
   private constructor(
@@ -160,15 +185,15 @@ class StockServer implements AsyncDisposable {
     restored: RestoredFiles,
     program: ServerProgram,
     signal: AbortSignal,
-    listen?: ListenAddress,
+    role: StockRole,
   ): Promise<StockServer> {
     signal.throwIfAborted();
-    const directory = await makeStockDirectory(restored, program, signal, listen);
+    const directory = await makeStockDirectory(restored, program, signal, role);
     try {
       signal.throwIfAborted();
       return new StockServer(restored, program, directory, signal);
     } catch (cause) {
-      await removeStockDirectory(directory.path);
+      await directory.remove();
       if (signal.aborted) throw signal.reason;
       throw new ReplicaError("SERVER_FAILED", {
         retry: "never",
@@ -178,6 +203,10 @@ class StockServer implements AsyncDisposable {
     }
   }
 
+  get wasRefusedDatabase(): boolean {
+    return this.#wasRefusedDatabase;
+  }
+
   /** Waits until everything is loaded, however long that takes. */
   async loaded(onProgress: LoadProgress = () => undefined): Promise<void> {
     for (;;) {
@@ -185,7 +214,7 @@ class StockServer implements AsyncDisposable {
       if (info.get("loading") === "0") break;
       const totalBytes = Number(info.get("loading_total_bytes") ?? 0);
       onProgress(Number(info.get("loading_loaded_bytes") ?? 0), totalBytes);
-      await this.#whileRunning(Bun.sleep(LOOK_EVERY_MS));
+      await this.running(Bun.sleep(LOOK_EVERY_MS));
     }
     this.#hasLoaded = true;
   }
@@ -193,12 +222,21 @@ class StockServer implements AsyncDisposable {
   /** Sends a command and returns the reply's text. @throws ReplicaError SERVER_FAILED, or why the server ended. */
   async ask(...words: string[]): Promise<string> {
     const client = (this.#client ??= await this.#connect());
-    const reply = await this.#whileRunning(client.ask(...words));
+    const reply = await this.running(client.ask(...words));
     if (!reply.isError) return reply.text;
     throw new ReplicaError("SERVER_FAILED", {
       retry: "never",
       message: `${nameOf(this.#program)} answers ${words.join(" ")} with: ${reply.text}`,
     });
+  }
+
+  /**
+   * Lets the server write what it has loaded as an RDB to `path`, on the file system of private directories: every key, also
+   * those that have expired since (from Redis 5 on).
+   */
+  async save(path: string): Promise<void> {
+    await this.ask("SAVE");
+    await rename(join(this.#directory.path, DUMP), path);
   }
 
   /** Settles when the server ends; see `ServedRestored`. */
@@ -221,7 +259,7 @@ class StockServer implements AsyncDisposable {
     await this.#child.exited;
     clearTimeout(timer);
     await this.#drained;
-    await removeStockDirectory(this.#directory.path);
+    await this.#directory.remove();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -231,18 +269,23 @@ class StockServer implements AsyncDisposable {
   async #connect(): Promise<ServerClient> {
     for (;;) {
       try {
-        return await this.#whileRunning(
+        const client = await this.running(
           ServerClient.connect({ unix: this.#directory.socketPath }, MAX_REPLY_BYTES),
         );
+        const { role } = this.#directory;
+        if (role.as === "node") {
+          await this.running(client.ask("AUTH", role.password));
+        }
+        return client;
       } catch (error) {
         if (!(error instanceof ReplicaError && error.code === "CONNECT_FAILED")) throw error;
       }
-      await this.#whileRunning(Bun.sleep(LOOK_EVERY_MS));
+      await this.running(Bun.sleep(LOOK_EVERY_MS));
     }
   }
 
   /** The result of `work`; throws if the server ends first or should end. */
-  async #whileRunning<T>(work: Promise<T>): Promise<T> {
+  async running<T>(work: Promise<T>): Promise<T> {
     try {
       return await Promise.race([work, this.#over]);
     } catch (error) {
@@ -268,6 +311,7 @@ class StockServer implements AsyncDisposable {
       const lines = (unfinished + decoder.decode(chunk, { stream: true })).split("\n");
       unfinished = (lines.pop() ?? "").slice(0, KEPT_LINE_CHARACTERS);
       this.#hasBegun ||= lines.some((line) => line.includes("Server initialized"));
+      this.#wasRefusedDatabase ||= lines.some((line) => line.includes(REFUSED_DATABASE));
       this.#lines = [...this.#lines, ...lines].slice(-KEPT_LINES);
     }
     this.#lines.push(unfinished);
@@ -278,9 +322,9 @@ class StockServer implements AsyncDisposable {
     // If the program was a script, the server that it started may still run.
     this.#signalAll("SIGKILL");
     await this.#drained;
-    const { listen, socketPath } = this.#directory;
+    const { role, socketPath } = this.#directory;
     throw stockFailure(this.#restored, this.#program, {
-      address: listen === undefined ? socketPath : `${listen.host}:${listen.port}`,
+      address: role.as === "private" ? socketPath : `${role.host}:${role.port}`,
       lines: this.#lines,
       exitCode: this.#child.exitCode,
       signalCode: this.#child.signalCode === null ? null : String(this.#child.signalCode),

@@ -1,14 +1,17 @@
 import * as fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { type ErrorCode, ReplicaError } from "../base/errors.ts";
+import { logger } from "../base/logger.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
 import type { State } from "../session/state.ts";
-import type { KeeperEvents } from "./driver.ts";
+import type { KeeperEvents } from "./driver-options.ts";
 import { SnapshotFetch, stopped } from "./fetch.ts";
 import { type Access, groupIn, NOBODY_ELSE, notWider } from "../store/disk/access.ts";
 import { Locator } from "./link/locator.ts";
+import { readFacts } from "./link/primary-facts.ts";
+import { describeShard } from "./link/supply-words.ts";
 import {
   FileOutlet,
   type PayloadSink,
@@ -55,7 +58,8 @@ export async function backup(
   // must not stay so.
   const readable = mode ?? (earlier === undefined ? NOBODY_ELSE : readersOf(earlier, path));
   const umask = process.umask(process.umask() | (0o077 & ~readable));
-  const fetching = new SnapshotFetch(target, { ...surroundings, login: primary.login });
+  const hear = settings.askPrimary ? hearOf(target) : undefined;
+  const fetching = new SnapshotFetch(target, { ...surroundings, login: primary.login, hear });
   onBegun(fetching);
   const rdb = await fetching
     .run(openOutlet, signal)
@@ -85,7 +89,8 @@ export async function backupTo(
   const target = await primary.locate(signal);
   if (target === undefined) throw stopped();
   const beganMs = clock.monotonicMs();
-  const fetching = new SnapshotFetch(target, { ...surroundings, login: primary.login });
+  const hear = settings.askPrimary ? hearOf(target) : undefined;
+  const fetching = new SnapshotFetch(target, { ...surroundings, login: primary.login, hear });
   onBegun(fetching);
   const rdb = await fetching
     .run((events) => new StreamOutlet(sink, events), signal)
@@ -93,6 +98,13 @@ export async function backupTo(
       throw withPrimary(error, target);
     });
   return { rdb, seconds: (clock.monotonicMs() - beganMs) / 1000 };
+}
+
+/** Warns where the primary turns out to hold a part of the data only. */
+function hearOf(target: PrimaryTarget): (info: string | undefined) => void {
+  return (info) => {
+    if (info !== undefined && readFacts(info).isClusterNode) logger.warn(describeShard(target));
+  };
 }
 
 /** Who could read the earlier file, as far as they may read the one that replaces it. */

@@ -1,83 +1,26 @@
 import type { Clock } from "../base/clock.ts";
 import { invariant, ReplicaError, unreachable } from "../base/errors.ts";
-import type { Offset, Position, ReplicationId } from "../base/history.ts";
+import type { Offset, Position } from "../base/history.ts";
 import type { PrimaryTarget } from "../config/primary-url.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
-import { ackCommand } from "../session/commands.ts";
-import type { Effect, Event, StreamStart } from "../session/events.ts";
+import { ackCommand, KEEPALIVE } from "../session/commands.ts";
+import type { Effect, Event } from "../session/events.ts";
+import { ofSecondLink } from "../session/full-sync.ts";
 import { Session } from "../session/session.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DriverOptions } from "./driver-options.ts";
-import { Gathering } from "./link/gathering.ts";
+import type {
+  AttemptWishes,
+  DriverEvents,
+  KeeperEvents,
+  SnapshotKeeper,
+  StreamKeeper,
+  Weigh,
+} from "./driver-options.ts";
+import { refusesTwo, tookTwo } from "./link/breaks.ts";
+import { Gathering, PacedLink } from "./link/gathering.ts";
 import { Link, type TlsFiles } from "./link/link.ts";
 import type { PrimaryLogin } from "./link/primary-login.ts";
-
-/** Takes the payload of a full resync: a new generation, a backup's file, or standard output. */
-export interface SnapshotKeeper {
-  /**
-   * Opens the file of a snapshot, and resolves with its name. A `discard` meanwhile makes it reject.
-   * @param events takes its reports from then on.
-   */
-  open(resync: GrantedResync, events: KeeperEvents): Promise<string>;
-  payload(bytes: Uint8Array): void;
-  /**
-   * Checks, syncs and names the snapshot.
-   * @returns where the stream after it stands; undefined where none is kept.
-   */
-  finish(): Promise<StreamStart | undefined>;
-  discard(): void;
-  /** True while the link should pause for the disk. */
-  readonly congested: boolean;
-}
-
-/** Takes the stream after a snapshot. */
-export interface StreamKeeper {
-  /** The primary continues, under `replid` where that is new. */
-  continued(replid: ReplicationId | undefined): void;
-  stream(bytes: Uint8Array): void;
-  /** Acknowledges once everything up to `offset` is written, or durable with `--ack durable`. */
-  acknowledge(offset: Offset): void;
-}
-
-/** A full resync that a primary granted. */
-export interface GrantedResync {
-  readonly primary: PrimaryTarget;
-  readonly grant: FullSyncGrant;
-  readonly form: BulkForm;
-}
-
-/** What a keeper reports while it writes. */
-export interface KeeperEvents {
-  /** Bytes that waited for the disk are written: the link may go on. */
-  hasRoom(): void;
-  /** Writing, syncing or checking failed. */
-  failed(error: ReplicaError): void;
-}
-
-/** See `Driver.attempt`. */
-export type Weigh = (info: string | undefined) => void;
-
-/** What an attempt asks for besides a resync. */
-export interface AttemptWishes {
-  /**
-   * Called with what the primary says in INFO before it is asked for anything that costs it a fork, or with undefined
-   * where it doesn't say; throws ReplicaError where that can't be kept. Undefined: it isn't asked.
-   */
-  readonly weigh?: Weigh | undefined;
-  /** See `AttemptTerms`. */
-  readonly newerThan?: Offset | undefined;
-}
-
-export interface DriverEvents {
-  /** The attempt is over, broken off in state `from`. */
-  failed(error: ReplicaError, from: State): void;
-  /** A keeper failed while no link was there to break. */
-  failedUnlinked(error: ReplicaError): void;
-  note(level: "info" | "warn", message: string): void;
-  moved(state: State): void;
-  /** Whether somebody else than the primary waits for the stream, so that it is read as it comes. */
-  isAwaited(): boolean;
-}
 
 /** How often the session sees the clock on its way to a stream. While it follows one, that is once a second. */
 const TICK_MS = 100;
@@ -91,6 +34,7 @@ const STALL_MS = { onTheWay: 1_100, connected: 1_400 };
 export class Driver implements KeeperEvents {
   readonly #session: Session;
   readonly #tls: TlsFiles;
+  readonly #peerTerms: DriverOptions["peerTerms"];
   /** The login for the primary; it can change while the driver runs. */
   readonly login: PrimaryLogin;
   readonly #clock: Clock;
@@ -99,15 +43,19 @@ export class Driver implements KeeperEvents {
   #snapshots: SnapshotKeeper | undefined;
   #streams: StreamKeeper | undefined;
   #weigh: Weigh | undefined;
-  #link: Link | undefined;
+  #link: PacedLink | undefined;
+  /** Brings the payload of a full sync that takes two links. */
+  #second: PacedLink | undefined;
+  readonly #syncLinks: 1 | 2;
+  /** Of the link that was closed last. */
+  #pausedMs = 0;
+  /** Two links have failed: the next attempt makes do with one. */
+  #isOneEnough = false;
   readonly #gathering: Gathering;
   #epoch = 0;
   /** Attempts so far: a snapshot's end belongs to one of them, though its link may be gone. */
   #attempts = 0;
   #opening = false;
-  #paused = false;
-  #pausedAtMs = 0;
-  #pausedMs = 0;
   #ticker: ReturnType<typeof setInterval> | undefined;
   #tickedAtMs = 0;
   /** When a byte last came from a primary. */
@@ -117,6 +65,8 @@ export class Driver implements KeeperEvents {
   constructor(options: DriverOptions, clock: Clock, events: DriverEvents) {
     this.#session = new Session(options);
     this.#tls = options.tls;
+    this.#syncLinks = options.syncLinks;
+    this.#peerTerms = options.peerTerms;
     this.login = options.login;
     this.#clock = clock;
     this.#heardMs = clock.monotonicMs();
@@ -156,6 +106,7 @@ export class Driver implements KeeperEvents {
   ): void {
     const login = this.login.read(target);
     const { withheld } = this.login;
+    if (target !== this.#target) this.#isOneEnough = false;
     this.#target = target;
     this.#weigh = weigh;
     this.#snapshots = snapshots;
@@ -171,6 +122,8 @@ export class Driver implements KeeperEvents {
       withheld,
       weighs,
       newerThan,
+      links: this.#isOneEnough ? 1 : this.#syncLinks,
+      peer: this.#peerTerms(target),
     });
   }
 
@@ -186,22 +139,25 @@ export class Driver implements KeeperEvents {
 
   /** Sends REPLCONF ACK while the stream is followed; never more than the keeper holds. */
   acknowledge(acked: Offset, durable: Offset): void {
-    if (this.state.at === "connected") this.#link?.send(ackCommand(acked, durable));
+    if (this.state.at !== "connected") return;
+    // An empty line is no command, and says that this replica is alive ("Redis 7.0, networking.c, processInlineBuffer").
+    this.#link?.link.send(this.#session.mayAcknowledge ? ackCommand(acked, durable) : KEEPALIVE);
   }
 
   /** Ends a rest of the link: resolves once what had come by then is read. Undefined where it doesn't rest. */
   endRest(): Promise<void> | undefined {
-    return this.#link && this.#gathering.end(this.#link);
+    return this.#link && this.#gathering.end(this.#link.link);
   }
 
   /** Takes no more bytes; what comes from now on was never received. */
   stopReading(): void {
-    this.#link?.stopReading();
+    this.#link?.link.stopReading();
+    this.#second?.link.stopReading();
   }
 
   /** Closes the link once what was sent has gone out. */
   hangUp(): void {
-    this.#link?.closeGently();
+    this.#link?.link.closeGently();
   }
 
   /** Once a second: what is due then while the stream is followed. */
@@ -224,12 +180,19 @@ export class Driver implements KeeperEvents {
     const nowMs = this.#clock.monotonicMs();
     // After a stall of our own, what the primary sent still waits in the socket.
     // While the link waits for the disk here, the primary can't be heard.
-    if (this.#paused && this.#link !== undefined) this.#heardMs = nowMs;
+    const paused = this.#link?.isForDisk === true;
+    const secondPaused = this.#second?.isForDisk === true;
+    if (paused || secondPaused) this.#heardMs = nowMs;
     const stalled =
       nowMs - this.#tickedAtMs >
       (this.state.at === "connected" ? STALL_MS.connected : STALL_MS.onTheWay);
     this.#tickedAtMs = nowMs;
-    this.#step({ type: "tick", nowMs, paused: this.#paused || stalled });
+    this.#step({
+      type: "tick",
+      nowMs,
+      paused: paused || stalled,
+      secondPaused: secondPaused || stalled,
+    });
   }
 
   /** Resolves once no snapshot is being finished, and the session knows the outcome. */
@@ -250,6 +213,7 @@ export class Driver implements KeeperEvents {
         this.failed(asReplicaError(error));
       }
     }
+    if (this.state.at === "connected") this.#isOneEnough = false;
     if (this.state.at !== before) {
       this.#keepTicking();
       this.#events.moved(this.state);
@@ -264,10 +228,9 @@ export class Driver implements KeeperEvents {
     this.#step({ type: "keep-failed", error });
   }
 
-  /** How long the link of this attempt has been paused so far, in milliseconds. */
+  /** How long the link that brings the payload, or else the stream, has waited for the disk so far, in milliseconds. */
   get pausedMs(): number {
-    const now = this.#paused ? this.#clock.monotonicMs() - this.#pausedAtMs : 0;
-    return this.#pausedMs + now;
+    return (this.#second ?? this.#link)?.pausedMs ?? this.#pausedMs;
   }
 
   hasRoom(): void {
@@ -275,13 +238,15 @@ export class Driver implements KeeperEvents {
   }
 
   #pauseOrResume(): void {
-    const pause = this.#opening || (this.#snapshots?.congested ?? false);
-    if (pause === this.#paused) return;
-    this.#paused = pause;
-    if (pause) this.#pausedAtMs = this.#clock.monotonicMs();
-    else this.#pausedMs += this.#clock.monotonicMs() - this.#pausedAtMs;
-    if (pause) this.#link?.pause();
-    else this.#link?.resume();
+    const { state } = this;
+    const payload = this.#opening || (this.#snapshots?.congested ?? false);
+    const stream = this.#streams?.streamCongested ?? false;
+    const first = "first" in state ? state.first : undefined;
+    if (first === undefined) return this.#link?.pause(payload || stream);
+    this.#second?.pause(payload);
+    // Until there is a file for it, the stream waits in the socket.
+    const isEarly = first.does === "stream" && state.at !== "transfer";
+    this.#link?.pause(stream || isEarly, stream);
   }
 
   #perform(effect: Effect): void {
@@ -290,18 +255,24 @@ export class Driver implements KeeperEvents {
         return this.#openLink();
       case "close-link":
         this.#epoch++;
-        this.#link?.close();
-        this.#link = undefined;
+        this.#close("second");
+        this.#close("first");
         this.#opening = false;
         return;
+      case "close-one":
+        return this.#close(effect.link);
       case "send":
-        return this.#link?.send(effect.bytes);
+        return this.#link?.link.send(effect.bytes);
+      case "open-second":
+        return this.#openSecond();
+      case "send-second":
+        return this.#second?.link.send(effect.bytes);
       case "note":
         return this.#events.note(effect.level, effect.message);
       case "weigh":
         return this.#weigh?.(effect.info);
       case "open-snapshot":
-        return this.#openSnapshot(effect.grant, effect.form);
+        return this.#openSnapshot(effect.grant, effect.form, effect.beside === true);
       case "payload":
         return this.#snapshots?.payload(effect.bytes);
       case "finish-snapshot":
@@ -316,6 +287,7 @@ export class Driver implements KeeperEvents {
         if (effect.asked) this.#gathering.asked();
         return this.#streams?.acknowledge(effect.offset);
       case "failed":
+        if (tookTwo(effect.from)) this.#isOneEnough = refusesTwo(effect.error, effect.from);
         return this.#events.failed(effect.error, effect.from);
       default:
         return unreachable(effect);
@@ -327,13 +299,11 @@ export class Driver implements KeeperEvents {
     invariant(target !== undefined, "a link of no attempt");
     const epoch = ++this.#epoch;
     this.#attempts++;
-    this.#paused = false;
-    this.#pausedMs = 0;
     const mine = (event: () => Event) => {
       if (epoch === this.#epoch) this.#step(event());
     };
     const nowMs = () => this.#clock.monotonicMs();
-    this.#link = new Link(target, this.#tls, {
+    const link = new Link(target, this.#tls, {
       opened: () => mine(() => ({ type: "opened", nowMs: nowMs() })),
       bytes: (bytes) => {
         const { length } = bytes;
@@ -345,18 +315,54 @@ export class Driver implements KeeperEvents {
         const mayRest =
           this.state.at === "connected" &&
           target.kind !== "unix" &&
-          !this.#paused &&
+          !paced.isPaused &&
           !this.#events.isAwaited();
-        if (mayRest && epoch === this.#epoch) this.#gathering.after(length, this.#link!);
+        if (mayRest && epoch === this.#epoch) this.#gathering.after(length, link);
       },
       lost: (error) => mine(() => ({ type: "lost", error })),
     });
+    const paced = (this.#link = new PacedLink(link, this.#clock));
   }
 
-  #openSnapshot(grant: FullSyncGrant, form: BulkForm): void {
+  #openSecond(): void {
+    const epoch = this.#epoch;
+    const mine = (event: () => Event) => epoch === this.#epoch && this.#step(event());
+    const nowMs = () => this.#clock.monotonicMs();
+    const { target, tls } = this.#ofSecond();
+    const link = new Link(target, tls, {
+      opened: () => void mine(() => ({ type: "second-opened", nowMs: nowMs() })),
+      bytes: (bytes) =>
+        void mine(() => {
+          this.#heardMs = nowMs();
+          return { type: "second-bytes", nowMs: this.#heardMs, bytes };
+        }),
+      lost: (error) => void mine(() => ({ type: "second-lost", error: ofSecondLink(error) })),
+    });
+    this.#second = new PacedLink(link, this.#clock);
+  }
+
+  /** The same server as the first link's: its name may stand for others, too, who know nothing of that link. */
+  #ofSecond(): { readonly target: PrimaryTarget; readonly tls: TlsFiles } {
+    const target = this.#target!;
+    const address = this.#link?.link.peerAddress;
+    if (target.kind === "unix" || address === undefined) return { target, tls: this.#tls };
+    const serverName = this.#tls.serverName ?? target.host;
+    return { target: { ...target, host: address }, tls: { ...this.#tls, serverName } };
+  }
+
+  #close(link: "first" | "second"): void {
+    const closing = link === "first" ? this.#link : this.#second;
+    if (link === "second") this.#second = undefined;
+    else this.#link = undefined;
+    if (closing !== undefined && (link === "second" || this.#second === undefined))
+      this.#pausedMs = closing.pausedMs;
+    closing?.link.close();
+  }
+
+  #openSnapshot(grant: FullSyncGrant, form: BulkForm, beside: boolean): void {
     const epoch = this.#epoch;
     this.#opening = true;
-    this.#snapshots!.open({ primary: this.#target!, grant, form }, this).then(
+    this.#snapshots!.open({ primary: this.#target!, grant, form, beside }, this).then(
       (file) => {
         if (epoch !== this.#epoch) return;
         this.#opening = false;

@@ -4,12 +4,15 @@ import type { Offset } from "../base/history.ts";
 import { logger } from "../base/logger.ts";
 import type { PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
+import { failedOnInfo } from "../session/info-reply.ts";
 import type { State } from "../session/state.ts";
 import type { Clock } from "../base/clock.ts";
-import { Driver, type KeeperEvents } from "./driver.ts";
+import { Driver } from "./driver.ts";
+import type { KeeperEvents, Weigh } from "./driver-options.ts";
 import { type AnnouncedAddress, driverOptions } from "./driver-options.ts";
 import type { PrimaryLogin } from "./link/primary-login.ts";
 import type { Outlet } from "./outlet.ts";
+import { SnapshotForm, warnOfForm, withForm } from "./rdb-for.ts";
 
 /** A stop may take 2 s in all. */
 const STOP_LIMIT_MS = 1_500;
@@ -19,7 +22,9 @@ export interface FetchOptions {
   readonly login: PrimaryLogin;
   readonly settings: Settings;
   /** The replica that the snapshot is for, so that Sentinel recognises it; undefined for a backup. */
-  readonly announced?: AnnouncedAddress;
+  readonly announced?: AnnouncedAddress | undefined;
+  /** Takes what the primary says of itself before it is asked for the snapshot; undefined: it isn't asked. */
+  readonly hear?: Weigh | undefined;
 }
 
 /**
@@ -29,17 +34,21 @@ export interface FetchOptions {
 export class SnapshotFetch {
   readonly #target: PrimaryTarget;
   readonly #clock: Clock;
+  readonly #settings: Settings;
   readonly #driver: Driver;
   readonly #over = Promise.withResolvers<void>();
+  readonly #hear: Weigh | undefined;
   #grantedAtMs = 0;
 
   constructor(target: PrimaryTarget, options: FetchOptions) {
     const { clock, settings, announced } = options;
+    this.#hear = options.hear;
     this.#target = target;
     this.#clock = clock;
+    this.#settings = settings;
     this.#driver = new Driver(driverOptions("snapshot-only", options, settings, announced), clock, {
       note: (level, message) => logger[level](message),
-      failed: (error) => this.#over.reject(error),
+      failed: (error, from) => this.#over.reject(withForm(named(error, from), from, settings)),
       failedUnlinked: () => undefined,
       moved: (state) => {
         if (state.at === "receive-bulk-header") this.#grantedAtMs = this.#clock.now();
@@ -88,9 +97,13 @@ export class SnapshotFetch {
     signal.addEventListener("abort", stop, { once: true });
     try {
       if (signal.aborted) stop();
-      else this.#driver.attempt(this.#target, outlet, undefined, undefined, { newerThan });
+      else {
+        const weigh = new SnapshotForm(this.#settings).weigh(undefined, this.#hear);
+        this.#driver.attempt(this.#target, outlet, undefined, undefined, { newerThan, weigh });
+      }
       await this.#over.promise;
       invariant(outlet.summary !== undefined, "a session that ends by itself has its snapshot");
+      warnOfForm(outlet.summary.header, this.#settings);
       return outlet.summary;
     } catch (error) {
       this.#driver.leave();
@@ -115,5 +128,16 @@ export function stopped(): ReplicaError {
   return new ReplicaError("STOPPED", {
     retry: "never",
     message: "the snapshot was stopped; nothing was kept",
+  });
+}
+
+/** Names what goes without INFO, where that alone was not answered. */
+function named(error: ReplicaError, from: State): ReplicaError {
+  if (!failedOnInfo(error, from)) return error;
+  const { code, retry, message } = error;
+  return new ReplicaError(code, {
+    retry,
+    message: `${message}; --ask-primary no does without INFO`,
+    cause: error,
   });
 }

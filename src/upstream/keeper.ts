@@ -2,7 +2,7 @@ import { logger } from "../base/logger.ts";
 import { invariant, ReplicaError } from "../base/errors.ts";
 import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import type { StreamStart } from "../session/events.ts";
-import { type Disk, PIECE_BYTES } from "../store/disk/disk.ts";
+import type { Disk } from "../store/disk/disk.ts";
 import { PayloadFiles } from "../store/disk/payload-file.ts";
 import type { Io } from "../store/disk/payload-writer.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
@@ -10,8 +10,14 @@ import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { Clock } from "../base/clock.ts";
 import { Ack, type Acked } from "./ack.ts";
 import { adopt, type Fetched, type Followed } from "./adoption.ts";
-import type { GrantedResync, KeeperEvents, SnapshotKeeper, StreamKeeper } from "./driver.ts";
-import { givenUp, Receiving, type ReceivingOptions } from "./receiving.ts";
+import type {
+  GrantedResync,
+  KeeperLink,
+  LogReaders,
+  SnapshotKeeper,
+  StreamKeeper,
+} from "./driver-options.ts";
+import { EarlyStream, givenUp, Receiving, type ReceivingOptions } from "./receiving.ts";
 import type { Resyncs } from "./resyncs.ts";
 
 export interface GenerationKeeperOptions {
@@ -24,20 +30,6 @@ export interface GenerationKeeperOptions {
   readonly ack: Acked;
   /** Makes room for a full resync; see `Upkeep.admit`. */
   readonly admit: ReceivingOptions["admit"];
-}
-
-/** The link to the primary, as far as the keeper needs it. */
-export interface KeeperLink extends KeeperEvents {
-  /** Sends REPLCONF ACK. */
-  acknowledge(acked: Offset, durable: Offset): void;
-}
-
-/** Those that read the log while it grows. */
-export interface LogReaders {
-  /** More of the log is written, or another log took its place. */
-  moved(): void;
-  /** Readers must detach: the log was cut, or its history changed. */
-  endAll(reason: string): void;
 }
 
 /** Keeps what a primary sends in a data directory: snapshots as generations, the stream in their logs. */
@@ -64,9 +56,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   #isHeld = false;
   /** The id under which the primary said meanwhile that it continues. */
   #continuedAs: ReplicationId | undefined;
-  /** Stream bytes that came before there was a log for them. */
-  #early: Uint8Array[] = [];
-  #earlyBytes = 0;
+  readonly #early = new EarlyStream();
   #opening: AbortController | undefined;
   /** What is still ending; a new attempt, and the stop, wait for it. */
   #ending: Promise<unknown> = Promise.resolve();
@@ -100,6 +90,11 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
 
   get isReceiving(): boolean {
     return this.#receiving !== undefined;
+  }
+
+  /** Whether the stream comes beside a snapshot, to a log of its own. */
+  get takesStream(): boolean {
+    return this.#receiving?.log !== undefined;
   }
 
   /** Bytes of the payload that is coming in that a data sync covers; 0 while none is. */
@@ -174,6 +169,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
 
   /** After a failed write or sync only what a mark covers is trusted; the next attempt reopens the log. */
   #onLogFailed(error: ReplicaError, failed: StreamLog): void {
+    if (this.#receiving?.isOf(failed) === true) return this.failed(error);
     if (failed !== this.#log)
       return logger.warn(`a log that is no longer followed failed: ${error.message}`);
     this.#log = undefined;
@@ -213,6 +209,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   /** Once a second: the sync of `--fsync everysec`, and the ACK that follows it. */
   tick(): void {
     this.#log?.tick();
+    if (this.#options.fsync !== "no") this.#receiving?.tick();
   }
 
   async open(resync: GrantedResync): Promise<string> {
@@ -226,6 +223,12 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
       directory: this.#directory,
       disk: this.#disk,
       files: this.files,
+      createLog: (id: number, offset: Offset, header: Uint8Array) =>
+        this.#directory.createLog(id, offset, header, this.#logCallbacks()),
+      onLog: (log: StreamLog) => {
+        this.#early.appendTo(log);
+        this.#link.hasRoom();
+      },
       ...this.#options,
     };
     const beginning = Receiving.begin(options, resync, this, opening.signal);
@@ -246,9 +249,12 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   }
 
   get congested(): boolean {
-    if (this.#isHeld || this.#receiving?.congested === true) return true;
-    const earlyBytes = this.#earlyBytes + this.#early.length * PIECE_BYTES;
-    return (this.#log?.congested ?? false) || earlyBytes > this.#options.maxQueuedBytes;
+    return this.#receiving?.congested === true;
+  }
+
+  get streamCongested(): boolean {
+    if (this.#isHeld || this.#early.heldBytes > this.#options.maxQueuedBytes) return true;
+    return (this.#receiving?.log ?? this.#log)?.congested === true;
   }
 
   finish(): Promise<StreamStart> {
@@ -260,10 +266,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   async #finish(receiving: Receiving | undefined): Promise<StreamStart> {
     if (receiving === undefined) throw givenUp();
     try {
-      const { log, replid, baseOffset } = await receiving.finish(
-        (id, offset, header) => this.#directory.createLog(id, offset, header, this.#logCallbacks()),
-        this.#sealReason,
-      );
+      const { log, replid, baseOffset } = await receiving.finish(this.#sealReason);
       this.#readers.endAll("a full resync replaced the log that it read");
       await this.follow(log, baseOffset);
       return { replid, receivedOffset: log.receivedOffset };
@@ -281,20 +284,11 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     this.#log = log;
     this.#logOf = this.#directory.current?.id;
     log.beginMarks(durableOffset);
+    if (this.#options.fsync === "always") void log.sync();
     this.#acknowledgeFrom(log);
-    this.#appendEarly();
+    this.#early.appendTo(log);
     this.#readers.moved();
     await before?.close();
-  }
-
-  #appendEarly(): void {
-    this.#log?.appendAll(this.#early);
-    this.#dropEarly();
-  }
-
-  #dropEarly(): void {
-    this.#early = [];
-    this.#earlyBytes = 0;
   }
 
   /** See `adopt`. */
@@ -338,7 +332,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
       try {
         this.continued(replid);
       } finally {
-        this.#appendEarly();
+        this.#early.appendTo(this.#log);
         this.#link.hasRoom();
       }
     }
@@ -351,7 +345,7 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
   }
 
   #giveUp(receiving: Receiving): void {
-    this.#dropEarly();
+    this.#early.drop();
     this.#receiving = undefined;
     this.#endsWith(receiving.giveUp());
   }
@@ -369,12 +363,11 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
 
   stream(bytes: Uint8Array): void {
     this.receivedBytes.stream += bytes.length;
-    if (this.#receiving === undefined && !this.#isHeld) {
-      this.#log?.append(bytes);
-      return;
-    }
-    this.#early.push(bytes);
-    this.#earlyBytes += bytes.length;
+    if (this.#isHeld) return this.#early.push(bytes);
+    if (this.#receiving === undefined) return this.#log?.append(bytes);
+    const { log } = this.#receiving;
+    if (log === undefined) this.#early.push(bytes);
+    else log.append(bytes);
   }
 
   /** Writes, syncs, marks and acknowledges everything that was received. */

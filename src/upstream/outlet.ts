@@ -7,7 +7,7 @@ import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
 import { type Disk, diskError, giveBack, PIECE_BYTES, refuseTooLarge } from "../store/disk/disk.ts";
 import { PayloadFiles } from "../store/disk/payload-file.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
-import type { GrantedResync, KeeperEvents, SnapshotKeeper } from "./driver.ts";
+import type { GrantedResync, KeeperEvents, SnapshotKeeper } from "./driver-options.ts";
 import { limits } from "../config/limits.ts";
 import { RoomGate, type RoomFor } from "./room/gate.ts";
 

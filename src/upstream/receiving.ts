@@ -1,8 +1,8 @@
 import { ReplicaError } from "../base/errors.ts";
 import { hex64 } from "../base/hex64.ts";
-import type { Offset, ReplicationId } from "../base/history.ts";
+import type { Offset, Position, ReplicationId } from "../base/history.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
-import { replicationAux } from "../rdb/header.ts";
+import { type RdbHeader, replicationAux } from "../rdb/header.ts";
 import { selectCommand } from "../resp/encode.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import type { FullSyncGrant } from "../session/state.ts";
@@ -10,9 +10,10 @@ import type { Disk } from "../store/disk/disk.ts";
 import type { PayloadFiles } from "../store/disk/payload-file.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
+import { PIECE_BYTES } from "../store/disk/disk.ts";
 import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { KeptSnapshot } from "../store/ledger/ledger.ts";
-import type { GrantedResync, KeeperEvents } from "./driver.ts";
+import type { GrantedResync, KeeperEvents } from "./driver-options.ts";
 import { RoomGate, type RoomFor } from "./room/gate.ts";
 
 export interface ReceivingOptions {
@@ -25,6 +26,9 @@ export interface ReceivingOptions {
   readonly admit: (totalBytes: number | undefined, grant: FullSyncGrant) => Promise<RoomFor>;
   /** How many bytes of the payload may wait for the disk before the link pauses. */
   readonly maxQueuedBytes: number;
+  readonly createLog: CreateLog;
+  /** Called once there is a log for the stream beside the payload. */
+  readonly onLog: (log: StreamLog) => void;
 }
 
 /** Creates the log of a generation that isn't current yet. */
@@ -38,32 +42,74 @@ export interface Received {
   readonly baseOffset: Offset;
 }
 
-/** A generation while its snapshot comes in from the link that is followed. */
+/** Stream that came before there was a log for it. */
+export class EarlyStream {
+  #pieces: Uint8Array[] = [];
+  #bytes = 0;
+
+  /** What it takes in memory. */
+  get heldBytes(): number {
+    return this.#bytes + this.#pieces.length * PIECE_BYTES;
+  }
+
+  push(bytes: Uint8Array): void {
+    this.#pieces.push(bytes);
+    this.#bytes += bytes.length;
+  }
+
+  /** Hands it over. */
+  appendTo(log: StreamLog | undefined): void {
+    log?.appendAll(this.#pieces);
+    this.drop();
+  }
+
+  drop(): void {
+    this.#pieces = [];
+    this.#bytes = 0;
+  }
+}
+
+/**
+ * A generation while its snapshot comes in from the link that is followed. Where the stream comes beside the payload, its
+ * log takes that from the moment on at which the snapshot's header tells the database; no mark covers it before the
+ * generation is current.
+ */
 export class Receiving {
   readonly path: string;
   readonly #id: number;
   readonly #grant: FullSyncGrant;
   readonly #writer: SnapshotWriter;
   readonly #gate: RoomGate;
-  readonly #directory: DataDirectory;
+  readonly #options: ReceivingOptions;
+  readonly #beside: boolean;
+  readonly #events: KeeperEvents;
   #log: Promise<StreamLog> | undefined;
+  /** The log, once it is open. */
+  #opened: StreamLog | undefined;
+  #fsyncing: Promise<void> | undefined;
+  #syncedOffset = -1;
+  #syncFailure: unknown;
   #isWhole = false;
+  #isEnding = false;
   #isGivenUp = false;
 
   private constructor(
     id: number,
     path: string,
-    grant: FullSyncGrant,
+    { grant, beside }: GrantedResync,
     writer: SnapshotWriter,
     gate: RoomGate,
-    directory: DataDirectory,
+    options: ReceivingOptions,
+    events: KeeperEvents,
   ) {
     this.#id = id;
     this.path = path;
     this.#grant = grant;
+    this.#beside = beside;
     this.#writer = writer;
     this.#gate = gate;
-    this.#directory = directory;
+    this.#options = options;
+    this.#events = events;
   }
 
   /**
@@ -71,11 +117,13 @@ export class Receiving {
    * @throws ReplicaError DISK_FULL, DISK_FAILED; STOPPED where `signal` was aborted. Nothing is left then.
    */
   static async begin(
-    { directory, disk, files, admit, rdbSyncBytes, maxQueuedBytes }: ReceivingOptions,
-    { primary, grant, form }: GrantedResync,
+    options: ReceivingOptions,
+    resync: GrantedResync,
     events: KeeperEvents,
     signal: AbortSignal,
   ): Promise<Receiving> {
+    const { directory, disk, files, admit, rdbSyncBytes, maxQueuedBytes } = options;
+    const { primary, grant, form } = resync;
     const totalBytes = form.kind === "length" ? form.bytes : undefined;
     const roomFor = await unlessAborted(admit(totalBytes, grant), signal);
     const { id, dir } = await directory.begin(describeTarget(primary));
@@ -95,7 +143,7 @@ export class Receiving {
       tellArriving(directory, id, primary, grant, writer);
       const onRoom = () => events.hasRoom();
       const gate = new RoomGate({ totalBytes, roomFor, writer, onRoom });
-      return new Receiving(id, file.path, grant, writer, gate, directory);
+      return new Receiving(id, file.path, resync, writer, gate, options, events);
     } catch (error) {
       directory.discard(id);
       throw error;
@@ -119,30 +167,110 @@ export class Receiving {
 
   payload(bytes: Uint8Array): void {
     this.#gate.pass(bytes);
+    const { header } = this.#writer;
+    if (this.#beside && header !== undefined && this.#log === undefined)
+      this.#openLog(header).catch((error: unknown) => this.#fail(error));
+  }
+
+  /** Takes the stream beside the payload; undefined while there is none, and once the generation is about to be current. */
+  get log(): StreamLog | undefined {
+    const takes = this.#beside && !this.#isEnding && !this.#isGivenUp;
+    return takes ? this.#opened : undefined;
+  }
+
+  /** Whether a log is, or was, that of the stream beside the payload. */
+  isOf(log: StreamLog): boolean {
+    return this.#opened === log;
+  }
+
+  /** Once a second: a data sync of the stream beside the payload. A failure is reported to the events. */
+  tick(): void {
+    const { log } = this;
+    if (log === undefined || this.#fsyncing !== undefined) return;
+    const covered = log.writtenOffset;
+    if (covered === this.#syncedOffset) return;
+    this.#fsyncing = this.#options.directory
+      .syncLog(this.#id)
+      .then(() => {
+        this.#syncedOffset = covered;
+      })
+      .catch((error: unknown) => {
+        this.#syncFailure = error;
+        this.#fail(error);
+      })
+      .finally(() => {
+        this.#fsyncing = undefined;
+      });
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof ReplicaError)) throw error;
+    if (!this.#isGivenUp) this.#events.failed(error);
+  }
+
+  #openLog(header: RdbHeader): Promise<StreamLog> {
+    this.#log ??= this.#createLog(header);
+    return this.#log;
+  }
+
+  async #createLog(header: RdbHeader): Promise<StreamLog> {
+    const { createLog, onLog } = this.#options;
+    const baseOffset = this.#positionBy(header)?.offset ?? 0;
+    const log = await createLog(
+      this.#id,
+      baseOffset,
+      selectCommand(replicationAux(header).streamDb),
+    );
+    this.#opened = log;
+    if (this.#beside && !this.#isGivenUp) onLog(log);
+    return log;
   }
 
   /**
-   * Ends the payload and makes the generation current.
+   * Ends the payload and makes the generation current. From the end of the payload on, the stream has to be held.
    * @param sealReason why the generation before is sealed.
    * @throws ReplicaError BAD_CHECKSUM, BAD_PAYLOAD, DISK_FULL, DISK_FAILED; STOPPED where it was given up
    * meanwhile. The generation before is still current then.
    */
-  async finish(createLog: CreateLog, sealReason: string): Promise<Received> {
+  async finish(sealReason: string): Promise<Received> {
+    const { directory } = this.#options;
     await this.#gate.settled();
     this.#refuseIfGivenUp();
-    const rdb = await this.#writer.finish(this.#directory.basePath(this.#id));
+    const rdb = await this.#writer.finish(directory.basePath(this.#id));
     this.#refuseIfGivenUp();
-    const aux = replicationAux(rdb.header);
-    // SYNC names no offset; the snapshot's own aux fields may.
-    const position = this.#grant.by === "psync" ? this.#grant.position : aux.position;
+    const position = this.#positionBy(rdb.header);
     const baseOffset = position?.offset ?? 0;
-    this.#log = createLog(this.#id, baseOffset, selectCommand(aux.streamDb));
-    const log = await this.#log;
+    const log = await this.#openLog(rdb.header);
+    const besideTo = this.#beside ? await this.#endLog(log) : undefined;
     this.#refuseIfGivenUp();
     this.#isWhole = true;
     const kept = keptSnapshot(rdb, position?.replid, baseOffset);
-    await this.#directory.promote(this.#id, kept, sealReason);
+    await directory.promote(
+      this.#id,
+      kept,
+      sealReason,
+      besideTo === undefined ? undefined : { besideTo },
+    );
     return { log, replid: position?.replid, baseOffset };
+  }
+
+  /** SYNC names no offset; the snapshot's own aux fields may. */
+  #positionBy(header: RdbHeader): Position | undefined {
+    return this.#grant.by === "psync" ? this.#grant.position : replicationAux(header).position;
+  }
+
+  /**
+   * The long sync goes on beside the stream; then no more is taken, so that the rest is short. Only then is the log waited
+   * for: a stream that never pauses would keep it writing.
+   */
+  async #endLog(log: StreamLog): Promise<Offset> {
+    await this.#options.directory.syncLog(this.#id);
+    this.#isEnding = true;
+    await this.#fsyncing;
+    // What a sync that failed should have covered may be lost, whatever a later one says.
+    if (this.#syncFailure !== undefined) throw this.#syncFailure;
+    await log.flushed();
+    return log.writtenOffset;
   }
 
   #refuseIfGivenUp(): void {
@@ -156,7 +284,7 @@ export class Receiving {
     this.#gate.giveUp();
     this.#writer.abandon();
     const log = this.#log;
-    this.#directory.discard(this.#id);
+    this.#options.directory.discard(this.#id);
     await log?.then(
       (opened) => opened.abandon(),
       () => undefined,

@@ -39,12 +39,15 @@ export class RenewalSchedule {
   /** The longest pause after a failure, as far as the disk leaves time for it. */
   #longestPauseMs: number = limits.snapshotRetryMs;
   #ratioNotBeforeMs = 0;
-  /** Since when this process has seen the generation. */
-  #seen: { readonly id: number; readonly sinceMs: number } | undefined;
+  readonly #spread: number;
+  /** Since when this process has seen the generation, and the share of `--snapshot-every` by which it is due earlier. */
+  #seen: { readonly id: number; readonly sinceMs: number; readonly early: number } | undefined;
 
-  constructor(clock: Clock, settings: ScheduleSettings) {
+  /** @param spread the largest share of `--snapshot-every` by which a snapshot is due earlier, by chance. */
+  constructor(clock: Clock, settings: ScheduleSettings, spread = 0) {
     this.#clock = clock;
     this.#settings = settings;
+    this.#spread = spread;
   }
 
   /**
@@ -73,12 +76,14 @@ export class RenewalSchedule {
     dueBytes = Infinity,
   ): string | undefined {
     const nowMs = this.#clock.monotonicMs();
-    if (this.#seen?.id !== id) this.#seen = { id, sinceMs: nowMs };
+    if (this.#seen?.id !== id) {
+      this.#seen = { id, sinceMs: nowMs, early: this.#spread * this.#clock.random() };
+    }
     const { snapshotEveryMs, snapshotRatio, snapshotRatioFromBytes } = this.#settings;
     if (snapshotEveryMs !== undefined) {
       // Where the clock was set back, it may have become current in the future.
       const ageMs = Math.max(this.#clock.now() - currentAtMs, nowMs - this.#seen.sinceMs);
-      if (ageMs >= snapshotEveryMs) return "--snapshot-every";
+      if (ageMs >= snapshotEveryMs * (1 - this.#seen.early)) return "--snapshot-every";
     }
     if (snapshotRatio === 0) return undefined;
     if (logBytes >= dueBytes) return "the room on the disk";

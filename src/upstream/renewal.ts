@@ -12,8 +12,10 @@ import type { Disk } from "../store/disk/disk.ts";
 import type { Clock } from "../base/clock.ts";
 import type { AnnouncedAddress } from "./driver-options.ts";
 import { SnapshotFetch } from "./fetch.ts";
-import type { Driver, GrantedResync } from "./driver.ts";
+import type { Driver } from "./driver.ts";
+import type { GrantedResync } from "./driver-options.ts";
 import type { GenerationKeeper } from "./keeper.ts";
+import type { Locator } from "./link/locator.ts";
 import { FileOutlet } from "./outlet.ts";
 import { tellArriving } from "./receiving.ts";
 import { RenewalSchedule } from "./renewal-schedule.ts";
@@ -29,12 +31,17 @@ export interface RenewalOptions {
   readonly clock: Clock;
   readonly settings: Settings;
   /** As on the first link: by it Sentinel recognises the replica that the second link belongs to. */
-  readonly announced: AnnouncedAddress;
+  readonly announced: AnnouncedAddress | undefined;
   /** The link that is followed. */
   readonly link: Pick<Driver, "connectedTo" | "login">;
   readonly room: RoomWatch;
   readonly pressure: Pick<Pressure, "makeRoom">;
+  /** Of the shards of a cluster, few take a snapshot at a time. */
+  readonly primary: Pick<Locator, "snapshotTurn" | "hasTurns">;
 }
+
+/** The shards of a cluster begin together: by this share of `--snapshot-every` each is due earlier, by chance. */
+const CLUSTER_SPREAD = 1 / 4;
 
 /** A long one counts less with each that comes after it. */
 const FADES = 0.9;
@@ -64,7 +71,8 @@ export class Renewal {
 
   constructor(options: RenewalOptions) {
     this.#options = options;
-    this.#schedule = new RenewalSchedule(options.clock, options.settings);
+    const { clock, settings, primary } = options;
+    this.#schedule = new RenewalSchedule(clock, settings, primary.hasTurns ? CLUSTER_SPREAD : 0);
     this.#oversize = new Oversize(options);
   }
 
@@ -118,30 +126,40 @@ export class Renewal {
     if (this.#running !== undefined) {
       throw new ReplicaError("PRIMARY_BUSY", { message: "a new snapshot is already under way" });
     }
-    const target = this.#options.link.connectedTo;
-    if (target === undefined) {
-      throw new ReplicaError("NOT_FOLLOWING", {
-        message: "no new snapshot while no primary is followed: wait until the link is up",
-      });
-    }
+    this.#followed();
     const { room } = this.#options;
     const look = room.look();
     refuseSnapshotWithoutRoom(look, room.next, room.reserveBytes(look));
     this.#beganMs = this.#options.clock.monotonicMs();
-    logger.info(
-      `new snapshot, asked for by ${by}: over a second link to ${describeTarget(target)}`,
-    );
-    this.#running = this.#run(target, by, this.#stopping.signal).finally(() => {
+    this.#running = this.#run(by, this.#stopping.signal).finally(() => {
       this.#running = undefined;
       this.#fetching = undefined;
     });
   }
 
-  async #run(target: PrimaryTarget, by: string, signal: AbortSignal): Promise<void> {
+  /** @throws ReplicaError NOT_FOLLOWING while the link is down. */
+  #followed(): PrimaryTarget {
+    const target = this.#options.link.connectedTo;
+    if (target !== undefined) return target;
+    throw new ReplicaError("NOT_FOLLOWING", {
+      message: "no new snapshot while no primary is followed: wait until the link is up",
+    });
+  }
+
+  async #run(by: string, signal: AbortSignal): Promise<void> {
     const { clock, directory } = this.#options;
     const seconds = () => (clock.monotonicMs() - this.#beganMs) / 1000;
     const before = directory.current?.id;
+    const turn = this.#options.primary.snapshotTurn(signal);
+    const free = turn && (await turn);
+    if (turn !== undefined) this.#beganMs = clock.monotonicMs();
     try {
+      signal.throwIfAborted();
+      // Another one than when it was asked for, where a failover came while it waited.
+      const target = this.#followed();
+      logger.info(
+        `new snapshot, asked for by ${by}: over a second link to ${describeTarget(target)}`,
+      );
       // Old generations give way before the primary is asked for anything.
       await this.#options.pressure.makeRoom(
         this.#options.room.neededBytes,
@@ -167,6 +185,8 @@ export class Renewal {
       }
       if (!(error instanceof ReplicaError)) throw error;
       this.#fail(error, seconds());
+    } finally {
+      free?.();
     }
   }
 

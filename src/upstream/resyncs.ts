@@ -2,11 +2,14 @@ import type { Clock } from "../base/clock.ts";
 import type { Position } from "../base/history.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import { logger } from "../base/logger.ts";
+import type { Settings } from "../config/settings.ts";
 import { formatBytes } from "../base/quantity.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
 import type { DataDirectory } from "../store/generation/data-directory.ts";
+import { readHeader } from "../store/generation/snapshot-keys.ts";
 import { describeFullResync, type FullReason, whyFull } from "./link/full-reason.ts";
-import { type AskInfo, OtherHistory } from "./other-history.ts";
+import { type AskInfo, OtherHistory } from "./history/other-history.ts";
+import { warnOfForm } from "./rdb-for.ts";
 
 /** What the attempts to follow asked for, and which resyncs they were granted. */
 export class Resyncs {
@@ -16,6 +19,7 @@ export class Resyncs {
   /** The full ones, by why the primary insisted on them. */
   readonly fullBy = new Map<FullReason, number>();
   readonly #clock: Clock;
+  readonly #settings: Pick<Settings, "rdbFor">;
   readonly #directory: DataDirectory;
   readonly #others: OtherHistory;
   #asked: Position | undefined;
@@ -24,8 +28,14 @@ export class Resyncs {
   #isFull = false;
   #transferBeganMs = 0;
 
-  constructor(clock: Clock, directory: DataDirectory, ask: AskInfo) {
+  constructor(
+    clock: Clock,
+    directory: DataDirectory,
+    ask: AskInfo,
+    settings: Pick<Settings, "rdbFor">,
+  ) {
     this.#clock = clock;
+    this.#settings = settings;
     this.#directory = directory;
     this.#others = new OtherHistory(directory, clock, ask);
   }
@@ -103,5 +113,7 @@ export class Resyncs {
       `connected by full resync: ${formatBytes(bytes)} in ${seconds.toFixed(2)} s, ${rate}/s, at offset ${receivedOffset}`,
       { generation: current?.id, bytes, seconds: Number(seconds.toFixed(3)) },
     );
+    const header = current && readHeader(this.#directory.basePath(current.id));
+    if (header !== undefined) warnOfForm(header, this.#settings);
   }
 }

@@ -44,7 +44,7 @@ export class Retention {
     const { directory, settings } = this.#options;
     const { keep, keepForMs } = settings;
     try {
-      const gone = await directory.retain(keep, keepForMs);
+      const gone = await directory.keeping.retain(keep, keepForMs);
       if (gone.length > 0) {
         const keepFor = keepForMs === undefined ? "" : `, --keep-for ${ms(keepForMs)}`;
         const generations = gone.length === 1 ? "generation" : "generations";

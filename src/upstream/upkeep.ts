@@ -1,15 +1,21 @@
 import type { ReplicaError } from "../base/errors.ts";
+import type { Position } from "../base/history.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
 import { Demand } from "./demand.ts";
+import { type Followed, OtherPrimary } from "./history/other-primary.ts";
+import type { Locator } from "./link/locator.ts";
 import { Admission } from "./room/admission.ts";
 import { FullLog } from "./room/full-log.ts";
 import type { RoomFor } from "./room/gate.ts";
 import { Pressure } from "./room/pressure.ts";
+import { SnapshotForm } from "./rdb-for.ts";
 import { RoomWatch } from "./room/watch.ts";
 import { Renewal, type RenewalOptions } from "./renewal.ts";
 import { Retention } from "./retention.ts";
 
-export type UpkeepOptions = Omit<RenewalOptions, "room" | "pressure">;
+export interface UpkeepOptions extends Omit<RenewalOptions, "room" | "pressure"> {
+  readonly primary: Pick<Locator, "refuseFull" | "snapshotTurn" | "hasTurns"> & Followed;
+}
 
 /** What is done beside following so that a data directory stays small enough: renewals, retention, and room for both. */
 export class Upkeep {
@@ -26,9 +32,13 @@ export class Upkeep {
   readonly demand: Demand;
 
   readonly #options: UpkeepOptions;
+  readonly #otherPrimary: OtherPrimary;
+  readonly #form: SnapshotForm;
 
   constructor(options: UpkeepOptions) {
     this.#options = options;
+    this.#otherPrimary = new OtherPrimary(options);
+    this.#form = new SnapshotForm(options.settings);
     const { directory, clock, settings, keeper } = options;
     this.retention = new Retention({ directory, clock, settings });
     const renewals = () => this.renewal;
@@ -56,10 +66,22 @@ export class Upkeep {
   }
 
   /**
-   * A full resync is granted: see `Admission.admit`.
-   * @throws ReplicaError DISK_FULL, DISK_FAILED; PRIMARY_REFUSED where it would not shorten a log that fills the disk.
+   * Call before an attempt: see `Admission.weigh`, `SnapshotForm.weigh` and `OtherPrimary.weigh`.
+   * @throws ReplicaError as those.
+   */
+  weigh(resume: Position | undefined, isBounded: boolean): ReturnType<Admission["weigh"]> {
+    const weigh = this.admission.weigh(resume, isBounded);
+    return this.#otherPrimary.weigh(this.#form.weigh(resume, weigh));
+  }
+
+  /**
+   * A full resync is granted: see `Admission.admit`, `Locator.refuseFull` and `OtherPrimary.refuse`.
+   * @throws ReplicaError USAGE for another primary's; DISK_FULL, DISK_FAILED; PRIMARY_REFUSED where it would not shorten
+   * a log that fills the disk.
    */
   async admit(totalBytes: number | undefined, grant: FullSyncGrant): Promise<RoomFor> {
+    this.#otherPrimary.refuse(grant);
+    await this.#options.primary.refuseFull();
     this.fullLog.refuseOld(grant);
     return await this.admission.admit(totalBytes);
   }
@@ -67,12 +89,16 @@ export class Upkeep {
   /** Another primary is followed. */
   forget(): void {
     this.admission.forget();
+    this.#otherPrimary.forget();
+    this.#form.forget();
     this.fullLog.forget();
   }
 
   /** An attempt ended in state `from`. */
   failed(error: ReplicaError, from: State): void {
     this.admission.failed(error, from);
+    this.#otherPrimary.failed(error, from);
+    this.#form.failed(error, from);
     this.fullLog.failed(error, from);
   }
 
@@ -91,8 +117,9 @@ export class Upkeep {
     this.renewal.tick();
     if (!isFollowing) return;
     this.retention.tick();
-    // A full resync has room made for itself as it comes.
-    if (!this.#options.keeper.isReceiving) this.pressure.tick();
+    // A full resync has room made for itself as it comes; the stream beside it has not.
+    const { keeper } = this.#options;
+    if (!keeper.isReceiving || keeper.takesStream) this.pressure.tick();
   }
 
   /** Resolves once nothing is being removed. */

@@ -42,7 +42,12 @@ describe("matches globs", () => {
     [`*${"a".repeat(64)}`, "a".repeat(63), false],
     [`*${"a".repeat(64)}`, "a".repeat(70), true],
   ] as const)("%s %s", (pattern, channel, matches) => {
-    expect(new Glob(pattern).matches(channel)).toBe(matches);
+    const glob = new Glob(pattern);
+    expect(glob.matches(channel)).toBe(matches);
+    const bytes = latin1(channel);
+    expect(glob.matchesBytes(bytes)).toBe(matches);
+    const amid = Buffer.concat([latin1("x"), bytes, latin1("x")]);
+    expect(glob.matchesBytes(amid, 1, amid.length - 1)).toBe(matches);
   });
 
   test("that are hostile, without delay", () => {
@@ -67,6 +72,8 @@ describe("matches globs", () => {
       const glob = new Glob(one);
       const ours = new Set(channels.filter((channel) => glob.matches(channel)));
       expect([one, [...ours].sort()]).toEqual([one, [...theirs].sort()]);
+      const asBytes = new Set(channels.filter((channel) => glob.matchesBytes(latin1(channel))));
+      expect([one, asBytes]).toEqual([one, ours]);
     });
   });
 });

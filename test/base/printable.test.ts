@@ -1,8 +1,11 @@
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import {
+  jsonLine,
   printable,
   printableAscii,
   printableBytes,
+  printableName,
   withoutSecret,
 } from "../../src/base/printable.ts";
 
@@ -18,6 +21,66 @@ describe("printable", () => {
 
   test("keeps letters of every script, and emoji", () => {
     expect(printable("Größe 大きさ 😀")).toBe("Größe 大きさ 😀");
+  });
+});
+
+describe("jsonLine", () => {
+  const hostile = "\x1b[31m \x7f \x85 \x9b31m \u2028 \u202e \ufeff \u{e0041} \ud800 ä 😀";
+
+  test("means what JSON means", () => {
+    expect(JSON.parse(jsonLine({ [hostile]: [hostile, 1, null] }))).toEqual({
+      [hostile]: [hostile, 1, null],
+    });
+  });
+
+  test("holds nothing that a terminal acts on", () => {
+    const text = jsonLine(hostile);
+    expect(printable(text)).toBe(text);
+    expect(text).toContain("\\u009b31m");
+    expect(text).toContain("ä 😀");
+  });
+});
+
+describe("printableName", () => {
+  test.each([
+    ["user:42:name", "user:42:name"],
+    ["Größe 大きさ 😀", "Größe 大きさ 😀"],
+    ["", '""'],
+    [" ", '" "'],
+    ["a ", '"a "'],
+    ["\u{feff}a", String.raw`"\xef\xbb\xbfa"`],
+    ['say "a"', String.raw`"say \"a\""`],
+    [String.raw`a\n`, String.raw`"a\\n"`],
+    ["a\r\n\tb\0", String.raw`"a\r\n\tb\x00"`],
+    ["a\u202eb", String.raw`"a\xe2\x80\xaeb"`],
+  ])("shows %j as %s", (name, shown) => {
+    expect(printableName(Buffer.from(name))).toBe(shown);
+  });
+
+  test.each([
+    [[0xff, 0x61], String.raw`"\xffa"`],
+    [[0x61, 0xc3], String.raw`"a\xc3"`],
+    [[0xc3, 0xa4, 0x80, 0xf0, 0x9f, 0x98], '"ä\\x80\\xf0\\x9f\\x98"'],
+    [[0xc0, 0x80], String.raw`"\xc0\x80"`],
+  ])("shows the bytes %j as %s", (name, shown) => {
+    expect(printableName(Uint8Array.from(name))).toBe(shown);
+  });
+
+  test("shows no two names alike, and never more than one line", () => {
+    const all = new Map<string, string>();
+    const bytes = fc.uint8Array({ maxLength: 6 });
+    const few = fc.array(fc.constantFrom(0x22, 0x5c, 0x6e, 0x78, 0x0a, 0x20, 0xc3, 0xa4));
+    fc.assert(
+      fc.property(fc.oneof(bytes, few), (given) => {
+        const name = Uint8Array.from(given);
+        const shown = printableName(name);
+        const hex = Buffer.from(name).toString("hex");
+        expect(all.get(shown) ?? hex).toBe(hex);
+        all.set(shown, hex);
+        expect(printable(shown)).toBe(shown);
+      }),
+      { numRuns: 5_000 },
+    );
   });
 });
 

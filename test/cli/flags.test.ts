@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { commands } from "../../src/cli/command-table.ts";
+import { valuesOf } from "../../src/cli/commands/command.ts";
 import { parseCommandLine } from "../../src/cli/flags.ts";
 import { usageErrorOf } from "../support/error-of.ts";
 
@@ -43,6 +45,12 @@ test("takes flags anywhere, with a space or an equals sign; the last one wins", 
 
 test("gathers the values of a list's flag", () => {
   expect(run("--http-host", "a", url, "--http-host=b,c").flags).toEqual({ "http-host": "a,b,c" });
+});
+
+test("keeps every value of an option that may be given more than once, with all that is in it", () => {
+  const { options } = run("restore", "dir", "to", "--keys", "a,b:*", "--keys=-c", "--keys=");
+  expect(valuesOf(new Map(options), "keys")).toEqual(["a,b:*", "-c", ""]);
+  expect(valuesOf(new Map(), "keys")).toEqual([]);
 });
 
 test("takes a switch alone, or with =true or =false", () => {
@@ -123,4 +131,17 @@ describe("refuses", () => {
     expect(complaint("--password=hunter2")).not.toContain("hunter2");
     expect(complaint("demo", secret)).not.toContain("hunter2");
   });
+});
+
+test("an option that several commands have takes a value in all of them, or in none", () => {
+  const values = new Map<string, string>();
+  for (const { name: command, options } of commands) {
+    for (const { name, value } of options) {
+      const known = values.get(name) ?? value;
+      expect(`${command} --${name} ${value}`.trimEnd()).toBe(
+        `${command} --${name} ${known}`.trimEnd(),
+      );
+      values.set(name, value);
+    }
+  }
 });

@@ -281,7 +281,7 @@ test("an error about a URL is a whole sentence, with the password hidden", async
   const how =
     "in a user or password (percent-encoding), or put the password into a file, for --password-file";
   const form =
-    "the host is missing: the form is redis://[login@]host[:port], rediss://…, unix:///path.sock or redis+sentinel://host[:port],…/name";
+    "the host is missing: the form is redis://[login@]host[:port], rediss://…, unix:///path.sock, redis+sentinel://host[:port],…/name or redis+cluster://host[:port],…";
   expect(lines).toEqual([
     `replica: redis://***: write # as %23 and % as %25 ${how}\n`,
     `replica: redis://***@h: write / as %2F and % as %25 ${how}\n`,

@@ -54,7 +54,6 @@ describe("loads no more than it needs:", () => {
       "bun:sqlite",
       "fastest-levenshtein",
       "ms",
-      "node:dns/promises",
       "node:fs",
       "node:os",
       "node:path",

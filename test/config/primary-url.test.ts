@@ -146,6 +146,7 @@ test("a URL without its password", () => {
   expect(bareUrl("redis://u:p%40@h:1/")).toBe("redis://u@h:1/");
   expect(bareUrl("unix://:p@/x")).toBe("unix://@/x");
   expect(bareUrl("rediss+sentinel://u:p@g:1,h/main")).toBe("rediss+sentinel://u@g:1,h/main");
+  expect(bareUrl("redis+cluster://u:p@g:1,h")).toBe("redis+cluster://u@g:1,h");
   for (const without of ["redis://h:1", "redis://u@h", "--dir", "u:p@h", "http://u:p@h"]) {
     expect(bareUrl(without)).toBeUndefined();
   }

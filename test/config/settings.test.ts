@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { aboutSetting, settingNames, variableOf } from "../../src/config/about-settings.ts";
 import { usageErrorOf } from "../support/error-of.ts";
 import { isLoopback, loadSettings, type SettingSources } from "../../src/config/load-settings.ts";
+import { commandAt } from "../../src/config/command-names.ts";
 import { nearest } from "../../src/base/nearest.ts";
 import { formatBytes, parseBytes, parseDurationMs } from "../../src/base/quantity.ts";
 import { certificates } from "../support/tls.ts";
@@ -39,6 +40,7 @@ const complaintOfFile = (content: string): string =>
 test("every setting has its documented default", () => {
   expect(load()).toEqual({
     dir: "./replica-data",
+    adopt: false,
     port: 6380,
     bind: "127.0.0.1",
     announceIp: undefined,
@@ -56,10 +58,12 @@ test("every setting has its documented default", () => {
       serverName: undefined,
       insecure: false,
     },
+    cluster: { readFrom: "primary", snapshots: 2, shards: undefined, relayPorts: undefined },
     http: undefined,
     httpHosts: [],
     readyLagMs: 10_000,
     io: "auto",
+    rdbFor: undefined,
     rdbSyncBytes: 8 * 1024 * 1024,
     fsync: "everysec",
     ack: "written",
@@ -84,8 +88,11 @@ test("every setting has its documented default", () => {
     },
     readyArchiveLagMs: undefined,
     timeoutMs: 60_000,
+    syncLinks: 2,
     syncTimeoutMs: 5_000,
     askPrimary: true,
+    psyncCommand: undefined,
+    syncCommand: undefined,
     retryMaxMs: 5_000,
     logLevel: "info",
     logFormat: "text",
@@ -204,6 +211,36 @@ describe("sources", () => {
     expect(() => load({ config: write("list.toml", "http-host = [1]") })).toThrow("http-host in");
   });
 
+  test("a service's name of PSYNC is one for all nodes, or one for each", () => {
+    expect(load({ "psync-command": "xhma21psync" }).psyncCommand).toEqual({
+      everywhere: "xhma21psync",
+      at: new Map(),
+    });
+    const { psyncCommand } = load({
+      "psync-command": "10.0.0.1:6379=apsync, Node-2.cache:6379=bpsync,[::1]:1=cpsync,dpsync",
+    });
+    expect(
+      ["10.0.0.1:6379", "node-2.CACHE:6379", "[::1]:1", "10.0.0.2:6379", undefined].map((at) =>
+        commandAt(psyncCommand, at),
+      ),
+    ).toEqual(["apsync", "bpsync", "cpsync", "dpsync", "dpsync"]);
+    expect(commandAt(load({ "sync-command": "a:1=b" }).syncCommand, "c:1")).toBeUndefined();
+    for (const wrong of [
+      "",
+      "a b",
+      "a\r\nFLUSHALL",
+      "$9",
+      "a,b",
+      "a:1=b,A:1=c",
+      "a=b",
+      "a:1=b=c",
+      "a:1=",
+      "x".repeat(65),
+    ]) {
+      expect(() => load({ "psync-command": wrong })).toThrow("psync-command");
+    }
+  });
+
   test("an empty variable counts as unset, and other programs' variables are ignored", () => {
     expect(
       load({}, { REPLICA_PORT: "", REPLICA_PASSWORD: "", PORT: "1", REDIS_PORT: "2" }),
@@ -296,6 +333,10 @@ describe("bad values", () => {
     ["http", "::1:6395"],
     ["ready-lag", "0"],
     ["fsync", "sometimes"],
+    ["rdb-for", "7.0"],
+    ["rdb-for", "redis-7"],
+    ["rdb-for", "dragonfly-1.0"],
+    ["rdb-for", "valkey-256.0"],
     ["ack", "received"],
     ["timeout", "999ms"],
     ["timeout", "2d"],

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { addClusterMetrics } from "../../src/cluster/monitor/cluster-metrics.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { parseDurationMs } from "../../src/base/quantity.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
@@ -9,6 +10,7 @@ import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-pri
 import { follow } from "../support/following.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
+import { fakeCluster } from "../support/fake-cluster-status.ts";
 import { parsePromql } from "./promql.ts";
 
 const deployDir = join(import.meta.dir, "../../deploy");
@@ -75,7 +77,10 @@ beforeAll(async () => {
     // Some are known only once it has got something.
     const isThere = () => following.status.archive?.archivedOffset !== undefined;
     await until(isThere, { what: "the snapshot in the archive" });
-    exported = parseExposition(await metrics.text()).flatMap((family) => family.samples);
+    const ofCluster = new Metrics();
+    addClusterMetrics(ofCluster, fakeCluster([following.status]), "1.2.3");
+    const texts = [await metrics.text(), await ofCluster.text()];
+    exported = texts.flatMap(parseExposition).flatMap((family) => family.samples);
   }
   await primary.stop();
 });

@@ -6,6 +6,7 @@ import {
   fakePrimary,
   type Script,
   standardHandshake,
+  untilSync,
 } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
 import { Downstream, fullSync, relaying } from "../support/relaying.ts";
@@ -73,7 +74,7 @@ describe("a full resync", () => {
       async (peer) => {
         const replies = { PSYNC: "-ERR unknown command 'PSYNC'" };
         await standardHandshake(peer, { replid: REPLID, offset: 0, replies });
-        await peer.expectCommand("SYNC");
+        await untilSync(peer);
         await peer.send(bulkPayload(RDB));
       },
     ]);

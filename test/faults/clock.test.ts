@@ -324,16 +324,16 @@ describe("retention", () => {
     const clock = new SetClock();
     const { directory, machine } = await generations(dir.path, clock, 5);
     clock.set(2 * DAY);
-    expect(await directory.retain(0, DAY)).toEqual([]);
+    expect(await directory.keeping.retain(0, DAY)).toEqual([]);
     clock.set(10 * YEAR);
-    expect(await directory.retain(0, DAY)).toEqual([]);
+    expect(await directory.keeping.retain(0, DAY)).toEqual([]);
     // The first was sealed after an hour, three hours ago.
     machine.pass(DAY - 3 * HOUR - SECOND);
-    expect(await directory.retain(0, DAY)).toEqual([]);
+    expect(await directory.keeping.retain(0, DAY)).toEqual([]);
     machine.pass(SECOND);
-    expect(await directory.retain(0, DAY)).toEqual([1]);
+    expect(await directory.keeping.retain(0, DAY)).toEqual([1]);
     machine.pass(2 * HOUR);
-    expect(await directory.retain(1, DAY)).toEqual([2, 3]);
+    expect(await directory.keeping.retain(1, DAY)).toEqual([2, 3]);
     expect(directory.current?.id).toBe(5);
     directory.close();
   });
@@ -347,15 +347,15 @@ describe("retention", () => {
       meanwhile();
       clock.set(2 * DAY);
       const again = new DataDirectory(dir.path, disk, clock, machine);
-      expect(await again.retain(0, DAY)).toEqual([]);
+      expect(await again.keeping.retain(0, DAY)).toEqual([]);
       again.close();
     }
     machine.pass(DAY);
     const again = new DataDirectory(dir.path, disk, clock, machine);
-    expect(await again.retain(0, DAY)).toEqual([]);
+    expect(await again.keeping.retain(0, DAY)).toEqual([]);
     again.keeping.tick();
     machine.pass(DAY);
-    expect(await again.retain(0, DAY)).toEqual([1, 2, 3]);
+    expect(await again.keeping.retain(0, DAY)).toEqual([1, 2, 3]);
     again.close();
   });
 
@@ -367,12 +367,12 @@ describe("retention", () => {
     machine.pass(DAY - 2 * HOUR);
     {
       const again = new DataDirectory(dir.path, disk, clock, machine);
-      expect(await again.retain(0, DAY)).toEqual([]);
+      expect(await again.keeping.retain(0, DAY)).toEqual([]);
       again.close();
     }
     machine.pass(HOUR);
     const again = new DataDirectory(dir.path, disk, clock, machine);
-    expect(await again.retain(0, DAY)).toEqual([1]);
+    expect(await again.keeping.retain(0, DAY)).toEqual([1]);
     again.close();
   });
 
@@ -381,7 +381,7 @@ describe("retention", () => {
     const clock = new SetClock();
     const { directory } = await generations(dir.path, clock, 4);
     clock.set(-YEAR);
-    expect(await directory.retain(1, undefined)).toEqual([1, 2]);
+    expect(await directory.keeping.retain(1, undefined)).toEqual([1, 2]);
     directory.close();
   });
 
@@ -391,9 +391,9 @@ describe("retention", () => {
     const { directory, machine } = await generations(dir.path, clock, 4);
     clock.set(-YEAR);
     machine.pass(DAY - 2 * HOUR - SECOND);
-    expect(await directory.retain(0, DAY)).toEqual([]);
+    expect(await directory.keeping.retain(0, DAY)).toEqual([]);
     machine.pass(SECOND);
-    expect(await directory.retain(0, DAY)).toEqual([1]);
+    expect(await directory.keeping.retain(0, DAY)).toEqual([1]);
     directory.close();
   });
 
@@ -412,9 +412,9 @@ describe("retention", () => {
     clock.set(2 * DAY);
     machine.reboot();
     const again = new DataDirectory(dir.path, disk, clock, machine);
-    expect(await again.retain(0, DAY)).toEqual([]);
+    expect(await again.keeping.retain(0, DAY)).toEqual([]);
     machine.pass(DAY - HOUR);
-    expect(await again.retain(0, DAY)).toEqual([1]);
+    expect(await again.keeping.retain(0, DAY)).toEqual([1]);
     again.close();
   });
 });

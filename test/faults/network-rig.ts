@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite";
 import { expect } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { type Clock, realClock } from "../../src/base/clock.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { encodeCommand } from "../support/resp.ts";
 import type { RealServer } from "../support/servers.ts";
@@ -12,13 +13,14 @@ import { PATIENCE_MS, until, within } from "../support/wait.ts";
 export type Following = ReturnType<typeof follow>;
 
 /** Starts a replica in this process that reconnects at once, and opens no connection but its link: faults are counted. */
-export function followAgain(url: string, dir: TempDir, more: Record<string, string> = {}) {
-  return follow(url, realDisk, dir, {
-    "retry-max": "10ms",
-    "ask-primary": "no",
-    "min-free": "0",
-    ...more,
-  });
+export function followAgain(
+  url: string,
+  dir: TempDir,
+  more: Record<string, string> = {},
+  clock: Clock = realClock,
+) {
+  const settings = { "retry-max": "10ms", "ask-primary": "no", "min-free": "0", ...more };
+  return follow(url, realDisk, dir, settings, undefined, clock);
 }
 
 /**

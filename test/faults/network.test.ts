@@ -144,7 +144,9 @@ function askedBytes({ replica, port }: Following): number {
   const commands = [
     ["PING"],
     ["REPLCONF", "listening-port", port],
-    ["REPLCONF", "capa", "eof", "capa", "psync2", "capa", runIdCapability(replica.runId)],
+    "REPLCONF capa eof capa psync2 capa rdb-channel-repl capa dual-channel capa"
+      .split(" ")
+      .concat(runIdCapability(replica.runId)),
     ["REPLCONF", "version", "255.255.255"],
     ["PSYNC", replica.directory.replid!, replica.log!.writtenOffset + 1],
   ];

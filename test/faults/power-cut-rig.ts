@@ -97,7 +97,7 @@ export class Rig {
     this.directory = new DataDirectory(path, disk, clock);
     for (const [id, snapshot] of before?.snapshots ?? []) this.#snapshots.set(id, snapshot);
     for (const [id, fack] of before?.facks ?? []) this.#facks.set(id, fack);
-    this.#resyncs = new Resyncs(clock, this.directory, silent);
+    this.#resyncs = new Resyncs(clock, this.directory, silent, { rdbFor: undefined });
     this.keeper = new GenerationKeeper(
       this.directory,
       disk,
@@ -180,17 +180,24 @@ export class Rig {
     return asked;
   }
 
-  async fullResync(snapshot: Snapshot, replid: ReplicationId): Promise<void> {
+  /** @param beside whether the stream comes on a link of its own, while the payload does. */
+  async fullResync(snapshot: Snapshot, replid: ReplicationId, beside = false): Promise<void> {
     await this.#untilDone(async () => {
       const { baseOffset: offset, rdb } = snapshot;
-      await this.#payload(snapshot, replid, rdb);
+      // The stream begins after the payload, even if that isn't kept yet.
+      let told = offset;
+      await this.#payload(snapshot, replid, rdb, beside, () => {
+        if (!beside) return;
+        this.keeper.stream(stream(told, told + 23));
+        told += 23;
+        this.keeper.tick();
+      });
+      const begun = told;
       const finishing = this.keeper.finish();
       let over = false;
       finishing.catch(() => (over = true));
-      // The stream begins after the payload, even if that isn't kept yet.
-      let told = offset;
       const early = async () => {
-        for (const to of [offset + 7, offset + 40, offset + 41]) {
+        for (const to of [begun + 7, begun + 40, begun + 41]) {
           await this.disk.turns(30);
           if (over || this.#failure !== undefined) return;
           this.keeper.stream(stream(told, to));
@@ -205,21 +212,28 @@ export class Rig {
   /** Receives a payload that breaks off. */
   async brokenResync(snapshot: Snapshot): Promise<void> {
     await this.#untilDone(async () => {
-      await this.#payload(snapshot, FIRST_ID, snapshot.rdb.subarray(0, 900));
+      await this.#payload(snapshot, FIRST_ID, snapshot.rdb.subarray(0, 900), false);
       this.keeper.discard();
       await this.keeper.resume();
     });
   }
 
-  async #payload(snapshot: Snapshot, replid: ReplicationId, rdb: Uint8Array): Promise<void> {
+  async #payload(
+    snapshot: Snapshot,
+    replid: ReplicationId,
+    rdb: Uint8Array,
+    beside: boolean,
+    between: () => void = () => undefined,
+  ): Promise<void> {
     const { baseOffset: offset } = snapshot;
     const form = { kind: "length", bytes: snapshot.rdb.length } as const;
     const grant = { by: "psync", position: { replid, offset } } as const;
-    const file = await this.keeper.open({ primary: PRIMARY, grant, form });
+    const file = await this.keeper.open({ primary: PRIMARY, grant, form, beside });
     this.#snapshots.set(Number(/\/(\d{10})\//.exec(file)![1]), snapshot);
     for (const piece of pieces(rdb, 170)) {
       this.keeper.payload(piece);
       await this.disk.turns(20);
+      between();
       this.#throwFailure();
     }
   }
@@ -297,7 +311,7 @@ export class Rig {
   /** Removes generations beyond `keep`. */
   async retain(keep: number): Promise<void> {
     await this.#untilDone(async () => {
-      await this.directory.retain(keep, undefined);
+      await this.directory.keeping.retain(keep, undefined);
     });
   }
 
@@ -370,7 +384,7 @@ export async function live<T extends Rig>(
   await rig.streamTo(3_200, random);
   await rig.brokenResync(SECOND);
   await rig.streamTo(3_600, random);
-  await rig.fullResync(SECOND, SECOND_ID);
+  await rig.fullResync(SECOND, SECOND_ID, true);
   await rig.streamTo(10_500, random);
   await rig.settle();
   await rig.streamTo(10_900, random);

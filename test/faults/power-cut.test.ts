@@ -227,7 +227,7 @@ test("a log that fails during a resume is cut back only after its last sync", as
       failed: (error) => failures.push(error),
     },
     { moved: () => undefined, endAll: () => undefined },
-    new Resyncs(clock, directory, silent),
+    new Resyncs(clock, directory, silent, { rdbFor: undefined }),
   );
   const { offset } = (await keeper.resume())!;
   keeper.stream(stream(offset, offset + 100));

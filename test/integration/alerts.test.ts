@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
-import { notifyServiceManager } from "../../src/monitor/service-manager.ts";
+import { notifyServiceManager, serviceStatusOf } from "../../src/monitor/service-manager.ts";
 import { firing, type Scrape } from "../support/alert-rules.ts";
 import { NotifySocket } from "../support/notify-socket.ts";
 import { startServer } from "../support/servers.ts";
@@ -47,7 +47,7 @@ test.concurrent("a primary that is killed for 28 minutes, and refilled", async (
   const { status } = replica.following;
   const end = notifyServiceManager(
     { NOTIFY_SOCKET: dir.file("notify") },
-    status,
+    serviceStatusOf(status),
     new AbortController().signal,
   );
   const watch = new Watch(replica, clock);

@@ -151,6 +151,8 @@ describe("what can't be had from an archive is had from the primary", () => {
   let server: FaultS3;
   const env = { AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: SECRET_KEY };
   let root: string;
+  /** What the bucket held before any replica of a test wrote there. */
+  let first: FaultS3["objects"];
   let place: string[];
 
   beforeAll(async () => {
@@ -164,6 +166,7 @@ describe("what can't be had from an archive is had from the primary", () => {
       if (!fs.statSync(path).isFile()) continue;
       server.objects.set(`here/${name}`, { bytes: fs.readFileSync(path), atMs: Date.now() });
     }
+    first = new Map(server.objects);
     place = [
       primary.url(),
       "--port",
@@ -222,10 +225,13 @@ describe("what can't be had from an archive is had from the primary", () => {
   });
 
   test("where it is damaged, at any of its objects", async () => {
-    const keys = [...server.objects.keys()].filter((key) => /base\/|log\/|\.json$/.test(key));
+    const keys = [...first.keys()].filter((key) => /base\/|log\/|\.json$/.test(key));
     expect(keys.length).toBeGreaterThanOrEqual(5);
     for (const key of swept(keys, 3, new Random(seedOf("BOOTSTRAP_SEED")))) {
-      const { bytes, atMs } = server.objects.get(key)!;
+      // Else it is filled from what another test's replica had the time to archive.
+      server.objects.clear();
+      for (const [name, object] of first) server.objects.set(name, object);
+      const { bytes, atMs } = first.get(key)!;
       const changed = Buffer.from(bytes);
       changed[changed.length >> 1]! ^= 0xff;
       server.objects.set(key, { bytes: changed, atMs });
@@ -233,12 +239,12 @@ describe("what can't be had from an archive is had from the primary", () => {
       await using replica = start(data, "s3://bucket/here");
       await replica.waitForLine(/connected by (full|partial) resync/);
       await replica.stop();
-      server.objects.set(key, { bytes, atMs });
       // The log up to where it is sound is as good as less of it.
       if (key.includes("/base/"))
         expect(replica.stderr).toContain("is not filled from the archive");
       const verified = await runReplica(["verify", data]);
       expect([verified.exitCode, verified.stdout]).toEqual([0, expect.any(String)]);
+      server.objects.set(key, { bytes, atMs });
     }
   });
 
@@ -333,6 +339,30 @@ describe("what can't be had from an archive is had from the primary", () => {
     expect((await replica.ended()).exitCode).toBe(0);
     server.heal();
     expect(fs.existsSync(`${data}/.filling`)).toBe(false);
+  });
+
+  test("what was filled is refused to no primary before one has continued it, after a restart neither", async () => {
+    const data = newFolder();
+    const args = (port: number) => [
+      "follow",
+      `redis://127.0.0.1:${port}`,
+      "--dir",
+      data,
+      "--port",
+      "0",
+    ];
+    await using away = startReplica([...args(freePort()), "--archive", `file://${root}`]);
+    await away.waitForLine(/filled .* from the archive/);
+    await away.waitForLine(/code=CONNECT_FAILED/);
+    expect((await away.stop()).exitCode).toBe(0);
+    await using other = await startServer(KIND, { args: QUIET });
+    await using again = startReplica(args(other.port));
+    await again.waitForLine(/connected by full resync/);
+    expect((await again.stop()).exitCode).toBe(0);
+    // From there on it is that primary's.
+    await using third = await startServer(KIND, { args: QUIET });
+    const refused = await runReplica(args(third.port));
+    expect([refused.exitCode, refused.stderr]).toEqual([2, expect.stringContaining("--adopt")]);
   });
 
   test("of two primaries in one archive, that of the URL is taken, and PSYNC decides for another", async () => {

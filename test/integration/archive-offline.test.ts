@@ -72,9 +72,7 @@ async function seeded(data: string, ...args: string[]): Promise<string> {
   await replica.waitForLine(/serving generation \d+ up to offset/);
   await using server = await startServer(KIND, {});
   await server.send("REPLICAOF", "127.0.0.1", port);
-  await until(async () => (await server.info("replication"))["master_link_status"] === "up", {
-    what: "a server that is attached",
-  });
+  await server.suppliedFrom(port);
   await server.send("REPLICAOF", "NO", "ONE");
   const digest = await server.digest();
   expect((await replica.stop()).exitCode).toBe(0);

@@ -59,8 +59,8 @@ const cases: readonly Case[] = [
     wanted: "",
     env: wrong,
     flags: ["--username", "weak"],
-    says: /the primary permits no sync: -NOPERM .*; the user needs \+psync \+sync \+replconf \+ping, set --username and --password-file/,
-    mend: ["ACL", "SETUSER", "weak", "+psync", "+sync", "+replconf", "+ping"],
+    says: /the primary permits no sync: -NOPERM .*; send it ACL SETUSER weak \+psync, or log in as another with --username and --password-file/,
+    mend: ["ACL", "SETUSER", "weak", "+psync"],
   },
 ];
 

@@ -49,11 +49,19 @@ const atOnce = (name: string, answer: string | Uint8Array, says: RegExp): Fault 
   says,
 });
 
+const close = async (peer: FakePeer) => await peer.close();
+const reset = async (peer: FakePeer) => await peer.reset();
+
 /** A fault in place of the reply to PSYNC. */
-const toPsync = (psyncReply: string, says: RegExp): Fault => ({
+const toPsync = (
+  psyncReply: string,
+  says: RegExp,
+  end: (peer: FakePeer) => Promise<void> = async () => undefined,
+): Fault => ({
   name: `"${psyncReply.slice(0, 40)}" in place of +FULLRESYNC`,
   play: async (peer) => {
     await grantFullSync(peer, { psyncReply });
+    await end(peer);
   },
   says,
 });
@@ -78,8 +86,6 @@ const afterGrant = (
 const header = (line: string, says: RegExp): Fault =>
   afterGrant(`"${line}" in place of $<length>`, `${line}\r\n`, says);
 
-const close = async (peer: FakePeer) => await peer.close();
-const reset = async (peer: FakePeer) => await peer.reset();
 // Which of the two depends on whether bytes were still unread.
 const gone = /the primary (reset the connection|closed the link)/;
 const isNoLength = /a snapshot's length is a whole number up to 2\^53, not '\$/;
@@ -147,9 +153,24 @@ const faults: readonly Fault[] = [
     "-ERR max number of clients reached\r\n",
     /answers PING with -ERR max number of clients reached/,
   ),
-  toPsync("-LOADING Redis is loading", /can't serve a sync now: -LOADING Redis is loading/),
-  toPsync("-NOMASTERLINK Can't SYNC", /can't serve a sync now: -NOMASTERLINK Can't SYNC/),
-  toPsync("-NOPERM this user has no permissions", /the user needs \+psync/),
+  // These two are then asked with INFO what they are; what they said stays the error, whatever they answer to that.
+  toPsync(
+    "-LOADING Redis is loading",
+    /still loading its data \(-LOADING Redis is loading\)/,
+    close,
+  ),
+  toPsync(
+    "-NOMASTERLINK Can't SYNC",
+    /is itself a replica, .* \(-NOMASTERLINK Can't SYNC\):/,
+    reset,
+  ),
+  toPsync("-BUSY running a script", /can't serve a sync now: -BUSY running a script/),
+  toPsync("-NOPERM this user has no permissions", /send it ACL SETUSER default \+psync, or/),
+  toPsync(
+    "-ERR Command disallowed",
+    /\(Azure [^)]*\) offers no PSYNC \(-ERR Command disall/,
+    close,
+  ),
   toPsync("-ERR not for you", /the primary refuses PSYNC: -ERR not for you/),
   toPsync("+FULLRESYNC short 5", /a replication id has 40 letters and digits, this one is "short"/),
   toPsync(`+FULLRESYNC ${MARK} -1`, /a replication offset is a whole number up to 2\^52/),
@@ -297,7 +318,7 @@ describe("a port used by", () => {
     ["nobody", /connection refused: nothing listens there/, () => undefined],
     [
       "an HTTP server",
-      /this isn't a Redis server: it answers PING with "HTTP\/1\.1 400 Bad Request"/,
+      /this isn't a Redis server: it answers PING with "HTTP\/1\.1 400 Bad Request"; that is an HTTP server: give Redis's own port/,
       (port) => {
         const server = Bun.serve({ port, hostname: "127.0.0.1", fetch: () => new Response("hi") });
         return { [Symbol.asyncDispose]: async () => await server.stop(true) };

@@ -118,7 +118,7 @@ test.concurrent.each(["redis-7.0", "redis-8.0", "valkey-9"] as const)(
     using dir = tempDir("limit");
     const limit = ["--client-output-buffer-limit", "slave 2mb 0 0", "--repl-backlog-size", "1mb"];
     await using server = await slowServer(kind, ...limit);
-    await using following = follow(server.url(), realDisk, dir);
+    await using following = follow(server.url(), realDisk, dir, { "sync-links": "1" });
     await inState(following, "transfer");
     await until(() => following.replica.supply.facts !== undefined, { what: "its INFO" });
     const value = "x".repeat(256 * 1024);

@@ -26,7 +26,7 @@ test.concurrent.each(kinds)(
     await worstDay(day);
     // A restart forgets nothing.
     await using primary = await startServer(kind);
-    await using again = startReplica([primary.url(), "--dir", data, "--port", "0"]);
+    await using again = startReplica([primary.url(), "--dir", data, "--port", "0", "--adopt"]);
     await again.waitForLine(/what is current has less than half of generation 1/);
   },
 );

@@ -19,6 +19,7 @@ import {
   tool,
 } from "../support/servers.ts";
 import { tempDir } from "../support/temp.ts";
+import { runProgram } from "../support/run-program.ts";
 import { until } from "../support/wait.ts";
 import { wordsOf } from "../../src/resp/frame-words.ts";
 
@@ -119,9 +120,7 @@ describe.each(availableServers())("the log of a %s primary", (kind) => {
 /** The position up to which redis-check-aof accepts a file. */
 async function checkAof(path: string): Promise<number> {
   const argv = [...tool("redis-7.0", "redis-check-aof"), path];
-  const child = Bun.spawn(argv, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-  const said = await new Response(child.stdout).text();
-  await child.exited;
+  const { stdout: said } = await runProgram(argv);
   const goodEnd = /ok_up_to=(\d+)/.exec(said)?.[1];
   if (goodEnd === undefined) throw new Error(`redis-check-aof said: ${said}`);
   return Number(goodEnd);

@@ -14,7 +14,7 @@ import { until } from "../support/wait.ts";
 
 const WARNING = /another primary's history replaces the one that was kept/;
 
-function start(dir: TempDir, url: string): ReplicaProcess {
+function start(dir: TempDir, url: string, ...more: string[]): ReplicaProcess {
   return startReplica([
     "follow",
     url,
@@ -24,6 +24,7 @@ function start(dir: TempDir, url: string): ReplicaProcess {
     "0",
     "--retry-max",
     "100ms",
+    ...more,
   ]);
 }
 
@@ -161,7 +162,7 @@ test("a primary that may not be asked is another one as far as can be told", asy
     await replica.waitForLine(/connected by full resync/);
     await replica.stop();
   }
-  await using replica = start(dir, url(second));
+  await using replica = start(dir, url(second), "--adopt");
   const [line] = await replica.waitForLine(/ warn {2}another primary's history .*/);
   expect(line).toMatch(
     /, as far as can be told \(INFO is refused: NOPERM .*\): generation 1 came from redis:\/\/copier@/,

@@ -192,8 +192,13 @@ describe.each(outermost(availableServers()))("%s", (kind) => {
     const port = freePort();
     await using relay = await relayOf(primary.url(), dir.file("data"), port);
     const cli = [...tool(kind, "redis-cli"), "-p", String(port)];
-    const taken = Bun.spawnSync([...cli, "--rdb", dir.file("taken.rdb")], { env: process.env });
-    expect(taken.exitCode).toBe(0);
+    const taken = Bun.spawn(endingWithParent([...cli, "--rdb", dir.file("taken.rdb")]), {
+      stdout: "ignore",
+      stderr: "ignore",
+      env: process.env,
+    });
+    endWithProcess(taken);
+    expect(await taken.exited).toBe(0);
     const base = await Bun.file(dir.file("data/current/appendonly.aof.1.base.rdb")).bytes();
     expect(Buffer.compare(await Bun.file(dir.file("taken.rdb")).bytes(), base)).toBe(0);
     expect((await runReplica(["verify", dir.file("taken.rdb")])).exitCode).toBe(0);

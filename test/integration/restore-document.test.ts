@@ -38,6 +38,9 @@ interface Stage {
   readonly identity?: string;
   /** The moment before the accident. */
   readonly moment: string;
+  /** The port of the primary, where it still runs, and the offset before an accident. */
+  readonly primaryPort?: number;
+  readonly offset?: string;
   /** The server of the restore; the one at /opt/redis-7.0 is always Redis 7.0. */
   readonly kind?: ServerKind;
 }
@@ -72,6 +75,8 @@ async function run(name: string, stage: Stage): Promise<string> {
       .replaceAll("/srv/", `${dir.path}/`)
       .replaceAll("/opt/redis-7.0/bin/redis-server", dir.file("older-server"))
       .replaceAll("2026-01-31T11:59:00Z", stage.moment)
+      .replaceAll("130001100", stage.offset ?? "")
+      .replaceAll(/(?<=-p |127\.0\.0\.1:)6379\b/g, String(stage.primaryPort))
       .replaceAll(/(?<=-p |--port |--serve |127\.0\.0\.1 )(7000|7001|6380)\b/g, (port) =>
         String(ports[port as keyof typeof ports]),
       );
@@ -175,7 +180,7 @@ describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
     await primary.acknowledgedBy(1);
     replica.signal("SIGUSR1");
     await replica.waitForLine(/generation 2 replaces generation 1/);
-    for (let n = 0; n < 4; n++) await primary.cli("set", `second:${n}`, "1", "EX", "100000");
+    for (let n = 0; n < 4; n++) await primary.cli("set", `user:42:${n}`, "1", "EX", "100000");
     // Marks are a second apart, and the moment is a whole second.
     await Bun.sleep(2_500);
     stage.moment = new Date(Math.floor(Date.now() / 1000) * 1000).toISOString().replace(".000", "");
@@ -201,6 +206,10 @@ describe.each(["redis-7.0", "redis-8.0"] as const)("of %s", (kind) => {
   test.skipIf(!isHere)("restores the moment before FLUSHALL", async () => {
     expect(await run("moment", stage)).toBe("9");
     expect(await run("serve", stage)).toBe("hello");
+  });
+
+  test.skipIf(!isHere)("restores some keys of that moment, and no others", async () => {
+    expect(await run("some-keys", stage)).toBe("4");
   });
 
   test.skipIf(!isHere)("checks all that is kept", async () => {
@@ -255,3 +264,27 @@ test("every command that RESTORE.md marks as run is run here", async () => {
   const run = [...source.matchAll(/run\("([\w-]+)"/g)].map((match) => match[1]!);
   expect([...blocks.keys()].toSorted()).toEqual([...new Set(run)].toSorted());
 });
+
+test("finds deleted keys in the log, and brings them back into the primary", async () => {
+  using dir = tempDir("undelete");
+  await using primary = await startServer("redis-7.0");
+  const data = dir.file("data");
+  await using replica = startReplica(["follow", primary.url(), "--dir", data, "--port", "0"]);
+  await replica.waitForLine(/connected by full resync/);
+  const moment = new Date().toISOString();
+  await primary.cli("mset", "user:42:0", "a", "user:42:1", "b", "user:42:2", "c", "other", "d");
+  const digest = await primary.digest();
+  await primary.cli("del", "user:42:0", "user:42:1", "user:42:2");
+  await primary.cli("set", "later", "e");
+  await primary.acknowledgedBy(1);
+  const stage = { data, moment, primaryPort: primary.port };
+  const line = /^\S+Z +(\d+) +0 +DEL user:42:0 user:42:1 user:42:2$/m;
+  const [, offset] = await until(async () => line.exec(await run("find-deletes", stage)), {
+    what: "the DEL to be durable",
+  });
+  const printed = await run("undelete", { ...stage, offset: offset! });
+  expect(printed).toContain("3 keys would be restored");
+  expect(printed).toMatch(/: 3 keys restored .*\n3$/);
+  await primary.cli("del", "later");
+  expect(await primary.digest()).toBe(digest);
+}, 150_000);

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
-import { InfoConnection } from "../../src/cli/commands/info-connection.ts";
+import { thrownBy } from "../support/error-of.ts";
+import { InfoConnection } from "../../src/cli/status/info-connection.ts";
 import { passwordInFile } from "../../src/config/password.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
@@ -289,7 +290,7 @@ test.concurrent(
         [["masterauth", "x", "MASTERAUTH", "y"], "duplicate parameter"],
         [["requirepass", "x"], "--requirepass-file"],
       ] as const) {
-        await expect(client.send("CONFIG", "SET", ...words)).rejects.toThrow(why);
+        expect(await thrownBy(client.send("CONFIG", "SET", ...words))).toThrow(why);
       }
       const [reply] = await client.exchange([["CONFIG", "SET", "masterauth", Buffer.from([0xff])]]);
       expect(String(reply)).toContain("it is not UTF-8 text");

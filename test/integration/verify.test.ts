@@ -4,7 +4,7 @@ import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } f
 import { fillAllTypes } from "../support/fill.ts";
 import { generationFiles } from "../support/generation-files.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
-import { availableServers, startServer } from "../support/servers.ts";
+import { availableServers, serverVersion, startServer } from "../support/servers.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { followArgs } from "./bad-input-rig.ts";
 import { outermost } from "../support/sweep.ts";
@@ -162,6 +162,12 @@ test("snapshots lists what is kept, and verify what is damaged", async () => {
     /^id +state +from +until +from offset +to offset +snapshot +log +sealed because\n/,
   );
   expect(table.stdout).toMatch(/\n 1 +sealed .* replaced \(SIGUSR1\)\n 2 +current /);
+  const [, origins = ""] = table.stdout.split("\n\n");
+  const made = `${primary.url()}  redis ${serverVersion("redis-7.0")}  REDIS0010`;
+  const [titles, ...rows] = origins.split("\n");
+  expect(titles).toMatch(/^id {2}primary +server +rdb$/);
+  expect(rows).toEqual([` 1  ${made}`, ` 2  ${made}`, ""]);
+  for (const line of origins.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
   const json = await runReplica(["snapshots", dir.file("data"), "--json"]);
   const { generations } = JSON.parse(json.stdout);
   expect(generations).toHaveLength(2);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { fillAllTypes } from "../support/fill.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
 import {
@@ -6,6 +7,7 @@ import {
   type RealServer,
   SERVER_KINDS,
   type ServerKind,
+  serverVersion,
   startServer,
 } from "../support/servers.ts";
 import { serverScript } from "../support/stock.ts";
@@ -47,10 +49,16 @@ async function caughtUp(primary: RealServer, last: RealServer): Promise<void> {
 }
 
 /** Restores everything and boots a server on it. */
-async function checkWith(kind: ServerKind, dir: TempDir, layout: string) {
+async function checkWith(kind: ServerKind, dir: TempDir, layout: string, more: string[] = []) {
   const server = serverScript(dir, kind);
-  const words = ["restore", dir.file("data"), dir.file(`${kind}-${layout}`), "--layout", layout];
+  const target = dir.file(`${kind}-${layout}${more.join("-")}`);
+  const words = ["restore", dir.file("data"), target, "--layout", layout, ...more];
   return await runReplica([...words, "--check", "--digest", "--server", server, "--json"]);
+}
+
+/** As `--for` names it: "valkey-9.1". */
+function targetOf(kind: ServerKind): string {
+  return `${kind.split("-")[0]}-${/^\d+\.\d+/.exec(serverVersion(kind))?.[0]}`;
 }
 
 describe.each(here)("of %s", (kind) => {
@@ -104,7 +112,10 @@ describe.each(here)("of %s", (kind) => {
 
     for (const layout of ["multipart", "single"]) {
       for (const { kind: other } of reading) {
-        const { exitCode, stdout, stderr } = await checkWith(other, dir, layout);
+        const { exitCode, stdout, stderr } = await checkWith(other, dir, layout, [
+          "--for",
+          targetOf(other),
+        ]);
         expect([other, layout, exitCode, stderr]).toEqual([other, layout, 0, ""]);
         expect(JSON.parse(stdout).check.digest).toBe(digest);
       }
@@ -114,6 +125,11 @@ describe.each(here)("of %s", (kind) => {
         expect(stderr).toMatch(
           /can't read the snapshot's format .* give a newer one with --server/,
         );
+        const target = ["--for", targetOf(other)];
+        const refused = await checkWith(other, dir, layout, target);
+        expect([other, layout, refused.exitCode, refused.stdout]).toEqual([other, layout, 2, ""]);
+        expect(refused.stderr).toMatch(/can't load the snapshot, which is an RDB of .* can(;|$)/m);
+        expect(readdirSync(dir.path).filter((name) => name.endsWith(target.join("-")))).toEqual([]);
       }
     }
   });

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { connect, type Socket } from "node:net";
+import { thrownBy } from "../support/error-of.ts";
 import { serveHttp } from "../../src/monitor/http.ts";
+import { replicaView } from "../../src/monitor/replica-page.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
@@ -29,7 +31,7 @@ async function served(readyLagMs = 10_000) {
   const following = follow(primary.url, disk, dir);
   metrics.of(following.status, "1.2.3");
   const about = { host: "127.0.0.1", port: 0, readyLagMs, names: ["x", "Replica.example"] };
-  const http = serveHttp(about, metrics, following.status);
+  const http = serveHttp(about, metrics, replicaView(following.status));
   return {
     ...following,
     disk,
@@ -117,7 +119,7 @@ describe("HTTP", () => {
     using dir = tempDir("fsync");
     const fd = disk.create(dir.file("file"));
     await timed.syncData(fd);
-    await expect(timed.syncData(fd)).rejects.toThrow("EIO");
+    expect(await thrownBy(timed.syncData(fd))).toThrow("EIO");
     disk.close(fd);
     expect(samplesOf(await metrics.text()).get("replica_fsync_duration_seconds_count")).toBe(2);
   });

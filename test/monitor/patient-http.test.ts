@@ -4,9 +4,10 @@ import { type Clock, realClock } from "../../src/base/clock.ts";
 import { configureLogging } from "../../src/cli/terminal/logging.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { serveHttpWhenFree } from "../../src/monitor/patient-http.ts";
+import { replicaView } from "../../src/monitor/replica-page.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { Screen } from "../cli/commands/screen.ts";
-import { errorOf } from "../support/error-of.ts";
+import { errorOf, thrownBy } from "../support/error-of.ts";
 import { fakePrimary } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
 import { freePort } from "../support/ports.ts";
@@ -46,7 +47,7 @@ function shown() {
       serveHttpWhenFree(
         { host, port, readyLagMs: 1_000, names: [] },
         metrics,
-        replica.status,
+        replicaView(replica.status),
         clock,
       ),
     [Symbol.asyncDispose]: async () => {
@@ -78,7 +79,7 @@ test("waits for a taken port, says so once, and says when it serves", async () =
   expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200);
   expect(replica.lines(WAITS)).toHaveLength(1);
   stop();
-  await expect(fetch(`http://127.0.0.1:${port}/healthz`)).rejects.toThrow();
+  expect(await thrownBy(fetch(`http://127.0.0.1:${port}/healthz`))).toThrow();
 });
 
 test("stops waiting with the replica", async () => {

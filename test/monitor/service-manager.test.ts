@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { notifyServiceManager } from "../../src/monitor/service-manager.ts";
+import { notifyServiceManager, serviceStatusOf } from "../../src/monitor/service-manager.ts";
 import { datagramsTo, unixAddress } from "../../src/monitor/unix-datagrams.ts";
 import { fakePrimary, standardHandshake } from "../support/fake-primary.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
@@ -15,7 +15,7 @@ test("retries unsent fields, and removes its variables from the environment", as
   await using following = follow(primary.url, new FaultyDisk(), dir);
   const env = { PATH: "/bin", NOTIFY_SOCKET: dir.file("notify"), WATCHDOG_PID: "1" };
   const stopping = new AbortController();
-  const end = notifyServiceManager(env, following.status, stopping.signal);
+  const end = notifyServiceManager(env, serviceStatusOf(following.status), stopping.signal);
   expect<object>(env).toEqual({ PATH: "/bin" });
   using manager = new NotifySocket(dir.file("notify"));
   await manager.waitFor(/^READY=1$/);

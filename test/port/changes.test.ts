@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { thrownBy } from "../support/error-of.ts";
 import { newerThanCapability, runIdCapability } from "../../src/base/capabilities.ts";
-import { COMMANDS } from "../../src/port/dispatch.ts";
+import { COMMANDS } from "../../src/port/command-table.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { fakePrimary } from "../support/fake-primary.ts";
 import { follow } from "../support/following.ts";
@@ -61,7 +62,7 @@ test("where the primary has a password and the port has none, a client may look 
   // As a Sentinel does it.
   await client.send("MULTI");
   expect(await isDenied(client, ["SLAVEOF", "127.0.0.1", "1"])).toBe(true);
-  await expect(client.send("EXEC")).rejects.toThrow("EXECABORT");
+  expect(await thrownBy(client.send("EXEC"))).toThrow("EXECABORT");
   expect(replica.replica.primary.name).toBe(primary.url);
   expect(replica.replica.isFollowing).toBe(true);
 });

@@ -2,15 +2,15 @@ import { afterAll, expect, test } from "bun:test";
 import fc from "fast-check";
 import { loadSettings } from "../../src/config/load-settings.ts";
 import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
-import type { PortContext } from "../../src/port/call.ts";
-import { Client } from "../../src/port/client.ts";
+import type { ReplicaContext } from "../../src/port/call.ts";
+import { Client } from "../../src/port/clients/client.ts";
 import { realClock } from "../../src/base/clock.ts";
-import { COMMANDS } from "../../src/port/dispatch.ts";
+import { COMMANDS } from "../../src/port/command-table.ts";
 import { answer } from "../../src/port/dispatch.ts";
 import { assemble } from "../../src/program/assemble.ts";
 import { noCounts } from "../../src/monitor/port-counts.ts";
-import { LoginThrottle, OwnPassword } from "../../src/port/logins.ts";
-import { PubSub } from "../../src/port/pubsub.ts";
+import { LoginThrottle, OwnPassword } from "../../src/port/clients/logins.ts";
+import { PubSub } from "../../src/port/clients/pubsub.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { tempDir } from "../support/temp.ts";
 
@@ -42,7 +42,7 @@ class Rig {
   readonly clients = new Set<Client>();
   readonly sent = new Map<Client, Uint8Array[]>();
   nowMs = 1_000;
-  readonly context: PortContext = {
+  readonly context: ReplicaContext = {
     status,
     replica,
     commands: COMMANDS,

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Call } from "../../src/port/call.ts";
-import { Client } from "../../src/port/client.ts";
+import { Client } from "../../src/port/clients/client.ts";
 import { settled } from "../../src/port/dispatch.ts";
 import { transactionCommands } from "../../src/port/transaction-commands.ts";
 import { simple } from "../../src/resp/reply.ts";

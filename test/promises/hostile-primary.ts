@@ -42,7 +42,7 @@ export const hostilePrimary: readonly HeldPromise[] = [
     "while the keeper is congested the link is not read; then it goes on",
     mutation(
       "reads on while the disk is behind",
-      edit("src/upstream/driver.ts", "if (pause) this.#link?.pause();", "if (pause) return;"),
+      edit("src/upstream/link/gathering.ts", "if (pause) this.link.pause();", "if (pause) return;"),
     ),
   ),
   held(
@@ -209,6 +209,18 @@ export const hostilePrimary: readonly HeldPromise[] = [
         "src/upstream/link/locator.ts",
         "username: undefined, password: undefined, isStranger: true };",
         "username: undefined, password: undefined };",
+      ),
+    ),
+  ),
+  held(
+    "test/cluster/follow/member-recorder.test.ts",
+    "only the nodes of the last view are asked after a start",
+    mutation(
+      "asks all that were ever a node of the cluster, with the password",
+      edit(
+        "src/cluster/follow/member-recorder.ts",
+        "one.lastMs === lastMs && one.host",
+        "one.host",
       ),
     ),
   ),

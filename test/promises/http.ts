@@ -7,11 +7,11 @@ export const http: readonly HeldPromise[] = [
     "serves a status page that allows no script and no outside content",
     mutation(
       "shows what a primary says as markup",
-      edit("src/monitor/http.ts", "${Bun.escapeHTML(value)}", "${value}"),
+      edit("src/monitor/page.ts", "${Bun.escapeHTML(value)}", "${value}"),
     ),
     mutation(
       "lets a page run scripts",
-      edit("src/monitor/http.ts", "default-src 'none'; style-src", "style-src"),
+      edit("src/monitor/page.ts", "default-src 'none'; style-src", "style-src"),
     ),
   ),
   held(

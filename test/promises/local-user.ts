@@ -26,17 +26,17 @@ export const localUser: readonly HeldPromise[] = [
     mutation(
       "writes the password into the database",
       edit(
-        "src/upstream/receiving.ts",
-        "directory.begin(describeTarget(primary))",
-        "directory.begin(`${describeTarget(primary)} ${primary.password}`)",
+        "src/upstream/resyncs.ts",
+        'what.replace(/^full resync /, "")',
+        "`${what} ${this.#target?.password}`",
       ),
     ),
     mutation(
       "tells its own password",
       edit(
         "src/port/config-commands.ts",
-        '["masteruser", replica.primary.login.username ?? ""],',
-        '["masteruser", replica.primary.login.username ?? ""],\n    ["requirepass", settings.requirepass?.read() ?? ""],',
+        '["masteruser", username ?? ""],',
+        '["masteruser", username ?? ""],\n    ["requirepass", settings.requirepass?.read() ?? ""],',
       ),
     ),
   ),
@@ -47,7 +47,7 @@ export const localUser: readonly HeldPromise[] = [
       "leaves the password of a sentinels' URL in the process list",
       edit(
         "src/config/primary-url.ts",
-        "/^(?:rediss?(?:\\+sentinel)?|unix):/i",
+        "/^(?:rediss?(?:\\+(?:sentinel|cluster))?|unix):/i",
         "/^(?:rediss?|unix):/i",
       ),
     ),
@@ -57,6 +57,50 @@ export const localUser: readonly HeldPromise[] = [
         "src/upstream/link/sentinel.ts",
         "const answer = new Answer(this.#source, password !== undefined);",
         "const answer = new Answer(this.#source, password !== undefined);\n    logger.debug(`asking with the password ${password}`);",
+      ),
+    ),
+  ),
+  held(
+    "test/integration/restore-into.test.ts",
+    "the password is in no error and no log, and leaves the process list",
+    mutation(
+      "leaves the password in the process list where it stands behind a flag",
+      edit(
+        "src/cli/hide-password.ts",
+        "const bare = bareUrl(value);",
+        'const bare = flag === "" ? bareUrl(value) : undefined;',
+      ),
+    ),
+    mutation(
+      "sends the primary's password to another server",
+      edit(
+        "src/inspect/deliver/target-login.ts",
+        "if (file === undefined) return undefined;",
+        'const sent = process.env["REPLICA_PASSWORD"];\n      if (file === undefined) return sent ? { username, password: sent, from: inUrl } : undefined;',
+      ),
+    ),
+  ),
+  held(
+    "test/integration/restore-into.test.ts",
+    "is refused unless it is named once more, and then brings back what was deleted, to the byte",
+    mutation(
+      "writes into the primary that is followed without a question",
+      edit(
+        "src/cli/delivery/followed-primary.ts",
+        "if (!isFollowed(target, followed)) return;",
+        "if (isFollowed(target, followed)) return;",
+      ),
+    ),
+  ),
+  held(
+    "test/inspect/deliver/refused-targets.test.ts",
+    "says which right a user lacks, and needs no more than these",
+    mutation(
+      "writes by another command than RESTORE",
+      edit(
+        "src/inspect/deliver/deliver.ts",
+        'pipeline.add(["EXISTS", entry.key])',
+        'pipeline.add(["PERSIST", entry.key])',
       ),
     ),
   ),
@@ -173,8 +217,8 @@ export const localUser: readonly HeldPromise[] = [
       "leaves the files of a restore open to everybody",
       edit(
         "src/store/restore/restore-target.ts",
-        "const around = isNew ? ~process.umask() :",
-        "const around = isNew ? 0o777 :",
+        "const mask = ~process.umask();",
+        "const mask = 0o777;",
       ),
     ),
   ),

@@ -10,7 +10,7 @@ export const network: readonly HeldPromise[] = [
       "accepts any certificate",
       edit(
         "src/upstream/link/link.ts",
-        "rejectUnauthorized: !tls.insecure",
+        "rejectUnauthorized: !insecure",
         "rejectUnauthorized: false",
       ),
       edit("src/upstream/link/link.ts", "this.#insecure = tls.insecure;", "this.#insecure = true;"),
@@ -19,8 +19,8 @@ export const network: readonly HeldPromise[] = [
       "accepts a certificate of another host",
       edit(
         "src/upstream/link/link.ts",
-        "serverName: tls.serverName ?? target.host",
-        'serverName: "elsewhere.example"',
+        "serverName: host, ...tlsOptions(tls)",
+        'serverName: "elsewhere.example", ...tlsOptions(tls)',
       ),
     ),
   ),

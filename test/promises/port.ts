@@ -39,7 +39,7 @@ export const port: readonly HeldPromise[] = [
     mutation(
       "takes large commands before a login",
       edit(
-        "src/port/logins.ts",
+        "src/port/clients/logins.ts",
         "return this.#isLoggedIn ? limits.command : limits.loginCommand;",
         "return limits.command;",
       ),
@@ -50,7 +50,11 @@ export const port: readonly HeldPromise[] = [
     "a client that sends too much without a login is disconnected, at no cost to others",
     mutation(
       "takes any number of bytes before a login",
-      edit("src/port/logins.ts", "return bytes > limits.loginInputBytes || this", "return this"),
+      edit(
+        "src/port/clients/logins.ts",
+        "return bytes > limits.loginInputBytes || this",
+        "return this",
+      ),
     ),
   ),
   held(
@@ -58,7 +62,7 @@ export const port: readonly HeldPromise[] = [
     "answers ten wrong passwords at once: one by one, in a pipeline, in a transaction",
     mutation(
       "lets guess without end",
-      edit("src/port/logins.ts", "return seen.count >= MAX_FAILURES;", "return false;"),
+      edit("src/port/clients/logins.ts", "return seen.count >= MAX_FAILURES;", "return false;"),
     ),
     mutation(
       "refuses the right password after wrong ones",
@@ -132,7 +136,10 @@ export const port: readonly HeldPromise[] = [
         "if (client.unsentBytes > limits.clientUnsentBytes) this",
         "if (client.unsentBytes > 64 * limits.clientUnsentBytes) this",
       ),
-      edit("src/port/rounds.ts", "while (this.#total > limits.clientsBytes) this.#evict();"),
+      edit(
+        "src/port/clients/rounds.ts",
+        "while (this.#total > limits.clientsBytes) this.#evict();",
+      ),
     ),
   ),
   held(
@@ -269,19 +276,19 @@ export const port: readonly HeldPromise[] = [
     ),
   ),
   held(
-    "test/port/logins.test.ts",
+    "test/port/clients/logins.test.ts",
     "answers a hundred waiting logins a second, however many there are",
     mutation(
       "answers all that wait at once",
       edit(
-        "src/port/logins.ts",
+        "src/port/clients/logins.ts",
         "return WAIT_MS * Math.max(1, (this.#waiting + 1) / MAX_WAITING);",
         "return WAIT_MS;",
       ),
     ),
   ),
   held(
-    "test/port/logins.test.ts",
+    "test/port/clients/logins.test.ts",
     "a login that waits ends once, also where the port cuts its connection off",
     mutation(
       "counts fewer logins than wait",
@@ -293,15 +300,19 @@ export const port: readonly HeldPromise[] = [
     ),
   ),
   held(
-    "test/port/logins.test.ts",
+    "test/port/clients/logins.test.ts",
     "after a hundred from anywhere, logins from everywhere wait, but from where the right password came",
     mutation(
       "lets many addresses guess together",
-      edit("src/port/logins.ts", "isFlooded && !this.#known.has(networkOf(host))", "false"),
+      edit("src/port/clients/logins.ts", "isFlooded && !this.#known.has(networkOf(host))", "false"),
     ),
     mutation(
       "holds up those who know the password",
-      edit("src/port/logins.ts", "isFlooded && !this.#known.has(networkOf(host))", "isFlooded"),
+      edit(
+        "src/port/clients/logins.ts",
+        "isFlooded && !this.#known.has(networkOf(host))",
+        "isFlooded",
+      ),
     ),
   ),
   held(
@@ -352,11 +363,15 @@ export const port: readonly HeldPromise[] = [
     ),
   ),
   held(
-    "test/port/client.test.ts",
+    "test/port/clients/client.test.ts",
     "what a client holds counts with what words and subscriptions take beside their bytes",
     mutation(
       "counts the bytes of an unfinished command alone",
-      edit("src/port/client.ts", "this.reader.heldBytes + begunWords +", "this.reader.heldBytes +"),
+      edit(
+        "src/port/clients/client.ts",
+        "this.reader.heldBytes + begunWords +",
+        "this.reader.heldBytes +",
+      ),
     ),
   ),
   held(
@@ -366,8 +381,8 @@ export const port: readonly HeldPromise[] = [
       "tries a pattern again from each place of the text",
       edit(
         "src/base/glob.ts",
-        "const row = text.charCodeAt(at) * this.#words;",
-        "if (at < 20) this.matches(text.slice(at + 1));\n      const row = text.charCodeAt(at) * this.#words;",
+        "if (!this.#goOn(text.charCodeAt(at))) return false;",
+        "{\n      if (at < 20) new Glob(this.#pattern).matches(text.slice(at + 1));\n      if (!this.#goOn(text.charCodeAt(at))) return false;\n    }",
       ),
     ),
   ),
@@ -379,7 +394,7 @@ export const port: readonly HeldPromise[] = [
       edit("src/config/limits.ts", "  turnMs: 1,", "  turnMs: 60_000,"),
       edit("src/config/limits.ts", "  roundMs: 2,", "  roundMs: 60_000,"),
       edit(
-        "src/port/rounds.ts",
+        "src/port/clients/rounds.ts",
         "    this.#isDue = true;\n    setImmediate(() => this.#run());",
         "    this.#isDue = true;\n    this.#run();",
       ),
@@ -390,7 +405,10 @@ export const port: readonly HeldPromise[] = [
     "all clients together hold no more than 64 MiB, and leave none of it behind",
     mutation(
       "holds whatever all clients make it hold",
-      edit("src/port/rounds.ts", "while (this.#total > limits.clientsBytes) this.#evict();"),
+      edit(
+        "src/port/clients/rounds.ts",
+        "while (this.#total > limits.clientsBytes) this.#evict();",
+      ),
     ),
   ),
   held(
@@ -402,12 +420,12 @@ export const port: readonly HeldPromise[] = [
     ),
   ),
   held(
-    "test/port/rounds.test.ts",
+    "test/port/clients/rounds.test.ts",
     "a crowd whose turns take long holds up no one with a short turn, and is served meanwhile",
     mutation(
       "lets short turns wait for long ones",
       edit(
-        "src/port/rounds.ts",
+        "src/port/clients/rounds.ts",
         "(this.#wasSlow.has(one) ? this.#slow : this.#quick).add(one);",
         "this.#quick.add(one);",
       ),
@@ -418,7 +436,7 @@ export const port: readonly HeldPromise[] = [
     "limits the subscriptions and the transaction of one client",
     mutation(
       "takes any number of subscriptions",
-      edit("src/port/pubsub.ts", "client.subscriptions >= clientSubscriptions", "false"),
+      edit("src/port/clients/pubsub.ts", "client.subscriptions >= clientSubscriptions", "false"),
     ),
     mutation(
       "takes any number of bytes into a transaction",
@@ -430,15 +448,15 @@ export const port: readonly HeldPromise[] = [
     "limits patterns: their length, and how many one client and all together have",
     mutation(
       "takes patterns of any length",
-      edit("src/port/pubsub.ts", "name.length > patternBytes", "false"),
+      edit("src/port/clients/pubsub.ts", "name.length > patternBytes", "false"),
     ),
     mutation(
       "takes any number of patterns of one client",
-      edit("src/port/pubsub.ts", "client.patterns.size >= clientPatterns", "false"),
+      edit("src/port/clients/pubsub.ts", "client.patterns.size >= clientPatterns", "false"),
     ),
     mutation(
       "takes any number of patterns of all clients",
-      edit("src/port/pubsub.ts", "this.#patterns < patterns", "true"),
+      edit("src/port/clients/pubsub.ts", "this.#patterns < patterns", "true"),
     ),
   ),
   held(

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ReplicaError } from "../../src/base/errors.ts";
-import { parseRdbHeader, replicationAux } from "../../src/rdb/header.ts";
+import { errorOf } from "../support/error-of.ts";
+import { parsePreamble, parseRdbHeader, replicationAux } from "../../src/rdb/header.ts";
 import type { ReplicationId } from "../../src/base/history.ts";
 
 /** Written by Redis 7.0.15 with a backlog and no keys. */
@@ -149,4 +150,14 @@ describe("replicationAux", () => {
   test("reads Valkey's name for the version", () => {
     expect(of({ "valkey-ver": "9.0.0" }).redisVersion).toBe("9.0.0");
   });
+});
+
+test.each([
+  ["gzip", Bun.gzipSync("REDIS0011"), "gzip -dc"],
+  ["zstd", Bun.zstdCompressSync("REDIS0011"), "zstd -dc"],
+  ["age", Buffer.from("age-encryption.org/v1\n"), "age -d"],
+])("an RDB packed by %s is refused with how to unpack it", (_what, bytes, command) => {
+  const error = errorOf(() => parsePreamble(bytes));
+  expect(error).toMatchObject({ code: "BAD_PAYLOAD" });
+  expect(error.message).toEndWith(`first, as in ${command}`);
 });

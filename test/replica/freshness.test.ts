@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { cpSync } from "node:fs";
-import { screenLines } from "../../src/cli/commands/status-screen.ts";
+import { screenLines } from "../../src/cli/status/status-screen.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { Info } from "../../src/cli/commands/info-connection.ts";
+import type { Info } from "../../src/cli/status/info-connection.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { thrownBy } from "../support/error-of.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import type { FakePeer } from "../support/fake-peer.ts";
@@ -69,7 +70,7 @@ test.each(["the URL", "a file", "CONFIG SET"])(
       );
     }
     // By the side link for questions neither, nor by the link of a new snapshot.
-    await expect(client.send("BGSAVE")).rejects.toThrow();
+    expect(await thrownBy(client.send("BGSAVE"))).toThrow();
     expect(sentTo(stranger)).not.toContain(SECRET);
     expect(sentTo(stranger)).not.toContain("AUTH");
     await client.send("REPLICAOF", "127.0.0.1", first.port);

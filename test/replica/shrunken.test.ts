@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
+import { thrownBy } from "../support/error-of.ts";
 import { serveHttp } from "../../src/monitor/http.ts";
+import { replicaView } from "../../src/monitor/replica-page.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
@@ -30,7 +32,7 @@ test("a data set that shrinks shows everywhere, until somebody says that it is r
   const metrics = new Metrics();
   metrics.of(replica.status, "1.2.3");
   const about = { host: "127.0.0.1", port: 0, readyLagMs: 10_000, names: [] };
-  const http = serveHttp(about, metrics, replica.status);
+  const http = serveHttp(about, metrics, replicaView(replica.status));
   const get = async (path: string) =>
     await (await fetch(`http://127.0.0.1:${http.port}${path}`)).text();
   await replica.connected();
@@ -64,8 +66,8 @@ test("a data set that shrinks shows everywhere, until somebody says that it is r
     expect(await shown()).toEqual(small);
     // Nothing is kept beside the current one but what is guarded.
     await until(() => replica.replica.directory.keeping.counts.old === 1, { what: "the removal" });
-    await expect(client.send("REPLICA", "ACCEPT", "more")).rejects.toThrow("wrong number");
-    await expect(client.send("REPLICA", "REFUSE")).rejects.toThrow("unknown subcommand");
+    expect(await thrownBy(client.send("REPLICA", "ACCEPT", "more"))).toThrow("wrong number");
+    expect(await thrownBy(client.send("REPLICA", "REFUSE"))).toThrow("unknown subcommand");
     expect(String(await client.send("REPLICA", "HELP"))).toContain("ACCEPT");
     expect(await shown()).toEqual(small);
     expect(await client.send("REPLICA", "ACCEPT")).toBe("OK");

@@ -308,3 +308,25 @@ test("wordsOf returns views, and refuses anything but one whole command", () => 
   }
   expect(() => wordsOf(bytes("*1\r\n$x\r\nPING\r\n"))).toThrow(ReplicaError);
 });
+
+test("tells of an unfinished command once its verb has come", () => {
+  const all = log("PING", "SET a 12345", "PING");
+  const begin = log("PING").length;
+  const verbEnd = begin + "*3\r\n$3\r\nSET\r\n".length;
+  const end = log("PING", "SET a 12345").length;
+  for (let size = 1; size <= all.length; size++) {
+    const scanner = newScanner();
+    for (let at = 0; at < all.length; at += size) {
+      scanner.push(all.subarray(at, at + size));
+      while (scanner.next());
+      const read = Math.min(all.length, at + size);
+      const isIn = read >= verbEnd && read < end;
+      // Of a PING nothing comes behind its verb.
+      expect([size, read, scanner.unfinished]).toEqual([
+        size,
+        read,
+        isIn ? { verb: "SET", args: 3 } : undefined,
+      ]);
+    }
+  }
+});

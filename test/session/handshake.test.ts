@@ -168,14 +168,14 @@ describe("handshake: errors in place of the PSYNC reply", () => {
     },
   );
 
-  test.each(["-NOPERM no permission", "-NOAUTH Authentication required."])(
-    "%s: tells the user what to grant",
-    (line) => {
-      const walk = Walk.said({}, ...TO_PSYNC, line);
-      expect(walk.error().code).toBe("AUTH_FAILED");
-      expect(walk.error().message).toContain("+psync");
-    },
-  );
+  test.each([
+    ["-NOPERM no permission", "send it ACL SETUSER default +psync, or log in"],
+    ["-NOAUTH Authentication required.", "set --username and --password-file"],
+  ])("%s: tells the user what to do", (line, says) => {
+    const walk = Walk.said({}, ...TO_PSYNC, line);
+    expect(walk.error().code).toBe("AUTH_FAILED");
+    expect(walk.error().message).toContain(says);
+  });
 
   test.each(["-ERR unknown command `PSYNC`, with args beginning with: ", "-ERR Unknown command"])(
     "%s: only an unknown command leads to SYNC",

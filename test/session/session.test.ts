@@ -60,7 +60,16 @@ describe("the reply to PING", () => {
     expect(walk.state.at).toBe("receive-auth");
   });
 
-  test.each(["-ERR max number of clients reached", "-LOADING Redis is loading", "-NOAUTHX"])(
+  test.each(["-LOADING Redis is loading", "-MASTERDOWN Link with MASTER is down", "-BUSY script"])(
+    "%s means later",
+    (line) => {
+      const walk = Walk.said({}, line);
+      expect(walk.error().code).toBe("PRIMARY_BUSY");
+      expect(walk.error().message).toContain(line);
+    },
+  );
+
+  test.each(["-ERR max number of clients reached", "-MISCONF Redis is configured", "-NOAUTHX"])(
     "%s is an error that names the reply",
     (line) => {
       const walk = Walk.said({}, line);
@@ -123,13 +132,18 @@ describe("REPLCONF", () => {
   });
 
   test("an error reply is noted as non-critical and passed over", () => {
-    const walk = Walk.said({ announceIp: "::1" }, "+PONG", "-ERR a", "-NOPERM b", "-ERR c");
+    const walk = Walk.said({ announceIp: "::1" }, "+PONG", "-ERR a", "-ERR b", "-ERR c");
     expect(walk.notes()).toEqual([
       "info: (non-critical) the primary refuses REPLCONF listening-port: -ERR a",
-      "info: (non-critical) the primary refuses REPLCONF ip-address: -NOPERM b",
+      "info: (non-critical) the primary refuses REPLCONF ip-address: -ERR b",
       "info: (non-critical) the primary refuses REPLCONF capa: -ERR c",
     ]);
     expect(walk.state.at).toBe("receive-version");
+  });
+
+  test("names the version of a server that is to load the snapshot", () => {
+    const walk = Walk.said({ announcedVersion: "8.1.0" }, "+PONG", "+OK", "+OK");
+    expect(walk.sent().at(-1)).toBe("REPLCONF version 8.1.0");
   });
 
   test("a refused version isn't noted", () => {

@@ -30,7 +30,7 @@ export interface WalkOptions extends Partial<SessionOptions> {
   /** Whether the store answers `open-snapshot` and `finish-snapshot` by itself; yes unless told. */
   readonly storeAnswers?: boolean;
   /** What else is asked for; nothing unless told. */
-  readonly wishes?: Pick<AttemptTerms, "weighs" | "newerThan">;
+  readonly wishes?: Pick<AttemptTerms, "weighs" | "newerThan" | "links" | "peer">;
 }
 
 type EffectOf<D extends Effect["do"]> = Extract<Effect, { do: D }>;
@@ -119,6 +119,12 @@ export class Walk {
     return this.step({ type: "bytes", nowMs: this.nowMs, bytes: raw });
   }
 
+  /** As `say`, on the second link of a full sync. */
+  saySecond(what: string | Uint8Array): readonly Effect[] {
+    const raw = typeof what === "string" ? bytes(what) : what;
+    return this.step({ type: "second-bytes", nowMs: this.nowMs, bytes: raw });
+  }
+
   /** Lets time pass, and shows it to the session. */
   tick(ms: number, paused = false): readonly Effect[] {
     this.nowMs += ms;
@@ -140,6 +146,11 @@ export class Walk {
   /** The commands that went out, their words with blanks between; a keepalive is `\n`. */
   sent(): string[] {
     return this.done("send").map(({ bytes: raw }) => words(raw));
+  }
+
+  /** The same of the second link. */
+  sentOnSecond(): string[] {
+    return this.done("send-second").map(({ bytes: raw }) => words(raw));
   }
 
   payload(): string {

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { type ErrorCode, ReplicaError } from "../../src/base/errors.ts";
 import { findServer } from "../../src/stock/server-program.ts";
+import { makePrivateDirectory } from "../../src/stock/private-directory.ts";
 import { checkRestored, serveRestored } from "../../src/stock/stock-server.ts";
+import { lockDirectory } from "../../src/store/generation/lock.ts";
 import type { Layout } from "../../src/store/restore/restore.ts";
 import { endingWithParent, endWithProcess } from "../support/children.ts";
 import { fillAllTypes } from "../support/fill.ts";
@@ -389,6 +391,40 @@ test.skipIf(process.platform !== "linux")("it doesn't outlive a killed program",
   expect(servers()).toHaveLength(1);
   child.kill("SIGKILL");
   await until(() => servers().length === 0, { what: "the server to end" });
+  // What it has left goes with the next one; what isn't known to be left stays.
+  const left = fs.readdirSync(shortDir);
+  expect(left).toEqual([expect.stringMatching(/^replica-stock-\d+-.{6}$/)]);
+  const others = [
+    `replica-stock-${process.ppid}-abcdef`,
+    "replica-stock-abcdef",
+    `replica-stock-${child.pid}-a`,
+  ];
+  for (const name of others) fs.mkdirSync(`${shortDir}/${name}`);
+  process.env["TMPDIR"] = shortDir;
+  try {
+    await checkRestored(restored, await findServer(path), { digest: false, signal: never });
+  } finally {
+    process.env["TMPDIR"] = temporary.path;
+  }
+  expect(fs.readdirSync(shortDir).toSorted()).toEqual(others.toSorted());
+});
+
+test("a directory whose process can't be seen stays for as long as it is locked", async () => {
+  // Short: a socket's path has to fit behind it. No process has an id that high.
+  const shortDir = temporary.file("u");
+  const path = `${shortDir}/replica-stock-4194304-abcdef`;
+  fs.mkdirSync(path, { recursive: true });
+  const lock = lockDirectory(path);
+  process.env["TMPDIR"] = shortDir;
+  try {
+    await makePrivateDirectory().remove();
+    expect(fs.existsSync(path)).toBe(true);
+    lock.release();
+    await makePrivateDirectory().remove();
+    expect(fs.existsSync(path)).toBe(false);
+  } finally {
+    process.env["TMPDIR"] = temporary.path;
+  }
 });
 
 test("kills a server that ignores SIGTERM", async () => {

@@ -76,11 +76,12 @@ const RULES: Readonly<
     holds: (scrapes) => valueOf(scrapes.at(-1)!, "replica_archive_lag_seconds") > 900,
   },
   ReplicaArchiveFailing: {
-    expr: "replica_archive_up == 0",
+    expr: "replica_archive_up == 0 or replica_cluster_layouts_archive_up == 0",
     holds: (scrapes) => {
       const last = scrapes.at(-1)!;
-      const isArchiving = last.samples.some(({ name }) => name === "replica_archive_up");
-      return isArchiving && valueOf(last, "replica_archive_up") === 0;
+      return ["replica_archive_up", "replica_cluster_layouts_archive_up"].some(
+        (metric) => last.samples.some(({ name }) => name === metric) && valueOf(last, metric) === 0,
+      );
     },
   },
 };

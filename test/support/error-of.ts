@@ -29,3 +29,24 @@ export function usageErrorOf(act: () => unknown): ReplicaError {
   expect(error).toMatchObject({ code: "USAGE", retry: "never" });
   return error;
 }
+
+/**
+ * What a promise rejects with. `expect(…).rejects` of Bun 1.4.5 doesn't await: it turns the event loop by itself, and now and
+ * then what it waits for never comes.
+ */
+export async function reasonOf(promise: PromiseLike<unknown>): Promise<unknown> {
+  try {
+    await promise;
+  } catch (reason) {
+    return reason;
+  }
+  throw new Error("it was accepted");
+}
+
+/** The same as a function that throws it, for `toThrow`. */
+export async function thrownBy(promise: PromiseLike<unknown>): Promise<() => never> {
+  const reason = await reasonOf(promise);
+  return () => {
+    throw reason;
+  };
+}

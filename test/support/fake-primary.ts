@@ -76,6 +76,14 @@ export async function standardHandshake(
   }
 }
 
+/** Answers as a server that knows nothing but SYNC, until that comes. */
+export async function untilSync(peer: FakePeer): Promise<void> {
+  for (let name = ""; ; await peer.send(`-ERR unknown command '${name}'\r\n`)) {
+    name = (await peer.readCommand())[0] ?? "";
+    if (name.toUpperCase() === "SYNC") return;
+  }
+}
+
 function usualReply(name: string, words: readonly string[], password: string | undefined): string {
   switch (name) {
     case "PING":

@@ -9,6 +9,8 @@ export interface FillOptions {
   readonly databases?: readonly number[];
   /** The same seed, server and numbers give the same data. */
   readonly seed?: number;
+  /** Whether hash fields get an expiry where the server knows that. Default: yes. */
+  readonly fieldExpiries?: boolean;
 }
 
 type Word = string | number | Uint8Array;
@@ -187,12 +189,13 @@ function* commandsFor(
  */
 export async function fillAllTypes(
   server: RealServer,
-  { keys, databases = [0, 1, 9], seed = 1 }: FillOptions,
+  { keys, databases = [0, 1, 9], seed = 1, fieldExpiries = true }: FillOptions,
 ): Promise<Map<number, number>> {
   const random = new Random(seed);
   await using client = await server.connect();
   const known = await client.send("COMMAND", "INFO", "HPEXPIREAT");
-  const can: Abilities = { hashFieldExpiry: Array.isArray(known) && known[0] !== null };
+  const knowsIt = Array.isArray(known) && known[0] !== null;
+  const can: Abilities = { hashFieldExpiry: knowsIt && fieldExpiries };
   await client.send("FUNCTION", "LOAD", "REPLACE", LIBRARY);
   const counts = new Map<number, number>();
   const pipeline = new Pipeline(client);

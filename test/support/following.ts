@@ -1,6 +1,7 @@
 import { loadSettings } from "../../src/config/load-settings.ts";
 import { parsePrimarySource } from "../../src/config/primary-source.ts";
 import { type Clock, realClock } from "../../src/base/clock.ts";
+import { openArchiveStore } from "../../src/archive/open/open-archive.ts";
 import { prepareArchiving } from "../../src/program/archiving.ts";
 import { assemble, type OfflineStart } from "../../src/program/assemble.ts";
 import type { Disk } from "../../src/store/disk/disk.ts";
@@ -31,7 +32,8 @@ export function follow(
   const settings = loadSettings({ flags: new Map(Object.entries(flags)), env: {} });
   const { url: archive } = settings.archive;
   const env = { AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: SECRET_KEY };
-  const archiving = archive && prepareArchiving(archive, settings, { env, clock })(disk);
+  const store = archive && openArchiveStore(archive, { settings, env, clock });
+  const archiving = store && prepareArchiving(store, settings, { clock })(disk);
   const assembled = assemble(parsePrimarySource(url), disk, clock, settings, "0", {
     offline,
     archiving: archiving || undefined,

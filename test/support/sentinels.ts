@@ -24,6 +24,8 @@ export interface SentinelOptions {
   readonly password?: string;
   /** The password that they use with the primary and its replicas. */
   readonly authPass?: string;
+  /** Whether they take host names, and name servers by them (`localhost`). */
+  readonly hostNames?: boolean;
 }
 
 /** The fields that a sentinel reports about an instance. */
@@ -45,12 +47,14 @@ class RealSentinel implements AsyncDisposable {
   static async start(
     path: string,
     primaryPort: number,
-    { kind = "redis-7.0", password, authPass }: SentinelOptions,
+    { kind = "redis-7.0", password, authPass, hostNames = false }: SentinelOptions,
   ): Promise<RealSentinel> {
     const port = freePort();
     const config = [
       `port ${port}`,
-      `sentinel monitor ${MASTER} 127.0.0.1 ${primaryPort} ${QUORUM}`,
+      // It must stand before the names.
+      ...(hostNames ? ["sentinel resolve-hostnames yes", "sentinel announce-hostnames yes"] : []),
+      `sentinel monitor ${MASTER} ${hostNames ? "localhost" : "127.0.0.1"} ${primaryPort} ${QUORUM}`,
       `sentinel down-after-milliseconds ${MASTER} ${DOWN_AFTER_MS}`,
       `sentinel failover-timeout ${MASTER} 10000`,
       `sentinel parallel-syncs ${MASTER} 2`,
@@ -200,8 +204,14 @@ export async function startSentinels(
         { what: `all sentinels to name port ${port}` },
       );
     },
-    /** Makes them promote a replica, though the primary is well. @throws ReplyError where they won't. */
-    failOver: async () => await first.ask("failover", MASTER),
+    /**
+     * Makes them promote a replica, though the primary is well.
+     * @param how `COORDINATED`: the primary hands over to it (Valkey 9).
+     * @throws ReplyError where they won't.
+     */
+    failOver: async (...how: "COORDINATED"[]) => await first.ask("failover", MASTER, ...how),
+    /** The address that the first of them names, as it names it. */
+    named: async () => (await first.ask("get-master-addr-by-name", MASTER)) as [string, string],
     [Symbol.asyncDispose]: async () => {
       for (const sentinel of sentinels) await sentinel[Symbol.asyncDispose]();
     },

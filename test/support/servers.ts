@@ -15,6 +15,7 @@ import { endWithProcess, endingWithParent } from "./children.ts";
 import { freePort } from "./ports.ts";
 import { type RespAddress, RespClient } from "./resp-client.ts";
 import { type Reply, ReplyError } from "./resp.ts";
+import { runProgram } from "./run-program.ts";
 import {
   HOW_TO_GET_SERVERS,
   SERVER_KINDS,
@@ -260,18 +261,11 @@ export class RealServer implements AsyncDisposable {
   /** Runs redis-cli on the server; returns its output. @throws Error if it fails. */
   async cli(...args: string[]): Promise<string> {
     const argv = [...tool(this.kind, "redis-cli"), "-h", this.host, "-p", String(this.port)];
-    const child = Bun.spawn(endingWithParent([...argv, ...args]), {
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
+    const { stdout, stderr, exitCode } = await runProgram(endingWithParent([...argv, ...args]), {
       env: { ...process.env, ...(this.password ? { REDISCLI_AUTH: this.password } : {}) },
     });
-    const [stdout, stderr, code] = await Promise.all([
-      new Response(child.stdout).text(),
-      new Response(child.stderr).text(),
-      child.exited,
-    ]);
-    if (code !== 0) throw new Error(`redis-cli ${args.join(" ")}: ${(stderr || stdout).trim()}`);
+    if (exitCode !== 0)
+      throw new Error(`redis-cli ${args.join(" ")}: ${(stderr || stdout).trim()}`);
     return stdout.trimEnd();
   }
 
@@ -289,6 +283,23 @@ export class RealServer implements AsyncDisposable {
   /** The replication offset of the last byte in the server's stream. */
   async offset(): Promise<number> {
     return Number((await this.info("replication"))["master_repl_offset"]);
+  }
+
+  /** As a replica: waits until it has all of the stream that the server at `port` has by now. */
+  async suppliedFrom(port: number): Promise<void> {
+    await using other = await RespClient.connect({ port });
+    const field = (info: string, name: string) =>
+      new RegExp(`^${name}:(.*)\\r?$`, "m").exec(info)?.[1]?.trim() ?? "";
+    const info = String(await other.send("INFO", "replication"));
+    const end = Number(field(info, "master_repl_offset"));
+    await until(
+      async () => {
+        const own = await this.info("replication");
+        const { master_link_status: link, slave_repl_offset: offset } = own;
+        return link === "up" && Number(offset) >= end;
+      },
+      { what: `the stream up to offset ${end}` },
+    );
   }
 
   /**

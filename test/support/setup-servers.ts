@@ -18,6 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { runProgram } from "./run-program.ts";
 import {
   ALL_RECIPES,
   type FetchedFor,
@@ -63,24 +64,15 @@ async function run(
   if (Bun.which(program) === null && !program.includes("/")) {
     throw new NotOffered(`${program} is not on this machine (Debian or a descendant is needed)`);
   }
-  const child = Bun.spawn(argv, {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: options.timeoutMs ?? COMMAND_TIMEOUT_MS,
-    killSignal: "SIGKILL",
+  const { stdout, stderr, exitCode } = await runProgram(argv, {
+    timeoutMs: options.timeoutMs ?? COMMAND_TIMEOUT_MS,
     env: { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive", ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
-  const [stdout, stderr, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  if (code !== 0) {
+  if (exitCode !== 0) {
     const lines = stderr.split("\n").filter((line) => line.trim() !== "");
     const reason =
-      lines.find((line) => line.startsWith("E:")) ?? lines.at(-1) ?? `exit code ${code}`;
+      lines.find((line) => line.startsWith("E:")) ?? lines.at(-1) ?? `exit code ${exitCode}`;
     throw new Error(`${program}: ${reason.replace(/^E: /, "").trim()}`);
   }
   return stdout;

@@ -3,7 +3,7 @@ import type { ReplicaProcess } from "./replica-process.ts";
 import { tempDir } from "./temp.ts";
 
 function run(...argv: string[]): boolean {
-  return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).success;
+  return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore", timeout: 20_000 }).success;
 }
 
 /** A file system in memory, unmounted by `using`. */

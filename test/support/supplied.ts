@@ -1,9 +1,10 @@
 import { type Clock, realClock } from "../../src/base/clock.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
-import { screenLines } from "../../src/cli/commands/status-screen.ts";
+import { screenLines } from "../../src/cli/status/status-screen.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { serveHttp } from "../../src/monitor/http.ts";
+import { replicaView } from "../../src/monitor/replica-page.ts";
 import { parseExposition, type Sample } from "./exposition.ts";
 import { follow } from "./following.ts";
 import { RespClient } from "./resp-client.ts";
@@ -23,7 +24,7 @@ export class Reporting implements AsyncDisposable {
     this.following = follow(url, realDisk, this.#dir, flags, undefined, clock);
     this.#metrics.of(this.following.status, "1.2.3");
     const address = { host: "127.0.0.1", port: 0, readyLagMs: READY_LAG_MS, names: [] };
-    this.#http = serveHttp(address, this.#metrics, this.following.status);
+    this.#http = serveHttp(address, this.#metrics, replicaView(this.following.status));
   }
 
   get port(): number {

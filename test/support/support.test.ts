@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { thrownBy } from "./error-of.ts";
 import { fakePrimary, standardHandshake } from "./fake-primary.ts";
 import { fillAllTypes } from "./fill.ts";
 import { freePort } from "./ports.ts";
@@ -30,7 +31,7 @@ describe("waiting", () => {
       },
       { timeoutMs: 20, what: "the door" },
     );
-    await expect(never).rejects.toThrow("waited 20 ms for the door, in vain; last: still closed");
+    expect(await thrownBy(never)).toThrow("waited 20 ms for the door, in vain; last: still closed");
   });
 
   test("no test gives up before its waits do", () => {
@@ -44,6 +45,14 @@ describe("waiting", () => {
       }
     }
     expect(short).toEqual([]);
+  });
+
+  test("no test waits for a rejection by a matcher, which may never hear of it", () => {
+    const folder = join(import.meta.dir, "..");
+    const using = [...new Bun.Glob("**/*.test.ts").scanSync(folder)].filter((path) =>
+      /\)\s*\.(?:rejects|resolves)\b/.test(readFileSync(join(folder, path), "utf8")),
+    );
+    expect(using).toEqual([]);
   });
 });
 
@@ -149,7 +158,7 @@ describe("the fake primary", () => {
     });
     await using client = await RespClient.connect({ port: primary.port });
     expect(await client.send("PING")).toBe("PONG");
-    await expect(client.send("AUTH", "wrong")).rejects.toThrow("WRONGPASS");
+    expect(await thrownBy(client.send("AUTH", "wrong"))).toThrow("WRONGPASS");
     expect(await client.send("AUTH", "pw")).toBe("OK");
     expect(await client.send("REPLCONF", "capa", "eof")).toBe("OK");
     expect(await client.send("PSYNC", "?", "-1")).toBe(`FULLRESYNC ${replid} 7`);
@@ -171,7 +180,7 @@ describe("the fake primary", () => {
     const client = await RespClient.connect({ port: primary.port });
     await client.write("QUIT\r\n");
     await client.closed;
-    await expect(primary.finished()).rejects.toThrow(
+    expect(await thrownBy(primary.finished())).toThrow(
       String.raw`connection 1: expected "PING\r\n", received "QUIT\r\n"`,
     );
   });
@@ -182,11 +191,11 @@ describe("the fake primary", () => {
     const client = await RespClient.connect({ port: silent.port });
     (await RespClient.connect({ port: left.port })).close();
     await client.closed;
-    await expect(silent.finished()).rejects.toThrow(
+    expect(await thrownBy(silent.finished())).toThrow(
       'expected "PING" within 20 ms, received nothing',
     );
     await until(() => left.failures.length > 0, { what: "a failure" });
-    await expect(left.finished()).rejects.toThrow("received nothing, then the end");
+    expect(await thrownBy(left.finished())).toThrow("received nothing, then the end");
   });
 
   test("plays one script per connection, and refuses connections past the last", async () => {
@@ -203,7 +212,7 @@ describe("the fake primary", () => {
     await (
       await RespClient.connect({ port: primary.port })
     ).closed;
-    await expect(primary.finished()).rejects.toThrow("no script is left for connection 3");
+    expect(await thrownBy(primary.finished())).toThrow("no script is left for connection 3");
   });
 
   test("sends more than a socket takes at once", async () => {
@@ -294,11 +303,11 @@ describe.each(outermost(availableServers()))("%s", (kind) => {
   });
 
   test("fails with its log if it doesn't start", async () => {
-    await expect(startServer(kind, { args: ["--nonsense", "1"] })).rejects.toThrow("nonsense");
+    expect(await thrownBy(startServer(kind, { args: ["--nonsense", "1"] }))).toThrow("nonsense");
     using dir = tempDir();
     mkdirSync(dir.file("gen"));
     writeFileSync(dir.file("gen", "appendonly.aof.manifest"), "file gone.aof seq 1 type i\n");
-    await expect(bootCopy(kind, dir.file("gen"))).rejects.toThrow("gone.aof");
+    expect(await thrownBy(bootCopy(kind, dir.file("gen")))).toThrow("gone.aof");
   });
 
   test("comes with its tools", async () => {
@@ -345,11 +354,11 @@ describe("the processes of a server", () => {
   test("show what they said when they don't start", async () => {
     const processes = new ServerProcesses("processes");
     const failing = ["sh", "-c", "echo its reason >&2; exit 3"];
-    await expect(processes.run("failing", failing)).rejects.toThrow(
+    expect(await thrownBy(processes.run("failing", failing))).toThrow(
       "failing ended with 3; the log of failing:\nits reason",
     );
     processes.start("dying", failing);
-    await expect(processes.up("it to answer", async () => false)).rejects.toThrow(
+    expect(await thrownBy(processes.up("it to answer", async () => false))).toThrow(
       "dying ended while starting; the log of dying:\nits reason",
     );
     await processes.end();
@@ -386,7 +395,7 @@ describe("the replica process", () => {
     await using help = startReplica(["--help"]);
     expect((await help.waitForLine(/(replica) /))[1]).toBe("replica");
     await using version = startReplica(["--version"]);
-    await expect(version.waitForLine(/never said/)).rejects.toThrow(
+    expect(await thrownBy(version.waitForLine(/never said/))).toThrow(
       /replica ended \(exit code 0, signal null\)[^]*stdout:\n.*\d+\.\d+/,
     );
   });

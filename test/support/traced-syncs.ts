@@ -45,14 +45,15 @@ export class SyncTrace {
 }
 
 /** Whether strace is there and may trace; where not, says so, so that a skipped test is no silent one. */
-export function mayTrace(): boolean {
+export function mayTrace(what = "which thread syncs"): boolean {
   const tried =
     Bun.which("strace") !== null &&
     Bun.spawnSync(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "true"], {
       stderr: "ignore",
+      timeout: 20_000,
     }).success;
   if (!tried) {
-    console.warn("strace is missing here, or may not trace: which thread syncs is NOT tested");
+    console.warn(`strace is missing here, or may not trace: ${what} is NOT tested`);
   }
   return tried;
 }

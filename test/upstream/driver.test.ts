@@ -4,7 +4,8 @@ import { ReplicaError } from "../../src/base/errors.ts";
 import { parseReplicationId, type Position } from "../../src/base/history.ts";
 import { type Clock, realClock } from "../../src/base/clock.ts";
 import { PrimaryLogin } from "../../src/upstream/link/primary-login.ts";
-import { Driver, type SnapshotKeeper, type StreamKeeper } from "../../src/upstream/driver.ts";
+import { Driver } from "../../src/upstream/driver.ts";
+import type { SnapshotKeeper, StreamKeeper } from "../../src/upstream/driver-options.ts";
 import { until } from "../support/wait.ts";
 
 const REPLID = parseReplicationId("a".repeat(40));
@@ -38,6 +39,7 @@ class FakeKeeper implements SnapshotKeeper, StreamKeeper {
   readonly finishing: PromiseWithResolvers<{ replid: typeof REPLID; receivedOffset: number }>[] =
     [];
   congested = false;
+  streamCongested = false;
 
   open(): Promise<string> {
     this.told.push("open");
@@ -82,12 +84,19 @@ function drive(port: number, clock: Clock = realClock) {
   const driver = new Driver(
     {
       purpose: "follow",
+      syncLinks: 2,
       login: new PrimaryLogin(target, { username: undefined, password: undefined }),
       listeningPort: 6380,
       announceIp: undefined,
       syncTimeoutMs: 5000,
       timeoutMs: 60_000,
       maxLineBytes: 1024,
+      peerTerms: () => ({
+        address: undefined,
+        isTls: false,
+        commands: { psync: "PSYNC", sync: "SYNC" },
+        asksInfo: false,
+      }),
       tls: {
         caFile: undefined,
         certFile: undefined,

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { reasonOf } from "../support/error-of.ts";
 import { realClock } from "../../src/base/clock.ts";
 import { loadSettings } from "../../src/config/load-settings.ts";
 import { parsePrimaryUrl } from "../../src/config/primary-url.ts";
@@ -32,5 +33,5 @@ test("a stop gives up the snapshot at once: nothing can take its name any more",
   stop.abort();
   expect(fetching.state.at).toBe("none");
   expect(fs.readdirSync(dir.path)).toEqual([]);
-  await expect(run).rejects.toMatchObject({ code: "STOPPED" });
+  expect(await reasonOf(run)).toMatchObject({ code: "STOPPED" });
 });

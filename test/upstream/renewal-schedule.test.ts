@@ -47,6 +47,29 @@ describe("--snapshot-every", () => {
   });
 });
 
+test("--snapshot-every of many shards is spread: each generation is due earlier, by chance", () => {
+  const clock = { monotonicMs: 0, random: 0 };
+  const times = { now: () => clock.monotonicMs, monotonicMs: () => clock.monotonicMs };
+  const settings = { snapshotEveryMs: HOUR, snapshotRatio: 0, snapshotRatioFromBytes: 0 };
+  const schedule = new RenewalSchedule(
+    { ...realClock, ...times, random: () => clock.random },
+    settings,
+    1 / 4,
+  );
+  const dueAt = (id: number) => {
+    const beganMs = clock.monotonicMs;
+    const current = { id, currentAtMs: beganMs, rdbBytes: 1 };
+    while (schedule.next(current, 0, PLENTY) === undefined) clock.monotonicMs += HOUR / 100;
+    schedule.succeeded();
+    return (clock.monotonicMs - beganMs) / HOUR;
+  };
+  expect(dueAt(1)).toBe(1);
+  clock.random = 0.4;
+  expect(dueAt(2)).toBe(0.9);
+  clock.random = 1;
+  expect(dueAt(3)).toBe(0.75);
+});
+
 describe("--snapshot-ratio", () => {
   test("compares the log with the snapshot, from 64 KiB on", () => {
     const { schedule, current, pass } = scheduled({ ratio: 100 });

@@ -32,6 +32,11 @@ const generation = z.object({
   /** The primary's address and the version that it told, for people. */
   primary: z.string(),
   primaryVersion: z.string().optional(),
+  /** How the base begins, `REDIS0011`; archives of before don't say. */
+  rdbFormat: z
+    .string()
+    .regex(/^[A-Z]{5,6}\d{3,4}$/)
+    .optional(),
   /** The history in which the log begins, and the offset of the last byte in the base. */
   replid: z.string().regex(/^[0-9A-Za-z]{40}$/),
   baseOffset: offset,
@@ -68,7 +73,47 @@ const sealed = z.object({
 /** The same bytes whoever removes it. */
 const removed = z.object({ format, kind: z.literal("removed-generation") });
 
-const SCHEMAS = { archive, generation, base, sealed, removed };
+/** Says that the shards of a cluster are archived below, each as an archive of its own. */
+const cluster = z.object({ format, kind: z.literal("replica-cluster-archive") });
+
+const count = z.int().min(0);
+const timeMs = z.int();
+/** What a directory's looks at its cluster found in some stretch of time. See `ClusterHistory` for the fields. */
+const layouts = z.object({
+  format,
+  fromMs: timeMs,
+  toMs: timeMs,
+  shards: z.array(
+    z.object({
+      number: z.int().min(1),
+      name: z.string().regex(/^\d{4,9}-[0-9a-f]{8}$/),
+      shardId: z.string().optional(),
+      startedMs: timeMs,
+      endedMs: timeMs.optional(),
+      endedWhy: z.string().optional(),
+    }),
+  ),
+  layouts: z.array(
+    z.object({
+      atMs: timeMs,
+      confirmedMs: timeMs,
+      epoch: count,
+      /** By the number of the shard, as `nodes.conf` writes ranges: `0-5460 5462`. */
+      slots: z.record(z.string().regex(/^[1-9]\d{0,8}$/), z.string()),
+    }),
+  ),
+  openSlots: z.array(
+    z.object({
+      slot: count,
+      source: z.int().min(1),
+      target: z.int().min(1),
+      fromMs: timeMs,
+      untilMs: timeMs.optional(),
+    }),
+  ),
+});
+
+const SCHEMAS = { archive, generation, base, sealed, removed, cluster, layouts };
 export type DocumentKind = keyof typeof SCHEMAS;
 
 type Document<K extends DocumentKind> = z.infer<(typeof SCHEMAS)[K]>;
@@ -76,11 +121,18 @@ export type ArchiveDocument = Document<"archive">;
 export type GenerationDocument = Document<"generation">;
 export type BaseDocument = Document<"base">;
 export type SealedDocument = Document<"sealed">;
+export type LayoutsDocument = Document<"layouts">;
 
 /** The document that every archive of this format has: the same bytes whoever writes it. */
 export const ARCHIVE_DOCUMENT: ArchiveDocument = {
   format: ARCHIVE_FORMAT,
   kind: "replica-archive",
+};
+
+/** The document that the archive of a cluster has: the same bytes whoever writes it. */
+export const CLUSTER_DOCUMENT: Document<"cluster"> = {
+  format: ARCHIVE_FORMAT,
+  kind: "replica-cluster-archive",
 };
 
 /** The document that a generation has which is being removed. */

@@ -3,6 +3,8 @@ import { hex64 } from "../../base/hex64.ts";
 
 /** Written once, before anything else: says which format the archive has. */
 export const ARCHIVE_KEY = "archive.json";
+/** In the place of that, where an archive is that of a cluster: what lies beside it are its shards. */
+export const CLUSTER_KEY = "cluster.json";
 /** The folder of all generations. */
 export const GENERATIONS = "generations";
 /** Written first in a generation's folder; what makes it count; why it ended. */

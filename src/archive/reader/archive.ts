@@ -77,9 +77,15 @@ export class Archive {
     return new Archive(source, found, damages);
   }
 
+  /** The same generations, whose logs are listed anew. */
+  lookingAgain(): Archive {
+    return new Archive(this.source, this.found, this.damages);
+  }
+
   /** The generations that can be restored, oldest first. */
   get heads(): readonly GenerationHead[] {
-    return this.found.flatMap((one) => (one.kind === "whole" ? [one.head] : []));
+    const whole = this.found.flatMap((one) => (one.kind === "whole" ? [one.head] : []));
+    return whole.toSorted(byBeginning);
   }
 
   /**
@@ -155,6 +161,12 @@ export class Archive {
       message: `generation ${name} was removed from ${this.source.url} while it was read: take another one`,
     });
   }
+}
+
+/** By the second that their names tell. Of several that began within one, their names' order is chance; their streams' is not. */
+function byBeginning(one: GenerationHead, other: GenerationHead): number {
+  const inTime = one.startedMs - other.startedMs;
+  return inTime === 0 ? one.description.baseOffset - other.description.baseOffset : inTime;
 }
 
 /** Whether segments are missing by what the names of the others say, or the generation's end. */

@@ -3,7 +3,7 @@ import type { Damage } from "../../store/restore/damage.ts";
 import type { Moment } from "../../store/ledger/ledger-reader.ts";
 import { type Chain, joinSegments, type LinkedSegment } from "../format/chain.ts";
 import { logFolder, parseSegmentName } from "../format/names.ts";
-import type { SegmentHeader } from "../format/objects.ts";
+import { HEADER_READ_BYTES, type SegmentHeader } from "../format/objects.ts";
 import { heldBytes } from "../store/object-buffers.ts";
 import { type ArchiveSource, damageOf, isArchiveDamage } from "./archive-source.ts";
 import { inOrder, READ_AHEAD } from "./in-order.ts";
@@ -221,6 +221,24 @@ export class ArchivedLog {
       if (mark !== undefined) return momentOf(mark);
     }
     return undefined;
+  }
+
+  /**
+   * The replication ids that begin in the segments before an offset. Reads their headers.
+   * @throws ReplicaError of the store; USAGE where an identity is missing; ARCHIVE_DAMAGED.
+   */
+  async historiesUpTo(
+    offset: Offset,
+    signal: AbortSignal,
+  ): Promise<SegmentHeader["histories"][number][]> {
+    const before = this.#chain.segments.filter(({ from }) => from < offset);
+    const read = async ({ generation, name }: ArchivedSegment, stop: AbortSignal) =>
+      await this.#source.segmentHeader(logFolder(generation), name, stop);
+    const histories: SegmentHeader["histories"][number][] = [];
+    for await (const header of inOrder(before, READ_AHEAD, () => HEADER_READ_BYTES, read, signal)) {
+      histories.push(...header.histories);
+    }
+    return histories;
   }
 
   /**

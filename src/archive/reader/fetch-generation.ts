@@ -7,16 +7,19 @@ import { RdbChecker, type RdbSummary } from "../../rdb/checker.ts";
 import { replicationAux } from "../../rdb/header.ts";
 import { selectCommand } from "../../resp/encode.ts";
 import { closeQuietly, type Disk, diskError, freeBytesAt } from "../../store/disk/disk.ts";
-import { describeDamage } from "../../store/restore/damage.ts";
-import { baseFolder, BASE_FILE, generationKey, logFolder } from "../format/names.ts";
+import { BASE_FILE, generationKey, logFolder } from "../format/names.ts";
 import { damaged } from "../store/object-store.ts";
 import { type Archive, type ArchivedGeneration, baseMoment } from "./archive.ts";
 import { type ArchivedSegment, segmentCost, segmentKey } from "./archived-log.ts";
-import { damageOf, isArchiveDamage, type ListedPiece } from "./archive-source.ts";
-import { FetchedDirectory, fetchedFiles } from "./fetched-directory.ts";
+import {
+  FETCHED_ID,
+  FetchedDirectory,
+  FetchedGeneration,
+  fetchedFiles,
+} from "./fetched-directory.ts";
 import { NOTHING } from "./generation-head.ts";
 import { inOrder, READ_AHEAD } from "./in-order.ts";
-import { pieceCost } from "./verify-base.ts";
+import { readBase, telling, told } from "./read-base.ts";
 
 /** Of the first segment: its bytes are sound, but those of another log. */
 const OTHER_SELECT =
@@ -33,18 +36,19 @@ export interface FetchOptions {
 interface Fetch extends FetchOptions {
   readonly archive: Archive;
   readonly generation: ArchivedGeneration;
+  readonly segments: readonly ArchivedSegment[];
   readonly root: string;
+  /** The number that it gets in the folder. */
+  readonly id: number;
 }
 
-/**
- * Brings one generation from an archive into a new folder: a data directory of its own, with the one generation in it,
- * its log at least up to `upTo`. Pieces are read side by side, every checksum is compared, and the folder is there whole
- * and durably, or not at all.
- * @param upTo an offset of the generation's chain.
- * @param dir the folder to make, in one that is there.
- * @throws ReplicaError ARCHIVE_DAMAGED, saying what can still be restored; USAGE where no identity fits, and for a folder
- * that is there; DISK_FULL, DISK_FAILED; of the store; the signal's reason.
- */
+/** A generation, and the offset of its chain up to which its log is wanted at least. */
+export interface WantedGeneration {
+  readonly generation: ArchivedGeneration;
+  readonly upTo: Offset;
+}
+
+/** As `fetchGenerations`, for one generation. */
 export async function fetchGeneration(
   archive: Archive,
   generation: ArchivedGeneration,
@@ -52,28 +56,58 @@ export async function fetchGeneration(
   dir: string,
   options: FetchOptions,
 ): Promise<void> {
+  await fetchGenerations(archive, [{ generation, upTo }], dir, options);
+}
+
+/**
+ * Brings generations from an archive into a new folder: a data directory of its own, with just these in it, numbered from
+ * `FETCHED_ID` on. Pieces are read side by side, every checksum is compared, and the folder is there whole and durably, or
+ * not at all.
+ * @param wanted at least one, oldest first: all but the last are sealed.
+ * @param dir the folder to make, in one that is there.
+ * @throws ReplicaError ARCHIVE_DAMAGED, saying what can still be restored; USAGE where no identity fits, and for a folder
+ * that is there; DISK_FULL, DISK_FAILED; of the store; the signal's reason.
+ */
+export async function fetchGenerations(
+  archive: Archive,
+  wanted: readonly WantedGeneration[],
+  dir: string,
+  options: FetchOptions,
+): Promise<void> {
   const { disk, signal } = options;
   signal.throwIfAborted();
   if (fs.lstatSync(dir, { throwIfNoEntry: false }) !== undefined) throw isThere(dir);
-  const { offset: end } = generation.log.chain.end;
-  if (upTo > end)
-    throw usageError(
-      `generation ${generation.name} ends at offset ${end} in the archive, before ${upTo}`,
-    );
-  const segments = generation.log.chain.segments.filter(({ from }) => from < upTo);
-  refuseTooMuch(disk, dirname(dir), generation, segments);
+  const parts = wanted.map((one) => ({ ...one, segments: segmentsUpTo(one) }));
+  refuseTooMuch(disk, dirname(dir), parts);
   const root = join(dirname(dir), `.${basename(dir)}.fetching-${process.pid}`);
   try {
     fs.rmSync(root, { recursive: true, force: true });
     // Nobody else may look into it until it is known who may.
     fs.mkdirSync(root, { mode: 0o700 });
-    await fetchInto({ ...options, archive, generation, root }, segments);
+    const fetches = parts.map(({ generation, segments }, index) => ({
+      ...options,
+      archive,
+      root,
+      generation,
+      segments,
+      id: FETCHED_ID + index,
+    }));
+    await fetchAll(fetches, new FetchedDirectory(disk, root));
     await publish(disk, root, dir);
   } catch (cause) {
     await disk.removeLarge(root);
     signal.throwIfAborted();
     throw diskError("fetching to", dir, cause);
   }
+}
+
+function segmentsUpTo({ generation, upTo }: WantedGeneration): ArchivedSegment[] {
+  const { end, segments } = generation.log.chain;
+  if (upTo > end.offset)
+    throw usageError(
+      `generation ${generation.name} ends at offset ${end.offset} in the archive, before ${upTo}`,
+    );
+  return segments.filter(({ from }) => from < upTo);
 }
 
 /** Gives a whole folder its name, durably. A failure leaves nothing there. */
@@ -96,65 +130,64 @@ function isThere(dir: string): ReplicaError {
 function refuseTooMuch(
   disk: Disk,
   dir: string,
-  { base, name }: ArchivedGeneration,
-  segments: readonly ArchivedSegment[],
+  parts: readonly Pick<Fetch, "generation" | "segments">[],
 ): void {
-  const logBytes = segments.reduce((sum, { from, to }) => sum + to - from, 0);
-  const free = freeBytesAt(disk, dir);
-  if (base.rdbBytes + logBytes <= free) return;
-  throw new ReplicaError("DISK_FULL", {
-    message: `generation ${name} has ${base.rdbBytes} bytes of snapshot and ${logBytes} of log, ${dir} has room for ${free}: make room`,
-  });
+  let free = freeBytesAt(disk, dir);
+  for (const { generation, segments } of parts) {
+    const { rdbBytes } = generation.base;
+    const logBytes = segments.reduce((sum, { from, to }) => sum + to - from, 0);
+    if (rdbBytes + logBytes > free) {
+      throw new ReplicaError("DISK_FULL", {
+        message: `generation ${generation.name} has ${rdbBytes} bytes of snapshot and ${logBytes} of log, ${dir} has room for ${free}: make room`,
+      });
+    }
+    free -= rdbBytes + logBytes;
+  }
 }
 
-async function fetchInto(fetch: Fetch, segments: readonly ArchivedSegment[]): Promise<void> {
-  const { disk, generation, root, signal } = fetch;
-  disk.makeDir(fetchedFiles(root).dir);
-  const directory = new FetchedDirectory(disk, root, generation);
+async function fetchAll(fetches: readonly Fetch[], directory: FetchedDirectory): Promise<void> {
   try {
-    const rdb = await fetchBase(fetch);
-    const { streamDb } = replicationAux(rdb.header);
-    const select = selectCommand(streamDb);
-    const at = generation.first ?? baseMoment(generation, await generation.log.first(signal));
-    await directory.keep(rdb, streamDb, select.length, at);
-    const end = segments.at(-1)?.to ?? generation.description.baseOffset;
-    const endMs = (await generation.log.momentFrom(end, signal))?.atMs;
-    await fetchLog(fetch, segments, select, directory);
-    await disk.syncDir(fetchedFiles(root).dir);
-    await directory.finish(endMs);
+    for (const fetch of fetches) await fetchInto(fetch, directory);
+    await directory.finish(fetches.at(-1)!.id);
   } finally {
     directory.close();
   }
 }
 
+async function fetchInto(fetch: Fetch, directory: FetchedDirectory): Promise<void> {
+  const { disk, generation, segments, root, id, signal } = fetch;
+  const { dir } = fetchedFiles(root, id);
+  disk.makeDir(dir);
+  const written = new FetchedGeneration(directory, id, generation);
+  const rdb = await fetchBase(fetch);
+  const { streamDb } = replicationAux(rdb.header);
+  const select = selectCommand(streamDb);
+  const at = generation.first ?? baseMoment(generation, await generation.log.first(signal));
+  await written.keep(rdb, streamDb, select.length, at);
+  const end = segments.at(-1)?.to ?? generation.description.baseOffset;
+  const endMs = (await generation.log.momentFrom(end, signal))?.atMs;
+  await fetchLog(fetch, select, written);
+  await disk.syncDir(dir);
+  await written.finish(endMs);
+}
+
 /** Writes the pieces of the snapshot one behind the other, and checks the whole. */
 async function fetchBase(fetch: Fetch): Promise<RdbSummary> {
-  const { archive, generation, disk, signal, onProgress, root } = fetch;
+  const { archive, generation, disk, signal, onProgress, root, id } = fetch;
   const { base: document, name } = generation;
-  const { base: path } = fetchedFiles(root);
-  const folder = baseFolder(name);
+  const { base: path } = fetchedFiles(root, id);
   const checker = new RdbChecker();
-  const read = async (piece: ListedPiece, stop: AbortSignal) => {
-    const tell = (error: unknown) => told(fetch, `${folder}/${piece.name}`, error, NOTHING);
-    try {
-      return telling(await archive.source.piece(folder, piece, stop), tell);
-    } catch (error) {
-      throw await tell(error);
-    }
-  };
   const key = generationKey(name, BASE_FILE);
   const place = archive.source.placeOf(key);
   let at = 0;
   let rdb: RdbSummary;
   try {
     await writing(disk, path, async (fd) => {
-      for await (const parts of inOrder(document.pieces, READ_AHEAD, pieceCost, read, signal)) {
-        for await (const data of parts) {
-          checker.push(data);
-          await disk.write(fd, [data], at);
-          at += data.length;
-          onProgress(path, at, document.rdbBytes);
-        }
+      for await (const data of readBase(archive, generation, signal)) {
+        checker.push(data);
+        await disk.write(fd, [data], at);
+        at += data.length;
+        onProgress(path, at, document.rdbBytes);
       }
     });
     rdb = checker.finish();
@@ -162,24 +195,25 @@ async function fetchBase(fetch: Fetch): Promise<RdbSummary> {
     // The pieces are as they were written, so that the snapshot was archived like this.
     if (!(error instanceof ReplicaError) || !error.code.startsWith("BAD_")) throw error;
     const what = `lists pieces that make no sound snapshot: ${error.message}`;
-    throw await told(fetch, key, damaged(place, what), NOTHING);
+    throw await told(archive, name, { key, error: damaged(place, what), meaning: NOTHING }, signal);
   }
   if (hex64(rdb.crc64) === document.rdbCrc64) return rdb;
   const what = `says that its snapshot has the checksum ${document.rdbCrc64}, but that has ${hex64(rdb.crc64)}`;
-  throw await told(fetch, key, damaged(place, what), NOTHING);
+  throw await told(archive, name, { key, error: damaged(place, what), meaning: NOTHING }, signal);
 }
 
 async function fetchLog(
   fetch: Fetch,
-  segments: readonly ArchivedSegment[],
   select: Uint8Array,
-  directory: FetchedDirectory,
+  directory: FetchedGeneration,
 ): Promise<void> {
-  const { archive, generation, disk, signal, onProgress, root } = fetch;
-  const { log: path } = fetchedFiles(root);
+  const { archive, generation, segments, disk, signal, onProgress, root, id } = fetch;
+  const { log: path } = fetchedFiles(root, id);
   const { baseOffset } = generation.description;
-  const tell = (segment: ArchivedSegment, error: unknown) =>
-    told(fetch, segmentKey(segment), error, restorableUpTo(generation, segment.from));
+  const tell = (segment: ArchivedSegment, error: unknown) => {
+    const meaning = restorableUpTo(generation, segment.from);
+    return told(archive, generation.name, { key: segmentKey(segment), error, meaning }, signal);
+  };
   const read = async (segment: ArchivedSegment, stop: AbortSignal) => {
     try {
       const folder = logFolder(segment.generation);
@@ -217,18 +251,6 @@ async function fetchLog(
   });
 }
 
-/** The parts of an object; what they throw is told as `tell` says. */
-async function* telling(
-  parts: AsyncIterable<Uint8Array>,
-  tell: (error: unknown) => Promise<unknown>,
-): AsyncGenerator<Uint8Array, void> {
-  try {
-    yield* parts;
-  } catch (error) {
-    throw await tell(error);
-  }
-}
-
 /** What can be restored of a generation, as a clause of its own. */
 export function restorableUpTo(
   { name, description }: Pick<ArchivedGeneration, "name" | "description">,
@@ -237,18 +259,6 @@ export function restorableUpTo(
   const only = offset <= description.baseOffset;
   const what = only ? "only the snapshot" : `everything up to offset ${offset}`;
   return `of this generation, ${what} can be restored (--generation ${name} --offset ${offset})`;
-}
-
-/** The error as people are told it, where it is damage. */
-async function told(
-  { archive, generation, signal }: Fetch,
-  key: string,
-  error: unknown,
-  meaning: string,
-): Promise<unknown> {
-  if (!isArchiveDamage(error)) return error;
-  const message = describeDamage(damageOf(archive.source, key, error, meaning));
-  return await archive.damageError(generation.name, message, signal);
 }
 
 /** Writes a new file, durably once this resolves. */

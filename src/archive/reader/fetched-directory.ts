@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Offset, ReplicationId } from "../../base/history.ts";
 import { hex64 } from "../../base/hex64.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
@@ -6,41 +6,75 @@ import type { RdbSummary } from "../../rdb/checker.ts";
 import { type Disk, writeWhole } from "../../store/disk/disk.ts";
 import { CurrentLink } from "../../store/generation/current-link.ts";
 import { DATABASE, filesOf, generationPath } from "../../store/generation/layout.ts";
+import { FETCHED } from "../../store/ledger/keep-tables.ts";
 import { Ledger, type Mark } from "../../store/ledger/ledger.ts";
 import type { Moment } from "../../store/ledger/ledger-reader.ts";
 import { currentBootId } from "../../store/ledger/trust.ts";
 import type { SegmentHeader } from "../format/objects.ts";
 import type { GenerationHead } from "./generation-head.ts";
 
-/** The number of the one generation in a folder that was fetched. */
+/** The number of the first generation in a folder that was fetched; of the only one, mostly. */
 export const FETCHED_ID = 1;
 
 /** How many marks are committed at once. */
 const MARKS_AT_ONCE = 4_000;
 
-/** The generation of a folder that is being fetched: where its files are. */
+/** A generation of a folder that is being fetched: where its files are. */
 export interface FetchedFiles {
   readonly dir: string;
   readonly base: string;
   readonly log: string;
 }
 
-/** Where the one generation of a data directory lies. */
-export function fetchedFiles(root: string): FetchedFiles {
-  const dir = join(root, generationPath(FETCHED_ID));
-  const { base, log } = filesOf({ id: FETCHED_ID, dir });
+/** Where a generation of a data directory lies. */
+export function fetchedFiles(root: string, id: number): FetchedFiles {
+  const dir = join(root, generationPath(id));
+  const { base, log } = filesOf({ id, dir });
   return { dir, base, log };
 }
 
-/**
- * Writes what a data directory has beside the base and the log: the database with the marks and the histories that the
- * segments tell, the manifest, and the link.
- */
+/** A data directory that is being fetched: its database, and the link once all is there. */
 export class FetchedDirectory {
-  readonly #disk: Disk;
-  readonly #root: string;
-  readonly #head: GenerationHead;
+  readonly disk: Disk;
+  readonly root: string;
+  readonly ledger: Ledger;
+  #isClosed = false;
+
+  /** @param root a new folder. @throws ReplicaError of the database. */
+  constructor(disk: Disk, root: string) {
+    this.disk = disk;
+    this.root = root;
+    this.ledger = new Ledger(join(root, DATABASE), disk, true);
+  }
+
+  /**
+   * Ends the folder, durably but for its own name.
+   * @param currentId the newest generation's number.
+   * @throws ReplicaError DISK_FULL, DISK_FAILED, of the database.
+   */
+  async finish(currentId: number): Promise<void> {
+    new CurrentLink(this.disk, this.root).pointAt(currentId);
+    await this.disk.syncDir(dirname(fetchedFiles(this.root, currentId).dir));
+    this.close();
+    await this.disk.syncDir(this.root);
+  }
+
+  /** Closes the database. */
+  close(): void {
+    if (!this.#isClosed) this.ledger.close();
+    this.#isClosed = true;
+  }
+}
+
+/**
+ * Writes what a data directory has beside the base and the log of a generation: the marks and the histories that the
+ * segments tell, and the manifest. Each generation seals the one that was written before it.
+ */
+export class FetchedGeneration {
+  readonly #directory: FetchedDirectory;
   readonly #ledger: Ledger;
+  readonly #id: number;
+  readonly #head: GenerationHead;
   readonly #marks: Mark[] = [];
   /** Where the last mark's bytes end, when it was, and the checksum of the bytes since. */
   #marked: Offset;
@@ -49,16 +83,15 @@ export class FetchedDirectory {
   /** The marks of the segment that are to come. */
   #coming: SegmentHeader["marks"] = [];
   #end: Offset;
-  #isClosed = false;
 
-  /** @param root a new folder, in which the generation's own one is there. @throws ReplicaError of the database. */
-  constructor(disk: Disk, root: string, head: GenerationHead) {
-    this.#disk = disk;
-    this.#root = root;
+  /** @param id its number, above those of the ones before it; its folder is there. */
+  constructor(directory: FetchedDirectory, id: number, head: GenerationHead) {
+    this.#directory = directory;
+    this.#ledger = directory.ledger;
+    this.#id = id;
     this.#head = head;
     this.#marked = this.#end = head.description.baseOffset;
     this.#lastMs = Date.parse(head.base.finished);
-    this.#ledger = new Ledger(join(root, DATABASE), disk, true);
   }
 
   /** Records the snapshot. @param at when it was all there was. @throws ReplicaError of the database. */
@@ -67,8 +100,9 @@ export class FetchedDirectory {
     const { baseOffset, replid, primary } = description;
     this.#lastMs = at.atMs;
     await this.#ledger.durably(() => {
-      this.#ledger.begin(primary, Date.parse(description.started), FETCHED_ID);
-      this.#ledger.lay(FETCHED_ID, baseOffset, logHeaderBytes);
+      this.#ledger.begin(primary, Date.parse(description.started), this.#id);
+      this.#ledger.event(FETCHED, String(this.#id), Date.now());
+      this.#ledger.lay(this.#id, baseOffset, logHeaderBytes);
       const kept = {
         replid: replid as ReplicationId,
         baseOffset,
@@ -79,8 +113,8 @@ export class FetchedDirectory {
         logHeaderBytes,
         firstDatabase: rdb.firstDatabase,
       };
-      this.#ledger.promote(FETCHED_ID, kept, {
-        sealReason: "",
+      this.#ledger.promote(this.#id, kept, {
+        sealReason: "a newer snapshot took its place",
         atMs: at.atMs,
         // What lies past the last mark isn't the archive's.
         trust: { kind: "stopped" },
@@ -94,7 +128,7 @@ export class FetchedDirectory {
   /** Records the histories of the next segment, whose bytes come next. @throws ReplicaError of the database. */
   begin({ histories, marks }: SegmentHeader): void {
     for (const { replid, fromOffset } of histories)
-      this.#ledger.addReplicationId(FETCHED_ID, replid as ReplicationId, fromOffset);
+      this.#ledger.addReplicationId(this.#id, replid as ReplicationId, fromOffset);
     this.#coming = marks;
   }
 
@@ -131,12 +165,12 @@ export class FetchedDirectory {
   async #commit(): Promise<void> {
     const marks = this.#marks.splice(0);
     await this.#ledger.durably(() => {
-      for (const mark of marks) this.#ledger.mark(FETCHED_ID, mark);
+      for (const mark of marks) this.#ledger.mark(this.#id, mark);
     });
   }
 
   /**
-   * Ends the folder, durably but for its own name.
+   * Ends the generation, durably but for its folder's own name.
    * @param endMs a time when the log's last byte was there; undefined where no mark tells one.
    * @throws ReplicaError DISK_FULL, DISK_FAILED, of the database.
    */
@@ -144,18 +178,9 @@ export class FetchedDirectory {
     // What was archived after the last mark came later than that, and when is unknown.
     if (this.#end > this.#marked) this.#mark(endMs ?? this.#lastMs + 1, this.#end);
     await this.#commit();
-    const dir = join(this.#root, generationPath(FETCHED_ID));
-    const { manifest, manifestText } = filesOf({ id: FETCHED_ID, dir });
-    await writeWhole(this.#disk, manifest, new TextEncoder().encode(manifestText));
-    new CurrentLink(this.#disk, this.#root).pointAt(FETCHED_ID);
-    await this.#disk.syncDir(join(dir, ".."));
-    this.close();
-    await this.#disk.syncDir(this.#root);
-  }
-
-  /** Closes the database. */
-  close(): void {
-    if (!this.#isClosed) this.#ledger.close();
-    this.#isClosed = true;
+    const { disk, root } = this.#directory;
+    const { dir } = fetchedFiles(root, this.#id);
+    const { manifest, manifestText } = filesOf({ id: this.#id, dir });
+    await writeWhole(disk, manifest, new TextEncoder().encode(manifestText));
   }
 }

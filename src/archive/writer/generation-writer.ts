@@ -123,8 +123,8 @@ export class GenerationWriter {
     const before = known ?? (await predecessor(parts, id));
     // The first one's own, also where it was archived before lineages were written down.
     const lineage = before?.document.lineage?.name ?? before?.name ?? name;
-    const primaryVersion = await parts.files.madeBy(generation);
-    const document = documentOf(parts, generation, { lineage, primaryVersion });
+    const madeBy = await parts.files.madeBy(generation);
+    const document = documentOf(parts, generation, { lineage, madeBy });
     const folder = await OwnFolder.create(disk, memoryPath, archive, name, document);
     const end = { offset: generation.baseOffset, crc: 0n };
     const nothing = { at: "generation", after: { at: "base", pieces: 0, end } } as const;
@@ -368,14 +368,14 @@ async function predecessor(
 function documentOf(
   { writer, source, program, random }: GenerationWriterParts,
   { id, startedMs, primaryName, baseOffset, arriving }: LocalGeneration,
-  { lineage, primaryVersion }: { lineage: string; primaryVersion: string | undefined },
+  { lineage, madeBy }: { lineage: string; madeBy: Awaited<ReturnType<LocalFiles["madeBy"]>> },
 ): GenerationDocument {
   return {
     format: ARCHIVE_FORMAT,
     started: new Date(startedMs).toISOString(),
     program,
     primary: primaryName,
-    ...(primaryVersion === undefined ? {} : { primaryVersion }),
+    ...madeBy,
     replid: arriving ?? historyAfter(source.histories(id), baseOffset) ?? madeUpReplid(random),
     baseOffset,
     codec: writer.codec,

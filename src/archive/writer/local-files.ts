@@ -2,8 +2,10 @@ import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { Crc64, crc64, crc64OfBoth } from "../../rdb/crc64.ts";
 import { MAX_HEADER_BYTES, parseRdbHeader } from "../../rdb/header.ts";
+import { formatOf, serverOf } from "../../rdb/made-by.ts";
 import { closeQuietly, type Disk, diskError } from "../../store/disk/disk.ts";
 import type { LogEnd } from "../format/chain.ts";
+import type { GenerationDocument } from "../format/documents.ts";
 import type { SegmentName } from "../format/names.ts";
 import { PIECE_BYTES, type SegmentHeader, SEGMENT_BYTES } from "../format/objects.ts";
 import type { PlainData } from "../format/zstd-frames.ts";
@@ -13,8 +15,6 @@ import type { ArchiveSource, LocalGeneration } from "./archive-source.ts";
 const MAX_MARKS = 100_000;
 /** An RDB ends with its checksum. */
 const TRAILER_BYTES = 8;
-/** What a server calls its version; whoever made the snapshot chose it. */
-const VERSION = /^[\w.+-]{1,40}$/;
 
 /** What is read at once of a log that is only summed. */
 const SUMMED_AT_ONCE_BYTES = 1024 * 1024;
@@ -43,19 +43,23 @@ export class LocalFiles {
   }
 
   /**
-   * The server that made a base, as that says: `valkey 9.1.0`. Undefined where it doesn't, or too little of it is there.
+   * The server that made a base, as that says, and the base's format: `valkey 9.1.0`, `VALKEY080`. Nothing where too little
+   * of it is there.
    * @throws ReplicaError DISK_FAILED.
    */
-  async madeBy({ basePath, rdbBytes }: LocalGeneration): Promise<string | undefined> {
+  async madeBy({
+    basePath,
+    rdbBytes,
+  }: LocalGeneration): Promise<Pick<GenerationDocument, "primaryVersion" | "rdbFormat">> {
     const head = await this.#read(basePath, 0, Math.min(MAX_HEADER_BYTES, rdbBytes));
     try {
-      const aux = parseRdbHeader(head)?.aux;
-      const valkey = aux?.get("valkey-ver");
-      const version = valkey ?? aux?.get("redis-ver");
-      if (version === undefined || !VERSION.test(version)) return undefined;
-      return `${valkey === undefined ? "redis" : "valkey"} ${version}`;
+      const header = parseRdbHeader(head);
+      if (header === undefined) return {};
+      const primaryVersion = serverOf(header);
+      const rdbFormat = formatOf(header);
+      return primaryVersion === undefined ? { rdbFormat } : { primaryVersion, rdbFormat };
     } catch (error) {
-      if (error instanceof ReplicaError && error.code === "BAD_PAYLOAD") return undefined;
+      if (error instanceof ReplicaError && error.code === "BAD_PAYLOAD") return {};
       throw error;
     }
   }

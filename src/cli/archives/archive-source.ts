@@ -11,11 +11,6 @@ export const quickOption = {
 export const aboutSource = `SOURCE is a data directory, or the URL of an archive: s3://bucket/prefix, with the keys from where
 every S3 tool takes them (environment, profiles, roles), or file:///path.`;
 
-/** Whether a command's SOURCE is the URL of an archive. */
-export function isArchiveUrl(source: string): boolean {
-  return /^(?:s3|file):\/\//.test(source);
-}
-
 /** Refuses --quick for anything but an archive. @throws ReplicaError USAGE. */
 export function refuseQuick(source: string, options: ReadonlyMap<string, string>): void {
   if (!options.has(quickOption.name)) return;

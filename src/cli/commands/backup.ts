@@ -12,7 +12,7 @@ import { realClock } from "../../base/clock.ts";
 import type { State } from "../../session/state.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import type { CommandContext } from "./command.ts";
-import { modeOf } from "./mode-option.ts";
+import { modeOf } from "../restores/mode-option.ts";
 import { watchTransfer } from "./watch-transfer.ts";
 
 /** Whether an object that is there is replaced. */

@@ -35,6 +35,16 @@ export interface CommandOption {
   /** The value's placeholder in help; empty for a switch. */
   readonly value: string;
   readonly help: string;
+  /** Whether it may be given more than once; `valuesOf` reads it. */
+  readonly isList?: true;
+}
+
+/** What stands between the values of an option that may be given more than once: no argument can hold it. */
+export const BETWEEN_VALUES = "\0";
+
+/** The values of an option that may be given more than once, in their order. */
+export function valuesOf(options: ReadonlyMap<string, string>, name: string): string[] {
+  return options.get(name)?.split(BETWEEN_VALUES) ?? [];
 }
 
 /** What help and the command line know about a command; its body is loaded on demand. */

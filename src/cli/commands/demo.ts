@@ -9,6 +9,7 @@ import { parsePrimaryUrl } from "../../config/primary-url.ts";
 import type { Settings } from "../../config/settings.ts";
 import { VERSION } from "../../base/version.ts";
 import { EmbeddedPrimary } from "../../demo/primary.ts";
+import { openArchiveStore } from "../../archive/open/open-archive.ts";
 import { prepareArchiving } from "../../program/archiving.ts";
 import { assemble } from "../../program/assemble.ts";
 import type { Replica } from "../../replica/replica.ts";
@@ -76,7 +77,8 @@ export async function demo(context: CommandContext): Promise<number> {
   });
   const target = parsePrimaryUrl(primary.url);
   const { env } = context;
-  const archiving = prepareArchiving(archive, settings, { env, clock: realClock })(realDisk);
+  const store = openArchiveStore(archive, { settings, env, clock: realClock });
+  const archiving = prepareArchiving(store, settings, { clock: realClock })(realDisk);
   const assembled = assemble(target, realDisk, realClock, settings, VERSION, { archiving });
   const { replica, status, port, run, close } = assembled;
   const stop = new AbortController();

@@ -11,14 +11,15 @@ export function fileProgress(stderr: Output, enabled: boolean) {
   let shown = "";
   let isDone = true;
   return {
-    look: (file: string, bytes: number, totalBytes: number) => {
-      if (totalBytes < WORTH_BYTES) return;
+    /** @param totalBytes undefined: unknown; then a line comes once that much was read. */
+    look: (file: string, bytes: number, totalBytes: number | undefined) => {
+      if ((totalBytes ?? bytes) < WORTH_BYTES) return;
       if (file !== shown) {
         if (!isDone) return;
         progress.begin(basename(file), totalBytes);
         shown = file;
       }
-      isDone = bytes >= totalBytes;
+      isDone = totalBytes !== undefined && bytes >= totalBytes;
       progress.update(bytes);
     },
     end: () => progress.end(),

@@ -2,16 +2,17 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
-import { parsePrimarySource } from "../../config/primary-source.ts";
+import { parsePrimarySource, parseSource } from "../../config/primary-source.ts";
 import { DEFAULT_URL } from "../../config/primary-url.ts";
 import { type FillingWatch, runReplicaProcess } from "../../program/replica-process.ts";
 import type { Replica } from "../../replica/replica.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import { DATABASE, GENERATIONS } from "../../store/generation/layout.ts";
 import type { Wanted } from "../../store/restore/restore-point.ts";
-import { isArchiveUrl } from "../archives/archive-source.ts";
+import { isArchiveUrl } from "../../archive/open/archive-url.ts";
 import type { CommandContext } from "./command.ts";
 import { momentOf, momentOptions } from "./moment-options.ts";
+import { clusterOf } from "./follow-cluster.ts";
 import { watchTransfer } from "./watch-transfer.ts";
 
 /** `replica [follow] [URL]`: follows a primary until stopped, or serves what is kept. */
@@ -19,8 +20,14 @@ export async function follow(context: CommandContext): Promise<number> {
   const { settings, args, options, env, signal, stderr } = context;
   const isOffline = options.has("offline");
   const archive = archiveToServe(context);
-  const source = parsePrimarySource(archive === args[0] ? DEFAULT_URL : (args[0] ?? DEFAULT_URL));
+  const source = parseSource(archive === args[0] ? DEFAULT_URL : (args[0] ?? DEFAULT_URL));
   if (!isOffline) refuseMoment(options);
+  // A plain start must come to its handler of SIGUSR1 without a pause.
+  const mayBeCluster = isOffline || source.kind === "cluster";
+  const cluster = mayBeCluster ? await clusterOf(context, source, archive) : undefined;
+  if (cluster !== undefined) return await orStopped(signal, cluster);
+  // Beside the archive of one primary, a cluster's URL names nobody who is followed.
+  const primary = source.kind === "cluster" ? parsePrimarySource(DEFAULT_URL) : source;
   const watch = (replica: Replica) => {
     const shown = () => (replica.renewal.state.at === "transfer" ? replica.renewal : replica).state;
     return watchTransfer(shown, stderr, settings.progress);
@@ -28,10 +35,10 @@ export async function follow(context: CommandContext): Promise<number> {
   // Elsewhere, progress is logged.
   const isShown = settings.progress && stderr.isTty;
   const watchFilling = isShown ? async () => await fillingProgress(stderr) : undefined;
-  const parts = { source, env, watch, watchFilling };
+  const parts = { source: primary, env, watch, watchFilling };
   // Nothing is archived of what is served as it is.
   const quiet = { ...settings, archive: { ...settings.archive, url: undefined } };
-  try {
+  return await orStopped(signal, async () => {
     if (archive === undefined) {
       const offline = isOffline ? await momentOf(context, settings.dir) : undefined;
       const plan = { ...parts, settings: isOffline ? quiet : settings, offline };
@@ -41,8 +48,14 @@ export async function follow(context: CommandContext): Promise<number> {
         await runReplicaProcess({ ...parts, settings: { ...quiet, dir }, offline }, signal);
       });
     }
+  });
+}
+
+/** Runs `act`. A stop is no failure, also while it starts. */
+async function orStopped(signal: AbortSignal, act: () => Promise<void>): Promise<number> {
+  try {
+    await act();
   } catch (error) {
-    // Also while it starts.
     if (!(signal.aborted && error instanceof ReplicaError && error.code === "STOPPED")) throw error;
   }
   return 0;
@@ -79,7 +92,7 @@ async function serveArchived(
   const { settings, signal, stderr } = context;
   const [{ archivedPoint }, { withFetchedDirectory }, { fileProgress }] = await Promise.all([
     import("./restore-archived.ts"),
-    import("../archives/fetch-source.ts"),
+    import("../../archive/reader/fetch-source.ts"),
     import("./file-progress.ts"),
   ]);
   const { archive, point } = await archivedPoint(url, context);

@@ -47,7 +47,7 @@ export async function pointOf(
 }
 
 /** The time that an option gives, in milliseconds since 1970. Tells how it was understood. @throws ReplicaError USAGE. */
-async function timeOf(
+export async function timeOf(
   option: string,
   text: string,
   kept: () => Promise<string>,
@@ -65,13 +65,16 @@ async function timeOf(
 }
 
 /** Writes one line for people; as a log line where a program reads the log, so that every line of it is JSON. */
-function tell(line: string, { settings, stderr }: Pick<CommandContext, "settings" | "stderr">) {
+export function tell(
+  line: string,
+  { settings, stderr }: Pick<CommandContext, "settings" | "stderr">,
+): void {
   if (settings.logFormat === "json") logger.info(line);
   else stderr.write(`${line}\n`);
 }
 
 /** Says which times a source keeps; empty where it can't be read, or keeps none. */
-async function keptIn(dir: string, generation: number | undefined): Promise<string> {
+export async function keptIn(dir: string, generation: number | undefined): Promise<string> {
   // A start needs neither of them, and has to be quick.
   const [{ Catalogue }, { keptTimes }] = await Promise.all([
     import("../../store/restore/catalogue.ts"),

@@ -6,18 +6,22 @@ import {
   windowOf,
 } from "../../archive/reader/archive-point.ts";
 import { logger } from "../../base/logger.ts";
+import { parseFormat } from "../../rdb/made-by.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import { PieceCheckers } from "../../store/pieces/piece-checkers.ts";
+import type { Catalogue } from "../../store/restore/catalogue.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
 import { restore, type Restored, type RestoreOptions } from "../../store/restore/restore.ts";
-import { linkingDisk, withFetched } from "../archives/fetch-source.ts";
+import type { RestorePoint } from "../../store/restore/restore-point.ts";
+import { refuseUnloadable } from "../../store/restore/target-server.ts";
+import { linkingDisk, withFetched } from "../../archive/reader/fetch-source.ts";
 import { openArchive } from "../../archive/open/open-archive.ts";
 import type { CommandContext } from "./command.ts";
 import { pointOf } from "./moment-options.ts";
 
 /** Writes what was chosen. */
 type WriteRestored = (
-  how: Pick<RestoreOptions, "layout" | "mode">,
+  how: Pick<RestoreOptions, "layout" | "mode" | "target">,
   onProgress: (file: string, bytes: number, totalBytes: number) => void,
 ) => Promise<{ readonly restored: Restored; readonly from: string }>;
 
@@ -54,6 +58,10 @@ export async function archivedRestore(context: CommandContext): Promise<WriteRes
   const [url = "", target = ""] = args;
   const { archive, point } = await archivedPoint(url, context);
   return async (how, onProgress) => {
+    const { rdbFormat } = point.generation.description;
+    const format = parseFormat(rdbFormat ?? "");
+    // Before any of it is fetched; what was archived before says nothing of it.
+    if (how.target && format) refuseUnloadable(format, how.layout, how.target);
     using checkers = new PieceCheckers({ signal });
     const surroundings = { signal, onProgress, checkers };
     // One file that goes on behind the snapshot needs a copy of its own.
@@ -68,4 +76,29 @@ export async function archivedRestore(context: CommandContext): Promise<WriteRes
     );
     return { restored, from: point.generation.name };
   };
+}
+
+/**
+ * Chooses the point of an archive that the options name. What is returned then fetches the generation to beside the target,
+ * lends it as one of a data directory, and removes it again.
+ * @throws ReplicaError as `archivedRestore`.
+ */
+export async function archivedSource(
+  url: string,
+  target: string,
+  context: CommandContext,
+  onProgress: (file: string, bytes: number, totalBytes: number) => void,
+) {
+  const { archive, point } = await archivedPoint(url, context);
+  const options = { disk: realDisk, signal: context.signal, onProgress };
+  return async <T>(
+    use: (catalogue: Catalogue, point: RestorePoint, from: string) => Promise<T>,
+  ): Promise<T> =>
+    await withFetched(
+      archive,
+      point,
+      target,
+      options,
+      async (catalogue, at) => await use(catalogue, at, point.generation.name),
+    );
 }

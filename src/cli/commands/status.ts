@@ -3,9 +3,10 @@ import type { Settings } from "../../config/settings.ts";
 import { usageError } from "../../base/errors.ts";
 import type { RunCommand } from "./command.ts";
 import { type Address, describeAddress } from "../../base/address.ts";
-import { InfoConnection } from "./info-connection.ts";
-import { infoToJson, isReady, screenLines } from "./status-screen.ts";
-import { watchStatus } from "./status-watch.ts";
+import { InfoConnection } from "../status/info-connection.ts";
+import { infoToJson, isReady } from "../status/info-json.ts";
+import { screenLines } from "../status/status-screen.ts";
+import { watchStatus } from "../status/status-watch.ts";
 
 const WATCH_EVERY_MS = 1_000;
 

@@ -1,29 +1,24 @@
-import { type Stats, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { ReplicaError, usageError } from "../../base/errors.ts";
-import { logger } from "../../base/logger.ts";
+import { ReplicaError } from "../../base/errors.ts";
 import { counted, formatBytes } from "../../base/quantity.ts";
 import type { RdbSummary } from "../../rdb/checker.ts";
-import { Catalogue, cutShortNote, isGone } from "../../store/restore/catalogue.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import { PieceCheckers } from "../../store/pieces/piece-checkers.ts";
-import {
-  type GenerationFindings,
-  verifyCatalogue,
-  verifyGeneration,
-  verifyRdb,
-  type VerifyOptions,
-} from "../../store/restore/verify.ts";
-import { isArchiveUrl, refuseQuick } from "../archives/archive-source.ts";
+import { verifyRdb, type VerifyOptions } from "../../store/restore/verify.ts";
+import { type DirectoryFindings, verifyDirectory } from "../../inspect/verify/verify-directory.ts";
+import type { Archive } from "../../archive/reader/archive.ts";
+import { isArchiveUrl } from "../../archive/open/archive-url.ts";
+import { isDirectory } from "../archives/local-source.ts";
+import { refuseQuick } from "../archives/archive-source.ts";
+import { isClusterDirectory } from "../clusters/cluster-source.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
 import { fileProgress } from "./file-progress.ts";
 import { type Damage, describeDamage } from "../../store/restore/damage.ts";
-import type { KeptGeneration } from "../../store/restore/kept-generation.ts";
 import { DATABASE } from "../../store/generation/layout.ts";
 import { hex64 } from "../../base/hex64.ts";
 
-const LOOKS = 5;
-const LOOK_EVERY_MS = 200;
+/** What it takes, for an error. */
+const TAKES = "an RDB file or a data directory";
 
 /** The exit code if what was checked is damaged. */
 const DAMAGED = 3;
@@ -39,8 +34,9 @@ export const verify: RunCommand = async (context) => {
   const onProgress = progress.look;
   const surroundings: VerifyOptions = { disk: realDisk, signal, onProgress, checkers };
   try {
-    return isDirectory(path)
-      ? await verifyDirectory(path, context, surroundings)
+    if (isClusterDirectory(path)) return await verifyCluster(path, context, surroundings);
+    return isDirectory(path, TAKES)
+      ? await verifyOneDirectory(path, context, surroundings)
       : await verifyFile(path, context, surroundings);
   } catch (error) {
     // Even if the database can't be read, programs that wait for JSON get an answer.
@@ -58,34 +54,27 @@ async function verifyArchived(url: string, context: CommandContext): Promise<num
     import("../../archive/open/open-archive.ts"),
     import("../archives/check-archive.ts"),
   ]);
-  const archive = await openArchive(url, context);
+  const isJson = options.has("json");
+  const { openClusterArchive } = await import("../clusters/fetched-cluster.ts");
+  const cluster = await openClusterArchive(url, context);
   const progress = fileProgress(stderr, settings.progress);
   const how = { quick: options.has("quick"), signal, onProgress: progress.look };
+  const check = async (one: Archive) => await checkArchive(one, isJson, how);
   try {
-    const { isSound, report: text } = await checkArchive(archive, options.has("json"), how);
+    const { isSound, report: text } = await (async () => {
+      if (cluster === undefined) return await check(await openArchive(url, context));
+      const { reportShards } = await import("../clusters/archived-shards.ts");
+      return await reportShards(
+        { url, archive: cluster, isJson, checksLayouts: true },
+        context,
+        check,
+      );
+    })();
     stdout.write(text);
     return isSound ? 0 : DAMAGED;
   } finally {
     progress.end();
   }
-}
-
-/** Refuses anything but files and directories: opening a pipe without a writer would wait forever. */
-function isDirectory(path: string): boolean {
-  let found: Stats;
-  try {
-    found = statSync(path);
-  } catch (cause) {
-    const isMissing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
-    throw usageError(
-      `can't open ${path}: ${isMissing ? "there is no such file or directory" : String(cause)}`,
-      cause,
-    );
-  }
-  if (found.isFile() || found.isDirectory()) return found.isDirectory();
-  throw usageError(
-    `${path} is neither a file nor a directory: give an RDB file or a data directory`,
-  );
 }
 
 function isDirectoryDamage(error: unknown): error is ReplicaError {
@@ -98,13 +87,14 @@ function reportUnreadable(
   path: string,
   message: string,
 ): void {
-  if (!options.has("json")) return;
+  if (options.has("json")) stdout.write(`${JSON.stringify(unreadableToJson(path, message))}\n`);
+}
+
+function unreadableToJson(path: string, message: string) {
   const file = join(path, DATABASE);
   const what = message.replace(`${file} `, "it ");
   const meaning = "nothing can be restored until the database is moved away";
-  stdout.write(
-    `${JSON.stringify(damagedToJson(path, { file, byte: undefined, what, meaning }))}\n`,
-  );
+  return damagedToJson(path, { file, byte: undefined, what, meaning });
 }
 
 async function verifyFile(
@@ -148,67 +138,47 @@ function rdbToJson({ header, bytes, crc64, checked }: RdbSummary) {
   return { magic, version, bytes, crc64: hex64(crc64), checked };
 }
 
-async function verifyDirectory(
+async function verifyOneDirectory(
   path: string,
   { options, stdout }: CommandContext,
   surroundings: VerifyOptions,
 ): Promise<number> {
-  const { damages, notes } = await lastingFindings(path, surroundings.signal);
-  using catalogue = new Catalogue(path);
-  const found: GenerationFindings[] = [];
-  for (const generation of catalogue.generations) {
-    const findings = await findingsOf(catalogue, generation, surroundings);
-    if (findings === undefined) {
-      logger.info(`generation ${generation.id} was removed in the meantime`);
-      continue;
-    }
-    found.push(findings);
-    damages.push(...findings.damages);
-  }
-  const all = { catalogue, found, damages, notes };
-  stdout.write(options.has("json") ? `${JSON.stringify(toJson(all))}\n` : report(all));
-  return damages.length === 0 ? 0 : DAMAGED;
+  const found = await verifyDirectory(path, surroundings);
+  stdout.write(options.has("json") ? `${JSON.stringify(toJson(found))}\n` : report(found));
+  return found.damages.length === 0 ? 0 : DAMAGED;
 }
 
-/** What is wrong, or worth telling, for good. While a generation becomes current, its link briefly precedes its row. */
-async function lastingFindings(
-  path: string,
-  signal: AbortSignal,
-): Promise<{ damages: Damage[]; notes: string[] }> {
-  for (let left = LOOKS; ; left--) {
-    using catalogue = new Catalogue(path);
-    const damages = await verifyCatalogue(catalogue, signal);
-    const notes = [cutShortNote(catalogue) ?? []].flat();
-    if (damages.length + notes.length === 0 || left === 0) return { damages, notes };
-    await Bun.sleep(LOOK_EVERY_MS);
-  }
-}
-
-/** Undefined if a running replica has removed the generation in the meantime. */
-async function findingsOf(
-  catalogue: Catalogue,
-  generation: KeptGeneration,
+/** Checks each shard of a cluster's directory; one that can't be read at all doesn't keep the others from it. */
+async function verifyCluster(
+  dir: string,
+  { options, stdout }: CommandContext,
   surroundings: VerifyOptions,
-): Promise<GenerationFindings | undefined> {
-  try {
-    const findings = await verifyGeneration(catalogue, generation, surroundings);
-    if (findings.damages.length === 0 || !isGone(catalogue.path, generation.id)) return findings;
-  } catch (error) {
-    if (surroundings.signal.aborted || !isGone(catalogue.path, generation.id)) throw error;
+): Promise<number> {
+  const { clusterContent, describeLayouts, layoutsToJson } =
+    await import("../clusters/shards-in.ts");
+  const content = clusterContent(dir);
+  const isJson = options.has("json");
+  const shards: object[] = [];
+  let isSound = true;
+  for (const { number, name, path } of content.shards) {
+    try {
+      const found = await verifyDirectory(path, surroundings);
+      isSound &&= found.damages.length === 0;
+      if (isJson) shards.push({ shard: number, ...toJson(found) });
+      else stdout.write(`shard ${name}\n${report(found)}`);
+    } catch (error) {
+      if (!isDirectoryDamage(error)) throw error;
+      isSound = false;
+      if (isJson) shards.push({ shard: number, ...unreadableToJson(path, error.message) });
+      else stdout.write(`shard ${name}\ndamaged: ${error.message}\n`);
+    }
   }
-  return undefined;
+  const all = { path: content.path, ok: isSound, layouts: layoutsToJson(content), shards };
+  stdout.write(isJson ? `${JSON.stringify(all)}\n` : describeLayouts(content));
+  return isSound ? 0 : DAMAGED;
 }
 
-/** All that a report tells of a data directory. */
-interface DirectoryFindings {
-  readonly catalogue: Catalogue;
-  readonly found: readonly GenerationFindings[];
-  readonly damages: readonly Damage[];
-  /** What looks like damage, and isn't. */
-  readonly notes: readonly string[];
-}
-
-function report({ catalogue, found, damages, notes }: DirectoryFindings): string {
+function report({ path, found, damages, notes }: DirectoryFindings): string {
   const lines = found.flatMap(({ generation, rdb, log: commands, restorableOffset }) => [
     `generation ${generation.id} (${generation.state})`,
     `  snapshot  ${rdb === undefined ? "damaged" : describeRdb(rdb)}`,
@@ -217,8 +187,8 @@ function report({ catalogue, found, damages, notes }: DirectoryFindings): string
   ]);
   for (const note of notes) lines.push(`note: ${note}`);
   for (const damage of damages) lines.push(`damaged: ${describeDamage(damage)}`);
-  if (found.length === 0) lines.push(`${catalogue.path} keeps no snapshot yet`);
-  else if (damages.length === 0) lines.push(`${catalogue.path}: no damage found`);
+  if (found.length === 0) lines.push(`${path} keeps no snapshot yet`);
+  else if (damages.length === 0) lines.push(`${path}: no damage found`);
   return `${lines.join("\n")}\n`;
 }
 
@@ -226,9 +196,9 @@ function unchecked(bytes: number): string {
   return bytes === 0 ? "" : ` (${formatBytes(bytes)} of it without a checksum)`;
 }
 
-function toJson({ catalogue, found, damages, notes }: DirectoryFindings) {
+function toJson({ path, found, damages, notes }: DirectoryFindings) {
   return {
-    path: catalogue.path,
+    path,
     ok: damages.length === 0,
     generations: found.map(
       ({ generation, rdb, log: commands, restorableOffset, damages: own }) => ({

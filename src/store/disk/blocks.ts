@@ -1,3 +1,4 @@
+import { ReplicaError } from "../../base/errors.ts";
 import { closeQuietly, type Disk, diskError } from "./disk.ts";
 
 /** The size of one read, and how many are in flight while a block is processed. */
@@ -56,5 +57,48 @@ export async function readBlocks(
   } finally {
     await Promise.allSettled(reads.map(({ bytes }) => bytes));
     closeQuietly(disk, fd);
+  }
+}
+
+/** A file that is read at any byte. */
+export class ReadFile implements Disposable {
+  readonly #disk: Disk;
+  readonly #path: string;
+  readonly #fd: number;
+
+  /** @throws ReplicaError DISK_FAILED. */
+  constructor(disk: Disk, path: string) {
+    this.#disk = disk;
+    this.#path = path;
+    try {
+      this.#fd = disk.openToRead(path);
+    } catch (cause) {
+      throw diskError("reading", path, cause);
+    }
+  }
+
+  /** Fills the buffer. @throws ReplicaError DISK_FAILED, also where the file ends before. */
+  async read(buffer: Uint8Array, position: number): Promise<Uint8Array> {
+    for (let done = 0; done < buffer.length;) {
+      const at = position + done;
+      let bytes: number;
+      try {
+        bytes = await this.#disk.read(this.#fd, buffer.subarray(done), at);
+      } catch (cause) {
+        throw diskError(`reading byte ${at} of`, this.#path, cause);
+      }
+      if (bytes === 0) {
+        throw new ReplicaError("DISK_FAILED", {
+          retry: "never",
+          message: `${this.#path} ends at byte ${at}: was it removed or cut while it was read?`,
+        });
+      }
+      done += bytes;
+    }
+    return buffer;
+  }
+
+  [Symbol.dispose](): void {
+    closeQuietly(this.#disk, this.#fd);
   }
 }

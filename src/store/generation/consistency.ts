@@ -4,7 +4,8 @@ import { ReplicaError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 import { counted } from "../../base/quantity.ts";
 import { type Disk, diskError } from "../disk/disk.ts";
-import type { Generation, Ledger, UnfinishedGeneration } from "../ledger/ledger.ts";
+import type { Generation, Ledger } from "../ledger/ledger.ts";
+import type { UnfinishedGeneration } from "../ledger/keep-tables.ts";
 import {
   DATABASE,
   filesOf,
@@ -103,7 +104,7 @@ export function lostIds(
 
 /** Whether a generation's log holds bytes that the one before it lacks: then it had become current. */
 function wasFollowed(
-  { id, sealedAtMs, baseOffset, logHeaderBytes }: UnfinishedGeneration,
+  { id, sealedAtMs, baseOffset, logHeaderBytes, writtenOffset }: UnfinishedGeneration,
   current: Followed | undefined,
   dirOf: (id: number) => string,
 ): boolean {
@@ -113,7 +114,8 @@ function wasFollowed(
   const logBytes = (one: number) =>
     fs.statSync(filesOf({ id: one, dir: dirOf(one) }).log, { throwIfNoEntry: false })?.size ?? 0;
   const end = offsetOfByte({ baseOffset, logHeaderBytes }, logBytes(id));
-  if (end <= baseOffset) return false;
+  // What came beside the snapshot is in the log before anything follows it.
+  if (end <= Math.max(baseOffset, writtenOffset ?? 0)) return false;
   if (current === undefined) return true;
   // A log that was about to take over ends where the current one does.
   return baseOffset < current.baseOffset || end > offsetOfByte(current, logBytes(current.id));

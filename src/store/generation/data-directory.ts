@@ -30,7 +30,7 @@ import { type DirectoryLock, lockDirectory } from "./lock.ts";
 import { Holdings } from "./holdings.ts";
 import { type LogCallbacks, LogFiles } from "./log-files.ts";
 import { MarkClock, type WallClock } from "./mark-clock.ts";
-import { type Promoted, Promoter } from "./promotion.ts";
+import { type Beside, type Promoted, Promoter } from "./promotion.ts";
 import { Recovery } from "./recovery.ts";
 import { readFirstDatabase } from "./snapshot-keys.ts";
 import type { StreamLog } from "./stream-log.ts";
@@ -43,6 +43,8 @@ export class DataDirectory {
   readonly thinning: Thinning;
   /** What is kept of the sealed generations, for how long, and what goes where room is needed. */
   readonly keeping: Keeping;
+  /** Called with each event once it is recorded. */
+  onEvent: (kind: string, detail: string) => void = () => undefined;
   readonly #disk: Disk;
   readonly #clock: WallClock;
   readonly #lock: DirectoryLock;
@@ -133,7 +135,7 @@ export class DataDirectory {
   }
 
   /**
-   * Removes the generations that never became whole; those that were being removed go with the next `retain`.
+   * Removes the generations that never became whole; those that were being removed go with the next `Keeping.retain`.
    * @throws ReplicaError DIRECTORY_DAMAGED where the files show that one of them was followed: then the
    * database has lost records, and nothing is touched.
    */
@@ -350,16 +352,16 @@ export class DataDirectory {
 
   /**
    * Makes a generation current. See `Promoter.promote`.
-   * @param continued set where the stream went on meanwhile.
+   * @param meanwhile set where the stream went on.
    * @throws ReplicaError DISK_FULL, DISK_FAILED; `current` then tells whether it became so.
    */
   async promote(
     id: number,
     kept: KeptSnapshot,
     sealReason: string,
-    continued?: Continuation,
+    meanwhile?: Continuation | Beside,
   ): Promise<void> {
-    await this.#promoter.promote(id, kept, sealReason, this.#current, continued);
+    await this.#promoter.promote(id, kept, sealReason, this.#current, meanwhile);
   }
 
   #onPromoted({ generation, durableOffset, replicationIds }: Promoted): void {
@@ -379,14 +381,10 @@ export class DataDirectory {
     if (id !== this.#current?.id) this.#removal.discard(id);
   }
 
-  /** See `Keeping.retain`. */
-  async retain(keep: number, keepForMs: number | undefined): Promise<number[]> {
-    return await this.keeping.retain(keep, keepForMs);
-  }
-
   /** Records an event, for people who look later. @throws ReplicaError of the ledger. */
   event(kind: string, detail: string): void {
     this.#ledger.event(kind, detail, this.#clock.now());
+    this.onEvent(kind, detail);
   }
 
   /** As `event`; a failure is logged, and stops nothing. */

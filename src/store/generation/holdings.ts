@@ -177,6 +177,23 @@ export class Holdings {
     return warned(() => this.#ledger.current()?.primaryName);
   }
 
+  /** Whether all that is kept was fetched from an archive, and no primary has continued it. @throws ReplicaError of the ledger. */
+  get isFetched(): boolean {
+    return this.#ledger.isFetched();
+  }
+
+  /** The primaries that the kept generations came from last, the newest first. @throws ReplicaError of the ledger. */
+  primaryNames(): readonly string[] {
+    return this.#ledger.whole().map(({ primaryName }) => primaryName);
+  }
+
+  /** Whether anything kept was ever in this history. @throws ReplicaError of the ledger. */
+  knows(replid: string): boolean {
+    const isIn = ({ id }: { readonly id: number }) =>
+      this.#ledger.replicationIds(id).some((history) => history.replid === replid);
+    return this.#ledger.whole().some(isIn);
+  }
+
   /** The current generation's stream comes from this primary from now on. A failure is logged, and stops nothing. */
   followedFrom(primaryName: string): void {
     if (this.primaryName !== primaryName) warned(() => this.#ledger.followedFrom(primaryName));

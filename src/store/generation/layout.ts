@@ -1,11 +1,23 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { usageError } from "../../base/errors.ts";
 import type { Offset } from "../../base/history.ts";
 
 /** The names inside the data directory. */
 export const DATABASE = "replica.db";
 export const CURRENT = "current";
 export const GENERATIONS = "generations";
+
+/** What a cluster's directory has in place of all that. */
+const CLUSTER_DATABASE = "cluster.db";
+
+/** @throws ReplicaError USAGE where a directory follows a whole cluster: it is no data directory. */
+export function refuseCluster(dir: string): void {
+  if (!fs.existsSync(join(dir, CLUSTER_DATABASE))) return;
+  throw usageError(
+    `${dir} keeps a whole cluster (${CLUSTER_DATABASE}): follow that with redis+cluster://host:port, or give this primary a --dir of its own`,
+  );
+}
 
 /** The manifest of an append-only folder, in every generation and every restore ("Redis 7, aof.c"). */
 export const MANIFEST = "appendonly.aof.manifest";

@@ -29,6 +29,11 @@ export interface PromoterOptions {
   readonly onPromoted: (promoted: Promoted) => void;
 }
 
+/** How far the log of a generation is written that took the stream beside its snapshot. */
+export interface Beside {
+  readonly besideTo: Offset;
+}
+
 /** A generation that has just become current: how far its log is durable, and the histories of its stream. */
 export interface Promoted {
   readonly generation: Generation;
@@ -60,8 +65,9 @@ export class Promoter {
    * nobody is told. A sync that fails undoes nothing: the new one is current from then on, and counts as all that
    * is committed does, once a later sync succeeds. Nothing that is removed goes before such a sync.
    * @param before the generation that is current.
-   * @param continued set where the new log was written from the old one: no mark of that one may be
-   * committed until this returns.
+   * @param meanwhile set where the stream went on: a Continuation where the new log was written from the old one, of
+   * which no mark may be committed until this returns; Beside where it came beside the snapshot. Nothing may be written
+   * to the new log then.
    * @throws ReplicaError DISK_FULL, DISK_FAILED; `before` is then still current, unless the row was committed. The
    * caller opens the log of whichever is current anew: that syncs first.
    */
@@ -70,12 +76,15 @@ export class Promoter {
     kept: KeptSnapshot,
     sealReason: string,
     before: Generation | undefined,
-    continued: Continuation | undefined,
+    meanwhile: Continuation | Beside | undefined,
   ): Promise<void> {
     const { ledger, dir, removal, keeping, recovery, markClock, onPromoted } = this.#options;
+    const isBeside = meanwhile !== undefined && "besideTo" in meanwhile;
+    const continued = isBeside ? undefined : meanwhile;
     const unpin = before && removal.pin(before.id);
     let committed = undefined as { generation: Generation; worth: WorthChange } | undefined;
     try {
+      if (isBeside) ledger.layEnd(id, meanwhile.besideTo, markClock.now());
       await this.#prepare(id);
       await ledger.durably(() => {
         const atMs = markClock.now();

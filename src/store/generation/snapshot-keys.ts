@@ -1,7 +1,7 @@
 import * as fs from "node:fs";
 import { ReplicaError } from "../../base/errors.ts";
 import { type FirstDatabase, FirstDatabaseReader } from "../../rdb/first-database.ts";
-import { MAX_HEADER_BYTES, parseRdbHeader } from "../../rdb/header.ts";
+import { MAX_HEADER_BYTES, parseRdbHeader, type RdbHeader } from "../../rdb/header.ts";
 import { openToRead } from "../disk/disk.ts";
 
 /** The keys of one database. */
@@ -37,11 +37,15 @@ export function readSnapshotKeys(path: string): SnapshotKeys | undefined {
  * @returns undefined where it doesn't say, or can't be read.
  */
 export function readUsedMemory(path: string): number | undefined {
+  const used = readHeader(path)?.aux.get("used-mem") ?? "";
+  return /^[1-9]\d{0,14}$/.test(used) ? Number(used) : undefined;
+}
+
+/** Reads the header of a snapshot's file; undefined where it is damaged, or can't be read. */
+export function readHeader(path: string): RdbHeader | undefined {
   return reading(path, (fd) => {
     const block = Buffer.alloc(BLOCK_BYTES);
-    const header = parseRdbHeader(block.subarray(0, fs.readSync(fd, block, 0, block.length, 0)));
-    const used = header?.aux.get("used-mem") ?? "";
-    return /^[1-9]\d{0,14}$/.test(used) ? Number(used) : undefined;
+    return parseRdbHeader(block.subarray(0, fs.readSync(fd, block, 0, block.length, 0)));
   });
 }
 

@@ -13,6 +13,7 @@ import { OpenFile } from "../disk/open-file.ts";
 import { Turns } from "../disk/turns.ts";
 import { GuardedDatabase } from "./guarded-database.ts";
 import { BUSY_TIMEOUT_MS, closeDurably, openDatabase } from "./open-database.ts";
+import { REPLICA_SCHEMA } from "./schema.ts";
 import { WalIndex } from "./wal-index.ts";
 
 /** Once the WAL is that long it is moved into the database: so many pages take some milliseconds. */
@@ -28,7 +29,7 @@ const LONG_WAL_BYTES = 16 * WAL_BYTES;
 const PIECE_BYTES = 1024 * 1024;
 
 /**
- * `replica.db`, open for writing, and how a commit becomes durable.
+ * `replica.db`, or another one with its guards, open for writing, and how a commit becomes durable.
  *
  * A commit survives a kill at once. It survives a power cut after `sync`. Commits form one log, SQLite's WAL: a
  * sync covers all of them up to then, and a power cut leaves a prefix of them. SQLite itself syncs nothing, because
@@ -69,10 +70,10 @@ export class ReplicaDatabase {
   #isClosed = false;
 
   /** See `openDatabase`. */
-  constructor(path: string, disk: Disk, isNew: boolean) {
+  constructor(path: string, disk: Disk, isNew: boolean, schema = REPLICA_SCHEMA) {
     this.#path = path;
     this.#disk = disk;
-    this.#db = openDatabase(path, isNew);
+    this.#db = openDatabase(path, isNew, schema);
     // Another process may have moved all of it since: SQLite would start the WAL over, without a sync of its header.
     this.sql = new GuardedDatabase(this.#db, path, "writing", () => this.#index.forgetMoved());
     try {

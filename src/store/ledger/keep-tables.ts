@@ -1,3 +1,4 @@
+import type { Offset } from "../../base/history.ts";
 import type { FirstDatabase } from "../../rdb/first-database.ts";
 import type { GuardedDatabase } from "./guarded-database.ts";
 
@@ -176,4 +177,42 @@ export class KeepTables {
   dropGuard(id: number): void {
     this.#sql.run("DELETE FROM guards WHERE generation = ?", [id]);
   }
+}
+
+/** A generation that never became whole, or that is being removed. */
+export interface UnfinishedGeneration {
+  readonly id: number;
+  /** Set for a sealed generation that is being removed. */
+  readonly sealedAtMs: number | null;
+  /** Set once its snapshot and its log exist. */
+  readonly baseOffset: Offset | null;
+  readonly logHeaderBytes: number | null;
+  /**
+   * How far its log was written before it was to become current; set where the stream came beside the snapshot. Its only
+   * mark says so: one that was current has others.
+   */
+  readonly writtenOffset: Offset | null;
+}
+
+/** The generations that never became whole, or that are being removed. @throws ReplicaError of the database. */
+export function unfinishedGenerations(sql: GuardedDatabase): UnfinishedGeneration[] {
+  return sql.all<UnfinishedGeneration>(
+    `SELECT id, sealed_at_ms AS sealedAtMs, base_offset AS baseOffset, log_header_bytes AS logHeaderBytes,
+       (SELECT CASE count(*) WHEN 1 THEN max(written_offset) END FROM marks
+        WHERE generation = generations.id) AS writtenOffset
+     FROM generations WHERE state = 'receiving'`,
+  );
+}
+
+/** The event of a generation that was fetched from an archive; its detail is the generation's id. */
+export const FETCHED = "fetched";
+
+/** Whether what is current was fetched from an archive, and no primary has continued it. @throws ReplicaError of the database. */
+export function isFetched(sql: GuardedDatabase): boolean {
+  const found = sql.get<{ count: number }>(
+    `SELECT count(*) AS count FROM events JOIN generations ON detail = CAST(id AS TEXT)
+     WHERE kind = ? AND state = 'current' AND NOT EXISTS (SELECT 1 FROM events WHERE kind = 'partial-resync')`,
+    FETCHED,
+  );
+  return (found?.count ?? 0) > 0;
 }

@@ -1,12 +1,9 @@
-import { Database } from "bun:sqlite";
+import type { Database } from "bun:sqlite";
 import * as fs from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Offset, ReplicationIdFrom } from "../../base/history.ts";
-import { diskError } from "../disk/disk.ts";
 import { databaseError } from "./database-error.ts";
 import { GuardedDatabase } from "./guarded-database.ts";
-import { type UnfinishedGeneration, unfinishedGenerations } from "./ledger.ts";
+import { type UnfinishedGeneration, unfinishedGenerations } from "./keep-tables.ts";
 import {
   earliestMarkMs,
   type FoundMark,
@@ -14,6 +11,7 @@ import {
   lastMarkBefore,
   markPages,
 } from "./mark-search.ts";
+import { openToRead } from "./open-database.ts";
 import { replicationIds } from "./replication-ids.ts";
 import { refuseNewer, versionOf } from "./schema.ts";
 import { BASE_OFFSET } from "./sound-row.ts";
@@ -54,9 +52,6 @@ export interface MarkRange {
   readonly last: Moment;
   readonly durableOffset: Offset;
 }
-
-/** How long to wait for a process that holds the database. */
-const BUSY_TIMEOUT_MS = 5_000;
 
 /** Above this, SQLite's integrity check takes more than half a second. */
 const WHOLE_CHECK_BYTES = 32 * 1024 * 1024;
@@ -243,37 +238,4 @@ export class LedgerReader implements Disposable {
 
 function momentAt(mark: FoundMark | undefined): Moment | undefined {
   return mark && { atMs: mark.atMs, offset: mark.writtenOffset };
-}
-
-/**
- * Opens a database without changing a byte of it. SQLite needs a file beside it to read a WAL; where it may
- * not create one, it reads a copy, whose folder is returned too.
- */
-function openToRead(path: string): [Database, string | undefined] {
-  const isInUse = fs.existsSync(`${path}-shm`);
-  if (isInUse) {
-    let db: Database | undefined;
-    try {
-      db = new Database(path, { readonly: true });
-      // A replica that starts after a kill locks it for a moment.
-      db.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
-      db.query("SELECT count(*) FROM sqlite_schema").get();
-      return [db, undefined];
-    } catch (error) {
-      db?.close();
-      const code = error instanceof Error && "code" in error ? String(error.code) : "";
-      if (!/CANTOPEN|READONLY/.test(code)) throw error;
-    }
-  }
-  const dir = fs.mkdtempSync(join(tmpdir(), "replica-look-"));
-  try {
-    for (const suffix of ["", "-wal"]) {
-      if (fs.existsSync(path + suffix))
-        fs.copyFileSync(path + suffix, join(dir, `copy.db${suffix}`));
-    }
-    return [new Database(join(dir, "copy.db")), dir];
-  } catch (cause) {
-    fs.rmSync(dir, { recursive: true, force: true });
-    throw diskError("copying", path, cause);
-  }
 }

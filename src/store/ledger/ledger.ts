@@ -5,10 +5,11 @@ import type { FirstDatabase } from "../../rdb/first-database.ts";
 import type { Disk } from "../disk/disk.ts";
 import { ReplicaDatabase } from "./database.ts";
 import type { GuardedDatabase } from "./guarded-database.ts";
-import { KeepTables, type LivedMoment, type WorthChange } from "./keep-tables.ts";
+import { isFetched, KeepTables, type LivedMoment, type WorthChange } from "./keep-tables.ts";
 import { firstMarkMs, lastMarkBefore } from "./mark-search.ts";
 import { addReplicationId, replicationIds } from "./replication-ids.ts";
 import { BASE_OFFSET } from "./sound-row.ts";
+import { type UnfinishedGeneration, unfinishedGenerations } from "./keep-tables.ts";
 import { thinMarks } from "./thin-marks.ts";
 import { parseTrust, type Trust, trustText } from "./trust.ts";
 
@@ -23,16 +24,6 @@ export interface Generation {
   readonly rdbCrc64: string;
   /** Length of the SELECT before the stream: file position = offset - baseOffset + this. */
   readonly logHeaderBytes: number;
-}
-
-/** A generation that never became whole, or that is being removed. */
-export interface UnfinishedGeneration {
-  readonly id: number;
-  /** Set for a sealed generation that is being removed. */
-  readonly sealedAtMs: number | null;
-  /** Set once its snapshot and its log exist. */
-  readonly baseOffset: Offset | null;
-  readonly logHeaderBytes: number | null;
 }
 
 /** A part of the log and its CRC64: the bytes after `fromOffset`, up to a mark. */
@@ -88,14 +79,6 @@ export interface Promotion {
 
 const GENERATION = `id, primary_name AS primaryName, current_at_ms AS currentAtMs, base_offset AS baseOffset, rdb_bytes AS rdbBytes,
   rdb_crc64 AS rdbCrc64, log_header_bytes AS logHeaderBytes`;
-
-/** The generations that never became whole, or that are being removed. @throws ReplicaError of the database. */
-export function unfinishedGenerations(sql: GuardedDatabase): UnfinishedGeneration[] {
-  return sql.all<UnfinishedGeneration>(
-    `SELECT id, sealed_at_ms AS sealedAtMs, base_offset AS baseOffset, log_header_bytes AS logHeaderBytes
-     FROM generations WHERE state = 'receiving'`,
-  );
-}
 
 /**
  * Reads and writes `replica.db` for the process that owns the data directory: which generations it holds,
@@ -199,6 +182,8 @@ export class Ledger {
       } else {
         if (kept.replid !== undefined) this.addReplicationId(id, kept.replid, kept.baseOffset);
         const { baseOffset } = kept;
+        // That of `layEnd` is not in order.
+        this.#sql.run("DELETE FROM marks WHERE generation = ?", [id]);
         this.#insertMark(id, { atMs, writtenOffset: baseOffset, durableOffset: baseOffset });
       }
       this.setTrust(trust);
@@ -251,6 +236,11 @@ export class Ledger {
       "UPDATE generations SET base_offset = ?, log_header_bytes = ? WHERE id = ? AND state = 'receiving'",
       [baseOffset, logHeaderBytes, id],
     );
+  }
+
+  /** Records how far the stream beside a snapshot is written to the log of a generation that is about to become current. */
+  layEnd(id: number, writtenOffset: Offset, atMs: number): void {
+    this.#insertMark(id, { atMs, writtenOffset, durableOffset: writtenOffset });
   }
 
   /** The generations that never became whole, or that are being removed. */
@@ -389,6 +379,11 @@ export class Ledger {
   /** See `firstMarkMs`. */
   firstMarkMs(): number | undefined {
     return firstMarkMs(this.#sql);
+  }
+
+  /** See `isFetched`. */
+  isFetched(): boolean {
+    return isFetched(this.#sql);
   }
 
   /** Records an event, for people who look later: nothing reads it back. */

@@ -1,8 +1,15 @@
 import type { Database } from "bun:sqlite";
 import { ReplicaError } from "../../base/errors.ts";
 
-/** The format of `replica.db`, kept in SQLite's user_version. */
-const SCHEMA_VERSION = 6;
+/** The tables of a database, as each format version of it has them. */
+export interface Schema {
+  /** The newest format, kept in SQLite's user_version. */
+  readonly version: number;
+  /** The SQL that brings a database to each version from the one before it. */
+  readonly migrations: Readonly<Record<number, string>>;
+  /** What is kept beside the database, as a message names it. */
+  readonly describes: string;
+}
 
 const FIRST_VERSION = `
   CREATE TABLE generations (
@@ -51,7 +58,6 @@ const UNSCANNED_MARKS = `CREATE TABLE IF NOT EXISTS unscanned_marks (
     up_to_mark INTEGER NOT NULL
   ) STRICT;`;
 
-/** The SQL that brings a database to each version from the one before it. */
 const MIGRATIONS: Readonly<Record<number, string>> = {
   1: FIRST_VERSION,
   2: `CREATE TABLE chosen_primary (
@@ -96,25 +102,32 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
   6: UNSCANNED_MARKS,
 };
 
+/** `replica.db`. */
+export const REPLICA_SCHEMA: Schema = {
+  version: 6,
+  migrations: MIGRATIONS,
+  describes: "generations",
+};
+
 /** The format version of a database; 0 for one without tables. */
 export function versionOf(db: Database): number {
   return db.query<{ user_version: number }, []>("PRAGMA user_version").get()!.user_version;
 }
 
 /** @throws ReplicaError DIRECTORY_TOO_NEW for a format that this program does not know. */
-export function refuseNewer(path: string, version: number): void {
-  if (version <= SCHEMA_VERSION) return;
+export function refuseNewer(path: string, version: number, schema = REPLICA_SCHEMA): void {
+  if (version <= schema.version) return;
   throw new ReplicaError("DIRECTORY_TOO_NEW", {
     retry: "never",
-    message: `${path} was written by a newer replica (format ${version}, this one knows ${SCHEMA_VERSION}): use that version`,
+    message: `${path} was written by a newer replica (format ${version}, this one knows ${schema.version}): use that version`,
   });
 }
 
 /** Brings a database from format `version` to the newest, in one transaction. @throws SQLiteError. */
-export function migrate(db: Database, version: number): void {
-  if (version >= SCHEMA_VERSION) return;
+export function migrate(db: Database, version: number, schema = REPLICA_SCHEMA): void {
+  if (version >= schema.version) return;
   db.transaction(() => {
-    for (let next = version + 1; next <= SCHEMA_VERSION; next++) db.run(MIGRATIONS[next]!);
-    db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+    for (let next = version + 1; next <= schema.version; next++) db.run(schema.migrations[next]!);
+    db.run(`PRAGMA user_version = ${schema.version}`);
   })();
 }

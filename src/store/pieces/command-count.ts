@@ -15,6 +15,8 @@ export interface FoundCommands {
   readonly inTransaction: boolean;
   /** The verbs of all these commands, as far as `Verb` names them. */
   readonly verbs: ReadonlySet<Verb>;
+  /** The highest database that one of them selects; 0 where none does. */
+  readonly highestDb: number;
 }
 
 /** Counts the commands of a log as its bytes pass, or by what others have counted. */
@@ -27,6 +29,7 @@ export class CommandCount {
   #safeCommands = 0;
   readonly #verbs = new Set<Verb>();
   #lastVerb: Verb | undefined;
+  #highestDb = 0;
 
   /**
    * @param from the byte of the file that is pushed first. A command begins there, outside a transaction.
@@ -50,6 +53,7 @@ export class CommandCount {
         this.#lastVerb = scanner.verb;
         if (scanner.verb !== undefined) this.#verbs.add(scanner.verb);
       }
+      if (scanner.verb === "SELECT") this.#highestDb = Math.max(this.#highestDb, scanner.db);
       if (scanner.lastSafeCut !== scanner.end) continue;
       this.#safeCut = scanner.end;
       this.#safeCommands = this.#commands;
@@ -69,6 +73,7 @@ export class CommandCount {
     }
     this.#commands += found.commands;
     for (const verb of found.verbs) this.#verbs.add(verb);
+    this.#highestDb = Math.max(this.#highestDb, found.highestDb);
     this.#scanner = new FrameScanner({
       limits: limits.frame,
       fromByte: found.to,
@@ -86,6 +91,7 @@ export class CommandCount {
       safeCommands: this.#safeCommands,
       inTransaction: this.#scanner.inTransaction,
       verbs: this.#verbs,
+      highestDb: this.#highestDb,
     };
   }
 }

@@ -99,6 +99,13 @@ export class PieceCheckers implements Disposable {
     }
   }
 
+  /** Ends the workers, and frees their memory, until there is another piece. Nobody may be waiting for one. */
+  rest(): void {
+    if (this.#signal.aborted) return;
+    for (const { worker } of this.#checkers ?? []) worker.terminate();
+    this.#checkers = undefined;
+  }
+
   /** Ends the workers. Nobody may be waiting for a piece any more. */
   [Symbol.dispose](): void {
     this.#signal.removeEventListener("abort", this.#onAbort);

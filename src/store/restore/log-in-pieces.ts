@@ -58,10 +58,11 @@ export async function soundLogInPieces(
     return true;
   });
   if (!isSound || plan.isOdd) return undefined;
-  const { safeCommands, safeCut, verbs } = commands.found;
+  const { safeCommands, safeCut, verbs, highestDb } = commands.found;
   return {
     commands: Math.max(0, safeCommands - 1),
     verbs,
+    highestDb,
     safeCut,
     soundEnd: until,
     bytes: until,

@@ -15,6 +15,8 @@ export interface LogFindings {
   readonly commands: number;
   /** The verbs of the commands up to `until`, as far as `Verb` names them. */
   readonly verbs: ReadonlySet<Verb>;
+  /** The highest database that they select. */
+  readonly highestDb: number;
   /** The last safe cut at `until` or before: the byte after a whole command outside a transaction. */
   readonly safeCut: number;
   /** The byte up to which the log is sound: `until`, or where the damage or its checksum begins. */
@@ -85,12 +87,13 @@ export async function scanLog(
       what: `it ends at byte ${bytes}, though it was durable up to byte ${wanted}`,
     };
   }
-  const { safeCommands, verbs } = count.found;
+  const { safeCommands, verbs, highestDb } = count.found;
   const safeCut = Math.min(count.found.safeCut, damage?.from ?? Infinity);
   const soundEnd = damage === undefined ? until : Math.min(safeCut, checker.provenEnd);
   return {
     commands: Math.max(0, safeCommands - 1),
     verbs,
+    highestDb,
     safeCut,
     soundEnd,
     bytes,

@@ -24,3 +24,13 @@ export function headerOf(path: string): RdbHeader {
     message: `${path} ends inside its header`,
   });
 }
+
+/** The header of a generation's snapshot; undefined where it is missing or damaged, which is told once it is checked. */
+export function soundHeaderOf(path: string): RdbHeader | undefined {
+  try {
+    return headerOf(path);
+  } catch (error) {
+    if (error instanceof ReplicaError) return undefined;
+    throw error;
+  }
+}

@@ -12,6 +12,8 @@ export interface RestoreTarget {
   readonly realPath: string;
   /** Whether the folder does not exist yet. */
   readonly isNew: boolean;
+  /** An empty folder that a new one takes the place of; its owner and mode are kept. */
+  readonly replaced: Pick<fs.Stats, "mode" | "uid" | "gid"> | undefined;
   /**
    * On the same file system: beside a new folder; inside an existing one, which may be a mount point, or lie
    * in a folder that this user can't write to.
@@ -38,6 +40,60 @@ export function findTarget(target: string, dataDir: string | undefined): Restore
   } catch (cause) {
     throw diskError("checking", path, cause);
   }
+}
+
+/**
+ * The same for a result of several folders, which is put in place as one: an empty folder that is there is replaced by
+ * rename(2), which takes no filled one and no mount point.
+ * @throws ReplicaError as `findTarget`; USAGE for a mount point.
+ */
+export function findWholeTarget(target: string, dataDir: string | undefined): RestoreTarget {
+  const found = findTarget(target, dataDir);
+  if (found.isNew) return found;
+  const { path, realPath } = found;
+  const temporary = join(dirname(realPath), `${prefixBeside(basename(realPath))}${process.pid}`);
+  try {
+    if (isMountPoint(realPath)) {
+      throw refusal(
+        `${path} is a mount point, and a cluster is put in place as one folder: name a new folder in it, such as ${join(path, "restored")}`,
+      );
+    }
+    // Of what it may hold for a single restore, nothing may be there.
+    const [other] = fs.readdirSync(realPath);
+    if (other !== undefined) throw filled(path, other);
+    const { mode, uid, gid } = fs.statSync(realPath);
+    return { ...found, isNew: true, temporary, replaced: { mode, uid, gid } };
+  } catch (cause) {
+    throw diskError("checking", path, cause);
+  }
+}
+
+/** Whether a file system, a volume of one or another folder is mounted there. */
+function isMountPoint(realPath: string): boolean {
+  const parent = dirname(realPath);
+  if (parent === realPath || fs.statSync(realPath).dev !== fs.statSync(parent).dev) return true;
+  return mountPoints().includes(realPath);
+}
+
+/** A folder can be mounted on another one of the same device, which Linux alone tells ("proc(5)": mountinfo). */
+function mountPoints(): string[] {
+  let text: string;
+  try {
+    text = fs.readFileSync("/proc/self/mountinfo", "utf8");
+  } catch {
+    return [];
+  }
+  return text.split("\n").map((line) => {
+    const point = line.split(" ")[4] ?? "";
+    const octal = (_: string, digits: string) => String.fromCharCode(Number.parseInt(digits, 8));
+    return Buffer.from(
+      // Each byte of a name that has such a one stands for itself.
+      Buffer.from(point)
+        .toString("latin1")
+        .replace(/\\(\d{3})/g, octal),
+      "latin1",
+    ).toString();
+  });
 }
 
 /** The names of temporary folders; the process's id follows. */
@@ -76,7 +132,7 @@ function newFolder(path: string): RestoreTarget {
   }
   const name = basename(path);
   const temporary = join(parent, `${prefixBeside(name)}${process.pid}`);
-  return { path, realPath: join(parent, name), isNew: true, temporary };
+  return { path, realPath: join(parent, name), isNew: true, replaced: undefined, temporary };
 }
 
 function folderThere(path: string, realPath: string): RestoreTarget {
@@ -84,7 +140,7 @@ function folderThere(path: string, realPath: string): RestoreTarget {
     throw refusal(`${path} is not a folder: name one that is new or empty`);
   }
   const temporary = join(realPath, `${PREFIX_INSIDE}${process.pid}`);
-  return { path, realPath, isNew: false, temporary };
+  return { path, realPath, isNew: false, replaced: undefined, temporary };
 }
 
 function refuseInside({ path, realPath }: RestoreTarget, dataDir: string): void {
@@ -116,7 +172,8 @@ function removeDead(dir: string, prefix: string): void {
   }
 }
 
-function isOtherProcess(pid: number): boolean {
+/** Whether another process of this id lives, as far as this one can see. */
+export function isOtherProcess(pid: number): boolean {
   if (pid === process.pid) return false;
   try {
     process.kill(pid, 0);
@@ -135,7 +192,11 @@ function refuseFilled(target: RestoreTarget): void {
   const mine = [LOST_AND_FOUND, basename(temporary), basename(fetchFolder(target))];
   const other = fs.readdirSync(realPath).find((name) => !mine.includes(name));
   if (other === undefined) return;
-  throw refusal(`${path} is not empty, it contains ${other}: name a folder that is new or empty`);
+  throw filled(path, other);
+}
+
+function filled(path: string, other: string): ReplicaError {
+  return refusal(`${path} is not empty, it contains ${other}: name a folder that is new or empty`);
 }
 
 /** Creates the temporary folder, which nobody else may look into. */
@@ -150,7 +211,7 @@ export type Readers =
 
 /**
  * Moves the result to its place, durably: the folder as a whole, or its one entry where the folder existed
- * before and keeps its owner and mode. A failure leaves nothing in that place.
+ * before. Such a folder keeps its owner and mode, also where another one takes its place. A failure leaves nothing in that place.
  */
 export async function publishTarget(
   disk: Disk,
@@ -158,9 +219,10 @@ export async function publishTarget(
   entry: string,
   readers: Readers,
 ): Promise<void> {
-  const { realPath, isNew, temporary } = target;
+  const { realPath, isNew, replaced, temporary } = target;
   const modes = "mode" in readers ? exactly(readers.mode) : modesFrom(readers.source, target);
   setModes(isNew ? temporary : join(temporary, entry), modes);
+  if (replaced !== undefined) keepOwner(temporary, replaced);
   // It may have been filled meanwhile. A new folder needs no such check: rename(2) replaces no filled one.
   if (!isNew) refuseFilled(target);
   const place = isNew ? realPath : join(realPath, entry);
@@ -172,6 +234,21 @@ export async function publishTarget(
     disk.remove(place);
     throw cause;
   }
+}
+
+/** Gives a folder the owner and mode of another one, or as much of both as this user may. */
+function keepOwner(path: string, { mode, uid, gid }: Pick<fs.Stats, "mode" | "uid" | "gid">): void {
+  for (const owner of [uid, process.getuid?.() ?? uid]) {
+    try {
+      fs.chownSync(path, owner, gid);
+      break;
+    } catch {
+      // Of a user that isn't root only the group can be changed, to one that the user is in.
+    }
+  }
+  const found = fs.statSync(path);
+  const others = found.gid === gid ? mode & 0o3077 : notWider([mode], gid, found.gid);
+  fs.chmodSync(path, (mode & 0o700) | others);
 }
 
 interface Modes {
@@ -190,10 +267,12 @@ function exactly(mode: number): Modes {
  */
 function modesFrom(
   { folders, files }: Extract<Readers, { source: object }>["source"],
-  { isNew, realPath, temporary }: RestoreTarget,
+  target: RestoreTarget,
 ): Modes {
+  const { temporary } = target;
   const { gid } = fs.statSync(temporary);
-  const around = isNew ? ~process.umask() : fs.statSync(realPath).mode & ~process.umask();
+  const mask = ~process.umask();
+  const around = mask & accessThere(target, gid);
   // Nothing comes from a log that is missing.
   const isThere = (path: string) => fs.existsSync(path);
   const of = (paths: readonly string[], access: (found: fs.Stats) => number): number =>
@@ -207,6 +286,12 @@ function modesFrom(
   const folder = of(folders, own) & reach & around;
   const file = 0o644 & folder & of(files.filter(isThere), own);
   return { folder: 0o700 | folder, file: 0o600 | file };
+}
+
+/** What others may do at most in the folder that was there; all where none was. */
+function accessThere({ isNew, replaced, realPath }: RestoreTarget, gid: number): number {
+  if (!isNew) return fs.statSync(realPath).mode;
+  return replaced === undefined ? ~0 : notWider([replaced.mode], replaced.gid, gid);
 }
 
 function setModes(path: string, modes: Modes): void {

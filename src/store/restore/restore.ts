@@ -1,23 +1,19 @@
 import { dirname, join } from "node:path";
 import * as fs from "node:fs";
 import { ReplicaError } from "../../base/errors.ts";
-import { replicationAux } from "../../rdb/header.ts";
+import { counted } from "../../base/quantity.ts";
 import type { Offset } from "../../base/history.ts";
-import { selectCommand } from "../../resp/encode.ts";
-import { readBlocks } from "../disk/blocks.ts";
 import { type Catalogue, isGone } from "./catalogue.ts";
 import { type Disk, diskError, freeBytesAt, writeWhole } from "../disk/disk.ts";
 import { fileNames, filesOf, MANIFEST, offsetOfByte, fileByteOf } from "../generation/layout.ts";
-import { ExpiryRewriter } from "./expiry-rewriter.ts";
-import { dependsOnReplayTime, type ExpiryRule, expiryRules, type TimeOf } from "./expiry-rules.ts";
-import { type LogFindings, scanLog } from "./log-scan.ts";
+import { readFirstDatabase } from "../generation/snapshot-keys.ts";
 import type { RestorePoint } from "./restore-point.ts";
-import type { Moment } from "../ledger/ledger-reader.ts";
 import { beginTarget, findTarget, publishTarget, type Readers } from "./restore-target.ts";
-import { noFile, verifyBase, verifyManifest, type VerifyOptions } from "./verify.ts";
+import { verifyBase, verifyManifest, type VerifyOptions } from "./verify.ts";
 import { type Damage, damageError, describeDamage } from "./damage.ts";
 import type { KeptGeneration } from "./kept-generation.ts";
-import { headerOf } from "./rdb-header.ts";
+import { refuseUnfit, type TargetServer } from "./target-server.ts";
+import { type LogOptions, writeLog, type WrittenLog } from "./write-log.ts";
 
 /** `multipart`: Redis 7 and later; `single`: one append-only file that begins with the RDB, Redis 4 and later. */
 export type Layout = "multipart" | "single";
@@ -28,10 +24,12 @@ export const SINGLE_FILE = "appendonly.aof";
 /** The files in that folder are named as a server names its first ones, whatever the generation's number. */
 export const RESTORED = fileNames(1);
 
-export interface RestoreOptions extends VerifyOptions {
+export interface RestoreOptions extends VerifyOptions, LogOptions {
   readonly layout: Layout;
   /** Who may read the result; undefined: nobody who couldn't read what it is restored from. */
   readonly mode?: number | undefined;
+  /** The server that is to load it; undefined: any of the primary's kind and version, or later. */
+  readonly target?: TargetServer | undefined;
 }
 
 /** The result of a restore. */
@@ -46,10 +44,33 @@ export interface Restored {
   /** Commands after the snapshot, and how many of them were rewritten: they depended on the time of the replay. */
   readonly commands: number;
   readonly rewrittenCommands: number;
+  /** Those of them that not every server loads: they were left out. */
+  readonly leftOutCommands: number;
+  /**
+   * How often all keys of some slots are removed, in place of those or of what unfinished migrations brought. One that an
+   * appendix has isn't counted.
+   */
+  readonly sweeps: number;
+  /** Commands after all these, from `RestoreOptions.appendix`. */
+  readonly appendedCommands: number;
+  /** The highest database that the log selects, or that the snapshot begins with; others in the snapshot aren't looked for. */
+  readonly highestDb: number;
   readonly rdbBytes: number;
   readonly logBytes: number;
   /** Damage that did not matter for the restore. */
   readonly warnings: readonly string[];
+}
+
+/** Says for people what a restore is without, where that is anything. */
+export function describeLeftOut({
+  leftOutCommands,
+  sweeps,
+}: Pick<Restored, "leftOutCommands" | "sweeps">): string {
+  const instead =
+    sweeps === 0
+      ? ""
+      : `; the keys of slots that had moved are removed in their place (${counted(sweeps, "time")})`;
+  return `without ${counted(leftOutCommands, "command")} that not every server loads${instead}`;
 }
 
 /**
@@ -57,7 +78,7 @@ export interface Restored {
  * the target, or inside an existing one, checks them on the way, syncs and renames: a restore that fails
  * leaves nothing.
  * @param target a folder that is new or empty, outside of the data directory.
- * @throws ReplicaError USAGE for any other target; DIRECTORY_DAMAGED, saying what can still be restored;
+ * @throws ReplicaError USAGE for any other target, and for a server that can't load the snapshot; DIRECTORY_DAMAGED, saying what can still be restored;
  * DISK_FULL, DISK_FAILED; the signal's reason.
  */
 export async function restore(
@@ -69,6 +90,7 @@ export async function restore(
   const place = findTarget(target, catalogue.path);
   const { disk, layout } = options;
   const { generation, offset } = point;
+  await refuseUnfit(catalogue, point, options);
   // What the file lacks is damage, which is found as it is read.
   const logBytes = fs.statSync(filesOf(generation).log, { throwIfNoEntry: false })?.size ?? 0;
   const copiedBytes = Math.min(logBytes, fileByteOf(generation, offset));
@@ -89,10 +111,10 @@ export async function restore(
 }
 
 /** Who could read the generation: whoever could enter its folders and read its files. */
-function readersOf(
-  { path }: Catalogue,
+export function readersOf(
+  { path }: Pick<Catalogue, "path">,
   generation: KeptGeneration,
-  { mode }: RestoreOptions,
+  { mode }: Pick<RestoreOptions, "mode">,
 ): Readers {
   if (mode !== undefined) return { mode };
   const { base, log } = filesOf(generation);
@@ -143,6 +165,13 @@ async function write(
     atMs: (catalogue.momentOf(generation.id, offset) ?? generation.last)?.atMs,
     commands: written.findings.commands,
     rewrittenCommands: written.rewrittenCommands,
+    leftOutCommands: written.leftOutCommands,
+    sweeps: written.sweeps,
+    appendedCommands: written.appendedCommands,
+    highestDb: Math.max(
+      written.findings.highestDb,
+      readFirstDatabase(filesOf(generation).base)?.db ?? 0,
+    ),
     rdbBytes: generation.rdbBytes,
     logBytes: written.bytes,
     warnings: warningsOf(generation),
@@ -211,141 +240,4 @@ async function writeBase(
   } finally {
     options.disk.close(fd);
   }
-}
-
-/** An open file, its path, and the byte to write from. */
-interface Destination {
-  readonly fd: number;
-  readonly path: string;
-  readonly at: number;
-}
-
-/** Appends pieces to a file. */
-class Appender {
-  readonly #disk: Disk;
-  readonly #to: Destination;
-  bytes = 0;
-
-  constructor(disk: Disk, to: Destination) {
-    this.#disk = disk;
-    this.#to = to;
-  }
-
-  async write(pieces: Uint8Array[]): Promise<void> {
-    await this.#disk.write(this.#to.fd, pieces, this.#to.at + this.bytes);
-    for (const piece of pieces) this.bytes += piece.length;
-  }
-
-  /** Cuts what was written to its first `bytes` bytes. */
-  cut(bytes: number): void {
-    if (bytes < this.bytes) this.#disk.truncate(this.#to.path, this.#to.at + bytes);
-    this.bytes = bytes;
-  }
-}
-
-interface WrittenLog {
-  readonly findings: Pick<LogFindings, "commands" | "safeCut">;
-  readonly bytes: number;
-  readonly rewrittenCommands: number;
-}
-
-/**
- * Writes the log, up to the last safe cut before the point, to the destination and makes it durable.
- * Closes the file in any case.
- */
-async function writeLog(
-  catalogue: Catalogue,
-  point: RestorePoint,
-  to: Destination,
-  options: RestoreOptions,
-): Promise<WrittenLog> {
-  try {
-    const written = await copyLog(catalogue, point, to, options);
-    await options.disk.syncData(to.fd);
-    return written;
-  } finally {
-    options.disk.close(to.fd);
-  }
-}
-
-async function copyLog(
-  catalogue: Catalogue,
-  { generation, offset }: RestorePoint,
-  to: Destination,
-  options: RestoreOptions,
-): Promise<WrittenLog> {
-  const until = fileByteOf(generation, offset);
-  const { base, log: file } = filesOf(generation);
-  const writer = new Appender(options.disk, to);
-  const header = headerOf(base);
-  const missing = noFile(file);
-  if (missing !== undefined) {
-    if (offset > generation.baseOffset) {
-      const meaning = `only the snapshot can be restored (--generation ${generation.id} --offset ${generation.baseOffset})`;
-      throw damageError({ file, byte: undefined, what: missing, meaning });
-    }
-    await writer.write([selectCommand(replicationAux(header).streamDb)]);
-    const findings = { commands: 0, safeCut: until };
-    return { findings, bytes: writer.bytes, rewrittenCommands: 0 };
-  }
-  /** Once it needs rewriting, the log is written in a second pass, up to the safe cut that the first one finds. */
-  let isRewritten = false;
-  const segments = catalogue.segments(generation.id);
-  const findings = await scanLog(
-    options.disk,
-    generation,
-    segments,
-    until,
-    (block, fromByte, verbs) => {
-      options.onProgress(file, Math.min(fromByte + block.length, until), until);
-      isRewritten ||= dependsOnReplayTime(header, verbs);
-      return isRewritten
-        ? undefined
-        : writer.write([block.subarray(0, Math.max(0, until - fromByte))]);
-    },
-    options.signal,
-  );
-  if (findings.damage !== undefined) {
-    const { from, what } = findings.damage;
-    const last = Math.max(generation.baseOffset, offsetOfByte(generation, findings.soundEnd));
-    const meaning = `everything up to offset ${last} can be restored (--generation ${generation.id} --offset ${last})`;
-    throw damageError({ file, byte: from, what, meaning });
-  }
-  if (isRewritten) {
-    const rules = expiryRules(header, findings.verbs, timeOf(catalogue, generation));
-    return await rewriteLog(generation, findings, rules, writer, options);
-  }
-  writer.cut(findings.safeCut);
-  return { findings, bytes: findings.safeCut, rewrittenCommands: 0 };
-}
-
-/** Returns what tells when the file up to a byte had arrived; asked for bytes in their order. */
-function timeOf(catalogue: Catalogue, generation: KeptGeneration): TimeOf {
-  let moments: readonly Moment[] = [];
-  let next = 0;
-  return (end) => {
-    const offset = offsetOfByte(generation, end);
-    while (next < moments.length && moments[next]!.offset < offset) next++;
-    if (next === moments.length)
-      [moments, next] = [catalogue.momentsFrom(generation.id, offset), 0];
-    const moment = moments[next];
-    return moment && { atMs: moment.atMs, until: fileByteOf(generation, moment.offset) };
-  };
-}
-
-async function rewriteLog(
-  generation: KeptGeneration,
-  findings: Pick<LogFindings, "commands" | "safeCut">,
-  rules: readonly ExpiryRule[],
-  writer: Appender,
-  { disk, signal }: RestoreOptions,
-): Promise<WrittenLog> {
-  writer.cut(0);
-  const rewriter = new ExpiryRewriter(rules);
-  const path = filesOf(generation).log;
-  const range = { from: 0, to: findings.safeCut };
-  // One write each block: the pieces between rewritten commands may be a few bytes each.
-  const rewrite = (block: Uint8Array) => writer.write([Buffer.concat(rewriter.push(block))]);
-  await readBlocks(disk, path, range, rewrite, signal);
-  return { findings, bytes: writer.bytes, rewrittenCommands: rewriter.rewrittenCommands };
 }

@@ -98,3 +98,18 @@ export function describeFigures({ transfer, seconds, pausedSeconds }: ResyncFigu
   const took = `in ${seconds.toFixed(1)} s, ${formatBytes(rate)}/s`;
   return `after ${formatBytes(readBytes)}${of} ${took}${paused}`;
 }
+
+/** Whether an attempt that ended in this state was taking two links for a full sync. */
+export function tookTwo(from: State): boolean {
+  return "first" in from && from.first !== undefined;
+}
+
+/**
+ * Whether a primary, or what is between, doesn't do with two links. Once the snapshot is granted, a break or our own
+ * trouble is no sign of that.
+ */
+export function refusesTwo({ code }: ReplicaError, { at }: State): boolean {
+  const isAnswer = code === "PRIMARY_REFUSED" || code === "PROTOCOL" || code === "AUTH_FAILED";
+  const isOfLink = code === "CONNECT_FAILED" || code === "LINK_LOST" || code === "TIMED_OUT";
+  return isAnswer || (at === "receive-psync" && (isOfLink || code === "TLS_FAILED"));
+}

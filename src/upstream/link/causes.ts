@@ -1,5 +1,5 @@
 import type { ReplicaError } from "../../base/errors.ts";
-import { formatAge, formatBytes } from "../../base/quantity.ts";
+import { counted, formatAge, formatBytes } from "../../base/quantity.ts";
 import type { CostlyPhase, ResyncFigures } from "./breaks.ts";
 import type { Answer, BufferLimit, PrimaryFacts } from "./primary-facts.ts";
 
@@ -21,6 +21,8 @@ export interface Evidence {
   readonly now: Answer | undefined;
   /** Its limit for the output buffers of replicas; undefined where it doesn't tell. */
   readonly limit: BufferLimit | undefined;
+  /** --rdb-for as it was given, where it asks Valkey for an older form than its own. */
+  readonly olderForm?: string | undefined;
 }
 
 /**
@@ -28,9 +30,10 @@ export interface Evidence {
  * @param broken a link that was lost or timed out; any other error is its own cause.
  */
 export function explainBreak(broken: CostlyBreak, evidence: Evidence): string {
-  const { before, now, limit } = evidence;
+  const { before, now, limit, olderForm } = evidence;
   if (now === undefined || now.kind === "refused") {
-    return "the primary's log may say why (it isn't asked, or doesn't answer INFO to this login)";
+    const known = "it isn't asked, or doesn't answer INFO to this login";
+    return `the primary's log may say why (${known})${formDoubt(broken.phase, olderForm)}`;
   }
   if (now.kind === "away") {
     return now.error.code === "CONNECT_FAILED" || now.error.code === "LINK_LOST"
@@ -45,6 +48,7 @@ export function explainBreak(broken: CostlyBreak, evidence: Evidence): string {
   }
   if (broken.error.code === "TIMED_OUT") return explainSilence(broken, facts);
   return (
+    formCause(broken.phase, facts.fieldExpiries, olderForm) ??
     bufferCause(broken.seen, before?.facts, facts, limit) ??
     snapshotCause(broken.phase, before?.facts, facts) ??
     ruledOut(broken.seen, before?.facts, facts, limit)
@@ -132,6 +136,28 @@ function leastLimit(limit: BufferLimit | undefined, facts: PrimaryFacts): number
 /** A limit below the backlog's size counts as that size ("Redis 7.0, networking.c, checkClientOutputBufferLimits"). */
 function hardLimit({ hardBytes }: BufferLimit, { backlogBytes }: PrimaryFacts): number {
   return hardBytes === 0 ? 0 : Math.max(hardBytes, backlogBytes);
+}
+
+/**
+ * The data that no older form of a snapshot holds: Valkey 9.0 and later begin one all the same, and break it off ("Valkey
+ * 9.1": "Can't store key in RDB version 11").
+ * @param fieldExpiries how many keys have hash fields with an expiry.
+ * @param olderForm --rdb-for as it was given, where it asks for such a form.
+ */
+export function formCause(
+  phase: CostlyPhase,
+  fieldExpiries: number,
+  olderForm: string | undefined,
+): string | undefined {
+  const isBuilding = phase === "receive-bulk-header" || phase === "transfer";
+  if (!isBuilding || olderForm === undefined || fieldExpiries === 0) return undefined;
+  return `it can't write its data in the form that --rdb-for ${olderForm} asks for: ${counted(fieldExpiries, "key")} there ${fieldExpiries === 1 ? "has" : "have"} hash fields with an expiry, which only the form of Valkey 9.0 and later holds: leave out --rdb-for, or remove those expiries (HPERSIST)`;
+}
+
+/** The same where it doesn't say whether it has such data. */
+export function formDoubt(phase: CostlyPhase, olderForm: string | undefined): string {
+  if (olderForm === undefined || phase === "receive-psync" || phase === "connected") return "";
+  return `; with --rdb-for ${olderForm} a Valkey breaks off like this if hash fields there have an expiry`;
 }
 
 /** The snapshot's own failure, which a primary tells of one that it writes to its disk first. */

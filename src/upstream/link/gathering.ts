@@ -1,4 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
+import type { Link } from "./link.ts";
 
 /** The longest rest: what comes meanwhile is read with one wake-up. Nobody waits for it, and a sync comes once a second. */
 const REST_MS = 50;
@@ -67,5 +68,50 @@ export class Gathering {
     if (sinceLastMs >= CLOSE_MS || nowMs < this.#awaitedUntilMs) return 0;
     const restMs = Math.min(REST_MS, (GATHERED_BYTES * sinceLastMs) / bytes);
     return restMs < LEAST_REST_MS ? 0 : restMs;
+  }
+}
+
+/** A link that is paused now and then, and how long it has waited for the disk. */
+export class PacedLink {
+  readonly link: Link;
+  readonly #clock: Pick<Clock, "monotonicMs">;
+  #isPaused = false;
+  #isForDisk = false;
+  #pausedAtMs = 0;
+  #pausedMs = 0;
+
+  constructor(link: Link, clock: Pick<Clock, "monotonicMs">) {
+    this.link = link;
+    this.#clock = clock;
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** Whether it waits for the disk. */
+  get isForDisk(): boolean {
+    return this.#isForDisk;
+  }
+
+  /** How long it has been paused for the disk so far, in milliseconds. */
+  get pausedMs(): number {
+    return this.#pausedMs + (this.#isForDisk ? this.#clock.monotonicMs() - this.#pausedAtMs : 0);
+  }
+
+  /**
+   * Reads no more, or goes on.
+   * @param forDisk whether it is the disk that is waited for.
+   */
+  pause(pause: boolean, forDisk = pause): void {
+    if (forDisk !== this.#isForDisk) {
+      this.#pausedMs = this.pausedMs;
+      this.#pausedAtMs = this.#clock.monotonicMs();
+      this.#isForDisk = forDisk;
+    }
+    if (pause === this.#isPaused) return;
+    this.#isPaused = pause;
+    if (pause) this.link.pause();
+    else this.link.resume();
   }
 }

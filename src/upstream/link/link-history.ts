@@ -35,6 +35,8 @@ export class LinkHistory {
   readonly counts = new Map<string, number>();
   /** Attempts that ended in an error before their link was up, or at once at the same full disk, by its code. */
   readonly failedAttempts = new Map<string, number>();
+  /** Called with each state that the session goes to. */
+  onMoved: (state: State) => void = () => undefined;
   /** The one that goes on; undefined while the link is up, and before anything failed. */
   #outage: Outage | undefined;
   /** The one before the link that is up, or was last; it goes on where that ends at once at the same full disk. */
@@ -161,6 +163,7 @@ export class LinkHistory {
       this.#downAtMs = this.#clock.now();
     }
     this.#isConnected = state.at === "connected";
+    this.onMoved(state);
   }
 
   /**
@@ -254,7 +257,9 @@ export class LinkHistory {
 function offsetOf(state: State): Offset | undefined {
   if (state.at === "connected") return state.receivedOffset;
   if (state.at !== "receive-bulk-header" && state.at !== "transfer") return undefined;
-  return state.grant.by === "psync" ? state.grant.position.offset : undefined;
+  if (state.grant.by !== "psync") return undefined;
+  const streamedBytes = state.first?.does === "stream" ? state.first.streamedBytes : 0;
+  return state.grant.position.offset + streamedBytes;
 }
 
 function add(counts: Map<string, number>, code: string): void {

@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import type { Socket } from "bun";
 import { ReplicaError } from "../../base/errors.ts";
 import type { Endpoint } from "../../config/primary-url.ts";
+import { type ConnectTo, dial, type Handlers, resolveHost } from "./dial.ts";
 
 /** What a link reports. Nothing comes after `lost`, nor after `close()`. */
 export interface LinkEvents {
@@ -14,7 +15,12 @@ export interface LinkEvents {
 const TLS_SCHEMES = {
   "the primary": "rediss://",
   "the sentinel": "rediss+sentinel://",
+  "the node": "rediss+cluster://",
+  "the target": "rediss://",
 } as const;
+
+/** Who is at the other end, as errors name it. */
+export type Peer = keyof typeof TLS_SCHEMES;
 
 export interface TlsFiles {
   readonly caFile: string | undefined;
@@ -24,21 +30,22 @@ export interface TlsFiles {
   readonly insecure: boolean;
 }
 
-/** How much may wait to be sent: a replica sends only short lines. */
+/** How much may wait to be sent where nobody says more: a replica sends only short lines. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 
 const TLS_HINT =
   "check --tls-ca, --tls-server-name and the client certificate (--tls-cert, --tls-key)";
 
 /**
- * One connection to a primary or a sentinel: TCP, TLS or a unix socket. After it is closed or lost it
+ * One connection to a primary, a sentinel or a cluster's node: TCP, TLS or a unix socket. After it is closed or lost it
  * reports nothing: callbacks of a dead connection are dropped here.
  */
 export class Link {
   readonly #target: Endpoint;
   readonly #events: LinkEvents;
   readonly #insecure: boolean;
-  readonly #peer: keyof typeof TLS_SCHEMES;
+  readonly #peer: Peer;
+  readonly #maxUnsentBytes: number;
   #socket: Socket | undefined;
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
@@ -50,13 +57,28 @@ export class Link {
   /** Whether it is not read, until `goOn`. */
   isResting = false;
 
-  /** Starts to connect; the outcome comes as an event, never before this returns. */
+  /** The address at the other end; undefined before the link is open, and for a unix socket. */
+  get peerAddress(): string | undefined {
+    return this.#target.kind === "unix" ? undefined : this.#socket?.remoteAddress;
+  }
+
+  /** How much waits to be sent. */
+  get unsentBytes(): number {
+    return this.#unsentBytes;
+  }
+
+  /**
+   * Starts to connect; the outcome comes as an event, never before this returns.
+   * @param maxUnsentBytes with more waiting to be sent the link is lost: the peer doesn't read.
+   */
   constructor(
     target: Endpoint,
     tls: TlsFiles,
     events: LinkEvents,
-    peer: keyof typeof TLS_SCHEMES = "the primary",
+    peer: Peer = "the primary",
+    maxUnsentBytes = MAX_UNSENT_BYTES,
   ) {
+    this.#maxUnsentBytes = maxUnsentBytes;
     this.#target = target;
     this.#events = events;
     this.#insecure = tls.insecure;
@@ -66,41 +88,32 @@ export class Link {
 
   async #connect(tls: TlsFiles): Promise<void> {
     const target = this.#target;
-    const socket = {
-      binaryType: "uint8array" as const,
-      open: (socket: Socket) => this.#onOpen(socket),
-      handshake: (socket: Socket, success: boolean, error: Error | null) =>
-        this.#onHandshake(socket, success, error),
-      data: (_socket: Socket, bytes: Uint8Array) => {
+    const handlers: Handlers = {
+      open: (socket) => this.#onOpen(socket),
+      handshake: (socket, success, error) => this.#onHandshake(socket, success, error),
+      data: (_socket, bytes) => {
         if (this.#ended || this.#deaf) return;
         this.#heard = true;
         this.#events.bytes(bytes);
       },
       drain: () => this.#flush(),
       end: () => this.#break("LINK_LOST", undefined),
-      close: (_socket: Socket, error?: Error) => this.#break("LINK_LOST", error),
-      error: (_socket: Socket, error: Error) => this.#break("LINK_LOST", error),
-      connectError: (_socket: Socket, error: Error) => this.#break("CONNECT_FAILED", error),
+      close: (_socket, error) => this.#break("LINK_LOST", error),
+      error: (_socket, error) => this.#break("LINK_LOST", error),
     };
+    const failed = (cause: unknown) => this.#break("CONNECT_FAILED", cause);
+    const isOver = () => this.#ended;
     if (target.kind === "unix") {
-      await Bun.connect({ unix: target.path, socket });
-    } else if (target.kind === "tls") {
-      const file = (path: string | undefined) => (path === undefined ? undefined : Bun.file(path));
-      const given = { ca: file(tls.caFile), cert: file(tls.certFile), key: file(tls.keyFile) };
-      const options = Object.fromEntries(Object.entries(given).filter(([, value]) => value));
-      await Bun.connect({
-        hostname: target.host,
-        port: target.port,
-        tls: {
-          ...options,
-          serverName: tls.serverName ?? target.host,
-          rejectUnauthorized: !tls.insecure,
-        },
-        socket,
-      });
-    } else {
-      await Bun.connect({ hostname: target.host, port: target.port, socket });
+      const connect: ConnectTo = (unix, socket) => Bun.connect({ unix, socket });
+      return dial([target.path], connect, handlers, failed, isOver);
     }
+    const { host, port } = target;
+    const options =
+      target.kind === "tls" ? { tls: { serverName: host, ...tlsOptions(tls) } } : undefined;
+    const connect: ConnectTo = (hostname, socket) =>
+      Bun.connect({ hostname, port, ...options, socket });
+    const addresses = await resolveHost(host);
+    dial(addresses, connect, handlers, failed, isOver);
   }
 
   #onOpen(socket: Socket): void {
@@ -155,7 +168,7 @@ export class Link {
     this.#unsent.push(bytes);
     this.#unsentBytes += bytes.length;
     this.#flush();
-    if (this.#unsentBytes > MAX_UNSENT_BYTES) {
+    if (this.#unsentBytes > this.#maxUnsentBytes) {
       this.#lose("LINK_LOST", `${this.#peer} does not read what it is sent`);
     }
   }
@@ -241,6 +254,13 @@ export class Link {
   }
 }
 
+function tlsOptions({ caFile, certFile, keyFile, serverName, insecure }: TlsFiles) {
+  const file = (path: string | undefined) => (path === undefined ? undefined : Bun.file(path));
+  const given = { ca: file(caFile), cert: file(certFile), key: file(keyFile), serverName };
+  const options = Object.fromEntries(Object.entries(given).filter(([, value]) => value));
+  return { ...options, rejectUnauthorized: !insecure };
+}
+
 /** The TLS library's reason; undefined for any other error. */
 function tlsReasonOf(cause: unknown): string | undefined {
   if (!(cause instanceof Error)) return undefined;
@@ -250,7 +270,9 @@ function tlsReasonOf(cause: unknown): string | undefined {
   return "code" in cause && cause.code === "ERR_BORINGSSL" ? cause.message : undefined;
 }
 
-/** Bun reports a lack of descriptors as a refused connection. */
+/** Bun reports a lack of descriptors as a refused connection, or as a name that isn't known. */
+const STARVED = /^(?:ECONNREFUSED|ENOTFOUND|EAI_\w+|EMFILE|ENFILE)$/;
+
 function noDescriptorIsFree(): boolean {
   try {
     fs.closeSync(fs.openSync("/dev/null", "r"));
@@ -261,11 +283,11 @@ function noDescriptorIsFree(): boolean {
 }
 
 function reasonOf(cause: unknown, peer: string): string {
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  const raw = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  // Bun's own codes of a failed look-up begin this way.
+  const code = raw.replace(/^DNS_/, "");
   const known: Record<string, string> = {
-    ECONNREFUSED: noDescriptorIsFree()
-      ? "this process has no free file descriptor (EMFILE): raise its limit (ulimit -n, LimitNOFILE)"
-      : "connection refused: nothing listens there",
+    ECONNREFUSED: "connection refused: nothing listens there",
     ECONNRESET: `${peer} reset the connection`,
     ENOENT: "there is no such socket",
     EACCES: "no permission to open the socket",
@@ -275,6 +297,9 @@ function reasonOf(cause: unknown, peer: string): string {
     ENOTFOUND: "the host's name is not known",
     EAI_AGAIN: "the host's name can't be looked up: no name server answers",
   };
+  if (STARVED.test(code) && noDescriptorIsFree()) {
+    return "this process has no free file descriptor (EMFILE): raise its limit (ulimit -n, LimitNOFILE)";
+  }
   if (known[code] !== undefined) return known[code];
   return cause instanceof Error ? cause.message || code : String(cause);
 }

@@ -1,8 +1,7 @@
 import type { ReplicaError } from "../../base/errors.ts";
 import { describeAddress } from "../../base/address.ts";
 import { printable } from "../../base/printable.ts";
-import { parseInfo } from "../../resp/info-text.ts";
-import { type KeyspaceFacts, readKeyspace } from "./keyspace-facts.ts";
+import { type DatabaseKeys, parseInfo, parseKeyspace } from "../../resp/info-text.ts";
 import { isRunId } from "../../base/capabilities.ts";
 
 /** What a primary says of itself in INFO, as far as it matters to who follows it. */
@@ -24,6 +23,24 @@ export interface PrimaryFacts {
   readonly bufferDisconnections: number | undefined;
   /** Its keys; undefined where it doesn't say. */
   readonly keyspace: KeyspaceFacts | undefined;
+  /** How many of them have hash fields with an expiry, where it is a Valkey that has such. */
+  readonly fieldExpiries: number;
+  /** Whether it is a node of a cluster. */
+  readonly isClusterNode: boolean;
+  /** How many of its replicas count for min-replicas-to-write; undefined where that isn't set, or it doesn't say. */
+  readonly goodReplicas: number | undefined;
+  /** Its replicas. */
+  readonly replicas: readonly ReplicaRow[];
+}
+
+/** What a primary says of one of its replicas. */
+export interface ReplicaRow {
+  /** The one that it announced; 0 where it announced none. */
+  readonly port: number;
+  /** `online` once its snapshot is there. */
+  readonly state: string;
+  /** How long it has said nothing. */
+  readonly lagSeconds: number;
 }
 
 /** The other side of a primary that is itself a replica. */
@@ -77,7 +94,21 @@ export function readFacts(infoText: string): PrimaryFacts {
     backlogBytes: number("repl_backlog_size") ?? 0,
     bufferDisconnections: number("client_output_buffer_limit_disconnections"),
     keyspace: readKeyspace(infoText),
+    fieldExpiries: countFieldExpiries(info),
+    isClusterNode: text("cluster_enabled") === "1",
+    goodReplicas: number("min_slaves_good_slaves"),
+    replicas: [...info].flatMap(([name, row]) => (/^slave\d+$/.test(name) ? readRow(row) : [])),
   };
+}
+
+/** `ip=10.0.0.1,port=6380,state=online,offset=14,lag=0` ("Redis 7.0, server.c, genRedisInfoString"). */
+function readRow(row: string): ReplicaRow[] {
+  const match = /(?:^|,)port=(\d{1,5}),state=([a-z_]{1,32}),offset=\d+,lag=(\d{1,15})(?:,|$)/.exec(
+    row,
+  );
+  if (match === null) return [];
+  const [, port, state = "", lag] = match;
+  return [{ port: Number(port), state, lagSeconds: Number(lag) }];
 }
 
 function readUpstream(
@@ -126,4 +157,40 @@ export function readLinkAddresses(clientList: string): string[] {
 /** An address as both ends of a connection write it: an IPv4 address inside of IPv6 is an IPv4 address. */
 export function plainAddress(address: string): string {
   return address.replace(/^\[?::ffff:(\d+\.\d+\.\d+\.\d+)\]?:/i, "$1:");
+}
+
+/** What a primary says of its keys. */
+export interface KeyspaceFacts {
+  readonly databases: readonly DatabaseKeys[];
+  /** Whether no other database holds keys. */
+  readonly isWhole: boolean;
+  /** Since when that is so, in milliseconds since 1970, where it only passes on what it knows; undefined: now. */
+  readonly atMs: number | undefined;
+}
+
+/** Reads the section Keyspace of INFO; undefined where there is none, or where it is not known there. */
+export function readKeyspace(infoText: string): KeyspaceFacts | undefined {
+  if (!/^# Keyspace\r?$/m.test(infoText)) return undefined;
+  const databases = parseKeyspace(infoText).filter((one) =>
+    Object.values(one).every(Number.isSafeInteger),
+  );
+  const info = parseInfo(infoText);
+  // Another `replica` counts no keys either, and says what it knows, and since when.
+  const source = info.get("keyspace_source");
+  if (source === undefined) return { databases, isWhole: true, atMs: undefined };
+  const time = info.get("keyspace_time") ?? "";
+  if (!/^[1-9]\d{0,11}$/.test(time)) return undefined;
+  return { databases, isWhole: source === "primary", atMs: Number(time) * 1000 };
+}
+
+/**
+ * How many keys have hash fields with an expiry, as Valkey 9.0 and later say it of each database.
+ * @param info INFO's fields by name.
+ */
+export function countFieldExpiries(info: ReadonlyMap<string, string>): number {
+  const counts = [...info].map(([name, value]) => {
+    const [, count] = /,keys_with_volatile_items=(\d{1,15})(?:,|$)/.exec(value) ?? [];
+    return /^db\d+$/.test(name) ? Number(count ?? 0) : 0;
+  });
+  return counts.reduce((sum, count) => sum + count, 0);
 }

@@ -201,7 +201,7 @@ class Answer {
     }
     if (/^-ERR unknown command/i.test(said)) {
       return new ReplicaError("PROTOCOL", {
-        message: `this isn't a sentinel: it answers ${said.replace(/,? with args.*$/i, "")}`,
+        message: `this isn't a sentinel: it answers ${said.replace(/,? with args.*$/i, "")}; if it is the primary itself, give ${this.#source.tls ? "rediss" : "redis"}://host:port`,
       });
     }
     if (said.startsWith("-")) {

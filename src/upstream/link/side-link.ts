@@ -7,7 +7,7 @@ import { parseInfo } from "../../resp/info-text.ts";
 import { type ArrayHead, type Reply, ReplyReader } from "../../resp/reply-reader.ts";
 import { authCommand } from "../../session/commands.ts";
 import { readAuth } from "../../session/replies.ts";
-import { Link, type TlsFiles } from "./link.ts";
+import { Link, type LinkEvents, type Peer, type TlsFiles } from "./link.ts";
 import type { PrimaryLogin } from "./primary-login.ts";
 
 export interface SideLinkOptions {
@@ -16,6 +16,10 @@ export interface SideLinkOptions {
   readonly login: Pick<PrimaryLogin, "read">;
   /** How long an answer may take, the connect included; milliseconds. */
   readonly syncTimeoutMs: number;
+  /** How many replies one question may bring, the elements of arrays among them; undefined: `MAX_REPLIES`. */
+  readonly maxReplies?: number;
+  /** Undefined: the primary. */
+  readonly peer?: Peer;
 }
 
 /** How many replies one question may bring, the elements of arrays among them: CONFIG GET brings three. */
@@ -27,6 +31,8 @@ interface Question {
   readonly came: Reply[];
   /** How many replies are still to come. */
   left: number;
+  /** How many bytes of text came. */
+  bytes: number;
 }
 
 /**
@@ -37,7 +43,7 @@ export class SideLink {
   readonly #target: PrimaryTarget;
   readonly #options: SideLinkOptions;
   #link: Link | undefined;
-  #reader = new ReplyReader({ maxReplyBytes: limits.statusReplyBytes });
+  #reader: ReplyReader;
   /** The login whose reply is still to come: where it is from, for an error. */
   #awaitsLogin: string | undefined;
   /** What the connection logged in with: the primary may repeat it. */
@@ -47,6 +53,12 @@ export class SideLink {
   constructor(target: PrimaryTarget, options: SideLinkOptions) {
     this.#target = target;
     this.#options = options;
+    this.#reader = this.#newReader();
+  }
+
+  #newReader(): ReplyReader {
+    const { maxReplies: maxElements } = this.#options;
+    return new ReplyReader({ maxReplyBytes: limits.statusReplyBytes, maxElements });
   }
 
   /** True while a question waits for its answer. */
@@ -61,7 +73,7 @@ export class SideLink {
    */
   async ask(...commands: readonly (readonly string[])[]): Promise<readonly Reply[]> {
     const answers = Promise.withResolvers<readonly Reply[]>();
-    this.#question = { answers, came: [], left: commands.length };
+    this.#question = { answers, came: [], left: commands.length, bytes: 0 };
     const { syncTimeoutMs } = this.#options;
     const timer = setTimeout(() => {
       const message = `no answer within ${syncTimeoutMs} ms (--sync-timeout)`;
@@ -96,13 +108,13 @@ export class SideLink {
   }
 
   #connect(first: Uint8Array): void {
-    const { tls } = this.#options;
+    const { tls, peer } = this.#options;
     const login = this.#options.login.read(this.#target);
-    this.#reader = new ReplyReader({ maxReplyBytes: limits.statusReplyBytes });
+    this.#reader = this.#newReader();
     this.#awaitsLogin = login?.from;
     this.#secret = login?.password;
     const opening = login === undefined ? [] : [authCommand(login)];
-    const link = new Link(this.#target, tls, {
+    const events: LinkEvents = {
       opened: () => link.send(Buffer.concat([...opening, first])),
       bytes: (bytes) => {
         if (link === this.#link) this.#onBytes(bytes);
@@ -112,7 +124,8 @@ export class SideLink {
         this.#link = undefined;
         this.#question?.answers.reject(error);
       },
-    });
+    };
+    const link = new Link(this.#target, tls, events, peer);
     this.#link = link;
   }
 
@@ -131,14 +144,25 @@ export class SideLink {
     if (this.#awaitsLogin !== undefined) {
       const from = this.#awaitsLogin;
       this.#awaitsLogin = undefined;
-      readAuth(Buffer.from(`${reply.isError ? "-" : "+"}${reply.text}`), "the primary", from);
+      readAuth(
+        Buffer.from(`${reply.isError ? "-" : "+"}${reply.text}`),
+        this.#options.peer ?? "the primary",
+        from,
+      );
       return;
     }
     const question = this.#question;
     if (question === undefined) return;
-    if (question.came.length >= MAX_REPLIES) {
+    const { maxReplies = MAX_REPLIES } = this.#options;
+    if (question.came.length >= maxReplies) {
       throw new ReplicaError("PROTOCOL", {
-        message: `got more than ${MAX_REPLIES} replies to one question: is this a Redis port?`,
+        message: `got more than ${maxReplies} replies to one question: is this a Redis port?`,
+      });
+    }
+    question.bytes += reply.text.length;
+    if (question.bytes > limits.answerBytes) {
+      throw new ReplicaError("PROTOCOL", {
+        message: `got more than ${limits.answerBytes} bytes in answer to one question: is this a Redis port?`,
       });
     }
     const text = reply.isError ? withoutSecret(reply.text, this.#secret) : reply.text;

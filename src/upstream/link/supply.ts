@@ -1,6 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
 import { ReplicaError } from "../../base/errors.ts";
-import { formatAge } from "../../base/quantity.ts";
 import type { State } from "../../session/state.ts";
 import { describeTarget, type PrimaryTarget } from "../../config/primary-url.ts";
 import { type CostlyBreak, describeChange, explainBreak } from "./causes.ts";
@@ -14,19 +13,21 @@ import {
   readLinkAddresses,
   type UpstreamFacts,
 } from "./primary-facts.ts";
-import type { KeyspaceFacts } from "./keyspace-facts.ts";
+import { type NewsOptions, PrimaryNews } from "./primary-news.ts";
+import { loopError, troubleOf } from "./supply-words.ts";
+import type { KeyspaceFacts } from "./primary-facts.ts";
 import type { LinkHistory } from "./link-history.ts";
 import { SideLink, type SideLinkOptions } from "./side-link.ts";
 
-export interface SupplyOptions extends SideLinkOptions {
+export interface SupplyOptions extends SideLinkOptions, NewsOptions {
   /** --timeout */
   readonly timeoutMs: number;
+  /** See `Evidence`. */
+  readonly olderForm?: string | undefined;
   /** False with `--ask-primary no`: nothing is asked, ever. */
   readonly askPrimary: boolean;
   /** The run id of this process. */
   readonly runId: string;
-  /** Where this replica serves: its port, and the one that it announces. */
-  readonly servedPorts: readonly number[];
   /** Those that are fed from here: `host:port` of their end of the link, and the run id of another `replica`. */
   readonly fed: () => readonly { readonly address: string; readonly runId: string }[];
 }
@@ -56,6 +57,7 @@ const ASK_AGAIN_MS = 60_000;
  */
 export class Supply {
   readonly #options: SupplyOptions;
+  readonly #news: PrimaryNews;
   readonly #clock: Clock;
   readonly #events: SupplyEvents;
   #target: PrimaryTarget | undefined;
@@ -74,6 +76,8 @@ export class Supply {
   /** Who was fed from here when it was asked last. */
   #fed = "";
   #isWatching = false;
+  /** Whether what the primary said is why it can't be followed. */
+  #isSeeking = false;
   /** While a snapshot arrives, the primary speaks of keys that are not here yet. */
   #isConnected = false;
   #keyspace: SaidKeyspace | undefined;
@@ -83,6 +87,7 @@ export class Supply {
 
   constructor(options: SupplyOptions, clock: Clock, events: SupplyEvents) {
     this.#options = options;
+    this.#news = new PrimaryNews(options);
     this.#clock = clock;
     this.#events = events;
   }
@@ -110,7 +115,7 @@ export class Supply {
   /** The processes above this one, nearest first, as far as they are known. */
   get runIds(): readonly string[] {
     const { runId = "", upstream } = this.#facts ?? {};
-    if (!this.#isWatching || runId === "") return [];
+    if (!(this.#isWatching || this.#isSeeking) || runId === "") return [];
     return [runId, ...(upstream?.runIds ?? [])].slice(0, MAX_CHAIN);
   }
 
@@ -139,6 +144,7 @@ export class Supply {
       this.#before = { name, facts: this.#facts, atMs: this.#answeredMs };
     }
     this.#target = target;
+    this.#isSeeking = false;
     this.#facts = undefined;
     this.#isRefused = !this.#options.askPrimary;
     this.#retryAtMs = -Infinity;
@@ -149,6 +155,7 @@ export class Supply {
   /** The link to the primary is in another state. */
   moved(state: State, target: PrimaryTarget | undefined): void {
     if (state.at === "transfer") return;
+    if (state.at === "none") this.#isSeeking = false;
     const isGranted = state.at === "receive-bulk-header" || state.at === "connected";
     if (!isGranted || target === undefined) return this.rest();
     this.#watch(target);
@@ -194,8 +201,15 @@ export class Supply {
     if (epoch !== this.#epoch || answer.kind !== "facts") return;
     const change = isFirst ? this.#change(answer.facts) : undefined;
     if (change !== undefined) this.#events.changed(change);
+    this.#news.hear(answer.facts);
+    if (isFirst) await this.#tellOfCluster(answer.facts);
     const loop = await this.#loop();
     if (epoch === this.#epoch && loop !== undefined) this.#events.looped(loop);
+  }
+
+  async #tellOfCluster(facts: PrimaryFacts): Promise<void> {
+    const ask: SideLink["ask"] = async (...commands) => await this.#sideLink().ask(...commands);
+    await this.#news.tellOfCluster(this.#target!, facts, ask);
   }
 
   #change(facts: PrimaryFacts): string | undefined {
@@ -245,20 +259,21 @@ export class Supply {
     const mayTell = now.kind === "facts" && broken.error.code === "LINK_LOST";
     const limit = mayTell ? readBufferLimit(await this.#bufferLimit(untilMs)) : undefined;
     if (!this.#isWatching) this.rest();
-    return explainBreak(broken, { before, now, limit });
+    return explainBreak(broken, { before, now, limit, olderForm: this.#options.olderForm });
   }
 
   /**
-   * Asks a primary that was refused because it is fed from here whether it still is: a link that can't last would be
-   * news to all that are fed from here.
+   * Asks a primary that was refused as fed from here whether it still is, before a link that can't last. Asks one that
+   * couldn't serve, too: in a circle none can, and with each attempt each learns of one more above it.
    * @throws ReplicaError REPLICATION_LOOP
    */
   async refuseLoop(target: PrimaryTarget, links: LinkHistory): Promise<void> {
-    if (links.trouble?.code !== "REPLICATION_LOOP") return;
+    if (!["REPLICATION_LOOP", "PRIMARY_BUSY"].includes(links.trouble?.code ?? "")) return;
     this.#begin(target);
     const answer = await this.#ask();
     const loop = answer.kind === "facts" ? await this.#loop() : undefined;
     this.rest();
+    this.#isSeeking = true;
     if (loop !== undefined) throw loop;
   }
 
@@ -294,25 +309,9 @@ export class Supply {
   #troubleText(silentMs: number): string | undefined {
     const target = this.#target;
     if (target === undefined || !this.#isWatching) return undefined;
-    const name = describeTarget(target);
     // What it said a while ago is no more than a guess.
     const facts = this.#isAnswering ? this.#facts : undefined;
-    const upstream = facts?.upstream;
-    if (upstream !== undefined && !upstream.isUp) {
-      // Another `replica` says who above it has none.
-      if (upstream.reason !== "") return upstream.reason;
-      if (upstream.name === "") return `${name} follows no primary`;
-      const { downSeconds } = upstream;
-      const since = downSeconds === undefined ? "" : ` for ${formatAge(downSeconds)}`;
-      return `${name} is a replica of ${upstream.name}, and that link has been down${since}`;
-    }
-    // A primary pings, by default each 10 s; a replica passes on the pings of its own primary, and sends none.
-    const limitMs = this.#options.timeoutMs / 2;
-    const quietMs = Math.max(silentMs, (upstream?.silentSeconds ?? 0) * 1000);
-    if (facts?.role === "master" || quietMs < limitMs) return undefined;
-    const quiet = formatAge(quietMs / 1000);
-    if (upstream === undefined) return `${name} has sent nothing for ${quiet}, not even a PING`;
-    return `${name} is a replica of ${upstream.name}, and nothing has come from there for ${quiet}`;
+    return troubleOf(describeTarget(target), facts, silentMs, this.#options.timeoutMs);
   }
 
   /** Whether what it said is recent. */
@@ -390,11 +389,4 @@ export class Supply {
     }
     return false;
   }
-}
-
-/** The error for following this process itself, or a server that it feeds. */
-export function loopError(message: string): ReplicaError {
-  return new ReplicaError("REPLICATION_LOOP", {
-    message: `${message}: REPLICAOF must name a server that is supplied from elsewhere`,
-  });
 }

@@ -4,6 +4,7 @@ import type { Position } from "../../base/history.ts";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import type { Settings } from "../../config/settings.ts";
+import { failedOnInfo } from "../../session/info-reply.ts";
 import type { State } from "../../session/state.ts";
 import type { DataDirectory } from "../../store/generation/data-directory.ts";
 import { readUsedMemory } from "../../store/generation/snapshot-keys.ts";
@@ -236,10 +237,11 @@ export class Admission {
   /** An attempt ended in state `from`. */
   failed(error: ReplicaError, from: State): void {
     // The answer helps and isn't needed: without one, the primary is followed as if it had refused to tell.
-    const isOnInfo = from.at === "receive-version" && from.asked === "info";
-    if (isOnInfo && (error.code === "PROTOCOL" || error.code === "TIMED_OUT")) this.#isMute = true;
+    if (failedOnInfo(error, from)) this.#isMute = true;
     if (error.code !== "DISK_FULL" || from.at !== "transfer") return;
-    this.#lack(from.totalBytes ?? AT_LEAST * from.readBytes);
+    // The stream beside it takes room, too.
+    const besideBytes = from.first?.does === "stream" ? from.first.streamedBytes : 0;
+    this.#lack((from.totalBytes ?? AT_LEAST * from.readBytes) + besideBytes);
   }
 
   /** The link is up. @param isFull whether by a full resync. */

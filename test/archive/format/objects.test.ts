@@ -13,7 +13,7 @@ import {
 import { Random } from "../../../src/demo/random.ts";
 import { crc64 } from "../../../src/rdb/crc64.ts";
 import { runTool } from "../../support/archive-tools.ts";
-import { rejectionOf } from "../../support/error-of.ts";
+import { rejectionOf, thrownBy } from "../../support/error-of.ts";
 import { seedOf, swept } from "../../support/sweep.ts";
 import { tempDir } from "../../support/temp.ts";
 import {
@@ -260,6 +260,6 @@ describe("a header that can't be", () => {
     const log = logOf(300);
     const header = { ...headerOf(log, 0, 300), ...wrong };
     const writer = { codec: "none", encryption: undefined } as const;
-    await expect(encodeSegment(header, dataOf(log, 0, 300), writer)).rejects.toThrow("invariant");
+    expect(await thrownBy(encodeSegment(header, dataOf(log, 0, 300), writer))).toThrow("invariant");
   });
 });

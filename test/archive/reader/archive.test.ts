@@ -59,6 +59,17 @@ describe.each(SHELVES)("an archive at $name", ({ open }) => {
     expect(found!.log.chain).toMatchObject({ end: { offset: END }, gap: undefined, forks: [] });
   });
 
+  test("generations that began within one second stand in the order of their streams", async () => {
+    for (let seed = 1; seed < 9; seed++) {
+      await using shelf = await open();
+      await write(shelf, { seed, baseOffset: 9_000 });
+      await write(shelf, { seed: 100 + seed, baseOffset: 5_000 });
+      await write(shelf, { seed: 200 + seed, baseOffset: 1_000, startedMs: STARTED_MS + 1_000 });
+      const found = await (await openArchive(shelf)).generations(never);
+      expect(found.map(({ description }) => description.baseOffset)).toEqual([5_000, 9_000, 1_000]);
+    }
+  });
+
   test("passes over foreign files in every folder", async () => {
     await using shelf = await open();
     const { name } = await write(shelf, { isSealed: true });

@@ -3,19 +3,20 @@ import * as fs from "node:fs";
 import { generateX25519Identity, identityToRecipient } from "age-encryption";
 import { Decryption, Encryption } from "../../../src/archive/format/encryption.ts";
 import { logFolder } from "../../../src/archive/format/names.ts";
-import { fetchGeneration } from "../../../src/archive/reader/fetch-generation.ts";
-import { fetchedFiles } from "../../../src/archive/reader/fetched-directory.ts";
+import { fetchGeneration, fetchGenerations } from "../../../src/archive/reader/fetch-generation.ts";
+import { FETCHED_ID, fetchedFiles } from "../../../src/archive/reader/fetched-directory.ts";
 import { Random } from "../../../src/demo/random.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { Catalogue } from "../../../src/store/restore/catalogue.ts";
 import { APPEND_DIR, restore, RESTORED } from "../../../src/store/restore/restore.ts";
 import { verifyCatalogue, verifyGeneration } from "../../../src/store/restore/verify.ts";
-import { rejectionOf } from "../../support/error-of.ts";
+import { rejectionOf, thrownBy } from "../../support/error-of.ts";
 import { tempDir } from "../../support/temp.ts";
 import {
   type GenerationPlan,
   randomCuts,
   REPLID,
+  STARTED_MS,
   streamOf,
   writeArchive,
   type WrittenGeneration,
@@ -106,6 +107,41 @@ describe.each(SHELVES)("a generation fetched from $name", ({ open }) => {
       expect(catalogue.momentBefore(1, timeMs)).toEqual({ atMs: timeMs, offset });
   });
 
+  test("comes with the one before it, whose log leads to its snapshot", async () => {
+    await using shelf = await open();
+    using dir = tempDir("fetched");
+    const before = await write(shelf, { isSealed: true });
+    const at = ends[700]!;
+    const after = await writeGeneration(shelf.store, {
+      rdb: rdbOf(200_000),
+      stream: stream.subarray(at),
+      cuts: [stream.length - at],
+      baseOffset: 5_000 + at,
+      startedMs: STARTED_MS + 60_000,
+    });
+    const archive = await openArchive(shelf);
+    const [first, second] = await archive.generations(never);
+    const wanted = [
+      { generation: first!, upTo: 5_000 + at },
+      { generation: second!, upTo: END },
+    ];
+    const root = dir.file("data");
+    await fetchGenerations(archive, wanted, root, quiet);
+    using catalogue = new Catalogue(root);
+    expect(await verifyCatalogue(catalogue, never)).toEqual([]);
+    const [one, two] = catalogue.generations;
+    expect(one).toMatchObject({ id: FETCHED_ID, state: "sealed", baseOffset: 5_000 });
+    expect(one!.durableOffset).toBeGreaterThanOrEqual(5_000 + at);
+    expect(two).toMatchObject({ state: "current", baseOffset: 5_000 + at, durableOffset: END });
+    expect(one!.replicationIds).toMatchObject([{ replid: REPLID, fromOffset: 5_000 }]);
+    for (const generation of catalogue.generations) {
+      expect((await verifyGeneration(catalogue, generation, quiet)).damages).toEqual([]);
+    }
+    const logs = catalogue.generations.map(({ id }) => fs.readFileSync(fetchedFiles(root, id).log));
+    expect(logs[0]!.equals(before.log.subarray(0, logs[0]!.length))).toBe(true);
+    expect(logs[1]!.equals(after.log)).toBe(true);
+  });
+
   test("goes no farther than the segment that is asked for", async () => {
     await using shelf = await open();
     using dir = tempDir("fetched");
@@ -114,7 +150,7 @@ describe.each(SHELVES)("a generation fetched from $name", ({ open }) => {
     // What isn't needed may be damaged.
     shelf.objects.set(segments[5]!, Buffer.from("damaged"));
     const root = await fetched(await openArchive(shelf), dir, { upTo: 5_000 + cut });
-    expect(fs.statSync(fetchedFiles(root).log).size).toBe(selectBytes + cut);
+    expect(fs.statSync(fetchedFiles(root, FETCHED_ID).log).size).toBe(selectBytes + cut);
   });
 
   test("has a log where only the snapshot was archived", async () => {
@@ -146,7 +182,7 @@ describe.each(SHELVES)("a generation fetched from $name", ({ open }) => {
     await writeGeneration(shelf.store, { ...PLAN, from: PLAN.cuts[3]!, seed: 2 });
     for (const at of [0, 1]) {
       const root = await fetched(await openArchive(shelf), dir, { at });
-      expect(fs.readFileSync(fetchedFiles(root).log).equals(log)).toBe(true);
+      expect(fs.readFileSync(fetchedFiles(root, FETCHED_ID).log).equals(log)).toBe(true);
     }
   });
 });
@@ -237,7 +273,7 @@ describe("a fetch", () => {
       );
       if (error === undefined) {
         // A checkpoint of the database may fail: its log has everything.
-        const { log } = fetchedFiles(dir.file("other"));
+        const { log } = fetchedFiles(dir.file("other"), FETCHED_ID);
         expect(fs.statSync(log).size).toBe(written.log.length);
         fs.rmSync(dir.file("other"), { recursive: true });
       } else {
@@ -266,7 +302,7 @@ describe("a fetch", () => {
       });
       while (server.hanging === 0) await new Promise((resolve) => setImmediate(resolve));
       stop.abort(new Error("stopped"));
-      await expect(fetching).rejects.toThrow("stopped");
+      expect(await thrownBy(fetching)).toThrow("stopped");
       expect(leftIn(dir.path)).toEqual([]);
       server.heal();
     }
@@ -286,8 +322,8 @@ describe("a fetch", () => {
     server.fail({ operation: "GET", effect: { kind: "cut", at: "answer" } });
     server.fail({ operation: "GET", effect: { kind: "changed" } });
     const root = await fetched(archive, dir);
-    expect(fs.readFileSync(fetchedFiles(root).log).equals(log)).toBe(true);
-    expect(fs.readFileSync(fetchedFiles(root).base).equals(RDB)).toBe(true);
+    expect(fs.readFileSync(fetchedFiles(root, FETCHED_ID).log).equals(log)).toBe(true);
+    expect(fs.readFileSync(fetchedFiles(root, FETCHED_ID).base).equals(RDB)).toBe(true);
   });
 
   test("ends with what the store says where it stays away", async () => {
@@ -355,7 +391,7 @@ describe("an encrypted generation", () => {
     const place = `${shelf.store.url}/${pieces[0]!}`;
     const right = await Decryption.fromFile("own.txt", own);
     const root = await fetched(await openArchive(shelf, right), dir);
-    expect(fs.readFileSync(fetchedFiles(root).log).equals(log)).toBe(true);
+    expect(fs.readFileSync(fetchedFiles(root, FETCHED_ID).log).equals(log)).toBe(true);
     const without = await openArchive(shelf);
     const missing = await rejectionOf(() => fetched(without, dir));
     expect(missing).toMatchObject({ code: "USAGE" });

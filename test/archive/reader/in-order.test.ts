@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { thrownBy } from "../../support/error-of.ts";
 import { inOrder } from "../../../src/archive/reader/in-order.ts";
 import { Random } from "../../../src/demo/random.ts";
 
@@ -89,7 +90,7 @@ describe("inOrder", () => {
     works.fail(1, new Error("the second"));
     works.finish(0);
     expect((await first).value).toBe(0);
-    await expect(results.next()).rejects.toThrow("the second");
+    expect(await thrownBy(results.next())).toThrow("the second");
     expect(works.ended).toContain(2);
     expect((await results.next()).done).toBe(true);
   });
@@ -101,7 +102,7 @@ describe("inOrder", () => {
     const first = results.next();
     await settled();
     stop.abort(new Error("stopped"));
-    await expect(first).rejects.toThrow("stopped");
+    expect(await thrownBy(first)).toThrow("stopped");
     expect(works.ended.toSorted()).toEqual([0, 1]);
   });
 });

@@ -12,7 +12,7 @@ import {
 import { openStore } from "../../../src/archive/store/open-store.ts";
 import { Random } from "../../../src/demo/random.ts";
 import { type FolderDisk, realFolderDisk } from "../../../src/archive/store/folder-disk.ts";
-import { errorOf, rejectionOf, usageErrorOf } from "../../support/error-of.ts";
+import { errorOf, rejectionOf, thrownBy, usageErrorOf } from "../../support/error-of.ts";
 import { type DiskOperation, FaultyDisk } from "../../support/faulty-disk.ts";
 import { PowerCutDisk } from "../../support/power-cut-disk.ts";
 import { seedOf } from "../../support/sweep.ts";
@@ -175,7 +175,7 @@ describe("an archive in a folder", () => {
     "takes no key %p",
     async (key) => {
       using dir = tempDir("archive");
-      await expect(storeIn(dir.file("x")).put(key, BYTES, signal)).rejects.toThrow(
+      expect(await thrownBy(storeIn(dir.file("x")).put(key, BYTES, signal))).toThrow(
         "invariant broken",
       );
     },

@@ -76,7 +76,7 @@ describe("a data directory", () => {
     expect(current).toMatchObject({ id: 2, startedMs: BEGAN_MS + 4_000, sealed: undefined });
     expect(source.generations((id) => id === 1)).toEqual([current!]);
     expect(source.generations(undefined, 1)).toEqual([sealed!]);
-    await directory.retain(0, undefined);
+    await directory.keeping.retain(0, undefined);
     expect(source.generations()).toEqual([current!]);
     await second.close();
   });
@@ -202,7 +202,7 @@ describe("a data directory", () => {
     const { memoryPath } = source.generations()[0]!;
     expect(existsSync(memoryPath)).toBe(true);
     await second.close();
-    await directory.retain(0, undefined);
+    await directory.keeping.retain(0, undefined);
     expect(existsSync(memoryPath)).toBe(false);
   });
 });

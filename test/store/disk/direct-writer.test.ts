@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { reasonOf } from "../../support/error-of.ts";
 import { Random } from "../../../src/demo/random.ts";
 import { DirectWriter } from "../../../src/store/disk/direct-writer.ts";
 import { OpenFile } from "../../../src/store/disk/open-file.ts";
@@ -133,7 +134,7 @@ describe("DirectWriter", () => {
     for (let n = 0; n < 3; n++) writer.write(Buffer.alloc(BLOCK, n));
     await until(() => told.failed.length === 1, { what: "the failure" });
     writer.write(Buffer.alloc(BLOCK));
-    await expect(writer.finish()).rejects.toMatchObject({ code: "EIO" });
+    expect(await reasonOf(writer.finish())).toMatchObject({ code: "EIO" });
     expect(writer.writtenBytes).toBeLessThanOrEqual(BLOCK);
     expect(disk.count("write")).toBe(3);
     writer.abandon();

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { thrownBy } from "../../support/error-of.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { Random } from "../../support/fill.ts";
 import { shortWrites } from "../../support/short-writes.ts";
@@ -33,7 +34,7 @@ test("fails where the kernel takes no bytes and reports no error", async () => {
   using nothing = shortWrites(() => 0);
   const fd = realDisk.create(dir.file("written"));
   const written = realDisk.write(fd, [Buffer.from("a value")], 0);
-  await expect(written).rejects.toThrow("the disk took no bytes and reported no error");
+  expect(await thrownBy(written)).toThrow("the disk took no bytes and reported no error");
   expect(nothing.calls).toBe(1);
   realDisk.close(fd);
 });

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { reasonOf, thrownBy } from "../../support/error-of.ts";
 import { OpenFile } from "../../../src/store/disk/open-file.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
@@ -18,7 +19,7 @@ test("is closed once no call uses it, however it was given up", async () => {
   held.release();
   await syncing;
   expect([disk.openFds.size, disk.count("close")]).toEqual([0, 1]);
-  await expect(file.sync()).rejects.toThrow("closed");
+  expect(await thrownBy(file.sync())).toThrow("closed");
 });
 
 test("runs one sync at a time, and a later one for each that comes meanwhile", async () => {
@@ -41,7 +42,7 @@ test("fails every sync after one that failed", async () => {
   const file = OpenFile.create(disk, dir.file("file"));
   const results = await Promise.allSettled([file.sync(), file.sync()]);
   expect(results.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
-  await expect(file.sync()).rejects.toMatchObject({ code: "EIO" });
+  expect(await reasonOf(file.sync())).toMatchObject({ code: "EIO" });
   expect(disk.count("syncData")).toBe(1);
   file.closeQuietly();
   expect(disk.openFds.size).toBe(0);
@@ -50,7 +51,7 @@ test("fails every sync after one that failed", async () => {
 test("reports what close(2) says for a whole file, and ignores it for one that is given up", async () => {
   using dir = tempDir();
   const disk = new FaultyDisk({ operation: "close", code: "EIO" });
-  await expect(OpenFile.create(disk, dir.file("whole")).close()).rejects.toThrow("EIO");
+  expect(await thrownBy(OpenFile.create(disk, dir.file("whole")).close())).toThrow("EIO");
   OpenFile.create(disk, dir.file("given up")).closeQuietly();
   expect(disk.openFds.size).toBe(0);
 });

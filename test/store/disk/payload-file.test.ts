@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { reasonOf } from "../../support/error-of.ts";
 import { realClock } from "../../../src/base/clock.ts";
 import { PayloadFiles } from "../../../src/store/disk/payload-file.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
@@ -80,7 +81,7 @@ describe("--io", () => {
     await until(() => disk.count("write") === 1, { what: "the first write" });
     giveUp.abort();
     held.release();
-    await expect(opening).rejects.toMatchObject({ code: "STOPPED" });
+    expect(await reasonOf(opening)).toMatchObject({ code: "STOPPED" });
     expect(fs.readdirSync(dir.path)).toEqual([]);
     expect(disk.openFds.size).toBe(0);
   });
@@ -89,7 +90,7 @@ describe("--io", () => {
     using dir = tempDir();
     const disk = new FaultyDisk({ operation: "createDirect", code: "ENOSPC" });
     const files = new PayloadFiles(disk, clock, "auto");
-    await expect(opened(files, disk, dir.path)).rejects.toMatchObject({ code: "DISK_FULL" });
+    expect(await reasonOf(opened(files, disk, dir.path))).toMatchObject({ code: "DISK_FULL" });
     expect(disk.count("create")).toBe(0);
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { thrownBy } from "../../support/error-of.ts";
 import { OpenFile } from "../../../src/store/disk/open-file.ts";
 import { createPayloadFile, openWriter } from "../../../src/store/disk/payload-file.ts";
 import { Reservation } from "../../../src/store/disk/reservation.ts";
@@ -188,7 +189,7 @@ describe.each(["direct", "buffered"] as const)("a payload written %s", (io) => {
     const disk = new ReservingDisk();
     const { writer } = await write(disk, dir.file("file"), undefined);
     disk.fail({ operation: "truncate", code: "EIO" });
-    await expect(writer.finish()).rejects.toThrow("EIO");
+    expect(await thrownBy(writer.finish())).toThrow("EIO");
     writer.abandon();
   });
 });

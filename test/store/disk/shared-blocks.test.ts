@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { thrownBy } from "../../support/error-of.ts";
 import { ROUND_MS, SharedBlocks } from "../../../src/store/disk/shared-blocks.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
@@ -90,14 +91,16 @@ test("reports a failed read and a file that is too short, and retries both", asy
   const file = at.blocks.open(at.path);
   at.disk.fail({ operation: "read", code: "EIO" });
   const read = (end: number) => at.blocks.use(file, { from: 0, end }, copy);
-  await expect(read(100)).rejects.toThrow(
+  expect(await thrownBy(read(100))).toThrow(
     `reading byte 0 of ${at.path}: the device reports an error`,
   );
   at.disk.heal();
   expect(await read(100)).toHaveLength(100);
-  await expect(
-    at.blocks.use(file, { from: CONTENT.length - 1, end: CONTENT.length + 1 }, copy),
-  ).rejects.toThrow(
+  expect(
+    await thrownBy(
+      at.blocks.use(file, { from: CONTENT.length - 1, end: CONTENT.length + 1 }, copy),
+    ),
+  ).toThrow(
     `reading byte ${CONTENT.length} of ${at.path}: the file ends before the last written byte`,
   );
   at.blocks.close(file);

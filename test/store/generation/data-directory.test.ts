@@ -12,7 +12,7 @@ import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
 import { BASE_OFFSET, callbacks, clock, HEADER, keep, lay, RDB, REPLID } from "../restore/kept.ts";
-import { errorOf } from "../../support/error-of.ts";
+import { errorOf, reasonOf } from "../../support/error-of.ts";
 
 function open(
   path: string,
@@ -449,16 +449,16 @@ describe("retain", () => {
     using dir = tempDir();
     const disk = new FaultyDisk();
     using directory = open(dir.path, disk);
-    expect(await directory.retain(0, undefined)).toEqual([]);
+    expect(await directory.keeping.retain(0, undefined)).toEqual([]);
     await generations(directory, disk, 5);
-    expect(await directory.retain(4, undefined)).toEqual([]);
-    expect(await directory.retain(2, undefined)).toEqual([1, 2]);
+    expect(await directory.keeping.retain(4, undefined)).toEqual([]);
+    expect(await directory.keeping.retain(2, undefined)).toEqual([1, 2]);
     expect([ids(dir.path), folders(dir.path).toSorted()]).toEqual([
       [3, 4, 5],
       [3, 4, 5],
     ]);
     expect(query<object>(dir.path, "SELECT * FROM marks WHERE generation < 3")).toEqual([]);
-    expect(await directory.retain(0, undefined)).toEqual([3, 4]);
+    expect(await directory.keeping.retain(0, undefined)).toEqual([3, 4]);
     expect(directory.current?.id).toBe(5);
     expect(ids(dir.path)).toEqual([5]);
   });
@@ -471,8 +471,8 @@ describe("retain", () => {
     await generations(directory, disk, 2);
     machine.pass(5_000);
     await generations(directory, disk, 2);
-    expect(await directory.retain(0, 60_000)).toEqual([]);
-    expect(await directory.retain(0, 4_000)).toEqual([1]);
+    expect(await directory.keeping.retain(0, 60_000)).toEqual([]);
+    expect(await directory.keeping.retain(0, 4_000)).toEqual([1]);
     expect(ids(dir.path)).toEqual([2, 3, 4]);
   });
 
@@ -482,11 +482,11 @@ describe("retain", () => {
     using directory = open(dir.path, disk);
     await generations(directory, disk, 4);
     const [one, another] = [directory.pin(2), directory.pin(2)];
-    expect(await directory.retain(0, undefined)).toEqual([1]);
+    expect(await directory.keeping.retain(0, undefined)).toEqual([1]);
     one();
-    expect(await directory.retain(0, undefined)).toEqual([]);
+    expect(await directory.keeping.retain(0, undefined)).toEqual([]);
     another();
-    expect(await directory.retain(0, undefined)).toEqual([2, 3]);
+    expect(await directory.keeping.retain(0, undefined)).toEqual([2, 3]);
   });
 
   test.each(["the next call", "the next start"])(
@@ -498,12 +498,12 @@ describe("retain", () => {
         using directory = open(dir.path, disk);
         await generations(directory, disk, 3);
         disk.fail({ operation: "removeLarge", call: 1, code: "EIO" });
-        const refused = directory.retain(0, undefined);
-        await expect(refused).rejects.toMatchObject({ code: "DISK_FAILED" });
+        const refused = directory.keeping.retain(0, undefined);
+        expect(await reasonOf(refused)).toMatchObject({ code: "DISK_FAILED" });
         expect(folders(dir.path).toSorted()).toEqual([1, 2, 3]);
         if (when === "the next call") {
           // It does not keep the others, and only the failure itself is reported.
-          expect(await directory.retain(0, undefined)).toEqual([2]);
+          expect(await directory.keeping.retain(0, undefined)).toEqual([2]);
           expect([ids(dir.path), folders(dir.path)]).toEqual([[3], [3]]);
           return;
         }
@@ -513,7 +513,7 @@ describe("retain", () => {
       // A power cut may still bring back the row of the time when it counted.
       expect(folders(dir.path).toSorted()).toEqual([1, 2, 3]);
       const calls = disk.calls.length;
-      await directory.retain(1, undefined);
+      await directory.keeping.retain(1, undefined);
       expect(folders(dir.path).toSorted()).toEqual([2, 3]);
       const kinds = disk.calls.slice(calls).map(({ operation }) => operation);
       expect(kinds.indexOf("syncData")).toBeLessThan(kinds.indexOf("removeLarge"));
@@ -528,7 +528,7 @@ describe("retain", () => {
     disk.fail({ operation: "remove", call: 1, code: "EIO" });
     directory.discard(id);
     expect(folders(dir.path)).toEqual([id]);
-    expect(await directory.retain(0, undefined)).toEqual([]);
+    expect(await directory.keeping.retain(0, undefined)).toEqual([]);
     expect([ids(dir.path), folders(dir.path)]).toEqual([[], []]);
   });
 });
@@ -708,7 +708,7 @@ describe("promote", () => {
     const { id } = await directory.begin("p");
     directory.discard(id);
     disk.fail({ operation: "syncDir", code: "EIO" });
-    await expect(directory.begin("p")).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(await reasonOf(directory.begin("p"))).toMatchObject({ code: "DISK_FAILED" });
     expect(query<object>(dir.path, "SELECT id FROM generations")).toEqual([{ id }]);
     disk.heal();
     const next = await directory.begin("p");
@@ -726,7 +726,7 @@ describe("promote", () => {
       if (path === dir.path) throw Object.assign(new Error(code), { code });
       return syncDir.call(disk, path);
     };
-    await expect(promote()).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(await reasonOf(promote())).toMatchObject({ code: "DISK_FAILED" });
     expect(directory.current).toBeUndefined();
     code = "EACCES";
     await promote();

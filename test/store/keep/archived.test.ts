@@ -1,5 +1,6 @@
 import { resetSync } from "@logtape/logtape";
 import { describe, expect, test } from "bun:test";
+import { reasonOf } from "../../support/error-of.ts";
 import { configureLogging } from "../../../src/cli/terminal/logging.ts";
 import { Output } from "../../../src/cli/terminal/output.ts";
 import { orderForRoom } from "../../../src/store/keep/plan.ts";
@@ -30,18 +31,18 @@ async function archivedRig(generations: number, ids: readonly number[], disk?: R
 describe("what the archive lacks", () => {
   test("stays, though nothing else keeps it, until the archive has it", async () => {
     using r = await archivedRig(5, [1, 3]);
-    expect(await r.directory.retain(0, undefined)).toEqual([1, 3]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([1, 3]);
     expect(r.ids()).toEqual([2, 4, 5]);
-    expect(await r.directory.retain(0, undefined)).toEqual([]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([]);
     r.has.add(2).add(4);
-    expect(await r.directory.retain(0, undefined)).toEqual([2, 4]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([2, 4]);
     expect(r.directory.keeping.counts).toEqual({ old: 4, room: 0, unarchived: 0 });
   });
 
   test("counts for nothing where nobody archives", async () => {
     using r = await archivedRig(3, []);
     r.directory.keeping.archived = undefined;
-    expect(await r.directory.retain(0, undefined)).toEqual([1, 2]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([1, 2]);
   });
 
   test("goes for room only after what is archived, oldest first, and that is told", async () => {
@@ -82,7 +83,7 @@ describe("what the archive lacks", () => {
     using r = await archivedRig(4, [], disk);
     disk.fail({ operation: "removeLarge", call: 2, code: "EIO" });
     const { keeping } = r.directory;
-    await expect(keeping.freeRoom(wanted(disk.freeBytes() + 100_000))).rejects.toMatchObject({
+    expect(await reasonOf(keeping.freeRoom(wanted(disk.freeBytes() + 100_000)))).toMatchObject({
       code: "DISK_FAILED",
     });
     expect(keeping.counts).toEqual({ old: 0, room: 1, unarchived: 1 });
@@ -102,9 +103,9 @@ describe("what the archive lacks", () => {
     const disk = new RoomyDisk(600_000);
     using r = await archivedRig(4, [1, 2, 3], disk);
     const release = r.directory.pin(2);
-    expect(await r.directory.retain(0, undefined)).toEqual([1]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([1]);
     release();
-    expect(await r.directory.retain(0, undefined)).toEqual([2, 3]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([2, 3]);
   });
 
   test("a guarded one stays as before, whether the archive has it or not", async () => {
@@ -115,7 +116,7 @@ describe("what the archive lacks", () => {
       await keepSized(r.directory, { ...EMPTY, stream: PING });
     }
     r.directory.keeping.archived = { has: () => true };
-    expect(await r.directory.retain(0, undefined)).toEqual([2, 3]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([2, 3]);
     expect(r.ids()).toEqual([1, 4]);
   });
 });

@@ -3,6 +3,7 @@ import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { appendFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { reasonOf } from "../../support/error-of.ts";
 import { configureLogging } from "../../../src/cli/terminal/logging.ts";
 import { Output } from "../../../src/cli/terminal/output.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
@@ -66,7 +67,7 @@ describe("a data set that shrinks", () => {
       "generation 4 begins with 0 keys (90 B), less than half of generation 1: 12,638 keys (97.7 KiB)",
     ]);
     r.machine.pass(20 * DAY);
-    expect(await r.directory.retain(0, undefined)).toEqual([2, 3]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([2, 3]);
     expect(r.ids()).toEqual([1, 4]);
     expect(r.directory.keeping.smallness?.seconds).toBe(20 * 86_400 + 15);
   });
@@ -93,7 +94,7 @@ describe("a data set that shrinks", () => {
     await keepSized(r.directory, EMPTY);
     expect(r.directory.keeping.smallness).toMatchObject({ guarded: 2 });
     await keepSized(r.directory, EMPTY);
-    expect(await r.directory.retain(0, undefined)).toEqual([1, 3]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([1, 3]);
     expect(r.events("shrunken")[0]).toContain("generation 2: 0 keys (90 B) and a log of writes");
   });
 
@@ -113,9 +114,9 @@ describe("a data set that shrinks", () => {
     );
     r.machine.pass(forMs - SECOND);
     r.restart();
-    expect(await r.directory.retain(0, keepForMs)).not.toContain(1);
+    expect(await r.directory.keeping.retain(0, keepForMs)).not.toContain(1);
     r.machine.pass(SECOND);
-    expect(await r.directory.retain(0, keepForMs)).toContain(1);
+    expect(await r.directory.keeping.retain(0, keepForMs)).toContain(1);
     expect(r.ids()).toEqual([3]);
   });
 
@@ -125,7 +126,7 @@ describe("a data set that shrinks", () => {
     await keepSized(r.directory, EMPTY);
     await keepSized(r.directory, { keys: 6_318, bytes: 90_000 });
     r.machine.pass(29 * DAY);
-    expect(await r.directory.retain(0, undefined)).toEqual([2]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([2]);
     expect(r.directory.keeping.smallness).toMatchObject({ guarded: 1 });
   });
 
@@ -145,9 +146,9 @@ describe("a data set that shrinks", () => {
     await keepSized(r.directory, EMPTY);
     expect(r.directory.keeping.smallness).toMatchObject({ guarded: 3 });
     r.machine.pass(DAY - HOUR - SECOND);
-    expect(await r.directory.retain(0, undefined)).toEqual([2]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([2]);
     r.machine.pass(SECOND);
-    expect(await r.directory.retain(0, undefined)).toEqual([1]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([1]);
   });
 
   test("after 30 days it ends by itself", async () => {
@@ -155,13 +156,13 @@ describe("a data set that shrinks", () => {
     await keepSized(r.directory, FULL);
     await keepSized(r.directory, { keys: 100, bytes: 1_000 });
     r.machine.pass(30 * DAY - SECOND);
-    await r.directory.retain(0, undefined);
+    await r.directory.keeping.retain(0, undefined);
     expect(r.directory.keeping.smallness).toMatchObject({ guarded: 1 });
     r.machine.pass(SECOND);
-    expect(await r.directory.retain(0, undefined)).toEqual([]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([]);
     expect(r.directory.keeping.smallness).toBeUndefined();
     r.machine.pass(DAY);
-    expect(await r.directory.retain(0, undefined)).toEqual([1]);
+    expect(await r.directory.keeping.retain(0, undefined)).toEqual([1]);
   });
 });
 
@@ -174,13 +175,13 @@ test("however often a primary restarts empty, a handful of generations stays, an
   for (let n = 0; n < restarts; n++) {
     await keepSized(r.directory, { ...EMPTY, stream: PING });
     r.machine.pass(12 * SECOND);
-    await r.directory.retain(2, DAY);
+    await r.directory.keeping.retain(2, DAY);
     expect(r.ids().length).toBeLessThanOrEqual(5);
   }
   const last = restarts + 1;
   expect(r.ids()).toEqual([1, 2, last - 2, last - 1, last]);
   r.machine.pass(20 * DAY);
-  await r.directory.retain(2, DAY);
+  await r.directory.keeping.retain(2, DAY);
   expect(r.ids()).toEqual([1, last - 2, last - 1, last]);
 });
 
@@ -273,7 +274,9 @@ describe("room", () => {
     for (let n = 0; n < 4; n++) await keepSized(r.directory, some);
     disk.fail({ operation: "removeLarge", call: 1, code: "EIO" });
     const { keeping } = r.directory;
-    await expect(keeping.freeRoom(wanted(200_000))).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(await reasonOf(keeping.freeRoom(wanted(200_000)))).toMatchObject({
+      code: "DISK_FAILED",
+    });
     expect(r.ids()).toEqual([1, 2, 3, 4]);
     expect(await keeping.freeRoom(wanted(200_000))).toMatchObject({ removed: [2], isEnough: true });
     expect(r.ids()).toEqual([3, 4]);
@@ -285,7 +288,9 @@ describe("room", () => {
     for (let n = 0; n < 4; n++) await keepSized(r.directory, some);
     disk.fail({ operation: "removeLarge", call: 1, code: "EIO" });
     const { keeping } = r.directory;
-    await expect(keeping.freeRoom(wanted(200_000))).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(await reasonOf(keeping.freeRoom(wanted(200_000)))).toMatchObject({
+      code: "DISK_FAILED",
+    });
     expect(await keeping.freeRoom(wanted(disk.freeBytes() + 50))).toMatchObject({
       removed: [],
       isEnough: true,
@@ -313,14 +318,16 @@ describe("room", () => {
     const { keeping } = r.directory;
     disk.fail({ operation: "removeLarge", call: 1, times: 2, code: "EIO" });
     disk.fail({ operation: "removeLarge", call: 4, code: "EIO" });
-    await expect(keeping.freeRoom(wanted(200_000))).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(await reasonOf(keeping.freeRoom(wanted(200_000)))).toMatchObject({
+      code: "DISK_FAILED",
+    });
     expect(await keeping.freeRoom(wanted(120_000))).toMatchObject({ removed: [2], isEnough: true });
     expect(r.ids()).toEqual([1, 3, 4, 5]);
     expect(keeping.counts.room).toBe(1);
     expect(r.events("retention")).toEqual([
       expect.stringMatching(/^removed generation 2 ahead of time to make room for a test/),
     ]);
-    expect(await r.directory.retain(5, undefined)).toEqual([]);
+    expect(await r.directory.keeping.retain(5, undefined)).toEqual([]);
     expect(r.ids()).toEqual([3, 4, 5]);
   });
 
@@ -330,7 +337,9 @@ describe("room", () => {
     for (let n = 0; n < 5; n++) await keepSized(r.directory, some);
     disk.fail({ operation: "removeLarge", call: 2, code: "EIO" });
     const { keeping } = r.directory;
-    await expect(keeping.freeRoom(wanted(220_000))).rejects.toMatchObject({ code: "DISK_FAILED" });
+    expect(await reasonOf(keeping.freeRoom(wanted(220_000)))).toMatchObject({
+      code: "DISK_FAILED",
+    });
     expect(r.ids()).toEqual([2, 3, 4, 5]);
     expect(keeping.counts.room).toBe(1);
     expect(r.events("retention")).toEqual([expect.stringMatching(/^removed generation 1 ahead/)]);
@@ -358,7 +367,7 @@ describe("room", () => {
       const directory = new DataDirectory(data, new FaultyDisk(), clock, new FakeMachine());
       try {
         for (let n = 0; n < 4; n++) await keepSized(directory, { keys: 10_000, bytes: 5 * MIB });
-        expect(await directory.retain(9, undefined)).toEqual([]);
+        expect(await directory.keeping.retain(9, undefined)).toEqual([]);
         expect(statSync(join(data, "replica.reserve")).size).toBe(512 * 1024);
         {
           using db = new Database(join(data, "replica.db"));
@@ -394,7 +403,7 @@ describe("room", () => {
     const open = () => new DataDirectory(data, new FaultyDisk(), clock, new FakeMachine());
     const before = open();
     for (let n = 0; n < 3; n++) await keepSized(before, { keys: 10_000, bytes: 2 * MIB });
-    await before.retain(9, undefined);
+    await before.keeping.retain(9, undefined);
     // This one leaves no files beside the database, as a copy may have none.
     before.close();
     expect(readdirSync(data)).not.toContain("replica.db-wal");

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { thrownBy } from "../../support/error-of.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { crc64 } from "../../../src/rdb/crc64.ts";
 import type { Piece } from "../../../src/store/pieces/piece.ts";
@@ -57,6 +58,17 @@ test("hands the findings on in the order of the pieces", async () => {
   for (const { sums } of await Promise.all(both)) expect(sums).toEqual(wanted);
 });
 
+test("starts its workers again for a piece that comes after a rest", async () => {
+  let started = 0;
+  const start = () => (started++, new Worker(WORKER));
+  using at = rig({ start });
+  for (let round = 1; round <= 3; round++) {
+    expect((await sumsOf(at.checkers, piecesOf(at.path))).sums).toEqual(wanted);
+    expect(started).toBe(2 * round);
+    at.checkers.rest();
+  }
+});
+
 test("asks for no more pieces than it needs, and for none after a refusal", async () => {
   using at = rig();
   let asked = 0;
@@ -88,7 +100,7 @@ test("tells of a file that can't be read as on one core", async () => {
   });
   // A regular file of Linux whose first byte can't be read.
   const unreadable = sumsOf(at.checkers, piecesOf("/proc/self/mem", PIECE_BYTES));
-  await expect(unreadable).rejects.toThrow(
+  expect(await thrownBy(unreadable)).toThrow(
     "reading byte 0 of /proc/self/mem: the device reports an error: check the disk (EIO)",
   );
   expect((await sumsOf(at.checkers, piecesOf(at.path))).sums).toEqual(wanted);
@@ -169,8 +181,8 @@ describe("a stop", () => {
     using checkers = new PieceCheckers({ signal, workers: 2, start: () => new Worker(program) });
     const waiting = sumsOf(checkers, piecesOf(at.path));
     setTimeout(() => at.stop.abort(new Error("it was told to stop")), 20);
-    await expect(waiting).rejects.toThrow("told to stop");
-    await expect(sumsOf(checkers, piecesOf(at.path))).rejects.toThrow("told to stop");
+    expect(await thrownBy(waiting)).toThrow("told to stop");
+    expect(await thrownBy(sumsOf(checkers, piecesOf(at.path)))).toThrow("told to stop");
   });
 });
 

@@ -1,6 +1,7 @@
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { thrownBy } from "../../support/error-of.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { PieceCheckers } from "../../../src/store/pieces/piece-checkers.ts";
@@ -177,7 +178,7 @@ test("a restore checks the snapshot in pieces too", async () => {
   const damaged = Buffer.from(original);
   damaged[300]! ^= 1;
   fs.writeFileSync(base, damaged);
-  await expect(restore(catalogue, point, made.file("none"), options)).rejects.toThrow(
+  expect(await thrownBy(restore(catalogue, point, made.file("none"), options))).toThrow(
     "nothing of this generation can be restored",
   );
   fs.writeFileSync(base, original);

@@ -1,5 +1,6 @@
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { thrownBy } from "../../support/error-of.ts";
 import { hex64 } from "../../../src/base/hex64.ts";
 import { crc64 } from "../../../src/rdb/crc64.ts";
 import { encodeCommand } from "../../../src/resp/encode.ts";
@@ -122,13 +123,13 @@ test("a scan that is stopped looks at no more than some thousand segments of the
   });
   const until = PINGS * PING.length;
   const scanning = scanLog(realDisk, generation, segments, until, () => undefined, stop.signal);
-  await expect(scanning).rejects.toThrow("told to stop");
+  expect(await thrownBy(scanning)).toThrow("told to stop");
   expect(seen).toBeLessThan(30_000);
 });
 
 test("a verify and a restore that are stopped end amid the marks of one block", async () => {
   using catalogue = new Catalogue(path);
-  await expect(verifyCatalogue(catalogue, soon())).rejects.toThrow("told to stop");
+  expect(await thrownBy(verifyCatalogue(catalogue, soon()))).toThrow("told to stop");
   const [generation] = catalogue.generations;
   for (const act of [
     (signal: AbortSignal) => verifyGeneration(catalogue, generation!, optionsWith(signal)),
@@ -137,6 +138,6 @@ test("a verify and a restore that are stopped end amid the marks of one block", 
       return restore(catalogue, point, made.file("stopped"), optionsWith(signal));
     },
   ]) {
-    await expect(act(soon())).rejects.toThrow("told to stop");
+    expect(await thrownBy(act(soon()))).toThrow("told to stop");
   }
 });

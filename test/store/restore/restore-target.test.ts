@@ -1,15 +1,22 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { reasonOf } from "../../support/error-of.ts";
 import { Catalogue } from "../../../src/store/restore/catalogue.ts";
 import { notWider, withinReach } from "../../../src/store/disk/access.ts";
 import { type Disk, realDisk } from "../../../src/store/disk/disk.ts";
 import { generationPath, MANIFEST } from "../../../src/store/generation/layout.ts";
 import { type Layout, restore, RESTORED } from "../../../src/store/restore/restore.ts";
+import {
+  beginTarget,
+  findWholeTarget,
+  publishTarget,
+} from "../../../src/store/restore/restore-target.ts";
 import { restorePoint } from "../../../src/store/restore/restore-point.ts";
 import { smallRdb } from "../../integration/bad-input-rig.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { generationFiles } from "../../support/generation-files.ts";
+import { mayMount, smallDisk } from "../../support/small-disk.ts";
 import { encodeCommand } from "../../support/resp.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 
@@ -275,8 +282,8 @@ test.each(refusals)("refuses %s, and writes nothing", async (_, prepare, why) =>
   const data = dataIn(dir);
   const target = prepare(dir);
   const before = fs.readdirSync(dir.path, { recursive: true });
-  const refused = expect(restoreTo(target, data)).rejects;
-  await refused.toMatchObject({ code: "USAGE", message: expect.stringMatching(why) });
+  const refused = await reasonOf(restoreTo(target, data));
+  expect(refused).toMatchObject({ code: "USAGE", message: expect.stringMatching(why) });
   expect(fs.readdirSync(dir.path, { recursive: true })).toEqual(before);
 });
 
@@ -315,8 +322,8 @@ describe("the leftovers of killed restores", () => {
     using dir = tempDir("target");
     const name = `.restoring-${process.ppid}`;
     leave(dir.file("target"), name);
-    const refused = expect(restoreTo(dir.file("target"), dataIn(dir))).rejects;
-    await refused.toMatchObject({
+    const refused = await reasonOf(restoreTo(dir.file("target"), dataIn(dir)));
+    expect(refused).toMatchObject({
       code: "USAGE",
       message: expect.stringContaining(`contains ${name}`),
     });
@@ -337,16 +344,22 @@ describe("free space", () => {
   test("that is too small is reported before anything is written", async () => {
     using dir = tempDir("target");
     const disk = Object.assign(new FaultyDisk(), { freeBytes: () => logBytes - 1 });
-    const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
-    await refused.toMatchObject({ code: "DISK_FULL", message: expect.stringMatching(/make room/) });
+    const refused = await reasonOf(restoreTo(dir.file("target"), dataIn(dir), { disk }));
+    expect(refused).toMatchObject({
+      code: "DISK_FULL",
+      message: expect.stringMatching(/make room/),
+    });
     expect(disk.calls).toEqual([]);
   });
 
   test("that runs out during the snapshot's copy is reported, and nothing is left", async () => {
     using dir = tempDir("target");
     const disk = new FaultyDisk({ operation: "copy", code: "ENOSPC" });
-    const refused = expect(restoreTo(dir.file("target"), dataIn(dir), { disk })).rejects;
-    await refused.toMatchObject({ code: "DISK_FULL", message: expect.stringMatching(/make room/) });
+    const refused = await reasonOf(restoreTo(dir.file("target"), dataIn(dir), { disk }));
+    expect(refused).toMatchObject({
+      code: "DISK_FULL",
+      message: expect.stringMatching(/make room/),
+    });
     expect(fs.readdirSync(dir.path)).toEqual(["data"]);
   });
 });
@@ -371,11 +384,90 @@ test.each([true, false])(
       for (let call = 1; call <= whole.count(operation); call++) {
         const disk = new FaultyDisk({ operation, call, code: "EIO" });
         const label = `${operation} ${call}`;
-        const restored = expect(restoreTo(target, data, { disk }), label).rejects;
-        await restored.toMatchObject({ code: "DISK_FAILED" });
+        const reason = await reasonOf(restoreTo(target, data, { disk }));
+        expect(reason, label).toMatchObject({ code: "DISK_FAILED" });
         expect([...disk.openFds], label).toEqual([]);
         expect(fs.readdirSync(dir.path, { recursive: true }), label).toEqual(before);
       }
     }
   },
 );
+
+describe("a result of several folders, put in place as one", () => {
+  async function restoreWhole(target: string, mode?: number): Promise<void> {
+    const place = findWholeTarget(target, undefined);
+    beginTarget(place);
+    fs.mkdirSync(join(place.temporary, "0001"));
+    fs.writeFileSync(join(place.temporary, "0001/file"), "");
+    const readers = mode === undefined ? { source: { folders: [], files: [] } } : { mode };
+    await publishTarget(realDisk, place, "", readers);
+  }
+
+  test.each([0o755, 0o750, 0o700, 0o2770, 0o500])(
+    "an empty folder of mode %o keeps mode and owner, and what is in it is no wider",
+    async (mode) => {
+      using dir = tempDir("target");
+      const target = dir.file("target");
+      fs.mkdirSync(target);
+      const isRoot = process.getuid?.() === 0;
+      if (isRoot) fs.chownSync(target, 12_345, 23_456);
+      fs.chmodSync(target, mode);
+      const before = fs.statSync(target);
+      await restoreWhole(target);
+      const { mode: kept, uid, gid } = fs.statSync(target);
+      expect({ kept, uid, gid }).toEqual({ kept: before.mode, uid: before.uid, gid: before.gid });
+      const inner = fs.statSync(join(target, "0001")).mode & 0o777;
+      // Those in another group may do what all others could.
+      const others = (mode & 0o007 & ~process.umask()) * 0o011;
+      if (isRoot) expect(inner.toString(8)).toBe((0o700 | (others & ~process.umask())).toString(8));
+      else expect(inner & 0o077 & ~mode).toBe(0);
+      expect(fs.readdirSync(dir.path)).toEqual(["target"]);
+    },
+  );
+
+  test("a mode that was asked for is that of what is in it", async () => {
+    using dir = tempDir("target");
+    fs.mkdirSync(dir.file("target"), { mode: 0o700 });
+    await restoreWhole(dir.file("target"), 0o640);
+    expect(modesIn(dir.path)).toEqual({
+      target: "700",
+      "target/0001": "750",
+      "target/0001/file": "640",
+    });
+  });
+
+  test("a folder with lost+found is refused: it can't be replaced", () => {
+    using dir = tempDir("target");
+    fs.mkdirSync(dir.file("target/lost+found"), { recursive: true });
+    expect(() => findWholeTarget(dir.file("target"), undefined)).toThrow(
+      /is not empty, it contains lost\+found/,
+    );
+  });
+
+  test("the root of all files is refused", () => {
+    expect(() => findWholeTarget("/", undefined)).toThrow();
+  });
+
+  test.skipIf(!mayMount())("a mount point is refused, with what to name instead", () => {
+    using dir = tempDir("target");
+    using small = smallDisk(dir.file("disk"), 64 * 1024);
+    expect(small).toBeDefined();
+    expect(() => findWholeTarget(dir.file("disk"), undefined)).toThrow(
+      `${dir.file("disk")} is a mount point, and a cluster is put in place as one folder: name a new folder in it, such as ${dir.file("disk/restored")}`,
+    );
+    expect(findWholeTarget(dir.file("disk/restored"), undefined).isNew).toBe(true);
+  });
+
+  test.skipIf(!mayMount())("so is a folder of the same device that another is mounted on", () => {
+    using dir = tempDir("target");
+    const place = dir.file("a place with spaces, ünd more");
+    for (const path of [dir.file("from"), place]) fs.mkdirSync(path);
+    Bun.spawnSync(["mount", "--bind", dir.file("from"), place]);
+    try {
+      expect(fs.statSync(place).dev).toBe(fs.statSync(dir.path).dev);
+      expect(() => findWholeTarget(place, undefined)).toThrow(/is a mount point/);
+    } finally {
+      Bun.spawnSync(["umount", "--lazy", place]);
+    }
+  });
+});

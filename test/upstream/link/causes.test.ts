@@ -21,6 +21,10 @@ const facts: PrimaryFacts = {
   backlogBytes: MIB,
   bufferDisconnections: undefined,
   keyspace: undefined,
+  fieldExpiries: 0,
+  isClusterNode: false,
+  goodReplicas: undefined,
+  replicas: [],
 };
 const limit = { hardBytes: 256 * MIB, softBytes: 64 * MIB, softSeconds: 60 };
 /** Broke after 10 s, at offset 1000. */
@@ -34,6 +38,7 @@ interface Scene {
   readonly limit?: Evidence["limit"];
   readonly seconds?: number;
   readonly now?: Evidence["now"];
+  readonly olderForm?: string;
 }
 
 function said(scene: Scene): string {
@@ -44,6 +49,7 @@ function said(scene: Scene): string {
       before: { facts: { ...facts, ...before }, agoMs: 5_000 },
       now: scene.now ?? { kind: "facts", facts: { ...facts, ...after } },
       limit: "limit" in scene ? scene.limit : limit,
+      olderForm: scene.olderForm,
     },
   );
 }
@@ -140,4 +146,34 @@ test("says what happens to another link, and what can't be known", () => {
     );
     expect(text).toStartWith("the primary's log may say why");
   }
+});
+
+describe("names the form that --rdb-for asks for", () => {
+  const olderForm = "8.1";
+
+  test.each(["receive-bulk-header", "transfer"] as const)(
+    "where data that it can't hold is there, in %s",
+    (phase) => {
+      expect(said({ phase, olderForm, after: { fieldExpiries: 1 } })).toBe(
+        "it can't write its data in the form that --rdb-for 8.1 asks for: 1 key there has hash fields with an expiry, which only the form of Valkey 9.0 and later holds: leave out --rdb-for, or remove those expiries (HPERSIST)",
+      );
+    },
+  );
+
+  test("but not where there is none, none was asked for, or the stream had begun", () => {
+    const none = "the primary was not restarted";
+    expect(said({ olderForm, limit: undefined })).toStartWith(none);
+    expect(said({ after: { fieldExpiries: 2 }, limit: undefined })).toStartWith(none);
+    const late = { phase: "connected", after: { fieldExpiries: 2 }, limit: undefined } as const;
+    expect(said({ ...late, olderForm })).toStartWith(none);
+  });
+
+  test("as a doubt where the primary doesn't say", () => {
+    const refused = { kind: "refused" } as const;
+    expect(said({ olderForm, now: refused })).toEndWith(
+      "; with --rdb-for 8.1 a Valkey breaks off like this if hash fields there have an expiry",
+    );
+    expect(said({ olderForm, now: refused, phase: "connected" })).not.toContain("--rdb-for");
+    expect(said({ now: refused })).not.toContain("--rdb-for");
+  });
 });

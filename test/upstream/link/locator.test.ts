@@ -1,6 +1,9 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { realClock } from "../../../src/base/clock.ts";
+import { loadSettings } from "../../../src/config/load-settings.ts";
+import { Locator } from "../../../src/upstream/link/locator.ts";
 import { realDisk } from "../../../src/store/disk/disk.ts";
 import { currentLog, REPLID, smallRdb } from "../../integration/bad-input-rig.ts";
 import type { FakePeer } from "../../support/fake-peer.ts";
@@ -17,7 +20,7 @@ import { freePort } from "../../support/ports.ts";
 import { encodeCommand } from "../../support/resp.ts";
 import { RespClient } from "../../support/resp-client.ts";
 import { tempDir } from "../../support/temp.ts";
-import { until, withinOwnTime } from "../../support/wait.ts";
+import { PATIENCE_MS, until, withinOwnTime } from "../../support/wait.ts";
 
 const SET = encodeCommand(["SET", "key", "value"]);
 
@@ -31,6 +34,29 @@ async function goOn(peer: FakePeer): Promise<void> {
 }
 
 const askedOnce = ({ asked }: FakeSentinel) => until(() => asked[0], { what: "the question" });
+
+test("waits for the next attempt no longer than until another primary is named", async () => {
+  const settings = loadSettings({ flags: new Map(), env: {} });
+  let changing = new AbortController();
+  const naming = {
+    locate: async () => await Promise.resolve(undefined),
+    judge: () => undefined,
+    get changed() {
+      return changing.signal;
+    },
+  };
+  const about = { tls: false, username: undefined, password: undefined, name: "shard 1" };
+  const locator = new Locator({ kind: "shard", ...about, naming }, realClock, settings);
+  const never = new AbortController().signal;
+  const rest = locator.rest(PATIENCE_MS, never);
+  changing.abort();
+  await withinOwnTime(1_000, "the wait to end", rest);
+  changing = new AbortController();
+  const stopping = new AbortController();
+  const last = locator.rest(PATIENCE_MS, stopping.signal);
+  stopping.abort();
+  await withinOwnTime(1_000, "the wait to end", last);
+});
 
 test("asks Sentinel first, and again after each break, and follows the primary it names", async () => {
   using dir = tempDir("locator");

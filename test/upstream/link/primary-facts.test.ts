@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   MAX_CHAIN,
   plainAddress,
@@ -6,6 +6,8 @@ import {
   readFacts,
   readLinkAddresses,
 } from "../../../src/upstream/link/primary-facts.ts";
+
+import { describeRefusedWrites } from "../../../src/upstream/link/supply-words.ts";
 
 const RUN_ID = "0123456789abcdef0123456789abcdef01234567";
 
@@ -23,6 +25,10 @@ test("reads a primary's INFO, and a replica's", () => {
     backlogBytes: 1_048_576,
     bufferDisconnections: 2,
     keyspace: undefined,
+    fieldExpiries: 0,
+    isClusterNode: false,
+    goodReplicas: undefined,
+    replicas: [],
   });
   const replica =
     "role:slave\r\nmaster_host:10.0.0.5\r\nmaster_port:6379\r\nmaster_link_status:down\r\nmaster_link_down_since_seconds:7\r\nmaster_last_io_seconds_ago:-1\r\n";
@@ -53,6 +59,9 @@ test("takes nothing from an INFO that is no such thing", () => {
     lastForkMs: undefined,
     bufferDisconnections: undefined,
     keyspace: undefined,
+    isClusterNode: false,
+    goodReplicas: undefined,
+    replicas: [],
   };
   const wrong = `run_id:${RUN_ID}x\r\nuptime_in_seconds:-1\r\nmaster_repl_offset:9999999999999999999\r\nlatest_fork_usec:x\r\n`;
   for (const text of ["", "garbage", "<html>", wrong, "role:active-replica\r\n", "role:\r\n"])
@@ -87,4 +96,42 @@ test("finds a server's own end of the link to its primary", () => {
     expect(plainAddress(address)).toBe("10.0.0.5:1");
   }
   expect(plainAddress("[::1]:1")).toBe("[::1]:1");
+});
+
+describe("a primary that counts no replica for min-replicas-to-write", () => {
+  const facts = (good: string, ...rows: string[]) =>
+    readFacts(
+      ["role:master", good, ...rows.map((row, at) => `slave${at}:ip=::1,${row},type=replica`)].join(
+        "\r\n",
+      ),
+    );
+  const none = "min_slaves_good_slaves:0";
+
+  test("refuses writes until this one's snapshot is there, or while it isn't heard", () => {
+    const waiting = facts(none, "port=6380,state=wait_bgsave,offset=0,lag=0");
+    expect(waiting.goodReplicas).toBe(0);
+    expect(waiting.replicas).toEqual([{ port: 6380, state: "wait_bgsave", lagSeconds: 0 }]);
+    expect(describeRefusedWrites(waiting, [6380])?.text).toEndWith(
+      "counts no replica (min_slaves_good_slaves:0); this one counts once its snapshot is here (state wait_bgsave)",
+    );
+    const silent = (lag: number) =>
+      describeRefusedWrites(
+        facts(none, `port=6380,state=online,offset=9,lag=${lag}`),
+        [6380, 7000],
+      );
+    expect(silent(75)?.text).toEndWith(
+      "min-replicas-max-lag, for 1 min: see the network, and the disk here",
+    );
+    expect(silent(75)?.why).toBe(silent(900)!.why);
+  });
+
+  test.each([
+    ["others count", facts("min_slaves_good_slaves:1", "port=6380,state=online,offset=0,lag=99")],
+    ["it needs none", facts("", "port=6380,state=wait_bgsave,offset=0,lag=0")],
+    ["this one isn't among them", facts(none, "port=6381,state=online,offset=0,lag=99")],
+    ["two may be this one", facts(none, ...Array(2).fill("port=6380,state=online,offset=0,lag=9"))],
+    ["its row is no row", facts(none, "port=6380,state=online")],
+  ])("not where %s", (_why, said) => {
+    expect(describeRefusedWrites(said, [6380])).toBeUndefined();
+  });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, spyOn, test } from "bun:test";
+import { thrownBy } from "../../support/error-of.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { loadSettings } from "../../../src/config/load-settings.ts";
 import { parsePrimarySource } from "../../../src/config/primary-source.ts";
@@ -92,7 +93,7 @@ describe("the primary", () => {
     const away = { port: freePort() };
     expect(await ask(sentinelUrl([away])).locate(never, given)).toBe(given);
     const asked = ask(sentinelUrl([away, strange])).locate(never, given);
-    await expect(asked).rejects.toThrow("no sentinel names the primary");
+    expect(await thrownBy(asked)).toThrow("no sentinel names the primary");
   });
 
   test("is told to be tried again once in an outage, not at each attempt", async () => {

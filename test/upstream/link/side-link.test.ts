@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { thrownBy } from "../../support/error-of.ts";
 import { ReplicaError } from "../../../src/base/errors.ts";
 import { limits } from "../../../src/config/limits.ts";
 import type { PrimaryTarget } from "../../../src/config/primary-url.ts";
@@ -18,16 +19,24 @@ function answering(...texts: readonly string[]) {
   const left = [...texts];
   let received = "";
   let connections = 0;
+  let unsent: Buffer = Buffer.alloc(0);
+  const send = (socket: { write(bytes: Buffer): number }) => {
+    unsent = unsent.subarray(Math.max(0, socket.write(unsent)));
+  };
   const listener = Bun.listen({
     hostname: "127.0.0.1",
     port: 0,
     socket: {
+      drain: send,
       open: () => void connections++,
       data: (socket, bytes) => {
         received += bytes.toString("latin1");
         const text = left.shift();
         if (text === undefined) socket.end();
-        else socket.write(text);
+        else {
+          unsent = Buffer.from(text);
+          send(socket);
+        }
       },
     },
   });
@@ -104,9 +113,9 @@ test("shows no password that the server repeats", async () => {
 test("a server that doesn't answer in time, or isn't there", async () => {
   using server = answering("$100\r\n");
   using link = linkTo(server.target, undefined, 50);
-  await expect(link.ask(["INFO"])).rejects.toThrow("no answer within 50 ms (--sync-timeout)");
+  expect(await thrownBy(link.ask(["INFO"]))).toThrow("no answer within 50 ms (--sync-timeout)");
   using nobody = linkTo({ ...server.target, kind: "tcp", port: 1 } as PrimaryTarget);
-  await expect(nobody.ask(["INFO"])).rejects.toThrow("connection refused");
+  expect(await thrownBy(nobody.ask(["INFO"]))).toThrow("connection refused");
 });
 
 test("a login that can't be read fails the question", async () => {
@@ -116,7 +125,7 @@ test("a login that can't be read fails the question", async () => {
   };
   const options = { tls: TLS, login: { read: login }, syncTimeoutMs: 20_000 };
   const link = new SideLink(server.target, options);
-  await expect(link.ask(["INFO"])).rejects.toThrow("the password's file is gone");
+  expect(await thrownBy(link.ask(["INFO"]))).toThrow("the password's file is gone");
   expect([link.isAsking, server.connections()]).toEqual([false, 0]);
 });
 
@@ -126,11 +135,21 @@ test("a question that is given up ends at once", async () => {
   const asked = link.ask(["INFO"]);
   expect(link.isAsking).toBe(true);
   link.close();
-  await expect(asked).rejects.toThrow("not asked any more");
+  expect(await thrownBy(asked)).toThrow("not asked any more");
 });
 
 test("arrays in arrays without end are refused before they take memory", async () => {
   using server = answering("*1\r\n".repeat(1_000));
   using link = linkTo(server.target);
-  await expect(link.ask(["INFO"])).rejects.toThrow("got more than 64 replies to one question");
+  expect(await thrownBy(link.ask(["INFO"]))).toThrow("got more than 64 replies to one question");
+});
+
+test("drops a peer whose replies are short enough each, and too much together", async () => {
+  const each = limits.statusReplyBytes - 100;
+  const some = Math.ceil(limits.answerBytes / each) + 1;
+  using server = answering(`*${some}\r\n${`$${each}\r\n${"x".repeat(each)}\r\n`.repeat(some)}`);
+  using link = linkTo(server.target);
+  const error = await link.ask(["CONFIG", "GET", "*"]).catch((cause: unknown) => cause);
+  expect(error).toMatchObject({ code: "PROTOCOL" });
+  expect((error as ReplicaError).message).toContain("in answer to one question");
 });

@@ -54,6 +54,7 @@ function supplyOf(target: PrimaryTarget, clock = realClock) {
     syncTimeoutMs: 20_000,
     timeoutMs: 60_000,
     askPrimary: true,
+    tellsOfCluster: true,
     runId: "0".repeat(40),
     servedPorts: [6380, 16_380],
     fed: () => fed,

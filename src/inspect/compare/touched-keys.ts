@@ -1,0 +1,56 @@
+import { unreachable } from "../../base/errors.ts";
+import type { Verb } from "../../resp/verbs.ts";
+import { chosenCommands, type LogPart, MORE } from "../../store/rewrite/log-commands.ts";
+import { EffectReader } from "../needs/command-effect.ts";
+import { mayTouchKeys } from "../needs/log-needs.ts";
+import { NameHashes } from "./name-hashes.ts";
+
+/** The keys that a part of a log may change; or why they can't be told, and the byte of its file where that shows. */
+export type Touched =
+  | { readonly names: NameHashes }
+  | { readonly names: undefined; readonly why: string; readonly byte: number };
+
+/**
+ * Finds the keys that a part of a log may change, in whatever database.
+ * @param isWanted whether a key counts.
+ * @param maxBytes the memory that their names may take.
+ * @throws ReplicaError BAD_FRAME, DISK_FAILED; the signal's reason.
+ */
+export async function touchedKeys(
+  part: LogPart,
+  isWanted: (key: Uint8Array) => boolean,
+  maxBytes: number,
+): Promise<Touched> {
+  const names = new NameHashes(maxBytes);
+  const reader = new EffectReader();
+  let hasRoom = true;
+  const take = (keys: readonly Uint8Array[]): undefined | string => {
+    for (const key of keys) if (isWanted(key)) hasRoom &&= names.add(key);
+    return hasRoom ? undefined : "more keys were changed than can be remembered";
+  };
+  const look = (bytes: Uint8Array, _: Verb | undefined, isWhole: boolean) => {
+    const effect = reader.read(bytes, isWhole);
+    if (effect === MORE) return MORE;
+    switch (effect.on) {
+      case "nothing":
+        return undefined;
+      case "key":
+        return take([bytes.subarray(effect.from, effect.to)]);
+      case "each":
+        return take(effect.keys.keys);
+      case "group":
+        return take(effect.written);
+      case "database":
+        return "a command changes all keys of a database";
+      case "anything":
+        return effect.why;
+      default:
+        return unreachable(effect);
+    }
+  };
+  const choice = { concerns: mayTouchKeys, look, withBytes: false };
+  for await (const { command, value } of chosenCommands(part, choice)) {
+    return { names: undefined, why: value, byte: command.start };
+  }
+  return { names };
+}

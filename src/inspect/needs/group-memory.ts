@@ -1,0 +1,148 @@
+import { isSameName, nameHash } from "./name-hash.ts";
+
+/** The keys of a command that makes some of them from others. */
+export interface KeyGroup {
+  /** Those that it writes, all of them or one: whoever needs one of them needs all keys of the command. */
+  readonly written: readonly Uint8Array[];
+  readonly all: readonly Uint8Array[];
+  /** Says why the command can't be replayed with its keys alone; undefined where it can. */
+  readonly obstacle: Obstacle | undefined;
+}
+
+/** Why keys can't be told from the log alone: a command, and the byte of the log's file where it begins. */
+export interface Obstacle {
+  readonly what: string;
+  readonly byte: number;
+}
+
+/** A group in the memory: how long its names are, its obstacle's number (0: none), and whether it was taken. */
+const GROUP_HEAD_BYTES = 12;
+/** A name: how long it is. */
+const NAME_HEAD_BYTES = 4;
+/** What finds a group by a name that it writes: three numbers. */
+const LINK_BYTES = 12;
+const FIRST_BYTES = 64 * 1024;
+const FIRST_LINKS = 1024;
+/** So many names share a chain of links in a full memory of usual size: a few. */
+const CHAINS = 1 << 17;
+/** How many groups are remembered to be known, by their hash. */
+const RECENT = 1 << 16;
+const NONE = -1;
+
+/**
+ * Remembers groups of keys in a few large arrays, and finds those that write a name. The same group is mostly remembered
+ * once: workers repeat a command on the same keys all day.
+ */
+export class GroupMemory {
+  readonly #maxBytes: number;
+  #bytes = new Uint8Array(FIRST_BYTES);
+  #view = new DataView(this.#bytes.buffer);
+  #usedBytes = 0;
+  #obstacles: Obstacle[] = [];
+  /** For each chain its last link. */
+  readonly #chains = new Int32Array(CHAINS).fill(NONE);
+  /** For each link the one before it, the name and the group. */
+  #links = new Int32Array(3 * FIRST_LINKS);
+  #linkCount = 0;
+  readonly #recent = new Int32Array(RECENT).fill(NONE);
+
+  /** @param maxBytes for names, and what finds them. */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  clear(): void {
+    this.#usedBytes = 0;
+    this.#linkCount = 0;
+    this.#obstacles = [];
+    this.#chains.fill(NONE);
+    this.#recent.fill(NONE);
+  }
+
+  /** Remembers a group. @returns false where there is no room for it. */
+  add({ written, all, obstacle }: KeyGroup): boolean {
+    const namesBytes = all.reduce((sum, { length }) => sum + NAME_HEAD_BYTES + length, 0);
+    const bytes = GROUP_HEAD_BYTES + namesBytes;
+    const links = LINK_BYTES * (this.#linkCount + written.length);
+    if (this.#usedBytes + bytes + links > this.#maxBytes) return false;
+    this.#makeRoom(bytes, written.length);
+    const group = this.#usedBytes;
+    const names = group + GROUP_HEAD_BYTES;
+    let at = names;
+    for (const name of all) {
+      this.#view.setUint32(at, name.length);
+      this.#bytes.set(name, at + NAME_HEAD_BYTES);
+      at += NAME_HEAD_BYTES + name.length;
+    }
+    const place = (nameHash(this.#bytes, names, at) >>> 0) % RECENT;
+    if (obstacle === undefined && this.#isSame(this.#recent[place]!, names, at)) return true;
+    this.#view.setUint32(group, namesBytes);
+    this.#view.setUint32(group + 4, obstacle === undefined ? 0 : this.#obstacles.push(obstacle));
+    this.#view.setUint32(group + 8, 0);
+    this.#usedBytes = at;
+    if (obstacle === undefined) this.#recent[place] = group;
+    this.#link(group, all, written);
+    return true;
+  }
+
+  /**
+   * Takes all groups that write a name, each once.
+   * @param onGroup gets the other names, one by one, and the obstacle.
+   */
+  takeWriting(
+    name: Uint8Array,
+    onName: (name: Uint8Array) => void,
+    onObstacle: (obstacle: Obstacle) => void,
+  ): void {
+    const chain = (nameHash(name, 0, name.length) >>> 0) % CHAINS;
+    for (let link = this.#chains[chain]!; link !== NONE; link = this.#links[3 * link]!) {
+      const at = this.#links[3 * link + 1]!;
+      const group = this.#links[3 * link + 2]!;
+      const isTaken = this.#view.getUint32(group + 8) !== 0;
+      if (isTaken || this.#view.getUint32(at) !== name.length) continue;
+      if (!isSameName(name, 0, name.length, this.#bytes, at + NAME_HEAD_BYTES)) continue;
+      this.#view.setUint32(group + 8, 1);
+      const obstacle = this.#obstacles[this.#view.getUint32(group + 4) - 1];
+      if (obstacle !== undefined) onObstacle(obstacle);
+      const end = group + GROUP_HEAD_BYTES + this.#view.getUint32(group);
+      for (let next = group + GROUP_HEAD_BYTES; next < end;) {
+        const from = next + NAME_HEAD_BYTES;
+        next = from + this.#view.getUint32(next);
+        onName(this.#bytes.subarray(from, next));
+      }
+    }
+  }
+
+  #isSame(group: number, from: number, to: number): boolean {
+    if (group === NONE || this.#view.getUint32(group) !== to - from) return false;
+    return isSameName(this.#bytes, from, to, this.#bytes, group + GROUP_HEAD_BYTES);
+  }
+
+  #link(group: number, all: readonly Uint8Array[], written: readonly Uint8Array[]): void {
+    let at = group + GROUP_HEAD_BYTES;
+    for (const name of all) {
+      const [only = name] = written.length === all.length ? [] : written;
+      if (only.length === name.length && isSameName(name, 0, name.length, only, 0)) {
+        const from = at + NAME_HEAD_BYTES;
+        const chain = (nameHash(this.#bytes, from, from + name.length) >>> 0) % CHAINS;
+        this.#links.set([this.#chains[chain]!, at, group], 3 * this.#linkCount);
+        this.#chains[chain] = this.#linkCount++;
+      }
+      at += NAME_HEAD_BYTES + name.length;
+    }
+  }
+
+  #makeRoom(bytes: number, links: number): void {
+    if (this.#usedBytes + bytes > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(2 * this.#bytes.length, this.#usedBytes + bytes));
+      larger.set(this.#bytes.subarray(0, this.#usedBytes));
+      this.#bytes = larger;
+      this.#view = new DataView(larger.buffer);
+    }
+    if (3 * (this.#linkCount + links) > this.#links.length) {
+      const more = new Int32Array(Math.max(2 * this.#links.length, 3 * (this.#linkCount + links)));
+      more.set(this.#links.subarray(0, 3 * this.#linkCount));
+      this.#links = more;
+    }
+  }
+}
