@@ -15,8 +15,8 @@ export interface Obstacle {
   readonly byte: number;
 }
 
-/** A group in the memory: how long its names are, its obstacle's number (0: none), and whether it was taken. */
-const GROUP_HEAD_BYTES = 12;
+/** A group in the memory: how long its names are, its obstacle's number (0: none), whether it was taken, and what it writes. */
+const GROUP_HEAD_BYTES = 16;
 /** A name: how long it is. */
 const NAME_HEAD_BYTES = 4;
 /** What finds a group by a name that it writes: three numbers. */
@@ -28,6 +28,8 @@ const CHAINS = 1 << 17;
 /** How many groups are remembered to be known, by their hash. */
 const RECENT = 1 << 16;
 const NONE = -1;
+/** What a group writes, where it isn't one of its names by number. */
+const ALL = -1;
 
 /**
  * Remembers groups of keys in a few large arrays, and finds those that write a name. The same group is mostly remembered
@@ -66,6 +68,7 @@ export class GroupMemory {
     const links = LINK_BYTES * (this.#linkCount + written.length);
     if (this.#usedBytes + bytes + links > this.#maxBytes) return false;
     this.#makeRoom(bytes, written.length);
+    const only = writtenOf(written, all);
     const group = this.#usedBytes;
     const names = group + GROUP_HEAD_BYTES;
     let at = names;
@@ -74,14 +77,15 @@ export class GroupMemory {
       this.#bytes.set(name, at + NAME_HEAD_BYTES);
       at += NAME_HEAD_BYTES + name.length;
     }
-    const place = (nameHash(this.#bytes, names, at) >>> 0) % RECENT;
-    if (obstacle === undefined && this.#isSame(this.#recent[place]!, names, at)) return true;
+    const place = ((nameHash(this.#bytes, names, at) + only) >>> 0) % RECENT;
+    if (obstacle === undefined && this.#isSame(this.#recent[place]!, names, at, only)) return true;
     this.#view.setUint32(group, namesBytes);
     this.#view.setUint32(group + 4, obstacle === undefined ? 0 : this.#obstacles.push(obstacle));
     this.#view.setUint32(group + 8, 0);
+    this.#view.setInt32(group + 12, only);
     this.#usedBytes = at;
     if (obstacle === undefined) this.#recent[place] = group;
-    this.#link(group, all, written);
+    this.#link(group, all, only);
     return true;
   }
 
@@ -113,16 +117,16 @@ export class GroupMemory {
     }
   }
 
-  #isSame(group: number, from: number, to: number): boolean {
+  #isSame(group: number, from: number, to: number, only: number): boolean {
     if (group === NONE || this.#view.getUint32(group) !== to - from) return false;
+    if (this.#view.getInt32(group + 12) !== only) return false;
     return isSameName(this.#bytes, from, to, this.#bytes, group + GROUP_HEAD_BYTES);
   }
 
-  #link(group: number, all: readonly Uint8Array[], written: readonly Uint8Array[]): void {
+  #link(group: number, all: readonly Uint8Array[], only: number): void {
     let at = group + GROUP_HEAD_BYTES;
-    for (const name of all) {
-      const [only = name] = written.length === all.length ? [] : written;
-      if (only.length === name.length && isSameName(name, 0, name.length, only, 0)) {
+    for (const [nth, name] of all.entries()) {
+      if (only === ALL || only === nth) {
         const from = at + NAME_HEAD_BYTES;
         const chain = (nameHash(this.#bytes, from, from + name.length) >>> 0) % CHAINS;
         this.#links.set([this.#chains[chain]!, at, group], 3 * this.#linkCount);
@@ -145,4 +149,13 @@ export class GroupMemory {
       this.#links = more;
     }
   }
+}
+
+/** The number of the name that a group writes, or ALL. Commands on the same names may write different ones. */
+function writtenOf(written: readonly Uint8Array[], all: readonly Uint8Array[]): number {
+  const [name] = written;
+  if (written.length === all.length || name === undefined) return ALL;
+  return all.findIndex(
+    (one) => one.length === name.length && isSameName(one, 0, one.length, name, 0),
+  );
 }

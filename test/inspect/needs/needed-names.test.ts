@@ -65,6 +65,22 @@ test("remembers the same command once, whatever is in the names", () => {
   expect(needed.has(bytes("c"))).toBe(false);
 });
 
+test("two commands on the same names that write different ones of them are two", () => {
+  const all = ["a", "b", "c"].map(bytes);
+  for (const [first, second] of [
+    [["a"], ["b"]],
+    [["a"], ["a", "b", "c"]],
+    [["c"], ["b"]],
+  ]) {
+    const needed = names("user:1");
+    for (const written of [first!, second!])
+      needed.take({ written: written.map(bytes), all, obstacle: undefined });
+    take(needed, "user:1", "b");
+    expect(needed.has(bytes("c"))).toBe(true);
+    expect(needed.pulledIn).toBe(3);
+  }
+});
+
 test("tells of a command that can't be replayed once its key is needed, before or after", () => {
   const obstacle = { what: "SORT reads", byte: 7 };
   const group = { written: [bytes("b")], all: [bytes("b"), bytes("c")], obstacle };
