@@ -390,6 +390,8 @@ test.skipIf(process.platform !== "linux")("it doesn't outlive a killed program",
   const servers = (): number[] => processesIn(`${shortDir}/replica-stock-`);
   expect(servers()).toHaveLength(1);
   child.kill("SIGKILL");
+  // Its server may end before anyone has taken note of its own end.
+  await child.exited;
   await until(() => servers().length === 0, { what: "the server to end" });
   // What it has left goes with the next one; what isn't known to be left stays.
   const left = fs.readdirSync(shortDir);
