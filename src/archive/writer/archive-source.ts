@@ -42,6 +42,10 @@ export interface LocalMark {
 
 /** What is archived: the generations of a data directory. */
 export interface ArchiveSource {
+  /** Whether no power cut takes back which generations there are, and which of them are sealed. */
+  readonly isCertain: boolean;
+  /** Makes it so. @throws ReplicaError DISK_FULL, DISK_FAILED. */
+  ascertain(): Promise<void>;
   /**
    * The whole generations, oldest first.
    * @param isLeftOut those that aren't wanted: each that is costs a look at its marks.

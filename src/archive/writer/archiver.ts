@@ -222,6 +222,8 @@ export class Archiver {
       // One at a time, so that each object costs the ledger one row more at most.
       const wish = this.#lackedWish;
       if (wish !== undefined) this.#options.source.settle(this.#current!.id, wish);
+      // That a generation is sealed, or there at all, can't be taken back in the archive.
+      while (!this.#options.source.isCertain) await this.#options.source.ascertain();
       const generation = this.#oldestLacked();
       if (generation !== undefined) await this.#prepare(generation, signal);
       if (generation !== undefined && this.#current === undefined) return undefined;

@@ -34,6 +34,14 @@ export class DirectorySource implements ArchiveSource {
     this.#clock = clock;
   }
 
+  get isCertain(): boolean {
+    return this.#directory.holdings.isCertain;
+  }
+
+  async ascertain(): Promise<void> {
+    await this.#directory.holdings.ascertain();
+  }
+
   generations(
     isLeftOut: (id: number) => boolean = () => false,
     most = Infinity,

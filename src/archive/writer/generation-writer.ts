@@ -106,7 +106,8 @@ export class GenerationWriter {
     const { disk, archive, store } = parts;
     const { id, memoryPath } = generation;
     const known = await OwnFolder.open(disk, memoryPath, archive);
-    if (known?.isComplete === true)
+    // Where it goes on nevertheless, somebody has put back an older state of the data directory.
+    if (known?.isComplete === true && generation.sealed !== undefined)
       return new GenerationWriter(parts, id, known, { at: "complete" }, false);
     if (known?.conflict !== undefined) throw stillInConflict(known.conflict, memoryPath);
     if (known !== undefined && isWrittenSo(known.document, parts.writer)) {

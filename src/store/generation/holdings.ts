@@ -45,6 +45,8 @@ export class Holdings {
   carrier: Carrier | undefined;
   /** Called after the archive has got more. */
   onArchived: () => void = () => undefined;
+  /** Whether the row that makes another generation current is being committed, or synced. */
+  isPromoting = false;
   #arriving: Arriving | undefined;
   /** The generations whose stream the current one goes on with, newest first, and where their logs were durable. */
   #before: readonly { readonly id: number; readonly endOffset: Offset }[] = [];
@@ -144,6 +146,19 @@ export class Holdings {
       if (archived !== undefined) return archived;
     }
     return 0;
+  }
+
+  /**
+   * Whether no power cut takes back which generation is current, and which are sealed: a row that is committed may be
+   * seen before it is synced, and stays where its sync failed.
+   */
+  get isCertain(): boolean {
+    return !this.isPromoting && this.#ledger.isSynced;
+  }
+
+  /** Makes it so. @throws ReplicaError DISK_FULL, DISK_FAILED. */
+  async ascertain(): Promise<void> {
+    await this.#ledger.sync();
   }
 
   /** See `Carrier.want`. */

@@ -7,6 +7,7 @@ import type { Removal } from "../keep/removal.ts";
 import type { WorthChange } from "../ledger/keep-tables.ts";
 import type { Continuation, Generation, KeptSnapshot, Ledger } from "../ledger/ledger.ts";
 import type { CurrentLink } from "./current-link.ts";
+import type { Holdings } from "./holdings.ts";
 import { filesOf, generationPath } from "./layout.ts";
 import type { LogFiles } from "./log-files.ts";
 import type { MarkClock } from "./mark-clock.ts";
@@ -23,6 +24,7 @@ export interface PromoterOptions {
   readonly removal: Removal;
   readonly keeping: Keeping;
   readonly markClock: MarkClock;
+  readonly holdings: Holdings;
   /** @throws ReplicaError DIRECTORY_LOST once the data directory was moved or removed. */
   readonly refuseLost: () => void;
   /** A generation became current. Called once its row is durable, or the sync of it has failed. */
@@ -78,7 +80,8 @@ export class Promoter {
     before: Generation | undefined,
     meanwhile: Continuation | Beside | undefined,
   ): Promise<void> {
-    const { ledger, dir, removal, keeping, recovery, markClock, onPromoted } = this.#options;
+    const { ledger, dir, removal, keeping, recovery, markClock, holdings, onPromoted } =
+      this.#options;
     const isBeside = meanwhile !== undefined && "besideTo" in meanwhile;
     const continued = isBeside ? undefined : meanwhile;
     const unpin = before && removal.pin(before.id);
@@ -86,6 +89,7 @@ export class Promoter {
     try {
       if (isBeside) ledger.layEnd(id, meanwhile.besideTo, markClock.now());
       await this.#prepare(id);
+      holdings.isPromoting = true;
       await ledger.durably(() => {
         const atMs = markClock.now();
         const worth = keeping.assess(kept, before);
@@ -99,6 +103,7 @@ export class Promoter {
       if (committed === undefined) this.#linkBack(before);
       throw diskError("keeping", join(dir, generationPath(id)), cause);
     } finally {
+      holdings.isPromoting = false;
       unpin?.();
       if (committed !== undefined) {
         onPromoted({

@@ -115,6 +115,11 @@ export class ReplicaDatabase {
     return done;
   }
 
+  /** Whether all that is committed survives a power cut, but what a `durably` under way commits. */
+  get isSynced(): boolean {
+    return this.#walLoss === "none" && this.#isFounded;
+  }
+
   async #syncWal(): Promise<void> {
     try {
       if (this.#isClosed) throw new Error("it is closed");

@@ -105,6 +105,11 @@ export class Ledger {
     return this.#database.sync();
   }
 
+  /** See `ReplicaDatabase.isSynced`. */
+  get isSynced(): boolean {
+    return this.#database.isSynced;
+  }
+
   /** See `ReplicaDatabase.durably`. */
   durably<T>(act: () => T): Promise<T> {
     return this.#database.durably(act);

@@ -6,6 +6,7 @@ import { generateX25519Identity, identityToRecipient } from "age-encryption";
 import { Decryption, Encryption } from "../../../src/archive/format/encryption.ts";
 import { PIECE_BYTES } from "../../../src/archive/format/objects.ts";
 import type { ObjectStore } from "../../../src/archive/store/object-store.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
 import { Random } from "../../support/fill.ts";
 import { until } from "../../support/wait.ts";
 import { Bench, SEED } from "./bench.ts";
@@ -300,6 +301,37 @@ describe("a generation", () => {
     expect(first!.baseDocument).toBeUndefined();
     expect(other!.base.equals(history.content(second).base)).toBe(true);
   });
+});
+
+test("nothing is taken for sealed, or for there, that a power cut may take back", async () => {
+  const { url, history } = fresh();
+  const store = open(url);
+  const rig = start(history, store);
+  history.begin(1_000, 10);
+  rig.archiver.changed();
+  rig.grow(1, 100);
+  await rig.whole();
+  const names = () => readdirSync(fileURLToPath(url), { recursive: true }).toSorted();
+  const before = names();
+  const syncs: PromiseWithResolvers<void>[] = [];
+  history.isCertain = false;
+  history.onAscertain = () => {
+    syncs.push(Promise.withResolvers<void>());
+    return syncs.at(-1)!.promise;
+  };
+  history.begin(1_000, 110);
+  rig.archiver.changed();
+  await until(() => syncs.length === 1, { what: "a sync" });
+  syncs[0]!.reject(new ReplicaError("DISK_FAILED", { message: "syncing replica.db-wal: EIO" }));
+  await until(() => syncs.length === 2, { what: "another sync" });
+  expect(names()).toEqual(before);
+  const { lagBaseBytes, failures } = rig.archiver.status();
+  expect([lagBaseBytes, failures.get("DISK_FAILED")]).toEqual([1_000, 1]);
+  syncs[1]!.resolve();
+  await rig.whole();
+  await expectSame(history, store, [1, 2]);
+  const read = await readArchive(store);
+  expect(read.map(({ sealed }) => sealed?.endOffset)).toEqual([110, undefined]);
 });
 
 test("an encrypted archive shows nothing of what it holds", async () => {

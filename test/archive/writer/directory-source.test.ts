@@ -7,13 +7,23 @@ import { Archiver } from "../../../src/archive/writer/archiver.ts";
 import type { LocalGeneration } from "../../../src/archive/writer/archive-source.ts";
 import { DirectorySource } from "../../../src/archive/writer/directory-source.ts";
 import { realClock } from "../../../src/base/clock.ts";
+import { ReplicaError } from "../../../src/base/errors.ts";
 import { DataDirectory } from "../../../src/store/generation/data-directory.ts";
 import { LedgerReader } from "../../../src/store/ledger/ledger-reader.ts";
+import { thrownBy } from "../../support/error-of.ts";
 import { FakeMachine } from "../../support/fake-machine.ts";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
 import { tempDir } from "../../support/temp.ts";
 import { until } from "../../support/wait.ts";
-import { BASE_OFFSET, callbacks, HEADER, keep, RDB, REPLID } from "../../store/restore/kept.ts";
+import {
+  BASE_OFFSET,
+  callbacks,
+  HEADER,
+  keep,
+  lay,
+  RDB,
+  REPLID,
+} from "../../store/restore/kept.ts";
 import { SEED } from "./bench.ts";
 import { PauseClock, readArchive } from "./rig.ts";
 
@@ -23,10 +33,17 @@ const BEGAN_MS = 1_700_000_000_000;
 function open(path: string) {
   const disk = new FaultyDisk();
   let nowMs = BEGAN_MS;
-  const directory = new DataDirectory(path, disk, { now: () => nowMs }, new FakeMachine());
+  /** Called each time the data directory looks at its clock, as it does while it commits. */
+  const clock = { onNow: (): void => undefined };
+  const now = () => {
+    clock.onNow();
+    return nowMs;
+  };
+  const directory = new DataDirectory(path, disk, { now }, new FakeMachine());
   const ledger = new LedgerReader(join(path, "replica.db"));
   return {
     disk,
+    clock,
     directory,
     source: new DirectorySource(directory, ledger, { now: () => nowMs }),
     skip: (ms: number) => void (nowMs += ms),
@@ -79,6 +96,37 @@ describe("a data directory", () => {
     await directory.keeping.retain(0, undefined);
     expect(source.generations()).toEqual([current!]);
     await second.close();
+  });
+
+  test("says whether a power cut may take back what it shows", async () => {
+    using dir = tempDir();
+    const path = dir.file("data");
+    {
+      using opened = open(path);
+      const { clock, directory, disk, source } = opened;
+      // What an earlier process has committed, it may not have synced.
+      expect(source.isCertain).toBe(false);
+      const first = await keep(directory, disk);
+      expect(source.isCertain).toBe(true);
+      const { log, promote } = await lay(directory, disk);
+      // Asked within the transaction.
+      const seen: boolean[] = [];
+      clock.onNow = () => void seen.push(source.isCertain);
+      disk.fail({ operation: "syncData", path: `${path}/replica.db-wal`, code: "EIO", call: 2 });
+      expect(await thrownBy(promote())).toThrow(ReplicaError);
+      clock.onNow = () => undefined;
+      expect(seen.at(-1)).toBe(false);
+      expect([directory.current!.id, source.isCertain]).toEqual([2, false]);
+      expect(source.generations().map(({ id }) => id)).toEqual([1, 2]);
+      await source.ascertain();
+      expect(source.isCertain).toBe(true);
+      await first.close();
+      await log.close();
+    }
+    using again = open(path);
+    expect(again.source.isCertain).toBe(false);
+    await again.source.ascertain();
+    expect(again.source.isCertain).toBe(true);
   });
 
   test("shows how far the marks are settled, and has them settled", async () => {

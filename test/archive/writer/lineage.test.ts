@@ -73,6 +73,25 @@ describe("the generations of a data directory", () => {
   });
 });
 
+test("a generation that goes on though the archive has all of it is archived anew", async () => {
+  const { url, history } = bench.fresh();
+  const store = bench.open(url);
+  history.begin(1_000, 10);
+  history.grow(1, 100);
+  history.seal(1);
+  await archived(history, store);
+  const [before] = await readArchive(store);
+  expect(before!.sealed?.endOffset).toBe(110);
+  history.unseal(1);
+  history.grow(1, 100);
+  await archived(history, store);
+  const read = await readArchive(store);
+  const anew = read.find(({ name }) => name !== before!.name)!;
+  expect(anew.log.equals(history.content(1).log)).toBe(true);
+  expect(anew.document.lineage).toEqual(before!.document.lineage!);
+  expect(read.find(({ name }) => name === before!.name)).toEqual(before!);
+});
+
 describe("a generation that is being removed from the archive", () => {
   test("goes to a folder of its own at the next start", async () => {
     const { url, history } = bench.fresh();

@@ -33,6 +33,9 @@ export class LocalHistory implements ArchiveSource {
   pins = 0;
   /** Whether marks are settled as soon as they are made; else `settle` does that. */
   isSettled = true;
+  /** Whether no power cut takes back which generations there are; `onAscertain` makes it so. */
+  isCertain = true;
+  onAscertain = (): Promise<void> => Promise.resolve();
   /** What the archiver asked for, and what does it. */
   readonly wishes: Offset[] = [];
   onWish: (id: number, offset: Offset) => void = () => undefined;
@@ -184,6 +187,17 @@ export class LocalHistory implements ArchiveSource {
     grown.marks.pop();
     for (let at = 1; at <= count; at++)
       grown.marks.push({ timeMs: this.#timeMs + at, offset: durableOffset + at });
+  }
+
+  async ascertain(): Promise<void> {
+    await this.onAscertain();
+    this.isCertain = true;
+  }
+
+  /** A power cut, or somebody, has put back an older state of the ledger. */
+  unseal(id: number): void {
+    const grown = this.#all.get(id)!;
+    grown.generation = { ...grown.generation, sealed: undefined };
   }
 
   seal(id: number): void {
