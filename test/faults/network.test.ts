@@ -47,16 +47,20 @@ const proxy = startFaultProxy();
 let server: RealServer;
 /** A primary that sends a PING each second and soon drops replicas that don't acknowledge. */
 let watchful: RealServer;
+/** One that sends a PING each second, and waits long. */
+let patient: RealServer;
 
 beforeAll(async () => {
-  [server, watchful] = await Promise.all([
+  const often = ["--repl-ping-replica-period", "1"];
+  [server, watchful, patient] = await Promise.all([
     startPrimary(),
-    startPrimary("--repl-ping-replica-period", "1", "--repl-timeout", "3"),
+    startPrimary(...often, "--repl-timeout", "3"),
+    startPrimary(...often),
   ]);
 });
 
 afterAll(async () => {
-  await Promise.all([server, watchful].map((one) => one[Symbol.asyncDispose]()));
+  await Promise.all([server, watchful, patient].map((one) => one[Symbol.asyncDispose]()));
   await proxy[Symbol.asyncDispose]();
 });
 
@@ -512,16 +516,16 @@ test.concurrent.each(["plain", "TLS"] as const)(
   "after a partition in which neither side sees the other close, nothing is lost (%s)",
   async (way) => {
     using dir = tempDir("partition");
-    await using route = await routeTo(watchful, way);
+    await using route = await routeTo(patient, way);
     const { url, flags } = ways[way];
     await using following = followAgain(url(route), dir, { ...flags, timeout: "2500ms" });
     const { replica, path } = following;
     await following.connected();
     for (const direction of DIRECTIONS) await route.inject(direction, { kind: "black-hole" });
-    await watchful.send("APPEND", "appended", "while nobody hears");
+    await patient.send("APPEND", "appended", "while nobody hears");
     await until(() => replica.links.last, { what: "the link to be given up" });
     expectBreaks(path, /^the primary was silent for 2500 ms in state connected \(--timeout\)/);
-    await expectWhole(following, watchful);
+    await expectWhole(following, patient);
     expectNoneAgain(path);
     expect(await following.stop()).toBeUndefined();
   },

@@ -239,8 +239,21 @@ export class RealCluster implements AsyncDisposable {
   }
 
   async openSlot(slot: number, from: RealServer, to: RealServer): Promise<void> {
-    await to.send("CLUSTER", "SETSLOT", slot, "IMPORTING", await this.idOf(from));
-    await from.send("CLUSTER", "SETSLOT", slot, "MIGRATING", await this.idOf(to));
+    await this.#setSlot(to, slot, "IMPORTING", await this.idOf(from));
+    await this.#setSlot(from, slot, "MIGRATING", await this.idOf(to));
+  }
+
+  /** Valkey 8 and later have a node's replicas confirm it, and refuse it while one of them isn't there. */
+  async #setSlot(node: RealServer, ...args: (string | number)[]): Promise<void> {
+    const set = async () => {
+      try {
+        return await node.send("CLUSTER", "SETSLOT", ...args);
+      } catch (error) {
+        if (error instanceof ReplyError && error.message.startsWith("NOREPLICAS")) return undefined;
+        throw error;
+      }
+    };
+    await until(async () => (await set()) !== undefined, { what: `${node.port} to set a slot` });
   }
 
   /** Moves up to `batch` keys of a slot that is open; returns how many there were. */
@@ -261,7 +274,7 @@ export class RealCluster implements AsyncDisposable {
   async closeSlot(slot: number, from: RealServer, to: RealServer): Promise<void> {
     const id = await this.idOf(to);
     // The target first: it bumps its epoch, which tells the others.
-    for (const node of [to, from]) await node.send("CLUSTER", "SETSLOT", slot, "NODE", id);
+    for (const node of [to, from]) await this.#setSlot(node, slot, "NODE", id);
   }
 
   /** An atomic migration (Valkey 9); resolves once the target owns the slots. */
