@@ -1,7 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { invariant, ReplicaError, unreachable } from "../base/errors.ts";
 import type { Offset, Position } from "../base/history.ts";
-import type { PrimaryTarget } from "../config/primary-url.ts";
+import { type PrimaryTarget, sameEndpoint } from "../config/primary-url.ts";
 import type { BulkForm } from "../resp/bulk-reader.ts";
 import { ackCommand, KEEPALIVE } from "../session/commands.ts";
 import type { Effect, Event } from "../session/events.ts";
@@ -106,7 +106,7 @@ export class Driver implements KeeperEvents {
   ): void {
     const login = this.login.read(target);
     const { withheld } = this.login;
-    if (target !== this.#target) this.#isOneEnough = false;
+    if (!this.#target || !sameEndpoint(target, this.#target)) this.#isOneEnough = false;
     this.#target = target;
     this.#weigh = weigh;
     this.#snapshots = snapshots;

@@ -15,18 +15,24 @@ const FULL = `${HANDSHAKE}+FULLRESYNC ${REPLID} 1000\r\n`;
 /** A primary that says nothing by itself: the test speaks for it. */
 function fakePeer() {
   const sockets: Socket[] = [];
+  const heard: string[] = [];
   const server = Bun.listen({
     hostname: "127.0.0.1",
     port: 0,
     socket: {
       open: (socket) => {
         sockets.push(socket);
+        heard.push("");
       },
-      data: () => undefined,
+      data: (socket, bytes) => {
+        heard[sockets.indexOf(socket)] += bytes.toString("latin1");
+      },
     },
   });
   return {
     port: server.port,
+    /** What came over each connection. */
+    heard,
     socket: (n: number) => until(() => sockets[n], { what: `connection ${n}` }),
     [Symbol.dispose]: () => server.stop(true),
   };
@@ -115,7 +121,8 @@ function drive(port: number, clock: Clock = realClock) {
     },
   );
   const reach = (at: string) => until(() => driver.state.at === at, { what: `the state ${at}` });
-  const attempt = (resume?: Position) => driver.attempt(target, keeper, keeper, resume);
+  // Whoever names the primary makes a new object each time.
+  const attempt = (resume?: Position) => driver.attempt({ ...target }, keeper, keeper, resume);
   return {
     driver,
     attempt,
@@ -223,6 +230,20 @@ describe("Driver", () => {
     replica.attempt();
     await replica.reach("connect");
     expect(replica.failed.map((error) => error.code)).toEqual(["CONNECT_FAILED"]);
+  });
+
+  test("makes do with one link after two failed, though Sentinel or the cluster names the primary anew", async () => {
+    using peer = fakePeer();
+    using replica = drive(peer.port);
+    replica.attempt();
+    (await peer.socket(0)).write(`${HANDSHAKE}+RDBCHANNELSYNC 7\r\n`);
+    (await peer.socket(1)).write("-ERR no second link here\r\n");
+    await replica.reach("connect");
+    replica.attempt();
+    (await peer.socket(2)).write(FULL);
+    await replica.reach("receive-bulk-header");
+    const asksTwo = peer.heard.map((said) => said.includes("rdb-channel-repl"));
+    expect([asksTwo[0], asksTwo[2]]).toEqual([true, false]);
   });
 
   test("while the keeper is congested the link is not read; then it goes on", async () => {
