@@ -1,4 +1,4 @@
-import type { Offset } from "../../base/history.ts";
+import { contains, intervalOf, type Offset } from "../../base/history.ts";
 import { limits } from "../../config/limits.ts";
 import { FrameScanner } from "../../resp/frame-scanner.ts";
 import { readBlocks } from "../../store/disk/blocks.ts";
@@ -167,13 +167,18 @@ function chainOf(all: readonly KeptGeneration[], generation: KeptGeneration): Ke
   return all.slice(first, last + 1);
 }
 
-/** Whether a generation's log holds the stream up to where the next one's snapshot was taken. */
-function joins(one: KeptGeneration, next: KeptGeneration): boolean {
-  const ids = new Set(one.replicationIds.map(({ replid }) => replid));
+/**
+ * Whether a generation's log holds the stream up to where the next one's snapshot was taken: in the history that this one
+ * was in there. After a failover an old primary may have gone on beside the new one, under an id that both know.
+ */
+function joins(one: KeptGeneration, { baseOffset, replicationIds }: KeptGeneration): boolean {
+  const [first] = replicationIds;
+  const interval = first && intervalOf(one.replicationIds, first.replid);
   return (
-    next.replicationIds.some(({ replid }) => ids.has(replid)) &&
-    next.baseOffset >= one.baseOffset &&
-    next.baseOffset <= one.durableOffset
+    interval !== undefined &&
+    contains(interval, baseOffset) &&
+    baseOffset >= one.baseOffset &&
+    baseOffset <= one.durableOffset
   );
 }
 
