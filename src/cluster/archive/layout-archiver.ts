@@ -90,9 +90,9 @@ export class LayoutArchiver {
       this.#hasDocument = true;
     }
     this.#toMs ??= await this.#archivedUntil(first.name, signal);
-    // A clock that ran ahead and was set back must not silence it: what is told twice does no harm.
-    const fromMs = Math.min(this.#toMs, clock.now());
-    const found = history.layouts(fromMs, clock.now());
+    const untilMs = Math.max(clock.now(), history.newestMs());
+    const fromMs = this.#toMs <= untilMs ? this.#toMs : beforeNewest(history, untilMs);
+    const found = history.layouts(fromMs, untilMs);
     const layouts = found.slice(0, LAYOUTS_AT_ONCE);
     const last = layouts.at(-1);
     if (last === undefined) return false;
@@ -145,6 +145,11 @@ export class LayoutArchiver {
     }
     this.#removedMs = clock.monotonicMs();
   }
+}
+
+/** A clock that ran far ahead and was set back must not silence it: what is told twice does no harm. */
+function beforeNewest(history: ClusterHistory, untilMs: number): number {
+  return Math.max(0, (history.layoutAt(untilMs)?.atMs ?? untilMs) - 1);
 }
 
 function layoutToJson({ atMs, confirmedMs, epoch, slots }: Layout) {

@@ -117,7 +117,7 @@ export class ClusterFollower {
     }
     this.#members = new MemberRecorder(this.#directory.ledger);
     const isPart = settings.cluster.shards !== undefined;
-    this.#layouts = new LayoutRecorder(this.#directory.ledger, isPart);
+    this.#layouts = new LayoutRecorder(this.#directory.ledger, isPart, clock);
     this.#gate = new SnapshotGate(settings.cluster.snapshots);
     this.#looks = new ClusterLooks({
       source,

@@ -1,4 +1,5 @@
 import { limits } from "../../config/limits.ts";
+import { MarkClock, type WallClock } from "../../store/generation/mark-clock.ts";
 import type { ClusterLedger } from "../ledger/cluster-ledger.ts";
 import { countSlots, SLOTS } from "../slots/slot-ranges.ts";
 import type { Believed } from "../topology/believe.ts";
@@ -19,15 +20,19 @@ const SPARE_MS = 24 * 60 * 60_000;
 export class LayoutRecorder {
   readonly #ledger: ClusterLedger;
   readonly #isPart: boolean;
+  /** As the marks of the shards have it: a restore by time asks both. */
+  readonly #clock: MarkClock;
   #thinnedMs = -Infinity;
   #forgotMs = 0;
   /** Since when some slots belong to no shard; undefined while all do. */
   #gapSinceMs: number | undefined;
 
   /** @param isPart whether other processes follow some of the shards. */
-  constructor(ledger: ClusterLedger, isPart: boolean) {
+  constructor(ledger: ClusterLedger, isPart: boolean, clock: WallClock) {
     this.#ledger = ledger;
     this.#isPart = isPart;
+    this.#clock = new MarkClock(clock, (what) => ledger.event("clock", what, clock.now()));
+    this.#clock.continueFrom(ledger.lastSeenMs());
   }
 
   /**
@@ -46,12 +51,13 @@ export class LayoutRecorder {
 
   /**
    * Records what a look found, whose shards `book` knows.
-   * @param atMs when that was; milliseconds since 1970.
+   * @param seenMs when that was, by the wall clock; milliseconds since 1970.
    * @param passedMs the same by a clock that nobody sets.
    * @returns whether something ought to be synced.
    * @throws ReplicaError of the database.
    */
-  record(view: Believed, book: ShardBook, atMs: number, passedMs: number): boolean {
+  record(view: Believed, book: ShardBook, seenMs: number, passedMs: number): boolean {
+    const atMs = this.#clock.at(seenMs);
     const { epoch, slotsAssigned } = view.topology;
     const slots = book.slots();
     const followed = [...slots.values()].reduce((sum, those) => sum + countSlots(those), 0);

@@ -7,11 +7,11 @@ const AGAIN_MS = 60 * 60_000;
 
 /** Records which nodes the last view had: those, and the URL's, are asked after a start, with the login. */
 export class MemberRecorder {
-  readonly #ledger: Pick<ClusterLedger, "members" | "sawMembers">;
+  readonly #ledger: Pick<ClusterLedger, "members" | "sawAllMembers">;
   #recorded = "";
   #recordedMs = -Infinity;
 
-  constructor(ledger: Pick<ClusterLedger, "members" | "sawMembers">) {
+  constructor(ledger: Pick<ClusterLedger, "members" | "sawAllMembers">) {
     this.#ledger = ledger;
   }
 
@@ -31,10 +31,14 @@ export class MemberRecorder {
       .toSorted()
       .join("\n");
     if (shown === this.#recorded && Math.abs(atMs - this.#recordedMs) < AGAIN_MS) return;
-    for (const { number, nodes } of members) {
-      const rows = nodes.map(({ id, address }) => ({ nodeId: id, host: "", port: 0, ...address }));
-      this.#ledger.sawMembers(number, atMs, rows);
-    }
+    const rows = members.map(
+      ({ number, nodes }) =>
+        [
+          number,
+          nodes.map(({ id, address }) => ({ nodeId: id, host: "", port: 0, ...address })),
+        ] as const,
+    );
+    this.#ledger.sawAllMembers(atMs, new Map(rows));
     this.#recorded = shown;
     this.#recordedMs = atMs;
   }

@@ -57,6 +57,11 @@ export class ClusterHistory implements Disposable {
     return readMembers(this.#sql);
   }
 
+  /** When the newest layout was seen first, in milliseconds since 1970: a clock that was set back may be behind it. */
+  newestMs(): number {
+    return this.#rowAt(Number.MAX_SAFE_INTEGER)?.atMs ?? 0;
+  }
+
   /** The last layout that was seen at or before a time; undefined before the first. */
   layoutAt(atMs: number): Layout | undefined {
     return this.#sql.transaction(() => {

@@ -23,6 +23,9 @@ export interface SeenOpenSlot {
   readonly target: number;
 }
 
+/** A node of a shard, and where it is. */
+export type SeenMember = Pick<MemberRecord, "nodeId" | "host" | "port">;
+
 /** How often the database is told that a layout still holds: each write is synced. */
 const CONFIRM_MS = 5_000;
 
@@ -122,19 +125,28 @@ export class ClusterLedger {
   }
 
   /** Records where a shard's nodes were seen. */
-  sawMembers(
-    shard: number,
-    atMs: number,
-    nodes: readonly Pick<MemberRecord, "nodeId" | "host" | "port">[],
-  ): void {
+  sawMembers(shard: number, atMs: number, nodes: readonly SeenMember[]): void {
+    this.#sql.transaction(() => this.#putMembers(shard, atMs, nodes));
+  }
+
+  #putMembers(shard: number, atMs: number, nodes: readonly SeenMember[]): void {
+    for (const { nodeId, host, port } of nodes) {
+      this.#sql.run(
+        `INSERT INTO members VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+           SET host = excluded.host, port = excluded.port, last_ms = excluded.last_ms`,
+        [shard, nodeId, host, port, atMs, atMs],
+      );
+    }
+  }
+
+  /**
+   * Records the nodes of all shards in one view. Whoever isn't among them was seen before, though the clock was set back since:
+   * by these times it is known who left, and to which shard a node has moved.
+   */
+  sawAllMembers(atMs: number, shards: ReadonlyMap<number, readonly SeenMember[]>): void {
     this.#sql.transaction(() => {
-      for (const { nodeId, host, port } of nodes) {
-        this.#sql.run(
-          `INSERT INTO members VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
-             SET host = excluded.host, port = excluded.port, last_ms = excluded.last_ms`,
-          [shard, nodeId, host, port, atMs, atMs],
-        );
-      }
+      this.#sql.run("UPDATE members SET last_ms = ?1 - 1 WHERE last_ms >= ?1", [atMs]);
+      for (const [shard, nodes] of shards) this.#putMembers(shard, atMs, nodes);
     });
   }
 
@@ -214,6 +226,12 @@ export class ClusterLedger {
       }
       return closed.length > 0 || opened.length > 0;
     });
+  }
+
+  /** When a look last found the newest layout, in milliseconds since 1970; 0 before the first. */
+  lastSeenMs(): number {
+    const last = this.#lastLayout();
+    return last === undefined ? 0 : Math.max(last.atMs, last.confirmedMs);
   }
 
   /** Thins out old layouts, some at a time; whether there may be more. See `thinLayouts`. */

@@ -50,7 +50,8 @@ export function readLayout(sql: GuardedDatabase, path: string, row: LayoutRow): 
 }
 
 /**
- * The layouts after one, up to another.
+ * The layouts after one that began by some time. A row has but what changed since the row before it, of whatever time:
+ * where the clock was set back, that one may be later.
  * @param before the layout that they follow.
  */
 export function readLayoutsAfter(
@@ -63,7 +64,8 @@ export function readLayoutsAfter(
   const layouts: Layout[] = [];
   let { slots } = layout;
   const rows = sql.all<LayoutRow>(
-    `SELECT ${LAYOUT} FROM layouts WHERE seq > ? AND at_ms <= ? ORDER BY seq`,
+    `SELECT ${LAYOUT} FROM layouts WHERE seq > ?1
+       AND seq <= (SELECT max(seq) FROM layouts WHERE seq > ?1 AND at_ms <= ?2) ORDER BY seq`,
     before.seq,
     untilMs,
   );
@@ -76,7 +78,7 @@ export function readLayoutsAfter(
       ...slots,
       ...changed.map((one) => [one.shard, rangesOf(path, one.slots)] as const),
     ]);
-    layouts.push(asLayout(row, slots));
+    if (row.atMs <= untilMs) layouts.push(asLayout(row, slots));
   }
   return layouts;
 }

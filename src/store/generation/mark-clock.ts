@@ -8,7 +8,7 @@ export interface WallClock {
 /** A clock set back by this much was wrong before, and marks go back with it. By less, they wait for it. */
 export const CLOCK_SET_BACK_MS = 3_600_000;
 
-/** The times of marks: they never go back, unless the clock was set back far. */
+/** The times of marks, and of what looks at a cluster find: they never go back, unless the clock was set back far. */
 export class MarkClock {
   readonly #clock: WallClock;
   readonly #onSetBack: (what: string) => void;
@@ -27,7 +27,11 @@ export class MarkClock {
 
   /** The time for a mark made now. */
   now(): number {
-    const now = this.#clock.now();
+    return this.at(this.#clock.now());
+  }
+
+  /** The time for what was seen at a time of the wall clock, in milliseconds since 1970. */
+  at(now: number): number {
     if (now < this.#lastMs - CLOCK_SET_BACK_MS) {
       const what = `the clock was set back from ${new Date(this.#lastMs).toISOString()}: from here on, restores by time use the new time`;
       logger.warn(what);

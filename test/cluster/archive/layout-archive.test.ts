@@ -3,7 +3,7 @@ import { mkdirSync } from "node:fs";
 import { ArchiveSource } from "../../../src/archive/reader/archive-source.ts";
 import { FileStore } from "../../../src/archive/store/file-store.ts";
 import { realFolderDisk } from "../../../src/archive/store/folder-disk.ts";
-import { realClock } from "../../../src/base/clock.ts";
+import { type Clock, realClock } from "../../../src/base/clock.ts";
 import { ClusterArchive } from "../../../src/cluster/archive/cluster-archive.ts";
 import { LayoutArchiver } from "../../../src/cluster/archive/layout-archiver.ts";
 import { ClusterHistory } from "../../../src/cluster/ledger/cluster-history.ts";
@@ -16,7 +16,7 @@ import { until } from "../../support/wait.ts";
 
 const signal = new AbortController().signal;
 
-function rig() {
+function rig(clock: Clock = realClock) {
   const dir = tempDir("layouts");
   const path = dir.file("cluster");
   mkdirSync(path);
@@ -25,7 +25,7 @@ function rig() {
   const archiver = new LayoutArchiver({
     store,
     dir: path,
-    clock: realClock,
+    clock,
     everyMs: 10,
     keepForMs: 1_000,
   });
@@ -38,6 +38,16 @@ function rig() {
     source: new ArchiveSource(store, undefined),
     running: archiver.run(stopping.signal),
     stop: () => stopping.abort(),
+    [Symbol.dispose]: () => dir[Symbol.dispose](),
+  };
+}
+
+function clockOf(): Clock {
+  return {
+    now: () => realClock.now(),
+    monotonicMs: () => realClock.monotonicMs(),
+    sleep: (ms, stop) => realClock.sleep(ms, stop),
+    random: () => realClock.random(),
   };
 }
 
@@ -93,6 +103,33 @@ test("what looks at a cluster found comes back from its archive, moment by momen
   );
   ledger.close();
 });
+
+test("a clock that was set back, by minutes or by days, doesn't silence it", async () => {
+  let aheadMs = 0;
+  using about = rig({ ...clockOf(), now: () => Date.now() + aheadMs });
+  const { ledger, archiver, source, running, stop } = about;
+  const startMs = Date.now();
+  ledger.addShard(undefined, startMs);
+  ledger.addShard(undefined, startMs);
+  const see = async (atMs: number, epoch: number) => {
+    ledger.sawLayout({ atMs, epoch, slots: whole(8_000 + epoch) });
+    await until(() => archiver.archivedMs === atMs, { what: `layout ${epoch} to be archived` });
+  };
+  await see(startMs, 1);
+  // By minutes: what the looks find has the time of the last one until the clock has caught up.
+  aheadMs = -600_000;
+  await see(startMs, 2);
+  await see(startMs + 1, 3);
+  // By days: they go back with it.
+  aheadMs = -3 * 86_400_000;
+  await see(startMs + aheadMs - 2_000, 4);
+  await see(startMs + aheadMs - 1_000, 5);
+  stop();
+  await running;
+  const archive = (await ClusterArchive.open(source, signal))!;
+  const { layouts } = await archive.history(archive.directories[0]!, 0, startMs + 1e9, signal);
+  expect(layouts.map(({ epoch }) => epoch).toSorted()).toEqual([1, 2, 3, 4, 5]);
+}, 150_000);
 
 test("what goes on after a restart is joined to what was archived before", async () => {
   const about = rig();

@@ -161,6 +161,22 @@ describe("the layouts", () => {
     );
   });
 
+  test("found after the clock was set back have what changed before, too", () => {
+    using at = ledgerWith(4);
+    const first: Slots = { 1: [[0, 9]], 2: [[10, 19]], 3: [[20, 29]], 4: [[30, 39]] };
+    at.see(10_000, first);
+    at.see(20_000, { ...first, 1: [[0, 8]], 2: [[9, 19]] });
+    // The clock is set back here.
+    const last: Slots = { 1: [[0, 8]], 2: [[9, 19]], 3: [[20, 28]], 4: [[29, 39]] };
+    at.see(15_000, last);
+    history(at.dir, (read) => {
+      expect(read.layouts(12_000, 18_000).map(({ atMs }) => atMs)).toEqual([10_000, 15_000]);
+      expect(read.layouts(12_000, 18_000).at(-1)!.slots).toEqual(slotsOf(last));
+      expect(read.layouts(12_000, 30_000).at(-1)!.slots).toEqual(slotsOf(last));
+      expect(read.layoutAt(18_000)!.slots).toEqual(slotsOf(last));
+    });
+  });
+
   test("are thinned to one a second once they are a day old, and no later time has another layout for it", () => {
     using at = ledgerWith(2);
     const times = [10_000, 10_300, 10_600, 11_200, 13_000, 13_999, 14_000];
