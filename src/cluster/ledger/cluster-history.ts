@@ -70,6 +70,17 @@ export class ClusterHistory implements Disposable {
     });
   }
 
+  /** The first layout that was found after the one in force at a time; undefined where none was yet. */
+  layoutAfter(atMs: number): Layout | undefined {
+    return this.#sql.transaction(() => {
+      const row = this.#sql.get<LayoutRow>(
+        `SELECT ${LAYOUT} FROM layouts WHERE seq > ? ORDER BY seq LIMIT 1`,
+        this.#rowAt(atMs)?.seq ?? 0,
+      );
+      return row && readLayout(this.#sql, this.#path, row);
+    });
+  }
+
   /** The layouts in force between two times, in their order: the one at `fromMs`, and what came up to `toMs`. */
   layouts(fromMs: number, toMs: number): readonly Layout[] {
     return this.#sql.transaction(() => {

@@ -3,6 +3,7 @@ import {
   type LayoutHistory,
   LOOK_MS,
   NEWS_MS,
+  newsTimes,
   type Owners,
   ownersIn,
   SETTLE_MS,
@@ -29,8 +30,11 @@ export function arrivalsAt(
   owners: Owners,
   news: readonly ShardNews[],
 ): Arrival[] {
+  const times = newsTimes(history, atMs);
+  // Nobody looked at the moment, nor soon after: what the next look found may have been so by then.
+  const isUnseen = times.untilMs > atMs + NEWS_MS;
   const layouts = history
-    .layouts(atMs - NEWS_MS, atMs + SETTLE_MS + LOOK_MS)
+    .layouts(times.sinceMs, isUnseen ? times.untilMs : atMs + SETTLE_MS + LOOK_MS)
     .map((layout) => ({ atMs: layout.atMs, of: ownersIn(layout) }));
   const newsOf = new Map(news.map((one) => [one.shard, one]));
   const found = new Map<string, Arrival>();
@@ -61,7 +65,7 @@ export function arrivalsAt(
       const shard = layout.of[slot]!;
       // Where an atomic migration's slots aren't known, they may be these.
       const isKnown = newsOf.get(shard)?.finished.every(({ ranges }) => ranges !== undefined);
-      if (isKnown === true) add(slot, shard, layout.atMs - NEWS_MS);
+      if (isKnown === true) add(slot, shard, isUnseen ? times.sinceMs : layout.atMs - NEWS_MS);
     }
   }
   return [...found.values()];

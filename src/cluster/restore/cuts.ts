@@ -7,6 +7,7 @@ import {
   type Finished,
   type LayoutHistory,
   NEWS_MS,
+  newsTimes,
   type Owners,
   ownersAt,
   ownersIn,
@@ -40,7 +41,8 @@ export async function agreeingCuts(
 ): Promise<{ readonly cuts: ReadonlyMap<number, Cut>; readonly moved: readonly number[] }> {
   const agreed = new Map(cuts);
   const moved = new Set<number>();
-  const layouts = history.layouts(atMs - NEWS_MS, atMs + NEWS_MS).map((layout) => ownersIn(layout));
+  const { sinceMs } = newsTimes(history, atMs);
+  const layouts = history.layouts(sinceMs, atMs + NEWS_MS).map((layout) => ownersIn(layout));
   const sourceOf = async (target: number, end: Finished, owners: Owners | undefined) => {
     const slots = slotsOfEnd(end, target, layouts);
     for (const [source, { log, offset }] of agreed) {

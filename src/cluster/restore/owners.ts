@@ -5,6 +5,8 @@ import { hasSlot, rangesWhere, slotsIn, type SlotRange, SLOTS } from "../slots/s
 /** What is known of a cluster's layouts; see `ClusterHistory`. */
 export interface LayoutHistory {
   layoutAt(atMs: number): Layout | undefined;
+  /** The first layout that was found after the one in force at a time; undefined where none was yet. */
+  layoutAfter(atMs: number): Layout | undefined;
   layouts(fromMs: number, toMs: number): readonly Layout[];
   openSlots(fromMs: number, toMs: number): readonly OpenSlot[];
 }
@@ -57,6 +59,26 @@ export const NEWS_MS = 10_000;
 /** A stream that is later than this is not waited for. */
 export const MAX_LATE_MS = 5 * 60_000;
 
+/** Around which times layouts and logs tell what moved around a moment; milliseconds since 1970. */
+export interface NewsTimes {
+  /** Older news are in the layout that was in force before. */
+  readonly sinceMs: number;
+  /** By then a look has found what moved up to the moment, if any did. */
+  readonly untilMs: number;
+}
+
+/** Where nobody looked for a while, what moved meanwhile is in no layout until the next look. */
+export function newsTimes(history: LayoutHistory, atMs: number): NewsTimes {
+  const heldMs = history.layoutAt(atMs - SETTLE_MS)?.confirmedMs ?? Infinity;
+  const seenMs = history.layoutAt(atMs)?.confirmedMs ?? -Infinity;
+  const untilMs = atMs + NEWS_MS;
+  const next = seenMs < untilMs ? history.layoutAfter(atMs) : undefined;
+  return {
+    sinceMs: Math.min(atMs - NEWS_MS, heldMs - SETTLE_MS),
+    untilMs: Math.max(untilMs, next?.atMs ?? untilMs),
+  };
+}
+
 /** Which shard each slot belongs to at a moment. */
 export interface Owners {
   /** By slot; 0 for one that nobody owns. */
@@ -105,11 +127,14 @@ export function ownersAt(
       if (isMoved && !isKnown(slot)) give(slot, shard);
     }
   }
+  const { untilMs } = newsTimes(history, atMs);
+  const last = history.layouts(atMs + NEWS_MS, untilMs).map((layout) => ownersIn(layout));
+  const since = [...later, ...last];
   for (const { shard, trimmed } of news) {
     for (const [first, last] of trimmed) {
       for (let slot = first; slot <= last; slot++) {
         if (of[slot] !== shard) continue;
-        const next = later.find((owners) => owners[slot] !== shard && owners[slot] !== 0);
+        const next = since.find((owners) => owners[slot] !== shard && owners[slot] !== 0);
         if (next !== undefined) give(slot, next[slot]!);
       }
     }

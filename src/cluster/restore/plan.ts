@@ -15,7 +15,7 @@ import { leavingSource, reachingTarget } from "./open-slots.ts";
 import {
   type LayoutHistory,
   LOOK_MS,
-  NEWS_MS,
+  newsTimes,
   type Owners,
   ownersAt,
   ownersIn,
@@ -123,6 +123,7 @@ export async function planRestore(
   const late = [...(await lateArrivals(astir, atMs, options)), ...moving.late];
   notes.push(...(await lateNotes(history, astir, atMs, news, options)));
   const uncovered = slotsOf(owners, 0);
+  const { sinceMs } = newsTimes(history, atMs);
   notes.push(...uncoveredNote(uncovered));
   const isPart = (number: number) =>
     owners.of.includes(number) || open.some(({ target }) => target === number);
@@ -145,10 +146,10 @@ export async function planRestore(
       const borrowed = borrowedBy(number, arrivals, cuts, atMs);
       const stays = new Set(open.filter(({ target }) => target === number).map(({ slot }) => slot));
       const foreign = rangesWhere((slot) => owners.of[slot] !== number && !stays.has(slot));
-      const owner = ownerAt(cuts.get(number)!, atMs);
+      const owner = ownerAt(cuts.get(number)!, atMs, sinceMs);
       async function* appendix() {
         yield* appendixOf(owner, borrowed, foreign, told, options);
-        for (const { source, target, between } of openBetween(open, cuts, atMs)) {
+        for (const { source, target, between } of openBetween(open, cuts, atMs, sinceMs)) {
           if (source === number) yield* leavingSource(between, options);
           if (target === number) yield* reachingTarget(between, told, options);
         }
@@ -210,7 +211,8 @@ function shardsOf({ of }: Owners): number[] {
 /** All that owned a slot, or had one open, around the moment. */
 function involved(history: LayoutHistory, atMs: number): number[] {
   const found = new Set<number>();
-  const layouts = history.layouts(atMs - NEWS_MS, atMs + NEWS_MS);
+  const { sinceMs, untilMs } = newsTimes(history, atMs);
+  const layouts = history.layouts(sinceMs, untilMs);
   for (const layout of layouts) for (const number of ownersIn(layout)) found.add(number);
   for (const { source, target } of history.openSlots(atMs - SETTLE_MS, atMs + SETTLE_MS)) {
     found.add(source).add(target);
@@ -254,12 +256,12 @@ async function newsOfAll(
   options: PlanOptions,
 ): Promise<ShardNews[]> {
   const logs = [...taking.values()].map(({ log }) => log);
-  const sinceMs = Math.min(atMs - NEWS_MS, lateSinceMs(logs, atMs));
-  if (isQuiet(history, sinceMs, atMs)) return [];
+  const { sinceMs } = newsTimes(history, atMs);
+  if (isQuiet(history, Math.min(sinceMs, lateSinceMs(logs, atMs)), atMs)) return [];
   const news: ShardNews[] = [];
   for (const { number, log, point, catalogue } of taking.values()) {
     try {
-      news.push(await newsOf(number, log, { atMs, cut: point.offset }, options));
+      news.push(await newsOf(number, log, { atMs, cut: point.offset, sinceMs }, options));
     } catch (error) {
       if (!(error instanceof ReplicaError && error.code === "BAD_FRAME")) throw error;
       throw new ReplicaError("DIRECTORY_DAMAGED", {
@@ -272,20 +274,25 @@ async function newsOfAll(
   return news;
 }
 
-function ownerAt({ log, offset: cut }: Cut, atMs: number): Owner {
+function ownerAt({ log, offset: cut }: Cut, atMs: number, sinceMs: number): Owner {
   const until = Math.max(cut, log.offsetAt(atMs + SETTLE_MS));
-  return { log, cut, since: log.offsetAt(atMs - NEWS_MS), until };
+  return { log, cut, since: log.offsetAt(sinceMs), until };
 }
 
 /** The slots that stay open, by the shards that have keys of them. */
-function openBetween(open: readonly OpenSlot[], cuts: ReadonlyMap<number, Cut>, atMs: number) {
+function openBetween(
+  open: readonly OpenSlot[],
+  cuts: ReadonlyMap<number, Cut>,
+  atMs: number,
+  sinceMs: number,
+) {
   const groups = Map.groupBy(open, ({ source, target }) => `${source} ${target}`);
   return [...groups.values()].map((those) => {
     const { source, target } = those[0]!;
     const slots = rangesWhere((slot) => those.some((one) => one.slot === slot));
     const owners = {
-      source: ownerAt(cuts.get(source)!, atMs),
-      target: ownerAt(cuts.get(target)!, atMs),
+      source: ownerAt(cuts.get(source)!, atMs, sinceMs),
+      target: ownerAt(cuts.get(target)!, atMs, sinceMs),
     };
     return { source, target, between: { slots, ...owners } };
   });

@@ -14,15 +14,16 @@ interface Job {
 /**
  * Reads what the log of a shard tells of migrations around a moment.
  * @param cut where the shard's log is cut for that moment.
+ * @param sinceMs older news are in the layouts; see `newsTimes`.
  * @throws ReplicaError BAD_FRAME for a damaged log; DISK_FAILED; the signal's reason.
  */
 export async function newsOf(
   shard: number,
   log: ShardLog,
-  { atMs, cut }: { readonly atMs: number; readonly cut: Offset },
+  { atMs, cut, sinceMs }: { readonly atMs: number; readonly cut: Offset; readonly sinceMs: number },
   { disk, signal }: { readonly disk: Disk; readonly signal: AbortSignal },
 ): Promise<ShardNews> {
-  const from = log.offsetAt(atMs - NEWS_MS);
+  const from = log.offsetAt(sinceMs);
   const until = Math.max(cut, log.offsetAt(atMs + SETTLE_MS));
   const lateMs = Math.max(atMs, latenessAt(log, atMs)?.untilMs ?? atMs);
   const lateUntil = Math.max(until, log.offsetAt(lateMs + SETTLE_MS));

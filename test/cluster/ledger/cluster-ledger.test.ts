@@ -110,6 +110,8 @@ describe("the layouts", () => {
       const middle = slotsOf({ 1: [[0, 99]], 2: [[100, 16_383]] });
       expect(read.layoutAt(29_999)!.slots).toEqual(middle);
       expect(read.layoutAt(1e9)!.slots).toEqual(slotsOf({ 1: [], 2: [[0, 16_383]] }));
+      const after = [0, 10_000, 29_999, 30_000].map((atMs) => read.layoutAfter(atMs)?.atMs);
+      expect(after).toEqual([10_000, 20_000, 30_000, undefined]);
       expect(read.layouts(15_000, 20_000).map(({ atMs }) => atMs)).toEqual([10_000, 20_000]);
       expect(read.layouts(25_000, 26_000).map(({ slots }) => slots)).toEqual([middle]);
     });

@@ -136,3 +136,43 @@ test.each([AT_MS - 3_000, AT_MS - 1_000])(
     expect(notes.join()).toContain("shard 0001 ends before slots of it were gone");
   },
 );
+
+const [, SLOTS_BEFORE] = BEFORE;
+
+test.each([
+  ["a later one shows the new owner", [after(AT_MS + 30_000)]],
+  ["none came any more", []],
+])("a slot that moved while nobody looked keeps its keys, where %s", async (_, later) => {
+  const { owner, appendices } = await planned({
+    seen: [[0, SLOTS_BEFORE, AT_MS - 50_000], ...later],
+    source: [
+      [AT_MS - 40_000, "DEL {a}1"],
+      [AT_MS - 100, "SET {b}2 1"],
+      [AT_MS + 9_000, "PING"],
+    ],
+    target: [
+      [AT_MS - 40_000, "RESTORE-ASKING {a}1 0 payload"],
+      [AT_MS - 100, "SET {a}2 new"],
+      [AT_MS + 9_000, "PING"],
+    ],
+  });
+  expect(owner).toBe(1);
+  expect(appendices.get(1)).toContain("payload");
+  expect(appendices.get(1)).toContain("new");
+});
+
+test("a slot without keys that moved while nobody looked keeps what was written since", async () => {
+  const { owner, appendices } = await planned({
+    seen: [[0, SLOTS_BEFORE, AT_MS - 50_000], after(AT_MS + 30_000)],
+    source: [
+      [AT_MS - 100, "SET {b}2 1"],
+      [AT_MS + 9_000, "PING"],
+    ],
+    target: [
+      [AT_MS - 20_000, "SET {a}2 new"],
+      [AT_MS + 9_000, "PING"],
+    ],
+  });
+  expect(owner).toBe(1);
+  expect(appendices.get(1)).toContain("new");
+});

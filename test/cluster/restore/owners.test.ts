@@ -69,6 +69,8 @@ describe("a slot belongs to", () => {
   test("who has it next, where its keys were trimmed before the cut", () => {
     const news = [newsOf(1, { trimmed: [[0, 10]] })];
     expect(ownerOf5([HALVES, moved(NOW - 1_000)], news)).toBe(2);
+    const [atMs, slots] = HALVES;
+    expect(ownerOf5([[atMs, slots, NOW - 3_000], moved(NOW + 60_000)], news)).toBe(2);
     const owners = ownersAt(madeUpHistory([HALVES, moved(NOW - 1_000)]), NOW, news)!;
     expect(owners.of[6]).toBe(1);
     expect(owners.isAtomic(5)).toBe(true);
