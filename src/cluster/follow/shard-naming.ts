@@ -354,10 +354,15 @@ export class ShardNaming implements PrimaryNaming {
   async #enterGate(signal: AbortSignal): Promise<boolean> {
     if (this.#free !== undefined) return true;
     const free = await this.#options.gate.enter(signal);
-    this.#free = free;
+    if (free === undefined) return false;
     // An attempt that is broken off, as REPLICAOF NO ONE does, is never judged.
-    if (free !== undefined) signal.addEventListener("abort", free, { once: true });
-    return free !== undefined;
+    signal.addEventListener("abort", free, { once: true });
+    this.#free = () => {
+      // A listener would keep each attempt's signal in memory.
+      signal.removeEventListener("abort", free);
+      free();
+    };
+    return true;
   }
 
   #leaveGate(): void {

@@ -239,10 +239,12 @@ export class Supply {
     if (target === undefined || ending.aborted) return;
     // It broke before the primary was ever asked.
     if (target !== this.#target) this.#begin(target);
-    const ended = new Promise<undefined>((resolve) => {
-      ending.addEventListener("abort", () => resolve(undefined), { once: true });
-    });
-    const found = await Promise.race([this.#explain(broken), ended]);
+    const ended = Promise.withResolvers<undefined>();
+    const end = () => ended.resolve(undefined);
+    ending.addEventListener("abort", end, { once: true });
+    const found = await Promise.race([this.#explain(broken), ended.promise]);
+    // It would keep each attempt's signal in memory.
+    ending.removeEventListener("abort", end);
     if (found !== undefined && !ending.aborted) links.explain(found);
   }
 

@@ -7,6 +7,7 @@ import type { NodeSelf } from "../../../src/cluster/topology/node-self.ts";
 import { SnapshotGate } from "../../../src/cluster/follow/snapshot-gate.ts";
 import type { ClusterNode, ShardView } from "../../../src/cluster/topology/topology.ts";
 import type { PrimaryTarget } from "../../../src/config/primary-url.ts";
+import { listenedSignal } from "../../support/listened-signal.ts";
 import { until } from "../../support/wait.ts";
 
 const never = new AbortController().signal;
@@ -380,6 +381,16 @@ describe("an attempt that may bring a snapshot waits for its turn", () => {
     expect(seen.gate.waiting).toBe(1);
     made.judge((await located)!, true);
     expect(await next).toBeDefined();
+  });
+
+  test("and keeps nothing of the attempt once that is judged, however many fail", async () => {
+    const { made, seen } = naming();
+    seen.resume = undefined;
+    const { signal, listeners } = listenedSignal();
+    const target = (await made.locate(signal))!;
+    expect(listeners.size).toBe(1);
+    made.judge(target, false);
+    expect(listeners.size).toBe(0);
   });
 
   test("and leaves it to others where it is broken off", async () => {
