@@ -92,6 +92,7 @@ async function* reaching(
       if (removed === undefined) for (const key of writtenKeys(bytes)) gone.delete(idOf(key, db));
     }
   }
+  await forgetMadeAnew(gone, source, slots, { disk, signal });
   const clockless = new Clockless(log, new Set());
   for (const part of await log.parts(cut, until, { disk, signal })) {
     for await (const command of commandsOfSlots(part, slots)) {
@@ -100,6 +101,28 @@ async function* reaching(
       if (!isBehind || typeof key === "string" || !gone.has(idOf(key, command.db))) continue;
       told.keys++;
       yield { db: command.db, bytes: restoringMissing(clockless.arrival(part, command)) };
+    }
+  }
+}
+
+/**
+ * Takes out what the source makes anew behind its cut: it was not on its way, or the source would have sent its client to the
+ * target. What arrives there later is this new one. What comes back by a migration had been on its way.
+ */
+async function forgetMadeAnew(
+  gone: Set<number>,
+  { log, cut, until }: Owner,
+  slots: readonly SlotRange[],
+  { disk, signal }: Surroundings,
+): Promise<void> {
+  const cameBack = new Set<number>();
+  for (const part of gone.size === 0 ? [] : await log.parts(cut, until, { disk, signal })) {
+    for await (const { bytes, db, verb, end } of commandsOfSlots(part, slots)) {
+      if (offsetIn(part, end) <= cut || removedKeys(bytes) !== undefined) continue;
+      for (const id of writtenKeys(bytes).map((key) => idOf(key, db))) {
+        if (verb === "RESTORE-ASKING") cameBack.add(id);
+        else if (!cameBack.has(id)) gone.delete(id);
+      }
     }
   }
 }

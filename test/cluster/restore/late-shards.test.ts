@@ -102,6 +102,20 @@ test("a key that its owner hadn't removed by the moment isn't brought from later
   expect(appendices.get(1)).not.toContain("payload");
 });
 
+test("nor is one that was deleted, and made anew behind the moment before it moved", async () => {
+  const source = REMOVED.toSpliced(
+    3,
+    1,
+    [AT_MS + 2_500, "SET {a}1 2"],
+    [AT_MS + 3_400, "DEL {a}1"],
+  );
+  const given = { seen: [BEFORE], open: [OPEN], target: LATE };
+  expect((await planned({ ...given, source })).appendices.get(1)).not.toContain("payload");
+  // One that came back by a migration had been on its way.
+  const back = source.with(3, [AT_MS + 2_500, "RESTORE-ASKING {a}1 0 back"]);
+  expect((await planned({ ...given, source: back })).appendices.get(1)).toContain("payload");
+});
+
 test("where nothing more came of the target, it is told which slots may lack keys", async () => {
   const target = LATE.slice(0, 1);
   const given = { seen: [BEFORE], open: [OPEN], source: REMOVED, target };
