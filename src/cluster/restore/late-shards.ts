@@ -108,9 +108,9 @@ export async function* bringLate(
       until: log.offsetAt(untilMs),
     });
     const target = endOf(cuts.get(shard)!);
-    for (const [other, cut] of cuts) {
-      if (other === shard) continue;
-      yield* reachingTarget({ slots, source: endOf(cut), target }, told, surroundings);
+    const makers = [...cuts].flatMap(([other, cut]) => (other === shard ? [] : [endOf(cut)]));
+    for (const source of makers) {
+      yield* reachingTarget({ slots, source, target, makers }, told, surroundings);
     }
   }
 }

@@ -20,6 +20,8 @@ export interface OpenBetween {
   readonly slots: readonly SlotRange[];
   readonly source: Owner;
   readonly target: Owner;
+  /** All shards but the target whose clients may have made keys of the slots since; undefined: the source alone. */
+  readonly makers?: readonly Owner[];
 }
 
 interface Surroundings {
@@ -80,7 +82,7 @@ export function reachingTarget(
 }
 
 async function* reaching(
-  { slots, source, target: { log, cut, until } }: OpenBetween,
+  { slots, source, target: { log, cut, until }, makers = [source] }: OpenBetween,
   told: Told,
   { disk, signal }: Surroundings,
 ): AsyncGenerator<InDatabase> {
@@ -92,7 +94,7 @@ async function* reaching(
       if (removed === undefined) for (const key of writtenKeys(bytes)) gone.delete(idOf(key, db));
     }
   }
-  await forgetMadeAnew(gone, source, slots, { disk, signal });
+  for (const maker of makers) await forgetMadeAnew(gone, maker, slots, { disk, signal });
   const clockless = new Clockless(log, new Set());
   for (const part of await log.parts(cut, until, { disk, signal })) {
     for await (const command of commandsOfSlots(part, slots)) {
@@ -106,8 +108,8 @@ async function* reaching(
 }
 
 /**
- * Takes out what the source makes anew behind its cut: it was not on its way, or the source would have sent its client to the
- * target. What arrives there later is this new one. What comes back by a migration had been on its way.
+ * Takes out what a shard makes anew behind its cut: that was not on its way, or the shard would have sent its client to the
+ * target. What arrives there later is this new one. What came to the shard by a migration had been on its way.
  */
 async function forgetMadeAnew(
   gone: Set<number>,

@@ -32,15 +32,18 @@ interface Given {
   readonly open?: readonly OpenSlot[];
   readonly source: readonly Heard[];
   readonly target: readonly Heard[];
+  /** What a third shard hears. */
+  readonly third?: readonly Heard[];
 }
 
 /** For the moment: whose the slot is, each shard's appendix, the source's last offset, and the notes. */
-async function planned({ seen, open = [], source, target }: Given) {
+async function planned({ seen, open = [], source, target, third = [] }: Given) {
   using dir = tempDir("late-shards");
   const began: Heard = [AT_MS - 60_000, "PING"];
   const logs = new Map([
     [1, madeUpShard(dir, "source", [began, ...source])],
     [2, madeUpShard(dir, "target", [began, ...target])],
+    [3, madeUpShard(dir, "third", [began, ...third])],
   ]);
   const shards = new Map([...logs].map(([number, { catalogue }]) => [number, catalogue]));
   const plan = await planRestore({ history: madeUpHistory(seen, open), shards }, AT_MS, {
@@ -114,6 +117,19 @@ test("nor is one that was deleted, and made anew behind the moment before it mov
   // One that came back by a migration had been on its way.
   const back = source.with(3, [AT_MS + 2_500, "RESTORE-ASKING {a}1 0 back"]);
   expect((await planned({ ...given, source: back })).appendices.get(1)).toContain("payload");
+});
+
+test("nor is one that was made anew in a third shard, to which the slot had moved", async () => {
+  const given = { seen: [BEFORE], open: [OPEN, { ...OPEN, target: 3 }], source: REMOVED };
+  const third: readonly Heard[] = [
+    [AT_MS - 100, "PING"],
+    [AT_MS + 2_500, "SET {a}1 2"],
+    [AT_MS + 3_400, "DEL {a}1"],
+  ];
+  const made = await planned({ ...given, target: LATE, third });
+  expect(made.appendices.get(1)).not.toContain("payload");
+  const still = await planned({ ...given, target: LATE, third: third.slice(0, 1) });
+  expect(still.appendices.get(1)).toContain("payload");
 });
 
 test("where nothing more came of the target, it is told which slots may lack keys", async () => {
