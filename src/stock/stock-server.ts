@@ -2,6 +2,7 @@ import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { ReplicaError } from "../base/errors.ts";
 import { listenFailure } from "../base/listen-failure.ts";
+import { printableAscii } from "../base/printable.ts";
 import { type DatabaseKeys, parseInfo, parseKeyspace } from "../resp/info-text.ts";
 import { ServerClient } from "./server-client.ts";
 import { serverEnvironment, nameOf, type ServerProgram } from "./server-program.ts";
@@ -22,8 +23,14 @@ const MAX_REPLY_BYTES = 16 * 1024 * 1024;
 /** How much of the server's last output to keep for quoting; a crash report is long. */
 const KEPT_LINES = 1_000;
 const KEPT_LINE_CHARACTERS = 1_000;
+const QUOTED_CHARACTERS = 200;
 /** What a server says while it loads ("Redis 7, db.c": selectCommand). */
 const REFUSED_DATABASE = "SELECT is not allowed in cluster mode";
+/** What it logs of a command that it refuses while it loads, and then goes on ("Redis 7.0, networking.c": afterErrorReply). */
+const REFUSED_COMMAND =
+  /error to its AOF-loading-client: '(.*)' after processing the command '([^']*)'/;
+/** A script that failed is streamed for what it did before, and services add options of their own to REPLCONF. */
+const MAY_FAIL = new Set(["eval", "evalsha", "fcall", "replconf"]);
 /** Where a server saves by default, in its folder (`dbfilename`). */
 const DUMP = "dump.rdb";
 /** Another process may take a free port before the server does. */
@@ -44,8 +51,8 @@ export interface CheckResult {
  * Starts a stock server on a restore, reachable over a unix socket only, and asks what it has loaded. The
  * restored files don't change. Once this settles, the server and its directory are gone.
  * @param options.signal stops it; its reason is thrown.
- * @throws ReplicaError RESTORE_UNUSABLE if the server can't load the files, SERVER_FAILED if it fails for
- * another reason, USAGE if it can't read the layout.
+ * @throws ReplicaError RESTORE_UNUSABLE if the server can't load the files, or passes over a command of theirs;
+ * SERVER_FAILED if it fails for another reason, USAGE if it can't read the layout.
  */
 export async function checkRestored(
   restored: RestoredFiles,
@@ -56,15 +63,22 @@ export async function checkRestored(
     readonly onProgress?: LoadProgress;
   },
 ): Promise<CheckResult> {
-  await using running = await StockServer.boot(restored, server, options.signal, {
+  const running = await StockServer.boot(restored, server, options.signal, {
     as: "private",
   });
-  await running.loaded(options.onProgress);
-  const keyspace = await running.ask("INFO", "keyspace");
-  return {
-    databases: parseKeyspace(keyspace),
-    digest: options.digest ? await running.ask("DEBUG", "DIGEST") : undefined,
-  };
+  let found: CheckResult;
+  try {
+    await running.loaded(options.onProgress);
+    const keyspace = await running.ask("INFO", "keyspace");
+    found = {
+      databases: parseKeyspace(keyspace),
+      digest: options.digest ? await running.ask("DEBUG", "DIGEST") : undefined,
+    };
+  } finally {
+    await running.stop();
+  }
+  running.refusePassedOver();
+  return found;
 }
 
 /** A running server that clients can read from. */
@@ -98,6 +112,7 @@ export async function serveRestored(
     const running = await StockServer.boot(restored, server, signal, { as: "server", host, port });
     try {
       await running.loaded(options.onProgress);
+      running.refusePassedOver();
       return { port, ended: running.ended() };
     } catch (error) {
       await running.stop();
@@ -146,6 +161,7 @@ export class StockServer implements AsyncDisposable {
   #hasLoaded = false;
   /** Whether the files select a database that it doesn't have as a node of a cluster; it goes on in another one. */
   #wasRefusedDatabase = false;
+  #refused: string | undefined;
   #client: ServerClient | undefined;
 
   private constructor(
@@ -205,6 +221,19 @@ export class StockServer implements AsyncDisposable {
 
   get wasRefusedDatabase(): boolean {
     return this.#wasRefusedDatabase;
+  }
+
+  /**
+   * Refuses a load in which the server passed over a command that had taken effect at the primary: then its keys are others.
+   * All that it said has come once it has stopped.
+   * @throws ReplicaError RESTORE_UNUSABLE.
+   */
+  refusePassedOver(): void {
+    if (this.#refused === undefined) return;
+    throw new ReplicaError("RESTORE_UNUSABLE", {
+      retry: "never",
+      message: `${nameOf(this.#program)} passed over a command while it loaded, so that keys may be wrong: ${this.#refused}; give a server like the primary with --server`,
+    });
   }
 
   /** Waits until everything is loaded, however long that takes. */
@@ -312,6 +341,7 @@ export class StockServer implements AsyncDisposable {
       unfinished = (lines.pop() ?? "").slice(0, KEPT_LINE_CHARACTERS);
       this.#hasBegun ||= lines.some((line) => line.includes("Server initialized"));
       this.#wasRefusedDatabase ||= lines.some((line) => line.includes(REFUSED_DATABASE));
+      for (const line of lines) this.#refused ??= refusedIn(line);
       this.#lines = [...this.#lines, ...lines].slice(-KEPT_LINES);
     }
     this.#lines.push(unfinished);
@@ -332,4 +362,11 @@ export class StockServer implements AsyncDisposable {
       hasLoaded: this.#hasLoaded,
     });
   }
+}
+
+/** What a line of the server's log says of a command that it passed over. */
+function refusedIn(line: string): string | undefined {
+  const [, said = "", command = ""] = REFUSED_COMMAND.exec(line) ?? [];
+  if (command === "" || MAY_FAIL.has(command.toLowerCase())) return undefined;
+  return `${printableAscii(said.trim(), QUOTED_CHARACTERS)} (${printableAscii(command.toUpperCase(), QUOTED_CHARACTERS)})`;
 }

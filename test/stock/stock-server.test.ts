@@ -272,6 +272,25 @@ test.each(outermost(availableServers().filter((kind) => kind !== "redis-7.0")))(
   },
 );
 
+test.each(outermost(availableServers()))(
+  "%s: refuses what the server passed over, and went on after",
+  async (kind) => {
+    using dir = tempDir("stock");
+    const { digest: _, keys: _keys, ...parts } = await madeBy(kind);
+    const passedOver = encodeCommand(["SELECT", "10000"]);
+    const log = Buffer.concat([parts.log, passedOver, encodeCommand(["SET", "key", "value"])]);
+    const restored = layRestored(dir.file("to"), "multipart", { ...parts, log });
+    const server = await findServer(serverScript(dir, kind));
+    const said = /passed over a command while it loaded, .*: .*out of range.* \(SELECT\); give/;
+    const checked = checkRestored(restored, server, { digest: false, signal: never });
+    expectError(await checked.catch(caught), "RESTORE_UNUSABLE", said);
+    const served = serveRestored(restored, server, { port: 0, signal: never });
+    expectError(await served.catch(caught), "RESTORE_UNUSABLE", said);
+    expectNothingLeft();
+  },
+  150_000,
+);
+
 describe("a server older than Redis 7", () => {
   test("loads a copy of the single file, but no append-only directory", async () => {
     using dir = tempDir("stock");

@@ -47,13 +47,14 @@ export async function saveLoaded(
   },
 ): Promise<Pick<ReplayedRdb, "path" | "remove">> {
   const running = await StockServer.boot(restored, server, options.signal, { as: "private" });
+  const path = join(holder.path, "saved.rdb");
   try {
     await running.loaded((loaded, total) => options.onProgress("load", loaded, total));
-    const path = join(holder.path, "saved.rdb");
     await running.save(path);
     await realDisk.removeLarge(restored.dir);
-    return { path, remove: holder.remove };
   } finally {
     await running.stop();
   }
+  running.refusePassedOver();
+  return { path, remove: holder.remove };
 }

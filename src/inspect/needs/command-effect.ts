@@ -33,6 +33,11 @@ interface OneKey {
 
 const NOTHING: Effect = { on: "nothing" };
 const DATABASE: Effect = { on: "database" };
+/** HIMPORT SET makes a hash of fields that HIMPORT PREPARE, which has no key, named before on the same link. */
+const FIELDS_ELSEWHERE: Effect = {
+  on: "anything",
+  why: "HIMPORT makes hashes whose fields stand in another command",
+};
 
 /** Finds out what commands do to keys. Most have one key, and for those it makes nothing: millions come. */
 export class EffectReader {
@@ -73,6 +78,7 @@ export class EffectReader {
 
   #effectOn(keys: CommandKeys, words: readonly Uint8Array[], bytes: Uint8Array): Effect {
     if (keys.touches === "database") return DATABASE;
+    if (keys.name === "himport") return FIELDS_ELSEWHERE;
     const [first] = keys.keys;
     if (first === undefined) return NOTHING;
     if (keys.keys.length === 1 && keys.touches === "keys") {

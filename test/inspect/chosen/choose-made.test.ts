@@ -175,6 +175,25 @@ test("replays all where names take more memory than they may", async () => {
   expect(found).toMatchObject({ how: "whole", keys: ["0 a=b"] });
 });
 
+// The server that replays has 10,000 databases, and would go on in the one that was selected before.
+test.each<[string, readonly MadeCommand[]]>([
+  ["SELECT", [["SELECT", 12_000]]],
+  ["MOVE", [["MOVE", "b", 12_000]]],
+  ["COPY", [["COPY", "b", "c", "DB", 12_000]]],
+  ["SWAPDB", [["SWAPDB", 0, 12_000]]],
+  // Of a newer primary: an option that the server doesn't know.
+  ["XGROUP", [["XGROUP", "CREATE", "a", "group", "0", "NEWER"]]],
+])("refuses what it can't tell because the server passed over %s", async (name, commands) => {
+  using dir = tempDir("chosen");
+  await made(dir, [["SELECT", 0], ...commands, ["SET", "a", "in another database"]]);
+  expect(await rejectionOf(() => chosenIn(dir, ["a", "b", "c"]))).toMatchObject({
+    code: "RESTORE_UNUSABLE",
+    message: expect.stringMatching(
+      new RegExp(`passed over a command while it loaded, .* \\(${name}\\b.*\\); give a server`),
+    ),
+  });
+});
+
 test("says what a server is needed for where there is none", async () => {
   using dir = tempDir("chosen");
   await made(dir, [

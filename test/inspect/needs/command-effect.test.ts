@@ -58,6 +58,9 @@ test.each([
   ["EVAL code 1 a", "anything"],
   ["FCALL name 0", "anything"],
   ["JSON.SET a $ 1", "anything"],
+  // Without the first, the second makes nothing.
+  ["HIMPORT PREPARE fields f g", "anything"],
+  ["HIMPORT SET a fields 1 2", "anything"],
 ])("%s changes %s", (command, wanted) => {
   const bytes = encodeCommand(command.split(" "));
   expect(read(bytes, true)).toBe(wanted);
