@@ -151,12 +151,14 @@ class Key implements KeyEntry {
 
 function matcherOf({ match, db: only }: ReadKeysOptions): (entry: RdbEntry) => boolean {
   const db = wantCount(only, "the option db");
-  const patterns = match === undefined ? undefined : [match].flat();
+  const texts =
+    match === undefined
+      ? undefined
+      : [match].flat().map((pattern) => wantText(pattern, "the option match"));
+  // KEYS lists an empty key for a star alone, though its matching says that it doesn't match one.
+  const patterns = texts?.includes("*") === true ? undefined : texts;
   // Patterns are bytes, one character each, as keys are.
-  const globs = patterns?.map((pattern) => {
-    const text = wantText(pattern, "the option match");
-    return new Glob(Buffer.from(text).toString("latin1"));
-  });
+  const globs = patterns?.map((text) => new Glob(Buffer.from(text).toString("latin1")));
   return (entry) => {
     if (db !== undefined && entry.db !== db) return false;
     if (globs === undefined) return true;

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readlinkSync, readFileSync, writeFileSync } from "node:fs";
 import { type KeyEntry, readKeys, ReplicaError, snapshots } from "bun-replica";
+import { madeRdb } from "../inspect/chosen/made-history.ts";
 import { fillAllTypes } from "../support/fill.ts";
 import { rejectionOf } from "../support/error-of.ts";
 import { runReplica, startReplica } from "../support/replica-process.ts";
@@ -118,6 +119,14 @@ test("patterns choose as KEYS does, and a database alone", async () => {
   expect(two.every(({ text }) => /[12]$/.test(text))).toBe(true);
   expect(new Set(two.map(({ db }) => db))).toEqual(new Set(DATABASES));
   expect(await sorted(rdb, { db: 5 })).toEqual([]);
+});
+
+test("a star alone chooses the empty key, too, as KEYS does", async () => {
+  const made = new Blob([madeRdb(["", "a"].map((key) => ({ key, value: "v" })))]);
+  const chosen = async (match: string | string[]) => await sorted(made.stream(), { match });
+  expect((await chosen("*")).map(({ text }) => text)).toEqual(["", "a"]);
+  expect(await chosen(["b", "*"])).toHaveLength(2);
+  expect(await chosen("?*")).toHaveLength(1);
 });
 
 test("an entry stays what it was while others come", async () => {
