@@ -1,3 +1,4 @@
+import { ReplicaError } from "../../base/errors.ts";
 import { encodeEntryHead } from "../../rdb/encode.ts";
 import type { RdbKind } from "../../rdb/reader/entry.ts";
 import { RdbReader } from "../../rdb/reader/rdb-reader.ts";
@@ -60,7 +61,8 @@ export class EntrySource implements Disposable {
 
   /**
    * The wanted keys, in the order of the file. Ask for one's bytes before asking for the next.
-   * @throws RdbError for a damaged RDB, once everything before the damage has come; DISK_FAILED; the signal's reason.
+   * @throws RdbError for a damaged RDB, once everything before the damage has come; RESTORE_UNUSABLE for one in which slots are
+   * being moved; DISK_FAILED; the signal's reason.
    */
   async *entries(isWanted: (db: number, key: Uint8Array) => boolean): AsyncGenerator<FoundEntry> {
     const { signal, onProgress, path } = this.#options;
@@ -68,6 +70,9 @@ export class EntrySource implements Disposable {
     const reader = new RdbReader(
       {
         wants: (db, key, opcode) => OF_TEMPLATE.has(opcode) && isWanted(db, key),
+        slotImport: () => {
+          throw importing(path);
+        },
         entry: (entry, value) => {
           const { db, key } = entry;
           if (!isWanted(db, key)) return;
@@ -162,6 +167,14 @@ export class EntrySource implements Disposable {
   [Symbol.dispose](): void {
     this.#file[Symbol.dispose]();
   }
+}
+
+/** Which keys are the server's own, only a node of a cluster finds out, and a stock server alone ends at start on it. */
+function importing(path: string): ReplicaError {
+  return new ReplicaError("RESTORE_UNUSABLE", {
+    retry: "never",
+    message: `${path} is a snapshot of a moment at which slots were being moved into its server, so which of their keys are its own isn't known: choose another generation, or restore the whole cluster`,
+  });
 }
 
 /** What is wrong with the bytes; the keys before it count all the same. */

@@ -66,6 +66,8 @@ export interface RdbHandlers {
   aux?(name: string, value: Uint8Array | undefined): void;
   /** The code of a library of functions, as FUNCTION LOAD takes it. */
   functionLibrary?(code: Uint8Array): void;
+  /** Valkey 9: slots are being moved into this server. Their keys are in the RDB, and become its own if that ends well. */
+  slotImport?(): void;
   /** What a module keeps beside the keys. */
   moduleAux?(module: string): void;
   selectDb?(db: number): void;

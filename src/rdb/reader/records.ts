@@ -210,7 +210,8 @@ export class Records {
     const isValkey = this.header?.magic === "VALKEY";
     if (opcode === opcodes.MODULE_AUX) return this.#beginAside(opcodes.MODULE_AUX_PROGRAM, at + 1);
     if (opcode === opcodes.KEY_META) {
-      if (!isValkey) this.#entries.beginAt(at);
+      if (isValkey) this.#handlers.slotImport?.();
+      else this.#entries.beginAt(at);
       const steps = isValkey ? opcodes.SLOT_IMPORT_PROGRAM : opcodes.KEY_META_PROGRAM;
       return this.#beginAside(steps, at + 1);
     }

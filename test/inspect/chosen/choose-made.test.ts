@@ -10,6 +10,7 @@ import { Catalogue } from "../../../src/store/restore/catalogue.ts";
 import { restorePoint } from "../../../src/store/restore/restore-point.ts";
 import { rejectionOf } from "../../support/error-of.ts";
 import { currentFiles } from "../../support/generation-files.ts";
+import { len, raw, rdbOf, str } from "../../support/rdb-bytes.ts";
 import { availableServers } from "../../support/servers.ts";
 import { type TempDir, tempDir } from "../../support/temp.ts";
 import { choosing, programOf } from "./equality.ts";
@@ -174,6 +175,24 @@ test("replays all where names take more memory than they may", async () => {
   const found = await chosenIn(dir, ["a"], { limits, db: 0 });
   expect(found).toMatchObject({ how: "whole", keys: ["0 a=b"] });
 });
+
+test.each<[string, readonly MadeCommand[]]>([
+  ["leaves them alone", []],
+  ["changes them", [["APPEND", "a", "+"]]],
+])(
+  "refuses a snapshot in which slots were being moved in, whose its keys are isn't known: the log %s",
+  async (_, commands) => {
+    using dir = tempDir("chosen");
+    const job = raw(0xf3, str("0123456789".repeat(4)), len(1), len(0), len(16_383));
+    const rdb = rdbOf("VALKEY080", job, 0xfe, 0, 0, str("a"), str("theirs"));
+    await makeHistory(dir, rdb, [["SELECT", 0], ...commands]);
+    const server = async () => await programOf(dir, availableServers().at(-1)!);
+    expect(await rejectionOf(() => chosenIn(dir, ["a"], { server }))).toMatchObject({
+      code: "RESTORE_UNUSABLE",
+      message: expect.stringMatching(/slots were being moved .*: choose another generation/),
+    });
+  },
+);
 
 // The server that replays has 10,000 databases, and would go on in the one that was selected before.
 test.each<[string, readonly MadeCommand[]]>([
