@@ -132,12 +132,12 @@ export class Rounds {
       step.encode(parcel, pipeline);
       places.push(count++);
     }
-    const { replies, broken } = await link.exchange(pipeline.end(), count);
+    const { replies, broken, wasSent } = await link.exchange(pipeline.end(), count);
     return parcels.map((parcel, index): Answer => {
       const reply = replies[places[index]!];
       if (reply !== undefined) return { parcel, link, reply };
       // Without an error an exchange brings all of them.
-      return { parcel, link, broken: broken ?? lost(link), wasSent: true };
+      return { parcel, link, broken: broken ?? lost(link), wasSent };
     });
   }
 

@@ -25,6 +25,8 @@ export interface TargetLinkOptions {
 export interface Exchanged {
   readonly replies: readonly Reply[];
   readonly broken: ReplicaError | undefined;
+  /** Whether anything was sent: not where the link was broken before. */
+  readonly wasSent: boolean;
 }
 
 /** What is awaited. */
@@ -130,7 +132,7 @@ export class TargetLink {
     const stop = () => {
       grace = setTimeout(() => this.#break(stopped()), GRACE_MS);
     };
-    if (signal.aborted) return { replies: [], broken: stopped() };
+    if (signal.aborted) return { replies: [], broken: stopped(), wasSent: false };
     signal.addEventListener("abort", stop, { once: true });
     try {
       return await this.#exchange(pieces, count);
@@ -157,8 +159,8 @@ export class TargetLink {
   }
 
   async #exchange(pieces: readonly Uint8Array[], count: number): Promise<Exchanged> {
-    if (this.#broken !== undefined) return { replies: [], broken: this.#broken };
-    if (count === 0) return { replies: [], broken: undefined };
+    if (this.#broken !== undefined) return { replies: [], broken: this.#broken, wasSent: false };
+    if (count === 0) return { replies: [], broken: undefined, wasSent: false };
     const awaited: Awaited = { came: [], left: count, done: Promise.withResolvers() };
     this.#awaited = awaited;
     const watch = this.#watchSilence();
@@ -205,7 +207,8 @@ export class TargetLink {
     const text = reply.isError ? withoutSecret(reply.text, this.#secret) : reply.text;
     awaited.came.push({ isError: reply.isError, text });
     awaited.left += ("elements" in reply ? reply.elements : 0) - 1;
-    if (awaited.left === 0) awaited.done.resolve({ replies: awaited.came, broken: undefined });
+    if (awaited.left === 0)
+      awaited.done.resolve({ replies: awaited.came, broken: undefined, wasSent: true });
   }
 
   #named(error: ReplicaError): ReplicaError {
@@ -217,7 +220,7 @@ export class TargetLink {
     if (this.#broken !== undefined) return;
     this.#broken = error;
     this.#link?.close();
-    this.#awaited?.done.resolve({ replies: this.#awaited.came, broken: error });
+    this.#awaited?.done.resolve({ replies: this.#awaited.came, broken: error, wasSent: true });
   }
 }
 

@@ -1,14 +1,19 @@
 import { expect, test } from "bun:test";
+import { realClock } from "../../../src/base/clock.ts";
+import { deliver } from "../../../src/inspect/deliver/deliver.ts";
 import type { DeliveredEntry } from "../../../src/inspect/deliver/entry.ts";
+import { Survey } from "../../../src/inspect/deliver/survey.ts";
 import type { Effect, Plan } from "../../support/fault-plan.ts";
 import { startFaultProxy } from "../../support/fault-proxy.ts";
 import { fakeSentinel, named, sentinelUrl } from "../../support/fake-sentinel.ts";
 import { Random } from "../../support/fill.ts";
 import { startServer } from "../../support/servers.ts";
 import { amount, seedOf } from "../../support/sweep.ts";
-import { bring, stringEntries } from "./rig.ts";
+import { until } from "../../support/wait.ts";
+import { bring, openTarget, streamOf, stringEntries, stringEntry } from "./rig.ts";
 
 const TIME_LIMIT_MS = 300_000;
+const never = new AbortController().signal;
 const EFFECTS: readonly Effect[] = [{ kind: "reset" }, { kind: "half-close" }];
 
 /** Connections that each break after a random number of bytes, either way, and then sound ones. */
@@ -70,6 +75,45 @@ test(
       expect(values.filter((value) => value === "theirs")).toHaveLength(kept);
       expect(values.filter((value) => value === null)).toHaveLength(0);
     }
+  },
+  TIME_LIMIT_MS,
+);
+
+test(
+  "a key that wasn't sent, because the link had broken before, and that somebody else makes, existed",
+  async () => {
+    await using server = await startServer("redis-7.0");
+    const entries = [stringEntry("a", "ours")];
+    using target = await openTarget(server.url());
+    const { routes } = target;
+    const ways = routes.ways.bind(routes);
+    let asked = 0;
+    // The first way is for EXISTS; the second one breaks while another node's is opened, as in a cluster.
+    routes.ways = async (parcels, signal) => {
+      const found = await ways(parcels, signal);
+      if (++asked !== 2) return found;
+      await server.send("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+      const isBroken = () => found.every((way) => "link" in way && way.link.isBroken);
+      await until(isBroken, { what: "the link to break" });
+      await server.send("SET", "a", "theirs");
+      return found;
+    };
+    const clock = { ...realClock, sleep: async () => undefined };
+    const { counts } = await deliver(streamOf(entries), {
+      target,
+      survey: await Survey.of(streamOf(entries), never),
+      replace: false,
+      clock,
+      signal: never,
+      timeoutMs: 20_000,
+      retryMaxMs: 200,
+      maxLeftTold: Infinity,
+      onKey: () => undefined,
+      onProgress: () => undefined,
+      onTrouble: () => undefined,
+    });
+    expect(counts).toMatchObject({ restored: 0, existed: 1 });
+    expect(await server.send("GET", "a")).toBe("theirs");
   },
   TIME_LIMIT_MS,
 );
