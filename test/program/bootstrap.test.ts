@@ -85,6 +85,7 @@ function storeThat(get: ObjectStore["get"]): ObjectStore {
     get,
     now: no,
     delete: no,
+    settle: no,
     list: () => {
       throw new Error("no");
     },

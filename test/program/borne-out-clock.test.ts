@@ -44,6 +44,7 @@ test("in a folder, a clock that is a month ahead removes nothing that is young",
     put: (...args) => folder.put(...args),
     get: (...args) => folder.get(...args),
     list: (...args) => folder.list(...args),
+    settle: (...args) => folder.settle(...args),
     delete: (...args) => folder.delete(...args),
     now: () => Promise.resolve(borneOutMs + 30 * DAY),
   };

@@ -376,6 +376,8 @@ export class PowerCutDisk implements Disk, FolderDisk {
   async syncDir(path: string): Promise<void> {
     // Nothing above the root is ever lost.
     if (relative(this.#root, path).startsWith("..")) return;
+    // What isn't there has the real error.
+    fs.lstatSync(path);
     const node = this.#node(path);
     if (node?.kind !== "folder") throw new Error(`${path} is no folder that the model knows`);
     const cover = () => {

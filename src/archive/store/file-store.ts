@@ -234,6 +234,17 @@ export class FileStore implements ObjectStore {
     }
   }
 
+  async settle(folder: string, signal: AbortSignal): Promise<void> {
+    if (folder !== "") assertKey(folder);
+    const path = join(this.#root, folder);
+    signal.throwIfAborted();
+    // An object's bytes are durable before it gets its name.
+    const syncing = this.#disk.syncDir(path).catch((error: unknown) => {
+      if (!isMissing(error)) throw failure("syncing", path, error);
+    });
+    await orAborted(syncing, signal);
+  }
+
   async delete(key: string, signal: AbortSignal): Promise<void> {
     const path = this.#pathOf(key);
     signal.throwIfAborted();

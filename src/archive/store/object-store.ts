@@ -61,6 +61,12 @@ export interface ObjectStore {
    * @param folder its key, "" for the root.
    */
   list(folder: string, signal: AbortSignal): AsyncGenerator<ListPage, void>;
+  /**
+   * Makes durable what a folder shows, once it resolves: a process that was killed amid a `put` may have left an object
+   * that a power cut still takes. A folder that isn't there is no error.
+   * @param folder its key, "" for the root.
+   */
+  settle(folder: string, signal: AbortSignal): Promise<void>;
   /** Deletes an object, durably once it resolves; a missing one is no error. */
   delete(key: string, signal: AbortSignal): Promise<void>;
   /**

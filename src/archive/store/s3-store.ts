@@ -173,6 +173,11 @@ export class S3Store implements ObjectStore {
     } while (token !== undefined);
   }
 
+  /** What S3 shows is durable. */
+  settle(): Promise<void> {
+    return Promise.resolve();
+  }
+
   async delete(key: string, signal: AbortSignal): Promise<void> {
     const request: S3Request = { method: "DELETE", key: this.#keyOf(key), maxBytes: ANSWER_BYTES };
     await this.#client.send(request, this.#doing("deleting", key), signal, [404]);

@@ -25,6 +25,10 @@ export class StorePart implements ObjectStore {
     return this.#store.list(folder === "" ? this.#folder : this.#at(folder), signal);
   }
 
+  settle(folder: string, signal: AbortSignal): Promise<void> {
+    return this.#store.settle(folder === "" ? this.#folder : this.#at(folder), signal);
+  }
+
   delete(key: string, signal: AbortSignal): Promise<void> {
     return this.#store.delete(this.#at(key), signal);
   }

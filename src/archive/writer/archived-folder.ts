@@ -29,8 +29,8 @@ export interface ArchivedFolder {
 }
 
 /**
- * Learns what an archive holds of a generation: a LIST of its folder, one of its log's, and one of its base's while that
- * isn't whole.
+ * Learns what an archive holds of a generation, and no power cut takes from it: a LIST of its folder, one of its log's, and
+ * one of its base's while that isn't whole.
  * @throws ReplicaError of the store; the reason of `signal`.
  */
 export async function readArchivedFolder(
@@ -39,6 +39,9 @@ export async function readArchivedFolder(
   baseOffset: Offset,
   signal: AbortSignal,
 ): Promise<ArchivedFolder> {
+  // What counts on these objects is stored in other folders, or remembered: it would outlive them.
+  for (const folder of [generationKey(name), baseFolder(name), logFolder(name)])
+    await store.settle(folder, signal);
   const files = await listed(store, generationKey(name), signal);
   const hasBase = files.has(BASE_FILE);
   const pieces = hasBase

@@ -241,7 +241,6 @@ export class Archiver {
     this.#current = undefined;
     this.#early.forget();
     this.#pending = undefined;
-    return undefined;
   }
 
   /** Makes the next object of a generation; without one that should be sent now, there is none. */

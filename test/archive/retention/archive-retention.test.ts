@@ -209,6 +209,7 @@ describe.each([...SHELVES])("$name", ({ open }) => {
         url: shelf.store.url,
         get: shelf.store.get.bind(shelf.store),
         list: shelf.store.list.bind(shelf.store),
+        settle: shelf.store.settle.bind(shelf.store),
         now: shelf.store.now.bind(shelf.store),
         put: async (...args: Parameters<typeof shelf.store.put>) => {
           if (after.puts-- === 0) throw cutShort();
@@ -390,6 +391,7 @@ describe("a bucket", () => {
       url: store.url,
       get: store.get.bind(store),
       list: store.list.bind(store),
+      settle: store.settle.bind(store),
       put: store.put.bind(store),
       delete: store.delete.bind(store),
       now: ahead.now,

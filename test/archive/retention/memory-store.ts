@@ -41,6 +41,8 @@ export class MemoryStore implements ObjectStore {
     yield { objects, folders: [...folders], dateMs: this.nowMs };
   }
 
+  async settle(): Promise<void> {}
+
   async delete(key: string): Promise<void> {
     this.#change();
     this.objects.delete(key);

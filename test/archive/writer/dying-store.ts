@@ -55,6 +55,10 @@ export class DyingStore implements ObjectStore {
     return this.#inner.list(folder, signal);
   }
 
+  settle(folder: string, signal: AbortSignal): Promise<void> {
+    return this.#inner.settle(folder, signal);
+  }
+
   delete(key: string, signal: AbortSignal): Promise<void> {
     return this.#inner.delete(key, signal);
   }

@@ -156,6 +156,7 @@ function withPut(store: ObjectStore, put: ObjectStore["put"]): ObjectStore {
     url: store.url,
     get: (key, options, signal) => store.get(key, options, signal),
     list: (folder, signal) => store.list(folder, signal),
+    settle: (folder, signal) => store.settle(folder, signal),
     delete: (key, signal) => store.delete(key, signal),
     now: (signal) => store.now(signal),
     put,

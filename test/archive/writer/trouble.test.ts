@@ -182,6 +182,7 @@ function meddled(store: ObjectStore, ending: string): ObjectStore {
     url: store.url,
     get: (key, options, signal) => store.get(key, options, signal),
     list: (folder, signal) => store.list(folder, signal),
+    settle: (folder, signal) => store.settle(folder, signal),
     delete: (key, signal) => store.delete(key, signal),
     now: (signal) => store.now(signal),
     put: async (key, body, signal) => {
