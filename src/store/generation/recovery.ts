@@ -3,6 +3,7 @@ import type { Offset } from "../../base/history.ts";
 import { counted } from "../../base/quantity.ts";
 import { Crc64 } from "../../rdb/crc64.ts";
 import { closeQuietly, type Disk, diskError } from "../disk/disk.ts";
+import { OpenFile } from "../disk/open-file.ts";
 import type { Generation, Ledger } from "../ledger/ledger.ts";
 import { countsPastLastMark, currentBootId, type Trust } from "../ledger/trust.ts";
 import { offsetOfByte, fileByteOf } from "./layout.ts";
@@ -10,6 +11,8 @@ import type { StreamLog } from "./stream-log.ts";
 
 /** How much of the log past its last mark a start reads for its checksum, in pieces. */
 const MAX_UNMARKED_BYTES = 64 * 1024 * 1024;
+/** How much of it a start writes again: more than comes while a sync is waited for. */
+const MAX_AGAIN_BYTES = 1024 * 1024 * 1024;
 const READ_BYTES = 1024 * 1024;
 
 /** The cursors of a log before it is written again. */
@@ -100,29 +103,42 @@ export class Recovery {
     }
     const writtenOffset = offsetOfByte(generation, disk.sizeOf(path));
     const crc = new Crc64();
-    // A log that was never synced may have any length: one too long to read stays without a checksum.
-    const isRead = writtenOffset - durableOffset <= MAX_UNMARKED_BYTES;
-    if (isRead) {
+    // A log that was never synced may have any length: one too long stays without a checksum.
+    const unmarkedBytes = writtenOffset - durableOffset;
+    const isSummed = unmarkedBytes <= MAX_UNMARKED_BYTES;
+    if (unmarkedBytes > 0 && unmarkedBytes <= MAX_AGAIN_BYTES) {
       const from = fileByteOf(generation, durableOffset);
-      await this.#read(path, from, fileByteOf(generation, writtenOffset), crc);
+      const to = fileByteOf(generation, writtenOffset);
+      await this.#takeOver(path, from, to, isSummed ? crc : undefined);
     }
-    const fromOffset = isRead ? durableOffset : writtenOffset;
+    const fromOffset = isSummed ? durableOffset : writtenOffset;
     return { writtenOffset, durableOffset, unmarked: { fromOffset, crc } };
   }
 
-  async #read(path: string, from: number, to: number, crc: Crc64): Promise<void> {
+  /**
+   * Sums what no mark covers, and writes it over itself. A sync of it may have failed amid a kill: the kernel reports that
+   * to the process that is gone, takes the pages for written, and no later sync would write them.
+   */
+  async #takeOver(path: string, from: number, to: number, crc: Crc64 | undefined): Promise<void> {
     const { disk } = this.#options;
-    const fd = disk.openToRead(path);
+    const file = OpenFile.openExisting(disk, path);
     try {
-      for (let at = from; at < to;) {
-        const piece = new Uint8Array(Math.min(READ_BYTES, to - at));
-        const bytes = await disk.read(fd, piece, at);
-        if (bytes === 0) throw new Error("the file became shorter while it was read");
-        crc.update(piece.subarray(0, bytes));
-        at += bytes;
+      const fd = disk.openToRead(path);
+      try {
+        for (let at = from; at < to;) {
+          const room = new Uint8Array(Math.min(READ_BYTES, to - at));
+          const bytes = await disk.read(fd, room, at);
+          if (bytes === 0) throw new Error("the file became shorter while it was read");
+          const piece = room.subarray(0, bytes);
+          crc?.update(piece);
+          await writeAgain(file, piece, at);
+          at += bytes;
+        }
+      } finally {
+        closeQuietly(disk, fd);
       }
     } finally {
-      closeQuietly(disk, fd);
+      file.closeQuietly();
     }
   }
 
@@ -178,5 +194,14 @@ export class Recovery {
     } catch (error) {
       logger.warn(error instanceof Error ? error.message : String(error));
     }
+  }
+}
+
+async function writeAgain(file: OpenFile, piece: Uint8Array, at: number): Promise<void> {
+  try {
+    await file.use(() => file.write([piece], at));
+  } catch (cause) {
+    // A file system that never writes in place may have no room for it, and then nothing could make room.
+    if (diskError("writing", file.path, cause).code !== "DISK_FULL") throw cause;
   }
 }
