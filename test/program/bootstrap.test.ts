@@ -59,8 +59,8 @@ function bootstrap(
 }
 
 /** Where a replica would resume that opens the directory; undefined where it keeps nothing. */
-async function resumesAt(dir: string) {
-  const directory = new DataDirectory(dir, realDisk, realClock);
+async function resumesAt(dir: string, disk: Disk = realDisk) {
+  const directory = new DataDirectory(dir, disk, realClock);
   try {
     const log = await directory.openLog({
       fsync: "everysec",
@@ -131,6 +131,18 @@ describe("a data directory that keeps nothing", () => {
     expect(ids).toEqual([`${REPLID}:5000`, `${SECOND}:${FROM}`]);
     directory.close();
     expect(fs.readdirSync(data).filter((name) => name.startsWith("."))).toEqual([]);
+  });
+
+  test("has a durable name before anything is promised in it", async () => {
+    await using shelf = await filledShelf();
+    using dir = tempDir("bootstrap");
+    const data = dir.file("new", "data");
+    await fillFromArchive(bootstrap(shelf.store, data), never);
+    const disk = new FaultyDisk();
+    expect(await resumesAt(data, disk)).toMatchObject({ offset: END });
+    const synced = disk.calls.filter(({ operation }) => operation === "syncDir");
+    const folders = synced.map(({ subject }) => subject);
+    expect(folders).toEqual(expect.arrayContaining([data, dir.file("new"), dir.path]));
   });
 
   test("is filled though a first snapshot failed in it, and without what that has left", async () => {

@@ -9,6 +9,7 @@ import { dirname } from "node:path";
 import { logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import { closeQuietly, type Disk, diskError } from "../disk/disk.ts";
+import { DurableName } from "../disk/durable-name.ts";
 import { OpenFile } from "../disk/open-file.ts";
 import { Turns } from "../disk/turns.ts";
 import { GuardedDatabase } from "./guarded-database.ts";
@@ -61,7 +62,7 @@ export class ReplicaDatabase {
   #main: OpenFile | undefined;
   /** A sync of the database file failed, or is under way: only what the WAL moves into it anew can be relied on. */
   #isMainLost = false;
-  /** The files' names, and the database's first page, are durable. */
+  /** The files' names, that of their folder, and the database's first page are durable. */
   #isFounded = false;
   /** The length of the WAL, in bytes, at which to begin the next checkpoint. */
   #dueBytes = WAL_BYTES;
@@ -166,6 +167,8 @@ export class ReplicaDatabase {
       else await this.#syncMain();
       if (this.#isMainLost) throw new Error("it can't be written again now");
       await this.#disk.syncDir(dirname(this.#path));
+      // A folder that was filled from an archive goes on without a promotion, which would see to that.
+      await new DurableName(this.#disk, dirname(this.#path)).sync();
       this.#isFounded = true;
     } catch (cause) {
       throw diskError("syncing", this.#path, cause);
