@@ -13,7 +13,7 @@ import { parsePrimaryUrl, type PrimaryTarget, sameEndpoint } from "../config/pri
 import type { Settings } from "../config/settings.ts";
 import { type Disk, freeBytesAt } from "../store/disk/disk.ts";
 import { shownTime } from "../store/restore/restore-point.ts";
-import { Filling } from "./filling.ts";
+import { Filling, isHalfMoved } from "./filling.ts";
 
 /** For so long an archive is waited for that can't be reached: a full resync is there for the asking. */
 const REACH_MS = 30_000;
@@ -68,6 +68,8 @@ export async function fillFromArchive(bootstrap: Bootstrap, signal: AbortSignal)
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof ReplicaError)) throw error;
+    // The next start finishes that; whoever opened it now would take it for damaged.
+    if (isHalfMoved(path)) throw error;
     const { message, code } = error;
     // At the first start of all, nothing was written there yet.
     if (archive === undefined && code === "USAGE") logger.info(`${message} yet`);

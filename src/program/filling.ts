@@ -16,6 +16,11 @@ export function wasFilling(dir: string): boolean {
   return fs.existsSync(join(dir, FILLING));
 }
 
+/** Whether what was fetched is whole, and some of it is yet to be moved to its place, or may be: nothing else opens that. */
+export function isHalfMoved(dir: string): boolean {
+  return fs.existsSync(join(dir, FILLING, FETCHED));
+}
+
 /** Whether a data directory is seen at once to keep something. Where it isn't, `Filling.keeps` looks closely. */
 export function keepsCurrent(dir: string): boolean {
   return fs.existsSync(join(dir, CURRENT));
@@ -83,7 +88,7 @@ export class Filling implements Disposable {
   /**
    * Lets `fetch` make a folder, and then makes its contents those of the data directory.
    * @param fetch makes the folder of that path, whole and durable, or fails.
-   * @throws what `fetch` throws, and then nothing has changed; ReplicaError DISK_FULL, DISK_FAILED.
+   * @throws what `fetch` throws, and then nothing has changed; ReplicaError DISK_FULL, DISK_FAILED: see `isHalfMoved`.
    */
   async fill(fetch: (dir: string) => Promise<void>): Promise<void> {
     const root = join(this.path, FILLING);

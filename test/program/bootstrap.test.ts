@@ -188,7 +188,7 @@ describe("a data directory that keeps nothing", () => {
     for (let call = 1; call <= calls; call++) {
       await killedAt(shelf, dir, call);
     }
-  });
+  }, 150_000);
 
   async function killedAt(shelf: Shelf, dir: TempDir, call: number): Promise<void> {
     const data = dir.file(`killed-${call}`);
@@ -203,6 +203,37 @@ describe("a data directory that keeps nothing", () => {
     await fillFromArchive(bootstrap(shelf.store, data), never);
     expect([call, (await resumesAt(data))?.offset]).toEqual([call, END]);
   }
+
+  test.each([true, false])(
+    "goes on where any call of the disk fails once, after a first snapshot failed: %p",
+    async (isAfter) => {
+      await using shelf = await filledShelf();
+      using dir = tempDir("bootstrap");
+      for (let call = 1; ; call++) {
+        const data = dir.file(`failed-${call}`);
+        if (isAfter) {
+          const before = new DataDirectory(data, realDisk, realClock);
+          await before.begin(PRIMARY);
+          before.close();
+        }
+        const disk = new FaultyDisk({ call, code: "EIO" });
+        let refused: unknown;
+        await fillFromArchive(bootstrap(shelf.store, data, disk), never).catch(
+          (error: unknown) => (refused = error),
+        );
+        // As the program does then.
+        const offset = refused === undefined ? (await resumesAt(data))?.offset : undefined;
+        expect([call, offset ?? END]).toEqual([call, END]);
+        if (wasFilling(data)) (await Filling.begin(data, realDisk))[Symbol.dispose]();
+        const again = (await resumesAt(data))?.offset;
+        expect([call, again ?? END]).toEqual([call, END]);
+        // Where it didn't go on, the next start finds all of it, or nothing.
+        if (offset !== undefined) expect([call, again]).toEqual([call, offset]);
+        if (disk.struck.length === 0) break;
+      }
+    },
+    150_000,
+  );
 
   test("waits half a minute for an archive that is away, and asks it each second", async () => {
     using dir = tempDir("bootstrap");
