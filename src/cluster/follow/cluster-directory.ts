@@ -50,6 +50,11 @@ export class ClusterDirectory {
     return shardDirectory(this.path, number);
   }
 
+  /** Whether a shard's data directory was made, so that its row is durable. */
+  hasShard(number: number): boolean {
+    return this.#folders.includes(number);
+  }
+
   /** Records an event, for people who look later; a failure is logged, and stops nothing. */
   note(kind: string, what: string, atMs: number): void {
     try {

@@ -91,8 +91,8 @@ export class ClusterFollower {
   #tookMs = 0;
   /** The wall clock's time at 0 of the monotonic one, as of the start: how long something lasts must not follow a clock that is set. */
   readonly #epochMs: number;
-  /** The database holds what a failed sync did not make durable. */
-  #isUnsynced = false;
+  /** The database holds what a failed sync did not make durable, or may hold what a kill kept from being synced. */
+  #isUnsynced = true;
   #isStopping = false;
 
   /**
@@ -181,7 +181,9 @@ export class ClusterFollower {
     };
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
-    for (const record of this.#book.shards) this.#begin(record);
+    // The others' rows are made durable first: the look begins them.
+    const kept = this.#book.shards.filter(({ number }) => this.#directory.hasShard(number));
+    for (const record of kept) this.#begin(record);
     try {
       while (!signal.aborted) {
         const beganMs = clock.monotonicMs();
