@@ -10,6 +10,23 @@ export interface SentObjects {
   readonly bytes: number;
 }
 
+/** Counts what the archive has got since the start. */
+export class Sent {
+  readonly counts = {
+    document: { objects: 0, bytes: 0 },
+    piece: { objects: 0, bytes: 0 },
+    segment: { objects: 0, bytes: 0 },
+  };
+  /** When it got an object last, in milliseconds since 1970. */
+  lastMs: number | undefined;
+
+  took(kind: ObjectKind, body: Uint8Array, nowMs: number): void {
+    this.counts[kind].objects++;
+    this.counts[kind].bytes += body.length;
+    this.lastMs = nowMs;
+  }
+}
+
 /** A failure, and when it was; milliseconds since 1970. */
 export interface Failure {
   readonly error: ReplicaError;

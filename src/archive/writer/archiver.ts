@@ -18,6 +18,7 @@ import {
   type ArchiverStatus,
   LackedAge,
   lagOf,
+  Sent,
 } from "./archiver-status.ts";
 import { describeArchive } from "./describe-archive.ts";
 import { EarlyBase } from "./early-base.ts";
@@ -26,7 +27,6 @@ import {
   GenerationWriter,
   type GenerationWriterParts,
   type LackedObject,
-  type ObjectKind,
 } from "./generation-writer.ts";
 import { LastKnown } from "./last-known.ts";
 import { LocalFiles } from "./local-files.ts";
@@ -71,22 +71,17 @@ const LOOK_MS = 500;
  */
 export class Archiver {
   readonly #options: ArchiverOptions;
-  readonly #parts: GenerationWriterParts;
+  #parts: GenerationWriterParts;
   readonly #pace: Pace;
   readonly #outage: Outage;
   readonly #stopped = new Map<number, ReplicaError>();
   /** The last generation that was given up, as far as the archive has it. */
   #lastStopped: GenerationWriter | undefined;
   readonly #complete = new Set<number>();
-  readonly #sent = {
-    document: { objects: 0, bytes: 0 },
-    piece: { objects: 0, bytes: 0 },
-    segment: { objects: 0, bytes: 0 },
-  };
+  readonly #sent = new Sent();
   readonly #age = new LackedAge();
   /** When the last generation that the archive has all of ended, in milliseconds since 1970. */
   #coveredMs = 0;
-  #lastSuccessMs: number | undefined;
   #hasArchive = false;
   #current: GenerationWriter | undefined;
   readonly #early: EarlyBase;
@@ -159,8 +154,8 @@ export class Archiver {
       everyMs: this.#options.everyMs,
       generation: writer?.id,
       archivedOffset: writer?.archivedOffset,
-      sent: structuredClone(this.#sent),
-      lastSuccessMs: this.#lastSuccessMs,
+      sent: structuredClone(this.#sent.counts),
+      lastSuccessMs: this.#sent.lastMs,
       failures: new Map(failures),
       error,
       failingSinceMs: sinceMs,
@@ -243,6 +238,13 @@ export class Archiver {
     this.#pending = undefined;
   }
 
+  /** What was stored lately may lie elsewhere, also of the generations that were complete by that. */
+  #lostPlace(): void {
+    this.#forget();
+    this.#complete.clear();
+    this.#parts = { ...this.#parts, isMoved: true };
+  }
+
   /** Makes the next object of a generation; without one that should be sent now, there is none. */
   async #prepare(generation: LocalGeneration, signal: AbortSignal): Promise<void> {
     this.#settledOffset = generation.settledOffset;
@@ -298,7 +300,8 @@ export class Archiver {
   async #describe(signal: AbortSignal): Promise<void> {
     if (this.#hasArchive) return;
     const described = await describeArchive(this.#options.store, signal);
-    if (described !== undefined) this.#took("document", described);
+    const nowMs = this.#options.clock.now();
+    if (described !== undefined) this.#sent.took("document", described, nowMs);
     this.#hasArchive = true;
   }
 
@@ -344,19 +347,11 @@ export class Archiver {
     await store.put(key, body, signal, sha256);
     this.#pending = undefined;
     this.#known.isNow();
-    this.#took(kind, body);
+    this.#sent.took(kind, body, this.#options.clock.now());
     // Documents are remembered.
     if (kind !== "document") recycle(body);
     await writer.stored(object);
     onMoved?.();
-  }
-
-  /** The archive has got an object. */
-  #took(kind: ObjectKind, body: Uint8Array): void {
-    const sent = this.#sent[kind];
-    sent.objects++;
-    sent.bytes += body.length;
-    this.#lastSuccessMs = this.#options.clock.now();
   }
 
   #ended({ id, sealed }: LocalGeneration): void {
@@ -370,7 +365,7 @@ export class Archiver {
     const { clock, store, onMoved, onNews } = this.#options;
     const id = this.#atWork;
     const isItsOwn = error.code === "ARCHIVE_CONFLICT" || error.code === "DIRECTORY_DAMAGED";
-    if (error instanceof LostPlace) this.#forget();
+    if (error instanceof LostPlace) this.#lostPlace();
     if (id === undefined || !isItsOwn) {
       await clock.sleep(this.#outage.failed(error), signal);
       return;

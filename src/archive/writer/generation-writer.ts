@@ -62,6 +62,8 @@ export interface GenerationWriterParts {
   readonly writer: ObjectWriter;
   /** This program and its version: `replica 0.1.0`. */
   readonly program: string;
+  /** Whether what is complete, as it is remembered, may be so in another place only. */
+  readonly isMoved?: boolean;
   /** From 0 (inclusive) to 1 (exclusive). */
   readonly random: () => number;
 }
@@ -107,13 +109,13 @@ export class GenerationWriter {
     const { id, memoryPath } = generation;
     const known = await OwnFolder.open(disk, memoryPath, archive);
     // Where it goes on nevertheless, somebody has put back an older state of the data directory.
-    if (known?.isComplete === true && generation.sealed !== undefined)
+    if (known?.isComplete === true && generation.sealed !== undefined && parts.isMoved !== true)
       return new GenerationWriter(parts, id, known, { at: "complete" }, false);
     if (known?.conflict !== undefined) throw stillInConflict(known.conflict, memoryPath);
     if (known !== undefined && isWrittenSo(known.document, parts.writer)) {
       const state = await heldState(parts, generation, known, signal);
       // A kill came between the last object and this.
-      if (state?.at === "complete") await known.complete();
+      if (state?.at === "complete" && !known.isComplete) await known.complete();
       if (state !== undefined) return new GenerationWriter(parts, id, known, state, true);
       const place = `${store.url}/${generationKey(known.name)}`;
       logger.warn(

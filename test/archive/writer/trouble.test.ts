@@ -322,6 +322,31 @@ test("an archive's folder that is removed, or unmounted and mounted again, is fi
   await grows();
 });
 
+test("a generation that ends while another folder is mounted goes to the archive once that is back", async () => {
+  const { url, history } = bench.fresh("file");
+  const folder = fileURLToPath(url);
+  const store = bench.open(url);
+  const rig = bench.start(history, store);
+  const first = history.begin(50_000, 100);
+  rig.archiver.changed();
+  rig.grow(first, 1_000);
+  await rig.whole();
+  fs.renameSync(folder, `${folder}.away`);
+  rig.grow(first, 1_000);
+  await rig.whole();
+  const second = history.begin(3_000, 2_100);
+  rig.archiver.changed();
+  await rig.whole();
+  expect(rig.archiver.has(first)).toBe(true);
+  fs.rmSync(folder, { recursive: true });
+  fs.renameSync(`${folder}.away`, folder);
+  rig.grow(second, 1_000);
+  await rig.whole();
+  await bench.expectSame(history, store, [first, second]);
+  const read = await readArchive(store);
+  expect(read.map(({ sealed }) => sealed !== undefined)).toEqual([true, false]);
+});
+
 test("a generation that is removed while it is archived is told, and the next one follows", async () => {
   const { url, history } = bench.fresh("s3");
   const store = bench.open(url);
