@@ -251,6 +251,7 @@ class StockCluster implements AsyncDisposable {
       for (const one of booted) if (one.status === "rejected") throw one.reason;
       await cluster.#loaded(onProgress);
       await cluster.#refuseDatabases();
+      for (const node of servers) node.refusePassedOver();
       await cluster.#joined();
       return cluster;
     } catch (error) {

@@ -31,6 +31,12 @@ const REFUSED_COMMAND =
   /error to its AOF-loading-client: '(.*)' after processing the command '([^']*)'/;
 /** A script that failed is streamed for what it did before, and services add options of their own to REPLCONF. */
 const MAY_FAIL = new Set(["eval", "evalsha", "fcall", "replconf"]);
+/** How an error ends that a script met: in a transaction the server logs EXEC as the command ("Redis 7.0, script_lua.c"). */
+const OF_SCRIPT = / script: (?:.*, )?on @user_(?:script|function):\d+\.$/;
+/** What a server says once it has loaded everything, before it answers that ("Redis 7, server.c": main). */
+const READY = "eady to accept connections";
+/** How long to wait for that: where the program is a script, its server may log elsewhere. */
+const READY_TIMEOUT_MS = 2_000;
 /** Where a server saves by default, in its folder (`dbfilename`). */
 const DUMP = "dump.rdb";
 /** Another process may take a free port before the server does. */
@@ -162,6 +168,8 @@ export class StockServer implements AsyncDisposable {
   /** Whether the files select a database that it doesn't have as a node of a cluster; it goes on in another one. */
   #wasRefusedDatabase = false;
   #refused: string | undefined;
+  /** Resolves once what it said of the load has been read. */
+  readonly #isReady = Promise.withResolvers<void>();
   #client: ServerClient | undefined;
 
   private constructor(
@@ -225,7 +233,7 @@ export class StockServer implements AsyncDisposable {
 
   /**
    * Refuses a load in which the server passed over a command that had taken effect at the primary: then its keys are others.
-   * All that it said has come once it has stopped.
+   * Call it once everything is loaded.
    * @throws ReplicaError RESTORE_UNUSABLE.
    */
   refusePassedOver(): void {
@@ -245,7 +253,18 @@ export class StockServer implements AsyncDisposable {
       onProgress(Number(info.get("loading_loaded_bytes") ?? 0), totalBytes);
       await this.running(Bun.sleep(LOOK_EVERY_MS));
     }
+    await this.#readLog();
     this.#hasLoaded = true;
+  }
+
+  /** What it logs comes by another way than its replies, and may come later. */
+  async #readLog(): Promise<void> {
+    const timer = setTimeout(this.#isReady.resolve, READY_TIMEOUT_MS);
+    try {
+      await this.running(this.#isReady.promise);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Sends a command and returns the reply's text. @throws ReplicaError SERVER_FAILED, or why the server ended. */
@@ -342,6 +361,7 @@ export class StockServer implements AsyncDisposable {
       this.#hasBegun ||= lines.some((line) => line.includes("Server initialized"));
       this.#wasRefusedDatabase ||= lines.some((line) => line.includes(REFUSED_DATABASE));
       for (const line of lines) this.#refused ??= refusedIn(line);
+      if (lines.some((line) => line.includes(READY))) this.#isReady.resolve();
       this.#lines = [...this.#lines, ...lines].slice(-KEPT_LINES);
     }
     this.#lines.push(unfinished);
@@ -368,5 +388,6 @@ export class StockServer implements AsyncDisposable {
 function refusedIn(line: string): string | undefined {
   const [, said = "", command = ""] = REFUSED_COMMAND.exec(line) ?? [];
   if (command === "" || MAY_FAIL.has(command.toLowerCase())) return undefined;
+  if (command.toLowerCase() === "exec" && OF_SCRIPT.test(said)) return undefined;
   return `${printableAscii(said.trim(), QUOTED_CHARACTERS)} (${printableAscii(command.toUpperCase(), QUOTED_CHARACTERS)})`;
 }

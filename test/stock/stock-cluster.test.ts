@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { ReplicaError } from "../../src/base/errors.ts";
+import { RESTORED } from "../../src/store/restore/restore.ts";
 import { findServer } from "../../src/stock/server-program.ts";
 import {
   checkRestoredCluster,
@@ -11,6 +12,7 @@ import {
 import { type RealCluster, startCluster } from "../support/cluster.ts";
 import { keySlot, SLOTS } from "../support/key-slot.ts";
 import { freePort } from "../support/ports.ts";
+import { rejectionOf } from "../support/error-of.ts";
 import { RespClient } from "../support/resp-client.ts";
 import { runProgram } from "../support/run-program.ts";
 import { encodeCommand, ReplyError } from "../support/resp.ts";
@@ -145,6 +147,29 @@ test.each(availableServers().filter((kind) => kind === "redis-8.0" || kind === "
     expect(String(error)).toContain("has database 0 alone in a cluster, and the data has more");
     expect(processesIn(dir.path)).toEqual([]);
   },
+);
+
+test.each(outermost(availableServers()))(
+  "%s: a node that passed over a command is refused, and went on after",
+  async (kind) => {
+    await withShards(kind, async (shards, dir) => {
+      const server = await findServer(serverScript(dir, kind));
+      const { files } = shards[1]!;
+      const log = `${files.dir}/appendonlydir/${RESTORED.log}`;
+      // Of a newer primary: an option that the server doesn't know.
+      appendFileSync(log, encodeCommand(["XGROUP", "CREATE", "a", "group", "0", "NEWER"]));
+      const said = /passed over a command while it loaded, .* \(XGROUP\|CREATE\); give a server/;
+      const refusal = { code: "RESTORE_UNUSABLE", message: expect.stringMatching(said) };
+      using stopping = new DisposableStop();
+      const options = { digest: false, port: 0, signal: stopping.signal };
+      const checked = await rejectionOf(() => checkRestoredCluster(shards, server, options));
+      expect(checked).toMatchObject(refusal);
+      const served = await rejectionOf(() => serveRestoredCluster(shards, server, options));
+      expect(served).toMatchObject(refusal);
+      expect(processesIn(dir.path)).toEqual([]);
+    });
+  },
+  150_000,
 );
 
 describe("ports to serve at are tried before any work", () => {

@@ -291,6 +291,22 @@ test.each(outermost(availableServers()))(
   150_000,
 );
 
+test.each(outermost(availableServers()))(
+  "%s: a script that failed in a transaction did the same at the primary, and is not refused",
+  async (kind) => {
+    using dir = tempDir("stock");
+    const { digest: _, keys, ...parts } = await madeBy(kind);
+    const failing = "redis.call('SET', KEYS[1], 'x') return redis.call('INCR', KEYS[1])";
+    const more = [["SELECT", "15"], ["MULTI"], ["EVAL", failing, "1", "key"], ["EXEC"]];
+    const log = Buffer.concat([parts.log, ...more.map((words) => encodeCommand(words))]);
+    const restored = layRestored(dir.file("to"), "multipart", { ...parts, log });
+    const server = await findServer(serverScript(dir, kind));
+    const { databases } = await checkRestored(restored, server, { digest: false, signal: never });
+    expect(keysOf(databases)).toEqual({ ...keys, 15: 1 });
+  },
+  150_000,
+);
+
 describe("a server older than Redis 7", () => {
   test("loads a copy of the single file, but no append-only directory", async () => {
     using dir = tempDir("stock");
