@@ -18,6 +18,8 @@ import { LAYOUTS, layoutsKey, type LayoutsName, parseLayoutsName } from "./layou
 const LAYOUTS_AT_ONCE = 300;
 /** A layout that nothing changes is said to hold once an hour: who reads it knows then that somebody looked. */
 const CONFIRM_MS = 3_600_000;
+/** What the looks find goes back with a clock that was set back by more; else it has the last time until the clock has caught up. */
+const FAR_MS = 3_600_000;
 const REMOVE_EVERY_MS = 24 * 3_600_000;
 /** What is restorable began a little before the retention says. */
 const KEPT_LONGER_MS = 7 * 24 * 3_600_000;
@@ -39,6 +41,8 @@ export class LayoutArchiver {
   readonly #outage: Outage;
   /** Up to when the archive has the layouts; undefined until it was asked. */
   #toMs: number | undefined;
+  /** How far that is ahead of what the looks had found: while they wait for the clock, each document has a later name. */
+  #aheadMs = 0;
   /** What was sent last, to tell a change by. */
   #sent = "";
   #hasDocument = false;
@@ -90,19 +94,24 @@ export class LayoutArchiver {
       this.#hasDocument = true;
     }
     this.#toMs ??= await this.#archivedUntil(first.name, signal);
-    const untilMs = Math.max(clock.now(), history.newestMs());
-    const fromMs = this.#toMs <= untilMs ? this.#toMs : beforeNewest(history, untilMs);
+    const nowMs = clock.now();
+    const untilMs = Math.max(nowMs, history.lastSeenMs());
+    const isFar = this.#toMs > untilMs + FAR_MS;
+    const isWaiting = !isFar && nowMs < this.#toMs;
+    const toldMs = this.#toMs - this.#aheadMs;
+    const fromMs = isFar ? beforeNewest(history, untilMs) : Math.min(toldMs, untilMs);
     const found = history.layouts(fromMs, untilMs);
     const layouts = found.slice(0, LAYOUTS_AT_ONCE);
     const last = layouts.at(-1);
     if (last === undefined) return false;
     const isAll = layouts.length === found.length;
     // What was seen in the same millisecond may be told twice, never left out.
-    const toMs = isAll ? Math.max(last.confirmedMs, last.atMs) : last.atMs;
-    if (toMs <= fromMs) return false;
-    const openSlots = history.openSlots(fromMs, toMs);
-    const state = JSON.stringify([last.atMs, history.shards, openSlots]);
-    if (state === this.#sent && toMs - fromMs < CONFIRM_MS) return false;
+    const seenMs = isAll ? Math.max(last.confirmedMs, last.atMs) : last.atMs;
+    if (seenMs <= fromMs && !isWaiting) return false;
+    const openSlots = history.openSlots(fromMs, seenMs);
+    const state = JSON.stringify([last.atMs, last.epoch, history.shards, openSlots]);
+    if (state === this.#sent && seenMs - fromMs < CONFIRM_MS) return false;
+    const toMs = isFar ? seenMs : Math.max(seenMs, this.#toMs + 1);
     const name: LayoutsName = { fromMs, toMs };
     const document = encodeDocument("layouts", {
       format: ARCHIVE_FORMAT,
@@ -112,7 +121,7 @@ export class LayoutArchiver {
       openSlots: openSlots.map(withoutUndefined),
     });
     await store.put(layoutsKey(first.name, name), document, signal);
-    [this.#toMs, this.#sent] = [toMs, state];
+    [this.#toMs, this.#aheadMs, this.#sent] = [toMs, toMs - seenMs, state];
     return !isAll;
   }
 

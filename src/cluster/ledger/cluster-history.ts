@@ -57,9 +57,10 @@ export class ClusterHistory implements Disposable {
     return readMembers(this.#sql);
   }
 
-  /** When the newest layout was seen first, in milliseconds since 1970: a clock that was set back may be behind it. */
-  newestMs(): number {
-    return this.#rowAt(Number.MAX_SAFE_INTEGER)?.atMs ?? 0;
+  /** When a look last found the newest layout, in milliseconds since 1970: a clock that was set back may be behind it. */
+  lastSeenMs(): number {
+    const newest = this.#rowAt(Number.MAX_SAFE_INTEGER);
+    return newest === undefined ? 0 : Math.max(newest.atMs, newest.confirmedMs);
   }
 
   /** The last layout that was seen at or before a time; undefined before the first. */

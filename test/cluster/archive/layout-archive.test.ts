@@ -111,15 +111,16 @@ test("a clock that was set back, by minutes or by days, doesn't silence it", asy
   const startMs = Date.now();
   ledger.addShard(undefined, startMs);
   ledger.addShard(undefined, startMs);
-  const see = async (atMs: number, epoch: number) => {
+  const see = async (atMs: number, epoch: number, archivedMs = atMs) => {
     ledger.sawLayout({ atMs, epoch, slots: whole(8_000 + epoch) });
-    await until(() => archiver.archivedMs === atMs, { what: `layout ${epoch} to be archived` });
+    const what = `layout ${epoch} to be archived`;
+    await until(() => archiver.archivedMs === archivedMs, { what });
   };
   await see(startMs, 1);
   // By minutes: what the looks find has the time of the last one until the clock has caught up.
   aheadMs = -600_000;
-  await see(startMs, 2);
-  await see(startMs + 1, 3);
+  await see(startMs, 2, startMs + 1);
+  await see(startMs + 1, 3, startMs + 2);
   // By days: they go back with it.
   aheadMs = -3 * 86_400_000;
   await see(startMs + aheadMs - 2_000, 4);
@@ -129,6 +130,48 @@ test("a clock that was set back, by minutes or by days, doesn't silence it", asy
   const archive = (await ClusterArchive.open(source, signal))!;
   const { layouts } = await archive.history(archive.directories[0]!, 0, startMs + 1e9, signal);
   expect(layouts.map(({ epoch }) => epoch).toSorted()).toEqual([1, 2, 3, 4, 5]);
+}, 150_000);
+
+test("while the looks wait for a clock that was set back, what they find goes to the archive all the same", async () => {
+  let aheadMs = 0;
+  using about = rig({ ...clockOf(), now: () => Date.now() + aheadMs });
+  const { ledger, archiver, source, running, stop } = about;
+  const startMs = Date.now();
+  const slots = whole(8_000);
+  ledger.addShard(undefined, startMs);
+  ledger.addShard(undefined, startMs);
+  ledger.sawLayout({ atMs: startMs - 86_400_000, epoch: 1, slots });
+  ledger.sawLayout({ atMs: startMs, epoch: 1, slots });
+  await until(() => archiver.archivedMs === startMs, { what: "the layout to be archived" });
+  aheadMs = -600_000;
+  const archivedAs = async (open: readonly number[], archivedMs: number) => {
+    const seen = open.map((slot) => ({ slot, source: 1, target: 2 }));
+    ledger.sawOpenSlots(startMs, seen);
+    await until(() => archiver.archivedMs === archivedMs, { what: `${archivedMs - startMs}` });
+    const archive = (await ClusterArchive.open(source, signal))!;
+    const { openSlots } = await archive.history(archive.directories[0]!, startMs, 2e15, signal);
+    return openSlots.map(({ slot, untilMs }) => [slot, untilMs]);
+  };
+  expect(await archivedAs([7], startMs + 1)).toEqual([[7, undefined]]);
+  expect(await archivedAs([7, 9], startMs + 2)).toEqual([
+    [7, undefined],
+    [9, undefined],
+  ]);
+  expect(await archivedAs([9], startMs + 3)).toEqual([
+    [7, startMs],
+    [9, undefined],
+  ]);
+  // The clock has caught up.
+  aheadMs = 10_000;
+  ledger.sawOpenSlots(startMs, []);
+  ledger.sawLayout({ atMs: startMs + 10_000, epoch: 1, slots });
+  expect(await archivedAs([], startMs + 10_000)).toEqual([
+    [7, startMs],
+    [9, startMs],
+  ]);
+  expect(archiver.error).toBeUndefined();
+  stop();
+  await running;
 }, 150_000);
 
 test("what goes on after a restart is joined to what was archived before", async () => {
