@@ -21,8 +21,6 @@ const GROUP_HEAD_BYTES = 16;
 const NAME_HEAD_BYTES = 4;
 /** What finds a group by a name that it writes: three numbers. */
 const LINK_BYTES = 12;
-const FIRST_BYTES = 64 * 1024;
-const FIRST_LINKS = 1024;
 /** So many names share a chain of links in a full memory of usual size: a few. */
 const CHAINS = 1 << 17;
 /** How many groups are remembered to be known, by their hash. */
@@ -37,20 +35,24 @@ const ALL = -1;
  */
 export class GroupMemory {
   readonly #maxBytes: number;
-  #bytes = new Uint8Array(FIRST_BYTES);
-  #view = new DataView(this.#bytes.buffer);
+  /** As large as they can become: the system gives memory to what is used of them, and nothing has to be moved. */
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
   #usedBytes = 0;
   #obstacles: Obstacle[] = [];
   /** For each chain its last link. */
   readonly #chains = new Int32Array(CHAINS).fill(NONE);
   /** For each link the one before it, the name and the group. */
-  #links = new Int32Array(3 * FIRST_LINKS);
+  readonly #links: Int32Array;
   #linkCount = 0;
   readonly #recent = new Int32Array(RECENT).fill(NONE);
 
   /** @param maxBytes for names, and what finds them. */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
+    this.#bytes = new Uint8Array(maxBytes);
+    this.#view = new DataView(this.#bytes.buffer);
+    this.#links = new Int32Array(Math.floor(maxBytes / Int32Array.BYTES_PER_ELEMENT));
   }
 
   clear(): void {
@@ -67,7 +69,6 @@ export class GroupMemory {
     const bytes = GROUP_HEAD_BYTES + namesBytes;
     const links = LINK_BYTES * (this.#linkCount + written.length);
     if (this.#usedBytes + bytes + links > this.#maxBytes) return false;
-    this.#makeRoom(bytes, written.length);
     const only = writtenOf(written, all);
     const group = this.#usedBytes;
     const names = group + GROUP_HEAD_BYTES;
@@ -133,20 +134,6 @@ export class GroupMemory {
         this.#chains[chain] = this.#linkCount++;
       }
       at += NAME_HEAD_BYTES + name.length;
-    }
-  }
-
-  #makeRoom(bytes: number, links: number): void {
-    if (this.#usedBytes + bytes > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(2 * this.#bytes.length, this.#usedBytes + bytes));
-      larger.set(this.#bytes.subarray(0, this.#usedBytes));
-      this.#bytes = larger;
-      this.#view = new DataView(larger.buffer);
-    }
-    if (3 * (this.#linkCount + links) > this.#links.length) {
-      const more = new Int32Array(Math.max(2 * this.#links.length, 3 * (this.#linkCount + links)));
-      more.set(this.#links.subarray(0, 3 * this.#linkCount));
-      this.#links = more;
     }
   }
 }
