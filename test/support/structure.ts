@@ -134,6 +134,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   "cluster/archive": {
     mayImport: [
       "base",
+      "store/generation",
       "store/restore",
       "archive/store",
       "archive/format",

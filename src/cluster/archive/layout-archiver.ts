@@ -9,6 +9,7 @@ import { refuseOtherArchive } from "../../archive/writer/describe-archive.ts";
 import { Outage } from "../../archive/writer/outage.ts";
 import type { Clock } from "../../base/clock.ts";
 import { ReplicaError } from "../../base/errors.ts";
+import { CLOCK_SET_BACK_MS } from "../../store/generation/mark-clock.ts";
 import { ClusterHistory } from "../ledger/cluster-history.ts";
 import type { Layout } from "../ledger/layouts.ts";
 import { formatRanges } from "../slots/slot-ranges.ts";
@@ -18,8 +19,6 @@ import { LAYOUTS, layoutsKey, type LayoutsName, parseLayoutsName } from "./layou
 const LAYOUTS_AT_ONCE = 300;
 /** A layout that nothing changes is said to hold once an hour: who reads it knows then that somebody looked. */
 const CONFIRM_MS = 3_600_000;
-/** What the looks find goes back with a clock that was set back by more; else it has the last time until the clock has caught up. */
-const FAR_MS = 3_600_000;
 const REMOVE_EVERY_MS = 24 * 3_600_000;
 /** What is restorable began a little before the retention says. */
 const KEPT_LONGER_MS = 7 * 24 * 3_600_000;
@@ -96,7 +95,8 @@ export class LayoutArchiver {
     this.#toMs ??= await this.#archivedUntil(first.name, signal);
     const nowMs = clock.now();
     const untilMs = Math.max(nowMs, history.lastSeenMs());
-    const isFar = this.#toMs > untilMs + FAR_MS;
+    // What the looks find goes back with such a clock; else it has the last time until the clock has caught up.
+    const isFar = this.#toMs > untilMs + CLOCK_SET_BACK_MS;
     const isWaiting = !isFar && nowMs < this.#toMs;
     const toldMs = this.#toMs - this.#aheadMs;
     const fromMs = isFar ? beforeNewest(history, untilMs) : Math.min(toldMs, untilMs);
