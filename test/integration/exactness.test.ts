@@ -20,7 +20,7 @@ import {
   logicalState,
 } from "../support/logical-state.ts";
 import type { RespClient } from "../support/resp-client.ts";
-import { ReplyError } from "../support/resp.ts";
+import { type Reply, ReplyError } from "../support/resp.ts";
 import {
   availableServers,
   bootCopy,
@@ -108,6 +108,21 @@ async function settled(primary: RealServer, can: Abilities): Promise<void> {
     },
     { what: "the primary to have removed what is due", everyMs: 300 },
   );
+}
+
+/**
+ * Removes hashes that a primary left without a field. Valkey 9.1 does so now and then, and each of its children
+ * that is to save one aborts: without this, no full sync would ever end.
+ */
+async function removeEmptyHashes(primary: RealServer): Promise<void> {
+  await using client = await primary.connect();
+  for (const db of [0, 1]) {
+    await client.send("SELECT", db);
+    for (const key of (await client.send("KEYS", "*")) as Reply[]) {
+      if (String(await client.send("TYPE", String(key))) !== "hash") continue;
+      if ((await client.send("HLEN", String(key))) === 0) await client.send("DEL", String(key));
+    }
+  }
 }
 
 interface Allowed {
@@ -217,6 +232,12 @@ test.concurrent.each(availableServers())(
     await run(client, load, random, 100);
     await attached.send("REPLICAOF", primary.host, primary.port);
     await using replica = follow(primary.url(), realDisk, dir, { fsync: "always" });
+    const areOnline = async () => {
+      await removeEmptyHashes(primary);
+      const { slave0, slave1 } = await primary.info("replication");
+      return [slave0, slave1].every((slave) => slave?.includes("state=online"));
+    };
+    await until(areOnline, { what: "both replicas to be online", everyMs: 300 });
     await replica.connected();
     await primary.acknowledgedBy(2);
     const cuts: Cut[] = [];
