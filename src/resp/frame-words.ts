@@ -9,18 +9,19 @@ const ZERO = 0x30;
  */
 export function wordsOf(command: Uint8Array): Uint8Array[] {
   const words: Uint8Array[] = [];
+  let count: number | undefined;
+  // No function in here: millions of commands come, and each would make one.
   let at = 0;
-  const takeNumber = () => {
+  while (at < command.length) {
     let value = 0;
     while (++at < command.length && command[at] !== CR) value = 10 * value + command[at]! - ZERO;
     at += 2;
-    return value;
-  };
-  const count = takeNumber();
-  while (at < command.length) {
-    const bytes = takeNumber();
-    words.push(command.subarray(at, at + bytes));
-    at += bytes + 2;
+    if (count === undefined) {
+      count = value;
+    } else {
+      words.push(command.subarray(at, at + value));
+      at += value + 2;
+    }
   }
   if (at !== command.length || words.length !== count) {
     throw new ReplicaError("BAD_FRAME", {
@@ -35,5 +36,10 @@ const slice: (this: Uint8Array, from: number, to: number) => string = Buffer.pro
 
 /** A word as a string in which each character is a byte. Without the view that `Buffer.from` would make. */
 export function latin1Of(word: Uint8Array): string {
-  return slice.call(word, 0, word.length);
+  return latin1At(word, 0, word.length);
+}
+
+/** The same for a part of some bytes. */
+export function latin1At(bytes: Uint8Array, from: number, to: number): string {
+  return slice.call(bytes, from, to);
 }

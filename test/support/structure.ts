@@ -239,7 +239,6 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   "inspect/compare": {
     mayImport: [
       "base",
-      "resp",
       "rdb/content",
       "rdb/reader",
       "store/generation",

@@ -1,7 +1,11 @@
 import { unreachable } from "../../base/errors.ts";
-import type { Verb } from "../../resp/verbs.ts";
-import { chosenCommands, type LogPart, MORE } from "../../store/rewrite/log-commands.ts";
-import { EffectReader } from "../needs/command-effect.ts";
+import {
+  chosenCommands,
+  type LogPart,
+  MORE,
+  type SeenCommand,
+} from "../../store/rewrite/log-commands.ts";
+import { EffectReader, writtenOf } from "../needs/command-effect.ts";
 import { mayTouchKeys } from "../needs/log-needs.ts";
 import { NameHashes } from "./name-hashes.ts";
 
@@ -28,18 +32,18 @@ export async function touchedKeys(
     for (const key of keys) if (isWanted(key)) hasRoom &&= names.add(key);
     return hasRoom ? undefined : "more keys were changed than can be remembered";
   };
-  const look = (bytes: Uint8Array, _: Verb | undefined, isWhole: boolean) => {
-    const effect = reader.read(bytes, isWhole);
+  const look = (seen: SeenCommand) => {
+    const effect = reader.read(seen);
     if (effect === MORE) return MORE;
     switch (effect.on) {
       case "nothing":
         return undefined;
       case "key":
-        return take([bytes.subarray(effect.from, effect.to)]);
+        return take([seen.bytes.subarray(effect.from, effect.to)]);
       case "each":
-        return take(effect.keys.keys);
+        return take(effect.keys.views());
       case "group":
-        return take(effect.written);
+        return take(writtenOf(effect));
       case "database":
         return "a command changes all keys of a database";
       case "anything":

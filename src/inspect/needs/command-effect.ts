@@ -1,8 +1,10 @@
 import { printableBytes } from "../../base/printable.ts";
 import { wordsOf } from "../../resp/frame-words.ts";
-import { type CommandKeys, commandKeys } from "../../store/rewrite/command-keys.ts";
-import { MORE } from "../../store/rewrite/log-commands.ts";
-import { CommandNames, CommandWords } from "./command-words.ts";
+import { type CommandKeys, commandKeys, isIndependent } from "../../store/rewrite/command-keys.ts";
+import type { PlacedWords, Writes } from "../../store/rewrite/key-places.ts";
+import { bytesOf, MORE, type SeenCommand } from "../../store/rewrite/log-commands.ts";
+import { CommandNames, CommandWords, type KnownCommand } from "./command-words.ts";
+import { KeySpans } from "./key-spans.ts";
 
 /** What a command of a log does to keys. */
 export type Effect =
@@ -11,15 +13,14 @@ export type Effect =
   /** It changes one key, from that key alone: the bytes of the command that are its name. */
   | OneKey
   /** It changes each of its keys by itself: any of them may be left out. */
-  | { readonly on: "each"; readonly keys: CommandKeys; readonly words: readonly Uint8Array[] }
+  | SeveralKeys<"each">
   /** It makes some of its keys from others. */
-  | {
-      readonly on: "group";
-      readonly written: readonly Uint8Array[];
-      readonly all: readonly Uint8Array[];
+  | (SeveralKeys<"group"> & {
+      /** Which of the keys it writes, by number, or all of them. */
+      readonly written: "all" | number;
       /** Why it needs more than these keys; undefined where it doesn't. */
       readonly obstacle: string | undefined;
-    }
+    })
   /** It removes or moves all keys of a database, or of slots. */
   | { readonly on: "database" }
   /** Nobody can say from its words. */
@@ -31,6 +32,11 @@ interface OneKey {
   readonly to: number;
 }
 
+interface SeveralKeys<On> {
+  readonly on: On;
+  readonly keys: KeySpans;
+}
+
 const NOTHING: Effect = { on: "nothing" };
 const DATABASE: Effect = { on: "database" };
 /** HIMPORT SET makes a hash of fields that HIMPORT PREPARE, which has no key, named before on the same link. */
@@ -39,20 +45,29 @@ const FIELDS_ELSEWHERE: Effect = {
   why: "HIMPORT makes hashes whose fields stand in another command",
 };
 
-/** Finds out what commands do to keys. Most have one key, and for those it makes nothing: millions come. */
+/** Finds out what commands do to keys. For most it makes nothing: millions come. */
 export class EffectReader {
   readonly #names = new CommandNames();
   readonly #words = new CommandWords();
   readonly #one = { on: "key" as const, from: 0, to: 0 };
+  readonly #keys = new KeySpans();
+  readonly #each = { on: "each" as const, keys: this.#keys };
+  readonly #group = {
+    on: "group" as const,
+    keys: this.#keys,
+    written: "all" as "all" | number,
+    obstacle: undefined as string | undefined,
+  };
 
   /**
    * Finds out what a command does to keys.
-   * @param bytes one command, as FrameScanner found it, or its beginning; the result holds views of it.
+   * @param seen the command, or its beginning; the result tells parts of its bytes.
    * @returns the effect, which is good until the next call; MORE where the beginning doesn't tell.
    */
-  read(bytes: Uint8Array, isWhole: boolean): Effect | typeof MORE {
+  read(seen: SeenCommand): Effect | typeof MORE {
+    const { bytes } = seen;
     const words = this.#words;
-    words.begin(bytes);
+    words.begin(seen);
     if (words.seek(0) !== "found") return MORE;
     const known = this.#names.find(bytes, words.from, words.to);
     if (known === undefined) return unknownCommand(bytes.subarray(words.from, words.to));
@@ -70,41 +85,59 @@ export class EffectReader {
       this.#one.to = words.to;
       return this.#one;
     }
-    if (!isWhole) return MORE;
-    const all = wordsOf(bytes);
+    if (!seen.isWhole) return MORE;
+    if (place.at === "words" && touches === "keys") return this.#placed(known, place, bytes);
+    const all = wordsOf(bytesOf(seen));
     const keys = commandKeys(all);
-    return keys === undefined ? unknownCommand(all[0]!) : this.#effectOn(keys, all, bytes);
+    return keys === undefined ? unknownCommand(all[0]!) : this.#effectOn(keys, bytes);
   }
 
-  #effectOn(keys: CommandKeys, words: readonly Uint8Array[], bytes: Uint8Array): Effect {
+  /** The keys stand at fixed words. */
+  #placed({ name, keyed }: KnownCommand, place: PlacedWords, bytes: Uint8Array): Effect {
+    const words = this.#words;
+    const keys = this.#keys;
+    keys.begin(bytes);
+    const last = place.last < 0 ? words.count + place.last : place.last;
+    for (let at = place.first; at <= last; at += place.step) {
+      if (words.seek(at) !== "found") break;
+      keys.add(words.from, words.to);
+    }
+    return this.#decide(keyed.writes, isIndependent(name), undefined);
+  }
+
+  #effectOn(keys: CommandKeys, bytes: Uint8Array): Effect {
     if (keys.touches === "database") return DATABASE;
     if (keys.name === "himport") return FIELDS_ELSEWHERE;
-    const [first] = keys.keys;
-    if (first === undefined) return NOTHING;
-    if (keys.keys.length === 1 && keys.touches === "keys") {
-      this.#one.from = first.byteOffset - bytes.byteOffset;
-      this.#one.to = this.#one.from + first.length;
+    this.#keys.begin(bytes);
+    for (const { byteOffset, length } of keys.keys) {
+      const from = byteOffset - bytes.byteOffset;
+      this.#keys.add(from, from + length);
+    }
+    const obstacle = keys.touches === "pattern" ? READS_PATTERN : undefined;
+    return this.#decide(keys.writes, keys.isIndependent, obstacle);
+  }
+
+  #decide(writes: Writes, isEach: boolean, obstacle: string | undefined): Effect {
+    if (this.#keys.length === 0) return NOTHING;
+    if (this.#keys.length === 1 && obstacle === undefined) {
+      this.#one.from = this.#keys.from(0);
+      this.#one.to = this.#keys.to(0);
       return this.#one;
     }
-    return keys.isIndependent ? { on: "each", keys, words } : groupOf(keys);
+    if (isEach) return this.#each;
+    // What a primary streams writes something; the rest of this kind would change nothing.
+    if (writes === "none") return NOTHING;
+    this.#group.written = writes === "all" ? "all" : writes === "first" ? 0 : this.#keys.length - 1;
+    this.#group.obstacle = obstacle;
+    return this.#group;
   }
 }
 
-function groupOf(keys: CommandKeys): Effect {
-  const written = writtenOf(keys);
-  // What a primary streams writes something; the rest of this kind would change nothing.
-  if (written.length === 0) return NOTHING;
-  const obstacle =
-    keys.touches === "pattern"
-      ? "SORT reads keys whose names come from a pattern (BY, GET)"
-      : undefined;
-  return { on: "group", written, all: keys.keys, obstacle };
-}
+const READS_PATTERN = "SORT reads keys whose names come from a pattern (BY, GET)";
 
-function writtenOf({ keys, writes }: CommandKeys): readonly Uint8Array[] {
-  if (writes === "all") return keys;
-  if (writes === "none") return [];
-  return writes === "first" ? keys.slice(0, 1) : keys.slice(-1);
+/** The keys that a command writes, of those that make some from others. */
+export function writtenOf({ keys, written }: Extract<Effect, { on: "group" }>): Uint8Array[] {
+  return written === "all" ? keys.views() : [keys.view(written)];
 }
 
 /** A script may touch keys that it doesn't name. */

@@ -1,4 +1,5 @@
 import { type Keyed, keysOf, nameOf } from "../../store/rewrite/key-places.ts";
+import type { SeenCommand } from "../../store/rewrite/log-commands.ts";
 
 const CR = 0x0d;
 const ZERO = 0x30;
@@ -11,6 +12,7 @@ type Sought = "found" | "none" | "more";
 /** Finds words of one command after the other, without making anything: millions are looked at, and few are wanted. */
 export class CommandWords {
   #bytes: Uint8Array = new Uint8Array(0);
+  #end = 0;
   /** Where the head of the next word begins, and which one that is. */
   #at = 0;
   #next = 0;
@@ -20,25 +22,26 @@ export class CommandWords {
   from = 0;
   to = 0;
 
-  /** @param bytes one command, as FrameScanner found it, or its beginning. */
-  begin(bytes: Uint8Array): void {
+  /** @param command as FrameScanner found it, or its beginning. */
+  begin({ bytes, from, to }: Pick<SeenCommand, "bytes" | "from" | "to">): void {
     this.#bytes = bytes;
-    this.#at = 0;
+    this.#end = to;
+    this.#at = from;
     this.#next = 0;
     const count = this.#number();
-    this.count = this.#at > bytes.length ? 0 : count;
+    this.count = this.#at > to ? 0 : count;
   }
 
   /** Finds a word that stands behind those that were found before. */
   seek(index: number): Sought {
-    const bytes = this.#bytes;
+    const end = this.#end;
     if (this.count === 0) return "more";
     if (index >= this.count) return "none";
     for (;;) {
       const length = this.#number();
       this.from = this.#at;
       this.to = this.from + length;
-      if (this.from > bytes.length || this.to > bytes.length) return "more";
+      if (this.from > end || this.to > end) return "more";
       this.#at = this.to + 2;
       if (this.#next++ === index) return "found";
     }
@@ -47,17 +50,17 @@ export class CommandWords {
   /** The number of a head (`*3`, `$5`), and what is behind its line end. */
   #number(): number {
     const bytes = this.#bytes;
-    const { length } = bytes;
+    const end = this.#end;
     let value = 0;
     let at = this.#at + 1;
-    for (; at < length && bytes[at] !== CR; at++) value = value * 10 + bytes[at]! - ZERO;
+    for (; at < end && bytes[at] !== CR; at++) value = value * 10 + bytes[at]! - ZERO;
     this.#at = at + 2;
     return value;
   }
 }
 
 /** A command by its name. */
-interface KnownCommand {
+export interface KnownCommand {
   /** In lower case. */
   readonly name: string;
   readonly keyed: Keyed;

@@ -2,7 +2,14 @@ import { encodeCommands, selectCommand } from "../../resp/encode.ts";
 import { wordsOf } from "../../resp/frame-words.ts";
 import type { Words } from "../../resp/absolute-expiry.ts";
 import type { Verb } from "../../resp/verbs.ts";
-import { chosenCommands, type LogPart, MORE } from "../../store/rewrite/log-commands.ts";
+import { commandKeys } from "../../store/rewrite/command-keys.ts";
+import {
+  bytesOf,
+  chosenCommands,
+  type LogPart,
+  MORE,
+  type SeenCommand,
+} from "../../store/rewrite/log-commands.ts";
 import type { RewriteRule } from "../../store/rewrite/log-rewriter.ts";
 import { type Effect, EffectReader, withKeys } from "./command-effect.ts";
 import type { GatheringFile } from "./gathering-file.ts";
@@ -29,9 +36,9 @@ export async function writeFiltered(
   let db: number | undefined;
   let commands = 0;
   const effects = new EffectReader();
-  const look = (bytes: Uint8Array, _: Verb | undefined, isWhole: boolean) => {
-    const effect = effects.read(bytes, isWhole);
-    return effect === MORE ? MORE : keptOf(effect, bytes, needed);
+  const look = (seen: SeenCommand) => {
+    const effect = effects.read(seen);
+    return effect === MORE ? MORE : keptOf(effect, seen, needed);
   };
   const choice = { concerns: mayTouchKeys, look, withBytes: true };
   for await (const { command, value, bytes } of chosenCommands(part, choice)) {
@@ -50,24 +57,28 @@ export async function writeFiltered(
 
 function keptOf(
   effect: Effect,
-  bytes: Uint8Array,
+  seen: SeenCommand,
   needed: Pick<NeededNames, "has" | "hasAt">,
 ): Kept | undefined {
-  const isNeeded = (key: Uint8Array) => needed.has(key);
   switch (effect.on) {
     case "database":
       return "as it is";
     case "key":
-      return needed.hasAt(bytes, effect.from, effect.to) ? "as it is" : undefined;
+      return needed.hasAt(seen.bytes, effect.from, effect.to) ? "as it is" : undefined;
     case "group":
-      return effect.written.some(isNeeded) ? "as it is" : undefined;
-    case "each": {
-      const words = withKeys(effect.keys, effect.words, isNeeded);
-      return words === effect.words ? "as it is" : words;
-    }
+      return effect.keys.some(needed.hasAt, effect.written) ? "as it is" : undefined;
+    case "each":
+      return effect.keys.some(needed.hasAt, "all") ? neededOf(bytesOf(seen), needed) : undefined;
     default:
       return undefined;
   }
+}
+
+/** The same command with its needed keys alone. */
+function neededOf(bytes: Uint8Array, needed: Pick<NeededNames, "has">): Kept | undefined {
+  const words = wordsOf(bytes);
+  const kept = withKeys(commandKeys(words)!, words, (key) => needed.has(key));
+  return kept === words ? "as it is" : kept;
 }
 
 function rewritten(

@@ -1,10 +1,11 @@
+import type { KeySpans } from "./key-spans.ts";
 import { isSameName, nameHash } from "./name-hash.ts";
 
 /** The keys of a command that makes some of them from others. */
 export interface KeyGroup {
-  /** Those that it writes, all of them or one: whoever needs one of them needs all keys of the command. */
-  readonly written: readonly Uint8Array[];
-  readonly all: readonly Uint8Array[];
+  readonly keys: KeySpans;
+  /** Those that it writes, all of them or one by number: whoever needs one of them needs all keys of the command. */
+  readonly written: "all" | number;
   /** Says why the command can't be replayed with its keys alone; undefined where it can. */
   readonly obstacle: Obstacle | undefined;
 }
@@ -64,20 +65,18 @@ export class GroupMemory {
   }
 
   /** Remembers a group. @returns false where there is no room for it. */
-  add({ written, all, obstacle }: KeyGroup): boolean {
-    const namesBytes = all.reduce((sum, { length }) => sum + NAME_HEAD_BYTES + length, 0);
-    const bytes = GROUP_HEAD_BYTES + namesBytes;
-    const links = LINK_BYTES * (this.#linkCount + written.length);
-    if (this.#usedBytes + bytes + links > this.#maxBytes) return false;
-    const only = writtenOf(written, all);
+  add({ keys, written, obstacle }: KeyGroup): boolean {
+    const only = written === "all" ? ALL : written;
     const group = this.#usedBytes;
     const names = group + GROUP_HEAD_BYTES;
     let at = names;
-    for (const name of all) {
-      this.#view.setUint32(at, name.length);
-      this.#bytes.set(name, at + NAME_HEAD_BYTES);
-      at += NAME_HEAD_BYTES + name.length;
+    for (let nth = 0; nth < keys.length; nth++) {
+      at += NAME_HEAD_BYTES + keys.to(nth) - keys.from(nth);
     }
+    const namesBytes = at - names;
+    const links = LINK_BYTES * (this.#linkCount + (only === ALL ? keys.length : 1));
+    if (at + links > this.#maxBytes) return false;
+    this.#copy(keys, names);
     const place = ((nameHash(this.#bytes, names, at) + only) >>> 0) % RECENT;
     if (obstacle === undefined && this.#isSame(this.#recent[place]!, names, at, only)) return true;
     this.#view.setUint32(group, namesBytes);
@@ -86,8 +85,19 @@ export class GroupMemory {
     this.#view.setInt32(group + 12, only);
     this.#usedBytes = at;
     if (obstacle === undefined) this.#recent[place] = group;
-    this.#link(group, all, only);
+    this.#link(group, at, only);
     return true;
+  }
+
+  /** Writes the names one behind the other, each with its length before it. */
+  #copy(keys: KeySpans, to: number): void {
+    let at = to;
+    for (let nth = 0; nth < keys.length; nth++) {
+      const [from, end] = [keys.from(nth), keys.to(nth)];
+      this.#view.setUint32(at, end - from);
+      at += NAME_HEAD_BYTES;
+      for (let byte = from; byte < end; byte++) this.#bytes[at++] = keys.bytes[byte]!;
+    }
   }
 
   /**
@@ -124,25 +134,20 @@ export class GroupMemory {
     return isSameName(this.#bytes, from, to, this.#bytes, group + GROUP_HEAD_BYTES);
   }
 
-  #link(group: number, all: readonly Uint8Array[], only: number): void {
+  #link(group: number, end: number, only: number): void {
     let at = group + GROUP_HEAD_BYTES;
-    for (const [nth, name] of all.entries()) {
+    for (let nth = 0; at < end; nth++) {
+      const from = at + NAME_HEAD_BYTES;
+      const to = from + this.#view.getUint32(at);
       if (only === ALL || only === nth) {
-        const from = at + NAME_HEAD_BYTES;
-        const chain = (nameHash(this.#bytes, from, from + name.length) >>> 0) % CHAINS;
-        this.#links.set([this.#chains[chain]!, at, group], 3 * this.#linkCount);
+        const chain = (nameHash(this.#bytes, from, to) >>> 0) % CHAINS;
+        const link = 3 * this.#linkCount;
+        this.#links[link] = this.#chains[chain]!;
+        this.#links[link + 1] = at;
+        this.#links[link + 2] = group;
         this.#chains[chain] = this.#linkCount++;
       }
-      at += NAME_HEAD_BYTES + name.length;
+      at = to;
     }
   }
-}
-
-/** The number of the name that a group writes, or ALL. Commands on the same names may write different ones. */
-function writtenOf(written: readonly Uint8Array[], all: readonly Uint8Array[]): number {
-  const [name] = written;
-  if (written.length === all.length || name === undefined) return ALL;
-  return all.findIndex(
-    (one) => one.length === name.length && isSameName(one, 0, one.length, name, 0),
-  );
 }

@@ -1,5 +1,10 @@
 import { unreachable } from "../../base/errors.ts";
-import { chosenCommands, type LogPart, MORE } from "../../store/rewrite/log-commands.ts";
+import {
+  chosenCommands,
+  type LogPart,
+  MORE,
+  type SeenCommand,
+} from "../../store/rewrite/log-commands.ts";
 import type { Verb } from "../../resp/verbs.ts";
 import { type Effect, EffectReader } from "./command-effect.ts";
 import type { Obstacle } from "./group-memory.ts";
@@ -33,34 +38,28 @@ export async function findNeeds(part: LogPart, needed: NeededNames): Promise<Log
   }
 }
 
+type Grouped = Extract<Effect, { on: "group" }>;
+
 /** What ends a reading, or needs to know where it stands. */
-type Found = { readonly why: string } | Extract<Effect, { on: "group" }> | "look at the names";
+type Found = { readonly why: string } | Grouped | "look at the names";
 
 async function readOnce(part: LogPart, needed: NeededNames): Promise<LogNeeds> {
   let isTouched = false;
   const effects = new EffectReader();
-  const take = (
-    written: readonly Uint8Array[],
-    all: readonly Uint8Array[],
-    obstacle?: Obstacle,
-  ) => {
-    if (needed.take({ written, all, obstacle })) isTouched = true;
+  const take = ({ keys, written }: Grouped, obstacle: Obstacle | undefined) => {
+    if (needed.take({ keys, written, obstacle })) isTouched = true;
   };
-  const look = (
-    bytes: Uint8Array,
-    _: Verb | undefined,
-    isWhole: boolean,
-  ): Found | typeof MORE | undefined => {
-    const effect = effects.read(bytes, isWhole);
+  const look = (seen: SeenCommand): Found | typeof MORE | undefined => {
+    const effect = effects.read(seen);
     if (effect === MORE) return MORE;
     switch (effect.on) {
       case "nothing":
         return undefined;
       case "key":
-        isTouched ||= needed.hasAt(bytes, effect.from, effect.to);
+        isTouched ||= needed.hasAt(seen.bytes, effect.from, effect.to);
         return undefined;
       case "each":
-        isTouched ||= effect.keys.keys.some((key) => needed.has(key));
+        isTouched ||= effect.keys.some(needed.hasAt, "all");
         return undefined;
       case "database":
         isTouched = true;
@@ -69,7 +68,7 @@ async function readOnce(part: LogPart, needed: NeededNames): Promise<LogNeeds> {
         return effect;
       case "group":
         if (effect.obstacle !== undefined) return effect;
-        take(effect.written, effect.all);
+        take(effect, undefined);
         return needed.obstacle === undefined && !needed.isOverfull
           ? undefined
           : "look at the names";
@@ -82,8 +81,8 @@ async function readOnce(part: LogPart, needed: NeededNames): Promise<LogNeeds> {
     const byte = command.start;
     if (value !== "look at the names") {
       if ("why" in value) return { isTouched, obstacle: { what: value.why, byte } };
-      const { written, all, obstacle } = value;
-      take(written, all, obstacle === undefined ? undefined : { what: obstacle, byte });
+      const { obstacle } = value;
+      take(value, obstacle === undefined ? undefined : { what: obstacle, byte });
     }
     if (needed.obstacle !== undefined) return { isTouched, obstacle: needed.obstacle };
     if (!needed.isOverfull) continue;

@@ -1,3 +1,4 @@
+import { latin1At, latin1Of } from "../../resp/frame-words.ts";
 import { nameHash } from "./name-hash.ts";
 
 /** Which hashes the names have, as bits: most others needn't be looked up. */
@@ -14,7 +15,7 @@ export class NameSet {
   }
 
   add(name: Uint8Array): void {
-    this.#names.add(nameText(name));
+    this.#names.add(latin1Of(name));
     const hash = (nameHash(name, 0, name.length) >>> 0) % HASHES;
     this.#hashes[hash >>> 5]! |= 1 << (hash & 31);
   }
@@ -24,11 +25,6 @@ export class NameSet {
     if (this.#names.size === 0) return false;
     const hash = (nameHash(bytes, from, to) >>> 0) % HASHES;
     if ((this.#hashes[hash >>> 5]! & (1 << (hash & 31))) === 0) return false;
-    return this.#names.has(nameText(bytes.subarray(from, to)));
+    return this.#names.has(latin1At(bytes, from, to));
   }
-}
-
-/** A name as text: one character a byte. */
-export function nameText(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }

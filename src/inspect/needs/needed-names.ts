@@ -39,9 +39,8 @@ export class NeededNames {
   }
 
   /** The same for a key that is a part of some bytes. */
-  hasAt(bytes: Uint8Array, from: number, to: number): boolean {
-    return this.#matcher.matchesAt(bytes, from, to) || this.#pulledIn.hasAt(bytes, from, to);
-  }
+  readonly hasAt = (bytes: Uint8Array, from: number, to: number): boolean =>
+    this.#matcher.matchesAt(bytes, from, to) || this.#pulledIn.hasAt(bytes, from, to);
 
   /** How many keys are needed though no pattern matches them. */
   get pulledIn(): number {
@@ -72,9 +71,10 @@ export class NeededNames {
 
   /** Takes the keys of a command that makes some from others. @returns whether any that it writes is needed by now. */
   take(group: KeyGroup): boolean {
-    if (group.written.some((key) => this.has(key))) {
+    const { keys, written } = group;
+    if (keys.some(this.hasAt, written)) {
       this.#obstacle ??= group.obstacle;
-      this.#absorb(group.all);
+      this.#absorb(keys.views());
       return true;
     }
     this.#hasForgotten ||= !this.#groups.add(group);

@@ -1,5 +1,6 @@
 import { Glob } from "../../base/glob.ts";
-import { NameSet, nameText } from "./name-set.ts";
+import { latin1At, latin1Of } from "../../resp/frame-words.ts";
+import { NameSet } from "./name-set.ts";
 
 /** Which keys are wanted. */
 export interface Selection {
@@ -16,12 +17,13 @@ export interface KeyNames {
   has(key: Uint8Array): boolean;
 }
 
-/** A pattern that is more than a name, and the bytes that every key which it matches begins with. */
+/** A pattern that is more than a name, and the bytes that every key which it matches begins and ends with. */
 interface Pattern {
   /** Its bytes, one character each. */
   readonly name: string;
   readonly glob: Glob;
   readonly prefix: Uint8Array;
+  readonly suffix: Uint8Array;
   /** A star alone: servers list an empty key then, though their matching says that it doesn't match one. */
   readonly isAny: boolean;
 }
@@ -70,17 +72,18 @@ export class KeyMatcher {
   #matchesPattern(bytes: Uint8Array, from: number, to: number): boolean {
     if (this.#literals.hasAt(bytes, from, to)) return true;
     let text: string | undefined;
-    for (const { isAny, prefix, glob } of this.#patterns) {
+    for (const { isAny, prefix, suffix, glob } of this.#patterns) {
       if (isAny) return true;
       if (!beginsWith(bytes, from, to, prefix)) continue;
-      if (glob.matches((text ??= nameText(bytes.subarray(from, to))))) return true;
+      if (!beginsWith(bytes, to - suffix.length, to, suffix)) continue;
+      if (glob.matches((text ??= latin1At(bytes, from, to)))) return true;
     }
     return false;
   }
 
   /** Remembers which patterns match a key that was found; see `unmet`. */
   meet(key: Uint8Array): void {
-    const text = nameText(key);
+    const text = latin1Of(key);
     if (this.#literals.hasAt(key, 0, key.length)) this.#met.add(text);
     for (const { name, prefix, glob, isAny } of this.#patterns) {
       if (!isAny && !beginsWith(key, 0, key.length, prefix)) continue;
@@ -90,21 +93,24 @@ export class KeyMatcher {
 
   /** The patterns that no key has met. */
   get unmet(): string[] {
-    return this.#texts.filter((text) => !this.#met.has(nameText(Buffer.from(text))));
+    return this.#texts.filter((text) => !this.#met.has(latin1Of(Buffer.from(text))));
   }
 }
 
 function patternOf(bytes: Buffer, prefixBytes: number): Pattern {
-  const name = nameText(bytes);
+  const name = latin1Of(bytes);
   const prefix = bytes.subarray(0, prefixBytes);
-  return { name, glob: new Glob(name), prefix, isAny: /^\*+$/.test(name) };
+  // What stands behind a bracket or a backslash needn't be what it is.
+  const literal = /[[\\]/.test(name) ? "" : /[^*?]*$/.exec(name)![0];
+  const suffix = bytes.subarray(bytes.length - literal.length);
+  return { name, glob: new Glob(name), prefix, suffix, isAny: /^\*+$/.test(name) };
 }
 
 /** The bytes that a pattern gives a meaning of their own: `* ? [ \`. */
 const SPECIAL = new Set(Buffer.from("*?[\\"));
 
 function beginsWith(bytes: Uint8Array, from: number, to: number, prefix: Uint8Array): boolean {
-  if (to - from < prefix.length) return false;
+  if (from < 0 || to - from < prefix.length) return false;
   for (let at = 0; at < prefix.length; at++) if (bytes[from + at] !== prefix[at]) return false;
   return true;
 }

@@ -68,9 +68,14 @@ export function commandKeys(words: readonly Uint8Array[]): CommandKeys | undefin
     keys: indexes.map((index) => words[index]!),
     words: indexes,
     writes: isStoring && !storesInLast ? "none" : keyed.writes,
-    isIndependent: hasOne || INDEPENDENT.has(name),
+    isIndependent: hasOne || isIndependent(name),
     intoDb,
   };
+}
+
+/** Whether a command of several keys does the same to each as one with this key alone would. @param name in lower case. */
+export function isIndependent(name: string): boolean {
+  return INDEPENDENT.has(name);
 }
 
 /** A container's subcommand; undefined where it isn't known. */

@@ -13,8 +13,7 @@ interface Listed {
 
 /** Where a command's keys are. The verb is word 0. */
 export type Place =
-  /** From one word on, to another one (from the end where negative: -1 is the last word). */
-  | { readonly at: "words"; readonly first: number; readonly last: number; readonly step: number }
+  | PlacedWords
   /** Behind the number of keys; `target` is a key that stands before it. */
   | {
       readonly at: "counted";
@@ -30,6 +29,14 @@ export type Place =
   | { readonly at: "migrate" }
   | { readonly at: "subcommand"; readonly places: ReadonlyMap<string, Keyed> }
   | { readonly at: "none" };
+
+/** From one word on, to another one (from the end where negative: -1 is the last word). */
+export interface PlacedWords {
+  readonly at: "words";
+  readonly first: number;
+  readonly last: number;
+  readonly step: number;
+}
 
 /** The options of a command that writes where one of them says. */
 export interface Options {

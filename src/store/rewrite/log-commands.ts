@@ -40,19 +40,27 @@ export interface LogCommand {
 /** More of the command is needed to decide about it. */
 export const MORE = Symbol("more");
 
+/** A command to decide about, as a part of some bytes: most aren't wanted, and no view is made of those. */
+export interface SeenCommand {
+  readonly bytes: Uint8Array;
+  readonly from: number;
+  readonly to: number;
+  readonly verb: Verb | undefined;
+  /** Whether all of it is there, or only its beginning. */
+  readonly isWhole: boolean;
+}
+
+/** The bytes of a command, as a view. */
+export function bytesOf({ bytes, from, to }: SeenCommand): Uint8Array {
+  return bytes.subarray(from, to);
+}
+
 /** What is chosen of a log. */
 export interface Choice<T> {
   /** Whether a command of this verb may be wanted; only then is it looked at. */
   readonly concerns: (verb: Verb | undefined) => boolean;
-  /**
-   * Returns what is to be passed on of a command, undefined to skip it.
-   * @param bytes its first ones or all of them, as a view. Where not all are there, it may ask for MORE and then gets all.
-   */
-  readonly look: (
-    bytes: Uint8Array,
-    verb: Verb | undefined,
-    isWhole: boolean,
-  ) => T | undefined | typeof MORE;
+  /** Returns what is to be passed on of a command, undefined to skip it; MORE where not all of it is there, to get all. */
+  readonly look: (seen: SeenCommand) => T | undefined | typeof MORE;
   /** Whether all bytes of what is chosen are wanted, too. */
   readonly withBytes: boolean;
 }
@@ -81,7 +89,15 @@ export async function* chosenCommands<T>(
   });
   using file = new ReadFile(part.disk, path);
   let db = part.db ?? 0;
-  const buffer = new Uint8Array(Math.min(blockBytes, to - from));
+  const buffer: Uint8Array = new Uint8Array(Math.min(blockBytes, to - from));
+  // One for all: millions are looked at.
+  const seen = {
+    bytes: buffer,
+    from: 0,
+    to: 0,
+    verb: undefined as Verb | undefined,
+    isWhole: true,
+  };
   for (let at = from; at < to;) {
     const block = await file.read(buffer.subarray(0, to - at), at);
     signal.throwIfAborted();
@@ -90,14 +106,18 @@ export async function* chosenCommands<T>(
       const { start, end, verb } = scanner;
       if (verb === "SELECT") db = scanner.db;
       if (!choice.concerns(verb)) continue;
-      const about = () => ({ start, end, verb, db, inTransaction: scanner.inTransaction });
       if (start >= at) {
-        const bytes = block.subarray(start - at, end - at);
-        const value = choice.look(bytes, verb, true);
-        if (value !== undefined && value !== MORE) yield { command: about(), value, bytes };
+        seen.bytes = block;
+        seen.from = start - at;
+        seen.to = end - at;
+        seen.verb = verb;
+        const value = choice.look(seen);
+        if (value !== undefined && value !== MORE) {
+          yield { command: found(scanner, db), value, bytes: bytesOf(seen) };
+        }
       } else {
         const headBytes = Math.min(HEAD_BYTES, blockBytes);
-        const chosen = await chooseLong(file, about(), choice, headBytes);
+        const chosen = await chooseLong(file, found(scanner, db), choice, headBytes);
         if (chosen === undefined) continue;
         yield chosen;
         // Of two of 512 MB, one after the other, only one is held.
@@ -114,6 +134,11 @@ export async function* chosenCommands<T>(
   });
 }
 
+/** What the scanner stands at. Most commands aren't chosen, and for those nothing is made. */
+function found({ start, end, verb, inTransaction }: FrameScanner, db: number): LogCommand {
+  return { start, end, verb, db, inTransaction };
+}
+
 async function chooseLong<T>(
   file: ReadFile,
   command: LogCommand,
@@ -123,14 +148,14 @@ async function chooseLong<T>(
   const { start, end, verb } = command;
   const head = await file.read(new Uint8Array(Math.min(headBytes, end - start)), start);
   const isWhole = head.length === end - start;
-  let value = look(head, verb, isWhole);
+  let value = look({ bytes: head, from: 0, to: head.length, verb, isWhole });
   if (value === undefined) return undefined;
   if (isWhole || (value !== MORE && !withBytes)) {
     return value === MORE ? undefined : { command, value, bytes: head };
   }
   if (end - start > limits.wholeCommandBytes) throw tooLong(command);
   const bytes = await file.read(new Uint8Array(end - start), start);
-  if (value === MORE) value = look(bytes, verb, true);
+  if (value === MORE) value = look({ bytes, from: 0, to: bytes.length, verb, isWhole: true });
   return value === undefined || value === MORE ? undefined : { command, value, bytes };
 }
 

@@ -1,13 +1,14 @@
 import { keySlot } from "../../cluster/slots/key-slot.ts";
 import { wordsOf } from "../../resp/frame-words.ts";
-import type { Verb } from "../../resp/verbs.ts";
 import { firstKey } from "./first-key.ts";
 import {
+  bytesOf,
   type Choice,
   chosenCommands,
   type LogCommand,
   type LogPart,
   MORE,
+  type SeenCommand,
 } from "./log-commands.ts";
 import { type Migration, migrationOf } from "./migration-commands.ts";
 
@@ -37,12 +38,9 @@ const CHOICE: Choice<Told> = {
   withBytes: false,
 };
 
-function look(
-  bytes: Uint8Array,
-  verb: Verb | undefined,
-  isWhole: boolean,
-): Told | undefined | typeof MORE {
-  switch (verb) {
+function look(seen: SeenCommand): Told | undefined | typeof MORE {
+  const bytes = bytesOf(seen);
+  switch (seen.verb) {
     case "RESTORE-ASKING": {
       const key = firstKey(bytes);
       if (key === "more") return MORE;
@@ -51,7 +49,7 @@ function look(
     }
     case "CLUSTER":
     case "TRIMSLOTS":
-      return isWhole ? migrationOf(wordsOf(bytes)) : MORE;
+      return seen.isWhole ? migrationOf(wordsOf(bytes)) : MORE;
     default:
       return undefined;
   }

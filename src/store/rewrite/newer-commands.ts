@@ -2,7 +2,7 @@ import { ReplicaError } from "../../base/errors.ts";
 import { isAtLeast, type Release } from "../../rdb/releases.ts";
 import { wordsOf } from "../../resp/frame-words.ts";
 import type { Verb } from "../../resp/verbs.ts";
-import { chosenCommands, type LogPart, MORE } from "./log-commands.ts";
+import { bytesOf, chosenCommands, type LogPart, MORE, type SeenCommand } from "./log-commands.ts";
 
 /*
  * Which server knows which command of a stream, in this one place: the commands that write, as primaries stream them, and that
@@ -97,8 +97,8 @@ export async function newerCommands(part: LogPart, release: Release): Promise<Ne
   const choice = {
     // Most of them are no `Verb`: their names are read from the bytes.
     concerns: (verb: Verb | undefined) => verb === undefined || LOOKED_AT.has(verb),
-    look: (bytes: Uint8Array, verb: Verb | undefined, isWhole: boolean) =>
-      verb === "EXEC" ? COMMITTED : newerIn(bytes, isWhole, release),
+    look: (seen: SeenCommand) =>
+      seen.verb === "EXEC" ? COMMITTED : newerIn(bytesOf(seen), seen.isWhole, release),
     withBytes: false,
   };
   /** Those of a transaction count once it has ended: what is restored ends outside of one. */

@@ -2,7 +2,14 @@ import { keySlot } from "../../cluster/slots/key-slot.ts";
 import { hasSlot, type SlotRange, SLOTS } from "../../cluster/slots/slot-ranges.ts";
 import type { Verb } from "../../resp/verbs.ts";
 import { commandName, firstKey } from "./first-key.ts";
-import { chosenCommands, type LogCommand, type LogPart, MORE } from "./log-commands.ts";
+import {
+  bytesOf,
+  chosenCommands,
+  type LogCommand,
+  type LogPart,
+  MORE,
+  type SeenCommand,
+} from "./log-commands.ts";
 
 /** A command on keys of wanted slots. */
 export interface SlotCommand extends LogCommand {
@@ -42,7 +49,8 @@ export async function* changesOfSlots(
   slots: readonly SlotRange[],
 ): AsyncGenerator<SlotCommand | Flush> {
   const isWanted = Array.from({ length: SLOTS }, (_, slot) => hasSlot(slots, slot));
-  const look = (bytes: Uint8Array) => {
+  const look = (seen: SeenCommand) => {
+    const bytes = bytesOf(seen);
     const key = firstKey(bytes);
     if (key === "more") return MORE;
     if (key === "none") return flushOf(bytes);

@@ -1,5 +1,10 @@
 import { expect, test } from "bun:test";
-import { type Effect, EffectReader, withKeys } from "../../../src/inspect/needs/command-effect.ts";
+import {
+  type Effect,
+  EffectReader,
+  withKeys,
+  writtenOf,
+} from "../../../src/inspect/needs/command-effect.ts";
 import { commandKeys } from "../../../src/store/rewrite/command-keys.ts";
 import { MORE } from "../../../src/store/rewrite/log-commands.ts";
 import { encodeCommand } from "../../support/resp.ts";
@@ -9,7 +14,10 @@ const text = (keys: readonly Uint8Array[]) => keys.map((key) => Buffer.from(key)
 const effects = new EffectReader();
 
 function read(bytes: Uint8Array, isWhole: boolean): string {
-  return shown(effects.read(bytes, isWhole), bytes);
+  // It may lie anywhere.
+  const all = Buffer.concat([Buffer.from("*1\r\n"), bytes, Buffer.from("*9\r\n$1\r\n")]);
+  const seen = { bytes: all, from: 4, to: 4 + bytes.length, verb: undefined, isWhole };
+  return shown(effects.read(seen), all);
 }
 
 function shown(effect: Effect | typeof MORE, bytes: Uint8Array): string {
@@ -18,9 +26,9 @@ function shown(effect: Effect | typeof MORE, bytes: Uint8Array): string {
     case "key":
       return `key ${text([bytes.subarray(effect.from, effect.to)]).join()}`;
     case "each":
-      return `each of ${text(effect.keys.keys).join()}`;
+      return `each of ${text(effect.keys.views()).join()}`;
     case "group":
-      return `${text(effect.written).join()} from ${text(effect.all).join()}${effect.obstacle === undefined ? "" : "!"}`;
+      return `${text(writtenOf(effect)).join()} from ${text(effect.keys.views()).join()}${effect.obstacle === undefined ? "" : "!"}`;
     default:
       return effect.on;
   }

@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
+import { Glob } from "../../../src/base/glob.ts";
 import { Random } from "../../support/fill.ts";
 import { seedOf } from "../../support/sweep.ts";
+import type { Obstacle } from "../../../src/inspect/needs/group-memory.ts";
+import { KeySpans } from "../../../src/inspect/needs/key-spans.ts";
 import { NeededNames } from "../../../src/inspect/needs/needed-names.ts";
 import { KeyMatcher } from "../../../src/inspect/needs/selection.ts";
 
@@ -11,10 +14,23 @@ function names(pattern: string, limits = ROOMY): NeededNames {
   return new NeededNames(new KeyMatcher({ patterns: [pattern], db: undefined }), limits);
 }
 
+/** Takes a command of these keys, which writes one of them by number, or all. */
+function takeGroup(
+  needed: NeededNames,
+  all: readonly Uint8Array[],
+  written: "all" | number,
+  obstacle?: Obstacle,
+): boolean {
+  const keys = new KeySpans();
+  keys.begin(Buffer.concat(all));
+  let at = 0;
+  for (const { length } of all) keys.add(at, (at += length));
+  return needed.take({ keys, written, obstacle });
+}
+
 /** Takes a command that makes `written` from itself and others. */
 function take(needed: NeededNames, written: string, ...others: string[]): boolean {
-  const all = [written, ...others].map(bytes);
-  return needed.take({ written: [bytes(written)], all, obstacle: undefined });
+  return takeGroup(needed, [written, ...others].map(bytes), 0);
 }
 
 test("needs what a wanted key is made from, to the end of the chain", () => {
@@ -67,14 +83,13 @@ test("remembers the same command once, whatever is in the names", () => {
 
 test("two commands on the same names that write different ones of them are two", () => {
   const all = ["a", "b", "c"].map(bytes);
-  for (const [first, second] of [
-    [["a"], ["b"]],
-    [["a"], ["a", "b", "c"]],
-    [["c"], ["b"]],
-  ]) {
+  for (const twice of [
+    [0, 1],
+    [0, "all"],
+    [2, 1],
+  ] as const) {
     const needed = names("user:1");
-    for (const written of [first!, second!])
-      needed.take({ written: written.map(bytes), all, obstacle: undefined });
+    for (const written of twice) takeGroup(needed, all, written);
     take(needed, "user:1", "b");
     expect(needed.has(bytes("c"))).toBe(true);
     expect(needed.pulledIn).toBe(3);
@@ -83,15 +98,15 @@ test("two commands on the same names that write different ones of them are two",
 
 test("tells of a command that can't be replayed once its key is needed, before or after", () => {
   const obstacle = { what: "SORT reads", byte: 7 };
-  const group = { written: [bytes("b")], all: [bytes("b"), bytes("c")], obstacle };
+  const group = ["b", "c"].map(bytes);
   const before = names("user:1");
-  before.take(group);
+  takeGroup(before, group, 0, obstacle);
   expect(before.obstacle).toBeUndefined();
   take(before, "user:1", "b");
   expect(before.obstacle).toBe(obstacle);
   const after = names("user:1");
   take(after, "user:1", "b");
-  after.take(group);
+  takeGroup(after, group, 0, obstacle);
   expect(after.obstacle).toBe(obstacle);
 });
 
@@ -107,7 +122,7 @@ test("matches names byte by byte", () => {
   const key = Uint8Array.of(0xc3, 0xa9, 0xff);
   expect(needed.has(key)).toBe(true);
   const other = Uint8Array.of(0xff, 0xfe);
-  needed.take({ written: [key], all: [key, other], obstacle: undefined });
+  takeGroup(needed, [key, other], 0);
   expect(needed.has(other)).toBe(true);
   expect(needed.has(Uint8Array.of(0xff, 0xfd))).toBe(false);
 });
@@ -140,18 +155,17 @@ test("finds what a search from command to command finds, in however little memor
   for (let round = 0; round < 200; round++) {
     const names = 5 + random.below(40);
     const name = () => bytes(`${random.below(names)}`.repeat(1 + random.below(2)));
-    const groups: { written: Buffer[]; all: Buffer[] }[] = Array.from(
-      { length: random.below(60) },
-      () => {
-        const all = Array.from({ length: 2 + random.below(3) }, name);
-        return { written: random.below(2) === 0 ? all : [all[random.below(all.length)]!], all };
-      },
-    );
+    const groups = Array.from({ length: random.below(60) }, () => {
+      const all = Array.from({ length: 2 + random.below(3) }, name);
+      const written = random.below(2) === 0 ? ("all" as const) : random.below(all.length);
+      return { all, written };
+    });
     const wanted = new Set(["7"]);
     for (let before = -1; before !== wanted.size;) {
       before = wanted.size;
       for (const { written, all } of groups) {
-        if (written.some((one) => wanted.has(one.toString())))
+        const writes = written === "all" ? all : [all[written]!];
+        if (writes.some((one) => wanted.has(one.toString())))
           for (const one of all) wanted.add(one.toString());
       }
     }
@@ -159,9 +173,36 @@ test("finds what a search from command to command finds, in however little memor
     const needed = new NeededNames(new KeyMatcher({ patterns: ["7"], db: undefined }), limits);
     do {
       needed.beginAgain();
-      for (const group of groups) needed.take({ ...group, obstacle: undefined });
+      for (const { all, written } of groups) takeGroup(needed, all, written);
     } while (needed.isStale);
     expect(needed.pulledIn).toBe(wanted.size - 1);
     for (const one of wanted) expect(needed.has(bytes(one))).toBe(true);
   }
+});
+
+test("what a pattern begins and ends with spares no key that it matches", () => {
+  const random = new Random(seedOf("PATTERN_SEED"));
+  const drawn = (letters: string, most: number) =>
+    Array.from({ length: random.below(most + 1) }, () => letters[random.below(letters.length)]);
+  let [matched, unmatched] = [0, 0];
+  for (let round = 0; round < 5_000; round++) {
+    const pattern = drawn("aab*?[]\\^-", 6).join("");
+    const matcher = new KeyMatcher({ patterns: [pattern], db: undefined });
+    // Keys lie amid other bytes.
+    const key = drawn("aab]", 5).join("");
+    const around = bytes(`${drawn("ab", 3).join("")}${key}ab`);
+    const from = around.length - 2 - key.length;
+    // A star alone matches the empty key too, and what has nothing special is a name.
+    const isAny = /^\*+$/.test(pattern);
+    const isName = !/[*?[\\]/.test(pattern);
+    const wanted = isAny || (isName ? key === pattern : new Glob(pattern).matches(key));
+    expect({ pattern, key, is: matcher.matchesAt(around, from, from + key.length) }).toEqual({
+      pattern,
+      key,
+      is: wanted,
+    });
+    if (wanted) matched++;
+    else unmatched++;
+  }
+  expect(Math.min(matched, unmatched)).toBeGreaterThan(100);
 });
