@@ -35,11 +35,14 @@ export interface Lateness {
   readonly untilMs: number | undefined;
 }
 
+/** A shard of which nothing came for this long after a moment is late: what comes then may have been on its way at the moment. */
+const LATE_MS = 500;
+
 /** Undefined where something arrived in time. A primary without writes says something every ten seconds. */
 export function latenessAt(log: ShardLog, atMs: number): Lateness | undefined {
   const offset = log.offsetAt(atMs);
   const nextMs = log.timeOf(offset + 1);
-  if (nextMs <= atMs + SETTLE_MS) return undefined;
+  if (nextMs <= atMs + LATE_MS) return undefined;
   const fromMs = Math.max(Math.min(log.timeOf(offset), atMs), atMs - MAX_LATE_MS);
   return { fromMs, untilMs: nextMs <= atMs + MAX_LATE_MS ? nextMs : undefined };
 }

@@ -87,6 +87,18 @@ test("keys that came late to an open slot's target stay in their source", async 
   expect(appendices.get(2)).not.toContain("payload");
 });
 
+test("keys that came behind the first thing that was heard of a late target are found too", async () => {
+  const target: readonly Heard[] = [
+    [AT_MS - 4_000, "PING"],
+    [AT_MS + 1_500, "SET {b}4 1"],
+    // What a link brings once it is back takes its time on a busy machine.
+    [AT_MS + 2_600, "RESTORE-ASKING {a}1 0 payload"],
+    [AT_MS + 8_000, "PING"],
+  ];
+  const { appendices } = await planned({ seen: [BEFORE], open: [OPEN], source: REMOVED, target });
+  expect(appendices.get(1)).toContain("payload");
+});
+
 test("keys that came late to the slot's new owner are there", async () => {
   const open = [{ ...OPEN, untilMs: AT_MS - 3_200 }];
   const seen = [BEFORE, after(AT_MS - 3_000)];
