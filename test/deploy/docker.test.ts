@@ -28,12 +28,9 @@ const stages = Array.from(
       }),
 );
 
-/** The values of an instruction in the image that comes out. */
-function valuesOf(name: string): string[] {
-  return stages
-    .at(-1)!
-    .filter((instruction) => instruction.name === name)
-    .map(({ value }) => value);
+/** The values of an instruction in the image that comes out, or in that of an earlier stage. */
+function valuesOf(name: string, stage = stages.at(-1)!): string[] {
+  return stage.filter((instruction) => instruction.name === name).map(({ value }) => value);
 }
 
 /** The words of an instruction in the form that needs no shell. */
@@ -79,12 +76,22 @@ describe("the Dockerfile", () => {
   });
 
   test("builds with the pinned Bun and an existing script, and runs as an unprivileged user", () => {
-    const [build, image] = stages.map((stage) => stage[0]?.value);
+    const [build, proof, image] = stages.map((stage) => stage[0]?.value);
     expect(build).toBe(`oven/bun:${about.devDependencies["bun-types"]}-slim AS build`);
     expect(image).toMatch(/^gcr\.io\/distroless\/.*:nonroot$/);
+    expect(proof).toBe("${SERVER_IMAGE} AS proof");
+    expect(dockerfile).toMatch(/^ARG SERVER_IMAGE=redis:\d+\.\d+\.\d+-\w+$/m);
     const scripts = [...dockerfile.matchAll(/bun run (\w+)/g)].map((match) => match[1]);
     expect(scripts).toEqual(["build"]);
     expect(Object.keys(about.scripts)).toContain("build");
+  });
+
+  test("puts the program beside a stock server for proofs, as the same user", () => {
+    const proof = stages[1]!;
+    for (const name of ["COPY", "ENTRYPOINT"]) {
+      expect(valuesOf(name).slice(0, 1)).toEqual(valuesOf(name, proof));
+    }
+    expect(valuesOf("USER", proof)).toEqual(["65532:65532"]);
   });
 
   test("copies files that exist, and the ignore file lets through exactly those", () => {

