@@ -10,7 +10,14 @@ export type ServerTool =
   "redis-server" | "redis-cli" | "redis-benchmark" | "redis-check-rdb" | "redis-check-aof";
 
 /** What else is fetched into a folder of its own. */
-export const OTHER_KINDS = ["archive-tools", "radosgw", "swift", "rclone", "awscli"] as const;
+export const OTHER_KINDS = [
+  "archive-tools",
+  "radosgw",
+  "swift",
+  "rclone",
+  "awscli",
+  "docker-compose",
+] as const;
 export type PackageKind = ServerKind | (typeof OTHER_KINDS)[number];
 
 /** Who needs it: every test run, the sweeps, or a benchmark. Each fetches what stands before it as well. */
@@ -103,6 +110,15 @@ const OTHERS: readonly PackageRecipe[] = [
     programs: ["radosgw", "radosgw-admin", "ceph-mon", "ceph-osd"],
     // The others are half of what Ceph takes on the disk.
     alsoKept: ["monmaptool", "osdmaptool"],
+    fetchedFor: "tests",
+  },
+  {
+    kind: "docker-compose",
+    suite: "trixie",
+    packages: ["docker-compose"],
+    versionPrefix: "2.",
+    required: false,
+    programs: ["docker-compose"],
     fetchedFor: "tests",
   },
   {
