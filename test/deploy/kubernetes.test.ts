@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { IContainer, IPodSpec } from "kubernetes-models/v1";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { constants, copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { compiledProgram } from "../support/compiled.ts";
 import { thrownBy } from "../support/error-of.ts";
 import { FaultS3 } from "../support/fault-s3.ts";
 import { hasHelm, helm, helmTemplate } from "../support/helm.ts";
 import { freePort } from "../support/ports.ts";
-import { runReplica, startReplica } from "../support/replica-process.ts";
+import { programEnvironment, runReplica, startReplica } from "../support/replica-process.ts";
 import { startServer } from "../support/servers.ts";
+import { mayMount } from "../support/small-disk.ts";
 import { serverScript } from "../support/stock.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
@@ -29,6 +31,7 @@ for (const name of manifestNames) {
 }
 const all = kept.get("archive") ?? [];
 
+const canMount = mayMount();
 const PASSWORD = "hunter2-of-the-primary";
 const dir = tempDir("kubernetes");
 beforeAll(() => {
@@ -216,6 +219,17 @@ describe.skipIf(!hasHelm)("the chart", () => {
     expect(settings.httpHosts).toContain("replica.internal");
   });
 
+  test("says after an install what to look at, in commands that the program takes", async () => {
+    const values = join(chartDir, "manifests/archive.values.yaml");
+    const place = ["replica", chartDir, "--namespace", "redis", "--values", values];
+    const said = await helm(["install", ...place, "--dry-run=client"]);
+    const notes = said.slice(said.indexOf("NOTES:"));
+    const commands = [...notes.matchAll(/ -- replica (.+)$/gm)].map(([, line]) => line!.split(" "));
+    const names = commands.map((words) => programCommand(words, {}).command.name);
+    expect(names).toEqual(["status", "snapshots"]);
+    expect(notes).toContain(`port-forward replica-0 ${httpPort} `);
+  });
+
   test.each([
     ["archve.url=s3://b/p", "'archve' not allowed"],
     ["replicas=two", "got string, want integer"],
@@ -315,6 +329,18 @@ describe.each([...kept])("the plain manifest %s", (_name, objects) => {
     expect(served.map(({ name, port }) => [name, port])).toEqual(expected);
     expect(opened.map(({ name, containerPort }) => [name, containerPort])).toEqual(expected);
   });
+});
+
+test("the role's token lies where the program is told to look", () => {
+  for (const pod of podsOf(all)) {
+    const [container] = pod.containers;
+    const { mountPath } = container!.volumeMounts!.find(({ name }) => name === "aws-identity")!;
+    const { projected } = pod.volumes!.find(({ name }) => name === "aws-identity")!;
+    const token = projected?.sources?.[0]?.serviceAccountToken;
+    expect(token?.audience).toBe("sts.amazonaws.com");
+    const told = environmentOf(container!)["AWS_WEB_IDENTITY_TOKEN_FILE"];
+    expect(`${mountPath}/${token?.path}`).toBe(told!);
+  }
 });
 
 test("Prometheus's operator finds the Service, and calls the job as the alerts do", async () => {
@@ -426,6 +452,44 @@ describe("what the manifests start", () => {
     expect(proven).toMatchObject({ exitCode: 0 });
     expect(JSON.parse(proven.stdout)).toMatchObject({ check: { keys: { db0: 1 } } });
   }, 150_000);
+
+  test.skipIf(!canMount)(
+    "follows with a read-only root, and without a capability",
+    async () => {
+      await using primary = await startServer("redis-7.0");
+      using own = tempDir("read-only");
+      const [port, program] = [freePort(), own.file("replica")];
+      copyFileSync(compiledProgram(), program, constants.COPYFILE_FICLONE);
+      const confine = `set -e
+      mount --bind ${own.path} ${own.path}
+      mount -o remount,ro,bind /
+      if touch /written 2>/dev/null; then exit 99; fi
+      cd ${own.path}
+      exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"`;
+      const env = {
+        REPLICA_DIR: own.file("data"),
+        REPLICA_PORT: "0",
+        REPLICA_HTTP: `127.0.0.1:${port}`,
+      };
+      const words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", confine, "sh"];
+      const child = Bun.spawn([...words, program, "follow", primary.url()], {
+        env: { ...programEnvironment(), ...env },
+        stdio: ["ignore", "ignore", Bun.file(own.file("log"))],
+      });
+      try {
+        const asked = () => fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+        const isReady = async () => (await asked())?.status === 200;
+        await until(isReady, { what: "it to be ready" }).catch(async (error: unknown) => {
+          throw new Error(await Bun.file(own.file("log")).text(), { cause: error });
+        });
+        child.kill("SIGTERM");
+        expect(await child.exited).toBe(0);
+      } finally {
+        child.kill("SIGKILL");
+      }
+    },
+    150_000,
+  );
 
   test("fails where the archive's snapshot is damaged", async () => {
     const [key, piece] = [...s3.objects].find(([name]) => name.includes("/base/"))!;
