@@ -230,6 +230,20 @@ describe.skipIf(!hasHelm)("the chart", () => {
     expect(notes).toContain(`port-forward replica-0 ${httpPort} `);
   });
 
+  test("is installed as OPERATIONS.md says", async () => {
+    const text = await Bun.file(join(chartDir, "../../docs/OPERATIONS.md")).text();
+    const [, line = ""] = /^helm (install(?:.*\\\n)*.*)$/m.exec(text) ?? [];
+    const words = line.replaceAll("\\\n", " ").replaceAll("'", "").split(/ +/);
+    const args = words.map((word) => (word === "deploy/kubernetes" ? chartDir : word));
+    const said = await helm([...args, "--dry-run=client"]);
+    const [, manifest = ""] = /^MANIFEST:\n([^]*?)^NOTES:/m.exec(said) ?? [];
+    const follow = containerOf(objectsOf(manifest), "StatefulSet");
+    expect(follow.image).toBe(`registry.internal/replica:${about.version}`);
+    expect(
+      programCommand(follow.args ?? [], environmentHere(follow)).settings.password?.read(),
+    ).toBe(PASSWORD);
+  });
+
   test.each([
     ["archve.url=s3://b/p", "'archve' not allowed"],
     ["replicas=two", "got string, want integer"],

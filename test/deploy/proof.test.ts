@@ -239,6 +239,17 @@ describe("the units of the proof", () => {
     ]);
   });
 
+  test("have no more rights than the replica", () => {
+    // What it is started for, and what the stock server needs beside it.
+    const own =
+      /^(?:Type|NotifyAccess|Environment\w*|Exec\w+|Restart\w*|WatchdogSec|Timeout\w+|StateDirectory|LimitNOFILE|SystemCallFilter)$/;
+    const confinement = replicaUnit.get("Service")!.filter(([name]) => !own.test(name));
+    expect(confinement.length).toBeGreaterThan(20);
+    expect(service.get("Service")).toEqual(expect.arrayContaining([...confinement]));
+    const refused = valuesOf(service, "Service", "SystemCallFilter");
+    expect(refused).toEqual(["@system-service", "~@privileged"]);
+  });
+
   test("put the outcome where node_exporter reads it, in one step", async () => {
     const [{ file }] = placeAfterGood();
     const target = dir.file("collected.prom");
