@@ -465,45 +465,41 @@ describe("what the manifests start", () => {
     const proven = await runReplica((proof.args ?? []).map(inBucket), { env: variables(proof) });
     expect(proven).toMatchObject({ exitCode: 0 });
     expect(JSON.parse(proven.stdout)).toMatchObject({ check: { keys: { db0: 1 } } });
-  }, 150_000);
+  });
 
-  test.skipIf(!canMount)(
-    "follows with a read-only root, and without a capability",
-    async () => {
-      await using primary = await startServer("redis-7.0");
-      using own = tempDir("read-only");
-      const [port, program] = [freePort(), own.file("replica")];
-      copyFileSync(compiledProgram(), program, constants.COPYFILE_FICLONE);
-      const confine = `set -e
+  test.skipIf(!canMount)("follows with a read-only root, and without a capability", async () => {
+    await using primary = await startServer("redis-7.0");
+    using own = tempDir("read-only");
+    const [port, program] = [freePort(), own.file("replica")];
+    copyFileSync(compiledProgram(), program, constants.COPYFILE_FICLONE);
+    const confine = `set -e
       mount --bind ${own.path} ${own.path}
       mount -o remount,ro,bind /
       if touch /written 2>/dev/null; then exit 99; fi
       cd ${own.path}
       exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"`;
-      const env = {
-        REPLICA_DIR: own.file("data"),
-        REPLICA_PORT: "0",
-        REPLICA_HTTP: `127.0.0.1:${port}`,
-      };
-      const words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", confine, "sh"];
-      const child = Bun.spawn([...words, program, "follow", primary.url()], {
-        env: { ...programEnvironment(), ...env },
-        stdio: ["ignore", "ignore", Bun.file(own.file("log"))],
+    const env = {
+      REPLICA_DIR: own.file("data"),
+      REPLICA_PORT: "0",
+      REPLICA_HTTP: `127.0.0.1:${port}`,
+    };
+    const words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", confine, "sh"];
+    const child = Bun.spawn([...words, program, "follow", primary.url()], {
+      env: { ...programEnvironment(), ...env },
+      stdio: ["ignore", "ignore", Bun.file(own.file("log"))],
+    });
+    try {
+      const asked = () => fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+      const isReady = async () => (await asked())?.status === 200;
+      await until(isReady, { what: "it to be ready" }).catch(async (error: unknown) => {
+        throw new Error(await Bun.file(own.file("log")).text(), { cause: error });
       });
-      try {
-        const asked = () => fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
-        const isReady = async () => (await asked())?.status === 200;
-        await until(isReady, { what: "it to be ready" }).catch(async (error: unknown) => {
-          throw new Error(await Bun.file(own.file("log")).text(), { cause: error });
-        });
-        child.kill("SIGTERM");
-        expect(await child.exited).toBe(0);
-      } finally {
-        child.kill("SIGKILL");
-      }
-    },
-    150_000,
-  );
+      child.kill("SIGTERM");
+      expect(await child.exited).toBe(0);
+    } finally {
+      child.kill("SIGKILL");
+    }
+  });
 
   test("fails where the archive's snapshot is damaged", async () => {
     const [key, piece] = [...s3.objects].find(([name]) => name.includes("/base/"))!;
@@ -513,5 +509,5 @@ describe("what the manifests start", () => {
     const args = (proof.args ?? []).map((arg) => inBucket(arg).replace(/\/restored$/, "/again"));
     const { exitCode } = await runReplica(args, { env: variables(proof) });
     expect(exitCode).toBe(3);
-  }, 150_000);
+  });
 });

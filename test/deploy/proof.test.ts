@@ -58,7 +58,7 @@ beforeAll(async () => {
   await until(isLogged, { what: "what came after it" });
   good = place();
   ran = await prove(data, good);
-}, 150_000);
+});
 afterAll(async () => {
   await replica[Symbol.asyncDispose]();
   await primary[Symbol.asyncDispose]();
@@ -130,7 +130,7 @@ describe("a proof", () => {
     fs.mkdirSync(join(where.work, "proof/restored"), { recursive: true });
     fs.writeFileSync(join(where.work, "proof/restored/left"), "left");
     expectGood(archive, where, await prove(archive, where));
-  }, 150_000);
+  });
 
   test("that fails keeps when the last good one was: damage, no server, a source that is gone", async () => {
     const where = place();
@@ -153,7 +153,7 @@ describe("a proof", () => {
     fs.rmSync(copy, { recursive: true });
     expect((await prove(copy, where)).exitCode).not.toBe(0);
     failed(told(copy, where), before);
-  }, 150_000);
+  });
 
   test("that never succeeded says so, of this source alone", async () => {
     const [where] = placeAfterGood();
@@ -163,7 +163,7 @@ describe("a proof", () => {
       replica_proof_success: 0,
       replica_last_proof_timestamp_seconds: 0,
     });
-  }, 150_000);
+  });
 
   test("that takes too long is stopped with what it started, and has failed", async () => {
     const [where, before] = placeAfterGood();
@@ -182,7 +182,7 @@ describe("a proof", () => {
     expect(await child.exited).not.toBe(0);
     failed(told(data, where), before);
     await until(() => !fs.existsSync(`/proc/${sleeping()}`), { what: "the server to be gone" });
-  }, 150_000);
+  });
 
   test.skipIf(!canMount)(
     "that finds no room has failed, and tells it on the same disk",
@@ -196,7 +196,6 @@ describe("a proof", () => {
       expect([exitCode, stderr]).toEqual([1, expect.stringContaining("disk is full")]);
       failed(told(data, where), good);
     },
-    150_000,
   );
 
   test("that can't tell its outcome fails", async () => {
@@ -206,7 +205,7 @@ describe("a proof", () => {
       file: dir.file("no/folder.prom"),
     });
     expect([exitCode, stderr]).toEqual([1, expect.stringContaining("is not told")]);
-  }, 150_000);
+  });
 });
 
 describe("the units of the proof", () => {
@@ -264,7 +263,7 @@ describe("the units of the proof", () => {
     fs.symlinkSync("/etc/shadow", file);
     await runProgram(command);
     expect(fs.readlinkSync(target)).toBe("/etc/shadow");
-  }, 150_000);
+  });
 
   test("run once a night, and end before the alert calls a proof old", () => {
     expect(one(timer, "Timer", "OnCalendar")).toBe("*-*-* 03:17:00");
