@@ -254,8 +254,10 @@ describe("the units of the proof", () => {
     const target = dir.file("collected.prom");
     const line = one(service, "Service", "ExecStopPost");
     const [, code = ""] = /^\+\/bin\/sh -c '(.*)' sh %S\/\S+ \$\{TEXTFILE\}$/.exec(line) ?? [];
-    const command = ["/bin/sh", "-c", code.replaceAll("$$", "$"), "sh", file, target];
+    const mask = `umask ${one(service, "Service", "UMask")};`;
+    const command = ["/bin/sh", "-c", `${mask} ${code.replaceAll("$$", "$")}`, "sh", file, target];
     expect((await runProgram(command)).exitCode).toBe(0);
+    expect(fs.statSync(target).mode & 0o777).toBe(0o644);
     expect(fs.readFileSync(target, "utf8")).toBe(fs.readFileSync(file, "utf8"));
     expect(fs.existsSync(`${target}.new`)).toBe(false);
     // A link to a file of root's isn't followed.
