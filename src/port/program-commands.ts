@@ -27,7 +27,71 @@ export const programCommands: readonly Command[] = [
     summary: "Syncs everything to disk and ends the program.",
     run: shutdown,
   },
+  {
+    name: "slowlog",
+    arity: -2,
+    flags: ["admin", "loading", "stale"],
+    summary: "Returns an empty log of slow commands: none is kept.",
+    run: slowlog,
+  },
+  {
+    name: "latency",
+    arity: -2,
+    flags: ["admin", "noscript", "loading", "stale"],
+    summary: "Returns no latencies: none are recorded.",
+    run: latency,
+  },
 ];
+
+/** SLOWLOG of a server that has met no slow command ("Redis 7.2, slowlog.c"): tools that watch Redis ask for it. */
+function slowlog({ args }: Call): Uint8Array {
+  const [what = "", ...rest] = args;
+  switch (what.toLowerCase()) {
+    case "get":
+      if (rest.length > 1) {
+        const asked = `unknown subcommand or wrong number of arguments for '${what}'`;
+        return error(`ERR ${asked}. Try SLOWLOG HELP.`);
+      }
+      if (rest[0] === undefined || /^(?:-1|\d{1,18})$/.test(rest[0])) return array([]);
+      return error("ERR count should be greater than or equal to -1");
+    case "len":
+      return rest.length > 0 ? wrongArgs("slowlog|len") : integer(0);
+    case "reset":
+      return rest.length > 0 ? wrongArgs("slowlog|reset") : simple("OK");
+    case "help":
+      return subcommandHelp("SLOWLOG", [
+        ["GET [<count>]", "Returns nothing: no command is logged."],
+        ["LEN", "Returns 0."],
+        ["RESET", "Does nothing."],
+      ]);
+    default:
+      return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try SLOWLOG HELP.`);
+  }
+}
+
+/** LATENCY of a server that records none, as Redis by default ("Redis 7.2, latency.c, latencyCommand"). */
+function latency({ client, args }: Call): Uint8Array {
+  const [what = "", ...rest] = args;
+  switch (what.toLowerCase()) {
+    case "latest":
+      return rest.length > 0 ? wrongArgs("latency|latest") : array([]);
+    case "history":
+      return rest.length === 1 ? array([]) : wrongArgs("latency|history");
+    case "histogram":
+      return map([], client.proto);
+    case "reset":
+      return integer(0);
+    case "help":
+      return subcommandHelp("LATENCY", [
+        ["LATEST", "Returns nothing: no latency is recorded."],
+        ["HISTORY <event>", "Returns nothing."],
+        ["HISTOGRAM [<command> ...]", "Returns nothing."],
+        ["RESET [<event> ...]", "Returns 0: there is nothing to reset."],
+      ]);
+    default:
+      return error(`ERR unknown subcommand '${what.slice(0, 60)}'. Try LATENCY HELP.`);
+  }
+}
 
 function time({ context }: Call): Uint8Array {
   const nowMs = context.now();

@@ -128,9 +128,9 @@ function countValues(bytes: Buffer, proto: 2 | 3): number {
 }
 
 const VERBS =
-  "ping echo auth hello quit reset select info role replicaof slaveof config lastsave multi exec discard subscribe psubscribe unsubscribe punsubscribe publish client command dbsize time shutdown get slowlog post";
+  "ping echo auth hello quit reset select info role replicaof slaveof config lastsave multi exec discard subscribe psubscribe unsubscribe punsubscribe publish client command dbsize time shutdown get slowlog latency post";
 const WORDS =
-  "id setname getname setinfo list kill info no-evict no-touch get set rewrite resetstat count docs lib-name lib-ver type normal pubsub addr laddr user default skipme yes no one on off all 0 1 2 3 16 -1 6379 127.0.0.1:1 127.0.0.1 ::1 news n* * maxclients 1000 now force save nosave abort";
+  "id setname getname setinfo list kill info no-evict no-touch get set rewrite resetstat count docs lib-name lib-ver type normal pubsub addr laddr user default skipme yes no one on off all 0 1 2 3 16 -1 6379 127.0.0.1:1 127.0.0.1 ::1 news n* * maxclients 1000 now force save nosave abort len reset latest history histogram";
 
 const verb = fc.constantFrom(...VERBS.split(" "));
 const word = fc.oneof(
