@@ -4,9 +4,12 @@ import { ServiceManager } from "./service-manager.ts";
 const EXTEND_SECONDS = 60;
 const EVERY_MS = 10_000;
 
+/** Prometheus's text format. */
+const TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8";
+
 /**
  * Stands in for health and the service manager during a start that may take hours, so that nobody takes it for a hang and
- * begins it anew: `/healthz` answers 200, everything else 503 and why; the service manager waits on (sd_notify(3),
+ * begins it anew: `/healthz` answers 200, `/metrics` too, with no metric, everything else 503 and why; the service manager waits on (sd_notify(3),
  * EXTEND_TIMEOUT_USEC). Where that can't be done, nothing is said: whoever comes after it says what is wrong.
  * @param http where health is served; undefined: nowhere.
  * @param env the environment, in which the service manager's variables stay.
@@ -32,13 +35,17 @@ export function holdStart(
 }
 
 function serve({ host, port }: { readonly host: string; readonly port: number }, why: string) {
+  const answers: Readonly<Record<string, () => Response>> = {
+    "/healthz": () => new Response("ok\n"),
+    // To Prometheus, a target that answers anything but 200 is down.
+    "/metrics": () => new Response(`# ${why}\n`, { headers: { "content-type": TEXT_FORMAT } }),
+  };
   const notReady = () => new Response(`not ready: ${why}\n`, { status: 503 });
   try {
     return Bun.serve({
       hostname: host,
       port,
-      fetch: (request) =>
-        URL.parse(request.url)?.pathname === "/healthz" ? new Response("ok\n") : notReady(),
+      fetch: (request) => (answers[URL.parse(request.url)?.pathname ?? ""] ?? notReady)(),
     });
   } catch {
     return undefined;

@@ -5,8 +5,10 @@ export type Sample = readonly [labels: Readonly<Record<string, string>>, value: 
 
 /** One metric of `/metrics`, of a replica or of what `Status` says. */
 export interface Metric<Status = ReplicaStatus> {
-  /** Without the prefix `replica_`. */
+  /** Without the prefix. */
   readonly name: string;
+  /** Default: `replica_`. `process_` begins the names that Prometheus's client libraries share. */
+  readonly prefix?: "process_";
   readonly type: "gauge" | "counter";
   readonly help: string;
   readonly labels?: readonly string[];

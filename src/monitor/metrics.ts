@@ -64,7 +64,7 @@ export class Metrics {
    * @param read returns its samples of now; undefined, or an error, leaves it out.
    */
   add(
-    { name, type, help, labels = [] }: Omit<Metric, "read">,
+    { name, prefix, type, help, labels = [] }: Omit<Metric, "read">,
     read: () => readonly Sample[] | undefined,
   ): void {
     const collect = () => {
@@ -80,7 +80,12 @@ export class Metrics {
       // A reset alone would leave a 0.
       if (labels.length === 0) collector.remove();
     };
-    const about = { name: `replica_${name}`, help, labelNames: [...labels], collect };
+    const about = {
+      name: `${prefix ?? "replica_"}${name}`,
+      help,
+      labelNames: [...labels],
+      collect,
+    };
     const registers = [this.#registry];
     const collector =
       type === "gauge"

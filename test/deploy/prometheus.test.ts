@@ -11,10 +11,15 @@ import { follow } from "../support/following.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { fakeCluster } from "../support/fake-cluster-status.ts";
+import { ALERT_CASES } from "./alert-cases.ts";
+import { dashboard, dashboardQueries, dashboardText, panels } from "./dashboard.ts";
 import { parsePromql } from "./promql.ts";
 import { proofMetrics } from "./proof-metrics.ts";
 
 const deployDir = join(import.meta.dir, "../../deploy");
+
+/** What no generation is here, and some are elsewhere. */
+const GENERATIONS = /^(?:receiving|sealed)$/;
 
 /** Labels that Prometheus adds to each series. */
 const TARGET_LABELS = ["job", "instance"];
@@ -30,39 +35,10 @@ const rulesText = await Bun.file(join(deployDir, "alerts.yml")).text();
 const { groups } = Bun.YAML.parse(rulesText) as { groups: { name: string; rules: Rule[] }[] };
 const rules = groups.flatMap((group) => group.rules);
 
-interface Panel {
-  readonly id: number;
-  readonly type: string;
-  readonly title: string;
-  readonly description?: string;
-  readonly gridPos: {
-    readonly x: number;
-    readonly y: number;
-    readonly w: number;
-    readonly h: number;
-  };
-  readonly datasource?: unknown;
-  readonly fieldConfig?: { readonly defaults: { readonly unit?: string } };
-  readonly targets?: readonly { refId: string; expr: string; datasource: unknown }[];
-}
-interface Dashboard {
-  readonly schemaVersion: number;
-  readonly uid: string;
-  readonly title: string;
-  readonly panels: readonly Panel[];
-  readonly annotations: { readonly list: readonly { readonly expr?: string }[] };
-  readonly templating: { readonly list: readonly { name: string; type: string }[] };
-}
-const dashboardText = await Bun.file(join(deployDir, "grafana-dashboard.json")).text();
-const dashboard = JSON.parse(dashboardText) as Dashboard;
-const panels = dashboard.panels.filter((panel) => panel.type !== "row");
-const queries = [
-  ...panels.flatMap((panel) => panel.targets ?? []),
-  ...dashboard.annotations.list,
-].flatMap(({ expr }) => expr ?? []);
-
 /** What a replica exports while it follows. */
 let exported: readonly Sample[] = [];
+/** The metrics that a cluster has for each shard. */
+let ofShards: ReadonlySet<string> = new Set();
 beforeAll(async () => {
   using dir = tempDir("deploy");
   const primary = fakePrimary(async (peer) => {
@@ -82,6 +58,8 @@ beforeAll(async () => {
     addClusterMetrics(ofCluster, fakeCluster([following.status]), "1.2.3");
     const texts = [await metrics.text(), await ofCluster.text()];
     exported = texts.flatMap(parseExposition).flatMap((family) => family.samples);
+    const sharded = exported.filter(({ labels }) => labels.has("shard"));
+    ofShards = new Set(sharded.map(({ name }) => name));
   }
   await primary.stop();
 });
@@ -108,8 +86,11 @@ function complaints(expression: string): string[] {
     for (const { label, operator, value } of matchers) {
       if (TARGET_LABELS.includes(label)) continue;
       if (!labels.has(label)) found.push(`${metric} has no label ${label}`);
+      // A variable of the dashboard.
+      if (value.startsWith("$")) continue;
       const values = operator.endsWith("~") ? value.split("|") : [value];
       for (const wanted of values) {
+        if (GENERATIONS.test(wanted) && metric === "replica_generations") continue;
         if (!samples.some((sample) => sample.labels.get(label) === wanted))
           found.push(`${metric} is never ${label}=${wanted}`);
       }
@@ -121,7 +102,7 @@ function complaints(expression: string): string[] {
 }
 
 /** Grafana replaces this with a duration. */
-const filledIn = (query: string) => query.replaceAll("$__rate_interval", "1m");
+const withInterval = (query: string) => query.replaceAll("$__rate_interval", "1m");
 
 test("the check finds mistakes", () => {
   expect(complaints('rate(replica_breaks_total{code="LINK_LOST"}[5m])')).toEqual([]);
@@ -169,158 +150,68 @@ describe("the alerts", () => {
   });
 });
 
-/** Prometheus's predict_linear: least squares over the samples, continued for some seconds after the last one. */
-function predictLinear(values: readonly number[], everySeconds: number, aheadSeconds: number) {
-  const meanX = ((values.length - 1) / 2) * everySeconds;
-  const meanY = values.reduce((sum, y) => sum + y, 0) / values.length;
-  let [covariance, variance] = [0, 0];
-  for (const [index, y] of values.entries()) {
-    const x = index * everySeconds - meanX;
-    covariance += x * (y - meanY);
-    variance += x * x;
-  }
-  const slope = variance === 0 ? 0 : covariance / variance;
-  return meanY + slope * ((values.length - 1) * everySeconds + aheadSeconds - meanX);
-}
-
-describe("ReplicaDiskFills", () => {
-  const GB = 1e9;
-  const EVERY_SECONDS = 300;
-  /** The rule's own numbers, so that the simulation below is of what it says. */
-  const { expr, for: pending } = rules.find(({ alert }) => alert === "ReplicaDiskFills")!;
-  const form =
-    /^predict_linear\(\(replica_disk_free_bytes \+ replica_snapshots_on_disk_bytes \+ replica_logs_on_disk_bytes\)\[(\w+):(\w+)\], (\d+)\) - replica_snapshots_on_disk_bytes - replica_logs_on_disk_bytes \+ replica_disk_removable_bytes < replica_snapshot_bytes or replica_disk_left_seconds < 86400$/;
-  const [, window = "", step = "", ahead = ""] = form.exec(expr) ?? [];
-
-  interface Disk {
-    readonly freeBytes: number;
-    /** Kept snapshots, and what has come of new ones. */
-    readonly snapshotsBytes: number;
-    /** The current one. */
-    readonly snapshotBytes: number;
-    readonly logsBytes?: number;
-    /** Old generations that give way. */
-    readonly removableBytes?: number;
-    readonly leftSeconds?: number;
-  }
-
-  /** The minutes after which the alert fires; undefined where it never does. */
-  function firesAfter(disks: readonly Disk[]): number | undefined {
-    const samples = parseDurationMs(window)! / parseDurationMs(step)!;
-    let trueSinceMinute: number | undefined;
-    for (const [index, disk] of disks.entries()) {
-      const seen = disks.slice(Math.max(0, index - samples), index + 1);
-      const sums = seen.map(
-        ({ freeBytes, snapshotsBytes, logsBytes = 0 }) => freeBytes + snapshotsBytes + logsBytes,
-      );
-      const predicted = predictLinear(sums, EVERY_SECONDS, Number(ahead));
-      const minute = (index * EVERY_SECONDS) / 60;
-      const { snapshotsBytes, logsBytes = 0, removableBytes = 0, leftSeconds = Infinity } = disk;
-      const left = predicted - snapshotsBytes - logsBytes + removableBytes;
-      const isTrue = left < disk.snapshotBytes || leftSeconds < 86_400;
-      if (!isTrue) trueSinceMinute = undefined;
-      else trueSinceMinute ??= minute;
-      const lastedMs = (minute - (trueSinceMinute ?? minute)) * 60_000;
-      if (lastedMs >= parseDurationMs(pending)!) return minute;
+describe("the cases that the alerts are tried with", () => {
+  test("has one in which each alert fires, and one that looks like it", () => {
+    const names = new Set(rules.map((rule) => rule.alert));
+    const alertsIn = (words: readonly string[]) => words.map((word) => word.split(" ")[0]!);
+    const firing = new Set(ALERT_CASES.flatMap(({ fires }) => alertsIn(Object.keys(fires))));
+    const quiet = new Set(ALERT_CASES.flatMap((one) => one.quiet ?? []));
+    expect(names.difference(firing)).toEqual(new Set());
+    expect(names.difference(quiet)).toEqual(new Set());
+    expect(firing.union(quiet).difference(names)).toEqual(new Set());
+    for (const { name, fires, quiet = [] } of ALERT_CASES) {
+      expect([name, alertsIn(Object.keys(fires)).filter((one) => quiet.includes(one))]).toEqual([
+        name,
+        [],
+      ]);
     }
-    return undefined;
-  }
-
-  /** A disk each five minutes, for so many hours. */
-  const hours = (count: number, at: (hour: number) => Disk) =>
-    Array.from({ length: count * 12 }, (_, index) => at(index / 12));
-
-  test("is a rule that the simulation knows", () => {
-    expect([parseDurationMs(step), window, ahead]).toEqual([EVERY_SECONDS * 1000, "6h", "86400"]);
+    const titles = ALERT_CASES.map(({ name }) => name);
+    expect(titles).toEqual([...new Set(titles)]);
   });
 
-  test("stays silent through a first snapshot of 50 GB with 200 GB free, and after it", () => {
-    const disks = hours(24, (hour) => {
-      const came = Math.min(50, hour * 20) * GB;
-      const isWhole = came === 50 * GB;
-      return {
-        freeBytes: 200 * GB - came - hour * 0.1 * GB,
-        snapshotsBytes: came,
-        snapshotBytes: isWhole ? came : 0,
-      };
-    });
-    expect(firesAfter(disks)).toBeUndefined();
-  });
-
-  test("stays silent while new snapshots replace old ones", () => {
-    // Each 6 hours one of 50 GB arrives within an hour and pushes out another, whose log of 6 GB goes too.
-    const disks = hours(72, (hour) => {
-      const came = Math.min(50, (hour % 6) * 50) * GB;
-      const isWhole = came === 50 * GB;
-      const snapshotsBytes = 100 * GB + (isWhole ? 0 : came);
-      const logsBytes = 6 * GB + (hour % 6) * GB;
-      return {
-        freeBytes: 250 * GB - snapshotsBytes - logsBytes,
-        snapshotsBytes,
-        snapshotBytes: 50 * GB,
-        logsBytes,
-      };
-    });
-    expect(firesAfter(disks)).toBeUndefined();
-  });
-
-  test("stays silent while a day of history piles up that gives way to what comes", () => {
-    const disks = hours(48, (hour) => {
-      // 20 GB of log an hour, and a new generation each hour; the oldest goes once nothing is free.
-      const removableBytes = Math.min(350, Math.floor(hour) * 21) * GB;
-      const logsBytes = Math.min(330, hour * 20) * GB;
-      const snapshotsBytes = Math.min(20, 1 + Math.floor(hour)) * GB;
-      const freeBytes = 400 * GB - logsBytes - snapshotsBytes;
-      return { freeBytes, snapshotsBytes, snapshotBytes: GB, logsBytes, removableBytes };
-    });
-    expect(firesAfter(disks)).toBeUndefined();
-  });
-
-  test("fires a day ahead where nothing shortens the log", () => {
-    const disks = hours(80, (hour) => ({
-      freeBytes: 400 * GB,
-      snapshotsBytes: 50 * GB,
-      snapshotBytes: 50 * GB,
-      leftSeconds: (80 - hour) * 3600,
-    }));
-    const minute = firesAfter(disks)!;
-    expect(minute / 60).toBeGreaterThan(56);
-    expect(minute / 60).toBeLessThan(58);
-  });
-
-  test("fires in time where another program fills the disk", () => {
-    const filling = (perHour: number) =>
-      hours(48, (hour) => ({
-        freeBytes: Math.max(0, 200 * GB - hour * perHour * GB),
-        snapshotsBytes: 50 * GB,
-        snapshotBytes: 50 * GB,
-      }));
-    // At 5 GB an hour no room is left after 30 hours, and the alert is due a day before.
-    const minute = firesAfter(filling(5))!;
-    expect(minute).toBeGreaterThan(5 * 60);
-    expect(minute).toBeLessThan(8 * 60);
-    expect(firesAfter(filling(1))).toBeUndefined();
+  test("have the series that a replica exports, and all that the alerts ask for", () => {
+    const series = new Set(ALERT_CASES.flatMap((one) => Object.keys(one.series)));
+    for (const key of series) {
+      // One shard is real here.
+      expect([key, complaints(key.replace(/shard="\d+"/, 'shard="0001"'))]).toEqual([key, []]);
+    }
+    const known = new Set([...series].map((key) => key.replace(/\{.*/, "")));
+    const asked = rules.flatMap(({ expr }) => parsePromql(expr).selectors.map((one) => one.metric));
+    expect(new Set(asked).difference(known)).toEqual(new Set());
   });
 });
 
 describe("the dashboard", () => {
   test("queries only what a replica exports", () => {
-    expect(queries.length).toBeGreaterThan(20);
-    for (const query of queries) {
-      expect([query, complaints(filledIn(query))]).toEqual([query, []]);
-      for (const { metric, matchers } of parsePromql(filledIn(query)).selectors) {
-        const own = matchers.find(({ label }) => label === "instance");
-        expect([metric, own?.operator, own?.value]).toEqual([metric, "=~", "$instance"]);
+    expect(dashboardQueries.length).toBeGreaterThan(20);
+    for (const query of dashboardQueries) {
+      expect([query, complaints(withInterval(query))]).toEqual([query, []]);
+      for (const { metric, matchers } of parsePromql(withInterval(query)).selectors) {
+        const variables = matchers.filter(({ value }) => value.startsWith("$"));
+        const asked = variables.map(({ label, operator, value }) => `${label}${operator}${value}`);
+        // What is said of the process has no shard: with that, a choice of one would hide it.
+        const hasShard = ofShards.has(metric);
+        const expected = [
+          "job=~$job",
+          "instance=~$instance",
+          ...(hasShard ? ["shard=~$shard"] : []),
+        ];
+        expect([query, metric, asked]).toEqual([query, metric, expected]);
       }
     }
   });
 
-  test("shows every metric except the version and the absolute offsets", () => {
+  test("shows every metric, but for the version, absolute offsets and what another one says too", () => {
     const asked = new Set(
-      queries.flatMap((query) => parsePromql(filledIn(query)).selectors.map((one) => one.metric)),
+      dashboardQueries.flatMap((query) =>
+        parsePromql(withInterval(query)).selectors.map((one) => one.metric),
+      ),
     );
     const missing = new Set(exported.map(({ name }) => name)).difference(asked);
     expect([...missing].toSorted()).toEqual([
+      "process_cpu_seconds_total",
+      "process_resident_memory_bytes",
+      "process_start_time_seconds",
       "replica_archive_offset_bytes",
       "replica_build_info",
       "replica_fsync_duration_seconds_count",
@@ -329,11 +220,13 @@ describe("the dashboard", () => {
     ]);
   });
 
-  test("has the data source and the replica as its only variables", () => {
+  test("has the data source, the job, the replica and the shard as its variables", () => {
     const named = dashboard.templating.list.map(({ name, type }) => [name, type]);
     expect(named).toEqual([
       ["datasource", "datasource"],
+      ["job", "query"],
       ["instance", "query"],
+      ["shard", "query"],
     ]);
     const used = [...dashboardText.matchAll(/\$\{?(\w+)/g)].map((match) => match[1]!);
     expect([...new Set(used)].toSorted()).toEqual([
@@ -341,6 +234,8 @@ describe("the dashboard", () => {
       "__rate_interval",
       "datasource",
       "instance",
+      "job",
+      "shard",
     ]);
   });
 

@@ -1,3 +1,4 @@
+import { parseExposition } from "../support/exposition.ts";
 import { Random } from "../support/fill.ts";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
@@ -331,9 +332,15 @@ describe("what can't be had from an archive is had from the primary", () => {
     await using replica = startReplica([...place, ...args], { env: notified });
     await until(() => server.hanging > before || undefined, { what: "a request to hang" });
     // Nobody takes it for a hang meanwhile.
-    const [health, ready] = ["healthz", "readyz"].map((path) => fetch(`http://${http}/${path}`));
-    expect([(await health)!.status, (await ready)!.status]).toEqual([200, 503]);
-    expect(await (await ready)!.text()).toContain("is being filled from the archive");
+    const get = (path: string) => fetch(`http://${http}/${path}`);
+    const [health, ready, metrics] = [
+      await get("healthz"),
+      await get("readyz"),
+      await get("metrics"),
+    ];
+    expect([health.status, ready.status, metrics.status]).toEqual([200, 503, 200]);
+    expect(await ready.text()).toContain("is being filled from the archive");
+    expect(parseExposition(await metrics.text())).toEqual([]);
     await manager.waitFor(/^EXTEND_TIMEOUT_USEC=60000000$/);
     replica.signal("SIGTERM");
     expect((await replica.ended()).exitCode).toBe(0);

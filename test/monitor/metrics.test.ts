@@ -82,6 +82,22 @@ describe("the metrics pass promtool's checks and have the same series", () => {
   });
 });
 
+test("tells of the process by the names that all programs use", async () => {
+  await using replica = measured(`redis://127.0.0.1:${freePort()}`);
+  const samples = parseExposition(await replica.text()).flatMap((family) => family.samples);
+  const valueOf = (name: string) => samples.find((sample) => sample.name === name)?.value ?? NaN;
+  const limits = await Bun.file("/proc/self/limits").text();
+  expect(valueOf("process_max_fds")).toBe(Number(/open files +(\d+)/.exec(limits)?.[1]));
+  expect(valueOf("process_open_fds")).toBeGreaterThan(3);
+  expect(valueOf("process_open_fds")).toBeLessThan(valueOf("process_max_fds"));
+  expect(valueOf("process_resident_memory_bytes")).toBeGreaterThan(10e6);
+  expect(valueOf("process_start_time_seconds")).toBe(valueOf("replica_start_time_seconds"));
+  // Read one after the other.
+  const modes = samples.filter(({ name }) => name === "replica_cpu_seconds_total");
+  const both = modes.reduce((sum, { value }) => sum + value, 0);
+  expect(valueOf("process_cpu_seconds_total")).toBeGreaterThanOrEqual(both);
+});
+
 test("leaves out states without a generation, and metrics that can't be read", async () => {
   const go = Promise.withResolvers<void>();
   await using primary = fakePrimary(async (peer) => {

@@ -38,9 +38,10 @@ const RULES: Readonly<
   Record<string, { readonly expr: string; holds(scrapes: readonly Scrape[]): boolean }>
 > = {
   ReplicaLinkDown: {
-    expr: 'replica_link_up == 0 unless on (job, instance) replica_state{state=~"receive-bulk-header|transfer|none"} == 1',
+    expr: 'replica_link_up == 0 unless ignoring (state) replica_state{state=~"receive-bulk-header|transfer|none"} == 1 unless (replica_newest_restorable_timestamp_seconds == 0 and ignoring (shard) replica_cluster_snapshots_waiting > 0)',
     holds: (scrapes) => {
       const last = scrapes.at(-1)!;
+      // No cluster is played here.
       const excused = { state: /^(?:receive-bulk-header|transfer|none)$/ };
       return (
         valueOf(last, "replica_link_up") === 0 && valueOf(last, "replica_state", excused) === 0
@@ -52,7 +53,7 @@ const RULES: Readonly<
     holds: (scrapes) => valueOf(scrapes.at(-1)!, "replica_primary_unsupplied_seconds") > 60,
   },
   ReplicaStale: {
-    expr: '(time() - replica_newest_restorable_timestamp_seconds > 900 and replica_newest_restorable_timestamp_seconds > 0) unless on (job, instance) replica_state{state="none"} == 1',
+    expr: '(time() - replica_newest_restorable_timestamp_seconds > 900 and replica_newest_restorable_timestamp_seconds > 0) unless ignoring (state) replica_state{state="none"} == 1',
     holds: (scrapes) => {
       const last = scrapes.at(-1)!;
       const newest = valueOf(last, "replica_newest_restorable_timestamp_seconds");
@@ -61,9 +62,11 @@ const RULES: Readonly<
     },
   },
   ReplicaBreaks: {
-    expr: 'sum by (job, instance) (increase(replica_breaks_total[15m])) > 5 or sum by (job, instance) (increase(replica_attempts_failed_total{code!~"CONNECT_FAILED|DISK_FULL|REPLICATION_LOOP"}[15m])) > 5',
+    expr: 'sum without (code) (increase(replica_breaks_total[15m])) > 5 or sum without (code) (increase(replica_attempts_failed_total{code!~"CONNECT_FAILED|DISK_FULL|PRIMARY_BUSY|PRIMARY_UNKNOWN|REPLICATION_LOOP"}[15m])) > 5',
     holds: (scrapes) => {
-      const other = { code: /^(?!(?:CONNECT_FAILED|DISK_FULL|REPLICATION_LOOP)$)/ };
+      const other = {
+        code: /^(?!(?:CONNECT_FAILED|DISK_FULL|PRIMARY_BUSY|PRIMARY_UNKNOWN|REPLICATION_LOOP)$)/,
+      };
       const windowMs = 15 * 60_000;
       return (
         increase(scrapes, windowMs, "replica_breaks_total") > 5 ||
@@ -72,8 +75,14 @@ const RULES: Readonly<
     },
   },
   ReplicaArchiveLag: {
-    expr: "replica_archive_lag_seconds > 900",
-    holds: (scrapes) => valueOf(scrapes.at(-1)!, "replica_archive_lag_seconds") > 900,
+    expr: 'replica_archive_lag_seconds > 900 unless ( sum without (kind) (increase(replica_archive_sent_bytes_total{kind="piece"}[1h])) > 0 unless ignoring (state) replica_generations{state="sealed"} > 0 )',
+    holds: (scrapes) => {
+      const last = scrapes.at(-1)!;
+      const sent = ["replica_archive_sent_bytes_total", { kind: /^piece$/ }] as const;
+      const isFirst = valueOf(last, "replica_generations", { state: /^sealed$/ }) === 0;
+      const isOnItsWay = isFirst && increase(scrapes, 60 * 60_000, ...sent) > 0;
+      return valueOf(last, "replica_archive_lag_seconds") > 900 && !isOnItsWay;
+    },
   },
   ReplicaArchiveFailing: {
     expr: "replica_archive_up == 0 or replica_cluster_layouts_archive_up == 0",

@@ -38,6 +38,7 @@ export function fakeCluster(
       trouble,
     },
     shards: [...shards, ...more],
+    waitingSnapshots: 0,
     layoutsArchive: { archivedMs: 1_700_000_000_000, error: undefined },
   });
 }

@@ -98,9 +98,14 @@ export class ServerProcesses {
     return { stdin: "ignore", stdout: log, stderr: log, cwd: this.#dir.path, env } as const;
   }
 
+  /** What one of them has said. */
+  log(name: string): string {
+    return readFileSync(this.file(`${name}.log`), "utf8");
+  }
+
   #withLog(error: unknown, name: string): Error {
     const why = error instanceof Error ? error.message : String(error);
-    const log = readFileSync(this.file(`${name}.log`), "utf8").slice(-SHOWN_CHARACTERS);
+    const log = this.log(name).slice(-SHOWN_CHARACTERS);
     return new Error(`${why}; the log of ${name}:\n${log}`, { cause: error });
   }
 }

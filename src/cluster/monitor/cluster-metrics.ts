@@ -53,6 +53,12 @@ const CLUSTER_METRICS: readonly Metric<ClusterStatus>[] = [
       ),
   },
   {
+    name: "cluster_snapshots_waiting",
+    type: "gauge",
+    help: "How many shards wait for their turn to take a snapshot, first ones included: --cluster-snapshots.",
+    read: ({ waitingSnapshots }) => waitingSnapshots,
+  },
+  {
     name: "cluster_slots_covered",
     type: "gauge",
     help: "How many of the 16384 slots are owned by a shard whose replica runs here.",

@@ -57,6 +57,8 @@ export interface ClusterSource {
   readonly isPart: boolean;
   /** In the order of their numbers, ended ones too. */
   readonly shards: readonly ShardStatus[];
+  /** How many of them wait for their turn to take a snapshot (--cluster-snapshots). */
+  readonly waitingSnapshots: number;
   /** Undefined where nothing is archived. */
   readonly layoutsArchive: LayoutsArchiveStatus | undefined;
 }
@@ -105,6 +107,10 @@ export class ClusterStatus {
 
   get shards(): readonly ShardStatus[] {
     return this.#source.shards;
+  }
+
+  get waitingSnapshots(): number {
+    return this.#source.waitingSnapshots;
   }
 
   /** Those that are to be followed: all but the ended ones. */

@@ -166,6 +166,7 @@ function reportOf(
       trouble: undefined,
     },
     layoutsArchive: undefined,
+    waitingSnapshots: 0,
     shards: [...shards].map(([{ number }, { status }]): ShardStatus => ({
       number,
       label: String(number).padStart(4, "0"),

@@ -54,6 +54,9 @@ export function reportOf({
     get layoutsArchive() {
       return layouts && { archivedMs: layouts.archivedMs, error: layouts.error?.message };
     },
+    get waitingSnapshots() {
+      return follower.waitingSnapshots;
+    },
     get shards() {
       return follower.shards.map(({ record, state, replica, error, view }): ShardStatus => {
         const status = replica && statuses.get(replica);
