@@ -7,7 +7,9 @@
 async function answerTo(argv: readonly string[]): Promise<string | undefined> {
   if (argv.length !== 1) return undefined;
   switch (argv[0]) {
-    case "--version": {
+    case "--version":
+    case "-V":
+    case "version": {
       const { version } = await import("./cli/version.ts");
       return `${version}\n`;
     }

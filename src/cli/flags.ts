@@ -3,8 +3,8 @@ import { aboutSetting, isSetting, settingNames } from "../config/about-settings.
 import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
 import { redactUrl } from "../config/primary-url.ts";
-import { BETWEEN_VALUES, type Command } from "./commands/command.ts";
-import { commands, findCommand } from "./command-table.ts";
+import { BETWEEN_VALUES, type Command, type CommandForm, synopsisOf } from "./commands/command.ts";
+import { commands, findCommand, questions } from "./command-table.ts";
 
 /** A parsed command line. */
 export type Invocation =
@@ -39,13 +39,14 @@ export function parseCommandLine(argv: readonly string[]): Invocation {
   const { flags, positionals } = readTokens(argv);
   const [first, ...rest] = positionals;
   const named = first === undefined ? undefined : findCommand(first);
-  const wantsHelp = isOn(flags, "help");
-  if (wantsHelp || first === "help") {
-    const topic = first === "help" ? rest[0] : first;
-    const command = topic === undefined ? undefined : (findCommand(topic) ?? commandOf(topic));
-    return { ask: "help", command };
+  const question = questions.find(({ name }) => name === first);
+  if (question !== undefined) checkArguments(question, rest);
+  if (isOn(flags, "help") || first === "help") {
+    const topic = question === undefined ? first : rest[0];
+    const isGeneral = topic === undefined || questions.some(({ name }) => name === topic);
+    return { ask: "help", command: isGeneral ? undefined : commandOf(topic) };
   }
-  if (isOn(flags, "version")) return { ask: "version" };
+  if (isOn(flags, "version") || first === "version") return { ask: "version" };
 
   const command = named ?? commandOf(first);
   const args = named === undefined ? positionals : rest;
@@ -104,6 +105,7 @@ function readTokens(argv: readonly string[]): {
         known.map((name) => [name, { type: isSwitch(name) ? "boolean" : "string" }]),
       ),
       help: { type: "boolean", short: "h" },
+      version: { type: "boolean", short: "V" },
     },
   });
   const flags = new Map<string, string>();
@@ -112,7 +114,7 @@ function readTokens(argv: readonly string[]): {
     if (token.kind === "positional") positionals.push(token.value);
     if (token.kind !== "option") continue;
     const { name, rawName, value, inlineValue } = token;
-    if (rawName.startsWith("--") ? !known.includes(name) : rawName !== "-h") {
+    if (rawName.startsWith("--") ? !known.includes(name) : !/^-[hV]$/.test(rawName)) {
       throw usageError(`unknown flag ${rawName}${didYouMean(name, known, "--")}`);
     }
     if (isSwitch(name)) {
@@ -136,9 +138,11 @@ function isOn(flags: ReadonlyMap<string, string>, name: string): boolean {
   return true;
 }
 
-/** The command meant by a first word that is not a command's name: `follow` for a URL, and for what should be one. */
+/** The command meant by a first word, or by a topic of help: `follow` for a URL, and for what should be one. */
 function commandOf(word: string | undefined): Command {
-  const names = commands.map((command) => command.name);
+  const named = word === undefined ? undefined : findCommand(word);
+  if (named !== undefined) return named;
+  const names = [...commands, ...questions].map(({ name }) => name);
   // "localhost" could be either; a colon, a slash or a dot means an address, a number a port.
   if (word === undefined || word === "" || /[:/@.[]|^\d+$/.test(word))
     return findCommand("follow") ?? unknown("follow", names);
@@ -151,13 +155,14 @@ function unknown(word: string, names: readonly string[]): never {
   throw usageError(`unknown command ${word}${close === "" ? list : close}`);
 }
 
-function checkArguments(command: Command, args: readonly string[]): void {
-  const form = `replica ${command.name} ${command.usage}`.trimEnd();
-  if (args.length < command.minArgs)
+function checkArguments(command: CommandForm, args: readonly string[]): void {
+  const form = synopsisOf(command);
+  const needed = command.arguments.filter(({ isOptional }) => isOptional !== true);
+  if (args.length < needed.length)
     throw usageError(`${command.name} needs more arguments: ${form}`);
   // "$URL", where no such variable is set.
   if (args.includes("")) throw usageError(`an argument of ${command.name} is empty: ${form}`);
-  const extra = args[command.maxArgs];
+  const extra = args[command.arguments.length];
   if (extra !== undefined) {
     throw usageError(`unexpected argument ${redactUrl(extra)}: ${form}`);
   }

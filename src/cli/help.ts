@@ -1,64 +1,75 @@
+import { aboutSetting, inGroups, settingNames, variableOf } from "../config/about-settings.ts";
+import { settingGroups } from "../config/setting.ts";
 import type { SettingName } from "../config/settings-schema.ts";
-import type { Command } from "./commands/command.ts";
-import { commands } from "./command-table.ts";
-import { aboutSetting, settingNames, variableOf } from "../config/about-settings.ts";
+import { type Command, type Example, synopsisOf } from "./commands/command.ts";
+import { commands, questions } from "./command-table.ts";
+import { continuedLines, paragraphsOf } from "./manual/paragraphs.ts";
+import {
+  configFlag,
+  defaultOf,
+  exitCodes,
+  flagOf,
+  settingSources,
+  tagline,
+} from "./manual/words.ts";
 import { version } from "./version.ts";
 
 /** Help wraps at this width. */
-const COLUMNS = 100;
+const COLUMNS = 80;
+/** What is longer has a line of its own, and what is said of it stands below. */
+const LEFT_COLUMNS = 26;
 
-const sources = `A setting comes from its flag, then its environment variable (REPLICA_ plus the flag's name in
-capitals, such as ${variableOf("log-level")}), then the TOML file given with --config (same names), then its
-default. Sizes: 8MiB (binary), 8MB (decimal), or a number of bytes. Times: 500ms, 60s, 5m, 1h, or a
-number of seconds.`;
-
-/** What `replica --help` prints: commands and settings. */
+/** What `replica --help` prints: commands, examples and settings. */
 export function generalHelp(): string {
-  const rows = commands.map((command): Row => [synopsis(command), command.summary]);
-  return `${version}: a Redis/Valkey replica that lives on disk
-
-${columns([
-  ...rows,
-  ["replica COMMAND --help", "show a command's arguments and settings"],
-  ["replica --version", "show the version"],
-])}
-
-Settings:
-${columns([["--config FILE", "a settings file (TOML)"], ...settingNames.map(settingRow)])}
-
-${sources}
-
-Exit codes: 0 done; 1 failed while running; 2 wrong command line or setting; 3 what was checked is
-damaged.
-`;
+  const rows = [...commands, ...questions].map((one): Row => [synopsisOf(one), one.summary]);
+  const codes = exitCodes.map(([code, meaning]) => `${code} ${meaning}`).join("; ");
+  return sections(
+    `${version}: ${tagline}`,
+    titled("Commands:", columns(rows)),
+    titled("Examples:", examples(Object.values(settingGroups).map(({ example }) => example))),
+    ...settingSections(settingNames, true),
+    wrapped(settingSources),
+    wrapped(`Exit codes: ${codes}.`),
+  );
 }
 
 /** What `replica COMMAND --help` prints. */
 export function commandHelp(command: Command): string {
-  const own: Row[] = [
-    ["--config FILE", "a settings file (TOML)"],
-    ...command.options.map(({ name, value, help }): Row => [`--${name} ${value}`.trimEnd(), help]),
-    ...command.takes.map(settingRow),
-  ];
-  return `${synopsis(command)}: ${command.summary}
-
-${command.about}
-
-Settings:
-${columns(own)}
-
-${sources}
-`;
+  const { about, options, takes } = command;
+  const own = options.map((option): Row => [flagOf(option), option.help]);
+  return sections(
+    wrapped(`${synopsisOf(command)}: ${command.summary}`),
+    ...paragraphsOf(about).map(({ isVerbatim, text }) => (isVerbatim ? text : wrapped(text))),
+    titled("Examples:", examples(command.examples)),
+    titled("Options:", columns([...own, [flagOf(configFlag), configFlag.help]])),
+    ...settingSections(takes, false),
+    wrapped(settingSources),
+  );
 }
 
-/** Every setting as a Markdown table, for docs/SETTINGS.md. */
+/** Every setting as Markdown, a table for each group, for docs/SETTINGS.md. */
 export function settingsTable(): string {
-  const rows = settingNames.map((name) => {
-    const { value, help } = aboutSetting(name);
-    const flag = `--${name}${value === "" ? "" : ` ${value}`}`;
-    const { default: preset, unset } = shownDefault(name);
-    const shown = preset === undefined ? (unset ?? "") : `\`${preset}\``;
-    return `| \`${flag}\` | \`${variableOf(name)}\` | ${shown} | ${help.replaceAll("|", "\\|")} |`;
+  return inGroups(settingNames)
+    .map(({ group, names }) => {
+      const { title, about } = settingGroups[group];
+      return [
+        `### ${title}`,
+        "",
+        `${about.charAt(0).toUpperCase()}${about.slice(1)}.`,
+        "",
+        tableOf(names),
+      ].join("\n");
+    })
+    .join("\n\n");
+}
+
+function tableOf(names: readonly SettingName[]): string {
+  const rows = names.map((name) => {
+    const { default: preset, help } = aboutSetting(name);
+    const shown = defaultOf(name) ?? "off";
+    // What is no value, such as "the bound port", is no code.
+    const isValue = preset !== undefined && preset === shown;
+    return `| \`${flagOf({ name, value: aboutSetting(name).value })}\` | \`${variableOf(name)}\` | ${isValue ? `\`${shown}\`` : shown} | ${help.replaceAll("|", "\\|")} |`;
   });
   return ["| flag | variable | default | meaning |", "| --- | --- | --- | --- |", ...rows].join(
     "\n",
@@ -67,32 +78,57 @@ export function settingsTable(): string {
 
 type Row = readonly [string, string];
 
-function synopsis(command: Command): string {
-  const name = command.name === "follow" ? "[follow]" : command.name;
-  return `replica ${name} ${command.usage}`.trimEnd();
+function sections(...parts: readonly string[]): string {
+  return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
 }
 
-function shownDefault(name: SettingName): { default?: string; unset?: string } {
-  const about = aboutSetting(name);
-  if (about.kind === "switch") return { unset: "off" };
-  if (about.default === undefined) return { unset: about.unset ?? "none" };
-  return { default: about.default };
+function titled(title: string, text: string): string {
+  return text === "" ? "" : `${title}\n${text}`;
+}
+
+function settingSections(names: readonly SettingName[], withAbout: boolean): string[] {
+  return inGroups(names).map(({ group, names: those }) => {
+    const { title, about } = settingGroups[group];
+    const head = withAbout ? wrapped(`${title} settings: ${about}`) : `${title} settings:`;
+    return titled(head, columns(those.map(settingRow)));
+  });
 }
 
 function settingRow(name: SettingName): Row {
-  const { kind, value, help } = aboutSetting(name);
-  const { default: preset, unset } = shownDefault(name);
-  const note = kind === "switch" ? "" : ` [${preset ?? unset ?? ""}]`;
-  return [`--${name} ${value}`.trimEnd(), help + note];
+  const { value, help } = aboutSetting(name);
+  const preset = defaultOf(name);
+  return [flagOf({ name, value }), preset === undefined ? help : `${help} [${preset}]`];
+}
+
+function examples(all: readonly Example[]): string {
+  return all
+    .map(({ does, line }) => {
+      const lines = continuedLines(line, COLUMNS - 4).map((one) => `    ${one}`);
+      return [
+        ...wrapped(does, COLUMNS - 2)
+          .split("\n")
+          .map((one) => `  ${one}`),
+        ...lines,
+      ].join("\n");
+    })
+    .join("\n");
+}
+
+function wrapped(text: string, columns = COLUMNS): string {
+  return Bun.wrapAnsi(text, columns);
 }
 
 /** Rows in two columns, the right one wrapped. */
 function columns(rows: readonly Row[]): string {
-  const width = Math.max(...rows.map(([left]) => left.length));
+  const width = Math.min(LEFT_COLUMNS, Math.max(...rows.map(([left]) => left.length)));
   return rows
     .flatMap(([left, right]) => {
-      const lines = Bun.wrapAnsi(right, COLUMNS - width - 4).split("\n");
-      return lines.map((line, n) => `  ${(n === 0 ? left : "").padEnd(width)}  ${line}`);
+      const lines = wrapped(right, COLUMNS - width - 4).split("\n");
+      const isLong = left.length > width;
+      const shown = lines.map(
+        (line, n) => `  ${(n === 0 && !isLong ? left : "").padEnd(width)}  ${line}`,
+      );
+      return isLong ? [`  ${left}`, ...shown] : shown;
     })
     .join("\n");
 }

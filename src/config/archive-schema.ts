@@ -18,6 +18,7 @@ const duration = { kind: "number", value: "TIME" } as const;
 /** The settings of the archive; rows of `settingsSchema`. */
 export const archiveSchema = {
   archive: {
+    group: "archive",
     kind: "text",
     value: "URL",
     takes: "s3://bucket/prefix, file:///path, or off",
@@ -27,6 +28,7 @@ export const archiveSchema = {
     schema: orOff(text(4096)),
   },
   "archive-every": {
+    group: "archive",
     ...duration,
     takes: "a duration from 100ms to 1d, such as 10s; a bare number is in seconds",
     help: "the longest time that a durable byte waits before it is sent to the archive; 8 MiB are sent at once",
@@ -34,6 +36,7 @@ export const archiveSchema = {
     schema: durationMs(100, dayMs),
   },
   "archive-keep-for": {
+    group: "archive",
     ...duration,
     takes: "a duration from 1s to 36600d, such as 30d, or off; a bare number is in seconds",
     help: "how long a moment can be restored from the archive; off: for ever",
@@ -41,6 +44,7 @@ export const archiveSchema = {
     schema: orOff(durationMs(secondMs, 36_600 * dayMs)),
   },
   "archive-endpoint": {
+    group: "archive",
     kind: "text",
     value: "URL",
     takes: "the URL of a server, such as https://host:port, without a login",
@@ -49,6 +53,7 @@ export const archiveSchema = {
     schema: httpUrl(),
   },
   "archive-region": {
+    group: "archive",
     kind: "text",
     value: "NAME",
     takes: "the name of a region, such as eu-central-1",
@@ -57,6 +62,7 @@ export const archiveSchema = {
     schema: text(64),
   },
   "archive-recipient": {
+    group: "archive",
     kind: "list",
     value: "KEY",
     takes: "the public key of an age recipient, age1…, or several with commas",
@@ -65,14 +71,17 @@ export const archiveSchema = {
     schema: recipients(),
   },
   "archive-identity": {
+    group: "archive",
     kind: "text",
     value: "FILE",
     takes: "the path of a file",
+    completes: "file",
     help: "the file of the age identity that reads an encrypted archive",
     unset: "none",
     schema: path(),
   },
   "archive-compression": {
+    group: "archive",
     kind: "text",
     value: "HOW",
     takes: "zstd or none",
@@ -81,6 +90,7 @@ export const archiveSchema = {
     schema: oneOf("zstd", "none"),
   },
   "archive-rate": {
+    group: "archive",
     kind: "number",
     value: "SIZE",
     takes: "a size from 64KiB to 1TiB, such as 10MiB, or off",
@@ -89,6 +99,7 @@ export const archiveSchema = {
     schema: orOff(bytes(64 * 1024, 1024 ** 4)),
   },
   "no-archive-bootstrap": {
+    group: "archive",
     kind: "switch",
     value: "",
     takes: "true, 1, yes, false, 0 or no",
@@ -97,6 +108,7 @@ export const archiveSchema = {
     schema: toggle(),
   },
   "ready-archive-lag": {
+    group: "archive",
     ...duration,
     takes: "a duration from 1s to 30d, such as 5m, or off; a bare number is in seconds",
     help: "how long a durable byte may be missing in the archive before the replica counts as not ready",

@@ -4,6 +4,7 @@ import { numberRange, oneOf, wholeNumber } from "./setting-values.ts";
 /** The settings of `redis+cluster://`; rows of `settingsSchema`. */
 export const clusterSchema = {
   "cluster-read-from": {
+    group: "tuning",
     kind: "text",
     value: "WHOM",
     takes: "primary or replica",
@@ -12,6 +13,7 @@ export const clusterSchema = {
     schema: oneOf("primary", "replica"),
   },
   "cluster-snapshots": {
+    group: "tuning",
     kind: "number",
     value: "N",
     takes: "a whole number from 1 to 1000",
@@ -20,6 +22,7 @@ export const clusterSchema = {
     schema: wholeNumber(1, 1000),
   },
   shards: {
+    group: "tuning",
     kind: "text",
     value: "FROM-TO",
     takes:
@@ -29,6 +32,7 @@ export const clusterSchema = {
     schema: numberRange(99_999),
   },
   "relay-ports": {
+    group: "tuning",
     kind: "number",
     value: "PORT",
     takes: "a whole number from 1 to 65535",

@@ -21,7 +21,12 @@ import {
 
 const secondMs = 1000;
 const dayMs = 24 * 60 * 60 * secondMs;
-const file = { kind: "text", value: "FILE", takes: "the path of a file" } as const;
+const file = {
+  kind: "text",
+  value: "FILE",
+  takes: "the path of a file",
+  completes: "file",
+} as const;
 const onOff = { kind: "switch", value: "", takes: "true, 1, yes, false, 0 or no" } as const;
 const port = { kind: "number", value: "PORT" } as const;
 const commandName = {
@@ -37,20 +42,24 @@ const duration = { kind: "number", value: "TIME" } as const;
  */
 export const settingsSchema = {
   dir: {
+    group: "essential",
     kind: "text",
     value: "DIR",
     takes: "the path of a directory",
+    completes: "directory",
     help: "the data directory",
     default: "./replica-data",
     schema: path(),
   },
   adopt: {
+    group: "storage",
     ...onOff,
     help: "follow URL even into a data directory that holds the history of another primary; without it that is refused",
     default: "false",
     schema: toggle(),
   },
   port: {
+    group: "essential",
     ...port,
     takes: "a whole number from 0 to 65535; 0 picks a free one",
     help: "the port to serve on, and to announce to the primary; 0 picks a free one",
@@ -58,6 +67,7 @@ export const settingsSchema = {
     schema: wholeNumber(0, 65535),
   },
   bind: {
+    group: "essential",
     kind: "text",
     value: "ADDR",
     takes: "one address, such as 127.0.0.1, ::1 or 0.0.0.0",
@@ -66,6 +76,7 @@ export const settingsSchema = {
     schema: host(),
   },
   "announce-ip": {
+    group: "tuning",
     kind: "text",
     value: "ADDR",
     takes: "an address or a host name",
@@ -74,6 +85,7 @@ export const settingsSchema = {
     schema: host(),
   },
   "announce-port": {
+    group: "tuning",
     ...port,
     takes: "a whole number from 1 to 65535",
     help: "the port that the primary reports for this replica (NAT, containers)",
@@ -81,6 +93,7 @@ export const settingsSchema = {
     schema: wholeNumber(1, 65535),
   },
   announce: {
+    group: "tuning",
     kind: "text",
     value: "WHETHER",
     takes: "yes or no",
@@ -89,6 +102,7 @@ export const settingsSchema = {
     schema: oneOf("yes", "no"),
   },
   http: {
+    group: "essential",
     kind: "text",
     value: "ADDR:PORT",
     takes: "an address and a port, such as 127.0.0.1:6395 or [::1]:6395, or off",
@@ -97,6 +111,7 @@ export const settingsSchema = {
     schema: orOff(hostAndPort()),
   },
   "http-host": {
+    group: "security",
     kind: "list",
     value: "NAME",
     takes: "a host name without a port, or several with commas",
@@ -105,6 +120,7 @@ export const settingsSchema = {
     schema: hostNames(),
   },
   "ready-lag": {
+    group: "tuning",
     ...duration,
     takes: "a duration from 1s to 1d, such as 10s; a bare number is in seconds",
     help: "how long a received byte may stay unsynced (with --fsync no: unwritten) before the replica counts as not ready",
@@ -112,6 +128,7 @@ export const settingsSchema = {
     schema: durationMs(secondMs, dayMs),
   },
   username: {
+    group: "essential",
     kind: "text",
     value: "NAME",
     takes: "a user name",
@@ -120,12 +137,14 @@ export const settingsSchema = {
     schema: text(1024),
   },
   "password-file": {
+    group: "essential",
     ...file,
     help: "the file that holds the primary's password; one in the URL takes precedence, and REPLICA_PASSWORD comes last",
     unset: "none",
     schema: path(),
   },
   "sentinel-username": {
+    group: "security",
     kind: "text",
     value: "NAME",
     takes: "a user name",
@@ -134,42 +153,49 @@ export const settingsSchema = {
     schema: text(1024),
   },
   "sentinel-password-file": {
+    group: "security",
     ...file,
     help: "the file that holds the Sentinels' own password; without it, no password is sent to them",
     unset: "none",
     schema: path(),
   },
   "requirepass-file": {
+    group: "security",
     ...file,
     help: "the file that holds the password for clients of this port",
     unset: "none",
     schema: path(),
   },
   unprotected: {
+    group: "security",
     ...onOff,
     help: "serve beyond loopback without a password; and let clients that need none change things though the primary has a password",
     default: "false",
     schema: toggle(),
   },
   "tls-ca": {
+    group: "security",
     ...file,
     help: "the CA certificates (PEM) to verify the primary's certificate with",
     unset: "system CAs",
     schema: path(),
   },
   "tls-cert": {
+    group: "security",
     ...file,
     help: "the client certificate (PEM) to present to the primary; needs --tls-key",
     unset: "none",
     schema: path(),
   },
   "tls-key": {
+    group: "security",
     ...file,
     help: "the private key (PEM) of --tls-cert",
     unset: "none",
     schema: path(),
   },
   "tls-server-name": {
+    group: "security",
     kind: "text",
     value: "NAME",
     takes: "a host name",
@@ -178,6 +204,7 @@ export const settingsSchema = {
     schema: text(255),
   },
   "tls-insecure": {
+    group: "security",
     ...onOff,
     help: "don't verify the primary's certificate",
     default: "false",
@@ -185,6 +212,7 @@ export const settingsSchema = {
   },
   ...clusterSchema,
   io: {
+    group: "tuning",
     kind: "text",
     value: "HOW",
     takes: "auto, buffered or direct",
@@ -193,6 +221,7 @@ export const settingsSchema = {
     schema: oneOf("auto", "buffered", "direct"),
   },
   "rdb-sync-bytes": {
+    group: "tuning",
     kind: "number",
     value: "SIZE",
     takes: "a size from 4096 to 1TiB, such as 8MiB (binary), 8MB (decimal) or a number of bytes",
@@ -201,6 +230,7 @@ export const settingsSchema = {
     schema: bytes(4096, 1024 ** 4),
   },
   "rdb-for": {
+    group: "storage",
     kind: "text",
     value: "VERSION",
     takes: "a server from 7.2 on, such as valkey-8.1, redis-7.2, or Valkey's version alone: 8.1",
@@ -209,6 +239,7 @@ export const settingsSchema = {
     schema: snapshotServer(),
   },
   fsync: {
+    group: "storage",
     kind: "text",
     value: "WHEN",
     takes: "always, everysec or no",
@@ -217,6 +248,7 @@ export const settingsSchema = {
     schema: oneOf("always", "everysec", "no"),
   },
   ack: {
+    group: "storage",
     kind: "text",
     value: "WHAT",
     takes: "written, durable or archived",
@@ -225,6 +257,7 @@ export const settingsSchema = {
     schema: oneOf("written", "durable", "archived"),
   },
   "snapshot-every": {
+    group: "storage",
     ...duration,
     takes: "a duration from 1s to 366d, such as 24h, or off; a bare number is in seconds",
     help: "how often to take a new snapshot, over a second link; or off",
@@ -232,6 +265,7 @@ export const settingsSchema = {
     schema: orOff(durationMs(secondMs, 366 * dayMs)),
   },
   "snapshot-ratio": {
+    group: "storage",
     kind: "number",
     value: "N",
     takes: "a number from 0 to 1000000, such as 1.5; 0 means never",
@@ -240,6 +274,7 @@ export const settingsSchema = {
     schema: ratio(0, 1_000_000),
   },
   keep: {
+    group: "storage",
     kind: "number",
     value: "N",
     takes: "a whole number from 0 to 1000000",
@@ -248,6 +283,7 @@ export const settingsSchema = {
     schema: wholeNumber(0, 1_000_000),
   },
   "keep-for": {
+    group: "storage",
     ...duration,
     takes: "a duration from 1s to 3660d, such as 7d, or off; a bare number is in seconds",
     help: "also keep every generation that was current within this time, while the disk has room",
@@ -255,6 +291,7 @@ export const settingsSchema = {
     schema: orOff(durationMs(secondMs, 3660 * dayMs)),
   },
   "min-free": {
+    group: "storage",
     kind: "number",
     value: "SIZE",
     takes: "a size from 0 to 1024TiB, such as 10GiB (binary), 10GB (decimal) or a number of bytes",
@@ -264,6 +301,7 @@ export const settingsSchema = {
   },
   ...archiveSchema,
   timeout: {
+    group: "tuning",
     ...duration,
     takes: "a duration from 1s to 1d, such as 60s or 5m; a bare number is in seconds",
     help: "how long the link may be silent before it is closed (repl-timeout)",
@@ -271,6 +309,7 @@ export const settingsSchema = {
     schema: durationMs(secondMs, dayMs),
   },
   "sync-timeout": {
+    group: "tuning",
     ...duration,
     takes: "a duration from 100ms to 1h, such as 5s; a bare number is in seconds",
     help: "the time limit for connecting, and for each handshake reply",
@@ -278,6 +317,7 @@ export const settingsSchema = {
     schema: durationMs(100, 3600 * secondMs),
   },
   "sync-links": {
+    group: "tuning",
     kind: "text",
     value: "N",
     takes: "1 or 2",
@@ -286,6 +326,7 @@ export const settingsSchema = {
     schema: oneOf("1", "2"),
   },
   "ask-primary": {
+    group: "tuning",
     kind: "text",
     value: "WHETHER",
     takes: "yes or no",
@@ -294,18 +335,21 @@ export const settingsSchema = {
     schema: oneOf("yes", "no"),
   },
   "psync-command": {
+    group: "tuning",
     ...commandName,
     help: "what a managed service calls PSYNC; HOST:PORT=NAME where each node has a name of its own; may be given more than once",
     unset: "PSYNC",
     schema: commandNames(),
   },
   "sync-command": {
+    group: "tuning",
     ...commandName,
     help: "the same for SYNC, which is sent to a primary that doesn't know PSYNC",
     unset: "SYNC",
     schema: commandNames(),
   },
   "retry-max": {
+    group: "tuning",
     ...duration,
     takes: "a duration from 10ms to 1h, such as 5s; a bare number is in seconds",
     help: "the longest pause between two attempts to connect; up to 12 times this after repeated broken syncs",
@@ -313,6 +357,7 @@ export const settingsSchema = {
     schema: durationMs(10, 3600 * secondMs),
   },
   "log-level": {
+    group: "essential",
     kind: "text",
     value: "LEVEL",
     takes: "debug, info, warn or error",
@@ -321,6 +366,7 @@ export const settingsSchema = {
     schema: oneOf("debug", "info", "warn", "error"),
   },
   "log-format": {
+    group: "essential",
     kind: "text",
     value: "FORMAT",
     takes: "text or json",
@@ -329,6 +375,7 @@ export const settingsSchema = {
     schema: oneOf("text", "json"),
   },
   "no-progress": {
+    group: "tuning",
     ...onOff,
     help: "don't show a progress line on a terminal",
     default: "false",

@@ -90,14 +90,19 @@ describe("help and version", () => {
     [["backup", "--help"], "backup"],
     [["--help", "status"], "status"],
     [[url, "--help"], "follow"],
+    [["help", url], "follow"],
+    [["help", "man"], "man"],
+    [["help", "help"], undefined],
+    [["version", "--help"], undefined],
+    [["backup", "-h"], "backup"],
   ])("%j", (argv, command) => {
     const invocation = parseCommandLine(argv);
     expect(invocation.ask === "help" && invocation.command?.name).toBe(command);
     expect(invocation.ask).toBe("help");
   });
 
-  test("--version", () => {
-    expect(parseCommandLine(["--version"]).ask).toBe("version");
+  test.each(["--version", "-V", "version"])("%s", (word) => {
+    expect(parseCommandLine([word])).toEqual({ ask: "version" });
   });
 });
 
@@ -112,6 +117,18 @@ describe("refuses", () => {
     [["localhost"], "the commands are follow, backup, verify"],
     [["help", "folow"], "did you mean follow?"],
     [["folow", "--help"], "did you mean follow?"],
+    [["help", "backup", "restore"], "unexpected argument restore: replica help [COMMAND]"],
+    [["help", ""], "an argument of help is empty: replica help [COMMAND]"],
+    [["version", "x"], "unexpected argument x: replica version"],
+    [["verson"], "did you mean version?"],
+    [["hepl"], "did you mean help?"],
+    [["-v"], "unknown flag -v"],
+    [["--version=1"], "--version takes no value"],
+    [["completion"], "completion needs more arguments: replica completion SHELL"],
+    [["completion", "bash", "zsh"], "unexpected argument zsh: replica completion SHELL"],
+    [["completion", "bash", "--json"], "completion doesn't take --json"],
+    [["completoin", "bash"], "did you mean completion?"],
+    [["man", "replica"], "unexpected argument replica: replica man"],
     [["backup"], "backup needs more arguments: replica backup [URL] OUT"],
     [["backup", url, "a", "b"], "unexpected argument b: replica backup [URL] OUT"],
     [["follow", url, url], "unexpected argument redis://h:1: replica follow [URL]"],

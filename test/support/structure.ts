@@ -347,6 +347,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "cli/clusters",
     ],
   },
+  "cli/completion": { mayImport: [...GROUND, "cli/commands"] },
+  "cli/manual": { mayImport: [...GROUND, "cli/commands"] },
   cli: {
     mayImport: [
       ...GROUND,
@@ -358,6 +360,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "cli/delivery",
       "cli/log",
       "cli/commands",
+      "cli/completion",
+      "cli/manual",
     ],
   },
   "library/api": { mayImport: [], pure: true },

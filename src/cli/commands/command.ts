@@ -1,6 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Output } from "../terminal/output.ts";
+import type { PathKind } from "../../config/setting.ts";
 import type { SettingName } from "../../config/settings-schema.ts";
 
 /** What a command works with. */
@@ -37,6 +38,33 @@ export interface CommandOption {
   readonly help: string;
   /** Whether it may be given more than once; `valuesOf` reads it. */
   readonly isList?: true;
+  /** What the shell offers as its value. */
+  readonly completes?: Completed;
+}
+
+/** What the shell offers: paths, or these words. */
+export type Completed = PathKind | readonly string[];
+
+/** An argument of a command. */
+export interface Argument {
+  /** Its placeholder in help: `URL`. */
+  readonly name: string;
+  readonly isOptional?: true;
+  /** What the shell offers for it; undefined: nothing. */
+  readonly completes?: Completed;
+}
+
+/** A command line that help shows. */
+export interface Example {
+  /** What it is for, without a capital and a full stop. */
+  readonly does: string;
+  readonly line: string;
+}
+
+/** A command and its arguments, as help shows them: `replica backup [URL] OUT`. */
+export function synopsisOf({ name, arguments: all }: CommandForm): string {
+  const shown = all.map((one) => (one.isOptional === true ? `[${one.name}]` : one.name));
+  return ["replica", name, ...shown].join(" ");
 }
 
 /** What stands between the values of an option that may be given more than once: no argument can hold it. */
@@ -47,18 +75,19 @@ export function valuesOf(options: ReadonlyMap<string, string>, name: string): st
   return options.get(name)?.split(BETWEEN_VALUES) ?? [];
 }
 
-/** What help and the command line know about a command; its body is loaded on demand. */
-export interface Command {
+/** What help, completion and the command line know of any first word, also of those that only ask for help. */
+export interface CommandForm {
   readonly name: string;
   /** One line, for the list of commands. */
   readonly summary: string;
-  /** The arguments, as help shows them: `[URL] OUT`. */
-  readonly usage: string;
-  /** The further paragraphs of its help. */
+  readonly arguments: readonly Argument[];
+}
+
+/** What help and the command line know about a command; its body is loaded on demand. */
+export interface Command extends CommandForm {
+  /** The further paragraphs of its help; lines are joined and wrapped anew, but for those that begin with two blanks. */
   readonly about: string;
-  /** The least and the greatest number of arguments. */
-  readonly minArgs: number;
-  readonly maxArgs: number;
+  readonly examples: readonly Example[];
   /** The settings that it uses; flags of others are an error. */
   readonly takes: readonly SettingName[];
   /** Its own options; they come from the command line only. */

@@ -10,6 +10,7 @@ export const intoOptions = [
   {
     name: "into-password-file",
     value: "FILE",
+    completes: "file",
     help: "the file that holds the password for --into; one in the URL takes precedence",
   },
   {
@@ -38,10 +39,7 @@ are moments, and what has expired since is left out. What exists there stays and
 whether it can load the keys; if it can't, nothing is written. A broken link goes on where it was, for
 up to --timeout without an answer. --dry-run lists the keys and writes nothing. With --json, each key
 that isn't restored (with --dry-run: every key) is an object in a line of its own, and the last line is
-the result. To bring deleted keys back into the primary that SOURCE comes from, name it once more:
-
-  replica restore DIR --at now-10m --keys 'user:42:*' --into redis://10.0.0.5 --confirm 10.0.0.5:6379
-
+the result. To bring deleted keys back into the primary that SOURCE comes from, name it once more with --confirm.
 With --replace it also overwrites what was changed there since; on a terminal it is asked for by name.`;
 
 /** The settings by which that server is reached. */

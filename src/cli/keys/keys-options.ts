@@ -3,6 +3,7 @@ interface Option {
   readonly name: string;
   readonly value: string;
   readonly help: string;
+  readonly completes?: "file";
 }
 
 export const DEFAULT_TOP = 10;
@@ -32,6 +33,7 @@ export const keysOptions: readonly Option[] = [
   {
     name: "server",
     value: "PATH",
+    completes: "file",
     help: "with --compare-to: the stock server that replays the log [redis-server or valkey-server on PATH]",
   },
   { name: "csv", value: "", help: "print CSV" },
