@@ -45,6 +45,7 @@ export function replicaBackup(binary: "compiled" | "bun run", io: string): Recei
         "backup",
         url(port),
         join(dir, "out.rdb"),
+        "--force",
         "--io",
         io,
         "--no-progress",

@@ -8,7 +8,13 @@ import { realDisk } from "../../src/store/disk/disk.ts";
 const [url = "", out = "", io = "auto"] = process.argv.slice(2);
 const settings = loadSettings({ flags: new Map([["io", io]]), env: {} });
 const never = new AbortController().signal;
-const surroundings = { disk: realDisk, clock: realClock, settings, checksum: false };
+const surroundings = {
+  disk: realDisk,
+  clock: realClock,
+  settings,
+  checksum: false,
+  replaces: true,
+};
 // No top-level await, because this is compiled to bytecode like the program.
 void backup(parsePrimaryUrl(url), out, surroundings, never, () => undefined).then(() =>
   process.exit(0),

@@ -92,12 +92,13 @@ a folder's name. Nothing is written to the archive.`,
     ],
     about: `${aboutUrl}
 
-Who may read the file: whoever could read an earlier one of that name, else its owner alone, unless
---mode is given.
+A file or an object that is there is replaced only with --force, and only once the snapshot is whole.
+Who may read the file: whoever could read the one that it replaces, else its owner alone, unless
+--mode is given. A snapshot is binary: to a terminal, - is refused.
 
 With s3://bucket/key as OUT, the snapshot is uploaded in parts as it comes, without a local file. It
 becomes an object only once its checksum holds. The keys come from where every S3 tool takes them
-(environment, profiles, roles). An object that is there is replaced only with --force.`,
+(environment, profiles, roles).`,
     examples: [
       { does: "to a file that isn't there yet", line: "replica backup redis://10.0.0.5 dump.rdb" },
       {
@@ -120,7 +121,10 @@ becomes an object only once its checksum holds. The keys come from where every S
       ...logSettings,
       "no-progress",
     ],
-    options: [modeOption, { name: "force", value: "", help: "replace an object that is there" }],
+    options: [
+      modeOption,
+      { name: "force", value: "", help: "replace a file or an object that is there" },
+    ],
     load: async () => (await import("./commands/backup.ts")).backup,
   },
   ...keptCommands,

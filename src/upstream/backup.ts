@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { type ErrorCode, ReplicaError } from "../base/errors.ts";
+import { type ErrorCode, ReplicaError, usageError } from "../base/errors.ts";
 import { logger } from "../base/logger.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
@@ -26,10 +26,16 @@ export interface BackupResult {
   readonly seconds: number;
 }
 
+/** How a file is taken. */
+export interface BackupSurroundings extends SnapshotSurroundings {
+  /** Who may read the file; undefined: whoever could read an earlier file of the name, else its owner alone. */
+  readonly mode?: number | undefined;
+  /** Whether an earlier file of the name is replaced. */
+  readonly replaces: boolean;
+}
+
 /**
- * Takes one snapshot to `out` (`-`: standard output).
- * @param surroundings with `mode`: who may read the file; undefined: whoever could read an earlier file of the
- * name, else its owner alone.
+ * Takes one snapshot to `out` (`-`: standard output). What can't be written is refused before the primary is asked.
  * @param onBegun receives what takes it, whose state can be looked at while it runs.
  * @throws ReplicaError as the attempt failed; nothing is left behind then, and an earlier file of
  * the name is as it was. STOPPED where `signal` was aborted.
@@ -37,12 +43,16 @@ export interface BackupResult {
 export async function backup(
   source: PrimarySource,
   out: string,
-  surroundings: SnapshotSurroundings & { readonly mode?: number | undefined },
+  surroundings: BackupSurroundings,
   signal: AbortSignal,
   onBegun: (fetching: { readonly state: State }) => void,
 ): Promise<BackupResult> {
-  const { clock, settings, mode } = surroundings;
-  if (out !== "-") refuseBadOut(out);
+  const { clock, settings, mode, replaces } = surroundings;
+  const refuseEarlier = replaces ? () => undefined : () => refuseToReplace(out);
+  if (out !== "-") {
+    refuseBadOut(out);
+    refuseEarlier();
+  }
   const primary = new Locator(source, clock, settings);
   const target = await primary.locate(signal);
   if (target === undefined) throw stopped();
@@ -53,7 +63,8 @@ export async function backup(
   const openOutlet = (events: KeeperEvents) =>
     out === "-"
       ? new StreamOutlet(stdoutSink, events)
-      : new FileOutlet(async () => ({ path }), surroundings, events);
+      : // It may have come meanwhile.
+        new FileOutlet(async () => ({ path, beforeNaming: refuseEarlier }), surroundings, events);
   // From the first byte on. The owner's bits stay out of it: the file is opened again, so a write-protected one
   // must not stay so.
   const readable = mode ?? (earlier === undefined ? NOBODY_ELSE : readersOf(earlier, path));
@@ -141,8 +152,7 @@ function withPrimary(error: unknown, target: PrimaryTarget): unknown {
 function refuseBadOut(out: string): void {
   const path = resolve(out);
   const dir = dirname(path);
-  const bad = (why: string) =>
-    new ReplicaError("USAGE", { retry: "never", message: `${out} ${why}` });
+  const bad = (why: string) => usageError(`${out} ${why}`);
   if (!lookAt(dir)?.isDirectory()) {
     throw bad(`can't be written: the folder ${dir} does not exist`);
   }
@@ -154,6 +164,12 @@ function refuseBadOut(out: string): void {
   if (found !== undefined && !found.isFile()) {
     throw bad("isn't a regular file: give - for standard output");
   }
+}
+
+/** A link counts, also one that leads nowhere: the snapshot would take its place. */
+function refuseToReplace(out: string): void {
+  if (fs.lstatSync(out, { throwIfNoEntry: false }) === undefined) return;
+  throw usageError(`${out} exists: give --force to replace it, or another name`);
 }
 
 /** What is there; undefined where nothing is, or a part of the path isn't a folder. */

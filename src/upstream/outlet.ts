@@ -29,6 +29,8 @@ export interface Placed {
   readonly path: string;
   /** What makes room for the payload; undefined where the disk is to say that there is none. */
   readonly roomFor?: RoomFor;
+  /** Called right before the file gets its name; what it throws ends the snapshot. */
+  readonly beforeNaming?: () => void;
   /** Called with what writes the file, before anything is written. */
   readonly onWriter?: (writer: SnapshotWriter) => void;
 }
@@ -82,7 +84,7 @@ export class FileOutlet implements Outlet {
 
   async #open(resync: GrantedResync): Promise<string> {
     const { disk, clock, settings, checksum } = this.#surroundings;
-    const { path, roomFor, onWriter } = await this.#place(resync);
+    const { path, roomFor, beforeNaming, onWriter } = await this.#place(resync);
     this.#path = path;
     const dir = dirname(path);
     const totalBytes = resync.form.kind === "length" ? resync.form.bytes : undefined;
@@ -95,6 +97,7 @@ export class FileOutlet implements Outlet {
       totalBytes,
       syncBytes: settings.rdbSyncBytes,
       maxQueuedBytes: limits.queuedBytes,
+      ...(beforeNaming === undefined ? {} : { beforeNaming }),
       onRoom,
       onFailed: (error) => this.#events.failed(error),
     }));

@@ -209,7 +209,7 @@ test.each(IOS)(
       const out = dir.file("dump.rdb");
       fs.writeFileSync(out, earlier);
       const disk = new FaultyDisk({ call, code: "EIO" });
-      const surroundings = { disk, clock: hastyClock(), settings };
+      const surroundings = { disk, clock: hastyClock(), settings, replaces: true };
       const { signal } = new AbortController();
       const error = await backup(
         parsePrimarySource(primary.url),

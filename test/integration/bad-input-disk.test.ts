@@ -144,7 +144,7 @@ describe("a disk that is full", () => {
       await peer.send(payload).catch(() => undefined);
       await peer.untilClosed();
     });
-    await using replica = startReplica(["backup", primary.url, out]);
+    await using replica = startReplica(["backup", primary.url, out, "--force"]);
     await until(() => primary.peers.length > 0, { what: "the attempt" });
     if (disk === undefined) limitFileBytes(replica, 6 * MIB);
     mayGoOn.resolve();

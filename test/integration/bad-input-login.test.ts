@@ -73,9 +73,8 @@ describe("a password that is", () => {
     if (wanted !== "") await server.send("CONFIG", "SET", "requirepass", wanted);
 
     writeFileSync(temp.file("dump.rdb"), "an earlier backup");
-    const ended = await runReplica(["backup", server.url(), temp.file("dump.rdb"), ...flags], {
-      env,
-    });
+    const backup = ["backup", server.url(), temp.file("dump.rdb"), "--force"];
+    const ended = await runReplica([...backup, ...flags], { env });
     expect(ended).toMatchObject({ exitCode: 1, stdout: "" });
     const shown = ended.stderr.split("\n").filter((line) => !line.includes("(non-critical)"));
     expect(onlyLine({ ...ended, stderr: shown.join("\n") })).toMatch(says);

@@ -103,7 +103,8 @@ describe("a stop", () => {
     await using primary = fakePrimary(
       async (peer) => await play(peer).then(reached.resolve, reached.reject),
     );
-    await using replica = startReplica(["backup", primary.url, temp.file("dump.rdb")]);
+    const backup = ["backup", primary.url, temp.file("dump.rdb"), "--force"];
+    await using replica = startReplica(backup);
     await within(PATIENCE_MS, "the moment of the stop", reached.promise);
     replica.signal(signal);
     const ending = await withinOwnTime(STOP_MS, "the end", replica.ended());

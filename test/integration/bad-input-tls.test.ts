@@ -82,7 +82,7 @@ describe("a certificate of", () => {
     });
     for (const host of ["127.0.0.1", "localhost"]) {
       const url = primary.url.replace("127.0.0.1", host);
-      const ended = await runReplica(["backup", url, out, ...flags], { env });
+      const ended = await runReplica(["backup", url, out, "--force", ...flags], { env });
       if (says === undefined) {
         expect(ended.exitCode, ended.stderr).toBe(0);
         continue;

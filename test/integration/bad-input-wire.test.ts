@@ -290,7 +290,7 @@ async function backupThrough(fault: Fault): Promise<void> {
   });
   const flags = fault.flags ?? [];
   for (const target of [out, "-"]) {
-    const ended = await runReplica(["backup", primary.url, target, ...flags]);
+    const ended = await runReplica(["backup", primary.url, target, "--force", ...flags]);
     expect(ended).toMatchObject({ exitCode: 1, signal: null });
     expect(onlyLine(ended)).toMatch(/^replica: \S/);
     expect(onlyLine(ended)).toMatch(target === "-" ? (fault.saysToPipe ?? fault.says) : fault.says);
@@ -377,7 +377,8 @@ describe("a port used by", () => {
       [temp.file("none.sock"), /there is no such socket/],
       [temp.file("dump.rdb"), /refused|no such socket|not a socket/],
     ] as const) {
-      const ended = await runReplica(["backup", `unix://${path}`, temp.file("dump.rdb")]);
+      const backup = ["backup", `unix://${path}`, temp.file("dump.rdb"), "--force"];
+      const ended = await runReplica(backup);
       expect(ended.exitCode).toBe(1);
       expect(onlyLine(ended)).toMatch(says);
     }

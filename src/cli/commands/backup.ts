@@ -15,20 +15,25 @@ import type { CommandContext } from "./command.ts";
 import { modeOf } from "../restores/mode-option.ts";
 import { watchTransfer } from "./watch-transfer.ts";
 
-/** Whether an object that is there is replaced. */
+/** Whether a file or an object that is there is replaced. */
 const FORCE = "force";
 
 type Begun = (fetching: { readonly state: State }) => void;
 
 /** `replica backup [URL] OUT`: writes one snapshot, verified and durable, and returns. */
 export async function backup(context: CommandContext): Promise<number> {
-  const { settings, args, stderr } = context;
+  const { settings, args, stdout, stderr } = context;
   const [url, out] = args.length === 2 ? [args[0]!, args[1]!] : [DEFAULT_URL, args[0]!];
   const source = parsePrimarySource(url);
   const isObject = out.startsWith("s3://");
   if (out.includes("://") && !isObject) {
     const given = describeSource(parsePrimarySource(out));
     throw usageError(`${given} is not a file: in "replica backup [URL] OUT", OUT comes last`);
+  }
+  if (out === "-" && stdout.isTty) {
+    throw usageError(
+      "standard output is a terminal, and a snapshot is binary: send it to a file or a pipe, as in: replica backup - > dump.rdb",
+    );
   }
   let fetching: { readonly state: State } = { state: { at: "connect" } };
   const begun: Begun = (now) => {
@@ -62,7 +67,8 @@ async function toFile(
   { settings, options, signal }: CommandContext,
   begun: Begun,
 ): Promise<BackupResult> {
-  const surroundings = { disk: realDisk, clock: realClock, settings, mode: modeOf(options) };
+  const how = { mode: modeOf(options), replaces: options.has(FORCE) };
+  const surroundings = { disk: realDisk, clock: realClock, settings, ...how };
   return await takeBackup(source, out, surroundings, signal, begun);
 }
 

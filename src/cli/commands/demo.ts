@@ -162,7 +162,7 @@ async function showBackup({ primary, settings, signal, say }: Stage): Promise<vo
   const { rdb, seconds } = await backup(
     parsePrimaryUrl(primary.url),
     out,
-    { disk: realDisk, clock: realClock, settings },
+    { disk: realDisk, clock: realClock, settings, replaces: false },
     signal,
     () => undefined,
   );

@@ -17,6 +17,8 @@ export interface SnapshotOptions {
   readonly maxQueuedBytes: number;
   /** Whether to compute and compare the checksum; only a benchmark does without. */
   readonly checksum?: boolean;
+  /** Called right before the file gets its name; what it throws ends the snapshot. */
+  readonly beforeNaming?: () => void;
   /** Called after queued bytes were written. */
   readonly onRoom: () => void;
   /** Called once after a write or a sync failed, or the payload turned out to be no RDB. */
@@ -175,6 +177,7 @@ export class SnapshotWriter {
           `the file has ${counted(size, "byte")}, though ${counted(summary.bytes, "byte")} came`,
         );
       }
+      this.#options.beforeNaming?.();
       this.#closed = true;
       try {
         this.#disk.rename(this.path, finalPath);
