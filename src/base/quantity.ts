@@ -58,26 +58,32 @@ export function counted(count: number, noun: string): string {
 }
 
 /**
- * Formats the progress of a transfer: ` 25%  25.0 MiB of 100.0 MiB  12.5 MiB/s  0:06 left`, or bytes and
- * rate if the total is unknown.
+ * Formats the progress of a transfer: ` 25%  25.0 MiB of 100.0 MiB  12.5 MiB/s  0:06 left`. Where the total is unknown, bytes
+ * and rate, and what is left by an estimate: `25.0 MiB of about 100.0 MiB  12.5 MiB/s  0:06 left (estimate)`.
+ * @param expectedBytes an estimate of the total; undefined where there is none, and once more has come.
  */
 export function formatProgress(
   bytes: number,
   totalBytes: number | undefined,
   bytesPerSecond: number,
+  expectedBytes?: number,
 ): string {
   const rate = `${formatBytes(bytesPerSecond)}/s`;
-  if (totalBytes === undefined) return `${formatBytes(bytes)}  ${rate}`;
-  const share = totalBytes === 0 ? 1 : Math.min(1, bytes / totalBytes);
-  const left = bytesPerSecond === 0 ? "--:--" : formatClock((totalBytes - bytes) / bytesPerSecond);
+  const total = totalBytes ?? expectedBytes;
+  if (total === undefined) return `${formatBytes(bytes)}  ${rate}`;
+  const left = bytesPerSecond === 0 ? "--:--" : formatClock((total - bytes) / bytesPerSecond);
+  if (totalBytes === undefined)
+    return `${formatBytes(bytes)} of about ${formatBytes(total)}  ${rate}  ${left} left (estimate)`;
+  const share = total === 0 ? 1 : Math.min(1, bytes / total);
   const percent = `${Math.floor(share * 100)}%`.padStart(4);
-  return `${percent}  ${formatBytes(bytes)} of ${formatBytes(totalBytes)}  ${rate}  ${left} left`;
+  return `${percent}  ${formatBytes(bytes)} of ${formatBytes(total)}  ${rate}  ${left} left`;
 }
 
-/** Formats seconds as `1:05` or `2:03:04`. */
-function formatClock(seconds: number): string {
+/** Formats seconds as `1:05` or `2:03:04`, and days as `12 d`. */
+export function formatClock(seconds: number): string {
   const whole = Math.max(0, Math.ceil(seconds));
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  if (hours >= 100) return `${Math.round(hours / 24)} d`;
   return hours > 0
     ? `${hours}:${two(minutes)}:${two(whole % 60)}`
     : `${minutes}:${two(whole % 60)}`;

@@ -1,7 +1,7 @@
 import { archiveFields } from "./archive-info.ts";
 import { type Field, oneLine } from "./info-field.ts";
 import { type InfoSections, type InfoSurroundings, processSections } from "./process-info.ts";
-import type { LinkStatus, ReplicaStatus } from "../replica/status.ts";
+import type { LinkStatus, ReplicaStatus, SnapshotStatus } from "../replica/status.ts";
 
 const NO_ID = "0".repeat(40);
 
@@ -161,6 +161,7 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["stale_seconds", Math.floor(status.staleSeconds ?? -1)],
     ["received_bytes_per_second", Math.round(bytesPerSecond.received)],
     ["durable_bytes_per_second", Math.round(bytesPerSecond.durable)],
+    ...arriving("sync", link),
     ["received_snapshot_bytes", receivedBytes.snapshot],
     ["received_stream_bytes", receivedBytes.stream],
     ["generation", generation?.id ?? 0],
@@ -193,14 +194,34 @@ function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
     ["other_history_time", Math.floor((status.otherHistory?.atMs ?? 0) / 1000)],
     ["breaks", sumOf(status.breaks)],
     ["attempts_failed", sumOf(status.failedAttempts)],
-    ["snapshot_read_bytes", snapshot.transfer?.readBytes ?? 0],
-    ["snapshot_total_bytes", snapshot.transfer?.totalBytes ?? 0],
+    ...renewalFields(snapshot),
     ["last_snapshot_error", oneLine(snapshot.last?.error)],
     ["last_error", oneLine(lastBreak?.message)],
     ["last_error_code", lastBreak?.code ?? ""],
     ["last_error_cause", oneLine(lastBreak?.cause)],
     ["last_error_time", Math.floor((lastBreak?.atMs ?? 0) / 1000)],
     ...archiveFields(status),
+  ];
+}
+
+function renewalFields(snapshot: SnapshotStatus): Field[] {
+  return [
+    ["snapshot_read_bytes", snapshot.transfer?.readBytes ?? 0],
+    ["snapshot_total_bytes", snapshot.transfer?.totalBytes ?? 0],
+    ...arriving("snapshot", snapshot),
+  ];
+}
+
+/** What is told of a snapshot before its end: of a full resync (`sync`), or of a new one over a second link. */
+function arriving(
+  name: "sync" | "snapshot",
+  { transfer, preparingSeconds }: Pick<LinkStatus, "transfer" | "preparingSeconds">,
+): Field[] {
+  return [
+    // An estimate, where the primary doesn't tell the length; 0: nothing tells, or more has come.
+    [`${name}_expected_bytes`, transfer?.expectedBytes ?? 0],
+    // -1: the primary isn't about to send one that it has granted.
+    [`${name}_preparing_seconds`, Math.floor(preparingSeconds ?? -1)],
   ];
 }
 

@@ -40,7 +40,9 @@ export function whyNotReady(
 function whyNotConnected({ state, upkeep, isFollowing, links }: Replica): string {
   const at = `the link is in state ${state.at}`;
   // A resync is granted: what failed before it is over.
-  if (state.at === "receive-bulk-header" || state.at === "transfer") return at;
+  if (state.at === "transfer") return at;
+  if (state.at === "receive-bulk-header")
+    return `${at}: the primary is preparing the snapshot (fork)`;
   const why = upkeep.admission.refusal ?? (isFollowing ? links.trouble?.message : undefined);
   if (why === undefined) return at;
   // Amid an attempt it is the one before that failed: "in state receive-psync: connection refused" would be neither.

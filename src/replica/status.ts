@@ -14,17 +14,11 @@ import { Keyspace, type KnownKeyspace } from "./keyspace.ts";
 import { type SupplyStatus, supplyOf, whyNotReady } from "./readiness.ts";
 import type { Replica } from "./replica.ts";
 import { type RelayStatus, relayStatus } from "./relay-status.ts";
+import { progressOf, type TransferProgress } from "./transfer-progress.ts";
 import { type RoomStatus, roomStatus } from "./room-status.ts";
 
 /** A state of the link, by Redis's name ("replication.c", REPL_STATE_*). */
 export type LinkState = State["at"];
-
-/** How much of a snapshot has arrived. */
-export interface TransferProgress {
-  readonly readBytes: number;
-  /** Undefined while nobody knows (`$EOF`). */
-  readonly totalBytes: number | undefined;
-}
 
 export interface PrimaryStatus {
   /** A URL without its password. */
@@ -38,6 +32,8 @@ export interface LinkStatus {
   readonly state: LinkState;
   /** Undefined unless a snapshot is arriving over this link. */
   readonly transfer: TransferProgress | undefined;
+  /** How long the primary has been preparing a full resync: it was granted, and nothing of it has come. Else undefined. */
+  readonly preparingSeconds: number | undefined;
   /** Milliseconds since a primary was last heard, or since the start; not anew with each attempt. */
   readonly silentMs: number;
   /** Seconds since the link was last up; undefined while it is, and before it ever was. */
@@ -94,6 +90,8 @@ export interface SnapshotStatus {
   /** How long the one under way has been running; undefined where none is. */
   readonly runningSeconds: number | undefined;
   readonly transfer: TransferProgress | undefined;
+  /** How long the primary has been preparing it: it was granted, and nothing of it has come. Else undefined. */
+  readonly preparingSeconds: number | undefined;
   /** How the last one ended; undefined before there was one. */
   readonly last: { readonly error: string | undefined; readonly seconds: number } | undefined;
   readonly counts: { readonly ok: number; readonly failed: number };
@@ -172,7 +170,10 @@ export class ReplicaStatus {
     const { state, silentMs, links } = this.#replica;
     const { downSeconds } = links;
     const downForSeconds = this.#freshness.linkDownSeconds;
-    return { state: state.at, transfer: progressOf(state), silentMs, downSeconds, downForSeconds };
+    const transfer = progressOf(state, () => this.#replica.upkeep.expectedResyncBytes());
+    const { preparingSeconds } = this.#replica.resyncs;
+    const since = { preparingSeconds, silentMs, downSeconds, downForSeconds };
+    return { state: state.at, transfer, ...since };
   }
 
   /** Whether the primary has data to pass on, while its link is up. */
@@ -280,7 +281,9 @@ export class ReplicaStatus {
    */
   snapshotsOnDiskBytes(): number {
     const { state, renewal, directory } = this.#replica;
-    const arriving = [state, renewal.state].map((one) => progressOf(one)?.readBytes ?? 0);
+    const arriving = [state, renewal.state].map((one) =>
+      one.at === "transfer" ? one.readBytes : 0,
+    );
     return arriving.reduce((sum, bytes) => sum + bytes, directory.holdings.snapshotBytes);
   }
 
@@ -349,10 +352,11 @@ export class ReplicaStatus {
   }
 
   get snapshot(): SnapshotStatus {
-    const { runningSeconds, state, last, counts } = this.#replica.renewal;
+    const { runningSeconds, preparingSeconds, state, last, counts } = this.#replica.renewal;
     return {
       runningSeconds,
-      transfer: progressOf(state),
+      preparingSeconds,
+      transfer: progressOf(state, () => this.#replica.upkeep.expectedRenewalBytes()),
       last: last && { error: last.error?.message, seconds: last.seconds },
       counts: { ...counts },
     };
@@ -384,9 +388,4 @@ export class ReplicaStatus {
     if (why !== undefined || readyArchiveLagMs === undefined) return why;
     return this.#archive?.whyNotReady(readyArchiveLagMs);
   }
-}
-
-function progressOf(state: State): TransferProgress | undefined {
-  if (state.at !== "transfer") return undefined;
-  return { readBytes: state.readBytes, totalBytes: state.totalBytes };
 }

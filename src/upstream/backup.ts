@@ -5,10 +5,11 @@ import { logger } from "../base/logger.ts";
 import type { PrimarySource } from "../config/primary-source.ts";
 import { describeTarget, type PrimaryTarget } from "../config/primary-url.ts";
 import type { RdbSummary } from "../rdb/checker.ts";
-import type { State } from "../session/state.ts";
 import type { KeeperEvents } from "./driver-options.ts";
 import { SnapshotFetch, stopped } from "./fetch.ts";
 import { type Access, groupIn, NOBODY_ELSE, notWider } from "../store/disk/access.ts";
+import { readUsedMemory } from "../store/generation/snapshot-keys.ts";
+import type { EarlierSnapshot } from "./room/expected-size.ts";
 import { Locator } from "./link/locator.ts";
 import { readFacts } from "./link/primary-facts.ts";
 import { describeShard } from "./link/supply-words.ts";
@@ -45,7 +46,7 @@ export async function backup(
   out: string,
   surroundings: BackupSurroundings,
   signal: AbortSignal,
-  onBegun: (fetching: { readonly state: State }) => void,
+  onBegun: (fetching: SnapshotFetch) => void,
 ): Promise<BackupResult> {
   const { clock, settings, mode, replaces } = surroundings;
   const refuseEarlier = replaces ? () => undefined : () => refuseToReplace(out);
@@ -70,7 +71,8 @@ export async function backup(
   const readable = mode ?? (earlier === undefined ? NOBODY_ELSE : readersOf(earlier, path));
   const umask = process.umask(process.umask() | (0o077 & ~readable));
   const hear = settings.askPrimary ? hearOf(target) : undefined;
-  const fetching = new SnapshotFetch(target, { ...surroundings, login: primary.login, hear });
+  const options = { ...surroundings, login: primary.login, hear };
+  const fetching = new SnapshotFetch(target, { ...options, earlier: sizeOf(earlier, path) });
   onBegun(fetching);
   const rdb = await fetching
     .run(openOutlet, signal)
@@ -93,7 +95,7 @@ export async function backupTo(
   source: PrimarySource,
   surroundings: SnapshotSurroundings,
   signal: AbortSignal,
-  onBegun: (fetching: { readonly state: State }) => void,
+  onBegun: (fetching: SnapshotFetch) => void,
 ): Promise<BackupResult> {
   const { clock, settings } = surroundings;
   const primary = new Locator(source, clock, settings);
@@ -116,6 +118,12 @@ function hearOf(target: PrimaryTarget): (info: string | undefined) => void {
   return (info) => {
     if (info !== undefined && readFacts(info).isClusterNode) logger.warn(describeShard(target));
   };
+}
+
+/** Where that is a snapshot, too, it is most likely one of the same data. */
+function sizeOf(earlier: fs.Stats | undefined, path: string): EarlierSnapshot | undefined {
+  const usedBytes = earlier && readUsedMemory(path);
+  return earlier && usedBytes ? { rdbBytes: earlier.size, usedBytes } : undefined;
 }
 
 /** Who could read the earlier file, as far as they may read the one that replaces it. */

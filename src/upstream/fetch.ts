@@ -13,6 +13,9 @@ import { type AnnouncedAddress, driverOptions } from "./driver-options.ts";
 import type { PrimaryLogin } from "./link/primary-login.ts";
 import type { Outlet } from "./outlet.ts";
 import { SnapshotForm, warnOfForm, withForm } from "./rdb-for.ts";
+import { type EarlierSnapshot, expectedBytes } from "./room/expected-size.ts";
+import { readPrimarySize } from "./room/primary-size.ts";
+import { usedMemoryIn } from "../store/generation/snapshot-keys.ts";
 
 /** A stop may take 2 s in all. */
 const STOP_LIMIT_MS = 1_500;
@@ -25,6 +28,8 @@ export interface FetchOptions {
   readonly announced?: AnnouncedAddress | undefined;
   /** Takes what the primary says of itself before it is asked for the snapshot; undefined: it isn't asked. */
   readonly hear?: Weigh | undefined;
+  /** An earlier snapshot of the same data, by which the size of this one is estimated. */
+  readonly earlier?: EarlierSnapshot | undefined;
 }
 
 /**
@@ -38,11 +43,15 @@ export class SnapshotFetch {
   readonly #driver: Driver;
   readonly #over = Promise.withResolvers<void>();
   readonly #hear: Weigh | undefined;
+  readonly #earlier: EarlierSnapshot | undefined;
+  #datasetBytes: number | undefined;
+  #outlet: Outlet | undefined;
   #grantedAtMs = 0;
 
   constructor(target: PrimaryTarget, options: FetchOptions) {
     const { clock, settings, announced } = options;
     this.#hear = options.hear;
+    this.#earlier = options.earlier;
     this.#target = target;
     this.#clock = clock;
     this.#settings = settings;
@@ -61,6 +70,24 @@ export class SnapshotFetch {
   /** Where its session stands. */
   get state(): State {
     return this.#driver.state;
+  }
+
+  /** The snapshot's header, once it has come whole. */
+  get header(): Outlet["header"] {
+    return this.#outlet?.header;
+  }
+
+  /** How large the snapshot is likely to be; undefined where nothing tells. */
+  expectedBytes(): number | undefined {
+    const { header } = this;
+    return expectedBytes(header && usedMemoryIn(header), this.#datasetBytes, this.#earlier);
+  }
+
+  #hears(hear: Weigh): Weigh {
+    return (info) => {
+      if (info !== undefined) this.#datasetBytes = readPrimarySize(info, undefined).datasetBytes;
+      hear(info);
+    };
   }
 
   /** Gives it up where what comes can't be kept. */
@@ -86,7 +113,7 @@ export class SnapshotFetch {
     signal: AbortSignal,
     newerThan?: Offset,
   ): Promise<RdbSummary> {
-    const outlet = openOutlet(this.#driver);
+    const outlet = (this.#outlet = openOutlet(this.#driver));
     const stop = () => {
       // What has its name is kept, and soon durable.
       if (outlet.named) return;
@@ -98,7 +125,8 @@ export class SnapshotFetch {
     try {
       if (signal.aborted) stop();
       else {
-        const weigh = new SnapshotForm(this.#settings).weigh(undefined, this.#hear);
+        const hear = this.#hear && this.#hears(this.#hear);
+        const weigh = new SnapshotForm(this.#settings).weigh(undefined, hear);
         this.#driver.attempt(this.#target, outlet, undefined, undefined, { newerThan, weigh });
       }
       await this.#over.promise;

@@ -102,6 +102,11 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     return this.#receiving?.syncedBytes ?? 0;
   }
 
+  /** The header of the snapshot that is coming in, once it has come whole. */
+  get arrivingHeader(): Receiving["header"] {
+    return this.#receiving?.header;
+  }
+
   /** The last failure of the log or of a snapshot; it stays when all is well again. */
   get failure(): ReplicaError | undefined {
     return this.#failure;

@@ -4,6 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import { ReplicaError } from "../base/errors.ts";
 import { type Settings } from "../config/settings.ts";
 import { RdbChecker, type RdbSummary } from "../rdb/checker.ts";
+import type { RdbHeader } from "../rdb/header.ts";
 import { type Disk, diskError, giveBack, PIECE_BYTES, refuseTooLarge } from "../store/disk/disk.ts";
 import { PayloadFiles } from "../store/disk/payload-file.ts";
 import { SnapshotWriter } from "../store/generation/snapshot.ts";
@@ -39,6 +40,8 @@ export interface Placed {
 export interface Outlet extends SnapshotKeeper {
   /** What the snapshot is; undefined until it is verified and durable. */
   readonly summary: RdbSummary | undefined;
+  /** The snapshot's header, once it has come whole. */
+  readonly header: RdbHeader | undefined;
   /** True once there is no way back: the file has its name. */
   readonly named: boolean;
   /** Resolves once no file is just being opened; what is given up meanwhile is removed by then. */
@@ -66,6 +69,10 @@ export class FileOutlet implements Outlet {
     this.#place = place;
     this.#surroundings = surroundings;
     this.#events = events;
+  }
+
+  get header(): RdbHeader | undefined {
+    return this.#writer?.header;
   }
 
   get named(): boolean {
@@ -157,6 +164,10 @@ export class StreamOutlet implements Outlet {
   constructor(sink: PayloadSink, events: KeeperEvents) {
     this.#sink = sink;
     this.#events = events;
+  }
+
+  get header(): RdbHeader | undefined {
+    return this.#checker.header;
   }
 
   get named(): boolean {

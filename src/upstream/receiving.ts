@@ -160,6 +160,11 @@ export class Receiving {
     return this.#writer.syncedBytes;
   }
 
+  /** The snapshot's header, once it has come whole. */
+  get header(): RdbHeader | undefined {
+    return this.#writer.header;
+  }
+
   /** True once its snapshot is verified, durable and named: from there on the end of the link changes nothing. */
   get isWhole(): boolean {
     return this.#isWhole;

@@ -92,6 +92,18 @@ export class Renewal {
     return this.#fetching?.state ?? { at: "none" };
   }
 
+  /** The header of the snapshot that is coming in, once it has come whole. */
+  get header(): SnapshotFetch["header"] {
+    return this.#fetching?.header;
+  }
+
+  /** How long the primary has been preparing the snapshot, which it has granted; undefined while it isn't. */
+  get preparingSeconds(): number | undefined {
+    if (this.state.at !== "receive-bulk-header" || this.#fetching === undefined) return undefined;
+    // The wall clock may have been set meanwhile.
+    return Math.max(0, (this.#options.clock.now() - this.#fetching.grantedAtMs) / 1000);
+  }
+
   /** How many became current, and how many failed, since the start. */
   readonly counts = { ok: 0, failed: 0 };
 

@@ -26,6 +26,8 @@ export class Resyncs {
   #target: PrimaryTarget | undefined;
   #isForRoom = false;
   #isFull = false;
+  /** When the full resync was granted of which nothing has come yet, by a monotonic clock. */
+  #grantedMs: number | undefined;
   #transferBeganMs = 0;
 
   constructor(
@@ -73,11 +75,18 @@ export class Resyncs {
     return this.#isFull;
   }
 
+  /** How long the primary has been preparing the full resync that it granted; undefined while it isn't. */
+  get preparingSeconds(): number | undefined {
+    if (this.#grantedMs === undefined) return undefined;
+    return (this.#clock.monotonicMs() - this.#grantedMs) / 1000;
+  }
+
   /**
    * The session is in another state.
    * @param isFlapping whether the last link ended at once, so that the next one is no news.
    */
   moved(state: State, isFlapping: boolean): void {
+    this.#grantedMs = state.at === "receive-bulk-header" ? this.#clock.monotonicMs() : undefined;
     if (state.at === "receive-bulk-header") this.#onFull(state);
     if (state.at === "transfer") this.#transferBeganMs = this.#clock.monotonicMs();
     if (state.at === "connected") this.#onConnected(state, isFlapping);
@@ -89,7 +98,7 @@ export class Resyncs {
     const [kind] = whyFull(this.#asked, grant, this.#isForRoom);
     this.fullBy.set(kind, (this.fullBy.get(kind) ?? 0) + 1);
     const what = this.describe(grant);
-    logger.info(what);
+    logger.info(`${what}; the primary is preparing the snapshot (fork)`);
     this.#directory.note("full-resync", what.replace(/^full resync /, ""));
     if (kind !== "other-history" || grant.by !== "psync") return;
     void this.#others.look(this.#asked!, this.#target!, grant.position.replid);

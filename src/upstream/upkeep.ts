@@ -1,10 +1,12 @@
 import type { ReplicaError } from "../base/errors.ts";
 import type { Position } from "../base/history.ts";
 import type { FullSyncGrant, State } from "../session/state.ts";
+import { usedMemoryIn } from "../store/generation/snapshot-keys.ts";
 import { Demand } from "./demand.ts";
 import { type Followed, OtherPrimary } from "./history/other-primary.ts";
 import type { Locator } from "./link/locator.ts";
 import { Admission } from "./room/admission.ts";
+import { ExpectedSize } from "./room/expected-size.ts";
 import { FullLog } from "./room/full-log.ts";
 import type { RoomFor } from "./room/gate.ts";
 import { Pressure } from "./room/pressure.ts";
@@ -33,12 +35,14 @@ export class Upkeep {
 
   readonly #options: UpkeepOptions;
   readonly #otherPrimary: OtherPrimary;
+  readonly #expected: ExpectedSize;
   readonly #form: SnapshotForm;
 
   constructor(options: UpkeepOptions) {
     this.#options = options;
     this.#otherPrimary = new OtherPrimary(options);
     this.#form = new SnapshotForm(options.settings);
+    this.#expected = new ExpectedSize(options.directory);
     const { directory, clock, settings, keeper } = options;
     this.retention = new Retention({ directory, clock, settings });
     const renewals = () => this.renewal;
@@ -84,6 +88,18 @@ export class Upkeep {
     await this.#options.primary.refuseFull();
     this.fullLog.refuseOld(grant);
     return await this.admission.admit(totalBytes);
+  }
+
+  /** How large the full resync that is coming in is likely to be; undefined where nothing tells. */
+  expectedResyncBytes(): number | undefined {
+    const { arrivingHeader: header } = this.#options.keeper;
+    return this.#expected.of(header && usedMemoryIn(header), this.admission.datasetBytes);
+  }
+
+  /** The same of the snapshot of a renewal. */
+  expectedRenewalBytes(): number | undefined {
+    const { header } = this.renewal;
+    return this.#expected.of(header && usedMemoryIn(header), undefined);
   }
 
   /** Another primary is followed. */

@@ -2,10 +2,16 @@ import { expect, test } from "bun:test";
 import type { Info } from "../../src/cli/status/info-connection.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
+import { crc64 } from "../../src/rdb/crc64.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
 import type { FakePeer } from "../support/fake-peer.ts";
-import { bulkPayload, fakePrimary, standardHandshake } from "../support/fake-primary.ts";
+import {
+  bulkPayload,
+  eofPayload,
+  fakePrimary,
+  standardHandshake,
+} from "../support/fake-primary.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
 import { follow } from "../support/following.ts";
 import { freePort } from "../support/ports.ts";
@@ -289,6 +295,73 @@ test("shows a refused connect, and that no primary is followed", async () => {
     "another",
     (info) => info.get("primary")?.startsWith("redis://") ?? false,
   );
+});
+
+/** An RDB that says how much memory its primary used. */
+function rdbOf(usedMemory: number, valueBytes: number): Buffer {
+  const [magic, rest] = [RDB.subarray(0, 9), smallRdb("x", valueBytes).subarray(9, -8)];
+  const used = String(usedMemory);
+  const aux = `\xfa\x08used-mem${String.fromCharCode(used.length)}${used}`;
+  const body = Buffer.concat([magic, Buffer.from(aux, "latin1"), rest]);
+  const checksum = Buffer.alloc(8);
+  checksum.writeBigUInt64LE(crc64(body));
+  return Buffer.concat([body, checksum]);
+}
+
+test("tells that the primary prepares a snapshot, and estimates the size of one of unknown length", async () => {
+  using dir = tempDir("own-info");
+  const rdb = rdbOf(2_000_000, 100_000);
+  const steps = Array.from({ length: 6 }, () => Promise.withResolvers<void>());
+  await using primary = fakePrimary(async (peer) => {
+    const [sends, ends] = steps.slice(2 * peer.index);
+    await standardHandshake(peer, { replid: REPLID, offset: 100 });
+    await sends!.promise;
+    const payload = eofPayload(peer.index === 0 ? rdb : rdbOf(4_000_000, 200_000));
+    await peer.send(payload.subarray(0, 50_000));
+    await ends!.promise;
+    await peer.send(payload.subarray(50_000));
+  });
+  await using replica = follow(primary.url, realDisk, dir, { "min-free": "0" });
+  await using client = await RespClient.connect({ port: replica.port });
+  expect(await infoWhere(client, "the grant", isAt("receive-bulk-header"))).toMatchObject({
+    sync_preparing_seconds: expect.stringMatching(/^\d+$/),
+    sync_expected_bytes: "0",
+    not_ready_reason:
+      "the link is in state receive-bulk-header: the primary is preparing the snapshot (fork)",
+  });
+  steps[0]!.resolve();
+  // Nothing is kept to compare with: at most what the primary has in memory.
+  const first = await infoWhere(
+    client,
+    "its size",
+    (info) => info.get("sync_expected_bytes") !== "0",
+  );
+  expect(first).toMatchObject({ state: "transfer", sync_expected_bytes: "2000000" });
+  expect(first["sync_preparing_seconds"]).toBe("-1");
+  steps[1]!.resolve();
+  await replica.connected();
+  expect(await infoWhere(client, "the link", isAt("connected"))).toMatchObject({
+    sync_expected_bytes: "0",
+    sync_preparing_seconds: "-1",
+  });
+
+  await client.send("BGSAVE");
+  const isPreparing = (info: Info) => info.get("snapshot_preparing_seconds") !== "-1";
+  await infoWhere(client, "the grant of a new snapshot", isPreparing);
+  steps[2]!.resolve();
+  const second = await infoWhere(
+    client,
+    "the new one's size",
+    (info) => info.get("snapshot_expected_bytes") !== "0",
+  );
+  // Twice the memory, so twice the last one.
+  expect(second).toMatchObject({
+    snapshot_expected_bytes: String(2 * rdb.length),
+    snapshot_preparing_seconds: "-1",
+    snapshot_total_bytes: "0",
+  });
+  steps[3]!.resolve();
+  await infoWhere(client, "the new one", (info) => info.get("generation") === "2");
 });
 
 test("shows the progress of a new snapshot, and that it failed", async () => {

@@ -9,16 +9,15 @@ import { DEFAULT_URL } from "../../config/primary-url.ts";
 import { formatBytes } from "../../base/quantity.ts";
 import { backup as takeBackup, type BackupResult, backupTo } from "../../upstream/backup.ts";
 import { realClock } from "../../base/clock.ts";
-import type { State } from "../../session/state.ts";
 import { realDisk } from "../../store/disk/disk.ts";
 import type { CommandContext } from "./command.ts";
 import { modeOf } from "../restores/mode-option.ts";
-import { watchTransfer } from "./watch-transfer.ts";
+import { watchTransfer, type Watched } from "./watch-transfer.ts";
 
 /** Whether a file or an object that is there is replaced. */
 const FORCE = "force";
 
-type Begun = (fetching: { readonly state: State }) => void;
+type Begun = (fetching: Watched) => void;
 
 /** `replica backup [URL] OUT`: writes one snapshot, verified and durable, and returns. */
 export async function backup(context: CommandContext): Promise<number> {
@@ -35,11 +34,11 @@ export async function backup(context: CommandContext): Promise<number> {
       "standard output is a terminal, and a snapshot is binary: send it to a file or a pipe, as in: replica backup - > dump.rdb",
     );
   }
-  let fetching: { readonly state: State } = { state: { at: "connect" } };
+  let fetching: Watched = { state: { at: "connect" }, expectedBytes: () => undefined };
   const begun: Begun = (now) => {
     fetching = now;
   };
-  const stopWatching = watchTransfer(() => fetching.state, stderr, settings.progress);
+  const stopWatching = watchTransfer(() => fetching, stderr, settings.progress);
   try {
     const { rdb, seconds } = await (isObject
       ? toObject(source, out, context, begun)

@@ -19,7 +19,7 @@ import { APPEND_DIR } from "../../store/restore/restore.ts";
 import { backup } from "../../upstream/backup.ts";
 import type { CommandContext } from "./command.ts";
 import { restore } from "./restore.ts";
-import { watchTransfer } from "./watch-transfer.ts";
+import { snapshotOf, watchTransfer } from "./watch-transfer.ts";
 
 const KEYS = 300_000;
 const VALUE_BYTES = 256;
@@ -82,7 +82,7 @@ export async function demo(context: CommandContext): Promise<number> {
   const assembled = assemble(target, realDisk, realClock, settings, VERSION, { archiving });
   const { replica, status, port, run, close } = assembled;
   const stop = new AbortController();
-  const stopWatching = watchTransfer(() => replica.state, stderr, settings.progress);
+  const stopWatching = watchTransfer(() => snapshotOf(replica), stderr, settings.progress);
   const running = run(AbortSignal.any([signal, stop.signal]));
   const until = waitingBeside(running, signal);
   try {

@@ -6,7 +6,7 @@ import { realDisk } from "../../store/disk/disk.ts";
 import type { Wanted } from "../../store/restore/restore-point.ts";
 import type { CommandContext } from "./command.ts";
 import { momentOf, pointOf } from "./moment-options.ts";
-import { watchTransfer } from "./watch-transfer.ts";
+import { snapshotOf, watchTransfer } from "./watch-transfer.ts";
 
 /**
  * What a command line means that is about a cluster: to follow every shard of it, or with --offline to serve what a
@@ -34,12 +34,7 @@ async function follow(context: CommandContext, source: ClusterSource): Promise<v
   const { settings, env, signal, stderr } = context;
   const { runClusterProcess } = await import("../../program/cluster/cluster-process.ts");
   // Several at a time have no room on one line: their progress is logged.
-  const watch = (replica: Replica) =>
-    watchTransfer(
-      () => (replica.renewal.state.at === "transfer" ? replica.renewal : replica).state,
-      stderr,
-      false,
-    );
+  const watch = (replica: Replica) => watchTransfer(() => snapshotOf(replica), stderr, false);
   await runClusterProcess({ source, settings, env, watch }, signal);
 }
 

@@ -13,7 +13,7 @@ import { isArchiveUrl } from "../../archive/open/archive-url.ts";
 import type { CommandContext } from "./command.ts";
 import { momentOf, momentOptions } from "./moment-options.ts";
 import { clusterOf } from "./follow-cluster.ts";
-import { watchTransfer } from "./watch-transfer.ts";
+import { snapshotOf, watchTransfer } from "./watch-transfer.ts";
 
 /** `replica [follow] [URL]`: follows a primary until stopped, or serves what is kept. */
 export async function follow(context: CommandContext): Promise<number> {
@@ -28,10 +28,8 @@ export async function follow(context: CommandContext): Promise<number> {
   if (cluster !== undefined) return await orStopped(signal, cluster);
   // Beside the archive of one primary, a cluster's URL names nobody who is followed.
   const primary = source.kind === "cluster" ? parsePrimarySource(DEFAULT_URL) : source;
-  const watch = (replica: Replica) => {
-    const shown = () => (replica.renewal.state.at === "transfer" ? replica.renewal : replica).state;
-    return watchTransfer(shown, stderr, settings.progress);
-  };
+  const watch = (replica: Replica) =>
+    watchTransfer(() => snapshotOf(replica), stderr, settings.progress);
   // Elsewhere, progress is logged.
   const isShown = settings.progress && stderr.isTty;
   const watchFilling = isShown ? async () => await fillingProgress(stderr) : undefined;

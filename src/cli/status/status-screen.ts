@@ -130,13 +130,17 @@ function transferOf(fields: Fields): Row[] {
   const readBytes = fields.number("master_sync_read_bytes") ?? 0;
   // With $EOF the total is unknown before the end, and Redis reports 0.
   const totalBytes = fields.number("master_sync_total_bytes") || undefined;
-  if (fields.text("state") !== "transfer")
-    return [["transfer", "waiting for the primary to begin"]];
+  if (fields.text("state") !== "transfer") {
+    const age = fields.age("sync_preparing_seconds");
+    return [["transfer", `the primary is preparing the snapshot (fork), for ${age} so far`]];
+  }
   if (readBytes === totalBytes) {
     return [["transfer", `${formatBytes(readBytes)} received; verifying and syncing`]];
   }
   const rate = fields.number("received_bytes_per_second") ?? 0;
-  return [["transfer", formatProgress(readBytes, totalBytes, rate).trimStart()]];
+  const expectedBytes = fields.number("sync_expected_bytes") || undefined;
+  const figures = formatProgress(readBytes, totalBytes, rate, expectedBytes);
+  return [["transfer", figures.trimStart()]];
 }
 
 function offsetsOf(fields: Fields): Row[] {
@@ -187,13 +191,22 @@ function generationOf(fields: Fields): string {
 /** The snapshot of a new generation, which arrives over a second link. */
 function newSnapshotOf(fields: Fields): Row[] {
   if (fields.number("rdb_bgsave_in_progress") === 1) {
-    const totalBytes = fields.number("snapshot_total_bytes") ?? 0;
-    const of = totalBytes === 0 ? "" : ` of ${formatBytes(totalBytes)}`;
+    const preparing = fields.number("snapshot_preparing_seconds") ?? -1;
     const age = fields.age("rdb_current_bgsave_time_sec");
-    return [["new snapshot", `${fields.bytes("snapshot_read_bytes")}${of}, for ${age} so far`]];
+    const what = preparing < 0 ? renewedOf(fields) : "the primary is preparing it (fork)";
+    return [["new snapshot", `${what}, for ${age} so far`]];
   }
   const error = fields.text("last_snapshot_error");
   return error === "" ? [] : [["new snapshot", `the last one failed: ${error}`]];
+}
+
+/** How much of it has come. */
+function renewedOf(fields: Fields): string {
+  const totalBytes = fields.number("snapshot_total_bytes") ?? 0;
+  const expectedBytes = fields.number("snapshot_expected_bytes") ?? 0;
+  const about = expectedBytes === 0 ? "" : ` of about ${formatBytes(expectedBytes)} (estimate)`;
+  const of = totalBytes === 0 ? about : ` of ${formatBytes(totalBytes)}`;
+  return fields.bytes("snapshot_read_bytes") + of;
 }
 
 /** What is archived, where something is. */

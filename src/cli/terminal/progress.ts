@@ -1,12 +1,12 @@
 import { Writable } from "node:stream";
 import cliProgress from "cli-progress";
-import { formatProgress } from "../../base/quantity.ts";
+import { formatClock, formatProgress } from "../../base/quantity.ts";
 import { Rate } from "../../base/rate.ts";
 import type { Output } from "./output.ts";
 
 /**
- * The progress line of a long transfer: bytes, share, rate and time left, or bytes and rate if the total is
- * unknown (`$EOF`). Does nothing without a terminal, or if it is disabled.
+ * The progress line of a long transfer: bytes, share, rate and time left; if the total is unknown (`$EOF`), bytes, rate and
+ * an estimate of what is left. Before it begins, how long it has been waited for. Does nothing without a terminal, or if it is disabled.
  */
 export class Progress {
   readonly #output: Output;
@@ -15,6 +15,7 @@ export class Progress {
   #rate: Rate;
   #bar: cliProgress.SingleBar | undefined;
   #bytes = 0;
+  #expectedBytes: number | undefined;
 
   /** @param options.output standard error, which may be a terminal. */
   constructor(options: { output: Output; enabled: boolean; nowMs?: () => number }) {
@@ -27,12 +28,24 @@ export class Progress {
   /** Begins a line and ends the previous one. @param totalBytes undefined if unknown. */
   begin(label: string, totalBytes: number | undefined): void {
     if (!this.#enabled) return;
-    this.end();
     this.#bytes = 0;
+    this.#expectedBytes = undefined;
     this.#rate = new Rate(this.#nowMs);
     this.#rate.sample(0);
+    this.#begin((options) => this.#line(label, totalBytes, options), totalBytes);
+  }
+
+  /** Begins a line that tells what is waited for, and for how long; it ends the previous one. */
+  wait(label: string): void {
+    if (!this.#enabled) return;
+    const beganMs = this.#nowMs();
+    this.#begin(() => `${label}  ${formatClock(Math.floor((this.#nowMs() - beganMs) / 1000))}`);
+  }
+
+  #begin(line: (options: cliProgress.Options) => string, totalBytes = 0): void {
+    this.end();
     this.#bar = new cliProgress.SingleBar({
-      format: (options) => this.#line(label, totalBytes, options),
+      format: line,
       stream: terminalStream(this.#output),
       clearOnComplete: true,
       // Redraw after a log line has taken this line's place, and because the rate changes without new bytes.
@@ -41,12 +54,16 @@ export class Progress {
       // Leaves room for share, bytes, rate and time left on a terminal of 80 columns.
       barsize: 16,
     });
-    this.#bar.start(totalBytes ?? 0, 0);
+    this.#bar.start(totalBytes, 0);
   }
 
-  /** Sets the number of bytes so far. Cheap: it draws nothing. */
-  update(bytes: number): void {
+  /**
+   * Sets the number of bytes so far. Cheap: it draws nothing.
+   * @param expectedBytes an estimate of the total, where that is unknown.
+   */
+  update(bytes: number, expectedBytes?: number): void {
     this.#bytes = bytes;
+    this.#expectedBytes = expectedBytes;
   }
 
   /** Removes the line, and prints `summary` in its place if given. */
@@ -60,7 +77,8 @@ export class Progress {
 
   #line(label: string, totalBytes: number | undefined, options: cliProgress.Options): string {
     this.#rate.sample(this.#bytes);
-    const figures = formatProgress(this.#bytes, totalBytes, this.#rate.bytesPerSecond);
+    const { bytesPerSecond } = this.#rate;
+    const figures = formatProgress(this.#bytes, totalBytes, bytesPerSecond, this.#expectedBytes);
     if (totalBytes === undefined) return `${label}  ${figures}`;
     const share = totalBytes === 0 ? 1 : Math.min(1, this.#bytes / totalBytes);
     return `${label} [${cliProgress.Format.BarFormat(share, options)}]${figures}`;

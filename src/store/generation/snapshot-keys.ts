@@ -37,7 +37,13 @@ export function readSnapshotKeys(path: string): SnapshotKeys | undefined {
  * @returns undefined where it doesn't say, or can't be read.
  */
 export function readUsedMemory(path: string): number | undefined {
-  const used = readHeader(path)?.aux.get("used-mem") ?? "";
+  const header = readHeader(path);
+  return header && usedMemoryIn(header);
+}
+
+/** The same of a snapshot's header. */
+export function usedMemoryIn({ aux }: Pick<RdbHeader, "aux">): number | undefined {
+  const used = aux.get("used-mem") ?? "";
   return /^[1-9]\d{0,14}$/.test(used) ? Number(used) : undefined;
 }
 

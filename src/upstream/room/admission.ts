@@ -74,6 +74,11 @@ export class Admission {
     return this.#refusal?.bytes;
   }
 
+  /** The primary's data in memory, as it said in the attempt that is under way; undefined where it wasn't asked, or doesn't say. */
+  get datasetBytes(): number | undefined {
+    return this.#datasetBytes;
+  }
+
   /** Why no full resync is asked for; undefined where nothing is in the way. */
   get refusal(): string | undefined {
     return this.#refusal?.error.message;

@@ -232,8 +232,41 @@ describe("shows", () => {
         master_sync_in_progress: 1,
         master_sync_total_bytes: 0,
         master_sync_read_bytes: 0,
+        sync_preparing_seconds: 12,
       },
-      ["transfer      waiting for the primary to begin"],
+      ["transfer      the primary is preparing the snapshot (fork), for 12 s so far"],
+    ],
+    [
+      "how much is left of one of unknown length, by an estimate",
+      {
+        ...down,
+        state: "transfer",
+        master_sync_in_progress: 1,
+        master_sync_total_bytes: 0,
+        master_sync_read_bytes: 2 * mebibyte,
+        sync_expected_bytes: 8 * mebibyte,
+      },
+      ["transfer      2.0 MiB of about 8.0 MiB  2.0 MiB/s  0:03 left (estimate)"],
+    ],
+    [
+      "that the primary is preparing a new generation's snapshot",
+      {
+        rdb_bgsave_in_progress: 1,
+        rdb_current_bgsave_time_sec: 3,
+        snapshot_preparing_seconds: 2,
+      },
+      ["new snapshot  the primary is preparing it (fork), for 3 s so far"],
+    ],
+    [
+      "how large a new generation is likely to be",
+      {
+        rdb_bgsave_in_progress: 1,
+        rdb_current_bgsave_time_sec: 3,
+        snapshot_read_bytes: mebibyte,
+        snapshot_total_bytes: 0,
+        snapshot_expected_bytes: 4 * mebibyte,
+      },
+      ["new snapshot  1.0 MiB of about 4.0 MiB (estimate), for 3 s so far"],
     ],
     [
       "how far a new generation is",

@@ -28,6 +28,54 @@ test("shows bytes and rate if the length is unknown ($EOF)", () => {
   expect(lastLine(undefined, [3 * mebibyte])).toContain("snapshot  3.0 MiB  3.0 MiB/s");
 });
 
+test("shows an estimate of what is left where there is one, from when it is known on", () => {
+  const screen = new Screen({ isTty: true });
+  let nowMs = 0;
+  const progress = new Progress({ output: screen.output, enabled: true, nowMs: () => nowMs });
+  const shown = () => screen.plain.split("\r").findLast((line) => line !== "") ?? "";
+  progress.begin("snapshot", undefined);
+  expect(shown()).toContain("snapshot  0 B  0 B/s");
+  nowMs = 1000;
+  progress.update(mebibyte, 4 * mebibyte);
+  progress.end();
+  expect(shown()).toContain("snapshot  1.0 MiB of about 4.0 MiB  1.0 MiB/s  0:03 left (estimate)");
+  // The estimate was too low: it is no more.
+  progress.begin("snapshot", undefined);
+  progress.update(5 * mebibyte);
+  nowMs = 2000;
+  progress.end();
+  expect(shown()).toContain("snapshot  5.0 MiB  5.0 MiB/s");
+});
+
+test("shows what is waited for, and for how long", () => {
+  const screen = new Screen({ isTty: true });
+  let nowMs = 1000;
+  const progress = new Progress({ output: screen.output, enabled: true, nowMs: () => nowMs });
+  progress.wait("the primary forks");
+  expect(screen.plain).toContain("the primary forks  0:00");
+  nowMs += 65_900;
+  progress.begin("snapshot", 100);
+  progress.end();
+  expect(screen.plain).toContain("the primary forks  1:05");
+  expect(screen.plain.indexOf("snapshot [")).toBeGreaterThan(screen.plain.indexOf("forks  1:05"));
+});
+
+test("fits into 80 columns, however large the numbers are", () => {
+  const screen = new Screen({ isTty: true, columns: 200 });
+  let nowMs = 0;
+  const progress = new Progress({ output: screen.output, enabled: true, nowMs: () => nowMs });
+  const huge = 1000 * 1024 ** 4;
+  for (const totalBytes of [huge, undefined]) {
+    progress.begin("snapshot", totalBytes);
+    nowMs += 1_000_000_000;
+    progress.update(huge / 2, huge);
+    progress.end();
+  }
+  const lines = screen.plain.split("\r").filter((line) => line.includes("left"));
+  expect(lines.length).toBeGreaterThan(1);
+  for (const line of lines) expect([line, line.trimEnd().length <= 80]).toEqual([line, true]);
+});
+
 test("shows no time left at the start, or while nothing arrives", () => {
   expect(lastLine(mebibyte, [])).toContain("0%  0 B of 1.0 MiB  0 B/s  --:-- left");
   expect(lastLine(mebibyte, [0, 0])).toContain("--:-- left");
