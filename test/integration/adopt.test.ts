@@ -76,7 +76,7 @@ describe.each(kinds)("%s", (kind) => {
     expect(eventsOf(dir.file("data"), "other-history")).toHaveLength(1);
     expect(await primariesIn(dir)).toEqual([first.url(), second.url()]);
     const { stdout } = await runReplica(["snapshots", dir.file("data")]);
-    const [, origins = ""] = stdout.split("\n\n");
+    const [, , origins = ""] = stdout.split("\n\n");
     const [head, ...rows] = origins.split("\n");
     expect(head).toMatch(/^id +primary +server +rdb$/);
     expect(rows[0]).toContain(first.url());

@@ -47,12 +47,30 @@ describe("demo", () => {
         "demo-backup.rdb",
         "restored",
       ]);
+      // What it says removes it.
+      const [, remove = "", folder = ""] = /To remove it: (rm -r (\S+))\n$/.exec(stdout) ?? [];
+      expect(folder).toBe(dir.file(made[0]!));
       await using copy = await bootCopy("redis-7.0", dir.file(made[0]!, "restored/appendonlydir"));
       const keys = await copy.keysPerDatabase();
       expect(keys[0]).toBeGreaterThan(200_000);
       expect(keys[1]).toBeGreaterThan(70_000);
+      expect(Bun.spawnSync(["sh", "-c", remove]).exitCode).toBe(0);
+      expect(readdirSync(dir.path)).toEqual([]);
     });
   }
+
+  test("that is stopped says how to remove what it wrote, whatever the folder's name", async () => {
+    using dir = tempDir("demo-stopped");
+    const place = dir.file("it's here");
+    await using replica = startReplica(["demo", "--dir", place]);
+    await until(() => /^1\. /m.test(replica.stdout), { what: "its first step" });
+    replica.signal("SIGTERM");
+    expect((await replica.ended()).exitCode).toBe(1);
+    const [, remove = ""] = /To remove it: (.*)\n$/.exec(replica.stdout) ?? [];
+    expect(remove).toContain("here");
+    expect(Bun.spawnSync(["sh", "-c", remove]).exitCode).toBe(0);
+    expect(readdirSync(dir.path)).toEqual([]);
+  });
 
   test("refuses a folder that isn't empty", async () => {
     using dir = tempDir("demo-full");

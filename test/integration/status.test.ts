@@ -27,7 +27,9 @@ async function ask(port: number): Promise<{ code: number; text: string }> {
     stdout: screen.output,
     stderr: new Screen().output,
   });
-  return { code, text: screen.text };
+  // Off a terminal it has 80 columns; what goes on in the next line is put together again.
+  for (const line of screen.text.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+  return { code, text: screen.text.replaceAll(/\n {14}(?=\S)/g, " ") };
 }
 
 test("status shows every state from the first attempt to REPLICAOF NO ONE, with its exit code", async () => {

@@ -16,6 +16,7 @@ export const OTHER_KINDS = [
   "swift",
   "prometheus",
   "redis-exporter",
+  "shells",
   "rclone",
   "awscli",
   "docker-compose",
@@ -38,6 +39,8 @@ export interface PackageRecipe {
   readonly programs: readonly string[];
   /** Programs that print none. Where this is named, all others are removed. */
   readonly alsoKept?: readonly string[];
+  /** What is in /usr/share is kept, too. */
+  readonly keepsShare?: true;
   /** Written in Python: the folder holds the interpreter as well. */
   readonly isPython?: true;
 }
@@ -149,6 +152,17 @@ const OTHERS: readonly PackageRecipe[] = [
     versionPrefix: "1.",
     required: false,
     programs: ["prometheus-redis-exporter"],
+    fetchedFor: "sweeps",
+  },
+  {
+    // What reads the completion scripts and the manual page.
+    kind: "shells",
+    suite: "trixie",
+    packages: ["zsh", "zsh-common", "fish", "fish-common", "mandoc"],
+    versionPrefix: "5.9",
+    required: false,
+    programs: ["zsh", "fish"],
+    keepsShare: true,
     fetchedFor: "sweeps",
   },
   {

@@ -235,7 +235,8 @@ async function install(recipe: PackageRecipe, suite: Suite, workDir: string): Pr
   const debs = await suite.download(await suite.withLibraries(recipe), recipe.kind);
   const unpacked = join(workDir, `unpacked-${recipe.kind}`);
   for (const deb of debs) await run(["dpkg", "-x", deb, unpacked]);
-  for (const path of ["usr/share", "usr/sbin", "etc", "var"]) {
+  const unneeded = ["usr/sbin", "etc", "var", ...(recipe.keepsShare === true ? [] : ["usr/share"])];
+  for (const path of unneeded) {
     rmSync(join(unpacked, path), { recursive: true, force: true });
   }
   keepOnly(join(unpacked, "usr/bin"), recipe);

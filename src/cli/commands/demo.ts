@@ -48,8 +48,19 @@ interface Stage {
  * through a full resync, the live stream, a partial resync, a backup, a clean stop, and a restore from the archive alone.
  */
 export async function demo(context: CommandContext): Promise<number> {
-  const { signal, stdout, stderr } = context;
   const place = demoDir(context.settings);
+  try {
+    return await play(context, place);
+  } finally {
+    // Also where it failed or was stopped: these are some 200 MB.
+    if (fs.existsSync(place)) {
+      context.stdout.write(`All of it is in ${place}. To remove it: rm -r ${shellWord(place)}\n`);
+    }
+  }
+}
+
+async function play(context: CommandContext, place: string): Promise<number> {
+  const { signal, stdout, stderr } = context;
   const dir = join(place, "data");
   const archive = pathToFileURL(join(place, "archive")).href;
   const settings: Settings = {
@@ -217,6 +228,11 @@ async function showRestore(
   }
   say("   Snapshot and stream are the same, byte for byte (SHA-256).");
   return 0;
+}
+
+/** A word as a shell takes it. */
+function shellWord(text: string): string {
+  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** SHA-256 of the snapshot and the log in a folder that a server starts from. */

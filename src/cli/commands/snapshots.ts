@@ -1,15 +1,13 @@
 import { logger } from "../../base/logger.ts";
-import { printable } from "../../base/printable.ts";
-import { formatBytes } from "../../base/quantity.ts";
 import { Catalogue, cutShortNote } from "../../store/restore/catalogue.ts";
 import { keptSnapshot } from "../../inspect/snapshots/kept-snapshot.ts";
-import { type Snapshot, snapshotToJson } from "../../inspect/snapshots/snapshot.ts";
+import { snapshotToJson } from "../../inspect/snapshots/snapshot.ts";
 import { describeDamage } from "../../store/restore/damage.ts";
 import type { Archive } from "../../archive/reader/archive.ts";
+import { type Listed, snapshotTables } from "../archives/snapshot-tables.ts";
 import { isArchiveUrl } from "../../archive/open/archive-url.ts";
 import { isClusterDirectory } from "../clusters/cluster-source.ts";
 import type { CommandContext, RunCommand } from "./command.ts";
-import { table } from "../terminal/table.ts";
 
 /** `replica snapshots SOURCE`: lists what can be restored from a data directory or an archive. */
 export const snapshots: RunCommand = async (context) => {
@@ -47,10 +45,7 @@ export const snapshots: RunCommand = async (context) => {
   const generations = catalogue.generations.map(keptSnapshot);
   if (options.has("json")) stdout.write(`${JSON.stringify(listing(catalogue, warnings))}\n`);
   else if (generations.length === 0) stdout.write(`${catalogue.path} keeps no snapshot yet\n`);
-  else {
-    stdout.write(table(TITLES, generations.map(rowOf)));
-    stdout.write(`\n${table(ORIGIN_TITLES, generations.map(originOf))}`);
-  }
+  else stdout.write(snapshotTables(generations.map((snapshot) => ({ snapshot }))));
   return 0;
 };
 
@@ -58,15 +53,13 @@ async function listCluster(dir: string, { options, stdout }: CommandContext): Pr
   const { clusterContent, describeLayouts, layoutsToJson } =
     await import("../clusters/shards-in.ts");
   const content = clusterContent(dir);
-  const rows: (string | number)[][] = [];
-  const origins: (string | number)[][] = [];
+  const listed: Listed[] = [];
   const shards: object[] = [];
   for (const { number, name, path, ended } of content.shards) {
     using catalogue = new Catalogue(path);
     const warnings = warn(catalogue, `shard ${name}: `);
     const generations = catalogue.generations.map(keptSnapshot);
-    rows.push(...generations.map((one) => [name, ...rowOf(one), ended ?? ""]));
-    origins.push(...generations.map((one) => [name, ...originOf(one)]));
+    listed.push(...generations.map((snapshot) => ({ snapshot, shard: { name, ended } })));
     shards.push({ shard: number, ended: ended ?? null, ...listing(catalogue, warnings) });
   }
   if (options.has("json")) {
@@ -74,11 +67,9 @@ async function listCluster(dir: string, { options, stdout }: CommandContext): Pr
     stdout.write(`${JSON.stringify(all)}\n`);
     return 0;
   }
-  if (rows.length === 0) stdout.write(`${content.path} keeps no snapshot yet\n`);
-  else {
-    stdout.write(table(["shard", ...TITLES, "shard ended"], rows));
-    stdout.write(`\n${table(["shard", ...ORIGIN_TITLES], origins)}`);
-  }
+  stdout.write(
+    listed.length === 0 ? `${content.path} keeps no snapshot yet\n` : snapshotTables(listed),
+  );
   stdout.write(describeLayouts(content));
   return 0;
 }
@@ -92,43 +83,6 @@ function warn(catalogue: Catalogue, whose = ""): string[] {
   return warnings;
 }
 
-const TITLES = [
-  "id",
-  "state",
-  "from",
-  "until",
-  "from offset",
-  "to offset",
-  "snapshot",
-  "log",
-  "sealed because",
-];
-
-/** Where each comes from, in a table of its own: both together would be too wide for any terminal. */
-const ORIGIN_TITLES = ["id", "primary", "server", "rdb"];
-
-function rowOf(snapshot: Snapshot): (string | number)[] {
-  return [
-    snapshot.id,
-    snapshot.state,
-    timeOf(snapshot.fromMs),
-    timeOf(snapshot.toMs),
-    snapshot.fromOffset,
-    snapshot.toOffset,
-    formatBytes(snapshot.rdbBytes),
-    formatBytes(snapshot.logBytes),
-    snapshot.sealedReason ?? "",
-  ];
-}
-
-function originOf({ id, primary, primaryVersion, rdbFormat }: Snapshot) {
-  return [id, printable(primary ?? "unknown"), primaryVersion ?? "unknown", rdbFormat ?? "unknown"];
-}
-
 function listing({ path, generations }: Catalogue, warnings: readonly string[]) {
   return { dir: path, warnings, generations: generations.map(keptSnapshot).map(snapshotToJson) };
-}
-
-function timeOf(ms: number | undefined): string {
-  return ms === undefined ? "unknown" : new Date(ms).toISOString();
 }

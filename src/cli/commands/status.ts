@@ -3,6 +3,7 @@ import type { Settings } from "../../config/settings.ts";
 import { usageError } from "../../base/errors.ts";
 import type { RunCommand } from "./command.ts";
 import { type Address, describeAddress } from "../../base/address.ts";
+import { PLAIN_COLUMNS } from "../terminal/fitted-table.ts";
 import { InfoConnection } from "../status/info-connection.ts";
 import { infoToJson, isReady } from "../status/info-json.ts";
 import { screenLines } from "../status/status-screen.ts";
@@ -26,7 +27,7 @@ export const status: RunCommand = async ({ settings, args, options, signal, stdo
     if (json) stdout.write(`${JSON.stringify(infoToJson(info))}\n`);
     else {
       const { isTty, hasColors } = stdout;
-      const columns = isTty ? stdout.columns : undefined;
+      const columns = isTty ? stdout.columns : PLAIN_COLUMNS;
       stdout.write(`${screenLines({ at, info }, { columns, hasColors }).join("\n")}\n`);
     }
     return isReady(info) ? 0 : 1;

@@ -78,7 +78,7 @@ export function manPage(commands: readonly Command[], questions: readonly Comman
       literal(`${capital(form.summary)}.`),
     ]),
     request("SH", "SETTINGS"),
-    ...prose(settingSources),
+    literal(settingSources),
     item(flagOf(configFlag), `${capital(configFlag.help)}.`),
     ...groupNames.flatMap((group) => [
       request("SS", settingGroups[group].title),
@@ -92,7 +92,8 @@ export function manPage(commands: readonly Command[], questions: readonly Comman
     request("SH", "FILES"),
     ...files.map(([name, about]) => item(name, `${capital(about)}.`)),
     request("SH", "EXAMPLES"),
-    ...groupNames.flatMap((group) => exampleOf(settingGroups[group].example)),
+    // A heading begins a paragraph by itself.
+    ...groupNames.flatMap((group) => exampleOf(settingGroups[group].example)).slice(1),
     request("SH", "SEE ALSO"),
     seeAlso("redis-server", "redis-cli", "valkey-server", "age", "zstd"),
   ];

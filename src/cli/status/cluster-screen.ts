@@ -1,6 +1,6 @@
 import { formatAge, formatBytes } from "../../base/quantity.ts";
 import { printable } from "../../base/printable.ts";
-import { table } from "../terminal/table.ts";
+import { type Column, fittedTables } from "../terminal/fitted-table.ts";
 import type { Info } from "./info-connection.ts";
 import { Fields } from "./info-fields.ts";
 import { shardsOf } from "./shard-fields.ts";
@@ -42,26 +42,34 @@ function restorableOf(fields: Fields): string {
   return `all shards up to ${fields.moment("newest_restorable_time")}`;
 }
 
-/** A row for each shard, and below them why some are not ready. */
-export function shardLines(info: Info): string[] {
+/**
+ * A row for each shard, and below them why some are not ready.
+ * @param columns the width; undefined: no limit.
+ */
+export function shardLines(info: Info, columns: number | undefined): string[] {
   const shards = shardsOf(info).map(({ label, fields }) => ({ label, fields: new Fields(fields) }));
+  const column = (title: string, cell: (fields: Fields) => string): Column => ({
+    title,
+    cells: shards.map(({ fields }) => cell(fields)),
+  });
   const isArchived = shards.some(({ fields }) => fields.text("archive_state") !== "?");
-  const rows = shards.map(({ label, fields }) => [
-    label,
-    known(fields.text("state")),
-    known(fields.text("slots")) || "-",
-    known(fields.text("primary")) || "-",
-    lagOf(fields),
-    fields.bytes("rdb_bytes"),
-    fields.bytes("log_bytes"),
-    ...(isArchived ? [known(fields.text("archive_state"))] : []),
-  ]);
-  const titles = ["shard", "state", "slots", "primary", "not durable", "snapshot", "log"];
-  if (isArchived) titles.push("archive");
-  const lines = table(titles, rows).trimEnd().split("\n");
+  const archive = column("archive", (fields) => known(fields.text("archive_state")));
+  const all = [
+    column("state", (fields) => known(fields.text("state"))),
+    column("slots", (fields) => known(fields.text("slots")) || "-"),
+    column("primary", (fields) => known(fields.text("primary")) || "-"),
+    column("not durable", lagOf),
+    column("snapshot", (fields) => fields.bytes("rdb_bytes")),
+    column("log", (fields) => fields.bytes("log_bytes")),
+    ...(isArchived ? [archive] : []),
+  ];
+  const label = { title: "shard", cells: shards.map((shard) => shard.label) };
+  const lines = fittedTables([label], [all], columns).trimEnd().split("\n");
   const reasons = shards.flatMap(({ label, fields }) => {
     const why = known(fields.text("not_ready_reason"));
-    return why === "" || fields.text("ready") === "1" ? [] : [`shard ${label}: ${printable(why)}`];
+    if (why === "" || fields.text("ready") === "1") return [];
+    const text = `shard ${label}: ${printable(why)}`;
+    return columns === undefined ? [text] : Bun.wrapAnsi(text, columns, { hard: true }).split("\n");
   });
   return reasons.length === 0 ? lines : [...lines, "", ...reasons];
 }

@@ -52,7 +52,7 @@ export function screenLines({ at, info, away }: Scene, { columns, hasColors }: L
       return away === undefined ? `${paint("dim", label)}${line}` : paint("dim", label + line);
     }),
   );
-  const below = isCluster(info) ? ["", ...shardLines(info)] : [];
+  const below = isCluster(info) ? ["", ...shardLines(info, columns)] : [];
   return [
     ...head,
     "",

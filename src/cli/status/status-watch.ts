@@ -2,6 +2,7 @@ import { ReplicaError } from "../../base/errors.ts";
 import { realClock } from "../../base/clock.ts";
 import type { Info } from "./info-connection.ts";
 import type { Output } from "../terminal/output.ts";
+import { PLAIN_COLUMNS } from "../terminal/fitted-table.ts";
 import { infoToJson } from "./info-json.ts";
 import { type Scene, screenLines } from "./status-screen.ts";
 
@@ -67,7 +68,7 @@ function jsonLines(stdout: Output): View {
 }
 
 function blocks(stdout: Output): View {
-  const look = { columns: undefined, hasColors: false };
+  const look = { columns: PLAIN_COLUMNS, hasColors: false };
   return {
     // The last known state is already printed above.
     show: ({ at, info, away }) => {

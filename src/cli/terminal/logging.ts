@@ -1,10 +1,12 @@
+import { styleText } from "node:util";
 import { configureSync, type LogLevel, type LogRecord } from "@logtape/logtape";
 import type { Settings } from "../../config/settings.ts";
 import type { Output } from "./output.ts";
 
 /**
  * Sends all logs to `output`: as text, `2026-11-24T00:15:32.123Z info  message key=value`, or as one JSON
- * object per line with `time`, `level`, `message` and the properties. Replaces any earlier configuration.
+ * object per line with `time`, `level`, `message` and the properties. On a terminal text has colours, JSON never. Replaces
+ * any earlier configuration.
  * @param options.level the lowest level to write; at `debug`, errors come with their stack.
  */
 export function configureLogging(options: {
@@ -13,10 +15,14 @@ export function configureLogging(options: {
   output: Output;
 }): void {
   const withStack = options.level === "debug";
-  const format = options.format === "json" ? jsonLine : textLine;
+  const { hasColors } = options.output;
+  const format = (record: LogRecord) =>
+    options.format === "json"
+      ? jsonLine(record, withStack)
+      : textLine(record, withStack, hasColors);
   configureSync({
     reset: true,
-    sinks: { output: (record) => options.output.write(format(record, withStack)) },
+    sinks: { output: (record) => options.output.write(format(record)) },
     loggers: [
       {
         category: ["replica"],
@@ -42,7 +48,16 @@ function levelName(level: LogLevel): string {
   }
 }
 
-function textLine(record: LogRecord, withStack: boolean): string {
+const levelColors: Readonly<Record<string, Parameters<typeof styleText>[0]>> = {
+  debug: "gray",
+  info: "green",
+  warn: ["bold", "yellow"],
+  error: ["bold", "red"],
+};
+
+function textLine(record: LogRecord, withStack: boolean, hasColors: boolean): string {
+  const paint = (format: Parameters<typeof styleText>[0], text: string): string =>
+    hasColors && text !== "" ? styleText(format, text, { validateStream: false }) : text;
   // Doubled braces are literal.
   const template = String(record.rawMessage).replaceAll("{{", "").replaceAll("}}", "");
   const pairs = Object.entries(record.properties)
@@ -50,7 +65,9 @@ function textLine(record: LogRecord, withStack: boolean): string {
     .filter(([name, value]) => value !== undefined && !template.includes(`{${name}}`))
     .map(([name, value]) => ` ${name}=${textValue(value, withStack)}`);
   const time = new Date(record.timestamp).toISOString();
-  return `${time} ${levelName(record.level).padEnd(5)} ${messageText(record)}${pairs.join("")}\n`;
+  const level = levelName(record.level);
+  const shown = paint(levelColors[level] ?? "reset", level.padEnd(5));
+  return `${paint("dim", time)} ${shown} ${messageText(record)}${paint("dim", pairs.join(""))}\n`;
 }
 
 function jsonLine(record: LogRecord, withStack: boolean): string {

@@ -84,8 +84,7 @@ export function standardOutput(): Output {
       }
     },
     isTty: isTerminal(1),
-    // See no-color.org.
-    hasColors: (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb",
+    hasColors: wantsColors(),
     columns: () => process.stdout.columns,
     rows: () => process.stdout.rows,
     onResize: (listener) => {
@@ -106,8 +105,14 @@ export function standardError(): Output {
       }
     },
     isTty: isTerminal(2),
+    hasColors: wantsColors(),
     columns: () => process.stderr.columns,
   });
+}
+
+/** Whether a terminal gets colours, see no-color.org. */
+function wantsColors(): boolean {
+  return (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb";
 }
 
 /** Whether a descriptor is a terminal. Bun is asked only where it may be one, because it loads Node's streams to answer. */

@@ -106,7 +106,7 @@ test("exits with 1 when it is not", async () => {
   const port = serve((_sent, socket) => void socket.write(bulk(info("connect"))));
   const { code, text } = await ask({ port });
   expect(code).toBe(1);
-  expect(text).toStartWith(`127.0.0.1:${port} is not ready: `);
+  expect(text).toStartWith(`127.0.0.1:${port} is not ready:`);
 });
 
 test("--json prints every field, numbers as numbers", async () => {

@@ -365,6 +365,30 @@ test("wraps lines at the width of the terminal, within their column", () => {
   }
 });
 
+test("a cluster's shards fit the width, whatever their names and numbers, and nothing is cut", () => {
+  const shards = [1, 2, 3].map((number) => {
+    const host = `node-${number}.${"of-a-long-name.".repeat(15)}example`;
+    const slots = Array.from({ length: 30 }, (_, at) => `${at * 9}-${at * 9 + 4}`).join(" ");
+    const row = `state=receive-bulk-header,ready=0,slots=${slots},primary=redis://${host}:6379,received_offset=9007199254740991,durable_offset=0,rdb_bytes=1099511627775,log_bytes=1099511627775`;
+    return [`shard000${number}`, row] as const;
+  });
+  const fields: Record<string, string> = {
+    cluster_state: "ok",
+    ...Object.fromEntries(shards),
+    shard0002_not_ready_reason: "the primary is preparing the snapshot (fork) ".repeat(5),
+  };
+  const info = infoWith(fields);
+  for (const columns of [40, 80, 200]) {
+    const lines = screenLines({ at: "h:1", info }, { columns, hasColors: false });
+    for (const line of lines) expect([line, line.length <= columns]).toEqual([line, true]);
+    const flat = lines.join("").replaceAll(/\s/g, "");
+    expect(flat.split("of-a-long-name.").length - 1).toBeGreaterThan(columns < 80 ? 0 : 15);
+    // The last slots, and sizes.
+    for (const part of ["shard0002:theprimary", "261-265", "1.0TiB"])
+      expect([columns, part, flat.includes(part)]).toEqual([columns, part, true]);
+  }
+});
+
 test("JSON keeps text as text, and numbers that would lose digits", () => {
   const fields = parseInfo(
     "a:9007199254740993\na2:007\nb:1.5\nb2:0.50\nc:-1\nd:\nprocess_id:7\nx_version:7\nlast_error:7\nnot_ready_reason:7",

@@ -8,8 +8,7 @@ afterEach(resetSync);
 
 type Options = Parameters<typeof configureLogging>[0];
 
-function logging(level: Options["level"], format: Options["format"]) {
-  const screen = new Screen();
+function logging(level: Options["level"], format: Options["format"], screen = new Screen()) {
   configureLogging({ level, format, output: screen.output });
   return { screen, logger: getLogger(["replica"]) };
 }
@@ -91,4 +90,39 @@ test("errors come with their stack only at debug", () => {
       expect(screen.text.trimEnd()).not.toContain("\n");
     }
   }
+});
+
+test("a terminal gets colours by the level, and the same text", () => {
+  const screen = new Screen({ isTty: true, hasColors: true });
+  const { logger } = logging("debug", "text", screen);
+  logger.debug("a");
+  logger.info("b", { offset: 12 });
+  logger.warn("c");
+  logger.error("d \x1b[31m");
+  const lines = screen.text.trimEnd().split("\n");
+  // What stands before the level, behind the time's end.
+  const colors = lines.map((line) => /Z\S* (.*?m)(?:debug|info|warn|error)/.exec(line)?.[1]);
+  expect(new Set(colors).size).toBe(4);
+  for (const color of colors) expect(color).toStartWith("\x1b[");
+  expect(screen.plain.split("\n").map((line) => line.replace(time, ""))).toEqual([
+    "debug a",
+    "info  b offset=12",
+    "warn  c",
+    // What a peer sends colours nothing.
+    "error d \\u001b[31m",
+    "",
+  ]);
+});
+
+test.each([
+  ["not a terminal", { isTty: false, hasColors: true }, "text"],
+  ["NO_COLOR", { isTty: true, hasColors: false }, "text"],
+  ["JSON", { isTty: true, hasColors: true }, "json"],
+] as const)("no colours: %s", (_, options, format) => {
+  const screen = new Screen(options);
+  const { logger } = logging("debug", format, screen);
+  logger.warn("slow", { offset: 12 });
+  logger.error("gone");
+  expect(screen.text).toContain("slow");
+  expect(screen.text).not.toContain("\x1b");
 });
