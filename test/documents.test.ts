@@ -2,11 +2,15 @@ import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
+import { ARCHIVE_FORMAT } from "../src/archive/format/documents.ts";
 import { realClock } from "../src/base/clock.ts";
+import { VERSION } from "../src/base/version.ts";
 import { commands } from "../src/cli/command-table.ts";
 import { parseCommandLine } from "../src/cli/flags.ts";
 import { realDisk } from "../src/store/disk/disk.ts";
+import { CLUSTER_SCHEMA } from "../src/cluster/ledger/cluster-schema.ts";
 import { DataDirectory } from "../src/store/generation/data-directory.ts";
+import { REPLICA_SCHEMA } from "../src/store/ledger/schema.ts";
 import { ROOMS } from "./support/structure.ts";
 import { tempDir } from "./support/temp.ts";
 
@@ -181,6 +185,24 @@ test("DATA-DIRECTORY.md describes every table and column of replica.db", () => {
     },
   );
   expect(sections).toEqual(found);
+});
+
+test("DATA-DIRECTORY.md names the formats that this release writes, and each earlier one is kept as a fixture", () => {
+  const { text } = documents.find(({ path }) => path === "docs/DATA-DIRECTORY.md")!;
+  const section = /^### Releases\n([\s\S]*?)(?=^##)/m.exec(text)?.[1] ?? "";
+  const newest = REPLICA_SCHEMA.version;
+  expect(rowsOf(section).at(-1)).toEqual([
+    VERSION,
+    `${newest}, reads 1–${newest}`,
+    String(CLUSTER_SCHEMA.version),
+    String(ARCHIVE_FORMAT),
+    "1",
+  ]);
+  // Of the newest one a fixture is made before the next one comes.
+  const folder = join(projectDir, "test/fixtures/data-directories");
+  const fixtures = new Set(new Bun.Glob("*.tar.gz").scanSync(folder));
+  const earlier = Array.from({ length: newest - 1 }, (_, at) => `format-${at + 1}.tar.gz`);
+  expect(earlier.filter((name) => !fixtures.has(name))).toEqual([]);
 });
 
 test("OPERATIONS.md says what to do for every alert and every error code", async () => {
