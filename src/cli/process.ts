@@ -46,6 +46,7 @@ async function run(): Promise<number> {
     signal: stopping.signal,
     stdout,
     stderr,
+    platform: process.platform,
     onDebug: (isDebug) => {
       debug = isDebug;
       if (isDebug) checkInvariants();

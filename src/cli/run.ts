@@ -5,11 +5,14 @@ import { bareUrl } from "../config/primary-url.ts";
 import type { CommandContext } from "./commands/command.ts";
 import { parseCommandLine } from "./flags.ts";
 import { commandHelp, generalHelp } from "./help.ts";
+import { withoutLinux } from "./platform.ts";
 import { configureLogging } from "./terminal/logging.ts";
 import { version } from "./version.ts";
 
 /** What a command line runs with. */
 export interface Surroundings extends Pick<CommandContext, "env" | "signal" | "stdout" | "stderr"> {
+  /** The operating system, as Node names it. */
+  readonly platform: string;
   /** Called once the settings are known, before the command runs, with whether to print stacks. */
   readonly onDebug: (debug: boolean) => void;
 }
@@ -24,7 +27,7 @@ export async function runCommandLine(
   argv: readonly string[],
   surroundings: Surroundings,
 ): Promise<number> {
-  const { env, signal, stdout, stderr, onDebug } = surroundings;
+  const { env, signal, stdout, stderr, platform, onDebug } = surroundings;
   const invocation = parseCommandLine(argv);
   switch (invocation.ask) {
     case "version":
@@ -40,6 +43,8 @@ export async function runCommandLine(
       const settings = loadSettings({ flags, env, takes: command.takes });
       onDebug(settings.logLevel === "debug");
       configureLogging({ level: settings.logLevel, format: settings.logFormat, output: stderr });
+      const lack = command.takes.includes("io") ? withoutLinux(platform) : undefined;
+      if (lack !== undefined) logger.warn(lack);
       if (
         command.takes.includes("password-file") &&
         args.some((one) => bareUrl(one) !== undefined)
