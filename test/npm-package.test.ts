@@ -3,6 +3,7 @@ import { chmodSync, cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from
 import { dirname, join } from "node:path";
 import packageJson from "../package.json";
 import { folderOf } from "./support/path.ts";
+import { runProgram } from "./support/run-program.ts";
 import { startServer } from "./support/servers.ts";
 import { tempDir } from "./support/temp.ts";
 import { IS_FULL } from "./support/sweep.ts";
@@ -151,6 +152,7 @@ console.log(JSON.stringify({ ok, isLarge, isEnd, keys, commands, refused }));
 describe.skipIf(!IS_FULL)("what npm packs", () => {
   const dir = tempDir("npm");
   const root = dir.file("lib/node_modules/bun-replica");
+  let tarball = "";
   afterAll(() => dir.remove());
 
   /** As `npm install --global` lays it: without what only development needs, and a link to the command. */
@@ -160,7 +162,8 @@ describe.skipIf(!IS_FULL)("what npm packs", () => {
     const packed = run(pack, process.env["PATH"]!, cache);
     expect(packed).toMatchObject({ stderr: "", exitCode: 0 });
     mkdirSync(root, { recursive: true });
-    const untar = ["tar", "-xzf", dir.file(packed.stdout.trim()), "--strip-components=1"];
+    tarball = dir.file(packed.stdout.trim());
+    const untar = ["tar", "-xzf", tarball, "--strip-components=1"];
     expect(Bun.spawnSync([...untar, "-C", root]).exitCode).toBe(0);
     // The others come from a registry; what lies under any of them, and isn't packed, would be missing here.
     for (const name of Object.keys(packageJson.dependencies)) {
@@ -183,7 +186,11 @@ describe.skipIf(!IS_FULL)("what npm packs", () => {
     const tools = folderOf(dir, TOOLS);
     for (const folder of [dir.file("bin"), dir.file("links")]) {
       const started = run(["sh", "-c", "replica --version"], `${folder}:${tools}`, {}, dir.path);
-      expect(started).toEqual({ stdout: "replica 0.1.0\n", stderr: "", exitCode: 0 });
+      expect(started).toEqual({
+        stdout: `replica ${packageJson.version}\n`,
+        stderr: "",
+        exitCode: 0,
+      });
     }
     const wrong = run([dir.file("bin/replica"), "status", "127.0.0.1:1"], tools);
     expect(wrong.stderr).toBe(
@@ -191,6 +198,66 @@ describe.skipIf(!IS_FULL)("what npm packs", () => {
     );
     expect(wrong.exitCode).toBe(1);
   });
+
+  /** A registry on this machine, with what lies in node_modules: of other machines' Buns only what they are for. */
+  async function registry(): Promise<Bun.Server<undefined>> {
+    const lock = await Bun.file(join(projectDir, "package-lock.json")).json();
+    const manifestOf = async (name: string) => {
+      const file = Bun.file(join(projectDir, "node_modules", name, "package.json"));
+      if (await file.exists()) return await file.json();
+      const { version, os, cpu, libc } = lock.packages[`node_modules/${name}`];
+      return { name, version, os, cpu, libc };
+    };
+    const server: Bun.Server<undefined> = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: async ({ url }): Promise<Response> => {
+        const name = decodeURIComponent(new URL(url).pathname.slice(1));
+        if (name.endsWith(".tar")) {
+          const from = join(projectDir, "node_modules", name.replace(/\.tar$/, ""));
+          const path = dir.file(`${crypto.randomUUID()}.tar`);
+          const pack = ["tar", "-cf", path, "--transform=s,^[.],package,", "-C", from, "."];
+          expect((await runProgram(pack)).exitCode).toBe(0);
+          return new Response(Bun.file(path));
+        }
+        const manifest = await manifestOf(name);
+        const dist = { tarball: `${server.url.href}${name}.tar` };
+        const versions = { [manifest.version]: { ...manifest, dist } };
+        return Response.json({ name, "dist-tags": { latest: manifest.version }, versions });
+      },
+    });
+    return server;
+  }
+
+  test("is installed by npm where there is only Node, and runs; without its Bun it says in one line what to do", async () => {
+    const prefix = dir.file("global");
+    await using server = await registry();
+    const env = {
+      PATH: process.env["PATH"]!,
+      HOME: dir.path,
+      npm_config_registry: server.url.href,
+      npm_config_cache: dir.file("cache"),
+      npm_config_update_notifier: "false",
+      npm_config_audit: "false",
+      npm_config_fetch_retries: "0",
+    };
+    const install = ["npm", "install", "--global", "--prefix", prefix, tarball];
+    const installed = await runProgram(install, { cwd: dir.path, env });
+    expect(installed).toMatchObject({ exitCode: 0 });
+    const tools = folderOf(dir, TOOLS, "tools-beside-node");
+    const asked = [join(prefix, "bin/replica"), "--version"];
+    const version = `replica ${packageJson.version}\n`;
+    expect(run(asked, tools)).toEqual({ stdout: version, stderr: "", exitCode: 0 });
+    // As after `npm install --omit=optional`.
+    const home = join(prefix, "lib/node_modules/bun-replica");
+    rmSync(join(home, "node_modules/@oven"), { recursive: true });
+    const todo = `npm brings Bun as an optional package: install again without --omit=optional, or put Bun ${VERSION} or later on the PATH`;
+    expect(run(asked, tools)).toEqual({
+      stdout: "",
+      stderr: `replica: no Bun to run it with. ${todo}\n`,
+      exitCode: 1,
+    });
+  }, 300_000);
 
   test("takes nothing from the folder where it is started", () => {
     const tools = folderOf(dir, TOOLS, "more-programs");
