@@ -4,7 +4,7 @@ import { parseCommandLine } from "../../src/cli/flags.ts";
 import { loadSettings } from "../../src/config/load-settings.ts";
 import { parseDurationMs } from "../../src/base/quantity.ts";
 import { tempDir } from "../support/temp.ts";
-import { parseUnit, valuesOf } from "./unit-file.ts";
+import { environmentOf, parseUnit, startedBy, valuesOf, withSpecifiers } from "./unit-file.ts";
 
 const deployDir = join(import.meta.dir, "../../deploy");
 const unit = parseUnit(await Bun.file(join(deployDir, "replica.service")).text());
@@ -17,32 +17,12 @@ function service(name: string): string {
   return values[0]!;
 }
 
-function environmentOf(file: typeof unit): Record<string, string> {
-  const entries = valuesOf(file, "Service", "Environment").map((value) => {
-    const at = value.indexOf("=");
-    return [value.slice(0, at), value.slice(at + 1)] as const;
-  });
-  return Object.fromEntries(entries);
-}
-
 /** The words of the command that the unit starts, and the variables of its settings. */
 function started(specifiers: Record<string, string>, env: Record<string, string>) {
-  const known = (text: string) =>
-    text.replaceAll(/%(.)/g, (_all, letter: string) => {
-      const value = specifiers[letter];
-      if (value === undefined) throw new Error(`no specifier %${letter}`);
-      return value;
-    });
-  const words = known(service("ExecStart"))
-    .replaceAll(/\$\{(\w+)\}/g, (_all, name: string) => {
-      const value = env[name];
-      if (value === undefined) throw new Error(`no variable ${name}`);
-      return value;
-    })
-    .split(" ");
+  const words = startedBy(unit, specifiers, env);
   const variables = Object.entries(env)
     .filter(([name]) => name !== "PRIMARY")
-    .map(([name, value]) => [name, known(value)]);
+    .map(([name, value]) => [name, withSpecifiers(value, specifiers)]);
   return { words, variables: Object.fromEntries(variables) as Record<string, string> };
 }
 

@@ -32,3 +32,48 @@ export function valuesOf(unit: UnitFile, section: string, name: string): string[
   }
   return values;
 }
+
+/**
+ * Returns the words of the command that the unit starts, as systemd makes them.
+ * @param specifiers what `%S` and the like stand for, by their letter.
+ * @param env the variables of the unit and of its environment file.
+ * @throws Error for a specifier or a variable that isn't given.
+ */
+export function startedBy(
+  unit: UnitFile,
+  specifiers: Readonly<Record<string, string>>,
+  env: Readonly<Record<string, string>>,
+): string[] {
+  const [line = "", ...others] = valuesOf(unit, "Service", "ExecStart");
+  if (others.length > 0) throw new Error("it starts several commands");
+  return withSpecifiers(line, specifiers)
+    .replaceAll(/\$\{(\w+)\}/g, (_all, name: string) => {
+      const value = env[name];
+      if (value === undefined) throw new Error(`no variable ${name}`);
+      return value;
+    })
+    .split(" ");
+}
+
+/** @throws Error for a specifier that isn't given. */
+export function withSpecifiers(text: string, specifiers: Readonly<Record<string, string>>): string {
+  return text.replaceAll(/%(.)/g, (_all, letter: string) => {
+    const value = specifiers[letter];
+    if (value === undefined) throw new Error(`no specifier %${letter}`);
+    return value;
+  });
+}
+
+/** The variables that the unit sets. */
+export function environmentOf(unit: UnitFile): Record<string, string> {
+  return variablesIn(valuesOf(unit, "Service", "Environment").join("\n"));
+}
+
+/** The variables of lines NAME=VALUE, as in an environment file: systemd.exec(5). */
+export function variablesIn(text: string): Record<string, string> {
+  const entries = text
+    .split("\n")
+    .filter((line) => /^\w+=/.test(line))
+    .map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)] as const);
+  return Object.fromEntries(entries);
+}

@@ -24,8 +24,11 @@ export interface ReplicaOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The working folder. Default: the project's. */
   readonly cwd?: string;
-  /** What `bun run build` makes, or `bun src/main.ts`, which takes three times as long to start. Default: compiled. */
-  readonly binary?: "source" | "compiled";
+  /**
+   * What `bun run build` makes, or `bun src/main.ts`, which takes three times as long to start, or a program elsewhere.
+   * Default: compiled.
+   */
+  readonly binary?: "source" | "compiled" | { readonly at: string };
   /** A program that executes it, such as `nohup`. */
   readonly under?: readonly string[];
 }
@@ -56,6 +59,11 @@ class Output {
   }
 }
 
+function programOf(binary: NonNullable<ReplicaOptions["binary"]>): string[] {
+  if (binary === "source") return [process.execPath, join(projectDir, "src/main.ts")];
+  return [binary === "compiled" ? compiledProgram() : binary.at];
+}
+
 /** A `replica` process. */
 export class ReplicaProcess implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"ignore", number, number>;
@@ -66,10 +74,7 @@ export class ReplicaProcess implements AsyncDisposable {
   #rssPeakBytes = 0;
 
   constructor(args: readonly string[], options: ReplicaOptions) {
-    const program =
-      options.binary === "source"
-        ? [process.execPath, join(projectDir, "src/main.ts")]
-        : [compiledProgram()];
+    const program = programOf(options.binary ?? "compiled");
     const [stdout, stderr] = ["stdout", "stderr"].map((name) =>
       openSync(this.#outputs.file(name), "a"),
     ) as [number, number];

@@ -20,6 +20,7 @@ export const OTHER_KINDS = [
   "rclone",
   "awscli",
   "docker-compose",
+  "debian-root",
 ] as const;
 export type PackageKind = ServerKind | (typeof OTHER_KINDS)[number];
 
@@ -43,6 +44,8 @@ export interface PackageRecipe {
   readonly keepsShare?: true;
   /** Written in Python: the folder holds the interpreter as well. */
   readonly isPython?: true;
+  /** The folder holds all that the packages do, and dpkg(1) takes it for a system where they are installed. */
+  readonly isRoot?: true;
 }
 
 export interface ServerRecipe extends PackageRecipe {
@@ -163,6 +166,25 @@ const OTHERS: readonly PackageRecipe[] = [
     required: false,
     programs: ["zsh", "fish"],
     keepsShare: true,
+    fetchedFor: "sweeps",
+  },
+  {
+    // The least of a Debian that a package can be installed into. From trixie on, packages hold usr/ alone.
+    kind: "debian-root",
+    suite: "trixie",
+    packages: [
+      "base-files",
+      "base-passwd",
+      "coreutils",
+      "dash",
+      "libc-bin",
+      "passwd",
+      "systemd-standalone-sysusers",
+    ],
+    versionPrefix: "13",
+    required: false,
+    programs: ["env", "getent"],
+    isRoot: true,
     fetchedFor: "sweeps",
   },
   {

@@ -235,11 +235,8 @@ async function install(recipe: PackageRecipe, suite: Suite, workDir: string): Pr
   const debs = await suite.download(await suite.withLibraries(recipe), recipe.kind);
   const unpacked = join(workDir, `unpacked-${recipe.kind}`);
   for (const deb of debs) await run(["dpkg", "-x", deb, unpacked]);
-  const unneeded = ["usr/sbin", "etc", "var", ...(recipe.keepsShare === true ? [] : ["usr/share"])];
-  for (const path of unneeded) {
-    rmSync(join(unpacked, path), { recursive: true, force: true });
-  }
-  keepOnly(join(unpacked, "usr/bin"), recipe);
+  if (recipe.isRoot === true) await noteInstalled(debs, unpacked);
+  else prune(unpacked, recipe);
 
   const stamp: ServerStamp<PackageKind> = {
     kind: recipe.kind,
@@ -263,8 +260,25 @@ async function install(recipe: PackageRecipe, suite: Suite, workDir: string): Pr
   return stamp.version;
 }
 
-/** Removes the programs that nobody runs, where the recipe says which are kept. */
-function keepOnly(dir: string, { programs, alsoKept }: PackageRecipe): void {
+/** Notes for dpkg(1) that these packages are installed in the folder that they were unpacked into. */
+async function noteInstalled(debs: readonly string[], root: string): Promise<void> {
+  const dpkg = join(root, "var/lib/dpkg");
+  for (const name of ["info", "updates"]) mkdirSync(join(dpkg, name), { recursive: true });
+  const entries: string[] = [];
+  for (const deb of debs) {
+    const control = await run(["dpkg-deb", "--field", deb]);
+    entries.push(control.replace("\n", "\nStatus: install ok installed\n"));
+  }
+  writeFileSync(join(dpkg, "status"), entries.join("\n"));
+}
+
+/** Removes what nobody reads, and the programs that nobody runs where the recipe says which are kept. */
+function prune(unpacked: string, { programs, alsoKept }: PackageRecipe): void {
+  const unneeded = ["usr/sbin", "etc", "var", ...(recipe.keepsShare === true ? [] : ["usr/share"])];
+  for (const path of unneeded) {
+    rmSync(join(unpacked, path), { recursive: true, force: true });
+  }
+  const dir = join(unpacked, "usr/bin");
   if (alsoKept === undefined) return;
   const kept = new Set([...programs, ...alsoKept]);
   for (const name of readdirSync(dir)) {
