@@ -273,8 +273,8 @@ async function noteInstalled(debs: readonly string[], root: string): Promise<voi
 }
 
 /** Removes what nobody reads, and the programs that nobody runs where the recipe says which are kept. */
-function prune(unpacked: string, { programs, alsoKept }: PackageRecipe): void {
-  const unneeded = ["usr/sbin", "etc", "var", ...(recipe.keepsShare === true ? [] : ["usr/share"])];
+function prune(unpacked: string, { programs, alsoKept, keepsShare }: PackageRecipe): void {
+  const unneeded = ["usr/sbin", "etc", "var", ...(keepsShare === true ? [] : ["usr/share"])];
   for (const path of unneeded) {
     rmSync(join(unpacked, path), { recursive: true, force: true });
   }
