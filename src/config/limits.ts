@@ -119,6 +119,16 @@ export const limits = {
   commandSeconds: 10,
   // Exporters ask every 15 s to 60 s; a link silent for longer is abandoned.
   clientIdleSeconds: 240,
+  // What the status page draws: the last half hour every 5 s, a day every minute. Of `replica.db` a commit in five
+  // minutes, so that a replica at rest writes next to nothing.
+  sampleMs: 5_000,
+  fineSamples: 360,
+  minuteSamples: 1_440,
+  keptSampleMinutes: 5,
+  // What `/status.json` tells at once: with a generation an hour a month of them, and some screens of the rest.
+  shownGenerations: 800,
+  shownEvents: 100,
+  shownDownstreams: 100,
   // Redis's default for tcp-keepalive: a subscriber may say nothing for days, or vanish without closing.
   clientKeepAliveMs: 300_000,
 } as const;

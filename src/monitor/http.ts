@@ -1,7 +1,9 @@
 import { isIP } from "../base/address.ts";
 import { logger } from "../base/logger.ts";
-import { printableAscii } from "../base/printable.ts";
+import { jsonLine, printableAscii } from "../base/printable.ts";
 import { listenFailure } from "../base/listen-failure.ts";
+import { ASSETS } from "./assets.ts";
+import type { StatusDocument } from "./browser/document.ts";
 import type { Metrics } from "./metrics.ts";
 import { type Page, pageOf } from "./page.ts";
 
@@ -13,11 +15,20 @@ const MAX_BODY_BYTES = 1024;
 /** No DNS name is longer. */
 const MAX_NAME_CHARS = 253;
 
+/** How many different questions are answered in one turn: each takes some milliseconds. */
+const MAX_TEXTS = 16;
+
+/** What the page loads: it loads nothing from elsewhere. */
+const ASSET_ROUTES = Object.fromEntries(
+  ASSETS.map(({ path, type, text }) => [
+    path,
+    () => new Response(text(), { headers: { "content-type": type, "cache-control": "no-store" } }),
+  ]),
+);
+
 export interface HttpOptions {
   readonly host: string;
   readonly port: number;
-  /** How long a received byte may stay unsynced before `/readyz` fails; milliseconds. */
-  readonly readyLagMs: number;
   /** Names, beside localhost, `host` and IP addresses, by which it may be asked. */
   readonly names: readonly string[];
 }
@@ -25,13 +36,26 @@ export interface HttpOptions {
 /** What is served over HTTP: the status of one replica, or of a cluster's shards. */
 export interface HttpView {
   /** Undefined where it is ready. */
-  whyNotReady(readyLagMs: number): string | undefined;
-  page(readyLagMs: number): Page;
+  whyNotReady(): string | undefined;
+  /** The state in words, as the page has it before a script runs. */
+  page(): Page;
+  /** What `/status.json` tells; undefined for a shard that isn't there. */
+  document(asked: DocumentAsked): StatusDocument | undefined;
+  /** Begins to record what the page draws; returns a function that ends that. */
+  record(): () => void;
+}
+
+/** What `/status.json` is asked for. */
+export interface DocumentAsked {
+  /** Only samples after this moment, in milliseconds since 1970. */
+  readonly sinceMs: number;
+  /** One shard of a cluster; undefined: all of it. */
+  readonly shard: string | undefined;
 }
 
 /**
  * Serves `/metrics`, `/healthz` (the process is alive), `/readyz` (the replica is connected to a primary that
- * has data to pass on, and what it received is durable) and a status page.
+ * has data to pass on, and what it received is durable), `/status.json` and a page that draws it.
  * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED.
  */
 export function serveHttp(
@@ -39,23 +63,25 @@ export function serveHttp(
   metrics: Metrics,
   view: HttpView,
 ): { readonly port: number; stop(): void } {
-  const routes: Record<string, () => Response | Promise<Response>> = {
+  const routes: Record<string, (query: URLSearchParams) => Response | Promise<Response>> = {
     "/metrics": async () =>
       new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } }),
     "/healthz": () => new Response("ok\n"),
     "/readyz": () => {
-      const why = view.whyNotReady(options.readyLagMs);
+      const why = view.whyNotReady();
       return why === undefined
         ? new Response("ready\n")
         : new Response(`not ready: ${why}\n`, { status: 503 });
     },
-    "/": () => pageOf(view.page(options.readyLagMs)),
+    "/": () => pageOf(view.page()),
+    "/status.json": statusJson(view),
+    ...ASSET_ROUTES,
   };
   let hasWarned = false;
   const answer = (request: Request): Response | Promise<Response> => {
     // The Host header is part of this URL, and may be anything.
-    const path = URL.parse(request.url)?.pathname;
-    if (path === undefined) return new Response("bad request: no valid URL\n", { status: 400 });
+    const url = URL.parse(request.url);
+    if (url === null) return new Response("bad request: no valid URL\n", { status: 400 });
     const stranger = strangeHost(request, options);
     if (stranger !== undefined) {
       if (!hasWarned)
@@ -63,7 +89,7 @@ export function serveHttp(
       hasWarned = true;
       return new Response(`misdirected: ${adviceFor(stranger)}\n`, { status: 421 });
     }
-    const route = routes[path];
+    const route = routes[url.pathname];
     if (route === undefined) return new Response("not found\n", { status: 404 });
     if (request.method !== "GET" && request.method !== "HEAD") {
       return new Response("method not allowed: use GET or HEAD\n", {
@@ -71,7 +97,7 @@ export function serveHttp(
         headers: { allow: "GET, HEAD" },
       });
     }
-    return route();
+    return route(url.searchParams);
   };
   try {
     const server = Bun.serve({
@@ -87,6 +113,31 @@ export function serveHttp(
     const wanted = { what: "serve HTTP", addressFlag: "--http", portFlag: "--http" } as const;
     throw listenFailure(options, wanted, cause);
   }
+}
+
+/**
+ * Answers `/status.json`. Requests of one turn of the event loop that ask for the same share one text, as those for metrics
+ * do.
+ */
+function statusJson(view: HttpView): (query: URLSearchParams) => Response {
+  const texts = new Map<string, string | undefined>();
+  return (query) => {
+    const since = Number(query.get("since") ?? 0);
+    const sinceMs = Number.isSafeInteger(since) ? since : 0;
+    const asked = { sinceMs, shard: query.get("shard")?.slice(0, MAX_NAME_CHARS) };
+    const key = JSON.stringify(asked);
+    if (texts.size === 0) setImmediate(() => texts.clear());
+    if (!texts.has(key)) {
+      if (texts.size >= MAX_TEXTS) return new Response("busy: ask again\n", { status: 503 });
+      const document = view.document(asked);
+      texts.set(key, document && `${jsonLine(document)}\n`);
+    }
+    const text = texts.get(key);
+    if (text === undefined) return new Response("no such shard\n", { status: 404 });
+    return new Response(text, {
+      headers: { "content-type": "application/json", "cache-control": "no-store" },
+    });
+  };
 }
 
 /**

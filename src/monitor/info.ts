@@ -1,6 +1,11 @@
 import { archiveFields } from "./archive-info.ts";
 import { type Field, oneLine } from "./info-field.ts";
-import { type InfoSections, type InfoSurroundings, processSections } from "./process-info.ts";
+import {
+  type InfoSections,
+  type InfoSurroundings,
+  type StateSurroundings,
+  processSections,
+} from "./process-info.ts";
 import type { LinkStatus, ReplicaStatus, SnapshotStatus } from "../replica/status.ts";
 
 const NO_ID = "0".repeat(40);
@@ -11,17 +16,28 @@ const NO_ID = "0".repeat(40);
  */
 export function infoSections(status: ReplicaStatus, about: InfoSurroundings): InfoSections {
   const { server, clients, memory, cpu } = processSections(status, about);
+  const { Persistence, Replication, Keyspace, Replica } = stateSections(status, about);
   return new Map([
     ["Server", server],
     ["Clients", clients],
     ["Memory", memory],
-    ["Persistence", () => persistence(status)],
+    ["Persistence", Persistence],
     ["Stats", () => stats(status, about)],
-    ["Replication", () => replication(status, about)],
+    ["Replication", Replication],
     ["CPU", cpu],
-    ["Keyspace", () => keyspace(status)],
-    ["Replica", () => own(status, about)],
+    ["Keyspace", Keyspace],
+    ["Replica", Replica],
   ]);
+}
+
+/** The sections that say how the replica does, and nothing of its port. */
+export function stateSections(status: ReplicaStatus, about: StateSurroundings) {
+  return {
+    Persistence: () => persistence(status),
+    Replication: () => replication(status, about),
+    Keyspace: () => keyspace(status),
+    Replica: () => own(status, about),
+  };
 }
 
 function persistence(status: ReplicaStatus): Field[] {
@@ -63,7 +79,7 @@ function stats({ receivedBytes, relay }: ReplicaStatus, { counts }: InfoSurround
   ];
 }
 
-function replication(status: ReplicaStatus, { announced }: InfoSurroundings): Field[] {
+function replication(status: ReplicaStatus, { announced }: StateSurroundings): Field[] {
   const { link, primary, cursors, generation, relay, history } = status;
   const { written } = cursors;
   const { replid, secondReplid, secondEndOffset } = history;
@@ -133,7 +149,7 @@ function keyspace(status: ReplicaStatus): Field[] {
   ]);
 }
 
-function own(status: ReplicaStatus, { readyLagMs }: InfoSurroundings): Field[] {
+function own(status: ReplicaStatus, { readyLagMs }: StateSurroundings): Field[] {
   const { link, cursors, generation, receivedBytes, bytesPerSecond, syncs } = status;
   const { snapshot, lastBreak, shrunken, supply, room } = status;
   const notReady = status.whyNotReady(readyLagMs);

@@ -8,6 +8,7 @@ import type { Metrics } from "./metrics.ts";
 /**
  * Serves HTTP now, or once its port is free: the data matters more than the page, so a taken port is a warning,
  * and nothing else waits for it.
+ * What the page draws is recorded meanwhile.
  * @returns a function that stops serving, or trying to.
  * @throws ReplicaError LISTEN_FAILED for an address that this machine doesn't have, or may not use.
  */
@@ -23,10 +24,15 @@ export function serveHttpWhenFree(
     logger.info(`serving metrics and health at http://${at}`);
     return stop;
   };
-  return serveWhenFree(serve, clock, ({ message, code }) => {
+  const stopRecording = view.record();
+  const stopServing = serveWhenFree(serve, clock, ({ message, code }) => {
     logger.warn(
       `${message}; metrics and health are not served until it is free (tried every ${PORT_RETRY_MS / 1000} s), the replica runs without them`,
       { code },
     );
   });
+  return () => {
+    stopServing();
+    stopRecording();
+  };
 }

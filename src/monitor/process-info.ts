@@ -2,15 +2,19 @@ import * as os from "node:os";
 import type { Field } from "./info-field.ts";
 import type { PortCounts } from "./port-counts.ts";
 
-/** What INFO needs beside the status of what the port answers for. */
-export interface InfoSurroundings {
-  readonly version: string;
-  readonly port: number;
-  readonly nowMs: number;
+/** The settings that the state of a replica is judged by. */
+export interface StateSurroundings {
   /** --ready-lag */
   readonly readyLagMs: number;
   /** --announce */
   readonly announced: boolean;
+}
+
+/** What INFO needs beside the status of what the port answers for. */
+export interface InfoSurroundings extends StateSurroundings {
+  readonly version: string;
+  readonly port: number;
+  readonly nowMs: number;
   readonly connectedClients: number;
   readonly blockedClients: number;
   readonly maxClients: number;

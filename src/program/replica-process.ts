@@ -136,12 +136,12 @@ export async function carrying(settings: Settings, env: ProcessPlan["env"], sign
 /** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */
 export async function monitor(
   address: NonNullable<Settings["http"]>,
-  { readyLagMs, httpHosts: names }: Settings,
+  { readyLagMs, httpHosts: names, announce: announced }: Settings,
 ) {
   const [{ Metrics }, { serveHttpWhenFree }, { replicaView }] = await Promise.all([
     import("../monitor/metrics.ts"),
     import("../monitor/patient-http.ts"),
-    import("../monitor/replica-page.ts"),
+    import("../monitor/document/replica-view.ts"),
   ]);
   const metrics = new Metrics();
   const disk = metrics.timed(realDisk);
@@ -150,12 +150,13 @@ export async function monitor(
     /** Returns a function that stops serving. @throws ReplicaError LISTEN_FAILED. */
     serve(status: ReplicaStatus): () => void {
       metrics.of(status, VERSION);
-      return serveHttpWhenFree(
-        { ...address, readyLagMs, names },
-        metrics,
-        replicaView(status),
-        realClock,
-      );
+      const view = replicaView(status, {
+        readyLagMs,
+        announced,
+        version: VERSION,
+        clock: realClock,
+      });
+      return serveHttpWhenFree({ ...address, names }, metrics, view, realClock);
     },
   };
 }

@@ -6,11 +6,18 @@ import type { StreamLog } from "../store/generation/stream-log.ts";
 import type { GenerationKeeper } from "../upstream/keeper.ts";
 import { DurableAge } from "./durable-age.ts";
 
+export interface BytesPerSecond {
+  readonly received: number;
+  readonly written: number;
+  readonly durable: number;
+}
+
 /** How fast bytes come in and become durable, and how long the oldest one has been waiting for that. */
 export class Pace {
   readonly #keeper: GenerationKeeper;
   readonly #age: DurableAge;
   readonly #received: Rate;
+  readonly #written: Rate;
   readonly #durable: Rate;
 
   constructor(clock: Clock, fsync: Settings["fsync"], keeper: GenerationKeeper) {
@@ -18,16 +25,22 @@ export class Pace {
     this.#keeper = keeper;
     this.#age = new DurableAge(nowMs, fsync);
     this.#received = new Rate(nowMs);
+    this.#written = new Rate(nowMs);
     this.#durable = new Rate(nowMs);
   }
 
   /** Once a second, and whenever something else begins to become durable. */
   sample(state: State): void {
-    const { log, receivedBytes, syncedPayloadBytes } = this.#keeper;
+    const { log, receivedBytes, syncedPayloadBytes, writtenPayloadBytes } = this.#keeper;
     this.#received.sample(receivedBytes.snapshot + receivedBytes.stream);
     // While a snapshot comes in, that is what becomes durable; else the log is.
-    if (state.at === "transfer") this.#durable.sample(syncedPayloadBytes, state.file);
-    else this.#durable.sample(log?.durableOffset ?? 0, log);
+    if (state.at === "transfer") {
+      this.#written.sample(writtenPayloadBytes, state.file);
+      this.#durable.sample(syncedPayloadBytes, state.file);
+    } else {
+      this.#written.sample(log?.writtenOffset ?? 0, log);
+      this.#durable.sample(log?.durableOffset ?? 0, log);
+    }
   }
 
   /** Once a second. */
@@ -36,8 +49,12 @@ export class Pace {
   }
 
   /** Over the last five seconds, snapshot and stream alike. */
-  get bytesPerSecond(): { readonly received: number; readonly durable: number } {
-    return { received: this.#received.bytesPerSecond, durable: this.#durable.bytesPerSecond };
+  get bytesPerSecond(): BytesPerSecond {
+    return {
+      received: this.#received.bytesPerSecond,
+      written: this.#written.bytesPerSecond,
+      durable: this.#durable.bytesPerSecond,
+    };
   }
 
   /** How long the oldest byte that isn't durable (`--fsync no`: not written) has been here; 0 where all is. */

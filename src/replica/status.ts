@@ -12,6 +12,8 @@ import { type ArchiverView, ArchiveReport, type ArchiveStatus } from "./archive-
 import { Freshness } from "./freshness.ts";
 import { Keyspace, type KnownKeyspace } from "./keyspace.ts";
 import { type SupplyStatus, supplyOf, whyNotReady } from "./readiness.ts";
+import type { BytesPerSecond } from "./pace.ts";
+import { Past } from "./past.ts";
 import type { Replica } from "./replica.ts";
 import { type RelayStatus, relayStatus } from "./relay-status.ts";
 import { progressOf, type TransferProgress } from "./transfer-progress.ts";
@@ -108,6 +110,8 @@ type ReportedSettings = Pick<Settings, "fsync" | "readyArchiveLagMs">;
 export class ReplicaStatus {
   /** Milliseconds since 1970. */
   readonly startedAtMs: number;
+  /** The last hours, and what can be restored. */
+  readonly past: Past;
   readonly #startedMs: number;
   readonly #replica: Replica;
   readonly #clock: Clock;
@@ -122,6 +126,7 @@ export class ReplicaStatus {
     this.#clock = clock;
     this.#settings = settings;
     this.#freshness = new Freshness(replica, clock);
+    this.past = new Past(replica, clock);
     this.#keyspace = new Keyspace(replica);
     this.#archive = archiver && new ArchiveReport(archiver, clock);
     this.startedAtMs = clock.now();
@@ -313,7 +318,7 @@ export class ReplicaStatus {
   }
 
   /** Over the last seconds, snapshot and stream together. */
-  get bytesPerSecond(): { readonly received: number; readonly durable: number } {
+  get bytesPerSecond(): BytesPerSecond {
     return this.#replica.pace.bytesPerSecond;
   }
 

@@ -107,6 +107,11 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     return this.#receiving?.header;
   }
 
+  /** The same for what the kernel has taken of it. */
+  get writtenPayloadBytes(): number {
+    return this.#receiving?.writtenBytes ?? 0;
+  }
+
   /** The last failure of the log or of a snapshot; it stays when all is well again. */
   get failure(): ReplicaError | undefined {
     return this.#failure;

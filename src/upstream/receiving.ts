@@ -165,6 +165,11 @@ export class Receiving {
     return this.#writer.header;
   }
 
+  /** Bytes of the payload that the kernel has taken. */
+  get writtenBytes(): number {
+    return this.#writer.writtenBytes;
+  }
+
   /** True once its snapshot is verified, durable and named: from there on the end of the link changes nothing. */
   get isWhole(): boolean {
     return this.#isWhole;

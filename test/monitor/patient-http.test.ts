@@ -4,7 +4,7 @@ import { type Clock, realClock } from "../../src/base/clock.ts";
 import { configureLogging } from "../../src/cli/terminal/logging.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { serveHttpWhenFree } from "../../src/monitor/patient-http.ts";
-import { replicaView } from "../../src/monitor/replica-page.ts";
+import { replicaView } from "../../src/monitor/document/replica-view.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { Screen } from "../cli/commands/screen.ts";
 import { errorOf, thrownBy } from "../support/error-of.ts";
@@ -13,6 +13,7 @@ import { follow } from "../support/following.ts";
 import { freePort } from "../support/ports.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
+import { around } from "../support/view.ts";
 
 afterEach(() => resetSync());
 
@@ -45,9 +46,9 @@ function shown() {
     lines: (about: RegExp) => screen.text.split("\n").filter((line) => about.test(line)),
     serve: (host: string, port: number) =>
       serveHttpWhenFree(
-        { host, port, readyLagMs: 1_000, names: [] },
+        { host, port, names: [] },
         metrics,
-        replicaView(replica.status),
+        replicaView(replica.status, around()),
         clock,
       ),
     [Symbol.asyncDispose]: async () => {

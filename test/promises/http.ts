@@ -4,14 +4,14 @@ import { edit, held, mutation, type HeldPromise } from "./mutation.ts";
 export const http: readonly HeldPromise[] = [
   held(
     "test/monitor/http.test.ts",
-    "serves a status page that allows no script and no outside content",
+    "serves a status page that takes nothing that a peer says for HTML, and allows no outside content",
     mutation(
       "shows what a primary says as markup",
       edit("src/monitor/page.ts", "${Bun.escapeHTML(value)}", "${value}"),
     ),
     mutation(
-      "lets a page run scripts",
-      edit("src/monitor/page.ts", "default-src 'none'; style-src", "style-src"),
+      "lets a page load what is not its own",
+      edit("src/monitor/page.ts", "default-src 'none'", "img-src 'self'"),
     ),
   ),
   held(
@@ -41,8 +41,8 @@ export const http: readonly HeldPromise[] = [
       "answers a request with an invalid Host",
       edit(
         "src/monitor/http.ts",
-        "const path = URL.parse(request.url)?.pathname;",
-        'const path = URL.parse(request.url)?.pathname ?? "/";',
+        "const url = URL.parse(request.url);",
+        'const url = URL.parse(request.url) ?? new URL("http://localhost/");',
       ),
     ),
   ),

@@ -3,7 +3,7 @@ import { Database } from "bun:sqlite";
 import { join } from "node:path";
 import { thrownBy } from "../support/error-of.ts";
 import { serveHttp } from "../../src/monitor/http.ts";
-import { replicaView } from "../../src/monitor/replica-page.ts";
+import { replicaView } from "../../src/monitor/document/replica-view.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
@@ -14,6 +14,7 @@ import { RespClient } from "../support/resp-client.ts";
 import { tempDir } from "../support/temp.ts";
 import { until } from "../support/wait.ts";
 import { smallRdb } from "../integration/bad-input-rig.ts";
+import { around } from "../support/view.ts";
 
 /** A primary whose snapshots have these sizes, each of another history. */
 function shrinking(sizes: readonly number[]) {
@@ -31,8 +32,8 @@ test("a data set that shrinks shows everywhere, until somebody says that it is r
   await using replica = follow(primary.url, realDisk, dir, { keep: "0", "keep-for": "off" });
   const metrics = new Metrics();
   metrics.of(replica.status, "1.2.3");
-  const about = { host: "127.0.0.1", port: 0, readyLagMs: 10_000, names: [] };
-  const http = serveHttp(about, metrics, replicaView(replica.status));
+  const about = { host: "127.0.0.1", port: 0, names: [] };
+  const http = serveHttp(about, metrics, replicaView(replica.status, around()));
   const get = async (path: string) =>
     await (await fetch(`http://127.0.0.1:${http.port}${path}`)).text();
   await replica.connected();

@@ -143,6 +143,8 @@ export function scanReferences(source: string, masked = maskSource(source)): Ref
 
 /** A relative reference as a path from the project root; `undefined` for a package. */
 export function resolveReference(from: string, specifier: string): string | undefined {
+  // An import of package.json: a file that is imported as text.
+  if (specifier.startsWith("#browser/")) return `src/monitor/browser/${specifier.slice(9)}`;
   if (!/^\.\.?\//.test(specifier)) return undefined;
   return normalize(join(dirname(from), specifier));
 }

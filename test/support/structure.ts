@@ -37,9 +37,12 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   "inspect/keys": { mayImport: [], pure: true },
   "store/disk": { mayImport: ["base"] },
   "store/pieces": { mayImport: [...GROUND, "resp", "rdb", "store/disk"] },
-  "store/ledger": { mayImport: ["base", "rdb", "store/disk"] },
+  "store/recent": { mayImport: [] },
+  "store/ledger": { mayImport: ["base", "rdb", "store/disk", "store/recent"] },
   "store/keep": { mayImport: ["base", "store/disk", "store/ledger"] },
-  "store/generation": { mayImport: ["base", "rdb", "store/disk", "store/ledger", "store/keep"] },
+  "store/generation": {
+    mayImport: ["base", "rdb", "store/disk", "store/recent", "store/ledger", "store/keep"],
+  },
   "store/rewrite": { mayImport: [...GROUND, "resp", "rdb", "cluster/slots", "store/disk"] },
   "store/restore": {
     mayImport: [...GROUND, "resp", "rdb", "rdb/reader", ...STORE, "store/pieces", "store/rewrite"],
@@ -102,6 +105,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       ...GROUND,
       "session",
       ...STORE,
+      "store/recent",
       "store/keep",
       "archive/writer",
       "upstream/link",
@@ -109,10 +113,22 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "downstream",
     ],
   },
-  monitor: { mayImport: ["base", "store/disk", "replica"] },
+  "monitor/browser": { mayImport: [] },
+  monitor: { mayImport: ["base", "store/disk", "replica", "monitor/browser"] },
+  "monitor/document": {
+    mayImport: [...GROUND, "replica", "monitor/browser", "monitor"],
+  },
   "cluster/status": { mayImport: ["cluster/slots", "replica"] },
   "cluster/monitor": {
-    mayImport: ["base", "cluster/slots", "replica", "monitor", "cluster/status"],
+    mayImport: [
+      ...GROUND,
+      "cluster/slots",
+      "replica",
+      "monitor/browser",
+      "monitor",
+      "monitor/document",
+      "cluster/status",
+    ],
   },
   "port/clients": {
     mayImport: [...GROUND, "resp", "store/disk", "downstream", "monitor"],
@@ -186,6 +202,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "archive/open",
       "replica",
       "monitor",
+      "monitor/document",
       "port",
     ],
   },
@@ -256,7 +273,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     mayImport: ["base", "store/restore", "archive/reader", "inspect/snapshots", "cli/terminal"],
   },
   "cli/status": {
-    mayImport: [...GROUND, "resp", "upstream/link", "cli/terminal"],
+    mayImport: [...GROUND, "resp", "upstream/link", "monitor", "cli/terminal"],
   },
   "cli/clusters": {
     mayImport: [

@@ -4,11 +4,12 @@ import { screenLines } from "../../src/cli/status/status-screen.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
 import { Metrics } from "../../src/monitor/metrics.ts";
 import { serveHttp } from "../../src/monitor/http.ts";
-import { replicaView } from "../../src/monitor/replica-page.ts";
+import { replicaView } from "../../src/monitor/document/replica-view.ts";
 import { parseExposition, type Sample } from "./exposition.ts";
 import { follow } from "./following.ts";
 import { RespClient } from "./resp-client.ts";
 import { tempDir } from "./temp.ts";
+import { around } from "./view.ts";
 import { until } from "./wait.ts";
 
 const READY_LAG_MS = 10_000;
@@ -23,8 +24,12 @@ export class Reporting implements AsyncDisposable {
   constructor(url: string, flags: Record<string, string> = {}, clock: Clock = realClock) {
     this.following = follow(url, realDisk, this.#dir, flags, undefined, clock);
     this.#metrics.of(this.following.status, "1.2.3");
-    const address = { host: "127.0.0.1", port: 0, readyLagMs: READY_LAG_MS, names: [] };
-    this.#http = serveHttp(address, this.#metrics, replicaView(this.following.status));
+    const address = { host: "127.0.0.1", port: 0, names: [] };
+    this.#http = serveHttp(
+      address,
+      this.#metrics,
+      replicaView(this.following.status, around(READY_LAG_MS)),
+    );
   }
 
   get port(): number {

@@ -101,7 +101,7 @@ export class FetchedGeneration {
     this.#lastMs = at.atMs;
     await this.#ledger.durably(() => {
       this.#ledger.begin(primary, Date.parse(description.started), this.#id);
-      this.#ledger.event(FETCHED, String(this.#id), Date.now());
+      this.#ledger.recent.event(FETCHED, String(this.#id), Date.now());
       this.#ledger.lay(this.#id, baseOffset, logHeaderBytes);
       const kept = {
         replid: replid as ReplicationId,

@@ -9,6 +9,7 @@ import { type Field, oneLine } from "../../monitor/info-field.ts";
 import {
   type InfoSections,
   type InfoSurroundings,
+  type StateSurroundings,
   processSections,
 } from "../../monitor/process-info.ts";
 
@@ -18,19 +19,30 @@ import {
  */
 export function clusterSections(status: ClusterStatus, about: InfoSurroundings): InfoSections {
   const { server, clients, memory, cpu } = processSections(status, about);
+  const { Persistence, Replication, Replica } = clusterStateSections(status, about);
   return new Map([
     ["Server", server],
     ["Clients", clients],
     ["Memory", memory],
-    ["Persistence", () => persistence(status)],
-    ["Replication", () => replication(status, about)],
+    ["Persistence", Persistence],
+    ["Replication", Replication],
     ["CPU", cpu],
-    ["Replica", () => own(status, about)],
+    ["Replica", Replica],
     ["Shards", () => status.shown.flatMap((shard) => rowsOf(shard, about.readyLagMs))],
   ]);
 }
 
-function replicasOf({ live }: ClusterStatus): ReplicaStatus[] {
+/** The sections that say how all shards together do, and nothing of the port. */
+export function clusterStateSections(status: ClusterStatus, about: StateSurroundings) {
+  return {
+    Persistence: () => persistence(status),
+    Replication: () => replication(status, about),
+    Replica: () => own(status, about),
+  };
+}
+
+/** The replicas that run. */
+export function replicasOf({ live }: ClusterStatus): ReplicaStatus[] {
   return live.flatMap(({ replica }) => replica ?? []);
 }
 
@@ -60,7 +72,7 @@ function persistence(status: ClusterStatus): Field[] {
   ];
 }
 
-function replication(status: ClusterStatus, { announced }: InfoSurroundings): Field[] {
+function replication(status: ClusterStatus, { announced }: StateSurroundings): Field[] {
   const replicas = replicasOf(status);
   const isUp = (one: ReplicaStatus) =>
     one.link.state === "connected" && one.supply.trouble === undefined;
@@ -79,7 +91,7 @@ function replication(status: ClusterStatus, { announced }: InfoSurroundings): Fi
   ];
 }
 
-function own(status: ClusterStatus, { readyLagMs }: InfoSurroundings): Field[] {
+function own(status: ClusterStatus, { readyLagMs }: StateSurroundings): Field[] {
   const { topology, live, shards } = status;
   const replicas = replicasOf(status);
   const notReady = status.whyNotReady(readyLagMs);

@@ -5,19 +5,11 @@ import {
   whyShardNotReady,
 } from "../status/cluster-status.ts";
 import { formatRanges, SLOTS } from "../slots/slot-ranges.ts";
-import type { HttpView } from "../../monitor/http.ts";
 import type { Page } from "../../monitor/page.ts";
-
-/** What is served over HTTP for a cluster. */
-export function clusterView(status: ClusterStatus): HttpView {
-  return {
-    whyNotReady: (readyLagMs) => status.whyNotReady(readyLagMs),
-    page: (readyLagMs) => clusterPage(status, readyLagMs),
-  };
-}
+import { clusterHeadline } from "./cluster-headline.ts";
 
 /** A row for each shard. */
-function clusterPage(status: ClusterStatus, readyLagMs: number): Page {
+export function clusterPage(status: ClusterStatus, readyLagMs: number): Page {
   const { topology, newestRestorableMs, staleSeconds } = status;
   const notReady = status.whyNotReady(readyLagMs);
   const restorable =
@@ -25,7 +17,8 @@ function clusterPage(status: ClusterStatus, readyLagMs: number): Page {
       ? "nothing yet"
       : `${new Date(newestRestorableMs).toISOString()}, ${formatAge(staleSeconds)} ago`;
   return {
-    title: notReady === undefined ? "ready" : "not ready",
+    headline: clusterHeadline(status, readyLagMs),
+    notReady,
     rows: [
       ["cluster", status.name],
       ["state", topology.state ?? "not known yet"],

@@ -58,14 +58,14 @@ export async function openFront(
 /** Metrics over a timed disk, and the HTTP server for a cluster whose shards write to it. */
 async function monitor(
   address: NonNullable<Settings["http"]>,
-  { readyLagMs, httpHosts: names }: Settings,
+  { readyLagMs, httpHosts: names, announce: announced }: Settings,
 ) {
   const [{ Metrics }, { serveHttpWhenFree }, { addClusterMetrics }, { clusterView }] =
     await Promise.all([
       import("../../monitor/metrics.ts"),
       import("../../monitor/patient-http.ts"),
       import("../../cluster/monitor/cluster-metrics.ts"),
-      import("../../cluster/monitor/cluster-page.ts"),
+      import("../../cluster/monitor/cluster-view.ts"),
     ]);
   const metrics = new Metrics();
   const disk = metrics.timed(realDisk);
@@ -74,8 +74,13 @@ async function monitor(
     /** Returns a function that stops serving. @throws ReplicaError LISTEN_FAILED. */
     serve(status: ClusterStatus): () => void {
       addClusterMetrics(metrics, status, VERSION);
-      const options = { ...address, readyLagMs, names };
-      return serveHttpWhenFree(options, metrics, clusterView(status), realClock);
+      const view = clusterView(status, {
+        readyLagMs,
+        announced,
+        version: VERSION,
+        clock: realClock,
+      });
+      return serveHttpWhenFree({ ...address, names }, metrics, view, realClock);
     },
   };
 }

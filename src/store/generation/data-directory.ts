@@ -383,7 +383,7 @@ export class DataDirectory {
 
   /** Records an event, for people who look later. @throws ReplicaError of the ledger. */
   event(kind: string, detail: string): void {
-    this.#ledger.event(kind, detail, this.#clock.now());
+    this.#ledger.recent.event(kind, detail, this.#clock.now());
     this.onEvent(kind, detail);
   }
 

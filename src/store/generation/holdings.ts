@@ -1,6 +1,7 @@
 import type { Offset, Position } from "../../base/history.ts";
 import { logger } from "../../base/logger.ts";
 import type { Ledger, Mark } from "../ledger/ledger.ts";
+import type { RecentTables } from "../recent/recent-tables.ts";
 import type { SnapshotWriter } from "./snapshot.ts";
 import type { StreamLog } from "./stream-log.ts";
 
@@ -58,6 +59,11 @@ export class Holdings {
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
+  }
+
+  /** What happened lately, for people. */
+  get recent(): RecentTables {
+    return this.#ledger.recent;
   }
 
   /** A snapshot begins to come in. */

@@ -77,6 +77,11 @@ export class SnapshotWriter {
     return this.#receivedBytes - this.#writer.reservedBytes;
   }
 
+  /** Bytes of the payload that the kernel has taken. */
+  get writtenBytes(): number {
+    return this.#writer.writtenBytes;
+  }
+
   /** Bytes of the payload that a data sync covers. */
   get syncedBytes(): number {
     return this.#syncedBytes;

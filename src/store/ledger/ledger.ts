@@ -3,6 +3,7 @@ import { hex64 } from "../../base/hex64.ts";
 import type { Offset, ReplicationId, ReplicationIdFrom } from "../../base/history.ts";
 import type { FirstDatabase } from "../../rdb/first-database.ts";
 import type { Disk } from "../disk/disk.ts";
+import { RecentTables } from "../recent/recent-tables.ts";
 import { ReplicaDatabase } from "./database.ts";
 import type { GuardedDatabase } from "./guarded-database.ts";
 import { isFetched, KeepTables, type LivedMoment, type WorthChange } from "./keep-tables.ts";
@@ -90,6 +91,8 @@ export class Ledger {
   readonly #sql: GuardedDatabase;
   /** How long to keep what. */
   readonly keeping: KeepTables;
+  /** What happened lately. */
+  readonly recent: RecentTables;
   /** The mark that was inserted last, and where its segment begins. */
   #lastMark: { generation: number; row: number | bigint; fromOffset: Offset } | undefined;
 
@@ -98,6 +101,7 @@ export class Ledger {
     this.#database = new ReplicaDatabase(path, disk, isNew);
     this.#sql = this.#database.sql;
     this.keeping = new KeepTables(this.#sql);
+    this.recent = new RecentTables(this.#sql);
   }
 
   /** See `ReplicaDatabase.sync`. */
@@ -389,11 +393,5 @@ export class Ledger {
   /** See `isFetched`. */
   isFetched(): boolean {
     return isFetched(this.#sql);
-  }
-
-  /** Records an event, for people who look later: nothing reads it back. */
-  event(kind: string, detail: string, atMs: number): void {
-    this.#sql.run("INSERT INTO events VALUES (?, ?, ?)", [atMs, kind, detail]);
-    this.#sql.run("DELETE FROM events WHERE rowid <= (SELECT max(rowid) - 10000 FROM events)");
   }
 }

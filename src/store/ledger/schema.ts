@@ -100,11 +100,22 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
   ) STRICT;`,
   // Where an earlier version of this program filled clock_turns at once.
   6: UNSCANNED_MARKS,
+  // For the status page: how the last day went, a row a minute.
+  7: `CREATE TABLE samples (
+    at_ms INTEGER PRIMARY KEY,
+    received INTEGER NOT NULL,
+    written INTEGER NOT NULL,
+    durable INTEGER NOT NULL,
+    archived INTEGER,
+    lag_ms INTEGER,
+    archive_lag_ms INTEGER,
+    is_up INTEGER NOT NULL
+  ) STRICT;`,
 };
 
 /** `replica.db`. */
 export const REPLICA_SCHEMA: Schema = {
-  version: 6,
+  version: 7,
   migrations: MIGRATIONS,
   describes: "generations",
 };

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { addClusterMetrics } from "../../../src/cluster/monitor/cluster-metrics.ts";
 import { clusterSections } from "../../../src/cluster/monitor/cluster-info.ts";
-import { clusterView } from "../../../src/cluster/monitor/cluster-page.ts";
+import { clusterView } from "../../../src/cluster/monitor/cluster-view.ts";
 import { serviceStatusOfCluster } from "../../../src/cluster/monitor/cluster-service.ts";
 import type { ShardStatus } from "../../../src/cluster/status/cluster-status.ts";
 import { infoToJson, isReady } from "../../../src/cli/status/info-json.ts";
@@ -19,6 +19,7 @@ import { fakeCluster } from "../../support/fake-cluster-status.ts";
 import { bulkPayload, fakePrimary, standardHandshake } from "../../support/fake-primary.ts";
 import { follow } from "../../support/following.ts";
 import { tempDir } from "../../support/temp.ts";
+import { around } from "../../support/view.ts";
 
 const LAG_MS = 10_000;
 const about = {
@@ -153,11 +154,14 @@ test("metrics have the label shard, and the process's own have none", async () =
 });
 
 test("the page has a row for each shard, and takes nothing that a peer says for HTML", async () => {
-  const view = clusterView(fakeCluster([status, undefined], [], "<script>alert(1)</script>"));
-  const html = await pageOf(view.page(LAG_MS)).text();
+  const view = clusterView(
+    fakeCluster([status, undefined], [], "<script>alert(1)</script>"),
+    around(LAG_MS),
+  );
+  const html = await pageOf(view.page()).text();
   expect(html).toContain("<td>0001<td>connected<td>0-8191");
   expect(html).toContain("the disk is full");
-  expect(html).not.toContain("<script>");
+  expect(html).not.toContain("<script>alert");
 });
 
 test("the service manager is told how many shards are ready", () => {

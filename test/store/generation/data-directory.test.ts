@@ -307,13 +307,13 @@ describe("a start refuses", () => {
   test("a newer format, with both versions", () => {
     using dir = tempDir();
     open(dir.path).close();
-    change(dir.path, "PRAGMA user_version = 7");
+    change(dir.path, "PRAGMA user_version = 8");
     change(dir.path, "PRAGMA journal_mode = DELETE");
     const before = fs.readFileSync(dir.file("replica.db"));
     const error = errorOf(() => open(dir.path));
     expect(fs.readFileSync(dir.file("replica.db")).equals(before)).toBe(true);
     expect(error).toMatchObject({ code: "DIRECTORY_TOO_NEW", retry: "never" });
-    expect(error.message).toMatch(/format 7.*knows 6/);
+    expect(error.message).toMatch(/format 8.*knows 7/);
   });
 
   test("no older format: it is migrated, and keeps its content", async () => {
@@ -323,7 +323,7 @@ describe("a start refuses", () => {
     change(dir.path, "DROP TRIGGER clock_turns_INSERT");
     change(dir.path, "DROP TRIGGER clock_turns_UPDATE");
     for (const table of ["clock_turns", "unscanned_marks"]) change(dir.path, `DROP TABLE ${table}`);
-    for (const table of ["guards", "lived"]) change(dir.path, `DROP TABLE ${table}`);
+    for (const table of ["guards", "lived", "samples"]) change(dir.path, `DROP TABLE ${table}`);
     for (const column of [
       "rdb_keys",
       "rdb_keys_db",

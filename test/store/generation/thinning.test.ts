@@ -75,7 +75,7 @@ test("marks wait while the database's log is moved and cut: a change would keep 
   const ledger = new Ledger(dir.file("replica.db"), new FaultyDisk(), false);
   const thinning = new Thinning(ledger, { now: () => NOW }, NOW);
   const bytes = () => statSync(dir.file("replica.db-wal")).size;
-  while (bytes() <= 4 * 1024 * 1024) ledger.event("kind", "x".repeat(200_000), 0);
+  while (bytes() <= 4 * 1024 * 1024) ledger.recent.event("kind", "x".repeat(200_000), 0);
   await ledger.sync();
   thinning.tick(0);
   await ledger.checkpointing;

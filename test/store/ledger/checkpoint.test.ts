@@ -23,12 +23,12 @@ const walBytes = (path: string) => fs.statSync(`${path}-wal`).size;
 
 /** Commits some kilobytes. */
 function say(ledger: Ledger): void {
-  ledger.event("kind", "x".repeat(8_000), 0);
+  ledger.recent.event("kind", "x".repeat(8_000), 0);
 }
 
 /** Fills the log until a checkpoint is due after the next sync. */
 function fill(ledger: Ledger, path: string): void {
-  while (walBytes(path) <= 4 * 1024 * 1024) ledger.event("kind", "x".repeat(200_000), 0);
+  while (walBytes(path) <= 4 * 1024 * 1024) ledger.recent.event("kind", "x".repeat(200_000), 0);
 }
 
 /** How many events a power cut leaves if all that is written of the files stays. */
@@ -114,7 +114,7 @@ test("whatever the moment of a commit: its log is not cut before a sync of the d
       void (async () => {
         for (let left = ticks; left > 0; left--) await undefined;
         isCutBefore = walBytes(path) === 0;
-        ledger.event("late", "", 0);
+        ledger.recent.event("late", "", 0);
         isCommitted = true;
       })();
     };

@@ -15,7 +15,7 @@ async function closed(generations: Ledger, disk: FaultyDisk): Promise<void> {
 
 /** Commits some kilobytes. */
 function say(generations: Ledger): void {
-  generations.event("kind", "x".repeat(8_000), 0);
+  generations.recent.event("kind", "x".repeat(8_000), 0);
 }
 
 const walBytes = (path: string) => fs.statSync(`${path}-wal`).size;
@@ -32,7 +32,7 @@ test("after a failed sync nothing counts until its log is written again and sync
   generations.begin("p", 0, 1);
   await generations.sync();
   disk.fail({ operation: "syncData", code: "EIO" });
-  generations.event("kind", "detail", 0);
+  generations.recent.event("kind", "detail", 0);
   expect(await thrownBy(generations.sync())).toThrow("EIO");
   using reader = new Database(path, { readonly: true });
   reader.run("BEGIN");
@@ -94,7 +94,7 @@ test("what is committed while the database is synced keeps its log from being cu
   await generations.sync();
   await until(() => disk.struck.length > 0, { what: "the sync of the database", everyMs: 1 });
   disk.heal();
-  generations.event("late", "while it is synced", 0);
+  generations.recent.event("late", "while it is synced", 0);
   const bytes = walBytes(path);
   await generations.sync();
   expect(walBytes(path)).toBe(bytes);
@@ -129,13 +129,13 @@ test("nothing is moved into the database before its log holds it durably", async
   const syncing = generations.sync();
   await isSyncing(1);
   // No sync covers this yet.
-  generations.event("late", "while the log is synced", 0);
+  generations.recent.event("late", "while the log is synced", 0);
   await syncing;
   // The checkpoint has begun, with a sync of the log.
   await isSyncing(2);
   const before = fs.readFileSync(path);
   // Nor this: the checkpoint is given up.
-  generations.event("later", "while the log is synced once more", 0);
+  generations.recent.event("later", "while the log is synced once more", 0);
   await generations.sync();
   expect(fs.readFileSync(path).equals(before)).toBe(true);
   disk.heal();

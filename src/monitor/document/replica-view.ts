@@ -1,7 +1,11 @@
-import { formatAge, formatBytes } from "../base/quantity.ts";
-import type { ReplicaStatus } from "../replica/status.ts";
-import type { HttpView } from "./http.ts";
-import type { Page } from "./page.ts";
+import { formatAge, formatBytes } from "../../base/quantity.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { ReplicaStatus } from "../../replica/status.ts";
+import type { HttpView } from "../http.ts";
+import type { Page } from "../page.ts";
+import type { StateSurroundings } from "../process-info.ts";
+import { Recorders } from "./recorder.ts";
+import { replicaDocument, shownHeadline } from "./replica-document.ts";
 
 /** The newest moment that can be restored, and how long ago that is. */
 function restorableText(status: ReplicaStatus): string {
@@ -35,11 +39,24 @@ function snapshotText({ currentGeneration, shrunken }: ReplicaStatus): string {
   return `${size}: less than half of generation ${shrunken.guarded} (${shrunken.had}), which is kept`;
 }
 
+/** What a view takes from around it. */
+export interface ViewSurroundings extends StateSurroundings {
+  readonly version: string;
+  readonly clock: Clock;
+}
+
 /** What is served over HTTP for one replica. */
-export function replicaView(status: ReplicaStatus): HttpView {
+export function replicaView(status: ReplicaStatus, around: ViewSurroundings): HttpView {
+  const recorders = new Recorders(() => [status], around.clock);
+  const about = { ...around, now: () => around.clock.now() };
   return {
-    whyNotReady: (readyLagMs) => status.whyNotReady(readyLagMs),
-    page: (readyLagMs) => replicaPage(status, readyLagMs),
+    whyNotReady: () => status.whyNotReady(around.readyLagMs),
+    page: () => replicaPage(status, around.readyLagMs),
+    document: ({ sinceMs, shard }) =>
+      shard === undefined
+        ? replicaDocument(status, recorders.of(status).since(sinceMs), about)
+        : undefined,
+    record: () => recorders.begin(),
   };
 }
 
@@ -63,5 +80,5 @@ function replicaPage(status: ReplicaStatus, readyLagMs: number): Page {
     ["other history", status.otherHistory?.text ?? "none"],
     ["last error", status.lastBreak?.message ?? "none"],
   ];
-  return { title: link.state, rows, tables: [] };
+  return { headline: shownHeadline(status, notReady), notReady, rows, tables: [] };
 }
