@@ -30,7 +30,9 @@ const POLICY = [
 export function pageOf({ headline, notReady, rows, tables }: Page): Response {
   const { tone, state, text } = headline;
   const cells = rows
-    .map(([name, value]) => `<tr><th scope="row">${name}<td>${Bun.escapeHTML(value)}`)
+    .map(
+      ([name, value]) => `<tr><th scope="row">${Bun.escapeHTML(name)}<td>${Bun.escapeHTML(value)}`,
+    )
     .join("\n");
   const ready = notReady === undefined ? "Ready" : `Not ready: ${notReady}`;
   const html = `<!doctype html>
@@ -60,7 +62,7 @@ export function pageOf({ headline, notReady, rows, tables }: Page): Response {
 <div id="drawn"></div>
 <details id="figures" open>
 <summary>All figures</summary>
-<div class="wide" tabindex="0" role="region" aria-label="All figures">
+<div class="wide" tabindex="0" role="group" aria-label="All figures">
 <table>
 ${cells}
 </table>

@@ -17,6 +17,7 @@ export const OTHER_KINDS = [
   "prometheus",
   "redis-exporter",
   "shells",
+  "chromium",
   "rclone",
   "awscli",
   "docker-compose",
@@ -40,8 +41,13 @@ export interface PackageRecipe {
   readonly programs: readonly string[];
   /** Programs that print none. Where this is named, all others are removed. */
   readonly alsoKept?: readonly string[];
-  /** What is in /usr/share is kept, too. */
-  readonly keepsShare?: true;
+  /** Folders to keep that are removed else. */
+  readonly keptFolders?: readonly string[];
+  /**
+   * The folder of a program that finds its own files beside what the kernel says runs, which is the loader: so the loader is
+   * there too.
+   */
+  readonly selfFinding?: string;
   /** Written in Python: the folder holds the interpreter as well. */
   readonly isPython?: true;
   /** The folder holds all that the packages do, and dpkg(1) takes it for a system where they are installed. */
@@ -165,7 +171,7 @@ const OTHERS: readonly PackageRecipe[] = [
     versionPrefix: "5.9",
     required: false,
     programs: ["zsh", "fish"],
-    keepsShare: true,
+    keptFolders: ["usr/share"],
     fetchedFor: "sweeps",
   },
   {
@@ -185,6 +191,18 @@ const OTHERS: readonly PackageRecipe[] = [
     required: false,
     programs: ["env", "getent"],
     isRoot: true,
+    fetchedFor: "sweeps",
+  },
+  {
+    // 135 MB with its libraries. The full browser has the same engine and twice as many of them.
+    kind: "chromium",
+    suite: "bookworm",
+    packages: ["chromium-headless-shell", "chromium-common", "fonts-dejavu-core"],
+    versionPrefix: "1",
+    required: false,
+    programs: [],
+    keptFolders: ["usr/share/fonts"],
+    selfFinding: "usr/lib/chromium",
     fetchedFor: "sweeps",
   },
   {
@@ -325,8 +343,10 @@ export function findLoader(dir: string): { loader: string; libraryPaths: string[
       if (!/-linux-gnu/.test(name)) continue;
       const path = join(top, name);
       libraryPaths.push(path);
-      // Ceph's programs look for this one in a folder of their own.
-      if (existsSync(join(dir, path, "ceph"))) libraryPaths.push(join(path, "ceph"));
+      // Programs look for these in folders of their own.
+      for (const own of ["ceph", "pulseaudio", "nss"]) {
+        if (existsSync(join(dir, path, own))) libraryPaths.push(join(path, own));
+      }
       const found = readdirSync(join(dir, path)).find((file) => /^ld-linux.*\.so\.\d+$/.test(file));
       if (found !== undefined) loader = join(path, found);
     }

@@ -9,6 +9,7 @@
  * not available last time.
  */
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -17,7 +18,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { runProgram } from "./run-program.ts";
 import {
   ALL_RECIPES,
@@ -244,6 +245,10 @@ async function install(recipe: PackageRecipe, suite: Suite, workDir: string): Pr
     packages: debs.map((deb) => deb.slice(deb.lastIndexOf("/") + 1)).toSorted(),
     ...findLoader(unpacked),
   };
+  const { selfFinding } = recipe;
+  if (selfFinding !== undefined) {
+    copyFileSync(join(unpacked, stamp.loader), join(unpacked, selfFinding, "loader"));
+  }
   const env = recipe.isPython === true ? pythonEnvironment(unpacked) : {};
   for (const program of recipe.programs) {
     const python = recipe.isPython === true && program !== "python3" ? "python3" : undefined;
@@ -272,13 +277,22 @@ async function noteInstalled(debs: readonly string[], root: string): Promise<voi
   writeFileSync(join(dpkg, "status"), entries.join("\n"));
 }
 
-/** Removes what nobody reads, and the programs that nobody runs where the recipe says which are kept. */
-function prune(unpacked: string, { programs, alsoKept, keepsShare }: PackageRecipe): void {
-  const unneeded = ["usr/sbin", "etc", "var", ...(keepsShare === true ? [] : ["usr/share"])];
-  for (const path of unneeded) {
+/** Removes what no program needs. */
+function prune(unpacked: string, recipe: PackageRecipe): void {
+  const { keptFolders = [] } = recipe;
+  keptFolders.forEach((path, n) => renameSync(join(unpacked, path), join(unpacked, `kept-${n}`)));
+  for (const path of ["usr/share", "usr/sbin", "etc", "var"]) {
     rmSync(join(unpacked, path), { recursive: true, force: true });
   }
-  const dir = join(unpacked, "usr/bin");
+  keptFolders.forEach((path, n) => {
+    mkdirSync(dirname(join(unpacked, path)), { recursive: true });
+    renameSync(join(unpacked, `kept-${n}`), join(unpacked, path));
+  });
+  keepOnly(join(unpacked, "usr/bin"), recipe);
+}
+
+/** Removes the programs that nobody runs, where the recipe says which are kept. */
+function keepOnly(dir: string, { programs, alsoKept }: PackageRecipe): void {
   if (alsoKept === undefined) return;
   const kept = new Set([...programs, ...alsoKept]);
   for (const name of readdirSync(dir)) {

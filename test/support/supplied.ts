@@ -41,6 +41,11 @@ export class Reporting implements AsyncDisposable {
     return `redis://127.0.0.1:${this.port}`;
   }
 
+  /** Its status page. */
+  get pageUrl(): string {
+    return `http://127.0.0.1:${this.#http.port}/`;
+  }
+
   /** The lines of `replica status`. */
   async screen(): Promise<string> {
     const scene = { at: "h:1", info: await this.info() };

@@ -260,12 +260,19 @@ class Chart {
     const times = plot.data[0];
     ctx.save();
     ctx.fillStyle = color;
-    for (const [at, up] of this.#down.entries()) {
-      const [from, to] = [times[at - 1], times[at]];
-      if (up !== 0 || from === undefined || to === undefined) continue;
-      const left = Math.max(bbox.left, plot.valToPos(from, "x", true));
-      const right = Math.min(bbox.left + bbox.width, plot.valToPos(to, "x", true));
-      if (right > left) ctx.fillRect(left, bbox.top, right - left, bbox.height);
+    const place = (at: number) =>
+      Math.round(
+        Math.min(bbox.left + bbox.width, Math.max(bbox.left, plot.valToPos(at, "x", true))),
+      );
+    // As one piece each: seams between pieces would show.
+    let from: number | undefined;
+    for (const [at, up] of [...this.#down, 1].entries()) {
+      if (up === 0) from ??= times[at - 1] ?? times[at];
+      else if (from !== undefined) {
+        const [left, right] = [place(from), place(times[at - 1] ?? from)];
+        ctx.fillRect(left, bbox.top, right - left, bbox.height);
+        from = undefined;
+      }
     }
     ctx.restore();
   }

@@ -42,7 +42,7 @@ export class Table {
     // It scrolls by itself where it is too wide, also by keyboard.
     this.element = el(
       "div",
-      { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+      { class: "wide", tabindex: "0", role: "group", "aria-label": caption },
       table,
     );
   }
