@@ -169,3 +169,20 @@ test("the service manager is told how many shards are ready", () => {
   expect(summary()).toBe("1 of 2 shards ready, cluster_state:ok");
   expect(line()).toContain("redis+cluster://127.0.0.1:7000");
 });
+
+test("/status.json has all shards, and one of them by its label", () => {
+  const view = clusterView(fakeCluster([status, undefined]), around(LAG_MS));
+  const all = view.document({ sinceMs: 0, shard: undefined });
+  expect(all).toMatchObject({
+    kind: "cluster",
+    ready: false,
+    headline: { tone: "bad", state: "1 of 2 shards ready" },
+    timeline: { newest_ms: null, generations: [] },
+    shards: [
+      { shard: "0001", slots: "0-8191", ready: true },
+      { shard: "0002", ready: false, headline: { state: "failed", text: "the disk is full" } },
+    ],
+  });
+  expect(view.document({ sinceMs: 0, shard: "0001" })?.kind).toBe("shard");
+  expect(view.document({ sinceMs: 0, shard: "0002" })).toBeUndefined();
+});
