@@ -22,7 +22,7 @@ const PRIMARY = "redis://orders-db.internal:6379";
 const ARCHIVE = "s3://backups/orders";
 
 /** What a headline is made of, where all is well. */
-const FOLLOWING: Headlined = {
+export const FOLLOWING: Headlined = {
   isFollowing: true,
   isOffline: false,
   link: {
@@ -31,6 +31,7 @@ const FOLLOWING: Headlined = {
     silentMs: 400,
     downSeconds: undefined,
     downForSeconds: 0,
+    preparingSeconds: undefined,
   },
   supply: { role: "master", trouble: undefined, troubleSeconds: 0 },
   staleFor: undefined,
@@ -195,7 +196,7 @@ export function documentOf(
 }
 
 function receiving(): StatusDocument {
-  const transfer = { readBytes: 3.1 * GIB, totalBytes: 8 * GIB };
+  const transfer = { readBytes: 3.1 * GIB, totalBytes: 8 * GIB, expectedBytes: undefined };
   const link = { ...FOLLOWING.link, state: "transfer" as const, transfer };
   return documentOf(
     {

@@ -61,15 +61,22 @@ function receiving({ link, bytesPerSecond, currentGeneration, primary }: Headlin
       : `What generation ${currentGeneration.id} holds stays restorable meanwhile.`;
   const from = `from ${primary.name}`;
   if (link.transfer === undefined) {
-    const text = `A snapshot is on its way ${from}: the primary has not begun to send it. ${kept}`;
+    const preparing =
+      link.preparingSeconds === undefined
+        ? "has not begun to send it"
+        : `is preparing it (fork), for ${formatAge(Math.floor(link.preparingSeconds))} so far`;
+    const text = `A snapshot is on its way ${from}: the primary ${preparing}. ${kept}`;
     return { tone: "busy", state: "waiting for a snapshot", text };
   }
-  const { readBytes, totalBytes } = link.transfer;
+  const { readBytes, totalBytes, expectedBytes } = link.transfer;
   const rate = bytesPerSecond.received;
-  const left = totalBytes === undefined || rate < 1 ? undefined : (totalBytes - readBytes) / rate;
-  const of = totalBytes === undefined ? "" : ` of ${formatBytes(totalBytes)}`;
+  const allBytes = totalBytes ?? expectedBytes;
+  const [about, estimate] = totalBytes === undefined ? ["about ", " (estimate)"] : ["", ""];
+  const left = allBytes === undefined || rate < 1 ? undefined : (allBytes - readBytes) / rate;
+  const of = allBytes === undefined ? "" : ` of ${about}${formatBytes(allBytes)}`;
   const state = `receiving ${formatBytes(readBytes)}${of}`;
-  const leftText = left === undefined ? "" : `, ${formatAge(Math.ceil(left))} left`;
+  const leftText =
+    left === undefined ? "" : `, ${about}${formatAge(Math.ceil(left))} left${estimate}`;
   const text = `A snapshot comes ${from} at ${formatBytes(rate)}/s${leftText}. ${kept}`;
   return { tone: "busy", state: `${state}${leftText}`, text };
 }
