@@ -31,12 +31,12 @@ export class Pace {
 
   /** Once a second, and whenever something else begins to become durable. */
   sample(state: State): void {
-    const { log, receivedBytes, syncedPayloadBytes, writtenPayloadBytes } = this.#keeper;
+    const { log, receivedBytes, payloadBytes } = this.#keeper;
     this.#received.sample(receivedBytes.snapshot + receivedBytes.stream);
     // While a snapshot comes in, that is what becomes durable; else the log is.
     if (state.at === "transfer") {
-      this.#written.sample(writtenPayloadBytes, state.file);
-      this.#durable.sample(syncedPayloadBytes, state.file);
+      this.#written.sample(payloadBytes.written, state.file);
+      this.#durable.sample(payloadBytes.synced, state.file);
     } else {
       this.#written.sample(log?.writtenOffset ?? 0, log);
       this.#durable.sample(log?.durableOffset ?? 0, log);

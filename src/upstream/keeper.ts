@@ -97,19 +97,15 @@ export class GenerationKeeper implements SnapshotKeeper, StreamKeeper, Followed 
     return this.#receiving?.log !== undefined;
   }
 
-  /** Bytes of the payload that is coming in that a data sync covers; 0 while none is. */
-  get syncedPayloadBytes(): number {
-    return this.#receiving?.syncedBytes ?? 0;
+  /** Bytes of the payload that is coming in: what the kernel has taken, and what a data sync covers. */
+  get payloadBytes(): { readonly written: number; readonly synced: number } {
+    const { writtenBytes: written = 0, syncedBytes: synced = 0 } = this.#receiving ?? {};
+    return { written, synced };
   }
 
   /** The header of the snapshot that is coming in, once it has come whole. */
   get arrivingHeader(): Receiving["header"] {
     return this.#receiving?.header;
-  }
-
-  /** The same for what the kernel has taken of it. */
-  get writtenPayloadBytes(): number {
-    return this.#receiving?.writtenBytes ?? 0;
   }
 
   /** The last failure of the log or of a snapshot; it stays when all is well again. */
