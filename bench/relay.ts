@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { formatBytes } from "../src/base/quantity.ts";
 import { freePort } from "../test/support/ports.ts";
 import { type RealServer, startServer } from "../test/support/servers.ts";
+import { certificates } from "../test/support/tls.ts";
 import { until } from "../test/support/wait.ts";
 import { cpuSecondsOf, Measured, median, peakRssOf, scratchDirectory } from "./measure.ts";
 import { compiledC, refuseWithoutProgram } from "./receivers.ts";
@@ -73,8 +74,9 @@ async function benchValues(valueBytes: number, options: Options): Promise<RelayR
   const data = join(scratch.path, "data");
   const own = ["--dir", data, "--port", String(port), "--no-progress"];
   const replica = new Measured([PROGRAM, "follow", primary.url(), ...own]);
+  await replica.says(/connected by full resync/);
+  const overTls = await secondRelay(`redis://127.0.0.1:${port}`, join(scratch.path, "second"));
   try {
-    await replica.says(/connected by full resync/);
     const { pid } = replica.child;
     const base = Bun.file(join(data, "current/appendonly.aof.1.base.rdb"));
     const rssBeforeMiB = (peakRssOf(pid) ?? 0) / 2 ** 20;
@@ -83,11 +85,13 @@ async function benchValues(valueBytes: number, options: Options): Promise<RelayR
       disk: [] as Served[],
       diskless: [] as Served[],
       relay: [] as Served[],
+      tls: [] as Served[],
       floor: [] as Served[],
     };
     for (let round = 0; round < options.rounds; round++) {
       const forksBefore = (await primary.info("stats"))["total_forks"];
       runs.relay.push(await serve(port, () => cpuSecondsOf(pid) ?? 0));
+      runs.tls.push(await serve(overTls.port, () => cpuSecondsOf(overTls.pid) ?? 0, ["tls"]));
       if ((await primary.info("stats"))["total_forks"] !== forksBefore) {
         throw new Error("the primary forked although the replica was feeding");
       }
@@ -114,11 +118,24 @@ async function benchValues(valueBytes: number, options: Options): Promise<RelayR
       row("redis-server 7.0, disk-based", runs.disk),
       row("redis-server 7.0, diskless", runs.diskless),
       row("replica", runs.relay),
+      row("replica, over TLS", runs.tls),
       ...(floor === undefined ? [] : [row("floor: C, read and write", runs.floor)]),
     ];
   } finally {
     await replica.kill("SIGTERM");
+    await overTls.end();
   }
+}
+
+/** Another one, which serves the same over TLS. */
+async function secondRelay(url: string, dir: string) {
+  const port = freePort();
+  const { cert, key } = certificates.server;
+  const tls = ["--port-tls-cert", cert, "--port-tls-key", key];
+  const own = ["--dir", dir, "--port", String(port), "--no-progress"];
+  const relay = new Measured([PROGRAM, "follow", url, ...own, ...tls]);
+  await relay.says(/connected by full resync/);
+  return { port, pid: relay.child.pid, end: () => relay.kill("SIGTERM") };
 }
 
 async function serveFrom(primary: RealServer): Promise<Served> {
@@ -137,9 +154,13 @@ async function serveFrom(primary: RealServer): Promise<Served> {
   return { seconds, cpuSeconds: (await cpu()) - before };
 }
 
-async function serve(port: number, cpuSeconds: () => number): Promise<Served> {
+async function serve(
+  port: number,
+  cpuSeconds: () => number,
+  more: readonly string[] = [],
+): Promise<Served> {
   const before = cpuSeconds();
-  const argv = [process.execPath, DROP, String(port), String(LINKS)];
+  const argv = [process.execPath, DROP, String(port), String(LINKS), ...more];
   const { seconds } = await new Measured(argv).ends();
   return { seconds, cpuSeconds: cpuSeconds() - before };
 }

@@ -2,9 +2,10 @@ import type { Socket } from "bun";
 import { BulkReader, parseBulkHeader } from "../../src/resp/bulk-reader.ts";
 import { LineReader } from "../../src/resp/line-reader.ts";
 
-/** `bun bench/receivers/drop.ts PORT [LINKS]`: requests a snapshot over each link, and drops the bytes. */
+/** `bun bench/receivers/drop.ts PORT [LINKS [tls]]`: requests a snapshot over each link, and drops the bytes. */
 const ASKS = ["PING", "REPLCONF capa eof", "REPLCONF rdb-only 1", "SYNC"];
 const [port, links] = [Number(process.argv[2]), Number(process.argv[3] ?? 1)];
+const isTls = process.argv[4] === "tls";
 let underWay = links;
 
 class Link {
@@ -45,11 +46,13 @@ for (let n = 0; n < links; n++) {
   await Bun.connect({
     hostname: "127.0.0.1",
     port,
+    ...(isTls && { tls: { rejectUnauthorized: false } }),
     socket: {
       binaryType: "uint8array",
       open: (socket) => {
-        socket.write(`${ASKS[0]}\r\n`);
+        if (!isTls) socket.write(`${ASKS[0]}\r\n`);
       },
+      handshake: (socket) => void socket.write(`${ASKS[0]}\r\n`),
       data: (socket, bytes) => link.take(socket, bytes),
       close: () => link.closed(),
     },

@@ -8,16 +8,24 @@ import { modeOption } from "./restores/mode-option.ts";
 import { momentOptions } from "./commands/moment-options.ts";
 import { settingNames } from "../config/about-settings.ts";
 
-const primarySettings: readonly SettingName[] = [
-  "username",
-  "password-file",
-  "sentinel-username",
-  "sentinel-password-file",
+/** How a server over TLS is verified, and what it is shown. */
+const clientTls: readonly SettingName[] = [
   "tls-ca",
   "tls-cert",
   "tls-key",
   "tls-server-name",
   "tls-insecure",
+];
+
+/** What the replica's own port is served with. */
+const servedTls: readonly SettingName[] = ["port-tls-cert", "port-tls-key", "port-tls-ca"];
+
+const primarySettings: readonly SettingName[] = [
+  "username",
+  "password-file",
+  "sentinel-username",
+  "sentinel-password-file",
+  ...clientTls,
   "timeout",
   "sync-timeout",
   "ask-primary",
@@ -137,12 +145,17 @@ machine. Exits with 0 if the replica is ready: it follows a primary that is supp
 everything received is durable within its own --ready-lag, and archived within its --ready-archive-lag,
 and the disk is not about to be full; with --offline, it serves what is kept. Exits with 1 if it is not
 ready or does not answer. With --watch, it asks every second until stopped, even while the replica is
-away, and then exits with 0.`,
+away, and then exits with 0.
+
+With --port-tls-cert or rediss://HOST:PORT it asks over TLS: what answers must show the
+certificate in --port-tls-cert, or one that is valid by --tls-ca for HOST (or
+--tls-server-name). Where --port-tls-ca asks for a certificate, it shows --tls-cert, or else
+--port-tls-cert.`,
     examples: [
       { does: "the one on this machine", line: "replica status" },
       { does: "another one, every second", line: "replica status 10.0.0.7:6380 --watch" },
     ],
-    takes: ["port", "bind", "requirepass-file", ...logSettings],
+    takes: ["port", "bind", "requirepass-file", ...servedTls, ...clientTls, ...logSettings],
     options: [json, { name: "watch", value: "", help: "repeat every second until stopped" }],
     load: async () => (await import("./commands/status.ts")).status,
   },

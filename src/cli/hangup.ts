@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 
 /**
  * Whether SIGHUP was already ignored when this process started, as under nohup; it must then stay ignored.
@@ -10,6 +10,16 @@ export function isHangupIgnored(): boolean {
     const mask = /^SigIgn:\s*([\da-f]+)$/m.exec(status)?.[1] ?? "0";
     // The lowest bit is signal 1, SIGHUP (proc_pid_status(5)).
     return (BigInt(`0x${mask}`) & 1n) === 1n;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether this process has a terminal that controls it: one that is closed is none any more, as /dev/tty then says (tty(4)). */
+export function hasTerminal(): boolean {
+  try {
+    closeSync(openSync("/dev/tty", "r"));
+    return true;
   } catch {
     return false;
   }

@@ -4,7 +4,7 @@ import { ReplicaError } from "../base/errors.ts";
 import { checkInvariants } from "../base/invariants.ts";
 import { libc } from "../base/libc.ts";
 import { withoutPasswords } from "../config/redact.ts";
-import { isHangupIgnored } from "./hangup.ts";
+import { hasTerminal, isHangupIgnored } from "./hangup.ts";
 import { hidePasswords } from "./hide-password.ts";
 import { OutputClosed, standardError, standardOutput } from "./terminal/output.ts";
 
@@ -23,6 +23,9 @@ const argv: readonly string[] = process.argv.slice(2);
  */
 const ECHO_MS = 500;
 let asked: { readonly signal: NodeJS.Signals; readonly atMs: number } | undefined;
+
+/** What SIGHUP does in place of a stop, and whether a terminal controlled this process when that was said. */
+let renewal: { readonly renew: () => void; readonly hadTerminal: boolean } | undefined;
 
 /** Runs this process's command line, and ends the process with the exit code. */
 export function runProcess(): void {
@@ -51,6 +54,12 @@ async function run(): Promise<number> {
       debug = isDebug;
       if (isDebug) checkInvariants();
     },
+    onHangup: (renew) => {
+      renewal = { renew, hadTerminal: hasTerminal() };
+      // Under nohup as well, where only somebody who means it sends one.
+      process.off("SIGHUP", stop);
+      process.on("SIGHUP", stop);
+    },
   });
 }
 
@@ -65,6 +74,9 @@ function stop(signal: NodeJS.Signals): void {
     const isEcho = asked.signal === signal || asked.signal === "SIGHUP";
     if (isEcho && atMs - asked.atMs < ECHO_MS) return;
     exit(1);
+  }
+  if (signal === "SIGHUP" && renewal !== undefined && renewal.hadTerminal === hasTerminal()) {
+    return renewal.renew();
   }
   asked = { signal, atMs };
   stopping.abort(new ReplicaError("STOPPED", { message: `stopped by ${signal}`, retry: "never" }));

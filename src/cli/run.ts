@@ -15,6 +15,7 @@ export interface Surroundings extends Pick<CommandContext, "env" | "signal" | "s
   readonly platform: string;
   /** Called once the settings are known, before the command runs, with whether to print stacks. */
   readonly onDebug: (debug: boolean) => void;
+  readonly onHangup: NonNullable<CommandContext["onHangup"]>;
 }
 
 /**
@@ -27,7 +28,7 @@ export async function runCommandLine(
   argv: readonly string[],
   surroundings: Surroundings,
 ): Promise<number> {
-  const { env, signal, stdout, stderr, platform, onDebug } = surroundings;
+  const { env, signal, stdout, stderr, platform, onDebug, onHangup } = surroundings;
   const invocation = parseCommandLine(argv);
   switch (invocation.ask) {
     case "version":
@@ -56,7 +57,17 @@ export async function runCommandLine(
       const run = await command.load();
       // The compiled program starts with a reluctant JIT (see `build` in package.json), because what loads it runs once.
       Bun.unsafe.setJITPolicy?.(1);
-      return await run({ settings, args, options, env, clock: realClock, signal, stdout, stderr });
+      const streams = { stdout, stderr };
+      return await run({
+        settings,
+        args,
+        options,
+        env,
+        clock: realClock,
+        signal,
+        onHangup,
+        ...streams,
+      });
     }
   }
 }

@@ -67,6 +67,8 @@ export const limits = {
   wholeCommandBytes: 2 ** 31,
   // The usual clients are a few tools, exporters and Sentinels; each costs a few KiB.
   clients: 1_000,
+  // TLS handshakes of clients that are under way. Each takes a millisecond or two, and longer only where a client waits.
+  handshakes: 100,
   // Descriptors that clients can't take, where the system allows few: the process has some twenty, each generation that
   // is read for downstreams costs one, and so do a new link and each connection for metrics.
   ownDescriptors: 100,

@@ -7,6 +7,7 @@ import { didYouMean } from "../base/nearest.ts";
 import { limits } from "./limits.ts";
 import { fixedPassword, type Password, passwordInFile } from "./password.ts";
 import { readSmallFile, readSmallText } from "./read-file.ts";
+import { type ServedBy, ServedTls } from "./served-tls.ts";
 import { aboutSetting, isSetting, settingNames, variableOf } from "./about-settings.ts";
 import { settingsSchema, type SettingName, type SettingValues } from "./settings-schema.ts";
 
@@ -46,10 +47,7 @@ export function loadSettings(sources: SettingSources): Settings {
   ]);
   given.delete("config");
   const values = parseValues(given);
-  if (takes.has("unprotected")) refuseOpenPort(values);
-  if (takes.has("port") && takes.has("http")) refuseOwnPort(values, given);
-  if (takes.has("tls-cert")) checkTls(values, given);
-  if (takes.has("archive")) refuseWithoutArchive(values, given);
+  refuseMisfits(takes, values, given);
 
   const passwordIn = (name: PasswordFile) =>
     takes.has(name) ? passwordOf(values[name], given.get(name), name) : undefined;
@@ -70,7 +68,9 @@ export function loadSettings(sources: SettingSources): Settings {
     requirepass: passwordIn("requirepass-file"),
     unprotected: values.unprotected,
     tls: tlsOf(values),
+    portTls: takes.has("port-tls-cert") ? servedTlsOf("port", values, given) : undefined,
     http: values.http,
+    httpTls: takes.has("http-tls-cert") ? servedTlsOf("http", values, given) : undefined,
     httpHosts: values["http-host"] ?? [],
     readyLagMs: values["ready-lag"],
     cluster: clusterOf(values),
@@ -101,6 +101,18 @@ export function loadSettings(sources: SettingSources): Settings {
     logFormat: values["log-format"],
     progress: !values["no-progress"],
   };
+}
+
+/** Settings that don't fit together, or name files that are of no use. */
+function refuseMisfits(
+  takes: ReadonlySet<string>,
+  values: SettingValues,
+  given: ReadonlyMap<string, Given>,
+): void {
+  if (takes.has("unprotected")) refuseOpenPort(values);
+  if (takes.has("port") && takes.has("http")) refuseOwnPort(values, given);
+  if (takes.has("tls-cert")) checkTls(values, given);
+  if (takes.has("archive")) refuseWithoutArchive(values, given);
 }
 
 function tlsOf(values: SettingValues): Settings["tls"] {
@@ -287,13 +299,37 @@ function overlap(one: string, other: string): boolean {
   return both.includes("0.0.0.0") && both.every((host) => !host.includes(":"));
 }
 
+/** A certificate is nothing without its key. */
+function refuseHalfPair(
+  prefix: "tls" | `${ServedBy}-tls`,
+  values: SettingValues,
+  given: ReadonlyMap<string, Given>,
+): void {
+  const [cert, key] = [`${prefix}-cert`, `${prefix}-key`] as const;
+  if ((values[cert] === undefined) === (values[key] === undefined)) return;
+  const [has, lacks] = values[cert] === undefined ? [key, cert] : [cert, key];
+  throw usageError(`${given.get(has)?.source ?? `--${has}`} needs --${lacks} FILE as well`);
+}
+
+/** The certificate of a port of this program; it is read when that port is opened. */
+function servedTlsOf(
+  by: ServedBy,
+  values: SettingValues,
+  given: ReadonlyMap<string, Given>,
+): ServedTls | undefined {
+  refuseHalfPair(`${by}-tls`, values, given);
+  const [cert, key, ca] = ([`${by}-tls-cert`, `${by}-tls-key`, `${by}-tls-ca`] as const).map(
+    (name) => values[name],
+  );
+  if (cert !== undefined && key !== undefined) return new ServedTls(by, { cert, key, ca });
+  if (ca === undefined) return undefined;
+  throw usageError(
+    `${given.get(`${by}-tls-ca`)?.source ?? `--${by}-tls-ca`} needs --${by}-tls-cert FILE as well: without TLS no client shows a certificate`,
+  );
+}
+
 function checkTls(values: SettingValues, given: ReadonlyMap<string, Given>): void {
-  if ((values["tls-cert"] === undefined) !== (values["tls-key"] === undefined)) {
-    const [has, lacks] = values["tls-cert"] === undefined ? ["key", "cert"] : ["cert", "key"];
-    throw usageError(
-      `${given.get(`tls-${has}`)?.source ?? `--tls-${has}`} needs --tls-${lacks} FILE as well`,
-    );
-  }
+  refuseHalfPair("tls", values, given);
   for (const name of ["tls-ca", "tls-cert", "tls-key"] as const) {
     const tlsFile = values[name];
     if (tlsFile === undefined) continue;

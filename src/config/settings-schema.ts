@@ -1,6 +1,7 @@
 import type * as z from "zod/mini";
 import { archiveSchema } from "./archive-schema.ts";
 import { clusterSchema } from "./cluster-schema.ts";
+import { servedTlsSchema } from "./served-tls.ts";
 import type { Setting } from "./setting.ts";
 import {
   bytes,
@@ -119,6 +120,7 @@ export const settingsSchema = {
     unset: "none",
     schema: hostNames(),
   },
+  ...servedTlsSchema,
   "ready-lag": {
     group: "tuning",
     ...duration,

@@ -1,5 +1,6 @@
 import type { CommandNames } from "./command-names.ts";
 import type { Password } from "./password.ts";
+import type { ServedTls } from "./served-tls.ts";
 import type { NumberRange, SnapshotServer } from "./setting-values.ts";
 
 /** The resolved settings of one run; names end in their unit. */
@@ -24,6 +25,8 @@ export interface Settings {
   /** For this replica's own port. */
   readonly requirepass: Password | undefined;
   readonly unprotected: boolean;
+  /** TLS on this replica's own port; undefined: it is served without. */
+  readonly portTls: ServedTls | undefined;
   readonly tls: {
     readonly caFile: string | undefined;
     readonly certFile: string | undefined;
@@ -32,6 +35,8 @@ export interface Settings {
     readonly insecure: boolean;
   };
   readonly http: { readonly host: string; readonly port: number } | undefined;
+  /** TLS on HTTP; undefined: it is served without. */
+  readonly httpTls: ServedTls | undefined;
   /** The names, beside localhost and addresses, by which it may be asked. */
   readonly httpHosts: readonly string[];
   readonly readyLagMs: number;

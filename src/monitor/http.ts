@@ -2,6 +2,7 @@ import { isIP } from "../base/address.ts";
 import { logger } from "../base/logger.ts";
 import { jsonLine, printableAscii } from "../base/printable.ts";
 import { listenFailure } from "../base/listen-failure.ts";
+import type { ServedTls } from "../config/served-tls.ts";
 import { ASSETS } from "./assets.ts";
 import type { StatusDocument } from "./browser/document.ts";
 import type { Metrics } from "./metrics.ts";
@@ -31,6 +32,8 @@ export interface HttpOptions {
   readonly port: number;
   /** Names, beside localhost, `host` and IP addresses, by which it may be asked. */
   readonly names: readonly string[];
+  /** Undefined: without TLS. */
+  readonly tls?: ServedTls | undefined;
 }
 
 /** What is served over HTTP: the status of one replica, or of a cluster's shards. */
@@ -56,13 +59,13 @@ export interface DocumentAsked {
 /**
  * Serves `/metrics`, `/healthz` (the process is alive), `/readyz` (the replica is connected to a primary that
  * has data to pass on, and what it received is durable), `/status.json` and a page that draws it.
- * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED.
+ * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED; USAGE for a certificate that can't be used.
  */
 export function serveHttp(
   options: HttpOptions,
   metrics: Metrics,
   view: HttpView,
-): { readonly port: number; stop(): void } {
+): { readonly port: number; stop(closesConnections?: boolean): void } {
   const routes: Record<string, (query: URLSearchParams) => Response | Promise<Response>> = {
     "/metrics": async () =>
       new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } }),
@@ -99,16 +102,18 @@ export function serveHttp(
     }
     return route(url.searchParams);
   };
+  const tls = options.tls && { tls: options.tls.options };
   try {
     const server = Bun.serve({
       hostname: options.host,
       port: options.port,
+      ...tls,
       idleTimeout: IDLE_SECONDS,
       maxRequestBodySize: MAX_BODY_BYTES,
       fetch: async (request) => thenClose(await answer(request)),
       error: () => thenClose(new Response("internal error\n", { status: 500 })),
     });
-    return { port: server.port ?? options.port, stop: () => void server.stop(true) };
+    return { port: server.port ?? options.port, stop: (closes = true) => void server.stop(closes) };
   } catch (cause) {
     const wanted = { what: "serve HTTP", addressFlag: "--http", portFlag: "--http" } as const;
     throw listenFailure(options, wanted, cause);

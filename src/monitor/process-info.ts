@@ -14,6 +14,8 @@ export interface StateSurroundings {
 export interface InfoSurroundings extends StateSurroundings {
   readonly version: string;
   readonly port: number;
+  /** As Redis tells of where it listens ("Redis 7.2, networking.c, getListensInfoString"). */
+  readonly listener: string;
   readonly nowMs: number;
   readonly connectedClients: number;
   readonly blockedClients: number;
@@ -48,7 +50,7 @@ export function processSections(status: ProcessStatus, about: InfoSurroundings) 
 
 function server(
   { runId, uptimeSeconds }: ProcessStatus,
-  { version, port, nowMs }: InfoSurroundings,
+  { version, port, listener, nowMs }: InfoSurroundings,
 ): Field[] {
   return [
     ["redis_version", SPOKEN_VERSION],
@@ -59,6 +61,7 @@ function server(
     ["process_id", process.pid],
     ["run_id", runId],
     ["tcp_port", port],
+    ["listener0", listener],
     ["server_time_usec", nowMs * 1000],
     ["uptime_in_seconds", uptimeSeconds],
     ["uptime_in_days", Math.floor(uptimeSeconds / 86_400)],

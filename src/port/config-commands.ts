@@ -2,6 +2,7 @@ import { bulk, error, map, type Proto, simple } from "../resp/reply.ts";
 import { Glob } from "../base/glob.ts";
 import { limits } from "../config/limits.ts";
 import { logger } from "../base/logger.ts";
+import type { ServedTls } from "../config/served-tls.ts";
 import {
   type ClusterCall,
   type PortContext,
@@ -96,7 +97,7 @@ function parameters(
 ): [string, string][] {
   const { settings, port } = context;
   return [
-    ["port", String(port)],
+    ...listening(port, settings.portTls),
     ["bind", settings.bind],
     ["dir", dir],
     ["appendonly", "yes"],
@@ -123,12 +124,28 @@ function parameters(
   ];
 }
 
+/** As Redis has it where it listens for TLS alone: port is 0 then ("redis.conf, tls-port"). */
+function listening(port: number, tls: ServedTls | undefined): [string, string][] {
+  return [
+    ["port", String(tls === undefined ? port : 0)],
+    ["tls-port", String(tls === undefined ? 0 : port)],
+    ["tls-cert-file", tls?.files.cert ?? ""],
+    ["tls-key-file", tls?.files.key ?? ""],
+    ["tls-ca-cert-file", tls?.files.ca ?? ""],
+    ["tls-auth-clients", tls?.asksClients === true ? "yes" : "no"],
+  ];
+}
+
 /** As for --username. */
 const MAX_USER_CHARS = 1024;
 
 /** The flag that sets each of them. */
 const FLAGS: Readonly<Record<string, string>> = {
   port: "--port",
+  "tls-port": "--port and --port-tls-cert",
+  "tls-cert-file": "--port-tls-cert",
+  "tls-key-file": "--port-tls-key",
+  "tls-ca-cert-file": "--port-tls-ca",
   bind: "--bind",
   dir: "--dir",
   appendfsync: "--fsync",

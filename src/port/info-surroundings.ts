@@ -7,6 +7,7 @@ export function infoSurroundings(context: PortContext): InfoSurroundings {
   return {
     version,
     port,
+    listener: `name=${settings.portTls === undefined ? "tcp" : "tls"},bind=${settings.bind},port=${port}`,
     nowMs: context.now(),
     readyLagMs: settings.readyLagMs,
     announced: settings.announce,

@@ -1,4 +1,3 @@
-import type { Socket } from "bun";
 import { describeAddress } from "../base/address.ts";
 import { type Settings } from "../config/settings.ts";
 import { ReplicaError } from "../base/errors.ts";
@@ -6,11 +5,12 @@ import { giveBack } from "../store/disk/disk.ts";
 import { logger } from "../base/logger.ts";
 import { error } from "../resp/reply.ts";
 import { MAY_ONLY_LOOK, type PortContext } from "./call.ts";
+import { Alarms } from "./clients/alarms.ts";
 import { Client, WAIT_SECONDS, waitOf } from "./clients/client.ts";
 import type { Serving } from "./command-table.ts";
 import { answer, settled } from "./dispatch.ts";
 import { descriptorLimit } from "../base/libc.ts";
-import { listenFailure } from "../base/listen-failure.ts";
+import { Listener, type PortSocket } from "./listener.ts";
 import { LoginThrottle, OwnPassword } from "./clients/logins.ts";
 import { PubSub } from "./clients/pubsub.ts";
 import { HeldBytes, Rounds, type Turn } from "./clients/rounds.ts";
@@ -18,16 +18,12 @@ import { isSentinel } from "./refuse-unknown.ts";
 import { noCounts } from "../monitor/port-counts.ts";
 import { limits } from "../config/limits.ts";
 
-type PortSocket = Socket<Client>;
-
-/** A page may try as often as it likes. */
-const ALARM_EVERY_MS = 60_000;
 /** How many bytes of a pipeline's replies are collected for one write. */
 const GATHERED_BYTES = 16 * 1024;
 
 /** The replica's own port. Answers Redis's tools in RESP2, and in RESP3 after `HELLO 3`; feeds other replicas. */
 export class Port {
-  readonly #listener: Bun.TCPSocketListener<Client>;
+  readonly #listener: Listener;
   readonly #settings: Settings;
   readonly #version: string;
   readonly #pubsub = new PubSub();
@@ -44,38 +40,27 @@ export class Port {
   #isFull = false;
   /** The client whose commands are being answered now. */
   #answered: Client | undefined;
-  /** When each warning about clients was logged last. */
-  readonly #alarmedAtMs = new Map<string, number>();
+  readonly #alarms = new Alarms();
   #sentinelGoneAtMs = -Infinity;
   #context: PortContext | undefined;
   #nextId = 1;
 
   /**
    * Starts to listen. Port 0 picks a free one.
-   * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED.
+   * @throws ReplicaError PORT_IN_USE, LISTEN_FAILED; USAGE for a certificate that can't be used.
    */
   constructor(settings: Settings, version: string) {
     this.#settings = settings;
     this.#version = version;
-    try {
-      this.#listener = Bun.listen<Client>({
-        hostname: settings.bind,
-        port: settings.port,
-        socket: {
-          binaryType: "uint8array",
-          open: (socket) => this.#onOpen(socket),
-          data: (socket, bytes) => this.#onData(socket, bytes),
-          drain: (socket) => this.#onDrain(socket),
-          close: (socket) => this.#forget(socket),
-          timeout: (socket) => this.#cut(socket),
-          error: (socket, failure) => this.#failed(socket, failure),
-        },
-      });
-    } catch (cause) {
-      const { bind, port } = settings;
-      const wanted = { what: "listen", addressFlag: "--bind", portFlag: "--port" } as const;
-      throw listenFailure({ host: bind, port }, wanted, cause);
-    }
+    const events = {
+      open: (socket: PortSocket) => this.#onOpen(socket),
+      data: (socket: PortSocket, bytes: Uint8Array) => this.#onData(socket, bytes),
+      drain: (socket: PortSocket) => this.#onDrain(socket),
+      close: (socket: PortSocket) => this.#forget(socket),
+      timeout: (socket: PortSocket) => this.#cut(socket),
+      error: (socket: PortSocket, failure: Error) => this.#failed(socket, failure),
+    };
+    this.#listener = new Listener(settings, events, this.#alarms);
   }
 
   get port(): number {
@@ -104,12 +89,13 @@ export class Port {
       counts: this.#counts,
       now: () => Date.now(),
       sentinelGoneAtMs: () => this.#sentinelGoneAtMs,
-      alarm: (client, warning) => this.#alarm(client, warning),
+      alarm: (client, warning) => this.#alarms.warn(warning, client.address),
     };
   }
 
   stop(): void {
-    this.#listener.stop(true);
+    this.#listener.stop();
+    for (const client of this.#clients) client.kill();
   }
 
   #onOpen(socket: PortSocket): void {
@@ -136,13 +122,6 @@ export class Port {
     this.#clients.add(client);
     socket.setKeepAlive(true, limits.clientKeepAliveMs);
     this.#giveTime(socket, client);
-  }
-
-  #alarm(client: Client, warning: string): void {
-    const nowMs = Date.now();
-    if (nowMs - (this.#alarmedAtMs.get(warning) ?? 0) < ALARM_EVERY_MS) return;
-    this.#alarmedAtMs.set(warning, nowMs);
-    logger.warn(warning, { client: client.address });
   }
 
   /**

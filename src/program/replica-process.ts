@@ -88,6 +88,7 @@ export async function prepareDirectory(plan: Preparation, signal: AbortSignal): 
   ]);
   const letGo = holdStart(
     settings.http,
+    settings.httpTls,
     env,
     "the data directory is being filled from the archive",
   );
@@ -136,7 +137,7 @@ export async function carrying(settings: Settings, env: ProcessPlan["env"], sign
 /** Metrics over a timed disk, and the HTTP server for a replica that writes to it. */
 export async function monitor(
   address: NonNullable<Settings["http"]>,
-  { readyLagMs, httpHosts: names, announce: announced }: Settings,
+  { readyLagMs, httpHosts: names, announce: announced, httpTls: tls }: Settings,
 ) {
   const [{ Metrics }, { serveHttpWhenFree }, { replicaView }] = await Promise.all([
     import("../monitor/metrics.ts"),
@@ -156,7 +157,7 @@ export async function monitor(
         version: VERSION,
         clock: realClock,
       });
-      return serveHttpWhenFree({ ...address, names }, metrics, view, realClock);
+      return serveHttpWhenFree({ ...address, names, tls }, metrics, view, realClock);
     },
   };
 }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { compiledProgram } from "../support/compiled.ts";
 import { programEnvironment } from "../support/replica-process.ts";
+import { certificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 const project = join(import.meta.dir, "../..");
@@ -165,6 +166,28 @@ describe("exit codes", () => {
     await reading;
     expect(seen.text).toContain("stopped;");
   });
+
+  test.skipIf(process.platform !== "linux")(
+    "0: with certificates to renew, SIGHUP stops it only where its terminal was closed",
+    async () => {
+      const { cert, key } = certificates.server;
+      const tls = ["--port-tls-cert", cert, "--port-tls-key", key];
+      const argv = ["follow", "redis://127.0.0.1:1", "--dir", join(dir, "hangup"), "--port", "0"];
+      let seen = "";
+      const child = Bun.spawn([...fromSource, ...argv, ...tls], {
+        env: environment(),
+        terminal: { data: (_terminal, bytes) => void (seen += Buffer.from(bytes).toString()) },
+      });
+      children.push(child);
+      await until(() => seen.includes("next attempt"), { what: "it to run" });
+      child.kill("SIGHUP");
+      await until(() => seen.includes("SIGHUP: new connections"), { what: "the renewal" });
+      expect(child.exitCode).toBeNull();
+      child.terminal!.close();
+      expect(await child.exited).toBe(0);
+    },
+    150_000,
+  );
 
   test.skipIf(process.platform !== "linux")("SIGHUP is ignored under nohup", async () => {
     // With a password in the URL the process writes over its own memory first, which must not change that.

@@ -18,6 +18,7 @@ async function saidOn(platform: string, ...argv: string[]): Promise<string[]> {
     stderr: stderr.output,
     platform,
     onDebug: () => {},
+    onHangup: () => {},
   }).catch(() => undefined);
   return stderr.text.split("\n").filter((line) => line.includes("Linux"));
 }

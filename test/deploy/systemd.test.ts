@@ -64,6 +64,16 @@ describe("the unit file", () => {
     expect(loadSettings({ env: variables }).password?.read()).toBe("a password");
   });
 
+  test("is reloaded by SIGHUP only where certificates are served, which it reads where they are", async () => {
+    const tls = parseUnit(await Bun.file(join(deployDir, "replica-tls.conf")).text());
+    expect([...tls.keys()]).toEqual(["Service"]);
+    expect(valuesOf(tls, "Service", "ExecReload")).toEqual(["/bin/kill -HUP $MAINPID"]);
+    expect(valuesOf(unit, "Service", "ExecReload")).toEqual([]);
+    const { portTls } = loadSettings({ env: environmentOf(tls) });
+    expect(portTls?.files.key).toBe("/etc/ssl/private/replica.key");
+    expect(valuesOf(tls, "Service", "LoadCredential")).toEqual([]);
+  });
+
   test("uses sd_notify, and waits longer than a stop may take", () => {
     expect(service("Type")).toBe("notify");
     expect(service("RestrictAddressFamilies").split(" ")).toContain("AF_UNIX");

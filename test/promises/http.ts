@@ -63,4 +63,16 @@ export const http: readonly HeldPromise[] = [
       edit("src/monitor/http.ts", "known.includes(asked) ? undefined :", "true ? undefined :"),
     ),
   ),
+  held(
+    "test/monitor/http-tls.test.ts",
+    "with --http-tls-ca, a client without a valid certificate gets no answer",
+    mutation(
+      "asks no client for a certificate",
+      edit(
+        "src/config/served-tls.ts",
+        "{ requestCert: ca !== undefined, rejectUnauthorized: ca !== undefined }",
+        "{ requestCert: false, rejectUnauthorized: false }",
+      ),
+    ),
+  ),
 ];

@@ -484,4 +484,85 @@ export const port: readonly HeldPromise[] = [
       ),
     ),
   ),
+  held(
+    "test/port/served-tls.test.ts",
+    "takes TLS 1.2 and 1.3, and nothing older",
+    mutation(
+      "disconnects who speaks TLS",
+      edit("src/port/clients/handshakes.ts", "if (success && (!this", "if (!success && (!this"),
+    ),
+  ),
+  held(
+    "test/port/served-tls.test.ts",
+    "a client without TLS hears an alert and is disconnected; one line a minute says so",
+    mutation(
+      "logs each client",
+      edit(
+        "src/port/clients/alarms.ts",
+        "if (nowMs - (this.#loggedAtMs.get(warning) ?? 0) < ALARM_EVERY_MS) return;",
+      ),
+    ),
+  ),
+  heldByMany(
+    "test/port/served-tls.test.ts",
+    "a client with %s gets no answer",
+    "a client with no certificate gets no answer",
+    mutation(
+      "asks no client for a certificate",
+      edit(
+        "src/config/served-tls.ts",
+        "{ requestCert: ca !== undefined, rejectUnauthorized: ca !== undefined }",
+        "{ requestCert: false, rejectUnauthorized: false }",
+      ),
+      edit("src/port/clients/handshakes.ts", "(!this.#asksClients || failure === null)", "true"),
+    ),
+  ),
+  held(
+    "test/port/served-tls.test.ts",
+    "handshakes that are not finished take no client's place, and the oldest make room",
+    mutation(
+      "lets any number begin",
+      edit(
+        "src/port/clients/handshakes.ts",
+        "this.#pending.size < limits.handshakes ? [] : this.#pending.keys()",
+        "[] as Socket<unknown>[]",
+      ),
+    ),
+  ),
+  held(
+    "test/port/clients/handshakes.test.ts",
+    "a handshake has limited time, which its bytes don't extend",
+    mutation(
+      "waits for ever",
+      edit("src/port/clients/handshakes.ts", "socket.timeout(limits.loginSeconds);"),
+    ),
+  ),
+  held(
+    "test/port/served-tls.test.ts",
+    "with a bad file keeps the old certificate, and says what to do",
+    mutation(
+      "takes a key of another certificate",
+      edit("src/config/served-tls.ts", "!certificate.checkPrivateKey(privateKey)", "false"),
+    ),
+  ),
+  held(
+    "test/port/served-tls.test.ts",
+    "a key that everybody can read is warned of, an expired certificate too, and no key is logged",
+    mutation(
+      "doesn't look at the key's mode",
+      edit("src/config/served-tls.ts", "(mode & 0o004) !== 0", "false"),
+    ),
+  ),
+  held(
+    "test/integration/served-tls.test.ts",
+    "status, HTTPS and their renewal: each works, or says what to do",
+    mutation(
+      "sends the password to anybody",
+      edit(
+        "src/cli/status/info-connection.ts",
+        "const refused = tls.verify(this.#at, socket, success, failure);",
+        "const refused = undefined;",
+      ),
+    ),
+  ),
 ];

@@ -47,6 +47,7 @@ export function follow(
   return {
     replica,
     status,
+    settings,
     /** The port that it serves. */
     port: assembled.port.port,
     path: dir.file("data"),

@@ -23,13 +23,17 @@ export class Downstream implements AsyncDisposable {
     this.#socket = socket;
   }
 
-  static async connect(port: number): Promise<Downstream> {
+  /** @param tls as Bun.connect takes it; undefined: without TLS. */
+  static async connect(port: number, tls?: Bun.TLSOptions): Promise<Downstream> {
     let downstream: Downstream | undefined;
     const early: Uint8Array[] = [];
+    const secured = Promise.withResolvers<void>();
     const socket = await Bun.connect({
       hostname: "127.0.0.1",
       port,
+      ...(tls && { tls }),
       socket: {
+        handshake: () => secured.resolve(),
         data: (_socket, bytes) => {
           (downstream === undefined ? early : downstream.#chunks).push(bytes);
         },
@@ -39,6 +43,8 @@ export class Downstream implements AsyncDisposable {
         error: () => undefined,
       },
     });
+    // What is written before that is lost.
+    if (tls !== undefined) await secured.promise;
     downstream = new Downstream(socket);
     downstream.#chunks.push(...early);
     return downstream;
@@ -141,7 +147,7 @@ export async function relaying(
   return {
     ...following,
     primary,
-    connect: () => Downstream.connect(port),
+    connect: (tls?: Bun.TLSOptions) => Downstream.connect(port, tls),
     /** Sends stream bytes over the primary's newest link and waits until they are written. */
     stream: (text: string) => streamOn(-1, text),
     /** The same over the n-th link. */

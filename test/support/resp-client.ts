@@ -10,8 +10,8 @@ export interface RespAddress {
   readonly socketPath?: string;
   readonly password?: string;
   readonly username?: string;
-  /** TLS, trusting the test CA; `client` adds a client certificate. */
-  readonly tls?: { readonly client?: CertificateFiles };
+  /** TLS, trusting the test CA, or with `insecure` anybody; `client` adds a client certificate. */
+  readonly tls?: { readonly client?: CertificateFiles; readonly insecure?: true };
   /** Milliseconds for one reply. Default: PATIENCE_MS. */
   readonly timeoutMs?: number;
 }
@@ -60,6 +60,7 @@ export class RespClient implements AsyncDisposable {
         : {
             tls: {
               ca: readFileSync(certificates.ca, "utf8"),
+              rejectUnauthorized: address.tls.insecure !== true,
               ...(address.tls.client === undefined
                 ? {}
                 : {

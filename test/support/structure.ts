@@ -114,7 +114,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     ],
   },
   "monitor/browser": { mayImport: [] },
-  monitor: { mayImport: ["base", "store/disk", "replica", "monitor/browser"] },
+  monitor: { mayImport: [...GROUND, "store/disk", "replica", "monitor/browser"] },
   "monitor/document": {
     mayImport: [...GROUND, "replica", "monitor/browser", "monitor"],
   },

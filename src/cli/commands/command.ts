@@ -17,6 +17,8 @@ export interface CommandContext {
   readonly clock: Clock;
   /** Aborts on the first SIGINT, SIGTERM or SIGHUP. A second SIGINT or SIGTERM exits with 1 at once. */
   readonly signal: AbortSignal;
+  /** From now on SIGHUP calls `renew` and stops nothing, unless it says that the terminal was closed. */
+  readonly onHangup?: (renew: () => void) => void;
   /** Output for programs. Writing throws OutputClosed once the reader is gone; main then exits with 0. */
   readonly stdout: Output;
   /** Logs, progress and errors. */

@@ -4,6 +4,7 @@ import { ReplicaError, usageError } from "../../base/errors.ts";
 import { logger } from "../../base/logger.ts";
 import { parsePrimarySource, parseSource } from "../../config/primary-source.ts";
 import { DEFAULT_URL } from "../../config/primary-url.ts";
+import { certificateRenewal } from "../../program/certificate-renewal.ts";
 import { type FillingWatch, runReplicaProcess } from "../../program/replica-process.ts";
 import type { Replica } from "../../replica/replica.ts";
 import { realDisk } from "../../store/disk/disk.ts";
@@ -18,6 +19,8 @@ import { snapshotOf, watchTransfer } from "./watch-transfer.ts";
 /** `replica [follow] [URL]`: follows a primary until stopped, or serves what is kept. */
 export async function follow(context: CommandContext): Promise<number> {
   const { settings, args, options, env, signal, stderr } = context;
+  const renewCertificates = certificateRenewal(settings);
+  if (renewCertificates !== undefined) context.onHangup?.(renewCertificates);
   const isOffline = options.has("offline");
   const archive = archiveToServe(context);
   const source = parseSource(archive === args[0] ? DEFAULT_URL : (args[0] ?? DEFAULT_URL));

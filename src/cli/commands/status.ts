@@ -5,6 +5,7 @@ import type { RunCommand } from "./command.ts";
 import { type Address, describeAddress } from "../../base/address.ts";
 import { PLAIN_COLUMNS } from "../terminal/fitted-table.ts";
 import { InfoConnection } from "../status/info-connection.ts";
+import { StatusTls } from "../status/status-tls.ts";
 import { infoToJson, isReady } from "../status/info-json.ts";
 import { screenLines } from "../status/status-screen.ts";
 import { watchStatus } from "../status/status-watch.ts";
@@ -14,9 +15,12 @@ const WATCH_EVERY_MS = 1_000;
 /** `replica status [HOST:PORT]`: shows the state of a running replica, once or repeatedly. */
 export const status: RunCommand = async ({ settings, args, options, signal, stdout }) => {
   const json = options.has("json");
-  const address = args[0] === undefined ? ownAddress(settings) : parseAddress(args[0], settings);
+  const { scheme, place } = splitScheme(args[0]);
+  const address = place === undefined ? ownAddress(settings) : parseAddress(place, settings);
   const at = describeAddress(address);
-  const connection = new InfoConnection(address, settings.requirepass);
+  const isTls = scheme === "rediss" || (scheme === undefined && settings.portTls !== undefined);
+  const tls = isTls ? new StatusTls(settings, address) : undefined;
+  const connection = new InfoConnection(address, settings.requirepass, tls);
   try {
     if (options.has("watch")) {
       const ask = (signal: AbortSignal) => connection.ask(signal);
@@ -35,6 +39,13 @@ export const status: RunCommand = async ({ settings, args, options, signal, stdo
     connection.close();
   }
 };
+
+/** Splits `rediss://HOST:PORT`; the scheme may be missing. A login is no part of it: as a whole, errors know how to hide one. */
+function splitScheme(text: string | undefined) {
+  const match = /^(rediss?):\/\/([^@]*?)\/?$/is.exec(text ?? "");
+  if (match === null) return { scheme: undefined, place: text };
+  return { scheme: match[1]?.toLowerCase(), place: match[2] };
+}
 
 function ownAddress(settings: Settings): Address {
   if (settings.port === 0)

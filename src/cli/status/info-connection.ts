@@ -6,6 +6,7 @@ import { ReplicaError } from "../../base/errors.ts";
 import { encodeCommand } from "../../resp/encode.ts";
 import { parseInfo } from "../../resp/info-text.ts";
 import { printable } from "../../base/printable.ts";
+import type { StatusTls } from "./status-tls.ts";
 
 /** The fields of INFO by name. */
 export type Info = ReadonlyMap<string, string>;
@@ -15,6 +16,7 @@ export class InfoConnection {
   readonly #address: Address;
   readonly #at: string;
   readonly #password: Password | undefined;
+  readonly #tls: StatusTls | undefined;
   /** Identifies the current connection; callbacks of earlier ones are ignored. */
   #epoch = 0;
   #socket: Socket | undefined;
@@ -23,8 +25,13 @@ export class InfoConnection {
   #awaitsLogin = false;
   #question: PromiseWithResolvers<Info> | undefined;
 
-  /** Connects at the first question. @param password the port's password, if it has one; read anew for each connection. */
-  constructor(address: Address, password: Password | undefined) {
+  /**
+   * Connects at the first question.
+   * @param password the port's password, if it has one; read anew for each connection.
+   * @param tls undefined: without TLS.
+   */
+  constructor(address: Address, password: Password | undefined, tls?: StatusTls) {
+    this.#tls = tls;
     this.#address = address;
     this.#at = describeAddress(address);
     this.#password = password;
@@ -40,8 +47,9 @@ export class InfoConnection {
     const question = Promise.withResolvers<Info>();
     this.#question = question;
     const seconds = limits.statusTimeoutMs / 1000;
+    const hint = this.#tls === undefined ? "" : ": does it speak TLS?";
     const timer = setTimeout(
-      () => question.reject(silence(`no answer from ${this.#at} within ${seconds} s`)),
+      () => question.reject(silence(`no answer from ${this.#at} within ${seconds} s${hint}`)),
       limits.statusTimeoutMs,
     );
     const onAbort = (): void => question.reject(signal.reason);
@@ -74,27 +82,42 @@ export class InfoConnection {
     const isOld = (): boolean => epoch !== this.#epoch;
     const nobody = (cause: unknown): void => {
       if (isOld()) return;
+      const refused = this.#tls?.refusal(this.#at, cause);
+      if (refused !== undefined) return this.#fail(refused);
       this.#fail(silence(`nothing answers at ${this.#at}: is replica running there?`, cause));
     };
     this.#awaitsLogin = password !== undefined;
+    // AUTH comes first, and the port answers in order.
+    const login = password === undefined ? [] : [encodeCommand("AUTH", password)];
+    const question = Buffer.concat([...login, encodeCommand("INFO")]);
+    const tls = this.#tls;
     // Not awaited, so that a connect that hangs does not outlast the time limit.
     Bun.connect({
       hostname: this.#address.host,
       port: this.#address.port,
+      ...(tls && { tls: tls.options }),
       socket: {
         open: (socket) => {
           if (isOld()) return void socket.end();
           this.#socket = socket;
-          // AUTH comes first, and the port answers in order.
-          const login = password === undefined ? [] : [encodeCommand("AUTH", password)];
-          socket.write(Buffer.concat([...login, encodeCommand("INFO")]));
+          if (tls === undefined) socket.write(question);
+        },
+        // The password is for nobody else.
+        handshake: (socket, success, failure) => {
+          if (isOld() || tls === undefined) return;
+          const refused = tls.verify(this.#at, socket, success, failure);
+          if (refused === undefined) socket.write(question);
+          else this.#fail(refused);
         },
         data: (_socket, chunk) => {
           if (!isOld()) this.#onData(chunk);
         },
         close: () => {
           if (isOld()) return;
-          this.#fail(silence(`${this.#at} closed the connection without an answer`));
+          const why = isTlsAlert(this.#received)
+            ? "speaks TLS: give rediss://HOST:PORT with --tls-ca FILE, or its --port-tls-cert FILE"
+            : "closed the connection without an answer";
+          this.#fail(silence(`${this.#at} ${why}`));
         },
         error: (_socket, cause) => nobody(cause),
       },
@@ -151,6 +174,11 @@ export class InfoConnection {
     if (end === -1) return undefined;
     return { text: this.#received.toString("utf8", 0, end), end: end + 2 };
   }
+}
+
+/** What a port that speaks TLS alone says to who doesn't ("RFC 8446, 5.1"). */
+function isTlsAlert(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x15 && bytes[1] === 0x03;
 }
 
 function silence(message: string, cause?: unknown): ReplicaError {

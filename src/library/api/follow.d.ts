@@ -33,6 +33,18 @@ export interface FollowOptions {
   readonly unprotected?: boolean | undefined;
   /** Serve metrics, health and a page at `ADDR:PORT`. Without it nothing listens. */
   readonly http?: string | undefined;
+  /** The certificate (PEM, with its chain) for TLS on --port, which then takes nothing else; needs --port-tls-key. */
+  readonly portTlsCert?: string | undefined;
+  /** The private key (PEM) of --port-tls-cert. */
+  readonly portTlsKey?: string | undefined;
+  /** The CA certificates (PEM) one of which must have signed the certificate of each client of --port. */
+  readonly portTlsCa?: string | undefined;
+  /** The certificate (PEM, with its chain) for TLS on --http, which then takes nothing else; needs --http-tls-key. */
+  readonly httpTlsCert?: string | undefined;
+  /** The private key (PEM) of --http-tls-cert. */
+  readonly httpTlsKey?: string | undefined;
+  /** The CA certificates (PEM) one of which must have signed the certificate of each client of --http. */
+  readonly httpTlsCa?: string | undefined;
   /** A name, beside localhost and addresses, by which --http is asked; may be given more than once. */
   readonly httpHost?: string | readonly string[] | undefined;
   /** How long a received byte may stay unsynced (with --fsync no: unwritten) before the replica counts as not ready. */

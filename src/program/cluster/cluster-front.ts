@@ -58,7 +58,7 @@ export async function openFront(
 /** Metrics over a timed disk, and the HTTP server for a cluster whose shards write to it. */
 async function monitor(
   address: NonNullable<Settings["http"]>,
-  { readyLagMs, httpHosts: names, announce: announced }: Settings,
+  { readyLagMs, httpHosts: names, announce: announced, httpTls: tls }: Settings,
 ) {
   const [{ Metrics }, { serveHttpWhenFree }, { addClusterMetrics }, { clusterView }] =
     await Promise.all([
@@ -80,7 +80,7 @@ async function monitor(
         version: VERSION,
         clock: realClock,
       });
-      return serveHttpWhenFree({ ...address, names }, metrics, view, realClock);
+      return serveHttpWhenFree({ ...address, names, tls }, metrics, view, realClock);
     },
   };
 }

@@ -53,6 +53,8 @@ export class Link {
   #deaf = false;
   /** Whether the peer ever sent anything. */
   #heard = false;
+  /** Whether all that it sent is an alert of TLS ("RFC 8446, 5.1"), as a server does that expects TLS. */
+  #alerted = false;
   #paused = false;
   /** Whether it is not read, until `goOn`. */
   isResting = false;
@@ -93,6 +95,7 @@ export class Link {
       handshake: (socket, success, error) => this.#onHandshake(socket, success, error),
       data: (_socket, bytes) => {
         if (this.#ended || this.#deaf) return;
+        this.#alerted = !this.#heard && target.kind === "tcp" && isTlsAlert(bytes);
         this.#heard = true;
         this.#events.bytes(bytes);
       },
@@ -233,12 +236,12 @@ export class Link {
   #break(code: "CONNECT_FAILED" | "LINK_LOST", cause: unknown): void {
     const tls = tlsReasonOf(cause);
     if (tls !== undefined) return this.#failTls(tls, cause);
+    const tlsUrl = TLS_SCHEMES[this.#peer];
+    if (this.#alerted) return this.#lose("LINK_LOST", `${this.#peer} speaks TLS: use ${tlsUrl}`);
     const why = cause === undefined ? `${this.#peer} closed the link` : reasonOf(cause, this.#peer);
     // A server that expects TLS treats a plain PING this way.
     const mute = code === "LINK_LOST" && this.#target.kind === "tcp" && !this.#heard;
-    const hint = mute
-      ? ` before it sent anything: if it expects TLS, use ${TLS_SCHEMES[this.#peer]}`
-      : "";
+    const hint = mute ? ` before it sent anything: if it expects TLS, use ${tlsUrl}` : "";
     this.#lose(code, why + hint, cause);
   }
 
@@ -259,6 +262,10 @@ function tlsOptions({ caFile, certFile, keyFile, serverName, insecure }: TlsFile
   const given = { ca: file(caFile), cert: file(certFile), key: file(keyFile), serverName };
   const options = Object.fromEntries(Object.entries(given).filter(([, value]) => value));
   return { ...options, rejectUnauthorized: !insecure };
+}
+
+function isTlsAlert(bytes: Uint8Array): boolean {
+  return bytes.length === 7 && bytes[0] === 0x15 && bytes[1] === 0x03;
 }
 
 /** The TLS library's reason; undefined for any other error. */

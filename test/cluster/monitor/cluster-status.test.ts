@@ -25,6 +25,7 @@ const LAG_MS = 10_000;
 const about = {
   version: "1.2.3",
   port: 6380,
+  listener: "name=tcp,bind=127.0.0.1,port=6380",
   nowMs: 1_700_000_012_000,
   readyLagMs: LAG_MS,
   announced: false,
