@@ -92,8 +92,10 @@ test("an archive that is well is told of everywhere", async () => {
     /\nsent +\d+ segments? \(.*\), 1 piece \(.*\), 3 documents \([\d.]+ \w+\)\n/,
   );
   const page = (await replica.get("/")).text;
-  expect(page).toContain(`<th>archive<td>${url}: archiving`);
-  expect(page).toMatch(/<th>archived<td>offset \d+, [\d.]+ \w+ behind, sent last \S+Z\n/);
+  expect(page).toContain(`<th scope="row">archive<td>${url}: archiving`);
+  expect(page).toMatch(
+    /<th scope="row">archived<td>offset \d+, [\d.]+ \w+ behind, sent last \S+Z\n/,
+  );
   const { text } = await replica.get("/metrics");
   expect(expositionComplaints(text)).toEqual([]);
   const samples = await replica.scrape();

@@ -75,7 +75,7 @@ describe("a backup to a bucket", () => {
     using primary = await largePrimary(200, form);
     await using replica = begin(primary.url);
     const watching = setInterval(() => replica.rssPeakBytes(), 20);
-    expect((await replica.ended()).exitCode).toBe(0);
+    expect((await replica.ended()).exitCode, replica.stderr).toBe(0);
     clearInterval(watching);
     expect(server.objects.get(KEY)!.bytes.length).toBeGreaterThan(200 * MIB);
     expect(replica.rssPeakBytes() / MIB).toBeLessThan(150);

@@ -74,9 +74,10 @@ describe.each(availableServers())("%s", (kind) => {
       expect((await replica.stop()).exitCode).toBe(0);
       await using copy = await bootCopy(kind, temp.file("data", "current"));
       expect(await copy.keysPerDatabase()).toEqual({ 0: 2 });
-      const backup = ["backup", service.url, temp.file("dump.rdb"), "--psync-command"];
-      expect((await runReplica([...backup, "xhma21psync"])).exitCode).toBe(0);
-      const wrong = await runReplica([...backup, "ymcapsync"]);
+      const backup = (name: string) =>
+        runReplica(["backup", service.url, temp.file(`${name}.rdb`), "--psync-command", name]);
+      expect((await backup("xhma21psync")).exitCode).toBe(0);
+      const wrong = await backup("ymcapsync");
       expect(wrong.exitCode).toBe(1);
       expect(wrong.stderr).toContain(
         "this service offers neither ymcapsync nor SYNC (-ERR unknown",

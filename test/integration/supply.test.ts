@@ -39,7 +39,9 @@ describe("a chain whose top is gone", () => {
     expect(screen).toContain("h:1 is not ready: nobody supplies data: redis://127.0.0.1:");
     expect(screen).toMatch(/\nlag +stale for \d+ s\n/);
     const page = await replica.get("/");
-    expect(page.text).toContain("<tr><th>ready<td>no: nobody supplies data: redis://127.0.0.1:");
+    expect(page.text).toContain(
+      '<tr><th scope="row">ready<td>no: nobody supplies data: redis://127.0.0.1:',
+    );
     expect(page.text).toMatch(/restorable up to<td>\S+Z: stale for \d+ s/);
     await until(async () => (await replica.metric("replica_primary_unsupplied_seconds")) > 0, {
       what: "the metric",

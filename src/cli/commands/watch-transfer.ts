@@ -70,9 +70,10 @@ export function watchTransfer(
   };
 }
 
-function lookAt({ state, expectedBytes }: Watched): Look {
+function lookAt(watched: Watched): Look {
+  const { state } = watched;
   if (state.at === "receive-bulk-header") return { at: "preparing" };
-  const progress = progressOf(state, expectedBytes);
+  const progress = progressOf(state, () => watched.expectedBytes());
   return progress === undefined ? { at: "rest" } : { at: "transfer", ...progress };
 }
 

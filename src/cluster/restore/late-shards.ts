@@ -1,3 +1,4 @@
+import type { Offset } from "../../base/history.ts";
 import {
   slotsIn,
   formatRanges,
@@ -35,14 +36,17 @@ export interface Lateness {
   readonly untilMs: number | undefined;
 }
 
-/** A shard of which nothing came for this long after a moment is late: what comes then may have been on its way at the moment. */
-const LATE_MS = 500;
+/** Keys that came behind what is looked at anyway are looked for where a shard said nothing for this long after a moment. */
+const SILENT_MS = 500;
 
-/** Undefined where something arrived in time. A primary without writes says something every ten seconds. */
-export function latenessAt(log: ShardLog, atMs: number): Lateness | undefined {
+/**
+ * Undefined where something arrived in time. A primary without writes says something every ten seconds.
+ * @param graceMs how long after the moment that may be.
+ */
+export function latenessAt(log: ShardLog, atMs: number, graceMs = SETTLE_MS): Lateness | undefined {
   const offset = log.offsetAt(atMs);
   const nextMs = log.timeOf(offset + 1);
-  if (nextMs <= atMs + LATE_MS) return undefined;
+  if (nextMs <= atMs + graceMs) return undefined;
   const fromMs = Math.max(Math.min(log.timeOf(offset), atMs), atMs - MAX_LATE_MS);
   return { fromMs, untilMs: nextMs <= atMs + MAX_LATE_MS ? nextMs : undefined };
 }
@@ -57,6 +61,8 @@ export interface LateArrivals {
   readonly shard: number;
   readonly slots: readonly SlotRange[];
   readonly fromMs: number;
+  /** They came behind this offset of the shard. */
+  readonly behind: Offset;
   /** They came by then, in milliseconds since 1970. */
   readonly untilMs: number;
 }
@@ -73,18 +79,21 @@ export async function lateArrivals(
 ): Promise<LateArrivals[]> {
   const found: LateArrivals[] = [];
   for (const [shard, { log, offset: cut }] of cuts) {
-    const late = latenessAt(log, atMs);
+    const late = latenessAt(log, atMs, SILENT_MS);
     if (late?.untilMs === undefined) continue;
     const untilMs = late.untilMs + SETTLE_MS;
     const slots = new Set<number>();
-    for (const part of await log.parts(cut, log.offsetAt(untilMs), { disk, signal })) {
+    // What came sooner is found by those who look at what moved around the moment.
+    const behind = Math.max(cut, log.offsetAt(atMs + SETTLE_MS));
+    for (const part of await log.parts(behind, log.offsetAt(untilMs), { disk, signal })) {
       for await (const event of migrationEvents(part)) {
-        if (event.kind !== "arrived" || offsetIn(part, event.command.end) <= cut) continue;
+        if (event.kind !== "arrived" || offsetIn(part, event.command.end) <= behind) continue;
         slots.add(event.slot);
       }
     }
     const ranges = rangesWhere((slot) => slots.has(slot));
-    if (ranges.length > 0) found.push({ shard, slots: ranges, fromMs: late.fromMs, untilMs });
+    if (ranges.length > 0)
+      found.push({ shard, slots: ranges, fromMs: late.fromMs, behind, untilMs });
   }
   return found;
 }
@@ -101,7 +110,7 @@ export async function* bringLate(
   told: Told,
   surroundings: Surroundings,
 ): AsyncGenerator<Uint8Array> {
-  for (const { shard, slots: all, fromMs, untilMs } of late) {
+  for (const { shard, slots: all, fromMs, behind, untilMs } of late) {
     const slots = rangesWhere((slot) => hasSlot(all, slot) && hasSlot(owned, slot));
     if (slots.length === 0) continue;
     const endOf = ({ log, offset: cut }: Cut) => ({
@@ -110,7 +119,7 @@ export async function* bringLate(
       since: log.offsetAt(fromMs - SETTLE_MS),
       until: log.offsetAt(untilMs),
     });
-    const target = endOf(cuts.get(shard)!);
+    const target = { ...endOf(cuts.get(shard)!), cut: behind };
     const makers = [...cuts].flatMap(([other, cut]) => (other === shard ? [] : [endOf(cut)]));
     for (const source of makers) {
       yield* reachingTarget({ slots, source, target, makers }, told, surroundings);

@@ -63,6 +63,7 @@ export async function movingSlots(
     shard,
     slots: [[slot, slot]] as const,
     fromMs: sinceMs,
+    behind: cuts.get(shard)!.offset,
     untilMs: atMs + SETTLE_MS,
   }));
   const notes = [...given.values()].map(

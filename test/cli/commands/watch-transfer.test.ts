@@ -12,9 +12,23 @@ import { Screen } from "./screen.ts";
 const atRest: State = { at: "connect" };
 const preparing: State = { at: "receive-bulk-header", waits: "line", grant: { by: "sync" } };
 
-/** What takes a snapshot in this state, with an estimate of its size. */
+/** What takes a snapshot in this state, with an estimate of its size: it knows it by itself, as what takes one does. */
+class Taking implements Watched {
+  readonly state: State;
+  readonly #expectedBytes: number | undefined;
+
+  constructor(state: State, expectedBytes: number | undefined) {
+    this.state = state;
+    this.#expectedBytes = expectedBytes;
+  }
+
+  expectedBytes(): number | undefined {
+    return this.#expectedBytes;
+  }
+}
+
 function watched(state: State, expectedBytes?: number): Watched {
-  return { state, expectedBytes: () => expectedBytes };
+  return new Taking(state, expectedBytes);
 }
 
 /** A transfer of which a quarter has come. */

@@ -95,8 +95,14 @@ test("keys that came behind the first thing that was heard of a late target are 
     [AT_MS + 2_600, "RESTORE-ASKING {a}1 0 payload"],
     [AT_MS + 8_000, "PING"],
   ];
-  const { appendices } = await planned({ seen: [BEFORE], open: [OPEN], source: REMOVED, target });
+  const given = { seen: [BEFORE], open: [OPEN], source: REMOVED };
+  const { appendices } = await planned({ ...given, target });
   expect(appendices.get(1)).toContain("payload");
+  expect(appendices.get(2)).not.toContain("payload");
+  // What came within two seconds of the moment is brought by who looks at these, and by nobody else.
+  const sooner = target.with(2, [AT_MS + 1_900, "RESTORE-ASKING {a}1 0 payload"]);
+  const soon = (await planned({ ...given, target: sooner })).appendices;
+  expect([...soon.values()].join().split("payload").length - 1).toBe(1);
 });
 
 test("keys that came late to the slot's new owner are there", async () => {
