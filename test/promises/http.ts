@@ -65,6 +65,14 @@ export const http: readonly HeldPromise[] = [
   ),
   held(
     "test/monitor/http-tls.test.ts",
+    "takes TLS 1.2 and 1.3, and nothing older, and no plain HTTP",
+    mutation(
+      "speaks plain HTTP where it has a certificate",
+      edit("src/monitor/http.ts", "      ...tls,\n"),
+    ),
+  ),
+  held(
+    "test/monitor/http-tls.test.ts",
     "with --http-tls-ca, a client without a valid certificate gets no answer",
     mutation(
       "asks no client for a certificate",
