@@ -26,7 +26,10 @@ export interface Contents {
 const COPIED = {
   "etc/default/replica": "release/debian/default",
   "usr/lib/sysusers.d/replica.conf": "release/debian/sysusers.conf",
+  "usr/bin/replica-proof": "deploy/replica-proof",
+  "usr/lib/systemd/system/replica-proof.timer": "deploy/replica-proof.timer",
   "usr/share/doc/replica/examples/replica-password.conf": "deploy/replica-password.conf",
+  "usr/share/doc/replica/examples/replica-tls.conf": "deploy/replica-tls.conf",
   "usr/share/doc/replica/examples/alerts.yml": "deploy/alerts.yml",
   "usr/share/doc/replica/examples/grafana-dashboard.json": "deploy/grafana-dashboard.json",
   "usr/share/doc/replica/README.md": "README.md",
@@ -55,6 +58,10 @@ export async function gatherContents(licences: string): Promise<Contents> {
     "usr/lib/systemd/system/replica.service": packagedUnit(
       read("deploy/replica.service").toString(),
     ),
+    "usr/lib/systemd/system/replica-proof.service": packagedUnit(
+      read("deploy/replica-proof.service").toString(),
+      "# Proves that what the replica keeps can be restored: systemctl enable --now replica-proof.timer. Its settings are in\n# /etc/default/replica-proof; it needs redis-server or valkey-server.\n\n",
+    ),
     "usr/share/doc/replica/copyright": licences,
     "usr/share/doc/replica/changelog.gz": packed(read("docs/CHANGELOG.md")),
     "usr/share/man/man1/replica.1.gz": packed(Buffer.from(await printedBy(["man"]))),
@@ -79,14 +86,15 @@ async function printedBy(argv: readonly string[]): Promise<string> {
  * commands can take on.
  * @throws Error where the unit has no such lines.
  */
-export function packagedUnit(unit: string): string {
+export function packagedUnit(
+  unit: string,
+  head = "# systemd unit for one replica. Its settings are in /etc/default/replica.\n\n",
+): string {
   const changes: [RegExp, string][] = [
-    [
-      /^#[\s\S]*?\n\n/,
-      "# systemd unit for one replica. Its settings are in /etc/default/replica.\n\n",
-    ],
+    // The comment at its top, empty lines of it included, says how to install it by hand.
+    [/^(?:#.*\n|\n)+(?=\[Unit\])/, head],
     [/^ExecStart=\/usr\/local\/bin\//m, "ExecStart=/usr/bin/"],
-    [/^# A user that exists.*\nDynamicUser=yes$/m, "User=replica\nGroup=replica"],
+    [/^#.*\nDynamicUser=yes\n(?:User=replica\n)?/m, "User=replica\nGroup=replica\n"],
   ];
   return changes.reduce((text, [from, to]) => {
     if (!from.test(text)) throw new Error(`deploy/replica.service has nothing like ${from}`);
@@ -117,8 +125,9 @@ export async function debianPackage(
     writeFileSync(join(root, path), content);
     chmodSync(join(root, path), mode);
   };
-  for (const [path, content] of Object.entries(files)) lay(path, content);
-  mkdirSync(join(root, "usr/bin"));
+  for (const [path, content] of Object.entries(files)) {
+    lay(path, content, path.startsWith("usr/bin/") ? PROGRAM_MODE : FILE_MODE);
+  }
   copyFileSync(program, join(root, "usr/bin/replica"));
   chmodSync(join(root, "usr/bin/replica"), PROGRAM_MODE);
   const installed = [...Object.keys(files), "usr/bin/replica"].toSorted();

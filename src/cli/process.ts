@@ -24,8 +24,8 @@ const argv: readonly string[] = process.argv.slice(2);
 const ECHO_MS = 500;
 let asked: { readonly signal: NodeJS.Signals; readonly atMs: number } | undefined;
 
-/** What SIGHUP does in place of a stop, and whether a terminal controlled this process when that was said. */
-let renewal: { readonly renew: () => void; readonly hadTerminal: boolean } | undefined;
+/** What SIGHUP does in place of a stop, and whether this one is a stop nevertheless. */
+let renewal: { readonly renew: () => void; readonly isStop: () => boolean } | undefined;
 
 /** Runs this process's command line, and ends the process with the exit code. */
 export function runProcess(): void {
@@ -42,7 +42,8 @@ async function run(): Promise<number> {
     / --log-level[= ]debug( |$)/.test(` ${argv.join(" ")}`);
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
-  if (!isHangupIgnored()) process.on("SIGHUP", stop);
+  const isIgnored = isHangupIgnored();
+  if (!isIgnored) process.on("SIGHUP", stop);
   const { runCommandLine } = await import("./run.ts");
   return await runCommandLine(argv, {
     env: process.env,
@@ -55,12 +56,18 @@ async function run(): Promise<number> {
       if (isDebug) checkInvariants();
     },
     onHangup: (renew) => {
-      renewal = { renew, hadTerminal: hasTerminal() };
-      // Under nohup as well, where only somebody who means it sends one.
+      // Under nohup one that its terminal sends at its end asks for a renewal, too: it does no harm.
+      renewal = { renew, isStop: isIgnored ? () => false : stopsWithTerminal() };
       process.off("SIGHUP", stop);
       process.on("SIGHUP", stop);
     },
   });
+}
+
+/** Returns what tells whether the terminal that controls this process, if one does, was closed meanwhile. */
+function stopsWithTerminal(): () => boolean {
+  const hadTerminal = hasTerminal();
+  return () => hadTerminal !== hasTerminal();
 }
 
 /**
@@ -75,9 +82,7 @@ function stop(signal: NodeJS.Signals): void {
     if (isEcho && atMs - asked.atMs < ECHO_MS) return;
     exit(1);
   }
-  if (signal === "SIGHUP" && renewal !== undefined && renewal.hadTerminal === hasTerminal()) {
-    return renewal.renew();
-  }
+  if (signal === "SIGHUP" && renewal !== undefined && !renewal.isStop()) return renewal.renew();
   asked = { signal, atMs };
   stopping.abort(new ReplicaError("STOPPED", { message: `stopped by ${signal}`, retry: "never" }));
 }

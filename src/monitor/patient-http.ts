@@ -29,7 +29,6 @@ export function serveHttpWhenFree(
     logger.info(`serving metrics and health at ${tls === undefined ? "http" : "https"}://${at}`);
     return () => server.stop(!isRenewal);
   };
-  const stopRecording = view.record();
   const begin = () =>
     serveWhenFree(serve, clock, ({ message, code }) => {
       logger.warn(
@@ -38,6 +37,7 @@ export function serveHttpWhenFree(
       );
     });
   let stop = begin();
+  const stopRecording = view.record();
   // Bun.serve takes its certificate once and for all. Each connection gets one answer, which it still gets.
   const endRenewals = tls?.onRenewed(() => {
     isRenewal = true;

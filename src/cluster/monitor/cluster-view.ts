@@ -26,6 +26,9 @@ import { clusterHeadline, shardHeadline } from "./cluster-headline.ts";
 import { clusterStateSections, replicasOf } from "./cluster-info.ts";
 import { clusterPage } from "./cluster-page.ts";
 
+/** So many gaps are listed, the newest ones. */
+const MAX_GAPS = 200;
+
 /** What is served over HTTP for a cluster: all of it, and each shard by its label. */
 export function clusterView(status: ClusterStatus, around: ViewSurroundings): HttpView {
   const recorders = new Recorders(() => replicasOf(status), around.clock);
@@ -125,12 +128,18 @@ function timelineOf(
     return known.length < moments.length || known.length === 0 ? undefined : known;
   };
   const [oldestKnown, archivedKnown] = [all(oldest), all(archived)];
+  const [oldestMs, newestMs] = [oldestKnown && Math.max(...oldestKnown), newestRestorableMs];
+  // What one shard keeps may begin after another one's end: then there is no moment that all have.
+  const hasCommon = oldestMs !== undefined && newestMs !== undefined && oldestMs <= newestMs;
   return {
-    oldest_ms: oldestKnown === undefined ? null : Math.max(...oldestKnown),
-    newest_ms: newestRestorableMs ?? null,
+    oldest_ms: hasCommon ? oldestMs : null,
+    newest_ms: hasCommon ? newestMs : null,
     archived_ms: archivedKnown === undefined ? null : Math.min(...archivedKnown),
     generations: [],
-    gaps: timelines.flatMap(({ gaps }) => gaps).toSorted((a, b) => a.from_ms - b.from_ms),
+    gaps: timelines
+      .flatMap(({ gaps }) => gaps)
+      .toSorted((a, b) => a.from_ms - b.from_ms)
+      .slice(-MAX_GAPS),
   };
 }
 
