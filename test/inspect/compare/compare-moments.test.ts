@@ -127,8 +127,9 @@ function expectedOf(before: State | undefined, after: State | undefined): Expect
   if (after === undefined) return "went";
   const bothExpire = (before.expiresAtMs === undefined) === (after.expiresAtMs === undefined);
   if (!bothExpire) return "open";
-  if (before.digest !== after.digest) return "other value";
+  // The digest leaves out what is hidden, and more may have been when the second one was read.
   if (before.more === undefined || after.more === undefined) return "open";
+  if (before.digest !== after.digest) return "other value";
   if (before.more !== after.more) return "other value";
   return before.expiresAtMs === after.expiresAtMs ? "same" : "other expiry";
 }
