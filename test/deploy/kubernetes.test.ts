@@ -48,7 +48,7 @@ afterAll(() => dir.remove());
 function here(text: string): string {
   return text
     .replace(/^\/data$/, dir.file("data"))
-    .replace(/^\/work(?=\/|$)/, dir.file("work"))
+    .replace(/^\/proof(?=\/|$)/, dir.file("work"))
     .replace(/^\/run\/secrets\/(?:replica|aws-identity)(?=\/)/, dir.path);
 }
 
