@@ -1,4 +1,4 @@
-import type { SettingName } from "../config/settings-schema.ts";
+import type { SettingName } from "../config/schema/settings-schema.ts";
 import { DEFAULT_URL } from "../config/primary-url.ts";
 import type { Command, CommandForm } from "./commands/command.ts";
 import { json, logSettings } from "./common-options.ts";
@@ -6,7 +6,7 @@ import { shells } from "./completion/shells.ts";
 import { keptCommands } from "./kept-commands.ts";
 import { modeOption } from "./restores/mode-option.ts";
 import { momentOptions } from "./commands/moment-options.ts";
-import { settingNames } from "../config/about-settings.ts";
+import { settingNames } from "../config/schema/about-settings.ts";
 
 /** How a server over TLS is verified, and what it is shown. */
 const clientTls: readonly SettingName[] = [

@@ -1,4 +1,4 @@
-import type { SettingName } from "../config/settings-schema.ts";
+import type { SettingName } from "../config/schema/settings-schema.ts";
 import type { CommandOption } from "./commands/command.ts";
 
 /** How a command logs. */

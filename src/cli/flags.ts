@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { aboutSetting, isSetting, settingNames } from "../config/about-settings.ts";
+import { aboutSetting, isSetting, settingNames } from "../config/schema/about-settings.ts";
 import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
 import { redactUrl } from "../config/primary-url.ts";

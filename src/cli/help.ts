@@ -1,6 +1,11 @@
-import { aboutSetting, inGroups, settingNames, variableOf } from "../config/about-settings.ts";
-import { settingGroups } from "../config/setting.ts";
-import type { SettingName } from "../config/settings-schema.ts";
+import {
+  aboutSetting,
+  inGroups,
+  settingNames,
+  variableOf,
+} from "../config/schema/about-settings.ts";
+import { settingGroups } from "../config/schema/setting.ts";
+import type { SettingName } from "../config/schema/settings-schema.ts";
 import { type Command, type Example, synopsisOf } from "./commands/command.ts";
 import { commands, questions } from "./command-table.ts";
 import { continuedLines, paragraphsOf } from "./manual/paragraphs.ts";

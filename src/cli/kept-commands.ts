@@ -1,4 +1,4 @@
-import type { SettingName } from "../config/settings-schema.ts";
+import type { SettingName } from "../config/schema/settings-schema.ts";
 import { aboutSource, quickOption } from "./archives/archive-source.ts";
 import { aboutCluster, addressesOption } from "./clusters/cluster-help.ts";
 import type { Argument, Command } from "./commands/command.ts";

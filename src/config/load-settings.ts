@@ -8,8 +8,8 @@ import { limits } from "./limits.ts";
 import { fixedPassword, type Password, passwordInFile } from "./password.ts";
 import { readSmallFile, readSmallText } from "./read-file.ts";
 import { type ServedBy, ServedTls } from "./served-tls.ts";
-import { aboutSetting, isSetting, settingNames, variableOf } from "./about-settings.ts";
-import { settingsSchema, type SettingName, type SettingValues } from "./settings-schema.ts";
+import { aboutSetting, isSetting, settingNames, variableOf } from "./schema/about-settings.ts";
+import { settingsSchema, type SettingName, type SettingValues } from "./schema/settings-schema.ts";
 
 /** Where settings come from, besides their defaults. */
 export interface SettingSources {

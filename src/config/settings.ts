@@ -1,7 +1,7 @@
-import type { CommandNames } from "./command-names.ts";
+import type { CommandNames } from "./schema/command-names.ts";
 import type { Password } from "./password.ts";
 import type { ServedTls } from "./served-tls.ts";
-import type { NumberRange, SnapshotServer } from "./setting-values.ts";
+import type { NumberRange, SnapshotServer } from "./schema/setting-values.ts";
 
 /** The resolved settings of one run; names end in their unit. */
 export interface Settings {

@@ -1,9 +1,9 @@
 import { usageError } from "../base/errors.ts";
 import { didYouMean } from "../base/nearest.ts";
-import { aboutSetting, settingNames } from "../config/about-settings.ts";
+import { aboutSetting, settingNames } from "../config/schema/about-settings.ts";
 import { loadSettings } from "../config/load-settings.ts";
 import type { Settings } from "../config/settings.ts";
-import type { SettingName } from "../config/settings-schema.ts";
+import type { SettingName } from "../config/schema/settings-schema.ts";
 
 /** Of a cluster, and of a program that has a terminal and a log of its own: not for a library. */
 const LEFT_OUT: readonly SettingName[] = [

@@ -13,7 +13,7 @@ import type { PrimaryLogin } from "./link/primary-login.ts";
 import { askInfo } from "./link/side-link.ts";
 import { limits } from "../config/limits.ts";
 import { describeAddress } from "../base/address.ts";
-import { commandAt } from "../config/command-names.ts";
+import { commandAt } from "../config/schema/command-names.ts";
 import type { PeerTerms } from "../session/handshake.ts";
 import { STOCK_COMMANDS } from "../session/services.ts";
 

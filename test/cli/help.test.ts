@@ -8,8 +8,8 @@ import {
   groupNames,
   inGroups,
   settingNames,
-} from "../../src/config/about-settings.ts";
-import { settingGroups } from "../../src/config/setting.ts";
+} from "../../src/config/schema/about-settings.ts";
+import { settingGroups } from "../../src/config/schema/setting.ts";
 import { loadSettings } from "../../src/config/load-settings.ts";
 
 const pages = [generalHelp(), ...commands.map(commandHelp)];

@@ -40,14 +40,7 @@ describe("loads no more than it needs:", () => {
 
   test("--help", async () => {
     const loaded = await loadedWith("src/main.ts", "src/cli/help.ts");
-    // node:fs is Bun's own code, and there already: it comes with the settings of certificates.
-    expect(packagesOf(loaded)).toEqual([
-      "@logtape/logtape",
-      "ms",
-      "node:fs",
-      "package.json",
-      "zod/mini",
-    ]);
+    expect(packagesOf(loaded)).toEqual(["@logtape/logtape", "ms", "package.json", "zod/mini"]);
     expect(loaded).not.toContain("src/cli/process.ts");
   });
 

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { aboutSetting } from "../../src/config/about-settings.ts";
+import { aboutSetting } from "../../src/config/schema/about-settings.ts";
 import { camelCased, FOLLOWED } from "../../src/library/settings.ts";
 import { tempDir } from "../support/temp.ts";
 import { userFolder } from "./user-program.ts";

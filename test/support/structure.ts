@@ -26,7 +26,8 @@ const STORE = ["store/disk", "store/ledger", "store/generation"];
  */
 export const ROOMS: Readonly<Record<string, Room>> = {
   base: { mayImport: [] },
-  config: { mayImport: ["base"] },
+  "config/schema": { mayImport: ["base"] },
+  config: { mayImport: ["base", "config/schema"] },
   resp: { mayImport: ["base"], pure: true },
   rdb: { mayImport: ["base"], pure: true },
   "rdb/values": { mayImport: ["rdb"], pure: true },
@@ -90,6 +91,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   upstream: {
     mayImport: [
       ...GROUND,
+      "config/schema",
       "resp",
       "rdb",
       "session",
@@ -164,6 +166,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   "cluster/follow": {
     mayImport: [
       ...GROUND,
+      "config/schema",
       "store/disk",
       "store/generation",
       "upstream/link",
@@ -323,9 +326,10 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     mayImport: ["base", "rdb", "store/restore", "stock", "inspect/chosen", "cli/terminal"],
   },
   "cli/log": { mayImport: ["base", "store/restore", "inspect/log"] },
-  "cli/delivery": { mayImport: [...GROUND, "inspect/deliver", "cli/terminal"] },
+  "cli/delivery": { mayImport: [...GROUND, "config/schema", "inspect/deliver", "cli/terminal"] },
   "cli/commands": {
     mayImport: [
+      "config/schema",
       "inspect/needs",
       "inspect/chosen",
       "inspect/deliver",
@@ -364,11 +368,12 @@ export const ROOMS: Readonly<Record<string, Room>> = {
       "cli/clusters",
     ],
   },
-  "cli/completion": { mayImport: [...GROUND, "cli/commands"] },
-  "cli/manual": { mayImport: [...GROUND, "cli/commands"] },
+  "cli/completion": { mayImport: ["base", "config/schema", "cli/commands"] },
+  "cli/manual": { mayImport: ["base", "config/schema", "cli/commands"] },
   cli: {
     mayImport: [
       ...GROUND,
+      "config/schema",
       "cli/terminal",
       "cli/archives",
       "cli/clusters",
@@ -386,6 +391,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     mayImport: [
       "library/api",
       ...GROUND,
+      "config/schema",
       "rdb",
       "rdb/reader",
       "store/disk",

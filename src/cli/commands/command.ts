@@ -1,8 +1,8 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Output } from "../terminal/output.ts";
-import type { PathKind } from "../../config/setting.ts";
-import type { SettingName } from "../../config/settings-schema.ts";
+import type { PathKind } from "../../config/schema/setting.ts";
+import type { SettingName } from "../../config/schema/settings-schema.ts";
 
 /** What a command works with. */
 export interface CommandContext {

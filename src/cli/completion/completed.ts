@@ -1,5 +1,5 @@
-import { aboutSetting, wordsOf } from "../../config/about-settings.ts";
-import type { SettingName } from "../../config/settings-schema.ts";
+import { aboutSetting, wordsOf } from "../../config/schema/about-settings.ts";
+import type { SettingName } from "../../config/schema/settings-schema.ts";
 import type { Command, CommandForm, Completed } from "../commands/command.ts";
 
 /** A flag, as a shell completes it. */

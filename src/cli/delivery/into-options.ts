@@ -1,4 +1,4 @@
-import type { SettingName } from "../../config/settings-schema.ts";
+import type { SettingName } from "../../config/schema/settings-schema.ts";
 
 /** The options that bring keys into a running server. */
 export const intoOptions = [

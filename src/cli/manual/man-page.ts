@@ -5,9 +5,9 @@ import {
   inGroups,
   settingNames,
   variableOf,
-} from "../../config/about-settings.ts";
-import { settingGroups } from "../../config/setting.ts";
-import type { SettingName } from "../../config/settings-schema.ts";
+} from "../../config/schema/about-settings.ts";
+import { settingGroups } from "../../config/schema/setting.ts";
+import type { SettingName } from "../../config/schema/settings-schema.ts";
 import {
   type Command,
   type CommandForm,

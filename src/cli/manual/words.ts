@@ -1,5 +1,5 @@
-import { aboutSetting, variableOf } from "../../config/about-settings.ts";
-import type { SettingName } from "../../config/settings-schema.ts";
+import { aboutSetting, variableOf } from "../../config/schema/about-settings.ts";
+import type { SettingName } from "../../config/schema/settings-schema.ts";
 
 /** What the program is. */
 export const tagline = "a Redis/Valkey replica that lives on disk";

@@ -1,4 +1,4 @@
-import type { NumberRange } from "../../config/setting-values.ts";
+import type { NumberRange } from "../../config/schema/setting-values.ts";
 import type { OtherShards } from "../ledger/other-shards.ts";
 import type { Believed } from "../topology/believe.ts";
 import type { KnownShard } from "../topology/identify.ts";

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { commands, questions } from "../../../src/cli/command-table.ts";
 import { bashScript } from "../../../src/cli/completion/bash.ts";
 import { completedCommands } from "../../../src/cli/completion/completed.ts";
-import { aboutSetting, settingNames, wordsOf } from "../../../src/config/about-settings.ts";
+import { aboutSetting, settingNames, wordsOf } from "../../../src/config/schema/about-settings.ts";
 import { offeredByBash } from "../../support/bash-completion.ts";
 import { tempDir } from "../../support/temp.ts";
 

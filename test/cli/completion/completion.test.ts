@@ -6,7 +6,7 @@ import { fishScript } from "../../../src/cli/completion/fish.ts";
 import { shells } from "../../../src/cli/completion/shells.ts";
 import { zshScript } from "../../../src/cli/completion/zsh.ts";
 import { Output } from "../../../src/cli/terminal/output.ts";
-import { settingNames, wordsOf } from "../../../src/config/about-settings.ts";
+import { settingNames, wordsOf } from "../../../src/config/schema/about-settings.ts";
 import { reasonOf } from "../../support/error-of.ts";
 
 async function printed(...args: string[]): Promise<string> {

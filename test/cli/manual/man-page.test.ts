@@ -9,8 +9,8 @@ import {
   groupNames,
   inGroups,
   settingNames,
-} from "../../../src/config/about-settings.ts";
-import { settingGroups } from "../../../src/config/setting.ts";
+} from "../../../src/config/schema/about-settings.ts";
+import { settingGroups } from "../../../src/config/schema/setting.ts";
 import { readRoff } from "../../support/read-roff.ts";
 
 const page = manPage(commands, questions);

@@ -1,7 +1,7 @@
 import type * as z from "zod/mini";
 import { archiveSchema } from "./archive-schema.ts";
 import { clusterSchema } from "./cluster-schema.ts";
-import { servedTlsSchema } from "./served-tls.ts";
+import { servedTlsSchema } from "./served-tls-schema.ts";
 import type { Setting } from "./setting.ts";
 import {
   bytes,

@@ -3,9 +3,9 @@
  * the whole package to load and to build them.
  */
 import * as z from "zod/mini";
-import { isIP } from "../base/address.ts";
+import { isIP } from "../../base/address.ts";
 import { type CommandNames, parseCommandNames } from "./command-names.ts";
-import { parseBytes, parseDurationMs } from "../base/quantity.ts";
+import { parseBytes, parseDurationMs } from "../../base/quantity.ts";
 
 const controls = /\p{Cc}/u;
 const hostName = /^(?=.*[a-z])[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_.])?$/i;
